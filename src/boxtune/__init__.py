@@ -1,0 +1,3 @@
+"""boxtune: retrain object detectors on your own photographs."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,26 @@
+"""The errors that users see: one line that says what, where and the way out."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class BoxtuneError(Exception):
+    """Something the user can mend. The command line prints it without a traceback and exits with status 2."""
+
+
+class DataError(BoxtuneError):
+    """Images, annotations, label maps or records that cannot be used."""
+
+
+class ConfigError(BoxtuneError):
+    """A pipeline.config, an override or an argument that cannot be used."""
+
+
+class CheckpointError(BoxtuneError):
+    """A checkpoint or an exported model that is absent, damaged or of another architecture."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``' Did you mean "x"?'`` for the known word nearest to `word`, or an empty string."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f' Did you mean "{near[0]}"?' if near else ""
