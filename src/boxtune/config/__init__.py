@@ -1,0 +1,17 @@
+"""The configuration: pipeline.proto, and reading, completing, changing, checking and writing it."""
+
+from boxtune.config.loading import load, parse, read_label_map, write
+from boxtune.config.overrides import apply_override
+from boxtune.config.stock import complete, recipe
+from boxtune.config.text import to_text
+
+__all__ = [
+    "apply_override",
+    "complete",
+    "load",
+    "parse",
+    "read_label_map",
+    "recipe",
+    "to_text",
+    "write",
+]

@@ -1,0 +1,103 @@
+"""Configurations and label maps, from files and to files."""
+
+import copy
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from boxtune.config.overrides import apply_override
+from boxtune.config.pipeline_pb2 import StringIntLabelMap, TrainEvalPipelineConfig
+from boxtune.config.stock import complete_from, recipe
+from boxtune.config.text import MAX_CHARACTERS, from_text, set_fields, to_text
+from boxtune.errors import BoxtuneError, ConfigError, DataError
+
+_log = logging.getLogger("boxtune")
+
+
+def parse(text: str, source: str) -> TrainEvalPipelineConfig:
+    """Return the configuration that `text` holds, as it is; `source` names it in errors.
+
+    Raises:
+        ConfigError: ``SOURCE:LINE:COLUMN: what is wrong``, with the nearest known name or what was expected.
+    """
+    return from_text(text, TrainEvalPipelineConfig(), source, error=ConfigError)
+
+
+def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainEvalPipelineConfig:
+    """Return the configuration of a file, completed from the stock recipe (see `complete`) and overridden.
+
+    An override meets the completed configuration, so it changes one value of a stock section rather than
+    replacing the section. An override of the feature extractor's type chooses the recipe. One warning of the
+    logger "boxtune" lists the fields that are set and have no effect.
+
+    Raises:
+        ConfigError: the file cannot be read; it, an override or the feature extractor is not understood.
+    """
+    given = parse(_read(Path(path), error=ConfigError), str(path))
+    _report_deprecated(given, str(path))
+    chosen = _overridden(given, overrides).model.ssd.feature_extractor.type
+    try:
+        stock = recipe(chosen)
+    except ConfigError as exc:
+        raise ConfigError(f"{path}: {exc}") from None
+    return _overridden(complete_from(given, stock), overrides)
+
+
+def read_label_map(path: str | os.PathLike[str]) -> StringIntLabelMap:
+    """Return the label map of a text file, as it is: names and ids are not checked.
+
+    Raises:
+        DataError: the file cannot be read, or ``FILE:LINE:COLUMN: what is wrong``.
+    """
+    return from_text(_read(Path(path), error=DataError), StringIntLabelMap(), str(path), error=DataError)
+
+
+def write(config: TrainEvalPipelineConfig, path: str | os.PathLike[str]) -> None:
+    """Write a configuration in text form; the file appears whole or not at all.
+
+    Raises:
+        ConfigError: the file cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(to_text(config), encoding="utf-8", newline="\n")
+        os.replace(temporary, path)
+    except OSError as exc:
+        temporary.unlink(missing_ok=True)
+        raise ConfigError(f"cannot write {path}: {exc.strerror}.") from exc
+
+
+def _overridden(config: TrainEvalPipelineConfig, overrides: Sequence[str]) -> TrainEvalPipelineConfig:
+    config = copy.deepcopy(config)
+    for override in overrides:
+        apply_override(config, override)
+    return config
+
+
+def _report_deprecated(config: TrainEvalPipelineConfig, source: str) -> None:
+    paths = [path for path, field, _ in set_fields(config) if field.GetOptions().deprecated]
+    if paths:
+        _log.warning("%s: without effect in boxtune, and can be removed: %s.", source, ", ".join(paths))
+
+
+def _read(path: Path, *, error: type[BoxtuneError]) -> str:
+    """Return the text of a file, of which no more than can be parsed is read."""
+    if path.is_dir():
+        raise error(f"{path} is a folder{_file_within(path)}.")
+    try:
+        with path.open("rb") as file:
+            content = file.read(4 * MAX_CHARACTERS + 1)
+        return content.decode()
+    except FileNotFoundError:
+        raise error(f"there is no file {path} (looked from {Path.cwd()}).") from None
+    except OSError as exc:
+        raise error(f"cannot read {path}: {exc.strerror}.") from exc
+    except UnicodeDecodeError as exc:
+        raise error(f"{path} is not text in UTF-8 (byte {exc.start + 1}); is it another file?") from None
+
+
+def _file_within(folder: Path) -> str:
+    files = sorted(folder.glob("*.config")) or sorted(folder.glob("*.pbtxt"))
+    return f"; give the file, such as {files[0]}" if files else ", not a file"

@@ -1,0 +1,231 @@
+"""Protobuf text form: from text with errors that people can act on, and back to text."""
+
+import math
+import re
+import warnings
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from google.protobuf import text_format
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from boxtune.config import pipeline_pb2
+from boxtune.errors import BoxtuneError, did_you_mean
+
+MAX_CHARACTERS = 10_000_000
+
+_LONGEST_QUOTE = 60
+_LONGEST_REASON = 200
+
+# What the API has and boxtune has not, by the name of its field.
+_NOT_YET = {
+    "faster_rcnn": "Faster R-CNN and Mask R-CNN models",
+    "center_net": "CenterNet models",
+    "experimental_model": "experimental models",
+    "graph_rewriter": "quantisation during training",
+    "calibration_config": "calibration of scores",
+    "convert_to_grayscale": "networks for images of one channel",
+    "eval_instance_masks": "instance masks",
+    "external_input_reader": "readers of other formats than TFRecord",
+    "flexible_grid_anchor_generator": "the flexible grid of anchors",
+    "group_norm": "group normalisation",
+    "keypoint_edge": "keypoints",
+    "load_instance_masks": "instance masks",
+    "mask_head_config": "instance masks",
+    "mask_type": "instance masks",
+    "merge_multiple_label_boxes": "boxes with several labels",
+    "num_keypoints": "keypoints",
+    "parameterized_metric": "keypoint metrics",
+    "sample_from_datasets_weights": "weighted sampling from several files",
+    "super_categories": "metrics of super-categories",
+    "use_multiclass_scores": "labels given as scores",
+}
+
+M = TypeVar("M", bound=Message)
+
+
+class TextError(Exception):
+    """What is wrong with a text, in one sentence, and where: line and column from 1."""
+
+    def __init__(self, reason: str, line: int, column: int):
+        super().__init__(reason)
+        self.line = line
+        self.column = column
+
+
+def from_text(text: str, message: M, source: str, *, error: type[BoxtuneError]) -> M:
+    """Fill `message` from text form and return it.
+
+    Raises:
+        error: ``SOURCE:LINE:COLUMN: what is wrong``, with the nearest known name or with what was expected.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise error(f"{source} has more than {MAX_CHARACTERS:,} characters, which no configuration needs.")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    try:
+        fill(message, text)
+    except TextError as exc:
+        raise error(f"{source}:{exc.line}:{exc.column}: {exc}") from None
+    for path, _, value in set_fields(message):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise error(f"{source}: {path} is {value}; it has to be a finite number.")
+    return message
+
+
+def fill(message: Message, text: str) -> None:
+    """Fill `message` from text form.
+
+    Raises:
+        TextError: the text is not text form, or the message has no such field or value.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", ".*invalid escape sequence")
+            text_format.Parse(text, message)
+    except text_format.ParseError as exc:
+        line, column = exc.GetLine() or 1, exc.GetColumn() or 1
+        raise TextError(_explain(str(exc), _line(text, line), column), line, column) from None
+    except DeprecationWarning:
+        raise _bad_escape(text) from None
+
+
+def to_text(message: Message) -> str:
+    """Return the text form; floats are the shortest numbers that read back as the same float32."""
+    return text_format.MessageToString(
+        message, as_utf8=True, use_index_order=True, use_short_repeated_primitives=True
+    )
+
+
+def set_fields(message: Message, path: str = "") -> Iterator[tuple[str, FieldDescriptor, Any]]:
+    """Yield path, field and value of every scalar that is set: ``("train_config.num_steps", ..., 2000)``."""
+    for field, value in message.ListFields():
+        here = f"{path}.{field.name}" if path else field.name
+        items = {f"{here}[{i}]": item for i, item in enumerate(value)} if field.is_repeated else {here: value}
+        for item_path, item in items.items():
+            if field.message_type is None:
+                yield item_path, field, item
+            else:
+                yield from set_fields(item, item_path)
+
+
+def no_such_field(message_type: str, name: str) -> str:
+    """Return the sentence for a field that the message type, given by its full name, does not declare."""
+    if name in _NOT_YET:
+        return f'boxtune does not have {_NOT_YET[name]} yet; "{name}" has to go.'
+    known = pipeline_pb2.DESCRIPTOR.pool.FindMessageTypeByName(message_type).fields_by_name
+    hint = did_you_mean(name, known) or _belongs_to(name)
+    return f'{message_type.rpartition(".")[2]} has no field "{quoted(name)}".{hint}'
+
+
+def expected(field: FieldDescriptor) -> str:
+    """Return what a value of the field has to be, as the end of a sentence."""
+    if field.message_type is not None:
+        return f"{{ ... }} with fields of {field.message_type.name}"
+    if field.enum_type is not None:
+        return _names(field.enum_type)
+    return _EXPECTED[field.type]
+
+
+def quoted(value: str) -> str:
+    """Return `value`, cut to a length that fits into a sentence."""
+    return value if len(value) <= _LONGEST_QUOTE else f"{value[:_LONGEST_QUOTE]}..."
+
+
+_EXPECTED = {
+    FieldDescriptor.TYPE_INT32: "a whole number from -2147483648 to 2147483647",
+    FieldDescriptor.TYPE_UINT32: "a whole number from 0 to 4294967295",
+    FieldDescriptor.TYPE_FLOAT: "a number",
+    FieldDescriptor.TYPE_BOOL: "true or false",
+    FieldDescriptor.TYPE_STRING: "text in quotes",
+}
+
+
+def _explain(problem: str, line: str, column: int) -> str:
+    """Return what is wrong in one sentence; what protobuf says is passed on where it is not known here."""
+    reason = problem.partition(" : ")[2].removeprefix(f"'{line}': ")
+    for pattern, sentence in _SENTENCES:
+        if match := pattern.match(reason):
+            return sentence(*match.groups())
+    if reason.startswith(_BAD_VALUE):
+        return _bad_value(line, column - 1)
+    return reason.replace("boxtune.config.", "")[:_LONGEST_REASON]
+
+
+def _bad_escape(text: str) -> TextError:
+    """Return the error for the first backslash that begins no escape, as in a path of Windows."""
+    match = _NO_ESCAPE.search(text)
+    start = match.start() if match else 0
+    reason = r'"\" begins no escape here; write "\\", or "/" in a path.'
+    return TextError(reason, text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start))
+
+
+_NO_ESCAPE = re.compile(r"""(?<!\\)(?:\\\\)*\\(?![\\'"abfnrtvxuUN0-7\n])""")
+
+
+def _line(text: str, number: int) -> str:
+    return text.split("\n", number)[number - 1]
+
+
+def _no_value(enum_type: str, name: str) -> str:
+    enum = pipeline_pb2.DESCRIPTOR.pool.FindEnumTypeByName(enum_type)
+    hint = did_you_mean(name, enum.values_by_name)
+    return f'{enum.name} has no value "{quoted(name)}"; it is {_names(enum)}.{hint}'
+
+
+def _twice(message_type: str, name: str) -> str:
+    return f'{message_type.rpartition(".")[2]} has "{name}" twice; keep one of them.'
+
+
+def _exclusive(name: str, other: str) -> str:
+    return f'"{name}" and "{other}" exclude each other; keep one of them.'
+
+
+def _bad_value(line: str, column: int) -> str:
+    """Return the sentence for a value of the wrong kind, which stands at `column` (from 0) of `line`."""
+    value = _VALUE.match(line[column : column + 2 * _LONGEST_QUOTE])
+    found = f'not "{quoted(value[0].strip(_QUOTES))}"' if value and value[0] else "which is missing"
+    field = _FIELD_BEFORE.search(line[max(0, column - 200) : column])
+    kinds = sorted({expected(known) for known in _fields_named(field[1])}) if field else []
+    return f"{field[1] if field else 'the value'} has to be {' or '.join(kinds) or 'another'}, {found}."
+
+
+_QUOTES = "\"'"
+_VALUE = re.compile(r"[^\s,;}\]]*")
+_FIELD_BEFORE = re.compile(r"(\w+)\s*(?::\s*(?:\[[^\]:]*)?)?$")
+_BAD_VALUE = (
+    "Couldn't parse integer",
+    "Couldn't parse float",
+    "Value out of range",
+    "Invalid octal float",
+    'Expected "true" or "false"',
+    "Expected string but found",
+    'Expected "{"',
+)
+_SENTENCES = [
+    (re.compile(r'Message type "(.+)" has no field named "(.+)"'), no_such_field),
+    (re.compile(r'Enum type "(.+)" has no value (?:named|with number) (.+)\.$'), _no_value),
+    (re.compile(r'Message type "(.+)" should not have multiple "(.+)" fields'), _twice),
+    (re.compile(r'Field "(.+)" is specified along with field "(.+)", another member'), _exclusive),
+]
+
+
+def _names(enum: EnumDescriptor) -> str:
+    *most, last = enum.values_by_name
+    return f"{', '.join(most)} or {last}"
+
+
+def _belongs_to(name: str) -> str:
+    owners = sorted(field.full_name.split(".")[-2] for field in _fields_named(name))
+    return f" It belongs in {' or '.join(owners)}." if 0 < len(owners) <= 3 else ""
+
+
+def _fields_named(name: str) -> list[FieldDescriptor]:
+    """Return the fields of that name in all messages, nested ones too."""
+    pending = list(pipeline_pb2.DESCRIPTOR.message_types_by_name.values())
+    found = []
+    while pending:
+        message_type = pending.pop()
+        pending += message_type.nested_types
+        found += [field for field in message_type.fields if field.name == name]
+    return found
