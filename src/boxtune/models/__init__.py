@@ -1,0 +1,20 @@
+"""Detectors: a backbone, a neck and heads make a network; a meta-architecture makes it a detector."""
+
+from boxtune.config import pipeline_pb2
+from boxtune.models import ssd
+from boxtune.models.detector import Detector
+from boxtune.models.sections import chosen
+
+
+def build(section: pipeline_pb2.DetectionModel, *, add_regularization_loss: bool = True) -> Detector:
+    """Build the detector that a `model` section describes; its weights are drawn anew.
+
+    Raises:
+        ConfigError: for an architecture or a component that boxtune does not have.
+    """
+    built = {"ssd": ssd.build}
+    name = chosen(section, "model", built)
+    return built[name](getattr(section, name), add_regularization_loss=add_regularization_loss)
+
+
+__all__ = ["Detector", "build"]

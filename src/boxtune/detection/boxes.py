@@ -1,0 +1,74 @@
+"""Areas, overlaps and frames of boxes [..., 4] as `[ymin, xmin, ymax, xmax]`."""
+
+from keras import ops
+
+
+def area(boxes):
+    """Return the areas [...] of `boxes` [..., 4]."""
+    ymin, xmin, ymax, xmax = ops.unstack(boxes, 4, axis=-1)
+    return (ymax - ymin) * (xmax - xmin)
+
+
+def intersection_pairwise(boxes1, boxes2):
+    """Return the areas [..., n, a] shared by each of `boxes1` [..., n, 4] with each of `boxes2` [..., a, 4]."""
+    ymin1, xmin1, ymax1, xmax1 = ops.split(boxes1, 4, axis=-1)  # each [..., n, 1]
+    ymin2, xmin2, ymax2, xmax2 = (side[..., None, :] for side in ops.unstack(boxes2, 4, axis=-1))
+    height = ops.relu(ops.minimum(ymax1, ymax2) - ops.maximum(ymin1, ymin2))
+    width = ops.relu(ops.minimum(xmax1, xmax2) - ops.maximum(xmin1, xmin2))
+    return height * width
+
+
+def iou_pairwise(boxes1, boxes2):
+    """Return the intersection over union [..., n, a] of `boxes1` [..., n, 4] and `boxes2` [..., a, 4].
+
+    Boxes that share nothing have 0, also when both are empty.
+    """
+    shared = intersection_pairwise(boxes1, boxes2)
+    union = area(boxes1)[..., :, None] + area(boxes2)[..., None, :] - shared
+    return ops.where(shared > 0, shared / ops.where(union > 0, union, 1.0), 0.0)
+
+
+def ioa_pairwise(boxes1, boxes2):
+    """Return the intersection [..., n, a] over the area of the second box."""
+    shared = intersection_pairwise(boxes1, boxes2)
+    area2 = area(boxes2)[..., None, :]
+    return ops.where(area2 > 0, shared / ops.where(area2 > 0, area2, 1.0), 0.0)
+
+
+def clip(boxes, window):
+    """Cut `boxes` [..., 4] to `window` [..., 4] (broadcast against the boxes)."""
+    ymin, xmin, ymax, xmax = ops.unstack(boxes, 4, axis=-1)
+    top, left, bottom, right = ops.unstack(window, 4, axis=-1)
+    return ops.stack(
+        [
+            ops.clip(ymin, top, bottom),
+            ops.clip(xmin, left, right),
+            ops.clip(ymax, top, bottom),
+            ops.clip(xmax, left, right),
+        ],
+        axis=-1,
+    )
+
+
+def to_frame_of(boxes, window):
+    """Express `boxes` [..., 4] in coordinates in which `window` [..., 4] is [0, 0, 1, 1]."""
+    top, left, bottom, right = ops.unstack(window, 4, axis=-1)
+    origin = ops.stack([top, left, top, left], axis=-1)
+    size = ops.stack([bottom - top, right - left, bottom - top, right - left], axis=-1)
+    return (boxes - origin) / size
+
+
+def to_centers(boxes):
+    """Return centre y, centre x, height and width, each [...], of `boxes` [..., 4]."""
+    ymin, xmin, ymax, xmax = ops.unstack(boxes, 4, axis=-1)
+    height, width = ymax - ymin, xmax - xmin
+    return ymin + 0.5 * height, xmin + 0.5 * width, height, width
+
+
+def from_centers(center_y, center_x, height, width):
+    """Return boxes [..., 4] from centres and sizes, each [...]."""
+    half_height, half_width = 0.5 * height, 0.5 * width
+    return ops.stack(
+        [center_y - half_height, center_x - half_width, center_y + half_height, center_x + half_width],
+        axis=-1,
+    )

@@ -1,0 +1,94 @@
+"""Which anchor answers for which ground-truth box, and what it should then predict."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from keras import ops
+
+from boxtune.detection.boxes import iou_pairwise
+
+UNMATCHED, IGNORED = -1, -2
+
+
+@dataclass(frozen=True)
+class ArgMaxMatcher:
+    """Gives each anchor the ground-truth box that it overlaps most, if it overlaps enough.
+
+    An anchor is matched from `matched_threshold` on, a negative below `unmatched_threshold`, ignored between. With
+    `negatives_lower_than_unmatched` false the last two change places. With `force_match` each box also gets the
+    anchor that overlaps it most, however little; of several boxes that want one anchor the first has it.
+    Without thresholds (None) every anchor is matched. Source: the API's matchers.argmax_matcher.
+    """
+
+    matched_threshold: float | None = 0.5
+    unmatched_threshold: float | None = 0.5
+    negatives_lower_than_unmatched: bool = True
+    force_match: bool = False
+
+    def match(self, similarity, valid):
+        """Return int32 [b, a]: the index of each anchor's box, UNMATCHED or IGNORED.
+
+        Args:
+            similarity: float [b, n, a] of boxes and anchors, n >= 1, not negative.
+            valid: bool [b, n]; the rows of padding are never matched.
+        """
+        similarity = ops.where(valid[:, :, None], similarity, -1.0)
+        matches = self._match_by_threshold(similarity)
+        if not self.force_match:
+            return matches
+        best_anchor = ops.argmax(similarity, axis=2)  # [b, n]
+        anchors = ops.arange(ops.shape(similarity)[2], dtype=best_anchor.dtype)
+        wanted = (best_anchor[:, :, None] == anchors) & valid[:, :, None]  # [b, n, a]
+        first_to_want = ops.cast(ops.argmax(ops.cast(wanted, "int32"), axis=1), "int32")
+        return ops.where(ops.any(wanted, axis=1), first_to_want, matches)
+
+    def _match_by_threshold(self, similarity):
+        matches = ops.cast(ops.argmax(similarity, axis=1), "int32")
+        highest = ops.max(similarity, axis=1)
+        if self.matched_threshold is not None:
+            low, between = (
+                (UNMATCHED, IGNORED) if self.negatives_lower_than_unmatched else (IGNORED, UNMATCHED)
+            )
+            matches = ops.where(highest < self.matched_threshold, between, matches)
+            matches = ops.where(highest < self.unmatched_threshold, low, matches)
+        return ops.where(highest < 0, UNMATCHED, matches)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What each anchor should predict, and how much it counts."""
+
+    classes: Any  # float [b, a, c], one-hot; all zero for background
+    class_weights: Any  # float [b, a]
+    codes: Any  # float [b, a, code size]; zero where unmatched
+    code_weights: Any  # float [b, a]
+    matches: Any  # int32 [b, a]
+
+
+def assign_targets(groundtruth, anchors, matcher, box_coder, num_classes, negative_weight=1.0) -> Targets:
+    """Match the ground truth of a batch to `anchors` [a, 4] and encode what they should predict.
+
+    Args:
+        groundtruth: dict of boxes [b, n, 4], classes int32 [b, n], weights [b, n] and valid bool [b, n], n >= 1.
+        anchors: float [a, 4].
+        matcher: has `match(similarity, valid)`.
+        box_coder: has `encode(boxes, anchors)`.
+        num_classes: c.
+        negative_weight: class weight of the anchors that are background.
+
+    Source: the API's core.target_assigner.
+    """
+    matches = matcher.match(iou_pairwise(groundtruth["boxes"], anchors), groundtruth["valid"])
+    is_matched = matches >= 0
+    matched = ops.maximum(matches, 0)
+    boxes = ops.take_along_axis(groundtruth["boxes"], matched[:, :, None], axis=1)
+    weights = ops.take_along_axis(groundtruth["weights"], matched, axis=1)
+    classes = ops.take_along_axis(groundtruth["classes"], matched, axis=1)
+    codes = box_coder.encode(boxes, anchors)
+    return Targets(
+        classes=ops.one_hot(ops.where(is_matched, classes, -1), num_classes, dtype="float32"),
+        class_weights=ops.where(is_matched, weights, ops.where(matches == UNMATCHED, negative_weight, 0.0)),
+        codes=ops.where(is_matched[:, :, None], codes, 0.0),
+        code_weights=ops.where(is_matched, weights, 0.0),
+        matches=matches,
+    )

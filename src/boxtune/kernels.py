@@ -1,0 +1,109 @@
+"""The two operations for which Keras has no fast form on TensorFlow: batch normalization and greedy suppression.
+
+The rest of the models and of the detection arithmetic sees only `keras.ops`. Here, and nowhere else there, the
+backend is asked for: TensorFlow takes its own fused kernels; the other backends take the plain form beside them.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def batch_normalization(x, gamma, beta, epsilon):
+    """Normalize `x` [..., d] by its own statistics; return the result, its mean [d] and its variance [d].
+
+    The variance is the unbiased one (divided by N - 1), as TensorFlow's fused kernel gives it and as the moving
+    variances of the API's checkpoints were gathered.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        normalized, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon)
+        return normalized, mean, variance
+    axes = tuple(range(len(x.shape) - 1))
+    mean, variance = ops.moments(x, axes=axes)
+    count = ops.cast(np.prod([x.shape[axis] for axis in axes]), x.dtype)
+    scale = gamma * ops.rsqrt(variance + epsilon)
+    return x * scale + (beta - mean * scale), mean, variance * count / ops.maximum(count - 1, 1)
+
+
+def normalize_with(x, gamma, beta, mean, variance, epsilon):
+    """Normalize `x` [..., d] with the given statistics [d]."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.compat.v1.nn.fused_batch_norm(
+            x, gamma, beta, mean=mean, variance=variance, epsilon=epsilon, is_training=False
+        )[0]
+    scale = gamma * ops.rsqrt(variance + epsilon)
+    return x * scale + (beta - mean * scale)
+
+
+def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, soft_sigma=0.0):
+    """Keep, class by class, the best boxes that overlap no better one.
+
+    Args:
+        boxes: float [b, a, 4].
+        scores: float [b, c, a].
+        limit: how many to keep of a class at most: k.
+        iou_threshold: a box that overlaps a kept one by more than this is dropped.
+        score_threshold: boxes that score no more than this are dropped.
+        soft_sigma: if above 0, overlapping boxes first lose score by a Gaussian of their overlap
+            (Soft-NMS, Bodla et al. 2017, arXiv:1704.04503; sigma as TensorFlow counts it).
+
+    Returns:
+        indices int32 [b, c, k], scores float [b, c, k] in falling order, and valid bool [b, c, k]; past the last kept
+        box the indices and the scores are 0.
+    """
+    if keras.backend.backend() == "tensorflow":
+        suppress = _greedy_suppression_tensorflow
+    else:
+        suppress = _greedy_suppression_plain
+    return suppress(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma)
+
+
+def _greedy_suppression_tensorflow(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma):
+    import tensorflow as tf
+
+    num_classes = scores.shape[1]
+
+    def one_class(row):
+        indices, kept_scores, count = tf.raw_ops.NonMaxSuppressionV5(
+            boxes=boxes[row // num_classes],
+            scores=scores[row // num_classes, row % num_classes],
+            max_output_size=limit,
+            iou_threshold=iou_threshold,
+            score_threshold=score_threshold,
+            soft_nms_sigma=soft_sigma,
+            pad_to_max_output_size=True,
+        )
+        return indices, kept_scores, tf.range(limit) < count
+
+    kept = tf.map_fn(
+        one_class,
+        tf.range(tf.shape(boxes)[0] * num_classes),
+        fn_output_signature=tuple(tf.TensorSpec([limit], dtype) for dtype in (tf.int32, tf.float32, tf.bool)),
+    )
+    return [tf.reshape(part, [-1, num_classes, limit]) for part in kept]
+
+
+def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma):
+    from boxtune.detection.boxes import iou_pairwise
+
+    removed = -1.0
+    remaining = ops.where(scores > score_threshold, scores, removed)
+    indices, kept_scores = [], []
+    for _ in range(limit):
+        best = ops.argmax(remaining, axis=-1)  # [b, c]
+        best_boxes = ops.take_along_axis(boxes, best[:, :, None], axis=1)  # [b, c, 4]
+        overlap = iou_pairwise(best_boxes, boxes)  # [b, c, a]
+        decayed = remaining * ops.exp(-0.5 * overlap**2 / soft_sigma) if soft_sigma > 0 else remaining
+        survives = (overlap <= iou_threshold) & (decayed > score_threshold) & (remaining > removed)
+        is_best = ops.arange(scores.shape[2], dtype=best.dtype) == best[:, :, None]
+        indices.append(best)
+        kept_scores.append(ops.max(remaining, axis=-1))
+        remaining = ops.where(survives & ~is_best, decayed, removed)
+    kept = ops.stack(kept_scores, axis=-1)
+    valid = kept > removed
+    picked = ops.cast(ops.stack(indices, axis=-1), "int32")
+    return [ops.where(valid, picked, ops.zeros_like(picked)), ops.where(valid, kept, 0.0), valid]

@@ -1,0 +1,117 @@
+"""Feature extractors of classification networks, as functions from images to named feature maps."""
+
+from itertools import count
+
+import keras
+
+from boxtune.models.layers import ConvStyle
+
+MOBILENET_V2_STYLE = ConvStyle(
+    initializer=lambda: keras.initializers.TruncatedNormal(stddev=0.09),
+    regularizer=keras.regularizers.L2(0.00002),
+    activation="relu6",
+    batch_norm={"momentum": 0.9997, "epsilon": 1e-3, "center": True, "scale": True},
+)
+"""How MobileNetV2 is made where a configuration does not override its hyperparameters."""
+
+# Expansion, output filters, blocks and first stride of each stage: Sandler et al. 2018, table 2.
+_MOBILENET_V2_STAGES = (
+    (1, 16, 1, 1),
+    (6, 24, 2, 2),
+    (6, 32, 3, 2),
+    (6, 64, 4, 2),
+    (6, 96, 3, 1),
+    (6, 160, 3, 2),
+    (6, 320, 1, 1),
+)
+
+
+def scale_images_to_one(images):
+    """Map pixel values in [0, 255] to [-1, 1], as the MobileNets take them."""
+    return images * (2.0 / 255.0) - 1.0
+
+
+def mobilenet_v2(
+    images,
+    key: str,
+    style: ConvStyle,
+    *,
+    depth_multiplier=1.0,
+    min_depth=16,
+    explicit_padding=False,
+    frozen=False,
+) -> dict[str, keras.KerasTensor]:
+    """Build MobileNetV2 over `images` [b, h, w, 3] in [-1, 1].
+
+    Source: Sandler et al. 2018 (arXiv:1801.04381), table 2; the API's models.keras_models.mobilenet_v2, whose widths
+    differ from Keras' own in the last layer and by `min_depth`.
+
+    Args:
+        images: the input.
+        key: where the layers stand in the checkpoint.
+        style: of all its convolutions.
+        depth_multiplier: of the filters of every layer.
+        min_depth: least number of filters of the layers that do not expand.
+        explicit_padding: pad by zeros on both sides instead of TensorFlow's "same".
+        frozen: keep the batch normalizations' statistics in training.
+
+    Returns:
+        The outputs of `block_1` to `block_16`, of the first layer of `block_13` (`block_13_expand`), and of the last
+        layer (`out`).
+    """
+    numbers = count()
+
+    def place() -> str:
+        return f"{key}/layer_with_weights-{next(numbers)}"
+
+    def normalize(x, activate):
+        x = style.normalize(x, place(), frozen=frozen)
+        return style.activate(x) if activate else x
+
+    def conv(x, filters, kernel_size=1, strides=1, activate=True):
+        x, padding = pad(x, kernel_size, explicit_padding)
+        layer = style.conv(filters, kernel_size, place(), strides=strides, padding=padding, use_bias=False)
+        return normalize(layer(x), activate)
+
+    def depthwise(x, strides):
+        x, padding = pad(x, 3, explicit_padding)
+        layer = style.depthwise_conv(3, place(), strides=strides, padding=padding, use_bias=False)
+        return normalize(layer(x), activate=True)
+
+    features = {}
+    x = conv(images, max(_divisible(32 * depth_multiplier), min_depth), kernel_size=3, strides=2)
+    block = 0
+    for expansion, filters, repeats, first_stride in _MOBILENET_V2_STAGES:
+        wanted = _divisible(int(filters * depth_multiplier))
+        for repeat in range(repeats):
+            strides = first_stride if repeat == 0 else 1
+            inputs, depth = x, x.shape[-1]
+            if block:
+                x = features[f"block_{block}_expand"] = conv(x, expansion * depth)
+            x = depthwise(x, strides)
+            x = conv(x, max(wanted, min_depth), activate=False)
+            # Where min_depth widens a block the API leaves its shortcut out: it compares the width asked for.
+            if strides == 1 and depth == wanted:
+                x = keras.layers.Add()([inputs, x])
+            features[f"block_{block}"] = x
+            block += 1
+    last = 1280 if depth_multiplier >= 1 else _divisible(1280 * depth_multiplier)
+    features["out"] = conv(x, max(last, min_depth))
+    return features
+
+
+def pad(x, kernel_size: int, explicit: bool):
+    """Return `x` [b, h, w, d] and the padding that a convolution over it should use."""
+    if not explicit:
+        return x, "same"
+    before = (kernel_size - 1) // 2
+    after = kernel_size - 1 - before
+    if kernel_size > 1:
+        x = keras.layers.ZeroPadding2D(((before, after), (before, after)))(x)
+    return x, "valid"
+
+
+def _divisible(filters: float, divisor: int = 8) -> int:
+    """Round to a multiple of `divisor`, never down by more than a tenth."""
+    rounded = max(divisor, int(filters + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * filters else rounded

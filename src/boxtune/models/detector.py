@@ -1,0 +1,74 @@
+"""What every detector is: a network, its losses, and the way from predictions to detections."""
+
+from abc import abstractmethod
+from typing import Any
+
+import keras
+
+from boxtune.detection.nms import Detections
+from boxtune.models.layers import checkpoint_variables
+
+Predictions = dict[str, Any]
+GroundTruth = dict[str, Any]
+
+
+class Detector(keras.Model):
+    """A network that finds boxes, trained by `fit` on batches of (images, ground truth).
+
+    Images are float32 [b, h, w, 3] with pixel values in [0, 255], already resized. The ground truth of a batch is a
+    dict of `boxes` float32 [b, n, 4], `classes` int32 [b, n] (0-based), `weights` float32 [b, n] and `valid` bool
+    [b, n], false where a row is padding.
+
+    One training step: Keras calls the network, then `compute_loss`, then the optimizer.
+    """
+
+    fine_tune_prefixes: dict[str, str]
+    """For each fine_tune_checkpoint_type, the checkpoint keys that it takes over begin so."""
+
+    def __init__(
+        self, network: keras.Model, num_classes: int, *, add_regularization_loss: bool = True, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.network = network
+        self.num_classes = num_classes
+        self.input_size: tuple[int, int] = network.input_shape[1:3]
+        self.add_regularization_loss = add_regularization_loss
+        self.loss_terms_seen: dict[str, keras.metrics.Mean] = {}
+
+    def call(self, images, training=None) -> Predictions:
+        """Return the raw predictions for `images` [b, h, w, 3]."""
+        return self.network(images, training=training)
+
+    @abstractmethod
+    def loss_terms(self, predictions: Predictions, groundtruth: GroundTruth) -> dict[str, Any]:
+        """Return the scalar losses of a batch by name, without regularization."""
+
+    @abstractmethod
+    def detect(self, predictions: Predictions, window=None) -> Detections:
+        """Return the detections in `predictions`; `window` [b, 4] is where in its input each picture lies."""
+
+    @abstractmethod
+    def raw_detections(self, predictions: Predictions) -> tuple[Any, Any]:
+        """Return the boxes [b, a, 4] and scores [b, a, c + 1] of every anchor, background first."""
+
+    def regularization_loss(self):
+        """Return the sum of the weights' penalties."""
+        return sum(self.losses)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Return the total loss of a batch and note its terms, which `fit` reports by name."""
+        terms = self.loss_terms(y_pred, y)
+        if self.add_regularization_loss:
+            terms["regularization_loss"] = self.regularization_loss()
+        for name, value in terms.items():
+            self._seen(name).update_state(value)
+        return sum(terms.values())
+
+    def _seen(self, name: str) -> keras.metrics.Mean:
+        if name not in self.loss_terms_seen:
+            self.loss_terms_seen[name] = keras.metrics.Mean(name=name)
+        return self.loss_terms_seen[name]
+
+    def checkpoint_variables(self) -> dict[str, keras.Variable]:
+        """Return every variable by its key in a checkpoint of the API: `model/.../kernel`."""
+        return checkpoint_variables(self.network)

@@ -1,0 +1,190 @@
+"""Box predictors: from a pyramid of feature maps to the codes and logits of every anchor.
+
+Each takes the maps and how many anchors stand on a cell of each, and returns float codes [b, a, 4] and logits
+[b, a, c + 1], the first class being background.
+"""
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from boxtune.config import pipeline_pb2
+from boxtune.models.layers import ConvStyle, conv_style
+
+CODE_SIZE = 4
+
+
+def weight_shared_convolutional(
+    features: Sequence[keras.KerasTensor],
+    per_location: Sequence[int],
+    num_classes: int,
+    section: pipeline_pb2.WeightSharedConvolutionalBoxPredictor,
+    *,
+    frozen: bool = False,
+):
+    """Predict from every map with the same convolutions, each map having its own batch normalization.
+
+    Source: Lin et al. 2017 (arXiv:1708.02002), section 4; the API's WeightSharedConvolutionalBoxPredictor.
+    """
+    key = "_box_predictor"
+    style = conv_style(section.conv_hyperparams)
+    anchors = per_location[0]
+    box_tower = _SharedTower(f"{key}/_base_tower_layers_for_heads/box_encodings", section, style, frozen)
+    if section.share_prediction_tower:
+        box_tower.create_convolutions(f"{key}/_head_scope_conv_layers/PredictionTower")
+        class_tower = box_tower
+    else:
+        box_tower.create_convolutions(f"{key}/_head_scope_conv_layers/BoxPredictionTower")
+        class_tower = _SharedTower(
+            f"{key}/_base_tower_layers_for_heads/class_predictions_with_background", section, style, frozen
+        )
+        class_tower.create_convolutions(f"{key}/_head_scope_conv_layers/ClassPredictionTower")
+    box_head = _shared_head(
+        anchors * CODE_SIZE, f"{key}/_box_prediction_head/_box_encoder_layers/0", section, style
+    )
+    dropout = int(section.use_dropout)
+    class_head = _shared_head(
+        anchors * (num_classes + 1),
+        f"{key}/_prediction_heads/class_predictions_with_background/_class_predictor_layers/{dropout}",
+        section,
+        style,
+        bias=section.class_prediction_bias_init,
+    )
+    codes, logits = [], []
+    for level, feature in enumerate(
+        _same_depth(features, f"{key}/_additional_projection_layers", style, frozen)
+    ):
+        box_feature = box_tower(feature, level)
+        class_feature = box_feature if class_tower is box_tower else class_tower(feature, level)
+        if dropout:
+            class_feature = keras.layers.Dropout(1 - section.dropout_keep_probability)(class_feature)
+        codes.append(box_head(box_feature))
+        logits.append(class_head(class_feature))
+    return _gather(codes, logits, num_classes, _clip_range(section))
+
+
+class _SharedTower:
+    """Convolutions before a head, shared by all maps; the normalizations between them are each map's own."""
+
+    def __init__(self, key: str, section, style: ConvStyle, frozen: bool):
+        self.key, self.section, self.style, self.frozen = key, section, style, frozen
+        self.convolutions: list[keras.layers.Layer] = []
+
+    def create_convolutions(self, key: str):
+        use_bias = self.style.batch_norm is None or self.style.force_use_bias
+        pointwise = {"style_pointwise": self.section.apply_conv_hyperparams_pointwise}
+        for index in range(self.section.num_layers_before_predictor):
+            make = self.style.separable_conv if self.section.use_depthwise else self.style.conv
+            self.convolutions.append(
+                make(
+                    self.section.depth,
+                    self.section.kernel_size,
+                    f"{key}/{index}",
+                    use_bias=use_bias,
+                    **(pointwise if self.section.use_depthwise else {}),
+                )
+            )
+
+    def __call__(self, x, level: int):
+        steps = 2 if self.style.batch_norm is None else 3  # convolution, normalization, activation
+        for index, convolution in enumerate(self.convolutions):
+            x = self.style.normalize(
+                convolution(x), f"{self.key}/{level}/{steps * index + 1}", frozen=self.frozen
+            )
+            x = self.style.activate(x)
+        return x
+
+
+def _shared_head(filters: int, key: str, section, style: ConvStyle, bias: float = 0.0):
+    if not section.use_depthwise:
+        return style.conv(filters, section.kernel_size, key, use_bias=True, bias=bias)
+    styled = section.apply_conv_hyperparams_to_heads
+    return style.separable_conv(
+        filters, section.kernel_size, key,
+        use_bias=True, bias=bias, style_depthwise=styled, style_pointwise=styled,
+    )  # fmt: skip
+
+
+def _same_depth(features, key: str, style: ConvStyle, frozen: bool):
+    """Project maps of different depths to the most frequent one, since shared convolutions need one depth."""
+    depths = [feature.shape[-1] for feature in features]
+    if len(set(depths)) == 1:
+        return features
+    depth = max(set(depths), key=depths.count)
+    use_bias = style.batch_norm is None or style.force_use_bias
+    return [
+        style.normalize(
+            style.conv(depth, 1, f"{key}/{level}/0", use_bias=use_bias)(feature),
+            f"{key}/{level}/1",
+            frozen=frozen,
+        )
+        for level, feature in enumerate(features)
+    ]
+
+
+def convolutional(
+    features: Sequence[keras.KerasTensor],
+    per_location: Sequence[int],
+    num_classes: int,
+    section: pipeline_pb2.ConvolutionalBoxPredictor,
+    *,
+    frozen: bool = False,
+):
+    """Predict from every map with convolutions of its own.
+
+    Source: Liu et al. 2016 (SSD, arXiv:1512.02325), section 2.1; the API's ConvolutionalBoxPredictor.
+    """
+    style = conv_style(section.conv_hyperparams)
+    heads = "_box_predictor/_prediction_heads"
+    codes, logits = [], []
+    for level, (feature, anchors) in enumerate(zip(features, per_location, strict=True)):
+        x = _extra_layers(feature, level, section, style, frozen)
+        box_key = f"{heads}/box_encodings/{level}/_box_encoder_layers"
+        class_key = f"{heads}/class_predictions_with_background/{level}/_class_predictor_layers"
+        codes.append(_own_head(x, anchors * CODE_SIZE, box_key, section, style, frozen))
+        bias = section.class_prediction_bias_init
+        logits.append(_own_head(x, anchors * (num_classes + 1), class_key, section, style, frozen, bias))
+    return _gather(codes, logits, num_classes, _clip_range(section))
+
+
+def _extra_layers(x, level: int, section, style: ConvStyle, frozen: bool):
+    depth = max(min(x.shape[-1], section.max_depth), section.min_depth)
+    if depth <= 0:
+        return x
+    for index in range(section.num_layers_before_predictor):
+        key = f"_box_predictor/_shared_nets/{level}"
+        x = style.conv(depth, 1, f"{key}/{3 * index}")(x)
+        x = style.activate(style.normalize(x, f"{key}/{3 * index + 1}", frozen=frozen))
+    return x
+
+
+def _own_head(x, filters: int, key: str, section, style: ConvStyle, frozen: bool, bias: float = 0.0):
+    index = 0
+    if section.use_dropout:
+        x = keras.layers.Dropout(1 - section.dropout_keep_probability)(x)
+        index = 1
+    if not section.use_depthwise:
+        return style.conv(filters, section.kernel_size, f"{key}/{index}", use_bias=True, bias=bias)(x)
+    x = style.depthwise_conv(section.kernel_size, f"{key}/{index}", styled=False)(x)
+    x = style.activate(style.normalize(x, f"{key}/{index + 1}", frozen=frozen))
+    return style.conv(filters, 1, f"{key}/{index + 3}", use_bias=True)(x)
+
+
+def _clip_range(section) -> tuple[float, float] | None:
+    if not section.HasField("box_encodings_clip_range"):
+        return None
+    return section.box_encodings_clip_range.min, section.box_encodings_clip_range.max
+
+
+def _gather(codes, logits, num_classes: int, clip_range: tuple[float, float] | None):
+    """Lay the maps' predictions [b, h, w, ...] one behind the other: [b, a, 4] and [b, a, c + 1]."""
+    codes = _one_behind_the_other(codes, CODE_SIZE)
+    if clip_range is not None:
+        codes = ops.clip(codes, *clip_range)
+    return codes, _one_behind_the_other(logits, num_classes + 1)
+
+
+def _one_behind_the_other(maps, depth: int):
+    rows = [keras.layers.Reshape((-1, depth))(x) for x in maps]
+    return keras.layers.Concatenate(axis=1)(rows) if len(rows) > 1 else rows[0]

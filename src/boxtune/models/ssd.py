@@ -1,0 +1,250 @@
+"""The SSD family: every anchor of a feature pyramid predicts a box and its classes in one pass.
+
+Source: Liu et al. 2016 (SSD, arXiv:1512.02325); Lin et al. 2017 (RetinaNet, arXiv:1708.02002); the API's
+meta_architectures.ssd_meta_arch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops
+
+from boxtune.config import pipeline_pb2
+from boxtune.detection.matching import assign_targets
+from boxtune.detection.nms import Detections
+from boxtune.errors import ConfigError, did_you_mean
+from boxtune.models import backbones, heads, necks, sections
+from boxtune.models.detector import Detector, GroundTruth, Predictions
+from boxtune.models.layers import conv_style
+
+FEATURES = "_feature_extractor"
+BACKBONE = f"{FEATURES}/classification_backbone"
+
+
+def mobilenet_v2_fpn(
+    images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool
+) -> list[keras.KerasTensor]:
+    """MobileNetV2 with a feature pyramid; with `use_depthwise`, the zoo's FPNLite."""
+    style = conv_style(section.conv_hyperparams)
+    features = _mobilenet_v2(images, section, frozen)
+    by_level = {2: "block_2", 3: "block_5", 4: "block_12", 5: "out"}
+    highest = min(section.fpn.max_level, 5)
+    depth = max(int(section.fpn.additional_layer_depth * section.depth_multiplier), section.min_depth)
+    options = {
+        "use_depthwise": section.use_depthwise,
+        "explicit_padding": section.use_explicit_padding,
+        "frozen": frozen,
+    }
+    pyramid = necks.feature_pyramid(
+        [features[by_level[level]] for level in range(section.fpn.min_level, highest + 1)],
+        depth,
+        f"{FEATURES}/_fpn_features_generator",
+        style,
+        **options,
+    )
+    coarser = necks.coarser_levels(
+        pyramid[-1],
+        section.fpn.max_level - highest,
+        depth,
+        f"{FEATURES}/_coarse_feature_layers",
+        style,
+        **options,
+    )
+    return pyramid + coarser
+
+
+def mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool) -> list[keras.KerasTensor]:
+    """MobileNetV2 followed by ever smaller maps."""
+    features = _mobilenet_v2(images, section, frozen)
+
+    def depth(filters: int) -> int:
+        return max(int(filters * section.depth_multiplier), section.min_depth)
+
+    maps = necks.multi_resolution(
+        [features["block_13_expand"], features["out"]],
+        [(depth(filters // 2), depth(filters)) for filters in (512, 256, 256, 128)],
+        f"{FEATURES}/feature_map_generator/convolutions",
+        conv_style(section.conv_hyperparams),
+        use_depthwise=section.use_depthwise,
+        explicit_padding=section.use_explicit_padding,
+        frozen=frozen,
+    )
+    return maps[: section.num_layers]
+
+
+def _mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool):
+    overridden = section.override_base_feature_extractor_hyperparams
+    return backbones.mobilenet_v2(
+        _pad_to_multiple(backbones.scale_images_to_one(images), section.pad_to_multiple),
+        BACKBONE,
+        conv_style(section.conv_hyperparams) if overridden else backbones.MOBILENET_V2_STYLE,
+        depth_multiplier=section.depth_multiplier,
+        min_depth=section.min_depth,
+        explicit_padding=section.use_explicit_padding,
+        frozen=frozen,
+    )
+
+
+def _pad_to_multiple(images, multiple: int):
+    bottom, right = (-side % max(multiple, 1) for side in images.shape[1:3])
+    return keras.layers.ZeroPadding2D(((0, bottom), (0, right)))(images) if bottom or right else images
+
+
+FEATURE_EXTRACTORS: dict[str, Callable[..., list[keras.KerasTensor]]] = {
+    "ssd_mobilenet_v2_fpn_keras": mobilenet_v2_fpn,
+    "ssd_mobilenet_v2_keras": mobilenet_v2,
+}
+"""From `feature_extractor.type` to a function of images, that section, and whether normalizations are frozen."""
+
+
+@dataclass(frozen=True)
+class SSDLoss:
+    """Localization and classification loss of a batch, against targets assigned to the anchors."""
+
+    anchors: Any  # float [a, 4]
+    num_classes: int
+    matcher: Any
+    box_coder: Any
+    localization_loss: Callable[..., Any]
+    classification_loss: Callable[..., Any]
+    localization_weight: float = 1.0
+    classification_weight: float = 1.0
+    negative_class_weight: float = 1.0
+    background_as_zeros: bool = False
+    normalize_by_num_matches: bool = True
+    normalize_localization_by_code_size: bool = False
+
+    def __call__(self, codes, logits, groundtruth: GroundTruth) -> dict[str, Any]:
+        """Return the two losses of predicted `codes` [b, a, 4] and `logits` [b, a, c + 1]."""
+        targets = assign_targets(
+            groundtruth,
+            self.anchors,
+            self.matcher,
+            self.box_coder,
+            self.num_classes,
+            self.negative_class_weight,
+        )
+        background = 1.0 - ops.sum(targets.classes, axis=-1, keepdims=True)
+        if self.background_as_zeros:
+            background = ops.zeros_like(background)
+        classes = ops.concatenate([background, targets.classes], axis=-1)
+        classification = self.classification_loss(logits, classes)
+        if len(classification.shape) == 3:
+            classification = ops.sum(classification, axis=-1)
+        localization = self.localization_loss(codes, targets.codes)
+        matched = 1.0
+        if self.normalize_by_num_matches:
+            matched = ops.maximum(ops.sum(targets.code_weights), 1.0)
+        code_size = self.box_coder.code_size if self.normalize_localization_by_code_size else 1
+        return {
+            "localization_loss": ops.sum(localization * targets.code_weights)
+            * self.localization_weight
+            / (matched * code_size),
+            "classification_loss": ops.sum(classification * targets.class_weights)
+            * self.classification_weight
+            / matched,
+        }
+
+
+class SSD(Detector):
+    """A single-shot detector."""
+
+    fine_tune_prefixes = {  # noqa: RUF012 - a constant of the class
+        "classification": f"model/{BACKBONE}/",
+        "detection": f"model/{FEATURES}/",
+        "full": "model/",
+    }
+
+    def __init__(self, network, num_classes, *, loss: SSDLoss, score_converter, suppress, **kwargs):
+        super().__init__(network, num_classes, **kwargs)
+        self.loss = loss
+        self.score_converter = score_converter
+        self.suppress = suppress
+
+    def loss_terms(self, predictions: Predictions, groundtruth: GroundTruth) -> dict[str, Any]:
+        """Return `localization_loss` and `classification_loss`."""
+        return self.loss(
+            predictions["box_encodings"], predictions["class_predictions_with_background"], groundtruth
+        )
+
+    def raw_detections(self, predictions: Predictions) -> tuple[Any, Any]:
+        """Return the decoded boxes [b, a, 4] and the scores [b, a, c + 1] of every anchor."""
+        boxes = self.loss.box_coder.decode(predictions["box_encodings"], self.loss.anchors)
+        return boxes, self.score_converter(predictions["class_predictions_with_background"])
+
+    def detect(self, predictions: Predictions, window=None) -> Detections:
+        """Return the detections that survive suppression, cut to the picture."""
+        boxes, scores = self.raw_detections(predictions)
+        if window is None:
+            window = ops.tile([[0.0, 0.0, 1.0, 1.0]], (ops.shape(boxes)[0], 1))
+        return self.suppress(boxes, scores[:, :, 1:], window)
+
+
+def build(section: pipeline_pb2.Ssd, *, add_regularization_loss: bool = True) -> SSD:
+    """Build the detector that a `model.ssd` section describes.
+
+    Raises:
+        ConfigError: for a component that boxtune does not have.
+    """
+    extract = _feature_extractor(section.feature_extractor.type)
+    size = sections.fixed_input_size(section.image_resizer)
+    anchors = sections.anchor_generator(section.anchor_generator)
+    images = keras.Input((*size, 3), name="images")
+    features = extract(images, section.feature_extractor, section.freeze_batchnorm)
+    if len(features) != len(anchors.per_location):
+        raise ConfigError(
+            f"pipeline.config: the anchor generator serves {len(anchors.per_location)} feature maps, "
+            f"but {section.feature_extractor.type} gives {len(features)}; make their levels agree"
+        )
+    codes, logits = _box_predictor(features, anchors.per_location, section)
+    network = keras.Model(
+        images, {"box_encodings": codes, "class_predictions_with_background": logits}, name="network"
+    )
+    grids = [tuple(feature.shape[1:3]) for feature in features]
+    loss = SSDLoss(
+        anchors=sections.as_constant(anchors.generate(grids, size)),
+        num_classes=section.num_classes,
+        matcher=sections.matcher(section.matcher),
+        box_coder=sections.box_coder(section.box_coder),
+        localization_loss=sections.localization_loss(section.loss.localization_loss),
+        classification_loss=sections.classification_loss(section.loss.classification_loss),
+        localization_weight=section.loss.localization_weight,
+        classification_weight=section.loss.classification_weight,
+        negative_class_weight=section.negative_class_weight,
+        background_as_zeros=section.encode_background_as_zeros,
+        normalize_by_num_matches=section.normalize_loss_by_num_matches,
+        normalize_localization_by_code_size=section.normalize_loc_loss_by_codesize,
+    )
+    return SSD(
+        network,
+        section.num_classes,
+        loss=loss,
+        score_converter=sections.score_converter(section.post_processing),
+        suppress=sections.non_max_suppression(section.post_processing),
+        add_regularization_loss=add_regularization_loss,
+    )
+
+
+def _feature_extractor(name: str) -> Callable[..., list[keras.KerasTensor]]:
+    if name not in FEATURE_EXTRACTORS:
+        raise ConfigError(
+            f'pipeline.config: feature_extractor.type "{name}" is not built.{did_you_mean(name, FEATURE_EXTRACTORS)}'
+        )
+    return FEATURE_EXTRACTORS[name]
+
+
+def _box_predictor(features, per_location, section: pipeline_pb2.Ssd):
+    built = {
+        "weight_shared_convolutional_box_predictor": heads.weight_shared_convolutional,
+        "convolutional_box_predictor": heads.convolutional,
+    }
+    name = sections.chosen(section.box_predictor, "box_predictor_oneof", built)
+    return built[name](
+        features,
+        per_location,
+        section.num_classes,
+        getattr(section.box_predictor, name),
+        frozen=section.freeze_batchnorm,
+    )

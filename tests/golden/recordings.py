@@ -1,0 +1,70 @@
+"""The recorded numbers of the API, and the weights, images and ground truth that belong to them."""
+
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from boxtune.models.ssd import FEATURE_EXTRACTORS
+
+REPOSITORY = Path(__file__).parent.parent.parent
+FOLDER = Path(os.environ.get("BOXTUNE_GOLDEN", REPOSITORY.parent / "shared" / "golden"))
+
+
+@dataclass(frozen=True)
+class Case:
+    """One recorded case of a unit file: its description and its arrays."""
+
+    number: int
+    about: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    def __str__(self) -> str:
+        return f"{self.number}:{self.about.get('proto', self.about.get('args', self.about.get('kind')))}"
+
+
+def unit_cases(name: str) -> list[Case]:
+    """Return the cases of `units/NAME.npz`, or none where there are no recordings."""
+    path = FOLDER / "units" / f"{name}.npz"
+    if not path.exists():
+        return []
+    with np.load(path) as file:
+        abouts = json.loads(str(file["cases"]))
+        arrays: list[dict[str, np.ndarray]] = [{} for _ in abouts]
+        for key in file.files:
+            number, _, array = key.partition("/")
+            if array:
+                arrays[int(number)][array] = file[key]
+    return [Case(number, about, arrays[number]) for number, about in enumerate(abouts)]
+
+
+def feature_extractor_type(folder: Path) -> str:
+    """Return what `type:` says in a recorded pipeline.config, by looking at the text only."""
+    for line in (folder / "pipeline.config").read_text().splitlines():
+        if line.strip().startswith("type:"):
+            return line.split('"')[1]
+    return ""
+
+
+def built_models() -> list[Path]:
+    """Return the recordings whose family is built: those whose feature extractor boxtune has."""
+    if not FOLDER.is_dir():
+        return []
+    recordings = sorted(path.parent for path in FOLDER.glob("*/golden.npz"))
+    return [path for path in recordings if feature_extractor_type(path) in FEATURE_EXTRACTORS]
+
+
+def load_fill() -> ModuleType:
+    """Import `fill.py`: the generator of weights, images and ground truth that was recorded along."""
+    path = FOLDER / "fill.py"
+    spec = importlib.util.spec_from_file_location("golden_fill", path)
+    assert spec is not None, path
+    assert spec.loader is not None, path
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,249 @@
+"""Whole models against the API: variables, anchors, predictions, targets, losses, gradients, detections.
+
+The weights are made by a formula from each variable's key, written to a checkpoint file under those keys, and
+loaded from there.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from boxtune import config, models
+from boxtune.data import resize
+from boxtune.detection.matching import assign_targets
+from boxtune.training import checkpoints, warm_start
+from golden.recordings import built_models, load_fill
+
+pytestmark = pytest.mark.shared
+
+P = 15485863  # of the recordings' sampling rule
+
+
+def row_index(count):
+    if count <= 288:
+        return np.arange(count)
+    return np.unique(np.concatenate([np.arange(32), np.arange(256, dtype=np.int64) * P % count]))
+
+
+def element_index(size, count):
+    return np.arange(size) if size <= count else np.unique(np.arange(count, dtype=np.int64) * P % size)
+
+
+@dataclass
+class Recording:
+    """A model loaded with the recorded weights, and everything that was recorded of it."""
+
+    folder: Path
+    arrays: dict[str, np.ndarray]
+    about: dict
+    variables: dict[str, list[int]]
+    detector: models.Detector
+    frozen: models.Detector
+    images: np.ndarray
+    groundtruth: dict[str, np.ndarray]
+
+    def gradients(self, name):
+        return json.loads((self.folder / f"{name}.json").read_text())
+
+    def difference(self, name, tensor):
+        """Return the largest difference from the recorded samples, in standard deviations of the tensor."""
+        tensor = keras.ops.convert_to_numpy(tensor)
+        assert tuple(self.arrays[f"{name}.shape"]) == tensor.shape
+        if f"{name}.rows" in self.arrays:
+            recorded = self.arrays[f"{name}.rows"]
+            rows = tensor.reshape(*([tensor.shape[0]] if recorded.ndim == 3 else []), -1, tensor.shape[-1])
+            sampled = np.take(rows, row_index(rows.shape[-2]), axis=-2)
+        else:
+            recorded = self.arrays[f"{name}.elems"]
+            flat = tensor.reshape(-1)
+            count = next(
+                count
+                for count in (1024, 512, 256, 96)
+                if len(element_index(flat.size, count)) == len(recorded)
+            )
+            sampled = flat[element_index(flat.size, count)]
+        return np.abs(sampled - recorded).max() / tensor.std()
+
+
+def pad_groundtruth(boxes, classes, count=100):
+    """Pad to `count` boxes, as a batch is padded: the numbers must not depend on it."""
+    valid = np.arange(count) < len(boxes)
+    return {
+        "boxes": np.pad(boxes, ((0, count - len(boxes)), (0, 0))).astype(np.float32),
+        "classes": np.pad(classes, (0, count - len(classes))).astype(np.int32),
+        "weights": valid.astype(np.float32),
+        "valid": valid,
+    }
+
+
+@pytest.fixture(scope="module", params=[pytest.param(path, id=path.name) for path in built_models()])
+def recording(request, tmp_path_factory):
+    folder, fill = request.param, load_fill()
+    pipeline = config.load(folder / "pipeline.config")
+    with np.load(folder / "golden.npz") as file:
+        arrays = dict(file)
+    recorded = json.loads((folder / "variables.json").read_text())
+    shapes = {key.split("/.ATTRIBUTES")[0]: shape for key, shape in recorded["variables"].items()}
+    exponents = recorded["bn_exponent"]
+    prefix = str(tmp_path_factory.mktemp(folder.name) / "ckpt-0")
+    checkpoints.write(
+        {
+            key: keras.Variable(fill.fill(key, shape, exponents.get(key.rpartition("/")[0], 0)))
+            for key, shape in shapes.items()
+        },
+        prefix,
+    )
+
+    detector = models.build(pipeline.model)
+    assert warm_start.warm_start(detector, prefix, "full").kept == []
+    pipeline.model.ssd.freeze_batchnorm = True
+    frozen = models.build(pipeline.model)
+    warm_start.warm_start(frozen, prefix, "full")
+
+    about = json.loads((folder / "golden.json").read_text())
+    resizer = resize.resizer(pipeline.model.ssd.image_resizer)
+    raw = [fill.image(height, width, index) for index, (height, width) in enumerate(about["raw_sizes"])]
+    images = np.stack([resizer(image.astype(np.float32)).image for image in raw])
+    padded = [pad_groundtruth(arrays[f"gt/{i}/boxes"], arrays[f"gt/{i}/classes"]) for i in range(2)]
+    groundtruth = {name: np.stack([one[name] for one in padded]) for name in padded[0]}
+    return Recording(folder, arrays, about, shapes, detector, frozen, images, groundtruth)
+
+
+def test_variables(recording):
+    built = {key: list(variable.shape) for key, variable in recording.detector.checkpoint_variables().items()}
+    assert built == recording.variables
+
+
+def test_preprocessed_images(recording):
+    # What stands behind the scaling to [-1, 1], which the network does itself.
+    scaled = recording.images * (2.0 / 255.0) - 1.0
+    sampled = scaled.reshape(2, -1, 3)[:, row_index(scaled.shape[1] * scaled.shape[2])]
+    np.testing.assert_allclose(sampled, recording.arrays["pre/images.rows"], atol=1e-4)
+
+
+def test_anchors(recording):
+    anchors = keras.ops.convert_to_numpy(recording.detector.loss.anchors)
+    assert len(anchors) == recording.about["anchors"]
+    np.testing.assert_allclose(anchors[row_index(len(anchors))], recording.arrays["anchors.rows"], atol=1e-5)
+
+
+def test_inference(recording):
+    predictions = recording.detector(recording.images, training=False)
+    for name, tensor in predictions.items():
+        assert recording.difference(f"inference/{name}", tensor) <= 2e-4, name
+
+
+def test_detections(recording):
+    predictions = recording.detector(recording.images, training=False)
+    boxes, scores = recording.detector.raw_detections(predictions)
+    assert recording.difference("detections/raw_detection_boxes", boxes) <= 2e-4
+    assert recording.difference("detections/raw_detection_scores", scores) <= 2e-4
+    found = recording.detector.detect(predictions)
+    np.testing.assert_array_equal(found.count, recording.arrays["detections/num_detections"])
+    recorded = recording.arrays["detections/detection_scores"]
+    np.testing.assert_allclose(np.asarray(found.scores)[:, :50], recorded, atol=1e-4)
+    # Boxes and classes only where the score is clear of its neighbours', since near ties may change places.
+    gaps = np.abs(np.diff(recorded, axis=1)) > 1e-4
+    clear = np.pad(gaps, ((0, 0), (1, 0)), constant_values=True) & np.pad(gaps, ((0, 0), (0, 1)))
+    assert clear.any()
+    classes = np.asarray(found.classes)[:, :50]
+    np.testing.assert_array_equal(classes[clear], recording.arrays["detections/detection_classes"][clear])
+    anchors = np.asarray(found.anchors)[:, :50]
+    np.testing.assert_array_equal(
+        anchors[clear], recording.arrays["detections/detection_anchor_indices"][clear]
+    )
+    measured = np.asarray(found.boxes)[:, :50][clear]
+    np.testing.assert_allclose(measured, recording.arrays["detections/detection_boxes"][clear], atol=1e-4)
+
+
+def test_targets(recording):
+    loss = recording.detector.loss
+    targets = assign_targets(
+        recording.groundtruth, loss.anchors, loss.matcher, loss.box_coder, loss.num_classes
+    )
+    for image in range(2):
+        recorded = {
+            name.split("/", 2)[2]: value
+            for name, value in recording.arrays.items()
+            if name.startswith(f"targets/{image}/")
+        }
+        weights = np.asarray(targets.code_weights)[image]
+        np.testing.assert_array_equal(np.flatnonzero(weights > 0), recorded["positive_index"])
+        codes = np.asarray(targets.codes)[image][recorded["positive_index"]]
+        np.testing.assert_allclose(codes, recorded["reg_targets"], atol=1e-5, rtol=1e-5)
+        at = recorded["sampled_index"]
+        np.testing.assert_array_equal(np.asarray(targets.matches)[image][at], recorded["match"])
+        classes = np.asarray(targets.classes)[image][at]
+        np.testing.assert_array_equal(classes.argmax(axis=-1) + 1, recorded["cls_target_argmax"])
+        np.testing.assert_allclose(classes.max(axis=-1), recorded["cls_target_max"])
+
+
+def losses_and_gradients(recording, detector):
+    """Run one training pass; return losses by the API's names and the norm of each variable's gradient."""
+    with tf.GradientTape() as tape:
+        predictions = detector(recording.images, training=True)
+        terms = detector.loss_terms(predictions, recording.groundtruth)
+        terms["regularization_loss"] = detector.regularization_loss()
+        total = sum(terms.values())
+    trained = {
+        key: variable for key, variable in detector.checkpoint_variables().items() if variable.trainable
+    }
+    gradients = tape.gradient(total, [variable.value for variable in trained.values()])
+    terms["total_loss"] = total
+    return (
+        {f"Loss/{name}": float(value) for name, value in terms.items()},
+        {key: float(tf.norm(gradient)) for key, gradient in zip(trained, gradients, strict=True)},
+        predictions,
+    )
+
+
+def compare_gradients(norms, recorded):
+    """Return relative differences: of the global norm, and of each variable whose norm is not negligible."""
+    wanted = {key.split("/.ATTRIBUTES")[0]: norm for key, norm in recorded["norms"].items()}
+    assert norms.keys() == wanted.keys()
+    overall = np.sqrt(sum(norm**2 for norm in norms.values()))
+    relative = [
+        abs(norms[key] - norm) / norm
+        for key, norm in wanted.items()
+        if norm is not None and norm > 1e-4 * recorded["global_norm"]
+    ]
+    return abs(overall / recorded["global_norm"] - 1), np.array(relative)
+
+
+def test_training_with_frozen_batch_norm(recording):
+    losses, norms, predictions = losses_and_gradients(recording, recording.frozen)
+    for name, tensor in predictions.items():
+        assert recording.difference(f"frozen/{name}", tensor) <= 2e-4, name
+    for name, value in recording.about["losses_frozen_bn"].items():
+        assert losses[name] == pytest.approx(value, rel=1e-5), name
+    overall, each = compare_gradients(norms, recording.gradients("gradients_frozen_bn"))
+    assert overall <= 1e-4
+    assert np.median(each) <= 3e-4
+    assert each.max() <= 1e-2
+
+
+def test_training_with_batch_statistics(recording):
+    before = {key: variable.numpy() for key, variable in recording.detector.checkpoint_variables().items()}
+    losses, norms, predictions = losses_and_gradients(recording, recording.detector)
+    after = {key: variable.numpy() for key, variable in recording.detector.checkpoint_variables().items()}
+    for key, variable in recording.detector.checkpoint_variables().items():
+        variable.assign(before[key])
+    for name, tensor in predictions.items():
+        assert recording.difference(f"train/{name}", tensor) <= 0.2, name
+    for name, value in recording.about["losses"].items():
+        assert losses[name] == pytest.approx(value, rel=2e-3), name
+    overall, each = compare_gradients(norms, recording.gradients("gradients"))
+    assert overall <= 5e-2
+    assert np.median(each) <= 3e-2
+    moved = [name.removeprefix("bn_after/") for name in recording.arrays if name.startswith("bn_after/")]
+    assert moved
+    for key in moved:
+        recorded = recording.arrays[f"bn_after/{key}"]
+        tolerance = 1e-3 if "layer_with_weights-1/" in key else 0.1
+        assert np.abs(after[key] - recorded).max() <= tolerance * recorded.std() + 1e-6, key
+        assert np.abs(after[key] - before[key]).max() > 0, key
