@@ -1,0 +1,118 @@
+"""Label maps: which class has which number. Only here and in TFRecords do classes count from 1."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from boxtune import config
+from boxtune.data.files import whole_file
+from boxtune.data.records import ImageRecord
+from boxtune.errors import DataError, did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A class: its number from 1 on, its name, and the name to show if that differs."""
+
+    id: int
+    name: str
+    display_name: str = ""
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """The classes in the order of their numbers, which need not be without gaps."""
+
+    labels: tuple[Label, ...]
+
+    @classmethod
+    def from_names(cls, names: Iterable[str]) -> "LabelMap":
+        """Number class names from 1 on in the order of their bytes."""
+        ordered = sorted(set(names), key=str.encode)
+        return cls(tuple(Label(number, name) for number, name in enumerate(ordered, start=1)))
+
+    @property
+    def names(self) -> list[str]:
+        """The names in the order of their numbers."""
+        return [label.name for label in self.labels]
+
+    def label(self, name: str) -> Label:
+        """Return the class of that name, else of that display name; raise DataError if there is neither."""
+        if found := self._by_name.get(name) or self._by_display_name.get(name):
+            return found
+        near = did_you_mean(name, self._by_name | self._by_display_name)
+        raise DataError(f'The label map has no class "{name}".{near}')
+
+    def category_index(self, *, use_display_name: bool = True) -> dict[int, dict[str, int | str]]:
+        """Return ``{id: {"id": id, "name": name}}``, as the API's drawing functions and metrics take it."""
+        return {
+            label.id: {"id": label.id, "name": (use_display_name and label.display_name) or label.name}
+            for label in self.labels
+        }
+
+    def to_text(self) -> str:
+        """Return the label map as the text of a .pbtxt file."""
+        return "\n".join(map(_item_text, self.labels))
+
+    @cached_property
+    def _by_name(self) -> dict[str, Label]:
+        return {label.name: label for label in self.labels}
+
+    @cached_property
+    def _by_display_name(self) -> dict[str, Label]:
+        return {label.display_name: label for label in self.labels if label.display_name}
+
+
+def read_label_map(path: Path) -> LabelMap:
+    """Read a .pbtxt label map; an item of id 0 named "background", which some have, is left out.
+
+    Raises DataError if it cannot be read, has no classes, or a number or name is unusable or occurs twice.
+    """
+    labels = [
+        Label(item.id, item.name or item.display_name, item.display_name)
+        for item in config.read_label_map(path).item
+        if not (item.id == 0 and "background" in (item.name, item.display_name))
+    ]
+    if not labels:
+        raise DataError(f"{path} has no classes. A label map holds item {{ id: 1 name: 'x' }} for each.")
+    seen: set[int | str] = set()
+    for label in labels:
+        if label.id < 1:
+            raise DataError(f'{path}: class "{label.name}" has the id {label.id}. Ids count from 1.')
+        if not label.name:
+            raise DataError(f"{path}: the class of id {label.id} has no name.")
+        for key in (label.id, label.name):
+            if key in seen:
+                raise DataError(f'{path}: "{key}" occurs twice; every id and every name must be unique.')
+            seen.add(key)
+    return LabelMap(tuple(sorted(labels, key=lambda label: label.id)))
+
+
+def write_label_map(label_map: LabelMap, path: Path) -> None:
+    """Write a .pbtxt label map."""
+    with whole_file(path) as temporary:
+        temporary.write_text(label_map.to_text(), encoding="utf-8")
+
+
+def require_classes(label_map: LabelMap, images: Iterable[ImageRecord]) -> None:
+    """Raise DataError for the first object whose class the label map lacks."""
+    for image in images:
+        for item in image.objects:
+            try:
+                label_map.label(item.class_name)
+            except DataError as error:
+                where = image.annotation_path or image.name
+                raise DataError(
+                    f"{where}: {error} Add it to the label map, or correct the annotation."
+                ) from None
+
+
+def _item_text(label: Label) -> str:
+    display_name = f"  display_name: '{_escaped(label.display_name)}'\n" if label.display_name else ""
+    return f"item {{\n  id: {label.id}\n  name: '{_escaped(label.name)}'\n{display_name}}}\n"
+
+
+def _escaped(text: str) -> str:
+    escapes = {"\\": r"\\", "'": r"\'", "\n": r"\n", "\r": r"\r", "\t": r"\t"}
+    return "".join(escapes.get(character, character) for character in text)
