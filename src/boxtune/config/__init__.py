@@ -1,5 +1,6 @@
 """The configuration: pipeline.proto, and reading, completing, changing, checking and writing it."""
 
+from boxtune.config.checks import check_for_evaluation, check_for_training, input_files
 from boxtune.config.loading import load, parse, read_label_map, write
 from boxtune.config.overrides import apply_override
 from boxtune.config.stock import complete, recipe
@@ -7,7 +8,10 @@ from boxtune.config.text import to_text
 
 __all__ = [
     "apply_override",
+    "check_for_evaluation",
+    "check_for_training",
     "complete",
+    "input_files",
     "load",
     "parse",
     "read_label_map",

@@ -15,7 +15,7 @@ from boxtune.errors import BoxtuneError, did_you_mean
 
 MAX_CHARACTERS = 10_000_000
 
-_LONGEST_QUOTE = 60
+_LONGEST_QUOTE = 120
 _LONGEST_REASON = 200
 
 # What the API has and boxtune has not, by the name of its field.
@@ -46,12 +46,11 @@ M = TypeVar("M", bound=Message)
 
 
 class TextError(Exception):
-    """What is wrong with a text, in one sentence, and where: line and column from 1."""
+    """What is wrong with a text, in one sentence, and where, if that is known: ``:LINE:COLUMN``, from 1."""
 
-    def __init__(self, reason: str, line: int, column: int):
+    def __init__(self, reason: str, place: str = ""):
         super().__init__(reason)
-        self.line = line
-        self.column = column
+        self.place = place
 
 
 def from_text(text: str, message: M, source: str, *, error: type[BoxtuneError]) -> M:
@@ -66,10 +65,7 @@ def from_text(text: str, message: M, source: str, *, error: type[BoxtuneError]) 
     try:
         fill(message, text)
     except TextError as exc:
-        raise error(f"{source}:{exc.line}:{exc.column}: {exc}") from None
-    for path, _, value in set_fields(message):
-        if isinstance(value, float) and not math.isfinite(value):
-            raise error(f"{source}: {path} is {value}; it has to be a finite number.")
+        raise error(f"{source}{exc.place}: {exc}") from None
     return message
 
 
@@ -85,9 +81,12 @@ def fill(message: Message, text: str) -> None:
             text_format.Parse(text, message)
     except text_format.ParseError as exc:
         line, column = exc.GetLine() or 1, exc.GetColumn() or 1
-        raise TextError(_explain(str(exc), _line(text, line), column), line, column) from None
+        raise TextError(_explain(str(exc), _line(text, line), column), f":{line}:{column}") from None
     except DeprecationWarning:
         raise _bad_escape(text) from None
+    for path, _, value in set_fields(message):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise TextError(f"{path} is {value}; it has to be a finite number of 32 bits.")
 
 
 def to_text(message: Message) -> str:
@@ -112,7 +111,7 @@ def set_fields(message: Message, path: str = "") -> Iterator[tuple[str, FieldDes
 def no_such_field(message_type: str, name: str) -> str:
     """Return the sentence for a field that the message type, given by its full name, does not declare."""
     if name in _NOT_YET:
-        return f'boxtune does not have {_NOT_YET[name]} yet; "{name}" has to go.'
+        return f'boxtune does not have {_NOT_YET[name]} yet ("{name}").'
     known = pipeline_pb2.DESCRIPTOR.pool.FindMessageTypeByName(message_type).fields_by_name
     hint = did_you_mean(name, known) or _belongs_to(name)
     return f'{message_type.rpartition(".")[2]} has no field "{quoted(name)}".{hint}'
@@ -143,7 +142,7 @@ _EXPECTED = {
 
 def _explain(problem: str, line: str, column: int) -> str:
     """Return what is wrong in one sentence; what protobuf says is passed on where it is not known here."""
-    reason = problem.partition(" : ")[2].removeprefix(f"'{line}': ")
+    reason = problem.partition(" : ")[2].removeprefix(f"'{line}': ").removeprefix("'': ")
     for pattern, sentence in _SENTENCES:
         if match := pattern.match(reason):
             return sentence(*match.groups())
@@ -157,7 +156,8 @@ def _bad_escape(text: str) -> TextError:
     match = _NO_ESCAPE.search(text)
     start = match.start() if match else 0
     reason = r'"\" begins no escape here; write "\\", or "/" in a path.'
-    return TextError(reason, text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start))
+    line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+    return TextError(reason, f":{line}:{column}")
 
 
 _NO_ESCAPE = re.compile(r"""(?<!\\)(?:\\\\)*\\(?![\\'"abfnrtvxuUN0-7\n])""")

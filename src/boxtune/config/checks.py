@@ -1,0 +1,198 @@
+"""What a configuration has to satisfy before work begins, as far as it can be told without a model."""
+
+import glob
+import re
+from pathlib import Path
+
+from boxtune.config.loading import read_label_map
+from boxtune.config.pipeline_pb2 import (
+    CheckpointVersion,
+    InputReader,
+    StringIntLabelMapItem,
+    TrainConfig,
+    TrainEvalPipelineConfig,
+)
+from boxtune.errors import ConfigError
+
+_PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
+_SHARDS = re.compile(r"-\?+-of-(\d{1,6})(?!\d)")
+_FINE_TUNE_TYPES = (
+    'choose "detection" (all but the heads), "full" (everything) or "classification" (the backbone)'
+)
+
+
+def check_for_training(config: TrainEvalPipelineConfig) -> None:
+    """Check what training reads: the model's section, train_config and train_input_reader.
+
+    Raises:
+        ConfigError: a value contradicts another or the files, naming the field and the way out.
+        DataError: the label map cannot be read.
+    """
+    _check_matcher(config)
+    _check_steps(config.train_config)
+    _check_fine_tuning(config.train_config)
+    _check_reader(config.train_input_reader, "train_input_reader", config.model.ssd.num_classes)
+    if config.train_input_reader.num_epochs:
+        raise ConfigError(
+            f"train_input_reader.num_epochs is {config.train_input_reader.num_epochs}, but the length of a "
+            "training is given in batches; remove it and set train_config.num_steps."
+        )
+
+
+def check_for_evaluation(config: TrainEvalPipelineConfig) -> None:
+    """Check what evaluation reads: the model's section, eval_config and every eval_input_reader.
+
+    Raises:
+        ConfigError: a value contradicts another or the files, naming the field and the way out.
+        DataError: a label map cannot be read.
+    """
+    _check_matcher(config)
+    _check_batch_size(config.eval_config.batch_size, "eval_config.batch_size")
+    if not config.eval_input_reader:
+        raise ConfigError(
+            "there is no eval_input_reader; add one with label_map_path and tf_record_input_reader."
+        )
+    for i, reader in enumerate(config.eval_input_reader):
+        _check_reader(reader, f"eval_input_reader[{i}]", config.model.ssd.num_classes)
+
+
+def input_files(reader: InputReader, *, name: str = "input_reader") -> list[Path]:
+    """Return the TFRecord files of a reader, sorted; `name` is what errors call the reader.
+
+    Raises:
+        ConfigError: there are none, a file or pattern matches nothing, or shards are missing.
+    """
+    patterns = reader.tf_record_input_reader.input_path
+    field = f"{name}.tf_record_input_reader.input_path"
+    if not patterns:
+        raise ConfigError(f"{field} is not set; name the TFRecord files.")
+    return sorted({file for pattern in patterns for file in _expand(pattern, field)})
+
+
+def _expand(pattern: str, field: str) -> list[Path]:
+    _check_configured(pattern, field)
+    if Path(pattern).is_file():
+        return [Path(pattern)]
+    files = [Path(match) for match in glob.glob(pattern) if Path(match).is_file()]
+    if not files:
+        raise ConfigError(f'{field}: no file matches "{pattern}" (looked from {Path.cwd()}).')
+    shards = _SHARDS.search(pattern)
+    if shards and len(files) != int(shards[1]):
+        raise ConfigError(f'{field}: {len(files)} files match "{pattern}", which promises {int(shards[1])}.')
+    return files
+
+
+def _check_configured(path: str, field: str) -> None:
+    if _PLACEHOLDER in path:
+        raise ConfigError(f'{field} is still "{path}"; put the path of your own file there.')
+
+
+def _check_reader(reader: InputReader, name: str, num_classes: int) -> None:
+    _check_label_map(reader.label_map_path, f"{name}.label_map_path", num_classes)
+    input_files(reader, name=name)
+    if reader.sample_1_of_n_examples < 1:
+        raise ConfigError(f"{name}.sample_1_of_n_examples is 0; write 1 to read every example.")
+
+
+def _check_label_map(path: str, field: str, num_classes: int) -> None:
+    _check_configured(path, field)
+    if not path:
+        raise ConfigError(f"{field} is not set; name the label map of the records.")
+    if num_classes < 1:
+        raise ConfigError(f"model.ssd.num_classes is {num_classes}; write the number of classes of {path}.")
+    items = {item.id: item for item in read_label_map(path).item if item.id > 0}
+    highest = max(items, default=0)
+    if highest == 0:
+        raise ConfigError(
+            f"{field}: {path} has no class; a class is an item with a name and an id from 1 on."
+        )
+    if highest > num_classes:
+        raise ConfigError(
+            f"model.ssd.num_classes is {num_classes}, but {path} has the id {highest} "
+            f'("{_class_name(items[highest])}"); set num_classes to {highest}.'
+        )
+    if highest < num_classes:
+        raise ConfigError(
+            f"model.ssd.num_classes is {num_classes}, but the highest id of {path} is {highest}; "
+            f"set num_classes to {highest}."
+        )
+
+
+def _class_name(item: StringIntLabelMapItem) -> str:
+    return item.display_name or item.name
+
+
+def _check_matcher(config: TrainEvalPipelineConfig) -> None:
+    matcher = config.model.ssd.matcher.argmax_matcher
+    if not matcher.ignore_thresholds and matcher.unmatched_threshold > matcher.matched_threshold:
+        raise ConfigError(
+            f"model.ssd.matcher.argmax_matcher: unmatched_threshold {matcher.unmatched_threshold:g} is above "
+            f"matched_threshold {matcher.matched_threshold:g}; an anchor would be both positive and negative."
+        )
+
+
+def _check_batch_size(batch_size: int, field: str) -> None:
+    if batch_size < 1:
+        raise ConfigError(f"{field} is 0; write the number of images in a batch.")
+
+
+def _check_steps(train: TrainConfig) -> None:
+    _check_batch_size(train.batch_size, "train_config.batch_size")
+    if train.num_steps < 1:
+        raise ConfigError(
+            "train_config.num_steps is 0, which would train for ever; write how many batches to train on."
+        )
+    optimizer = train.optimizer.WhichOneof("optimizer")
+    if optimizer is None:
+        raise ConfigError("train_config.optimizer is empty; choose one, such as momentum_optimizer.")
+    rate = getattr(train.optimizer, optimizer).learning_rate
+    cosine = rate.cosine_decay_learning_rate
+    if rate.HasField("cosine_decay_learning_rate") and cosine.warmup_steps > cosine.total_steps:
+        raise ConfigError(
+            f"train_config.optimizer.{optimizer}.learning_rate.cosine_decay_learning_rate: warmup_steps "
+            f"{cosine.warmup_steps} exceeds total_steps {cosine.total_steps}, so the rate would never decay; "
+            "lower warmup_steps, or raise total_steps (usually to num_steps)."
+        )
+
+
+def _check_fine_tuning(train: TrainConfig) -> None:
+    checkpoint, kind = train.fine_tune_checkpoint, train.fine_tune_checkpoint_type
+    if not checkpoint:
+        return
+    _check_configured(checkpoint, "train_config.fine_tune_checkpoint")
+    _check_fine_tune_type(kind)
+    _check_checkpoint_version(train)
+    if not Path(f"{checkpoint}.index").is_file():
+        hint = _prefix_hint(checkpoint)
+        raise ConfigError(f'train_config.fine_tune_checkpoint: there is no file "{checkpoint}.index".{hint}')
+
+
+def _check_checkpoint_version(train: TrainConfig) -> None:
+    """Refuse a version other than V2, but for the default V1: unset, it stands for V2."""
+    version = train.fine_tune_checkpoint_version
+    if train.HasField("fine_tune_checkpoint_version") and version != CheckpointVersion.V2:
+        raise ConfigError(
+            f"train_config.fine_tune_checkpoint_version is {CheckpointVersion.Name(version)}; boxtune reads "
+            "V2, the checkpoints of TensorFlow 2: write V2 if the checkpoint is one."
+        )
+
+
+def _check_fine_tune_type(kind: str) -> None:
+    field = "train_config.fine_tune_checkpoint_type"
+    if not kind:
+        raise ConfigError(f"{field} is not set: {_FINE_TUNE_TYPES}.")
+    if kind == "fine_tune":
+        raise ConfigError(f'{field} is "fine_tune", which is no longer a choice; use "detection".')
+    if kind not in ("classification", "detection", "full"):
+        raise ConfigError(f'{field} is "{kind}": {_FINE_TUNE_TYPES}.')
+
+
+def _prefix_hint(checkpoint: str) -> str:
+    """Return the prefix that was probably meant: the files' own, or one within the folder that was given."""
+    path = Path(checkpoint)
+    folder = path if path.is_dir() else path.parent
+    prefixes = [
+        file.with_suffix("") for part in (".", "checkpoint") for file in folder.glob(f"{part}/*.index")
+    ]
+    newest = max(prefixes, key=lambda prefix: (len(prefix.name), prefix), default=None)
+    return f' Did you mean "{newest}"?' if newest else ""
