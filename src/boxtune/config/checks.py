@@ -78,7 +78,7 @@ def _expand(pattern: str, field: str) -> list[Path]:
         raise ConfigError(f'{field}: no file matches "{pattern}" (looked from {Path.cwd()}).')
     shards = _SHARDS.search(pattern)
     if shards and len(files) != int(shards[1]):
-        raise ConfigError(f'{field}: {len(files)} files match "{pattern}", which promises {int(shards[1])}.')
+        raise ConfigError(f'{field}: {len(files)} of the {int(shards[1])} shards of "{pattern}" are there.')
     return files
 
 

@@ -66,7 +66,9 @@ def _field(message: Message, step: _Step) -> FieldDescriptor:
             raise ConfigError(f'"{step.name}" is not a list; write it without [{step.index}].')
         length = len(getattr(message, step.name))
         if step.index >= length:
-            raise ConfigError(f'there is no "{step}": the list has {length} items, counted from 0.')
+            raise ConfigError(
+                f'there is no "{step}": the list has {length} item{"s" * (length != 1)}, counted from 0.'
+            )
     return field
 
 

@@ -84,6 +84,8 @@ def fill(message: Message, text: str) -> None:
         raise TextError(_explain(str(exc), _line(text, line), column), f":{line}:{column}") from None
     except DeprecationWarning:
         raise _bad_escape(text) from None
+    except UnicodeEncodeError as exc:
+        raise TextError(f"{exc.object[exc.start]!a} is no character of Unicode text.") from None
     for path, _, value in set_fields(message):
         if isinstance(value, float) and not math.isfinite(value):
             raise TextError(f"{path} is {value}; it has to be a finite number of 32 bits.")

@@ -1,0 +1,212 @@
+"""Checks before training and evaluation."""
+
+from pathlib import Path
+
+import pytest
+
+from boxtune import config
+from boxtune.errors import ConfigError
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with a label map, two shards, a validation set and a checkpoint, and its configuration."""
+    monkeypatch.chdir(tmp_path)
+    Path("label_map.pbtxt").write_text(
+        "item { id: 1 name: 'cat' } item { id: 2 name: 'dog' }", encoding="utf-8"
+    )
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "val.record", "ckpt-0.index"):
+        Path(name).touch()
+    text = """
+        model { ssd { num_classes: 2 feature_extractor { type: "ssd_mobilenet_v2_fpn_keras" } } }
+        train_input_reader {
+          label_map_path: "label_map.pbtxt"
+          tf_record_input_reader { input_path: "train-?????-of-00002" }
+        }
+        eval_input_reader {
+          label_map_path: "label_map.pbtxt"
+          tf_record_input_reader { input_path: "val.record" }
+        }
+    """
+    project = config.complete(config.parse(text, "pipeline.config"))
+    project.train_config.fine_tune_checkpoint = "ckpt-0"
+    project.train_config.fine_tune_checkpoint_type = "detection"
+    return project
+
+
+def test_a_sound_configuration_passes(project):
+    config.check_for_training(project)
+    config.check_for_evaluation(project)
+
+
+def test_training_without_checkpoint_passes(project):
+    config.apply_override(project, "train_config.fine_tune_checkpoint=")
+    config.apply_override(project, "train_config.fine_tune_checkpoint_type=")
+    config.check_for_training(project)
+
+
+def test_version_v2_may_be_given(project):
+    config.apply_override(project, "train_config.fine_tune_checkpoint_version=V2")
+    config.check_for_training(project)
+
+
+COSINE = "train_config.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate"
+MATCHER = "model.ssd.matcher.argmax_matcher"
+TRAINING = [
+    ("train_config.num_steps=0", "train_config.num_steps is 0, which would train for ever"),
+    ("train_config.batch_size=0", "train_config.batch_size is 0; write the number of images in a batch"),
+    ("train_config.optimizer={}", "train_config.optimizer is empty; choose one"),
+    (
+        f"{COSINE}.warmup_steps=50001",
+        "warmup_steps 50001 exceeds total_steps 50000, so the rate would never decay",
+    ),
+    (f"{MATCHER}.unmatched_threshold=0.6", "unmatched_threshold 0.6 is above matched_threshold 0.5"),
+    ("model.ssd.num_classes=0", "model.ssd.num_classes is 0; write the number of classes of label_map.pbtxt"),
+    (
+        "model.ssd.num_classes=1",
+        r'num_classes is 1, but label_map.pbtxt has the id 2 \("dog"\); set num_classes to 2',
+    ),
+    (
+        "model.ssd.num_classes=90",
+        "num_classes is 90, but the highest id of label_map.pbtxt is 2; set num_classes to 2",
+    ),
+    ("train_config.fine_tune_checkpoint_type=", 'type is not set: choose "detection"'),
+    (
+        "train_config.fine_tune_checkpoint_type=fine_tune",
+        '"fine_tune", which is no longer a choice; use "detection"',
+    ),
+    ("train_config.fine_tune_checkpoint_type=all", 'type is "all": choose "detection"'),
+    ("train_config.fine_tune_checkpoint_version=V1", "version is V1; boxtune reads V2"),
+    ("train_config.fine_tune_checkpoint=ckpt-1", 'there is no file "ckpt-1.index". Did you mean "ckpt-0"?'),
+    (
+        "train_config.fine_tune_checkpoint=ckpt-0.index",
+        'no file "ckpt-0.index.index". Did you mean "ckpt-0"?',
+    ),
+    (
+        "train_config.fine_tune_checkpoint=PATH_TO_BE_CONFIGURED/ckpt-0",
+        'train_config.fine_tune_checkpoint is still "PATH_TO_BE_CONFIGURED/ckpt-0"; put the path of your own',
+    ),
+    ("train_input_reader.label_map_path=", "train_input_reader.label_map_path is not set"),
+    (
+        "train_input_reader.label_map_path=PATH_TO_BE_CONFIGURED",
+        'label_map_path is still "PATH_TO_BE_CONFIGURED"',
+    ),
+    ("train_input_reader.num_epochs=3", "train_input_reader.num_epochs is 3, .* set train_config.num_steps"),
+    (
+        "train_input_reader.sample_1_of_n_examples=0",
+        "train_input_reader.sample_1_of_n_examples is 0; write 1",
+    ),
+    ("train_input_reader.tf_record_input_reader={}", r"train_input_reader.*input_path is not set"),
+    (
+        "train_input_reader.tf_record_input_reader.input_path=x-*",
+        r'train_input_reader.*no file matches "x-\*"',
+    ),
+    (
+        "train_input_reader.tf_record_input_reader.input_path=PATH_TO_BE_CONFIGURED/train.record",
+        'input_path is still "PATH_TO_BE_CONFIGURED/train.record"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("override", "reason"), TRAINING)
+def test_training_is_refused(project, override, reason):
+    config.apply_override(project, override)
+    with pytest.raises(ConfigError, match=reason):
+        config.check_for_training(project)
+
+
+EVALUATION = [
+    ("eval_config.batch_size=0", "eval_config.batch_size is 0"),
+    ("eval_input_reader=[]", "there is no eval_input_reader; add one"),
+    (f"{MATCHER}.unmatched_threshold=0.6", "unmatched_threshold 0.6 is above matched_threshold 0.5"),
+    (
+        "eval_input_reader[0].label_map_path=PATH_TO_BE_CONFIGURED",
+        r"eval_input_reader\[0\].label_map_path is still",
+    ),
+    (
+        "eval_input_reader[0].tf_record_input_reader.input_path=[val.record, x]",
+        r'eval_input_reader\[0\].*matches "x"',
+    ),
+]
+
+
+@pytest.mark.parametrize(("override", "reason"), EVALUATION)
+def test_evaluation_is_refused(project, override, reason):
+    config.apply_override(project, override)
+    with pytest.raises(ConfigError, match=reason):
+        config.check_for_evaluation(project)
+
+
+def test_evaluation_does_not_look_at_training(project):
+    project.ClearField("train_input_reader")
+    project.train_config.num_steps = 0
+    config.check_for_evaluation(project)
+
+
+def test_thresholds_that_are_ignored_may_have_any_order(project):
+    config.apply_override(project, f"{MATCHER}={{ ignore_thresholds: true unmatched_threshold: 0.9 }}")
+    config.check_for_training(project)
+
+
+def test_a_folder_is_answered_with_the_checkpoint_within(project):
+    Path("exported/checkpoint").mkdir(parents=True)
+    for step in (9, 10):
+        Path(f"exported/checkpoint/ckpt-{step}.index").touch()
+    config.apply_override(project, "train_config.fine_tune_checkpoint=exported")
+    with pytest.raises(ConfigError, match=r'Did you mean "exported/checkpoint/ckpt-10"?'):
+        config.check_for_training(project)
+
+
+@pytest.mark.parametrize("text", ["", "item { id: 0 name: 'background' }"])
+def test_a_label_map_without_classes_is_refused(project, text):
+    Path("label_map.pbtxt").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"train_input_reader.label_map_path: label_map.pbtxt has no class"):
+        config.check_for_training(project)
+
+
+def test_gaps_between_ids_are_allowed(project):
+    Path("label_map.pbtxt").write_text(
+        "item { id: 5 name: 'cat' } item { id: 0 name: 'background' }", encoding="utf-8"
+    )
+    config.apply_override(project, "model.ssd.num_classes=5")
+    config.check_for_training(project)
+
+
+def _reader(*paths):
+    reader = config.pipeline_pb2.InputReader()
+    reader.tf_record_input_reader.input_path.extend(paths)
+    return reader
+
+
+@pytest.mark.parametrize(
+    ("paths", "names"),
+    [
+        (["b.record"], ["b.record"]),
+        (["b.record", "a.record"], ["a.record", "b.record"]),
+        (["*.record"], ["a.record", "b.record"]),
+        (["?.record", "b.record"], ["a.record", "b.record"]),  # each file once
+        (["s-?????-of-00002"], ["s-00000-of-00002", "s-00001-of-00002"]),
+        (["s-00000-of-00002"], ["s-00000-of-00002"]),  # one shard, named as such
+        (["with [brackets]"], ["with [brackets]"]),
+        (["s-*"], ["s-00000-of-00002", "s-00001-of-00002"]),
+    ],
+)
+def test_input_files(tmp_path, monkeypatch, paths, names):
+    monkeypatch.chdir(tmp_path)
+    Path("folder.record").mkdir()
+    for name in ("b.record", "a.record", "s-00001-of-00002", "s-00000-of-00002", "with [brackets]"):
+        Path(name).touch()
+    assert config.input_files(_reader(*paths)) == [Path(name) for name in names]
+
+
+def test_missing_shards_are_refused(tmp_path):
+    (tmp_path / "s-00000-of-00010").touch()
+    with pytest.raises(ConfigError, match=r'1 of the 10 shards of ".*s-[?]{5}-of-00010" are there'):
+        config.input_files(_reader(f"{tmp_path}/s-?????-of-00010"))
+
+
+def test_errors_of_input_files_name_the_reader():
+    with pytest.raises(
+        ConfigError, match=r"^eval_input_reader\[0\].tf_record_input_reader.input_path is not set"
+    ):
+        config.input_files(_reader(), name="eval_input_reader[0]")

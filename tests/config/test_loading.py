@@ -1,0 +1,186 @@
+"""Reading and writing of files, and the configurations that the API shipped."""
+
+import os
+
+import pytest
+
+from boxtune import config
+from boxtune.errors import ConfigError, DataError
+
+MINIMAL = 'model { ssd { num_classes: 2 feature_extractor { type: "ssd_mobilenet_v2_fpn_keras" } } }\n'
+
+
+@pytest.fixture
+def minimal(tmp_path):
+    path = tmp_path / "pipeline.config"
+    path.write_text(MINIMAL, encoding="utf-8")
+    return path
+
+
+def test_load_completes_and_overrides(minimal):
+    loaded = config.load(minimal, ["train_config.batch_size=8"])
+    expected = config.recipe("ssd_mobilenet_v2_fpn_keras")
+    expected.model.ssd.num_classes = 2
+    expected.train_config.batch_size = 8
+    assert loaded == expected
+
+
+def test_an_override_of_the_type_chooses_the_recipe(minimal):
+    loaded = config.load(str(minimal), ["model.ssd.feature_extractor.type=ssd_mobilenet_v2_keras"])
+    assert loaded.model.ssd.image_resizer.fixed_shape_resizer.height == 300
+    assert not loaded.model.ssd.feature_extractor.HasField("fpn")
+
+
+def test_load_takes_byte_order_mark_and_carriage_returns(tmp_path):
+    path = tmp_path / "pipeline.config"
+    path.write_bytes(b"\xef\xbb\xbf# written on Windows\r\n" + MINIMAL.replace(" ", "\r\n").encode())
+    assert config.load(path).model.ssd.num_classes == 2
+
+
+def test_load_names_the_file_line_and_column(tmp_path):
+    path = tmp_path / "pipeline.config"
+    path.write_text("model {\n  ssd {\n    numclasses: 3\n", encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        config.load(path)
+    assert str(caught.value) == f'{path}:3:5: Ssd has no field "numclasses". Did you mean "num_classes"?'
+
+
+def test_load_warns_once_of_fields_without_effect(tmp_path, caplog):
+    path = tmp_path / "pipeline.config"
+    path.write_text(
+        MINIMAL + "train_config { sync_replicas: true } eval_input_reader { num_readers: 1 }",
+        encoding="utf-8",
+    )
+    config.load(path)
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("boxtune", "WARNING")
+    assert record.getMessage() == (
+        f"{path}: without effect in boxtune, and can be removed: "
+        "train_config.sync_replicas, eval_input_reader[0].num_readers."
+    )
+
+
+def test_load_is_silent_where_every_field_counts(minimal, caplog):
+    config.load(minimal)
+    assert not caplog.records
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no file .*pipeline.config"):
+        config.load(tmp_path / "pipeline.config")
+
+
+def test_a_folder_is_answered_with_its_file(minimal):
+    with pytest.raises(ConfigError) as caught:
+        config.load(minimal.parent)
+    assert str(caught.value) == f"{minimal.parent} is a folder; give the file, such as {minimal}."
+
+
+def test_a_folder_without_configuration_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"is a folder, not a file"):
+        config.load(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path):
+    path = tmp_path / "saved_model.pb"
+    path.write_bytes(b"\x08\x01\xff\xfe")
+    with pytest.raises(ConfigError, match=r"saved_model.pb is not text in UTF-8 \(byte 3\)"):
+        config.load(path)
+
+
+def test_an_endless_file_is_refused():
+    with pytest.raises(ConfigError, match=r"more than 10,000,000 characters"):
+        config.load("/dev/zero")
+
+
+def test_unknown_feature_extractor_names_the_file(tmp_path):
+    path = tmp_path / "pipeline.config"
+    path.write_text(MINIMAL.replace("_fpn_keras", ""), encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r'pipeline.config: there is no feature extractor "ssd_mobilenet_v2"'
+    ):
+        config.load(path)
+
+
+def test_write_and_load(tmp_path):
+    path = tmp_path / "pipeline.config"
+    written = config.recipe("ssd_mobilenet_v2_keras")
+    config.write(written, path)
+    config.write(written, path)
+    assert config.load(path) == written
+    assert "learning_rate_base: 0.8\n" in path.read_text(encoding="utf-8")
+    assert os.listdir(tmp_path) == ["pipeline.config"]
+
+
+def test_write_into_a_missing_folder_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"cannot write .*pipeline.config: No such file or directory"):
+        config.write(config.parse("", "a.config"), tmp_path / "absent" / "pipeline.config")
+
+
+def test_read_label_map(tmp_path):
+    path = tmp_path / "label_map.pbtxt"
+    path.write_bytes(
+        b"\xef\xbb\xbfitem { id: 1 name: 'cat' }\r\n"
+        b"item {\r\n  id: 2, display_name: 'dog'\r\n  keypoints { id: 0 label: 'nose' }\r\n}\r\n"
+    )
+    cat, dog = config.read_label_map(path).item
+    assert (cat.id, cat.name, cat.HasField("display_name")) == (1, "cat", False)
+    assert (dog.id, dog.display_name, dog.keypoints[0].label) == (2, "dog", "nose")
+
+
+def test_mistakes_of_a_label_map_have_a_place(tmp_path):
+    path = tmp_path / "label_map.pbtxt"
+    path.write_text("item {\n  id: one\n}\n", encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        config.read_label_map(path)
+    expected = 'id has to be a whole number from -2147483648 to 2147483647, not "one".'
+    assert str(caught.value) == f"{path}:2:7: {expected}"
+
+
+def test_a_missing_label_map_is_an_error_of_data(tmp_path):
+    with pytest.raises(DataError, match=r"there is no file"):
+        config.read_label_map(tmp_path / "label_map.pbtxt")
+
+
+# Every configuration of an SSD that the API shipped can be read: none sets a field that is not declared.
+SSD = ["stock_configs/ssd_*.config", "golden/ssd_*/pipeline.config", "checkpoints/*/pipeline.config"]
+SSD += ["zoo/ssd*/pipeline.config", "zoo/efficientdet_*/pipeline.config"]
+OTHERS = ["stock_configs/[cfm]*.config", "zoo/[cfm]*/pipeline.config", "golden/[cfm]*/pipeline.config"]
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("pattern", SSD)
+def test_shipped_ssd_configurations_are_read_and_written(pattern, shared):
+    paths = sorted(shared.glob(pattern))
+    assert paths
+    for path in paths:
+        read = config.parse(path.read_text(encoding="utf-8"), str(path))
+        assert read.model.HasField("ssd"), path
+        assert config.parse(config.to_text(read), "written") == read
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("pattern", OTHERS)
+def test_shipped_configurations_of_other_families_are_refused_by_name(pattern, shared):
+    paths = sorted(shared.glob(pattern))
+    assert paths
+    for path in paths:
+        with pytest.raises(ConfigError, match=r"boxtune does not have .* models yet"):
+            config.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+@pytest.mark.shared
+def test_shipped_label_maps_are_read(shared):
+    paths = sorted(shared.glob("stock_label_maps/*.pbtxt"))
+    assert paths
+    assert all(config.read_label_map(path).item for path in paths)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "folder",
+    ["zoo/ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8", "golden/ssd_mobilenet_v2_320x320_coco17_tpu-8"],
+)
+def test_a_full_configuration_is_loaded_as_it_is(folder, shared):
+    path = shared / folder / "pipeline.config"
+    assert config.load(path) == config.parse(path.read_text(encoding="utf-8"), str(path))

@@ -1,0 +1,142 @@
+"""Stock recipes, and completing a configuration from them."""
+
+import pytest
+
+from boxtune import config
+from boxtune.errors import ConfigError
+
+FPNLITE = "ssd_mobilenet_v2_fpn_keras"
+RECIPES = {
+    FPNLITE: "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8",
+    "ssd_mobilenet_v2_keras": "ssd_mobilenet_v2_320x320_coco17_tpu-8",
+}
+
+
+def _minimal(extra=""):
+    return config.parse(
+        f'model {{ ssd {{ feature_extractor {{ type: "{FPNLITE}" }} {extra} }} }}', "a.config"
+    )
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("kind", RECIPES)
+def test_recipe_is_the_stock_configuration_without_data_checkpoint_and_relics(kind, shared):
+    path = shared / "stock_configs" / f"{RECIPES[kind]}.config"
+    stock = config.parse(path.read_text(encoding="utf-8"), str(path))
+    assert not stock.model.ssd.freeze_batchnorm  # the default, which a recipe leaves out
+    for field in ("num_classes", "freeze_batchnorm"):
+        stock.model.ssd.ClearField(field)
+    for field in ("fine_tune_checkpoint", "fine_tune_checkpoint_type", "fine_tune_checkpoint_version"):
+        stock.train_config.ClearField(field)
+    for field in ("train_input_reader", "eval_input_reader"):
+        stock.ClearField(field)
+    _clear_deprecated(stock)
+    assert config.recipe(kind) == stock
+
+
+def _clear_deprecated(message):
+    for field, value in message.ListFields():
+        if field.GetOptions().deprecated:
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for item in value if field.is_repeated else [value]:
+                _clear_deprecated(item)
+
+
+def test_recipe_is_a_copy():
+    config.recipe(FPNLITE).train_config.batch_size = 1
+    assert config.recipe(FPNLITE).train_config.batch_size == 128
+
+
+def test_type_alone_brings_the_whole_recipe():
+    completed = config.complete(_minimal("num_classes: 3"))
+    expected = config.recipe(FPNLITE)
+    expected.model.ssd.num_classes = 3
+    assert completed == expected
+
+
+def test_completing_leaves_the_given_configuration_alone():
+    given = _minimal()
+    config.complete(given)
+    assert given == _minimal()
+
+
+def test_nothing_is_taken_for_classes_readers_and_checkpoint():
+    completed = config.complete(_minimal())
+    assert not completed.model.ssd.HasField("num_classes")
+    assert not completed.HasField("train_input_reader")
+    assert not completed.eval_input_reader
+    assert not completed.train_config.HasField("fine_tune_checkpoint")
+    assert not completed.train_config.HasField("fine_tune_checkpoint_type")
+
+
+def test_a_section_that_is_given_is_taken_as_it_is():
+    completed = config.complete(_minimal("matcher { argmax_matcher { matched_threshold: 0.7 } }"))
+    assert (
+        completed.model.ssd.matcher
+        == _minimal("matcher { argmax_matcher { matched_threshold: 0.7 } }").model.ssd.matcher
+    )
+    assert completed.model.ssd.box_coder == config.recipe(FPNLITE).model.ssd.box_coder
+
+
+def test_a_feature_extractor_that_says_more_than_its_type_is_taken_as_it_is():
+    text = f'model {{ ssd {{ feature_extractor {{ type: "{FPNLITE}" use_depthwise: false }} }} }}'
+    completed = config.complete(config.parse(text, "a.config"))
+    assert completed.model.ssd.feature_extractor == config.parse(text, "a.config").model.ssd.feature_extractor
+
+
+def test_flags_of_the_loss_come_with_the_loss():
+    completed = config.complete(_minimal("normalize_loc_loss_by_codesize: false"))
+    assert completed.model.ssd.encode_background_as_zeros
+    assert not completed.model.ssd.normalize_loc_loss_by_codesize
+
+    own_loss = config.complete(_minimal("loss { classification_loss { weighted_softmax {} } }"))
+    assert not own_loss.model.ssd.HasField("encode_background_as_zeros")
+
+
+def test_a_given_train_config_gets_an_optimizer_and_nothing_else():
+    given = _minimal()
+    given.train_config.num_steps = 100
+    completed = config.complete(given)
+    assert completed.train_config.optimizer == config.recipe(FPNLITE).train_config.optimizer
+    assert completed.train_config.num_steps == 100
+    assert completed.train_config.batch_size == 32  # the default of the API, not the 128 of the recipe
+    assert not completed.train_config.data_augmentation_options
+
+
+def test_a_given_optimizer_and_eval_config_stay():
+    given = _minimal()
+    given.train_config.optimizer.adam_optimizer.epsilon = 0.5
+    given.eval_config.batch_size = 4
+    completed = config.complete(given)
+    assert completed.train_config == given.train_config
+    assert completed.eval_config == given.eval_config
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (
+            "ssd_mobilnet_v2_keras",
+            'there is no feature extractor "ssd_mobilnet_v2_keras"; .* Did you mean "ssd_mobilenet_v2_keras"',
+        ),
+        (
+            "ssd_mobilenet_v2",
+            'there is no feature extractor "ssd_mobilenet_v2"; .* Did you mean "ssd_mobilenet_v2_keras"',
+        ),
+        ("../text", 'there is no feature extractor "../text"; boxtune has ssd_mobilenet_v2_fpn_keras, '),
+        (
+            "ssd_efficientnet-b7_bifpn_keras",
+            'does not have the feature extractor "ssd_efficientnet-b7_bifpn_keras" yet',
+        ),
+        ("", "model.ssd.feature_extractor.type is not set; it is one of "),
+    ],
+)
+def test_unknown_feature_extractors_are_refused(kind, reason):
+    with pytest.raises(ConfigError, match=reason):
+        config.recipe(kind)
+
+
+def test_an_empty_configuration_cannot_be_completed():
+    with pytest.raises(ConfigError, match=r"feature_extractor.type is not set"):
+        config.complete(config.parse("", "a.config"))

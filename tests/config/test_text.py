@@ -1,0 +1,169 @@
+"""Text form: what is said of mistakes, and the way to text and back."""
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boxtune import config
+from boxtune.config import text as text_form
+from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
+from boxtune.errors import ConfigError
+
+MISTAKES = [
+    (
+        "train_config {\n  batchsize: 8\n}",
+        '2:3: TrainConfig has no field "batchsize". Did you mean "batch_size"?',
+    ),
+    ("eval_confg {}", '1:1: TrainEvalPipelineConfig has no field "eval_confg". Did you mean "eval_config"?'),
+    (
+        "train_config { shuffle: true }",
+        '1:16: TrainConfig has no field "shuffle". It belongs in InputReader.',
+    ),
+    ("model { ssd { zzz: 1 } }", '1:15: Ssd has no field "zzz".'),
+    (
+        "train_config { num_steps: 1e3 }",
+        '1:27: num_steps has to be a whole number from 0 to 4294967295, not "1e3".',
+    ),
+    (
+        "train_config { num_steps: -1 }",
+        '1:27: num_steps has to be a whole number from 0 to 4294967295, not "-1".',
+    ),
+    (
+        'model { ssd { num_classes: "3" } }',
+        '1:28: num_classes has to be a whole number from -2147483648 to 2147483647, not "3".',
+    ),
+    (
+        "train_config { num_steps: }",
+        "1:27: num_steps has to be a whole number from 0 to 4294967295, which is missing.",
+    ),
+    (
+        "train_config { gradient_clipping_by_norm: much }",
+        '1:43: gradient_clipping_by_norm has to be a number, not "much".',
+    ),
+    (
+        "train_config { gradient_clipping_by_norm: nan }",
+        " train_config.gradient_clipping_by_norm is nan; it has to be a finite number of 32 bits.",
+    ),
+    (
+        "train_config { gradient_clipping_by_norm: 1e99 }",
+        " train_config.gradient_clipping_by_norm is inf; it has to be a finite number of 32 bits.",
+    ),
+    ("train_config { use_bfloat16: yes }", '1:30: use_bfloat16 has to be true or false, not "yes".'),
+    ("eval_config { metrics_set: coco }", '1:28: metrics_set has to be text in quotes, not "coco".'),
+    (
+        'eval_config { metrics_set: ["a", b] }',
+        '1:34: metrics_set has to be text in quotes, not "b".',
+    ),
+    ("train_config: 5", '1:15: train_config has to be { ... } with fields of TrainConfig, not "5".'),
+    (
+        "train_config { fine_tune_checkpoint_version: V3 }",
+        '1:46: CheckpointVersion has no value "V3"; it is UNKNOWN, V1 or V2. Did you mean "V2"?',
+    ),
+    (
+        "train_config { num_steps: 1 num_steps: 2 }",
+        '1:40: TrainConfig has "num_steps" twice; keep one of them.',
+    ),
+    (
+        "model { ssd { feature_extractor { fpn {} bifpn {} } } }",
+        '1:42: "bifpn" and "fpn" exclude each other; keep one of them.',
+    ),
+    (
+        'train_config {\n  fine_tune_checkpoint: "C:\\data\\ckpt-0"\n}',
+        '2:28: "\\" begins no escape here; write "\\\\", or "/" in a path.',
+    ),
+    (
+        "model { faster_rcnn {} }",
+        '1:9: boxtune does not have Faster R-CNN and Mask R-CNN models yet ("faster_rcnn").',
+    ),
+    ("model { center_net {} }", '1:9: boxtune does not have CenterNet models yet ("center_net").'),
+    ("graph_rewriter {}", '1:1: boxtune does not have quantisation during training yet ("graph_rewriter").'),
+    ("[other.extension] {}", '1:8: Message type "TrainEvalPipelineConfig" does not have extensions.'),
+    ("train_config {", '1:14: Expected "}".'),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), MISTAKES)
+def test_mistakes_are_explained(text, expected):
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, "a.config")
+    assert str(caught.value) == f"a.config:{expected}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\x00\x01\x02\xff",
+        "{" * 100_000,
+        "model {" * 100_000,
+        "a" * 1_000_000,
+        "train_config { num_steps: " + "9" * 100_000 + " }",
+        'eval_config { metrics_set: "' + "\\" * 99_999,
+        'eval_config { metrics_set: "\\xff\\xfe" }',
+        'Message type "' * 50_000,
+        "train_config { data_augmentation_options { " * 2,
+        "model: {" + "ssd <" * 1000,
+        'eval_config { metrics_set: "\ud800" }',
+    ],
+    ids=range(11),
+)
+def test_hostile_text_is_refused_in_a_sentence(text):
+    with pytest.raises(ConfigError) as caught:
+        config.parse(text, "a.config")
+    assert len(str(caught.value)) < 400
+
+
+def test_huge_text_is_refused():
+    with pytest.raises(ConfigError, match=r"a.config has more than 10,000,000 characters"):
+        config.parse("#" * (text_form.MAX_CHARACTERS + 1), "a.config")
+
+
+@given(st.text())
+def test_any_text_is_read_or_refused(text):
+    with contextlib.suppress(ConfigError):
+        config.parse(text, "a.config")
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_byte_order_mark_and_newlines_of_any_system(newline):
+    text = newline.join(["\ufeff# a comment", "train_config {", "  num_steps: 7 # another", "}"])
+    assert config.parse(text, "a.config").train_config.num_steps == 7
+
+
+def test_separators_and_lists_as_the_api_wrote_them():
+    grid = "ssd_anchor_generator { aspect_ratios: [1, 2.0], num_layers: 6; }"
+    read = config.parse(f"model: < ssd {{ anchor_generator {{ {grid} }} }} >", "a.config")
+    generator = read.model.ssd.anchor_generator.ssd_anchor_generator
+    assert list(generator.aspect_ratios) == [1.0, 2.0]
+    assert generator.num_layers == 6
+
+
+def test_floats_are_written_as_they_were_typed():
+    text = 'train_config {\n  gradient_clipping_by_norm: 0.08\n  fine_tune_checkpoint: "é/ckpt-0"\n}\n'
+    assert config.to_text(config.parse(text, "a.config")) == text
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_floats_read_back_as_the_same_float32(value):
+    message = TrainEvalPipelineConfig()
+    message.train_config.gradient_clipping_by_norm = value
+    assert config.parse(config.to_text(message), "a.config") == message
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
+def test_text_reads_back_the_same(value):
+    message = TrainEvalPipelineConfig()
+    message.train_config.fine_tune_checkpoint = value
+    assert config.parse(config.to_text(message), "a.config") == message
+
+
+def test_set_fields_gives_paths():
+    reader = 'shuffle: false tf_record_input_reader { input_path: ["a", "b"] }'
+    message = config.parse(f"eval_input_reader {{}} eval_input_reader {{ {reader} }}", "a.config")
+    paths = {path: value for path, _, value in text_form.set_fields(message)}
+    assert paths == {
+        "eval_input_reader[1].shuffle": False,
+        "eval_input_reader[1].tf_record_input_reader.input_path[0]": "a",
+        "eval_input_reader[1].tf_record_input_reader.input_path[1]": "b",
+    }
