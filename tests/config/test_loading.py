@@ -31,6 +31,26 @@ def test_an_override_of_the_type_chooses_the_recipe(minimal):
     assert not loaded.model.ssd.feature_extractor.HasField("fpn")
 
 
+def test_an_override_of_the_section_with_nothing_but_the_type_does_so_too(minimal):
+    section = 'model.ssd.feature_extractor={ type: "ssd_mobilenet_v2_keras" }'
+    by_section = config.load(minimal, ["model.ssd.num_classes=3", section])
+    by_type = config.load(minimal, ["model.ssd.feature_extractor.type=ssd_mobilenet_v2_keras"])
+    by_type.model.ssd.num_classes = 3
+    assert by_section == by_type
+
+
+def test_an_override_changes_one_value_of_a_stock_section(minimal):
+    ratios = "model.ssd.anchor_generator.multiscale_anchor_generator.aspect_ratios"
+    loaded = config.load(minimal, [f"{ratios}[1]=4", "train_config.optimizer.use_moving_average=true"])
+    assert list(loaded.model.ssd.anchor_generator.multiscale_anchor_generator.aspect_ratios) == [1, 4, 0.5]
+    assert loaded.train_config.optimizer.momentum_optimizer.HasField("learning_rate")
+
+
+def test_of_two_overrides_the_later_wins(minimal):
+    loaded = config.load(minimal, ["train_config.batch_size=2", "train_config.batch_size=4"])
+    assert loaded.train_config.batch_size == 4
+
+
 def test_load_takes_byte_order_mark_and_carriage_returns(tmp_path):
     path = tmp_path / "pipeline.config"
     path.write_bytes(b"\xef\xbb\xbf# written on Windows\r\n" + MINIMAL.replace(" ", "\r\n").encode())
@@ -47,11 +67,8 @@ def test_load_names_the_file_line_and_column(tmp_path):
 
 def test_load_warns_once_of_fields_without_effect(tmp_path, caplog):
     path = tmp_path / "pipeline.config"
-    path.write_text(
-        MINIMAL + "train_config { sync_replicas: true } eval_input_reader { num_readers: 1 }",
-        encoding="utf-8",
-    )
-    config.load(path)
+    path.write_text(MINIMAL + "eval_input_reader { num_readers: 1 }", encoding="utf-8")
+    config.load(path, ["train_config.sync_replicas=true"])
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("boxtune", "WARNING")
     assert record.getMessage() == (

@@ -1,6 +1,5 @@
 """Configurations and label maps, from files and to files."""
 
-import copy
 import logging
 import os
 from collections.abc import Sequence
@@ -8,9 +7,11 @@ from pathlib import Path
 
 from boxtune.config.overrides import apply_override
 from boxtune.config.pipeline_pb2 import StringIntLabelMap, TrainEvalPipelineConfig
-from boxtune.config.stock import complete_from, recipe
+from boxtune.config.stock import complete
 from boxtune.config.text import MAX_CHARACTERS, from_text, set_fields, to_text
 from boxtune.errors import BoxtuneError, ConfigError, DataError
+
+_TYPE_PATH = "model.ssd.feature_extractor.type"
 
 _log = logging.getLogger("boxtune")
 
@@ -27,21 +28,25 @@ def parse(text: str, source: str) -> TrainEvalPipelineConfig:
 def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainEvalPipelineConfig:
     """Return the configuration of a file, completed from the stock recipe (see `complete`) and overridden.
 
-    An override meets the completed configuration, so it changes one value of a stock section rather than
-    replacing the section. An override of the feature extractor's type chooses the recipe. One warning of the
-    logger "boxtune" lists the fields that are set and have no effect.
+    An override that sets the feature extractor's type, alone or within its section, is applied before
+    completing, and so chooses the recipe; the others are applied after, in order, and so change one value of
+    a stock section rather than replace the section. One warning of the logger "boxtune" lists the fields that
+    are set and have no effect.
 
     Raises:
         ConfigError: the file cannot be read; it, an override or the feature extractor is not understood.
     """
     given = parse(_read(Path(path), error=ConfigError), str(path))
-    _report_deprecated(given, str(path))
-    chosen = _overridden(given, overrides).model.ssd.feature_extractor.type
+    early = [override for override in overrides if _TYPE_PATH.startswith(_path(override))]
+    late = [override for override in overrides if override not in early]
+    _override(given, early)
     try:
-        stock = recipe(chosen)
+        config = complete(given)
     except ConfigError as exc:
         raise ConfigError(f"{path}: {exc}") from None
-    return _overridden(complete_from(given, stock), overrides)
+    _override(config, late)
+    _report_deprecated(config, str(path))
+    return config
 
 
 def read_label_map(path: str | os.PathLike[str]) -> StringIntLabelMap:
@@ -69,11 +74,13 @@ def write(config: TrainEvalPipelineConfig, path: str | os.PathLike[str]) -> None
         raise ConfigError(f"cannot write {path}: {exc.strerror}.") from exc
 
 
-def _overridden(config: TrainEvalPipelineConfig, overrides: Sequence[str]) -> TrainEvalPipelineConfig:
-    config = copy.deepcopy(config)
+def _path(override: str) -> str:
+    return override.partition("=")[0].strip()
+
+
+def _override(config: TrainEvalPipelineConfig, overrides: Sequence[str]) -> None:
     for override in overrides:
         apply_override(config, override)
-    return config
 
 
 def _report_deprecated(config: TrainEvalPipelineConfig, source: str) -> None:

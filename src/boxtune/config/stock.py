@@ -62,11 +62,7 @@ def complete(config: TrainEvalPipelineConfig) -> TrainEvalPipelineConfig:
     Raises:
         ConfigError: the feature extractor is not named or not known.
     """
-    return complete_from(config, recipe(config.model.ssd.feature_extractor.type))
-
-
-def complete_from(config: TrainEvalPipelineConfig, stock: TrainEvalPipelineConfig) -> TrainEvalPipelineConfig:
-    """Return a copy of `config` with sections left out taken from `stock`, by the rule of `complete`."""
+    stock = recipe(config.model.ssd.feature_extractor.type)
     result = copy.deepcopy(config)
     _complete_ssd(result.model.ssd, stock.model.ssd)
     for section in ("train_config", "eval_config"):
