@@ -17,4 +17,14 @@ def build(section: pipeline_pb2.DetectionModel, *, add_regularization_loss: bool
     return built[name](getattr(section, name), add_regularization_loss=add_regularization_loss)
 
 
-__all__ = ["Detector", "build"]
+def image_resizer(section: pipeline_pb2.DetectionModel) -> pipeline_pb2.ImageResizer:
+    """Return the `image_resizer` of a `model` section, whatever its architecture."""
+    return getattr(section, section.WhichOneof("model")).image_resizer
+
+
+def num_classes(section: pipeline_pb2.DetectionModel) -> int:
+    """Return the `num_classes` of a `model` section, whatever its architecture."""
+    return getattr(section, section.WhichOneof("model")).num_classes
+
+
+__all__ = ["Detector", "build", "image_resizer", "num_classes"]

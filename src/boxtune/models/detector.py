@@ -12,6 +12,25 @@ Predictions = dict[str, Any]
 GroundTruth = dict[str, Any]
 
 
+REGULARIZATION = "regularization_loss"
+
+
+class LastValue(keras.metrics.Metric):
+    """Shows the value of the last batch, where Keras' metrics show means since the epoch began."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.value = self.add_variable(shape=(), initializer="zeros", name="value")
+
+    def update_state(self, value):
+        """Take over a scalar."""
+        self.value.assign(value)
+
+    def result(self):
+        """Return it."""
+        return self.value
+
+
 class Detector(keras.Model):
     """A network that finds boxes, trained by `fit` on batches of (images, ground truth).
 
@@ -21,6 +40,9 @@ class Detector(keras.Model):
 
     One training step: Keras calls the network, then `compute_loss`, then the optimizer.
     """
+
+    loss_names: tuple[str, ...]
+    """The terms that `loss_terms` returns."""
 
     fine_tune_prefixes: dict[str, str]
     """For each fine_tune_checkpoint_type, the checkpoint keys that it takes over begin so."""
@@ -33,7 +55,8 @@ class Detector(keras.Model):
         self.num_classes = num_classes
         self.input_size: tuple[int, int] = network.input_shape[1:3]
         self.add_regularization_loss = add_regularization_loss
-        self.loss_terms_seen: dict[str, keras.metrics.Mean] = {}
+        self.last_losses = {name: LastValue(name=name) for name in (*self.loss_names, REGULARIZATION)}
+        self.built = True  # as the network is
 
     def call(self, images, training=None) -> Predictions:
         """Return the raw predictions for `images` [b, h, w, 3]."""
@@ -59,15 +82,10 @@ class Detector(keras.Model):
         """Return the total loss of a batch and note its terms, which `fit` reports by name."""
         terms = self.loss_terms(y_pred, y)
         if self.add_regularization_loss:
-            terms["regularization_loss"] = self.regularization_loss()
+            terms[REGULARIZATION] = self.regularization_loss()
         for name, value in terms.items():
-            self._seen(name).update_state(value)
+            self.last_losses[name].update_state(value)
         return sum(terms.values())
-
-    def _seen(self, name: str) -> keras.metrics.Mean:
-        if name not in self.loss_terms_seen:
-            self.loss_terms_seen[name] = keras.metrics.Mean(name=name)
-        return self.loss_terms_seen[name]
 
     def checkpoint_variables(self) -> dict[str, keras.Variable]:
         """Return every variable by its key in a checkpoint of the API: `model/.../kernel`."""

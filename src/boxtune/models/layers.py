@@ -1,6 +1,6 @@
 """The layers that every network is made of, named by their place in the checkpoint.
 
-A layer's name *is* its checkpoint key, with ">" for "/" (which Keras does not allow in names): the variables of the
+A layer's name *is* its checkpoint key, with "." for "/" (which Keras does not allow in names): the variables of the
 layer `at("_feature_extractor/conv")` are kept under `model/_feature_extractor/conv/kernel` and so on.
 """
 
@@ -18,13 +18,13 @@ Hyperparams = pipeline_pb2.Hyperparams
 
 def at(key: str) -> str:
     """Return the layer name for a place in the checkpoint, relative to the model."""
-    return f"model/{key}".replace("/", ">")
+    return f"model/{key}".replace("/", ".")
 
 
 def checkpoint_variables(network: keras.Model) -> dict[str, keras.Variable]:
     """Return every variable of `network` by its checkpoint key (`model/.../kernel`)."""
     return {
-        f"{layer.name.replace('>', '/')}/{_api_name(layer, variable)}": variable
+        f"{layer.name.replace('.', '/')}/{_api_name(layer, variable)}": variable
         for layer in network.layers
         for variable in layer.variables
     }

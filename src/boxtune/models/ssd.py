@@ -151,6 +151,7 @@ class SSDLoss:
 class SSD(Detector):
     """A single-shot detector."""
 
+    loss_names = ("localization_loss", "classification_loss")
     fine_tune_prefixes = {  # noqa: RUF012 - a constant of the class
         "classification": f"model/{BACKBONE}/",
         "detection": f"model/{FEATURES}/",

@@ -1,0 +1,100 @@
+"""Reading one record: from a serialized tf.train.Example to an image and its ground truth.
+
+Source of keys and defaults: the API's data_decoders.tf_example_decoder. Everything is decoded by content, since
+tutorials write `image/format = jpg` for every file.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from boxtune.data.label_map import LabelMap
+
+Sample = dict[str, Any]
+"""An image and its objects: `image` float32 [h, w, 3] in [0, 255], `boxes` float32 [n, 4], `classes` int32 [n]
+(0-based), `weights` float32 [n], `is_crowd` and `difficult` bool [n], `filename` and `source_id` strings, `size`
+int32 [2], the height and width of the picture in its file.
+"""
+
+_LISTS = {
+    **{f"image/object/bbox/{side}": tf.float32 for side in ("ymin", "xmin", "ymax", "xmax")},
+    "image/object/class/text": tf.string,
+    "image/object/class/label": tf.int64,
+    "image/object/weight": tf.float32,
+    "image/object/is_crowd": tf.int64,
+    "image/object/difficult": tf.int64,
+}
+_FEATURES = {
+    "image/encoded": tf.io.FixedLenFeature([], tf.string, ""),
+    "image/filename": tf.io.FixedLenFeature([], tf.string, ""),
+    "image/source_id": tf.io.FixedLenFeature([], tf.string, ""),
+    **{key: tf.io.VarLenFeature(dtype) for key, dtype in _LISTS.items()},
+}
+
+
+def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
+    """Return a function from a serialized record to a Sample, for use in `tf.data`.
+
+    The text of a class takes precedence over its number where the label map knows it. Keys that a record lacks get
+    the API's defaults: weight 1, not crowd, not difficult. A record whose lists disagree in length, or with a class
+    outside of [0, `num_classes`), raises `tf.errors.InvalidArgumentError` when it is read.
+    """
+    class_of_name = _lookup(label_map)
+
+    def parse(serialized: Any) -> Sample:
+        fields = tf.io.parse_single_example(serialized, _FEATURES)
+        lists = {key: tf.sparse.to_dense(fields[key]) for key in _LISTS}
+        boxes = tf.stack(
+            [lists[f"image/object/bbox/{side}"] for side in ("ymin", "xmin", "ymax", "xmax")], -1
+        )
+        count = tf.shape(boxes)[0]
+        classes = _classes(lists["image/object/class/text"], lists["image/object/class/label"], class_of_name)
+        tf.debugging.assert_equal(
+            tf.shape(classes)[0], count, "image/object: a class for every box is needed"
+        )
+        tf.debugging.assert_non_negative(classes, "image/object/class: not in the label map")
+        tf.debugging.assert_less(classes, num_classes, "image/object/class: a label id above num_classes")
+        image = tf.io.decode_image(fields["image/encoded"], channels=3, expand_animations=False)
+        image = tf.ensure_shape(image, [None, None, 3])
+        return {
+            "image": tf.cast(image, tf.float32),
+            "boxes": boxes,
+            "classes": classes,
+            "weights": _or_default(lists["image/object/weight"], tf.ones([count])),
+            "is_crowd": _flags(lists["image/object/is_crowd"], count),
+            "difficult": _flags(lists["image/object/difficult"], count),
+            "filename": fields["image/filename"],
+            "source_id": fields["image/source_id"],
+            "size": tf.shape(image)[:2],
+        }
+
+    return parse
+
+
+def _lookup(label_map: LabelMap) -> tf.lookup.StaticHashTable:
+    shown = {label.display_name: label.id - 1 for label in label_map.labels if label.display_name}
+    classes = shown | {label.name: label.id - 1 for label in label_map.labels}
+    values = tf.lookup.KeyValueTensorInitializer(
+        tf.constant(list(classes), tf.string), tf.constant(list(classes.values()), tf.int32)
+    )
+    return tf.lookup.StaticHashTable(values, default_value=-1)
+
+
+def _classes(texts: Any, labels: Any, class_of_name: tf.lookup.StaticHashTable) -> Any:
+    by_label = tf.cast(labels, tf.int32) - 1
+    by_text = class_of_name.lookup(texts)
+    if_both = tf.cond(
+        tf.equal(tf.size(texts), tf.size(labels)),
+        lambda: tf.where(by_text >= 0, by_text, by_label),
+        lambda: by_text,
+    )
+    return tf.cond(tf.size(texts) > 0, lambda: if_both, lambda: by_label)
+
+
+def _or_default(values: Any, default: Any) -> Any:
+    return tf.cond(tf.equal(tf.size(values), tf.size(default)), lambda: values, lambda: default)
+
+
+def _flags(values: Any, count: Any) -> Any:
+    return _or_default(tf.cast(values, tf.bool), tf.zeros([count], tf.bool))

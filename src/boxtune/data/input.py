@@ -1,0 +1,183 @@
+"""The batches that training and evaluation consume.
+
+A position in the endless stream of training examples says which epoch it belongs to, which record it is, and from
+which seed it is augmented. So a run can begin at any step at once, and what it sees depends on the seed alone.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from boxtune.config import pipeline_pb2
+from boxtune.data.augment import augmentation
+from boxtune.data.examples import Sample, parser
+from boxtune.data.label_map import LabelMap
+from boxtune.data.resize import Resizer, resizer
+from boxtune.data.tfrecord import RecordIndex
+from boxtune.errors import DataError
+
+_ORDER, _AUGMENTATION = 0, 1  # what a random number is for
+
+
+class Records:
+    """The records of an input reader, by number."""
+
+    def __init__(self, files: Sequence[Path], label_map: LabelMap, num_classes: int, *, one_of_n: int = 1):
+        self.index = RecordIndex(files)
+        self.label_map, self.num_classes, self.one_of_n = label_map, num_classes, max(one_of_n, 1)
+        self.parse = parser(label_map, num_classes)
+
+    def __len__(self) -> int:
+        return -(-len(self.index) // self.one_of_n)
+
+    def sample(self, number: Any) -> Sample:
+        """Return record `number` (a tensor) as a Sample."""
+        serialized = tf.numpy_function(self._read, [number], tf.string, stateful=False)
+        return self.parse(tf.ensure_shape(serialized, []))
+
+    def _read(self, number: int) -> bytes:
+        return self.index.read(int(number) * self.one_of_n)
+
+    def find_fault(self) -> DataError | None:
+        """Read every record until one fails, and say which and why; for after a failure, where only that it was."""
+        for number in range(len(self)):
+            try:
+                self.sample(tf.constant(number, tf.int64))
+            except tf.errors.OpError as error:
+                return DataError(f"{self.name_of(number)}: {_reason(error)}")
+            except DataError as error:
+                return error
+        return None
+
+    def name_of(self, number: int) -> str:
+        """Return the record's place and, where it has one, its image's name."""
+        position = number * self.one_of_n
+        file = self.index.paths[self.index.file_numbers[position]]
+        place = f"{file}: record {position} at byte {self.index.offsets[position]}"
+        try:
+            example = tf.train.Example.FromString(self._read(number))
+            names = example.features.feature["image/filename"].bytes_list.value
+        except Exception:  # noqa: BLE001 - whatever makes it unreadable, the place is still known
+            return f"{place} (not a tf.train.Example)"
+        return f"{place} (image {names[0].decode('utf-8', 'replace')})" if names else place
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """Return the sentence of a TensorFlow error that says what was wrong."""
+    lines = [line.strip() for line in (error.message or "").splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    for known in (
+        "image/object: a class for every box is needed",
+        "image/object/class: not in the label map",
+        "image/object/class: a label id above num_classes",
+    ):
+        if known in (error.message or ""):
+            return f"{known}; check the label map and num_classes against the records"
+    if "image" in text.lower() or "JPEG" in text or "PNG" in text:
+        return f"the image cannot be decoded ({text}); remove it and convert again"
+    return text
+
+
+def training_batches(
+    records: Records,
+    *,
+    batch_size: int,
+    seed: int,
+    image_resizer: pipeline_pb2.ImageResizer,
+    augmentation_options: Sequence[pipeline_pb2.PreprocessingStep] = (),
+    shuffle: bool = True,
+    start_step: int = 0,
+    fixed_boxes: int | None = None,
+) -> tf.data.Dataset:
+    """Return the endless batches of training from `start_step` on: (images, ground truth).
+
+    Images are float32 [b, h, w, 3] in [0, 255]; the ground truth has `boxes` [b, n, 4], `classes` [b, n], `weights`
+    [b, n] and `valid` [b, n], where n is the largest number of objects in the batch plus one (never none), or
+    `fixed_boxes` for backends that need one shape.
+    """
+    augment, resize = augmentation(augmentation_options), resizer(image_resizer)
+    count = len(records)
+
+    def example(position: Any) -> tuple[Any, Sample]:
+        epoch, place = position // count, position % count
+        number = shuffled(place, count, _seed(seed, _ORDER, epoch)) if shuffle else place
+        sample = augment(records.sample(number), _seed(seed, _AUGMENTATION, epoch, number))
+        return resize(sample["image"]).image, _groundtruth(sample)
+
+    positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
+    examples = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    padded = {
+        "boxes": [fixed_boxes, 4],
+        "classes": [fixed_boxes],
+        "weights": [fixed_boxes],
+        "valid": [fixed_boxes],
+    }
+    batches = examples.padded_batch(batch_size, padded_shapes=([None, None, 3], padded), drop_remainder=True)
+    return batches.map(_with_static_size(image_resizer)).prefetch(2)
+
+
+def _seed(run_seed: int, purpose: int, *parts: Any) -> Any:
+    """Return a seed int32 [2] that is another one for every run, purpose and part."""
+    seed = tf.constant([run_seed, purpose], tf.int32)
+    for part in parts:
+        seed = tf.random.experimental.stateless_fold_in(seed, part)
+    return seed
+
+
+def shuffled(place: Any, count: int, seed: Any) -> Any:
+    """Return which of `count` examples stands at `place` (int64) of the order that `seed` draws."""
+    if count == 1:
+        return place
+    return tf.random.experimental.index_shuffle(place, seed, tf.constant(count - 1, tf.int64))
+
+
+def _groundtruth(sample: Sample) -> Sample:
+    """Return the objects with one row of padding behind them, so that no batch is without rows."""
+    count = tf.shape(sample["boxes"])[0]
+    return {
+        "boxes": tf.pad(sample["boxes"], [[0, 1], [0, 0]]),
+        "classes": tf.pad(sample["classes"], [[0, 1]]),
+        "weights": tf.pad(sample["weights"], [[0, 1]]),
+        "valid": tf.pad(tf.ones([count], tf.bool), [[0, 1]]),
+    }
+
+
+def _with_static_size(section: pipeline_pb2.ImageResizer) -> Any:
+    height, width = static_size(section)
+
+    def fix(images: Any, groundtruth: Sample) -> tuple[Any, Sample]:
+        return tf.ensure_shape(images, [None, height, width, 3]), groundtruth
+
+    return fix
+
+
+def static_size(section: pipeline_pb2.ImageResizer) -> tuple[int | None, int | None]:
+    """Return the (height, width) that every image is resized to, None where it varies."""
+    fixed, aspect = section.fixed_shape_resizer, section.keep_aspect_ratio_resizer
+    if section.HasField("fixed_shape_resizer"):
+        return fixed.height, fixed.width
+    if section.HasField("keep_aspect_ratio_resizer") and aspect.pad_to_max_dimension:
+        return aspect.max_dimension, aspect.max_dimension
+    return None, None
+
+
+def evaluation_batches(
+    records: Records, *, batch_size: int, image_resizer: pipeline_pb2.ImageResizer
+) -> tf.data.Dataset:
+    """Return every record once, in order: batches of (images, extents [b, 2], samples).
+
+    `extents` is the share of height and width of each input that is picture. The samples keep the objects (padded
+    to the batch's largest number, `count` int32 [b] of them true), names and sizes, without the pictures.
+    """
+    resize: Resizer = resizer(image_resizer)
+
+    def example(number: Any) -> tuple[Any, Any, Sample]:
+        sample = records.sample(number)
+        resized = resize(sample.pop("image"))
+        return resized.image, resized.extent, sample | {"count": tf.shape(sample["boxes"])[0]}
+
+    numbers = tf.data.Dataset.range(len(records))
+    examples = numbers.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return examples.padded_batch(batch_size).prefetch(2)

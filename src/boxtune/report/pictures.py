@@ -1,0 +1,67 @@
+"""Boxes drawn on pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+_COLORS = (
+    "#e6194b",
+    "#3cb44b",
+    "#4363d8",
+    "#f58231",
+    "#911eb4",
+    "#008080",
+    "#9a6324",
+    "#808000",
+    "#f032e6",
+    "#000075",
+)
+
+
+@dataclass(frozen=True)
+class Box:
+    """What to draw: a box as normalised `[ymin, xmin, ymax, xmax]`, its caption, and a number that picks a color."""
+
+    box: Sequence[float]
+    caption: str
+    color: int = 0
+
+
+def draw_boxes(picture: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """Return a copy of `picture` with `boxes` on it, the last on top."""
+    drawn = picture.convert("RGB")
+    pen = ImageDraw.Draw(drawn)
+    line = max(2, round(max(drawn.size) / 250))
+    font = ImageFont.load_default(size=max(11, round(max(drawn.size) / 45)))
+    for box in boxes:
+        ymin, xmin, ymax, xmax = np.clip(np.asarray(box.box, float), 0, 1)
+        left, right = xmin * (drawn.width - 1), xmax * (drawn.width - 1)
+        top, bottom = ymin * (drawn.height - 1), ymax * (drawn.height - 1)
+        color = _COLORS[box.color % len(_COLORS)]
+        pen.rectangle((left, top, right, bottom), outline=color, width=line)
+        if box.caption:
+            _write_caption(pen, box.caption, (left, top), drawn.size, color, font)
+    return drawn
+
+
+def _write_caption(
+    pen, caption: str, corner: tuple[float, float], size: tuple[int, int], color: str, font
+) -> None:
+    """Write `caption` above a corner, or below it where there is no room, never beyond the right edge."""
+    left, top, right, bottom = pen.textbbox((0, 0), caption, font=font)
+    width, height = right - left + 4, bottom + 3
+    x = max(0, min(corner[0], size[0] - width))
+    y = corner[1] - height if corner[1] >= height else corner[1]
+    pen.rectangle((x, y, x + width, y + height), fill=color)
+    pen.text((x + 2, y + 1), caption, fill="white", font=font)
+
+
+def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
+    """Return two pictures of one size in one, with a gap between them."""
+    gap = 4
+    joined = Image.new("RGB", (left.width + gap + right.width, max(left.height, right.height)), "white")
+    joined.paste(left, (0, 0))
+    joined.paste(right, (left.width + gap, 0))
+    return joined

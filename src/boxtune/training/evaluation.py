@@ -1,0 +1,118 @@
+"""Measuring a detector on records: every picture once, or an error."""
+
+import time
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from boxtune.config import pipeline_pb2
+from boxtune.data.input import Records, evaluation_batches
+from boxtune.metrics.coco import ImageResult, coco_metrics
+from boxtune.metrics.evaluation import Evaluation, Example
+from boxtune.models import Detector
+
+
+class Evaluator:
+    """Evaluates one detector on one set of records, as often as wanted, in compiled batches."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        records: Records,
+        *,
+        image_resizer: pipeline_pb2.ImageResizer,
+        batch_size: int,
+        num_examples: int = 10,
+    ):
+        self.detector, self.records, self.num_examples = detector, records, num_examples
+        self.batches = evaluation_batches(records, batch_size=batch_size, image_resizer=image_resizer)
+        self._detect = tf.function(self._predict_and_measure, reduce_retracing=True)
+
+    def evaluate(self, step: int) -> Evaluation:
+        """Return the evaluation of the detector as it is now.
+
+        Raises:
+            DataError: naming the record that cannot be read.
+        """
+        started = time.perf_counter()
+        results: list[ImageResult] = []
+        examples: list[Example] = []
+        losses: list[dict[str, float]] = []
+        try:
+            for images, extents, samples in self.batches:
+                detections, terms = self._detect(images, extents, _groundtruth(samples))
+                found = {name: part.numpy() for name, part in detections.items()}
+                truth = {name: part.numpy() for name, part in samples.items()}
+                # An incomplete last batch counts by its size.
+                losses.append({name: float(value) * len(truth["count"]) for name, value in terms.items()})
+                for i in range(len(truth["count"])):
+                    results.append(_result(truth, found, i))
+                    if len(examples) < self.num_examples:
+                        examples.append(_example(images[i].numpy(), extents[i].numpy(), truth, found, i))
+        except tf.errors.OpError as error:
+            raise self.records.find_fault() or error from error
+        return Evaluation(
+            step=step,
+            metrics=coco_metrics(results, self.detector.num_classes),
+            losses=_mean_losses(losses, len(results)),
+            num_images=len(results),
+            num_objects=sum(len(result.true_classes) for result in results),
+            seconds=time.perf_counter() - started,
+            examples=examples,
+        )
+
+    def _predict_and_measure(self, images: Any, extents: Any, groundtruth: Any) -> tuple[dict, dict]:
+        predictions = self.detector(images, training=False)
+        window = tf.concat([tf.zeros_like(extents), extents], axis=-1)
+        detections = self.detector.detect(predictions, window)
+        # The ground truth counts boxes in the picture's frame; the anchors lie in the input's.
+        groundtruth = groundtruth | {"boxes": groundtruth["boxes"] * tf.tile(extents, [1, 2])[:, None]}
+        terms = self.detector.loss_terms(predictions, groundtruth)
+        return vars(detections), terms | {"regularization_loss": self.detector.regularization_loss()}
+
+
+def _groundtruth(samples: dict[str, Any]) -> dict[str, Any]:
+    """Return the batch's objects with one more row of padding, so that no batch is without rows."""
+    rows = tf.shape(samples["boxes"])[1] + 1
+    return {
+        "boxes": tf.pad(samples["boxes"], [[0, 0], [0, 1], [0, 0]]),
+        "classes": tf.pad(samples["classes"], [[0, 0], [0, 1]]),
+        "weights": tf.pad(samples["weights"], [[0, 0], [0, 1]]),
+        "valid": tf.range(rows)[None] < samples["count"][:, None],
+    }
+
+
+def _result(truth: dict[str, np.ndarray], found: dict[str, np.ndarray], i: int) -> ImageResult:
+    height, width = (int(side) for side in truth["size"][i])
+    to_pixels = np.float32([height, width, height, width])
+    n, k = truth["count"][i], found["count"][i]
+    return ImageResult(
+        height=height,
+        width=width,
+        true_boxes=truth["boxes"][i, :n] * to_pixels,
+        true_classes=truth["classes"][i, :n],
+        is_crowd=truth["is_crowd"][i, :n],
+        boxes=found["boxes"][i, :k] * to_pixels,
+        classes=found["classes"][i, :k],
+        scores=found["scores"][i, :k],
+    )
+
+
+def _example(image: np.ndarray, extent: np.ndarray, truth: dict, found: dict, i: int) -> Example:
+    n, k = truth["count"][i], found["count"][i]
+    height, width = np.round(extent * image.shape[:2]).astype(int)
+    return Example(
+        name=truth["filename"][i].decode("utf-8", "replace"),
+        picture=np.clip(image[:height, :width], 0, 255).astype(np.uint8),
+        true_boxes=truth["boxes"][i, :n],
+        true_classes=truth["classes"][i, :n],
+        boxes=found["boxes"][i, :k],
+        classes=found["classes"][i, :k],
+        scores=found["scores"][i, :k],
+    )
+
+
+def _mean_losses(batches: list[dict[str, float]], count: int) -> dict[str, float]:
+    means = {f"Loss/{name}": sum(batch[name] for batch in batches) / count for name in batches[0]}
+    return means | {"Loss/total_loss": sum(means.values())}

@@ -1,0 +1,78 @@
+"""Everything that a run needs to go on where it stopped, and the checkpoints that hold it."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from boxtune.errors import CheckpointError
+from boxtune.models import Detector
+from boxtune.training import checkpoints
+
+
+class RunState:
+    """The weights, the optimizer and the step of a run, kept as `ckpt-N` in its model directory.
+
+    The model part has the API's keys, so the API restores it; `step` and `save_counter` are the API's too.
+    """
+
+    def __init__(
+        self, model_dir: Path, detector: Detector, optimizer: keras.optimizers.Optimizer, max_to_keep: int
+    ):
+        optimizer.build(detector.trainable_variables)
+        self.model_dir = model_dir
+        self.model_variables = detector.checkpoint_variables()
+        self.optimizer_variables = {
+            f"optimizer/{variable.path.partition('/')[2]}": variable
+            for variable in optimizer.variables
+            if variable is not optimizer.iterations
+        }
+        self.iterations = optimizer.iterations
+        self._root = checkpoints.tree(
+            self.model_variables | self.optimizer_variables | {"step": optimizer.iterations}
+        )
+        self._manager = tf.train.CheckpointManager(self._root, str(model_dir), max_to_keep)
+
+    @property
+    def step(self) -> int:
+        """How many steps the run has made."""
+        return int(self.iterations.numpy())
+
+    def save(self) -> str:
+        """Write the next checkpoint, whole or not at all, and return its prefix."""
+        return self._manager.save(check_interval=False)
+
+    def resume(self) -> str | None:
+        """Go on from the newest checkpoint in the model directory; return its prefix, or None if there is none.
+
+        A checkpoint of the API holds its optimizer under other names: then weights and step are taken over and the
+        optimizer starts anew.
+
+        Raises:
+            CheckpointError: if that checkpoint is of another model.
+        """
+        prefix = checkpoints.latest(self.model_dir)
+        if prefix is None:
+            return None
+        reader = checkpoints.Reader(prefix)
+        difference = checkpoints.misfit(self.model_variables, reader, "model/")
+        if difference:
+            raise CheckpointError(
+                f"{self.model_dir} holds another model: {prefix} does not fit this configuration: {difference}. "
+                "Give a new --model_dir, or the pipeline.config that this one was trained with"
+            )
+        wanted = self.model_variables | {"step": self.iterations}
+        if all(key in reader for key in self.optimizer_variables):
+            wanted |= self.optimizer_variables
+        checkpoints.load(wanted, prefix)
+        self._root.save_counter.assign(np.int64(_number(prefix)))
+        self._manager = tf.train.CheckpointManager(
+            self._root, str(self.model_dir), self._manager._max_to_keep
+        )
+        return prefix
+
+
+def _number(prefix: str) -> int:
+    digits = prefix.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
