@@ -66,10 +66,6 @@ TRAINING = [
         "model.ssd.num_classes=1",
         r'num_classes is 1, but label_map.pbtxt has the id 2 \("dog"\); set num_classes to 2',
     ),
-    (
-        "model.ssd.num_classes=90",
-        "num_classes is 90, but the highest id of label_map.pbtxt is 2; set num_classes to 2",
-    ),
     ("train_config.fine_tune_checkpoint_type=", 'type is not set: choose "detection"'),
     (
         "train_config.fine_tune_checkpoint_type=fine_tune",
@@ -78,10 +74,6 @@ TRAINING = [
     ("train_config.fine_tune_checkpoint_type=all", 'type is "all": choose "detection"'),
     ("train_config.fine_tune_checkpoint_version=V1", "version is V1; boxtune reads V2"),
     ("train_config.fine_tune_checkpoint=ckpt-1", 'there is no file "ckpt-1.index". Did you mean "ckpt-0"?'),
-    (
-        "train_config.fine_tune_checkpoint=ckpt-0.index",
-        'no file "ckpt-0.index.index". Did you mean "ckpt-0"?',
-    ),
     (
         "train_config.fine_tune_checkpoint=PATH_TO_BE_CONFIGURED/ckpt-0",
         'train_config.fine_tune_checkpoint is still "PATH_TO_BE_CONFIGURED/ckpt-0"; put the path of your own',
@@ -148,13 +140,47 @@ def test_thresholds_that_are_ignored_may_have_any_order(project):
     config.check_for_training(project)
 
 
-def test_a_folder_is_answered_with_the_checkpoint_within(project):
+def test_a_missing_prefix_is_answered_with_the_newest_of_its_folder(project):
     Path("exported/checkpoint").mkdir(parents=True)
     for step in (9, 10):
         Path(f"exported/checkpoint/ckpt-{step}.index").touch()
-    config.apply_override(project, "train_config.fine_tune_checkpoint=exported")
-    with pytest.raises(ConfigError, match=r'Did you mean "exported/checkpoint/ckpt-10"?'):
+    config.apply_override(project, "train_config.fine_tune_checkpoint=exported/model")
+    with pytest.raises(ConfigError, match=r'Did you mean "exported/checkpoint/ckpt-10"\?'):
         config.check_for_training(project)
+
+
+@pytest.mark.parametrize("path", ["exported", "exported/checkpoint/ckpt-9", "exported/checkpoint/ckpt-9.index"])
+def test_a_checkpoint_is_given_as_folder_prefix_or_index(project, path):
+    Path("exported/checkpoint").mkdir(parents=True)
+    Path("exported/checkpoint/ckpt-9.index").touch()
+    config.apply_override(project, f"train_config.fine_tune_checkpoint={path}")
+    config.check_for_training(project)
+
+
+def test_classes_beyond_the_label_map_are_reported(project, caplog):
+    config.apply_override(project, "model.ssd.num_classes=90")
+    config.check_for_training(project)
+    assert "num_classes is 90, but the highest id of label_map.pbtxt is 2" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("override", "error"),
+    [
+        ("model.ssd.loss.hard_example_miner={num_hard_examples: 64}", "model.ssd.loss.hard_example_miner"),
+        ("model.ssd.similarity_calculator={ioa_similarity {}}", "use iou_similarity"),
+        ("train_config.freeze_variables=[FeatureExtractor]", "train_config.freeze_variables"),
+    ],
+)
+def test_what_is_not_built_is_refused(project, override, error):
+    config.apply_override(project, override)
+    with pytest.raises(ConfigError, match=error):
+        config.check_for_training(project)
+
+
+def test_what_is_not_built_and_changes_no_model_is_reported(project, caplog):
+    config.apply_override(project, "train_config.use_bfloat16=true")
+    config.check_for_training(project)
+    assert "train_config.use_bfloat16 (training is in float32)" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["", "item { id: 0 name: 'background' }"])

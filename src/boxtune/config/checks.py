@@ -1,6 +1,7 @@
 """What a configuration has to satisfy before work begins, as far as it can be told without a model."""
 
 import glob
+import logging
 import re
 from pathlib import Path
 
@@ -12,7 +13,10 @@ from boxtune.config.pipeline_pb2 import (
     TrainConfig,
     TrainEvalPipelineConfig,
 )
+from boxtune.config.unbuilt import refuse_or_report
 from boxtune.errors import ConfigError
+
+_log = logging.getLogger("boxtune")
 
 _PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
 _SHARDS = re.compile(r"-\?+-of-(\d{1,6})(?!\d)")
@@ -28,6 +32,7 @@ def check_for_training(config: TrainEvalPipelineConfig) -> None:
         ConfigError: a value contradicts another or the files, naming the field and the way out.
         DataError: the label map cannot be read.
     """
+    refuse_or_report(config)
     _check_matcher(config)
     _check_steps(config.train_config)
     _check_fine_tuning(config.train_config)
@@ -112,10 +117,11 @@ def _check_label_map(path: str, field: str, num_classes: int) -> None:
             f'("{_class_name(items[highest])}"); set num_classes to {highest}.'
         )
     if highest < num_classes:
-        raise ConfigError(
-            f"model.ssd.num_classes is {num_classes}, but the highest id of {path} is {highest}; "
-            f"set num_classes to {highest}."
-        )
+        _log.warning(
+            "model.ssd.num_classes is %d, but the highest id of %s is %d: the classes beyond it cost time and "
+            "learn nothing; set num_classes to %d.",
+            num_classes, path, highest, highest,
+        )  # fmt: skip
 
 
 def _class_name(item: StringIntLabelMapItem) -> str:
@@ -162,9 +168,10 @@ def _check_fine_tuning(train: TrainConfig) -> None:
     _check_configured(checkpoint, "train_config.fine_tune_checkpoint")
     _check_fine_tune_type(kind)
     _check_checkpoint_version(train)
-    if not Path(f"{checkpoint}.index").is_file():
+    prefix = checkpoint.removesuffix(".index")
+    if not (Path(checkpoint).is_dir() or Path(f"{prefix}.index").is_file()):
         hint = _prefix_hint(checkpoint)
-        raise ConfigError(f'train_config.fine_tune_checkpoint: there is no file "{checkpoint}.index".{hint}')
+        raise ConfigError(f'train_config.fine_tune_checkpoint: there is no file "{prefix}.index".{hint}')
 
 
 def _check_checkpoint_version(train: TrainConfig) -> None:

@@ -89,6 +89,15 @@ def encode(path: Path, *, upright: bool) -> EncodedImage:
         return EncodedImage(output.getvalue(), "png")
 
 
+def read_rgb(path: Path) -> Image.Image:
+    """Return a picture upright, in RGB; raise DataError, naming it, if it cannot be decoded or is too large."""
+    try:
+        with _opened(path) as image:
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         # Pillow would clip 16 bit to 255 instead of scaling it.

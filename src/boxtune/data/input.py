@@ -10,10 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from boxtune.config import pipeline_pb2
+from boxtune.config import input_files, pipeline_pb2
 from boxtune.data.augment import augmentation
 from boxtune.data.examples import Sample, parser
-from boxtune.data.label_map import LabelMap
+from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.resize import Resizer, resizer
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
@@ -62,6 +62,21 @@ class Records:
         except Exception:  # noqa: BLE001 - whatever makes it unreadable, the place is still known
             return f"{place} (not a tf.train.Example)"
         return f"{place} (image {names[0].decode('utf-8', 'replace')})" if names else place
+
+
+def open_records(reader: pipeline_pb2.InputReader, num_classes: int) -> Records:
+    """Open the records of an input reader.
+
+    Raises:
+        ConfigError: if its files are not there.
+        DataError: if they are no TFRecords, or hold nothing.
+    """
+    return Records(
+        input_files(reader),
+        read_label_map(Path(reader.label_map_path)),
+        num_classes,
+        one_of_n=reader.sample_1_of_n_examples,
+    )
 
 
 def _reason(error: tf.errors.OpError) -> str:

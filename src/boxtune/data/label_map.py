@@ -44,6 +44,11 @@ class LabelMap:
         near = did_you_mean(name, self._by_name | self._by_display_name)
         raise DataError(f'The label map has no class "{name}".{near}')
 
+    @property
+    def shown_names(self) -> dict[int, str]:
+        """The name to show of each class, 0-based."""
+        return {label.id - 1: label.display_name or label.name for label in self.labels}
+
     def category_index(self, *, use_display_name: bool = True) -> dict[int, dict[str, int | str]]:
         """Return ``{id: {"id": id, "name": name}}``, as the API's drawing functions and metrics take it."""
         return {

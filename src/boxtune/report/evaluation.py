@@ -1,10 +1,15 @@
 """An evaluation as people look at it: a table, and pictures with truth and detections side by side."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from PIL import Image
 
+from boxtune.config import pipeline_pb2
+from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.label_map import LabelMap
 from boxtune.metrics.coco import NAMES
 from boxtune.metrics.evaluation import Evaluation, Example
 from boxtune.report.pictures import Box, draw_boxes, side_by_side
@@ -23,6 +28,35 @@ _ROWS = (
     "AR   100 detections medium  ",
     "AR   100 detections large   ",
 )
+
+
+JSON_NAME = "evaluation.json"
+"""In the model directory: the numbers of the newest evaluation."""
+
+
+def publish(
+    evaluation: Evaluation,
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    label_map: LabelMap,
+    model_dir: Path,
+) -> None:
+    """Print an evaluation, keep it as JSON, and show it in TensorBoard under the API's tags."""
+    print(table(evaluation), flush=True)
+    writable_folder(model_dir)
+    with whole_file(model_dir / JSON_NAME) as temporary:
+        temporary.write_text(evaluation.to_json(), encoding="utf-8")
+    pictures = side_by_side_pictures(
+        evaluation,
+        label_map.shown_names,
+        min_score=pipeline.eval_config.min_score_threshold,
+        max_boxes=pipeline.eval_config.max_num_boxes_to_visualize,
+    )
+    folder = model_dir / "eval" / pipeline.eval_input_reader[0].name
+    with tf.summary.create_file_writer(str(folder)).as_default(evaluation.step):
+        for name, value in evaluation.values.items():
+            tf.summary.scalar(name, value)
+        for number, picture in enumerate(pictures):
+            tf.summary.image(f"eval_side_by_side_{number}_0", picture[None])
 
 
 def table(evaluation: Evaluation) -> str:

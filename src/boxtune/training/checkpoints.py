@@ -98,6 +98,12 @@ class Reader:
             raise CheckpointError(f"{self.prefix}: {key} cannot be read: {error}") from error
 
 
+def step_of(prefix: str) -> int:
+    """Return after how many steps a checkpoint was written, 0 if it does not say."""
+    reader = Reader(prefix)
+    return int(reader["step"]) if "step" in reader else 0
+
+
 @dataclass(frozen=True)
 class Misfit:
     """How variables and a checkpoint disagree."""

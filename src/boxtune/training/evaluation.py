@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from boxtune import models
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, evaluation_batches
 from boxtune.metrics.coco import ImageResult, coco_metrics
@@ -28,6 +29,19 @@ class Evaluator:
         self.detector, self.records, self.num_examples = detector, records, num_examples
         self.batches = evaluation_batches(records, batch_size=batch_size, image_resizer=image_resizer)
         self._detect = tf.function(self._predict_and_measure, reduce_retracing=True)
+
+    @classmethod
+    def from_config(
+        cls, detector: Detector, records: Records, pipeline: pipeline_pb2.TrainEvalPipelineConfig
+    ) -> "Evaluator":
+        """Read `eval_config` and the resizer. Batches are of 8 pictures at least: the result does not depend on it."""
+        return cls(
+            detector,
+            records,
+            image_resizer=models.image_resizer(pipeline.model),
+            batch_size=max(pipeline.eval_config.batch_size, 8),
+            num_examples=pipeline.eval_config.num_visualizations,
+        )
 
     def evaluate(self, step: int) -> Evaluation:
         """Return the evaluation of the detector as it is now.

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -17,11 +16,11 @@ class RunState:
     The model part has the API's keys, so the API restores it; `step` and `save_counter` are the API's too.
     """
 
-    def __init__(
-        self, model_dir: Path, detector: Detector, optimizer: keras.optimizers.Optimizer, max_to_keep: int
-    ):
+    def __init__(self, model_dir: Path, detector: Detector, max_to_keep: int):
+        """Prepare for a compiled `detector`; of its checkpoints the newest `max_to_keep` are kept."""
+        optimizer = detector.optimizer
         optimizer.build(detector.trainable_variables)
-        self.model_dir = model_dir
+        self.model_dir, self.max_to_keep = model_dir, max_to_keep
         self.model_variables = detector.checkpoint_variables()
         self.optimizer_variables = {
             f"optimizer/{variable.path.partition('/')[2]}": variable
@@ -68,7 +67,7 @@ class RunState:
         checkpoints.load(wanted, prefix)
         self._root.save_counter.assign(np.int64(_number(prefix)))
         self._manager = tf.train.CheckpointManager(
-            self._root, str(self.model_dir), self._manager._max_to_keep
+            self._root, str(self.model_dir), self.max_to_keep
         )
         return prefix
 

@@ -1,0 +1,261 @@
+"""The command line: one parser, one verb per command, errors without tracebacks.
+
+Each verb is imported only when it is called, so that help and mistyped flags are answered at once.
+"""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import boxtune
+from boxtune.errors import BoxtuneError, did_you_mean
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """Answers a mistyped flag with the nearest one."""
+
+    def error(self, message: str) -> Any:
+        """Print usage and the message, and leave with status 2."""
+        known = [flag for action in self._actions for flag in action.option_strings]
+        mistyped = next((word for word in message.split() if word.startswith("--")), "")
+        hint = did_you_mean(mistyped.partition("=")[0], known) if "unrecognized" in message else ""
+        self.print_usage(sys.stderr)
+        self.exit(USER_ERROR, f"{self.prog}: {message}.{hint}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0, 2 for what the user can mend, 130 when interrupted."""
+    options = vars(parser().parse_args(arguments))
+    return run(options.pop("verb"), options)
+
+
+def run(verb: Any, options: dict[str, Any]) -> int:
+    """Call `verb` with `options`; tell a user error in one line."""
+    _quiet()
+    try:
+        verb(**options)
+    except BoxtuneError as error:
+        print(f"boxtune: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("boxtune: interrupted; run the same command again to go on", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _quiet() -> None:
+    """Leave out what TensorFlow says of itself, and say our own warnings in plain lines."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"(keras|tensorflow|google)\b")
+
+
+def _load(verb: str) -> ModuleType:
+    """Import the module of a verb, without the lines that TensorFlow's libraries print while they load."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        return importlib.import_module(f"boxtune.{verb}")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def parser() -> Parser:
+    """Return the parser of all verbs; each puts the function to call under `verb`."""
+    main_parser = Parser("boxtune", description="Retrain object detectors on your own photographs.")
+    main_parser.add_argument("--version", action="version", version=f"boxtune {boxtune.__version__}")
+    verbs = main_parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
+    for add in (_add_retrain, _add_convert, _add_config, _add_train, _add_evaluate, _add_export, _add_predict, _add_draw):
+        add(verbs)
+    return main_parser
+
+
+def _verb(verbs: Any, name: str, function: Any) -> argparse.ArgumentParser:
+    described = function.__doc__ or ""
+    verb = verbs.add_parser(name, help=described, description=described, allow_abbrev=False)
+    verb.set_defaults(verb=function)
+    return verb
+
+
+def _add_overrides(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--set", dest="overrides", action="append", default=[], metavar="FIELD=VALUE",
+        help="change the configuration, such as train_config.batch_size=4; may be given many times",
+    )  # fmt: skip
+
+
+def _add_retrain(verbs: Any) -> None:
+    verb = _verb(verbs, "retrain", _retrain)
+    verb.add_argument("photos", type=Path, help="a folder of photographs with Pascal VOC XML")
+    verb.add_argument("--model_dir", type=Path, required=True, help="takes everything that is written")
+    verb.add_argument("--checkpoint", type=Path, help="a zoo download to start from; else random weights")
+    verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
+    verb.add_argument("--batch_size", type=int, help="images in a step (8)")
+    verb.add_argument("--num_steps", type=int, help="steps to train (600, or 30 times through the images)")
+    verb.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    _add_overrides(verb)
+
+
+def _retrain(**options: Any) -> None:
+    """Photographs in, a retrained, measured, exported detector out."""
+    retrain = _load("retrain").retrain
+
+    print(retrain(**options))
+
+
+def _add_convert(verbs: Any) -> None:
+    verb = _verb(verbs, "convert", _convert)
+    verb.add_argument("photos", type=Path, help="a folder of photographs with Pascal VOC XML")
+    verb.add_argument("--output_dir", type=Path, required=True, help="takes records, label map and report")
+    verb.add_argument("--label_map", type=Path, help="numbers of the classes; else in order of their names")
+    verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
+    verb.add_argument("--validation_fraction", type=float, default=0.2, help="share to draw (%(default)s)")
+    verb.add_argument("--max_loss", type=float, default=0.5, help="share that may be unusable (%(default)s)")
+    verb.add_argument("--seed", type=int, default=0, help="of the split (%(default)s)")
+
+
+def _convert(**options: Any) -> None:
+    """Annotated photographs become TFRecords, a label map and a report."""
+    convert = _load("convert").convert
+
+    print(convert(**options))
+
+
+def _add_config(verbs: Any) -> None:
+    verb = _verb(verbs, "config", _config)
+    verb.add_argument("records", type=Path, help="what `boxtune convert` wrote")
+    verb.add_argument("--output", type=Path, required=True, help="the pipeline.config to write")
+    verb.add_argument("--checkpoint", type=Path, help="a zoo download to start from; else random weights")
+    verb.add_argument("--feature_extractor", help="of the stock recipe, where no checkpoint is given")
+    verb.add_argument("--batch_size", type=int, help="images in a step (8)")
+    verb.add_argument("--num_steps", type=int, help="steps to train (600, or 30 times through the images)")
+    verb.add_argument("--learning_rate", type=float, help="the highest (0.08)")
+    _add_overrides(verb)
+
+
+def _config(output: Path, overrides: list[str], **options: Any) -> None:
+    """Write a pipeline.config for converted records."""
+    from boxtune import config
+    configure = _load("configure").configure
+
+    pipeline = configure(**{name: value for name, value in options.items() if value is not None})
+    for override in overrides:
+        config.apply_override(pipeline, override)
+    config.write(pipeline, output)
+    print(f"{output} is written. Next: boxtune train --pipeline_config_path {output} --model_dir FOLDER")
+
+
+def _add_train(verbs: Any) -> None:
+    verb = _verb(verbs, "train", _train)
+    verb.add_argument("--pipeline_config_path", type=Path, required=True, help="the configuration")
+    verb.add_argument("--model_dir", type=Path, required=True, help="takes checkpoints and summaries")
+    verb.add_argument("--num_train_steps", type=int, help="in place of train_config.num_steps")
+    verb.add_argument("--checkpoint_every_n", type=int, default=1000, help="steps (%(default)s)")
+    verb.add_argument("--evaluate_every_n", type=int, default=1000, help="steps (%(default)s); 0: at the end")
+    verb.add_argument("--checkpoint_max_to_keep", type=int, default=7, help="checkpoints (%(default)s)")
+    verb.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    _add_overrides(verb)
+
+
+def _train(**options: Any) -> None:
+    """Train the detector that a pipeline.config describes, or go on training it."""
+    train = _load("train").train
+
+    train(**options)
+
+
+def _add_evaluate(verbs: Any) -> None:
+    verb = _verb(verbs, "evaluate", _evaluate)
+    verb.add_argument("--model_dir", type=Path, help="of a training: gives the two others their defaults")
+    verb.add_argument("--pipeline_config_path", type=Path, help="the configuration it was trained with")
+    verb.add_argument("--checkpoint", type=Path, help="a folder, a prefix or an .index file (the newest)")
+    verb.add_argument("--output_dir", type=Path, help="takes evaluation.json and summaries (the model_dir)")
+    _add_overrides(verb)
+
+
+def _evaluate(output_dir: Path | None, model_dir: Path | None, **options: Any) -> None:
+    """Measure a checkpoint on its validation records."""
+    evaluate = _load("evaluate").evaluate
+
+    where = _trained(model_dir, options.pop("pipeline_config_path"), options.pop("checkpoint"))
+    folder = output_dir or model_dir or (where[1] if where[1].is_dir() else where[1].parent)
+    evaluate(*where, output_dir=folder, **options)
+
+
+def _add_export(verbs: Any) -> None:
+    verb = _verb(verbs, "export", _export)
+    verb.add_argument("--output_dir", type=Path, required=True, help="takes saved_model, checkpoint, config")
+    verb.add_argument("--model_dir", type=Path, help="of a training: gives the two others their defaults")
+    verb.add_argument("--pipeline_config_path", type=Path, help="the configuration it was trained with")
+    verb.add_argument("--checkpoint", type=Path, help="a folder, a prefix or an .index file (the newest)")
+    verb.add_argument("--input_type", default="image_tensor", help="what it takes (%(default)s)")
+    _add_overrides(verb)
+
+
+def _export(output_dir: Path, model_dir: Path | None, **options: Any) -> None:
+    """Make a SavedModel of a checkpoint."""
+    export = _load("export").export
+
+    where = _trained(model_dir, options.pop("pipeline_config_path"), options.pop("checkpoint"))
+    print(f"Exported to {export(*where, output_dir, **options)}")
+
+
+def _trained(model_dir: Path | None, config_path: Path | None, checkpoint: Path | None) -> tuple[Path, Path]:
+    """Return configuration and checkpoint, from the model directory where they are not given."""
+    COMPLETE_CONFIG = _load("train").COMPLETE_CONFIG
+
+    if model_dir is None and (config_path is None or checkpoint is None):
+        raise BoxtuneError("give --model_dir, or both --pipeline_config_path and --checkpoint")
+    folder = model_dir or Path()
+    return config_path or folder / COMPLETE_CONFIG, checkpoint or folder
+
+
+def _add_predict(verbs: Any) -> None:
+    verb = _verb(verbs, "predict", _predict)
+    verb.add_argument("model", type=Path, help="what `boxtune export` wrote")
+    verb.add_argument("pictures", type=Path, help="a picture, or a folder of them")
+    verb.add_argument("--output_dir", type=Path, required=True, help="takes the drawn pictures")
+    verb.add_argument("--label_map", type=Path, help="names of the classes; else the one beside the model")
+    verb.add_argument("--min_score", type=float, default=0.5, help="of what is drawn (%(default)s)")
+
+
+def _predict(output_dir: Path, **options: Any) -> None:
+    """Draw what an exported detector finds on pictures."""
+    predict = _load("predict").predict
+
+    predictions = predict(output_dir=output_dir, **options)
+    found = sum(len(prediction.detections) for prediction in predictions)
+    print(f"{found} objects on {len(predictions)} pictures, drawn in {output_dir}")
+
+
+def _add_draw(verbs: Any) -> None:
+    verb = _verb(verbs, "draw", _draw)
+    verb.add_argument("output_dir", type=Path, help="takes pictures and annotations")
+    verb.add_argument("--num_images", type=int, default=120, help="(%(default)s)")
+    verb.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+
+
+def _draw(**options: Any) -> None:
+    """Draw a small annotated set of pictures to practise on."""
+    draw = _load("draw").draw
+
+    draw(**options)
+    print(f"{options['num_images']} pictures with annotations are in {options['output_dir']}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,58 @@
+"""Fields that the API honours and boxtune does not yet: set, they are refused or reported, never passed over."""
+
+import logging
+from typing import Any
+
+from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
+from boxtune.errors import ConfigError
+
+_log = logging.getLogger("boxtune")
+
+# Path, the values that mean "not used", and what the field would change.
+_REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
+    ("model.ssd.loss.hard_example_miner", (None,), "remove it; the focal loss needs no mining"),
+    ("model.ssd.loss.random_example_sampler", (None,), "remove it"),
+    ("model.ssd.similarity_calculator", (None, "iou_similarity"), "use iou_similarity"),
+    ("model.ssd.add_background_class", (True,), "leave it true"),
+    ("model.ssd.post_processing.batch_non_max_suppression.use_class_agnostic_nms", (False,), "leave it false"),
+    ("model.ssd.post_processing.batch_non_max_suppression.max_classes_per_detection", (1,), "leave it 1"),
+    ("model.ssd.box_predictor.convolutional_box_predictor.box_code_size", (4,), "leave it 4"),
+    ("model.ssd.box_predictor.weight_shared_convolutional_box_predictor.box_code_size", (4,), "leave it 4"),
+    ("train_config.freeze_variables", ((),), "remove it"),
+    ("train_config.update_trainable_variables", ((),), "remove it"),
+)
+_REPORTED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
+    ("train_config.use_bfloat16", (False,), "training is in float32"),
+    ("train_config.optimizer.use_moving_average", (False,), "no averages of the weights are kept"),
+    ("eval_config.use_moving_averages", (False,), "the weights themselves are evaluated"),
+    ("eval_config.metrics_set", ((), ("coco_detection_metrics",)), "the COCO detection metrics are computed"),
+    ("eval_config.include_metrics_per_category", (False,), "the metrics are over all classes"),
+    ("eval_config.all_metrics_per_category", (False,), "the metrics are over all classes"),
+)
+
+
+def refuse_or_report(config: TrainEvalPipelineConfig) -> None:
+    """Raise ConfigError for a field that would change the model; log one warning for the others that are set."""
+    for path, unused, advice in _REFUSED:
+        value = _value(config, path)
+        if value not in unused:
+            raise ConfigError(f"{path}: boxtune does not have this yet; {advice}.")
+    reports = [f"{path} ({effect})" for path, unused, effect in _REPORTED if _value(config, path) not in unused]
+    if reports:
+        _log.warning("not built yet, and so without effect: %s.", ", ".join(reports))
+
+
+def _value(message: Any, path: str) -> Any:
+    """Return a scalar, a tuple of a repeated field, the chosen member of a oneof message, or None if unset."""
+    *folders, name = path.split(".")
+    for folder in folders:
+        message = getattr(message, folder)
+    field = message.DESCRIPTOR.fields_by_name[name]
+    if field.is_repeated:
+        return tuple(getattr(message, name))
+    if field.message_type is None:
+        return getattr(message, name)
+    if not message.HasField(name):
+        return None
+    oneofs = field.message_type.oneofs
+    return getattr(message, name).WhichOneof(oneofs[0].name) if oneofs else name

@@ -1,0 +1,101 @@
+"""The verb `config`: a pipeline.config for converted records."""
+
+from pathlib import Path
+
+from boxtune import config
+from boxtune.config import pipeline_pb2
+from boxtune.convert import LABEL_MAP_NAME
+from boxtune.data.label_map import read_label_map
+from boxtune.data.tfrecord import RecordIndex
+from boxtune.errors import ConfigError
+
+FEATURE_EXTRACTOR = "ssd_mobilenet_v2_fpn_keras"
+BATCH_SIZE = 8
+LEARNING_RATE = 0.08
+MIN_STEPS, MIN_EPOCHS = 600, 30
+WARMUP_SHARE, WARMUP_FACTOR = 1 / 6, 1 / 3
+
+
+def configure(
+    records: str | Path,
+    *,
+    checkpoint: str | Path | None = None,
+    feature_extractor: str = FEATURE_EXTRACTOR,
+    batch_size: int = BATCH_SIZE,
+    num_steps: int | None = None,
+    learning_rate: float = LEARNING_RATE,
+) -> pipeline_pb2.TrainEvalPipelineConfig:
+    """Return a configuration that trains on the records of `convert`.
+
+    The model's section is that of the checkpoint's own pipeline.config, else the stock recipe of the feature
+    extractor. The rest suits a few hundred photographs and an ordinary computer: stock recipes are for batches of
+    128 on eight devices.
+
+    Args:
+        records: what `convert` wrote.
+        checkpoint: a folder laid out like a zoo download, `pipeline.config` beside `checkpoint/`; without it the
+            training starts from random weights.
+        feature_extractor: of the stock recipe, where there is no checkpoint.
+        batch_size: images in a step.
+        num_steps: by default 600, or more where every image would not be seen 30 times.
+        learning_rate: the highest, reached after a sixth of the steps; then it falls along a cosine.
+
+    Raises:
+        BoxtuneError: if records, label map or checkpoint cannot be used.
+    """
+    records = Path(records)
+    label_map_path = records / LABEL_MAP_NAME
+    label_map = read_label_map(label_map_path)
+    if checkpoint is None:
+        pipeline = config.recipe(feature_extractor)
+    else:
+        pipeline = config.complete(_zoo_config(Path(checkpoint)))
+        pipeline.train_config.fine_tune_checkpoint = str(checkpoint)
+        pipeline.train_config.fine_tune_checkpoint_type = "detection"
+        pipeline.train_config.fine_tune_checkpoint_version = pipeline_pb2.V2
+    pipeline.model.ssd.num_classes = max(label.id for label in label_map.labels)
+
+    train, validation = (_pattern(records, part) for part in ("train", "validation"))
+    steps = num_steps or _default_steps(records, batch_size)
+    pipeline.train_config.batch_size = batch_size
+    pipeline.train_config.num_steps = steps
+    _set_optimizer(pipeline.train_config.optimizer, learning_rate, steps)
+
+    pipeline.ClearField("train_input_reader")
+    pipeline.ClearField("eval_input_reader")
+    pipeline.train_input_reader.label_map_path = str(label_map_path)
+    pipeline.train_input_reader.tf_record_input_reader.input_path.append(train)
+    reader = pipeline.eval_input_reader.add(label_map_path=str(label_map_path), shuffle=False, num_epochs=1)
+    reader.tf_record_input_reader.input_path.append(validation)
+    return pipeline
+
+
+def _zoo_config(checkpoint: Path) -> pipeline_pb2.TrainEvalPipelineConfig:
+    path = checkpoint / "pipeline.config"
+    if not path.is_file():
+        raise ConfigError(
+            f"{checkpoint}: a folder with pipeline.config beside checkpoint/ is needed, as a zoo download has them"
+        )
+    return config.load(path)
+
+
+def _pattern(records: Path, part: str) -> str:
+    return str(records / f"{part}-?????-of-?????.tfrecord")
+
+
+def _default_steps(records: Path, batch_size: int) -> int:
+    """Return enough steps to see every image of the training records MIN_EPOCHS times, at least MIN_STEPS."""
+    with RecordIndex(sorted(records.glob("train-?????-of-?????.tfrecord"))) as index:
+        return max(MIN_STEPS, round(MIN_EPOCHS * len(index) / batch_size))
+
+
+def _set_optimizer(section: pipeline_pb2.Optimizer, learning_rate: float, steps: int) -> None:
+    """Write momentum with a cosine that ends with the training."""
+    section.Clear()
+    section.use_moving_average = False
+    section.momentum_optimizer.momentum_optimizer_value = 0.9
+    cosine = section.momentum_optimizer.learning_rate.cosine_decay_learning_rate
+    cosine.learning_rate_base = learning_rate
+    cosine.total_steps = steps
+    cosine.warmup_learning_rate = round(learning_rate * WARMUP_FACTOR, 6)
+    cosine.warmup_steps = round(steps * WARMUP_SHARE)

@@ -1,0 +1,365 @@
+"""The verb `draw`: a small practice set of annotated pictures, to try everything before there is a data set.
+
+Four kinds of objects in many colours lie on photograph-like grounds; some overlap, some are cut by the border.
+Everything is computed from the seed. An object has coordinates of its own, u to the right and v down, and lies
+within the unit circle there. It is drawn by the signed distance to its outline, negative inside: its sign gives
+the shape, its value soft edges and shadows.
+
+Dimension letters: h w, pixels; g, any shape.
+"""
+
+import colorsys
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from boxtune.data.files import whole_file, writable_folder
+from boxtune.errors import DataError
+
+WIDTH, HEIGHT = 320, 240
+MAX_IMAGES = 9999
+MIN_VISIBLE = 0.55
+_FILE_NAME = re.compile(r"practice-\d{4}\.(jpg|xml)")
+
+Array = np.ndarray
+Random = np.random.Generator
+
+
+@dataclass(frozen=True, slots=True)
+class DrawReport:
+    """What was drawn, and the number of objects of each class."""
+
+    output_dir: Path
+    images: int
+    classes: dict[str, int]
+
+    def __str__(self) -> str:
+        classes = ", ".join(f"{count} {name}" for name, count in self.classes.items())
+        return f"{self.images} pictures with {sum(self.classes.values())} objects ({classes}) in {self.output_dir}"
+
+
+def draw(output_dir: Path, *, num_images: int = 120, seed: int = 0) -> DrawReport:
+    """Draw pictures to ``images/*.jpg`` and their boxes to ``annotations/*.xml``, in Pascal VOC as of LabelImg.
+
+    The seed and a picture's number alone decide what is in it. What an earlier call drew in the same folder is
+    replaced. Raises DataError if `num_images` is not in [1, 9999] or the folder cannot be written to.
+    """
+    if not 1 <= num_images <= MAX_IMAGES:
+        raise DataError(f"{num_images} pictures cannot be drawn: from 1 to {MAX_IMAGES} can.")
+    for folder in (writable_folder(output_dir / "images"), writable_folder(output_dir / "annotations")):
+        for path in sorted(folder.iterdir()):
+            if _FILE_NAME.fullmatch(path.name):
+                path.unlink()
+
+    classes = Counter(dict.fromkeys(sorted(KINDS), 0))
+    for number in range(1, num_images + 1):
+        scene = _scene(np.random.default_rng([seed, number]))
+        _save(scene, output_dir, f"practice-{number:04d}")
+        classes.update(thing.class_name for thing in scene.things)
+    return DrawReport(output_dir, num_images, dict(classes))
+
+
+# Scenes
+
+
+@dataclass(frozen=True, slots=True)
+class _Thing:
+    """An object in a scene, and how many pixels it would show if nothing hid or cut it."""
+
+    class_name: str
+    area: float
+
+
+@dataclass(slots=True)
+class _Scene:
+    """Colours [h, w, 3] in [0, 1], which thing is seen where [h, w] (-1: none), and the direction of the light."""
+
+    colours: Array
+    seen: Array
+    light: Array
+    things: list[_Thing] = field(default_factory=list)
+
+    def box(self, number: int) -> tuple[int, int, int, int]:
+        """Return xmin, ymin, xmax, ymax, the edges of what is seen of a thing."""
+        rows, columns = np.nonzero(self.seen == number)
+        return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
+
+
+def _scene(rng: Random) -> _Scene:
+    light = np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.7, -0.2), 0.75])
+    light /= np.linalg.norm(light)
+    scene = _Scene(_ground(rng), np.full((HEIGHT, WIDTH), -1), light)
+    wanted = rng.integers(1, 5)
+    for _ in range(25):
+        if len(scene.things) < wanted:
+            _try_to_add(scene, rng)
+    scene.colours = _photographed(scene.colours, rng)
+    return scene
+
+
+def _try_to_add(scene: _Scene, rng: Random) -> None:
+    """Lay a random object somewhere, unless too little would be seen of it or of another."""
+    name = str(rng.choice(sorted(KINDS)))
+    kind = KINDS[name]
+    radius = HEIGHT * rng.triangular(0.06, 0.13, 0.25)
+    centre = rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT)
+    angle = rng.uniform(-kind.max_angle, kind.max_angle)
+
+    u, v = _coordinates(centre, radius, angle)
+    distance = kind.outline(u, v)
+    inside = distance < 0
+    things = [*scene.things, _Thing(name, _unit_area(kind) * radius**2)]
+    seen = np.where(inside, len(scene.things), scene.seen)
+    if any((seen == number).sum() < MIN_VISIBLE * thing.area for number, thing in enumerate(things)):
+        return
+
+    light = np.array([*_turned(scene.light[0], scene.light[1], angle), scene.light[2]])
+    fallen = (centre[0] - 0.4 * radius * scene.light[0], centre[1] - 0.4 * radius * scene.light[1])
+    shadow = 0.55 * _smoothstep(0.22, -0.3, kind.outline(*_coordinates(fallen, radius, angle)))
+    opacity = np.clip(0.5 - distance * radius, 0, 1)[..., None]
+    paint = np.clip(kind.paint(u, v, light, _colours(kind, rng)), 0, 1)
+    scene.colours = scene.colours * (1 - shadow[..., None]) * (1 - opacity) + paint * opacity
+    scene.seen, scene.things = seen, things
+
+
+def _coordinates(centre: tuple[float, float], radius: float, angle: float) -> tuple[Array, Array]:
+    """Return u and v [h, w] of each pixel's centre for an object of that place, size and turn."""
+    x = (np.arange(WIDTH, dtype=np.float32) + 0.5 - centre[0]) / radius
+    y = (np.arange(HEIGHT, dtype=np.float32) + 0.5 - centre[1]) / radius
+    return _turned(x[None, :], y[:, None], angle)
+
+
+def _turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
+    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    return cosine * x + sine * y, cosine * y - sine * x
+
+
+def _photographed(colours: Array, rng: Random) -> Array:
+    """Add what a camera adds: falling off light, darker corners, exposure, a tint, grain."""
+    x, y = np.linspace(-1, 1, WIDTH)[None, :], np.linspace(-1, 1, HEIGHT)[:, None]
+    slope = 1 + rng.uniform(-0.15, 0.15) * x + rng.uniform(-0.2, 0.1) * y
+    vignette = 1 - rng.uniform(0.1, 0.3) * (x**2 + y**2) / 2
+    tint = rng.uniform(0.93, 1.07, 3) * rng.uniform(0.85, 1.15)
+    grain = rng.normal(0, rng.uniform(0.005, 0.02), (HEIGHT, WIDTH, 1))
+    return np.clip(colours * (slope * vignette)[..., None] * tint + grain, 0, 1)
+
+
+def _save(scene: _Scene, folder: Path, name: str) -> None:
+    image = Image.fromarray((scene.colours * 255).round().astype(np.uint8))
+    with whole_file(folder / "images" / f"{name}.jpg") as temporary:
+        image.save(temporary, "JPEG", quality=92)
+    with whole_file(folder / "annotations" / f"{name}.xml") as temporary:
+        temporary.write_text(_xml(scene, f"{name}.jpg"), encoding="utf-8")
+
+
+def _xml(scene: _Scene, filename: str) -> str:
+    objects = "".join(_xml_object(thing, scene.box(number)) for number, thing in enumerate(scene.things))
+    return (
+        f"<annotation>\n\t<folder>images</folder>\n\t<filename>{filename}</filename>\n"
+        f"\t<path>images/{filename}</path>\n\t<source>\n\t\t<database>Unknown</database>\n\t</source>\n"
+        f"\t<size>\n\t\t<width>{WIDTH}</width>\n\t\t<height>{HEIGHT}</height>\n\t\t<depth>3</depth>\n\t</size>\n"
+        f"\t<segmented>0</segmented>\n{objects}</annotation>\n"
+    )
+
+
+def _xml_object(thing: _Thing, box: tuple[int, int, int, int]) -> str:
+    xmin, ymin, xmax, ymax = box
+    truncated = int(xmin == 0 or ymin == 0 or xmax == WIDTH or ymax == HEIGHT)
+    return (
+        f"\t<object>\n\t\t<name>{thing.class_name}</name>\n\t\t<pose>Unspecified</pose>\n"
+        f"\t\t<truncated>{truncated}</truncated>\n\t\t<difficult>0</difficult>\n\t\t<bndbox>\n"
+        f"\t\t\t<xmin>{xmin}</xmin>\n\t\t\t<ymin>{ymin}</ymin>\n"
+        f"\t\t\t<xmax>{xmax}</xmax>\n\t\t\t<ymax>{ymax}</ymax>\n\t\t</bndbox>\n\t</object>\n"
+    )
+
+
+# Grounds
+
+
+def _ground(rng: Random) -> Array:
+    """Return a ground without objects, colours [h, w, 3]."""
+    return (_table, _gravel, _backdrop)[rng.integers(3)](rng)
+
+
+def _table(rng: Random) -> Array:
+    """A wooden table before a blurred room."""
+    wood = _muted(rng, hue=rng.uniform(0.04, 0.11), value=rng.uniform(0.35, 0.75))
+    grain = 0.10 * _noise(rng, 50, 3) + 0.06 * _noise(rng, 120, 6) + 0.10 * _noise(rng, 3, 4)
+    table = wood * (1 + grain[..., None])
+    edge = HEIGHT * rng.uniform(-0.1, 0.5) + rng.uniform(-0.1, 0.1) * (np.arange(WIDTH) - WIDTH / 2)
+    below = _smoothstep(-2, 2, np.arange(HEIGHT)[:, None] - edge[None, :])[..., None]
+    return below * table + (1 - below) * _room(rng)
+
+
+def _room(rng: Random) -> Array:
+    """What is far behind, out of focus."""
+    wall = _muted(rng, hue=rng.uniform(), value=rng.uniform(0.3, 0.8))
+    room = wall * (1 + 0.35 * _noise(rng, 3, 4) + 0.2 * _noise(rng, 5, 9))[..., None]
+    for _ in range(rng.integers(0, 7)):
+        u, v = _coordinates((rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT / 2)), rng.uniform(8, 22), 0)
+        glow = rng.uniform(0.1, 0.4) * _smoothstep(1.1, 0.9, np.hypot(u, v))[..., None]
+        room = room * (1 - glow) + _muted(rng, hue=rng.uniform(), value=0.95) * glow
+    return room
+
+
+def _gravel(rng: Random) -> Array:
+    """Earth, sand, grass or stone from above."""
+    one, other = (_muted(rng, hue=rng.uniform(0.05, 0.4), value=rng.uniform(0.25, 0.7)) for _ in range(2))
+    mixture = np.clip(0.5 + 0.5 * _noise(rng, 3, 4) + 0.3 * _noise(rng, 8, 11), 0, 1)[..., None]
+    bumps = 0.12 * _noise(rng, 30, 40) + 0.10 * _noise(rng, 80, 107) + 0.08 * _noise(rng, 160, 213)
+    return (one * mixture + other * (1 - mixture)) * (1 + bumps[..., None])
+
+
+def _backdrop(rng: Random) -> Array:
+    """Paper or cloth that is lit in the middle."""
+    paper = _muted(rng, hue=rng.uniform(), value=rng.uniform(0.45, 0.9))
+    u, v = _coordinates((rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT)), 250, 0)
+    creases = 0.06 * _noise(rng, 4, 5) + 0.03 * _noise(rng, 9, 12)
+    return paper * (1.1 - 0.4 * _smoothstep(0, 1, np.hypot(u, v)) + creases)[..., None]
+
+
+def _noise(rng: Random, rows: int, columns: int) -> Array:
+    """Return smooth noise [h, w] of about [-1, 1] with that many waves."""
+    coarse = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))
+    return np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
+
+
+def _muted(rng: Random, *, hue: float, value: float) -> Array:
+    return np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.05, 0.45), value))
+
+
+def _smoothstep(start: float, end: float, x: Array) -> Array:
+    """Rise smoothly from 0 at `start` to 1 at `end`, [g] to [g]."""
+    t = np.clip((x - start) / (end - start), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+# Objects: an outline maps u, v [g] to distances [g]; a paint maps them, the light [3] and two colours to [g, 3]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How a class looks; half of its objects have a hue near `hue`, the others any."""
+
+    outline: Callable[[Array, Array], Array]
+    paint: Callable[[Array, Array, Array, tuple[Array, Array]], Array]
+    hue: float
+    max_angle: float
+
+
+def _colours(kind: _Kind, rng: Random) -> tuple[Array, Array]:
+    """Return the main and the second colour of one object."""
+    hue = rng.normal(kind.hue, 0.04) if rng.random() < 0.5 else rng.uniform()
+    main = colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.45, 0.95), rng.uniform(0.55, 0.95))
+    second = colorsys.hsv_to_rgb((hue + rng.uniform(0.2, 0.8)) % 1, rng.uniform(0, 0.6), rng.uniform(0.7, 1))
+    return np.array(main), np.array(second)
+
+
+def _unit_area(kind: _Kind) -> float:
+    grid = np.linspace(-1, 1, 128)
+    return 4 * float(np.mean(kind.outline(grid[None, :], grid[:, None]) < 0))
+
+
+def _lit(colour: Array, normal: tuple[Array, Array, Array], light: Array, gloss: float) -> Array:
+    """Return a surface's colours [g, 3] by Lambert's law with a highlight (Blinn-Phong, viewed from above)."""
+    towards = sum(n * part for n, part in zip(normal, light, strict=True))
+    half = (light + (0, 0, 1)) / np.linalg.norm(light + (0, 0, 1))
+    mirrored = sum(n * part for n, part in zip(normal, half, strict=True))
+    highlight = gloss * np.clip(mirrored, 0, 1) ** 40
+    return colour * (0.35 + 0.75 * np.clip(towards, 0, 1))[..., None] + highlight[..., None]
+
+
+def _mixed(one: Array, other: Array, share: Array) -> Array:
+    return one * (1 - share[..., None]) + other * share[..., None]
+
+
+def _ball_outline(u: Array, v: Array) -> Array:
+    return np.hypot(u, v) - 0.97
+
+
+def _ball_paint(u: Array, v: Array, light: Array, colours: tuple[Array, Array]) -> Array:
+    height = np.sqrt(np.clip(1 - u**2 - v**2, 0, 1))
+    band = _smoothstep(0.30, 0.26, np.abs(0.8 * u + 0.6 * height - 0.1))
+    return _lit(_mixed(*colours, band), (u, v, height), light, gloss=0.7)
+
+
+def _star_outline(u: Array, v: Array) -> Array:
+    along, across = _star_ray(u, v)
+    tip, notch = (1.0, 0.0), (0.5 * np.cos(np.pi / 5), 0.5 * np.sin(np.pi / 5))
+    edge = np.hypot(notch[0] - tip[0], notch[1] - tip[1])
+    return ((along - tip[0]) * notch[1] + np.abs(across) * (tip[0] - notch[0])) / edge
+
+
+def _star_ray(u: Array, v: Array) -> tuple[Array, Array]:
+    """Return the coordinates along and across the nearest of the five rays."""
+    angle = np.arctan2(u, -v)
+    off = angle - 0.4 * np.pi * np.round(angle / (0.4 * np.pi))
+    radius = np.hypot(u, v)
+    return radius * np.cos(off), radius * np.sin(off)
+
+
+def _star_paint(u: Array, v: Array, light: Array, colours: tuple[Array, Array]) -> Array:
+    _, across = _star_ray(u, v)
+    angle = np.arctan2(u, -v)
+    ray = 0.4 * np.pi * np.round(angle / (0.4 * np.pi))
+    facing = ray + np.tanh(across * 40) * 0.9
+    normal = (0.65 * np.sin(facing), -0.65 * np.cos(facing), np.full_like(u, 0.76))
+    return _lit(colours[0], normal, light, gloss=0.15)
+
+
+def _leaf_outline(u: Array, v: Array) -> Array:
+    across = _leaf_across(u, v)
+    blade = np.hypot(np.abs(across) + 0.55, (v + 0.18) / 0.95) - np.hypot(0.55, 0.82)
+    stem = np.maximum(np.abs(across) - 0.035, np.abs(v - 0.75) - 0.22)
+    return np.minimum(blade, stem)
+
+
+def _leaf_across(u: Array, v: Array) -> Array:
+    """Return the distance from the bent midrib."""
+    return u - 0.16 * (v**2 - 0.35)
+
+
+def _leaf_paint(u: Array, v: Array, light: Array, colours: tuple[Array, Array]) -> Array:
+    across = _leaf_across(u, v)
+    midrib = _smoothstep(0.05, 0.02, np.abs(across))
+    veins = 0.6 * _smoothstep(0.8, 1, np.cos(22 * (v + 0.9 * np.abs(across))))
+    colour = _mixed(colours[0], 0.6 * colours[0] + 0.4, np.maximum(midrib, veins))
+    slope = 0.45 * np.sign(across) * _smoothstep(0, 0.08, np.abs(across))
+    return _lit(colour, (slope, np.zeros_like(u), np.full_like(u, 0.89)), light, gloss=0.1)
+
+
+def _mug_outline(u: Array, v: Array) -> Array:
+    outside = np.hypot(np.maximum(np.abs(u + 0.18) - 0.42, 0), np.maximum(np.abs(v - 0.1) - 0.58, 0))
+    body = outside - 0.12
+    handle = np.abs(np.hypot(u - 0.38, (v - 0.1) / 1.15) - 0.36) - 0.085
+    return np.minimum(np.minimum(body, _mug_rim(u, v)), handle)
+
+
+def _mug_rim(u: Array, v: Array) -> Array:
+    return (np.hypot((u + 0.18) / 0.54, (v + 0.58) / 0.17) - 1) * 0.17
+
+
+def _mug_paint(u: Array, v: Array, light: Array, colours: tuple[Array, Array]) -> Array:
+    main, second = colours
+    around = np.clip((u + 0.18) / 0.56, -1, 1)
+    front = np.sqrt(1 - around**2)
+    ring = _smoothstep(0.17, 0.14, np.abs(v - 0.12 - 0.1 * front))
+    body = _lit(_mixed(main, second, ring), (around, np.full_like(u, -0.1), front), light, gloss=0.5)
+    handle = _lit(main, (np.clip(u - 0.6, -1, 1), 0.3 * v, np.full_like(u, 0.7)), light, gloss=0.2)
+    colours_outside = _mixed(body, handle, _smoothstep(0.36, 0.37, u))
+    inside = _mixed(0.55 * main, np.array([0.16, 0.09, 0.05]), _smoothstep(-0.10, -0.03, v + 0.5))
+    rim = _mixed(0.5 * main + 0.5, inside, _smoothstep(-0.015, -0.035, _mug_rim(u, v)))
+    return _mixed(colours_outside, rim, _smoothstep(0.01, -0.01, _mug_rim(u, v)))
+
+
+KINDS = {
+    "ball": _Kind(_ball_outline, _ball_paint, hue=0.0, max_angle=np.pi),
+    "leaf": _Kind(_leaf_outline, _leaf_paint, hue=0.29, max_angle=np.pi),
+    "mug": _Kind(_mug_outline, _mug_paint, hue=0.58, max_angle=0.35),
+    "star": _Kind(_star_outline, _star_paint, hue=0.13, max_angle=np.pi),
+}

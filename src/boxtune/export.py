@@ -1,0 +1,149 @@
+"""The verb `export`: a checkpoint becomes a SavedModel that any TensorFlow program can run."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from boxtune import config, models
+from boxtune.data import resize
+from boxtune.data.files import writable_folder
+from boxtune.errors import ConfigError, did_you_mean
+from boxtune.models import Detector
+from boxtune.training import checkpoints
+
+SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
+    "saved_model",
+    "checkpoint",
+    "pipeline.config",
+    "label_map.pbtxt",
+)
+
+
+def export(
+    pipeline_config_path: str | Path,
+    checkpoint: str | Path,
+    output_dir: str | Path,
+    *,
+    input_type: str = "image_tensor",
+    overrides: Sequence[str] = (),
+) -> Path:
+    """Write `saved_model/`, `checkpoint/ckpt-0`, `pipeline.config` and the label map; return the folder.
+
+    The layout is that of the API's exporter and of its zoo, so the result can be fine-tuned again. What an earlier
+    export left there is replaced once the new one is whole.
+
+    Args:
+        pipeline_config_path: the configuration that the checkpoint was trained with.
+        checkpoint: a folder (its newest checkpoint), a prefix or an `.index` file.
+        output_dir: made if need be.
+        input_type: one of INPUT_TYPES.
+        overrides: "path.to.field=value" changes of the configuration.
+
+    Raises:
+        BoxtuneError: for anything the user can mend.
+    """
+    if input_type not in INPUT_TYPES:
+        raise ConfigError(
+            f'--input_type "{input_type}" is not one of {", ".join(INPUT_TYPES)}.'
+            f"{did_you_mean(input_type, INPUT_TYPES)}"
+        )
+    pipeline = config.load(pipeline_config_path, overrides)
+    prefix = checkpoints.find(checkpoint)
+    detector = models.build(pipeline.model)
+    checkpoints.load(detector.checkpoint_variables(), prefix)
+
+    output_dir = writable_folder(Path(output_dir))
+    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".partial-") as name:
+        partial = Path(name)
+        serving = Serving(detector, resize.resizer(models.image_resizer(pipeline.model)), input_type)
+        signature = serving.__call__.get_concrete_function()
+        tf.saved_model.save(serving, str(partial / SAVED_MODEL), {"serving_default": signature})
+        tree = checkpoints.tree(detector.checkpoint_variables())
+        tf.train.CheckpointManager(tree, str(partial / CHECKPOINT), 1).save(checkpoint_number=0)
+        config.write(pipeline, partial / PIPELINE_CONFIG)
+        label_map = Path(pipeline.train_input_reader.label_map_path)
+        if label_map.is_file():
+            shutil.copyfile(label_map, partial / LABEL_MAP)
+        for entry in sorted(partial.iterdir()):
+            _replace(output_dir / entry.name, entry)
+    return output_dir
+
+
+def _replace(path: Path, new: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    new.replace(path)
+
+
+class Serving(tf.Module):
+    """A detector behind the API's serving signature: one picture in, its detections out, classes from 1 on."""
+
+    def __init__(self, detector: Detector, resizer: resize.Resizer, input_type: str):
+        super().__init__()
+        # TensorFlow saves the variables that it finds here.
+        self._variables = [variable.value for variable in detector.checkpoint_variables().values()]
+        spec, decode = INPUT_TYPES[input_type]
+
+        @tf.function(input_signature=[spec])
+        def serve(input_tensor: Any) -> dict[str, Any]:
+            resized = resizer(decode(input_tensor))
+            window = tf.concat([tf.zeros(2), resized.extent], axis=0)[None]
+            return detections_by_name(detector, resized.image[None], window)
+
+        self.__call__ = serve  # as an attribute, so that what is loaded again can be called
+
+
+def detections_by_name(detector: Detector, images: Any, window: Any) -> dict[str, Any]:
+    """Return the detections in `images` [b, h, w, 3] under the API's output names, all float32.
+
+    Source: the API's exporter_lib_v2 and core.standard_fields.
+    """
+    predictions = detector(images, training=False)
+    boxes, scores = detector.raw_detections(predictions)
+    found = detector.detect(predictions, window)
+    valid = tf.sequence_mask(found.count, tf.shape(found.scores)[1], tf.float32)
+    return {
+        "num_detections": tf.cast(found.count, tf.float32),
+        "detection_boxes": found.boxes,
+        "detection_scores": found.scores,
+        "detection_classes": tf.cast(found.classes, tf.float32) + 1.0,
+        "detection_anchor_indices": tf.cast(found.anchors, tf.float32),
+        "detection_multiclass_scores": tf.gather(scores, found.anchors, batch_dims=1) * valid[..., None],
+        "raw_detection_boxes": boxes,
+        "raw_detection_scores": scores,
+    }
+
+
+def _decode(encoded: Any) -> Any:
+    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    return tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32)
+
+
+def _decode_example(serialized: Any) -> Any:
+    features = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+    return _decode(tf.io.parse_single_example(serialized, features)["image/encoded"])
+
+
+INPUT_TYPES: dict[str, tuple[tf.TensorSpec, Callable[[Any], Any]]] = {
+    "image_tensor": (
+        tf.TensorSpec([1, None, None, 3], tf.uint8, "input_tensor"),
+        lambda images: tf.cast(images[0], tf.float32),
+    ),
+    "float_image_tensor": (
+        tf.TensorSpec([1, None, None, 3], tf.float32, "input_tensor"),
+        lambda images: images[0],
+    ),
+    "encoded_image_string_tensor": (
+        tf.TensorSpec([1], tf.string, "input_tensor"),
+        lambda encoded: _decode(encoded[0]),
+    ),
+    "tf_example": (
+        tf.TensorSpec([1], tf.string, "input_tensor"),
+        lambda serialized: _decode_example(serialized[0]),
+    ),
+}
+"""The API's names of what the serving signature takes: its type, and how a picture [h, w, 3] comes of it."""

@@ -1,0 +1,132 @@
+"""The verb `predict`: draw what an exported detector finds on pictures."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from boxtune.data import images
+from boxtune.data.files import list_files, whole_file, writable_folder
+from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.errors import CheckpointError, DataError
+from boxtune.export import LABEL_MAP, SAVED_MODEL
+from boxtune.report.pictures import Box, draw_boxes
+
+DETECTIONS = "detections.json"
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Something found: its class, score, and box in pixels of the upright picture."""
+
+    name: str
+    score: float
+    ymin: float
+    xmin: float
+    ymax: float
+    xmax: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A picture, where it was drawn, and what was found on it."""
+
+    picture: Path
+    drawn: Path
+    detections: list[Detection]
+
+
+def predict(
+    model: str | Path,
+    pictures: str | Path,
+    output_dir: str | Path,
+    *,
+    label_map: str | Path | None = None,
+    min_score: float = 0.5,
+) -> list[Prediction]:
+    """Find objects on a picture, or on all pictures of a folder, and draw them.
+
+    Writes each picture with its boxes under its own name as PNG, and all that was found to `detections.json`.
+
+    Args:
+        model: what `export` wrote, or the `saved_model` in it, of input type image_tensor.
+        pictures: a file or a folder; EXIF orientation is honoured.
+        output_dir: made if need be.
+        label_map: names of the classes; by default the one beside the model.
+        min_score: detections below it are left out.
+
+    Raises:
+        BoxtuneError: if the model cannot be used, or a picture cannot be read.
+    """
+    detect = load_model(Path(model))
+    names = _class_names(Path(model), label_map)
+    output_dir = writable_folder(Path(output_dir))
+    predictions = [
+        _predict_one(detect, path, output_dir / name, names, min_score)
+        for path, name in _pictures(Path(pictures))
+    ]
+    with whole_file(output_dir / DETECTIONS) as temporary:
+        content = [{"picture": str(one.picture), "detections": list(map(asdict, one.detections))} for one in predictions]
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return predictions
+
+
+def load_model(path: Path) -> Any:
+    """Return the function of an exported model: uint8 [1, h, w, 3] in, detections by the API's names out."""
+    folder = path / SAVED_MODEL if (path / SAVED_MODEL).is_dir() else path
+    if not (folder / "saved_model.pb").is_file():
+        raise CheckpointError(f"{path}: no saved model here; give a folder that `boxtune export` wrote")
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        signature = loaded.signatures["serving_default"]
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise CheckpointError(f"{folder}: cannot be loaded: {error}") from error
+    (spec,) = signature.structured_input_signature[1].values()
+    if spec.dtype != tf.uint8:
+        raise CheckpointError(f"{folder}: takes {spec.dtype.name}; export it with --input_type image_tensor")
+    loaded_function = signature
+    loaded_function.keep_alive = loaded  # the signature alone does not hold the variables
+    return loaded_function
+
+
+def _class_names(model: Path, label_map: str | Path | None) -> dict[int, str]:
+    beside = [folder / LABEL_MAP for folder in (model, model.parent) if (folder / LABEL_MAP).is_file()]
+    if label_map is None and not beside:
+        return {}
+    return read_label_map(Path(label_map) if label_map else beside[0]).shown_names
+
+
+def _pictures(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each picture and the name of what will be drawn, which is unique."""
+    if path.is_file():
+        yield path, f"{path.stem}.png"
+        return
+    if not path.is_dir():
+        raise DataError(f"{path}: no such picture or folder")
+    found = [file for file in list_files(path, []) if file.suffix.lower() in images.SUFFIXES]
+    if not found:
+        raise DataError(f"{path}: no pictures here")
+    for file in found:
+        yield file, "-".join(file.relative_to(path).with_suffix("").parts) + f"{file.suffix}.png"
+
+
+def _predict_one(detect: Any, path: Path, drawn: Path, names: dict[int, str], min_score: float) -> Prediction:
+    picture = images.read_rgb(path)
+    found = {name: part.numpy()[0] for name, part in detect(tf.constant(np.asarray(picture))[None]).items()}
+    to_pixels = np.array([picture.height, picture.width] * 2)
+    detections, boxes = [], []
+    for box, cls, score in zip(
+        found["detection_boxes"], found["detection_classes"].astype(int), found["detection_scores"], strict=True
+    ):
+        if score >= min_score:
+            name = names.get(cls - 1, f"class {cls}")
+            detections.append(Detection(name, round(float(score), 4), *np.round(box * to_pixels, 1).tolist()))
+            boxes.append(Box(box, f"{name} {score:.0%}", int(cls) - 1))
+    with whole_file(drawn) as temporary:
+        draw_boxes(picture, boxes[::-1]).save(temporary, format="PNG")
+    return Prediction(path, drawn, detections)

@@ -1,0 +1,122 @@
+"""The verb `retrain`: photographs in, a retrained, measured, exported detector out."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxtune import config
+from boxtune.configure import configure
+from boxtune.convert import convert
+from boxtune.data.files import whole_file, writable_folder
+from boxtune.errors import BoxtuneError
+from boxtune.export import export
+from boxtune.metrics.evaluation import Evaluation
+from boxtune.train import train
+
+RECORDS, CONFIG, EXPORTED, RESULTS = "records", "pipeline.config", "exported", "results.json"
+
+
+@dataclass(frozen=True)
+class RetrainResult:
+    """What came of it and where it lies; printed, a summary for people."""
+
+    model_dir: Path
+    evaluation: Evaluation
+
+    @property
+    def mean_average_precision(self) -> float:
+        """COCO's AP, averaged over IoU 0.50 to 0.95."""
+        return self.evaluation.metrics["DetectionBoxes_Precision/mAP"]
+
+    @property
+    def ap50(self) -> float:
+        """AP at IoU 0.50."""
+        return self.evaluation.metrics["DetectionBoxes_Precision/mAP@.50IOU"]
+
+    def to_json(self) -> str:
+        """Return the figures and where things lie, for programs."""
+        content = {
+            "mAP": self.mean_average_precision,
+            "AP50": self.ap50,
+            "step": self.evaluation.step,
+            "num_validation_images": self.evaluation.num_images,
+            "metrics": self.evaluation.values,
+            "exported": str(self.model_dir / EXPORTED),
+        }
+        return json.dumps(content, indent=2) + "\n"
+
+    def __str__(self) -> str:
+        folder = self.model_dir
+        rows = [
+            (f"{folder / EXPORTED}", "the detector: saved_model, checkpoint, pipeline.config, label map"),
+            (f"{folder / RESULTS}", "these figures and all the others"),
+            (f"{folder / CONFIG}", "what to change for the next run"),
+            (f"{folder / RECORDS}", "the records, and the report of what was read"),
+        ]
+        width = max(len(path) for path, _ in rows)
+        return "\n".join(
+            [
+                "",
+                f"mAP {self.mean_average_precision:.3f}   AP50 {self.ap50:.3f}   "
+                f"on {self.evaluation.num_images} validation images",
+                "",
+                *(f"{path:{width}}   {what}" for path, what in rows),
+                "",
+                f"See it work:     boxtune predict {folder / EXPORTED} PICTURES --output_dir drawn",
+                f"See it learn:    tensorboard --logdir {folder}",
+            ]
+        )
+
+
+def retrain(
+    photos: str | Path,
+    model_dir: str | Path,
+    *,
+    checkpoint: str | Path | None = None,
+    validation_files: str | Path | None = None,
+    batch_size: int | None = None,
+    num_steps: int | None = None,
+    seed: int = 0,
+    overrides: Sequence[str] = (),
+) -> RetrainResult:
+    """Convert, configure, train, evaluate and export, with defaults for a few hundred photographs.
+
+    Run again with the same arguments, it goes on where it stopped.
+
+    Args:
+        photos: a folder of photographs with Pascal VOC XML.
+        model_dir: takes everything that is written.
+        checkpoint: a folder laid out like a zoo download to start from; without it from random weights.
+        validation_files: a text file with the names of the images to validate on; by default a fifth is drawn.
+        batch_size: images in a step.
+        num_steps: how long to train.
+        seed: of the split, the first weights, the order and the augmentation.
+        overrides: "path.to.field=value" changes of the configuration.
+
+    Raises:
+        BoxtuneError: for anything the user can mend.
+    """
+    model_dir = writable_folder(Path(model_dir))
+    report = convert(
+        Path(photos),
+        model_dir / RECORDS,
+        validation_files=Path(validation_files) if validation_files else None,
+        seed=seed,
+    )
+    print(report, flush=True)
+
+    options = {"batch_size": batch_size} if batch_size else {}
+    pipeline = configure(model_dir / RECORDS, checkpoint=checkpoint, num_steps=num_steps, **options)
+    for override in overrides:
+        config.apply_override(pipeline, override)
+    config.write(pipeline, model_dir / CONFIG)
+
+    trained = train(model_dir / CONFIG, model_dir, seed=seed)
+    export(model_dir / CONFIG, model_dir, model_dir / EXPORTED)
+    if trained.evaluation is None:
+        raise BoxtuneError(f"{model_dir}: nothing was evaluated")
+    result = RetrainResult(model_dir, trained.evaluation)
+    with whole_file(model_dir / RESULTS) as temporary:
+        temporary.write_text(result.to_json(), encoding="utf-8")
+    return result
