@@ -1,7 +1,7 @@
-"""The two operations for which Keras has no fast form on TensorFlow: batch normalization and greedy suppression.
+"""The two operations that Keras has no fast form of on TensorFlow: batch normalization and greedy suppression.
 
 The rest of the models and of the detection arithmetic sees only `keras.ops`. Here, and nowhere else there, the
-backend is asked for: TensorFlow takes its own fused kernels; the other backends take the plain form beside them.
+backend is asked for: TensorFlow takes its own fused kernels; the others take the plain form beside them.
 """
 
 import keras
@@ -12,8 +12,8 @@ from keras import ops
 def batch_normalization(x, gamma, beta, epsilon):
     """Normalize `x` [..., d] by its own statistics; return the result, its mean [d] and its variance [d].
 
-    The variance is the unbiased one (divided by N - 1), as TensorFlow's fused kernel gives it and as the moving
-    variances of the API's checkpoints were gathered.
+    The variance is the unbiased one (divided by N - 1), as TensorFlow's fused kernel gives it and as the
+    moving variances of the API's checkpoints were gathered.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -48,12 +48,12 @@ def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, 
         limit: how many to keep of a class at most: k.
         iou_threshold: a box that overlaps a kept one by more than this is dropped.
         score_threshold: boxes that score no more than this are dropped.
-        soft_sigma: if above 0, overlapping boxes first lose score by a Gaussian of their overlap
-            (Soft-NMS, Bodla et al. 2017, arXiv:1704.04503; sigma as TensorFlow counts it).
+        soft_sigma: if above 0, boxes lose score by a Gaussian of their overlap instead of being dropped by
+            `iou_threshold` (Soft-NMS, Bodla et al. 2017, arXiv:1704.04503; sigma as TensorFlow counts it).
 
     Returns:
-        indices int32 [b, c, k], scores float [b, c, k] in falling order, and valid bool [b, c, k]; past the last kept
-        box the indices and the scores are 0.
+        indices int32 [b, c, k], scores float [b, c, k] in falling order, and valid bool [b, c, k]; past the
+        last kept box the indices and the scores are 0.
     """
     if keras.backend.backend() == "tensorflow":
         suppress = _greedy_suppression_tensorflow
@@ -97,8 +97,11 @@ def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_thresho
         best = ops.argmax(remaining, axis=-1)  # [b, c]
         best_boxes = ops.take_along_axis(boxes, best[:, :, None], axis=1)  # [b, c, 4]
         overlap = iou_pairwise(best_boxes, boxes)  # [b, c, a]
-        decayed = remaining * ops.exp(-0.5 * overlap**2 / soft_sigma) if soft_sigma > 0 else remaining
-        survives = (overlap <= iou_threshold) & (decayed > score_threshold) & (remaining > removed)
+        if soft_sigma > 0:
+            decayed = remaining * ops.exp(-0.5 * overlap**2 / soft_sigma)
+            survives = (decayed > score_threshold) & (remaining > removed)
+        else:
+            decayed, survives = remaining, overlap <= iou_threshold
         is_best = ops.arange(scores.shape[2], dtype=best.dtype) == best[:, :, None]
         indices.append(best)
         kept_scores.append(ops.max(remaining, axis=-1))
