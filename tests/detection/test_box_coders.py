@@ -1,0 +1,57 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boxtune.detection.box_coders import FasterRcnnBoxCoder
+
+ANCHORS = np.float32([[0.2, 0.2, 0.6, 0.6], [0, 0.5, 0.1, 1.0]])
+
+boxes = st.tuples(
+    st.floats(0, 0.5, width=32),
+    st.floats(0, 0.5, width=32),
+    st.floats(0.0625, 0.5, width=32),
+    st.floats(0.0625, 0.5, width=32),
+).map(lambda part: np.float32([part[0], part[1], part[0] + part[2], part[1] + part[3]]))
+
+
+def test_zero_codes_are_the_anchor():
+    decoded = FasterRcnnBoxCoder().decode(np.zeros([2, 4], np.float32), ANCHORS)
+    np.testing.assert_allclose(decoded, ANCHORS, atol=1e-7)
+
+
+def test_the_anchor_has_zero_codes():
+    np.testing.assert_allclose(FasterRcnnBoxCoder().encode(ANCHORS, ANCHORS), np.zeros([2, 4]), atol=1e-6)
+
+
+def test_encode_by_hand():
+    # The anchor is 2 high and 4 wide around (1, 2). The box is centred 1 below (half of 2) and 1 to the right
+    # (a quarter of 4), as high (log 1) and e times as wide (log e).
+    anchor = np.float32([[0, 0, 2, 4]])
+    box = np.float32([[1, 3 - 2 * np.e, 3, 3 + 2 * np.e]])
+    coder = FasterRcnnBoxCoder(y_scale=10, x_scale=20, height_scale=5, width_scale=7)
+    np.testing.assert_allclose(coder.encode(box, anchor), [[5, 5, 0, 7]], atol=1e-5)
+
+
+def test_decode_by_hand():
+    anchor = np.float32([[0, 0, 2, 4]])
+    coder = FasterRcnnBoxCoder(y_scale=10, x_scale=20, height_scale=5, width_scale=7)
+    decoded = coder.decode(np.float32([[5, 5, 5 * np.log(2), 7 * np.log(0.5)]]), anchor)
+    # Centre (2, 3), twice as high, half as wide.
+    np.testing.assert_allclose(decoded, [[0, 2, 4, 4]], atol=1e-5)
+
+
+@given(boxes, boxes)
+def test_round_trip(box, anchor):
+    coder = FasterRcnnBoxCoder()
+    decoded = coder.decode(coder.encode(box[None], anchor[None]), anchor[None])
+    np.testing.assert_allclose(decoded, box[None], atol=1e-5)
+
+
+def test_an_empty_box_has_finite_codes():
+    # Padding has no size, and its codes are multiplied by 0, which no infinity survives.
+    assert np.isfinite(FasterRcnnBoxCoder().encode(np.zeros([1, 4], np.float32), ANCHORS[:1])).all()
+
+
+def test_codes_of_a_batch():
+    codes = np.zeros([3, 2, 4], np.float32)
+    np.testing.assert_allclose(FasterRcnnBoxCoder().decode(codes, ANCHORS), [ANCHORS] * 3, atol=1e-7)

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+
+from boxtune.detection.nms import NonMaxSuppression
+
+# B overlaps A by 1/2 (0.2 of 0.3 + 0.3 - 0.2), C overlaps neither.
+A, B, C = [0, 0, 0.3, 1], [0.1, 0, 0.4, 1], [0.6, 0, 0.9, 1]
+HALF = {"iou_threshold": 0.45}
+
+
+def suppress(boxes, scores, window=None, **options):
+    """Suppress in one image; scores [a, c]."""
+    window = None if window is None else np.float32([window])
+    found = NonMaxSuppression(**options)(np.float32([boxes]), np.float32([scores]), window)
+    return {name: np.asarray(part)[0] for name, part in vars(found).items()}
+
+
+def test_of_three_boxes_one_is_suppressed():
+    found = suppress([A, B, C], [[0.9], [0.8], [0.7]], **HALF)
+    assert found["count"] == 2
+    np.testing.assert_array_equal(found["anchors"][:2], [0, 2])
+    np.testing.assert_allclose(found["boxes"][:2], [A, C])
+    np.testing.assert_allclose(found["scores"][:2], [0.9, 0.7])
+
+
+def test_the_threshold_is_kept_to():
+    # A and B overlap by exactly a half, which is not more than a half.
+    half = [[0, 0, 0.75, 1], [0.25, 0, 1, 1]]
+    assert suppress(half, [[0.9], [0.8]], iou_threshold=0.5)["count"] == 2
+    assert suppress(half, [[0.9], [0.8]], iou_threshold=0.49)["count"] == 1
+
+
+def test_a_suppressed_box_suppresses_nothing():
+    # The third overlaps only the second, which the first has removed.
+    third = [0.2, 0, 0.5, 1]
+    found = suppress([A, B, third], [[0.9], [0.8], [0.7]], **HALF)
+    np.testing.assert_array_equal(found["anchors"][: found["count"]], [0, 2])
+
+
+def test_the_best_comes_first_wherever_it_stands():
+    found = suppress([C, B, A], [[0.1], [0.5], [0.9]], **HALF)
+    np.testing.assert_array_equal(found["anchors"][: found["count"]], [2, 0])
+
+
+def test_classes_do_not_suppress_each_other():
+    # A is of class 0, B of class 1; both of class 2, where B is better.
+    found = suppress([A, B], [[0.9, 0, 0.3], [0, 0.8, 0.4]], **HALF)
+    assert found["count"] == 3
+    np.testing.assert_array_equal(found["classes"][:3], [0, 1, 2])
+    np.testing.assert_array_equal(found["anchors"][:3], [0, 1, 1])
+    assert found["classes"].dtype == np.int32
+
+
+def test_a_score_at_the_threshold_is_not_enough():
+    scores = [[0.5], [0.4999], [0.5001]]
+    found = suppress([A, [0.45, 0, 0.5, 1], C], scores, score_threshold=0.5)
+    np.testing.assert_array_equal(found["anchors"][: found["count"]], [2])
+
+
+def test_a_score_of_0_is_nothing_found():
+    assert suppress([A, C], [[0.0], [0.0]])["count"] == 0
+
+
+def test_limits():
+    apart = [[y / 10, 0, y / 10 + 0.05, 1] for y in range(10)]
+    scores = np.linspace(0.9, 0.1, 20).reshape(10, 2)
+    found = suppress(apart, scores, max_detections_per_class=3)
+    assert found["count"] == 6
+    found = suppress(apart, scores, max_total_detections=4)
+    assert found["count"] == 4
+    assert len(found["scores"]) == 4
+    np.testing.assert_allclose(found["scores"], scores.reshape(-1)[:4], rtol=1e-6)
+
+
+def test_past_the_last_everything_is_0():
+    found = suppress([A, B, C], [[0.9], [0.8], [0.7]], **HALF)
+    assert len(found["scores"]) == 3
+    for name in ("boxes", "scores", "classes", "anchors"):
+        assert not found[name][2:].any(), name
+
+
+def test_of_equal_scores_the_lower_class_and_then_the_lower_anchor_is_first():
+    found = suppress([A, C], [[0.5, 0.5], [0.5, 0.5]])
+    np.testing.assert_array_equal(found["classes"][:4], [0, 0, 1, 1])
+    np.testing.assert_array_equal(found["anchors"][:4], [0, 1, 0, 1])
+    # Of two that overlap and score the same, the first is kept.
+    np.testing.assert_array_equal(suppress([B, A], [[0.5], [0.5]], **HALF)["anchors"][0], 0)
+
+
+class TestWindow:
+    WINDOW = (0.0, 0.0, 0.5, 1.0)
+
+    def test_boxes_are_cut_and_expressed_in_its_frame(self):
+        found = suppress([[0.25, 0.25, 0.75, 0.75]], [[0.9]], self.WINDOW)
+        # Cut to half its height; then its rows count by the window's.
+        np.testing.assert_allclose(found["boxes"], [[0.5, 0.25, 1, 0.75]])
+
+    def test_the_frame_can_be_kept(self):
+        found = suppress([[0.25, 0.25, 0.75, 0.75]], [[0.9]], self.WINDOW, change_coordinate_frame=False)
+        np.testing.assert_allclose(found["boxes"], [[0.25, 0.25, 0.5, 0.75]])
+
+    def test_boxes_outside_are_dropped(self):
+        found = suppress([C, [0.1, 0.1, 0.3, 0.3], [0.5, 0, 1, 1]], [[0.9], [0.8], [0.7]], self.WINDOW)
+        assert found["count"] == 1
+        np.testing.assert_array_equal(found["anchors"], [1, 0, 0])
+
+    def test_overlap_is_measured_before_cutting(self):
+        # Cut to the window both are the same; whole they overlap by a third.
+        tall, taller = [0.4, 0, 0.6, 1], [0.4, 0, 1.0, 1]
+        assert suppress([tall, taller], [[0.9], [0.8]], self.WINDOW, **HALF)["count"] == 2
+
+    def test_each_image_has_its_own(self):
+        boxes = np.float32([[[0, 0, 0.5, 0.5]]] * 2)
+        windows = np.float32([[0, 0, 1, 1], [0, 0, 0.5, 1]])
+        found = NonMaxSuppression()(boxes, np.full([2, 1, 1], 0.9, np.float32), windows)
+        np.testing.assert_allclose(found.boxes, [[[0, 0, 0.5, 0.5]], [[0, 0, 1, 0.5]]])
+
+
+def test_soft_suppression_lowers_scores_by_overlap():
+    found = suppress([A, B, C], [[0.9], [0.8], [0.7]], iou_threshold=1.0, soft_nms_sigma=0.5)
+    # B overlaps A by 1/2: 0.8 * exp(-0.5 * 0.25 / 0.5) = 0.623, so C overtakes it.
+    np.testing.assert_array_equal(found["anchors"], [0, 2, 1])
+    np.testing.assert_allclose(found["scores"], [0.9, 0.7, 0.8 * np.exp(-0.25)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_images_of_a_batch_do_not_mix(num_classes):
+    rng = np.random.default_rng(0)
+    corners = rng.uniform(0, 0.7, [4, 20, 2])
+    boxes = np.concatenate([corners, corners + rng.uniform(0.1, 0.3, [4, 20, 2])], -1).astype(np.float32)
+    scores = rng.uniform(size=[4, 20, num_classes]).astype(np.float32)
+    nms = NonMaxSuppression(iou_threshold=0.3)
+    together = nms(boxes, scores)
+    for i in range(4):
+        alone = nms(boxes[i : i + 1], scores[i : i + 1])
+        for name, part in vars(alone).items():
+            np.testing.assert_array_equal(part[0], vars(together)[name][i], err_msg=name)

@@ -1,0 +1,95 @@
+"""The plain forms, which the other backends run, against TensorFlow's kernels."""
+
+import numpy as np
+import pytest
+
+from boxtune import kernels
+
+
+def random_boxes(rng, images, count):
+    corners = rng.uniform(0, 0.7, [images, count, 2])
+    sizes = rng.uniform(0.05, 0.4, [images, count, 2])
+    return np.concatenate([corners, corners + sizes], axis=-1).astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("soft_sigma", [0.0, 0.3])
+@pytest.mark.parametrize("levels", [None, 5], ids=["distinct scores", "many ties"])
+def test_suppression(seed, soft_sigma, levels):
+    rng = np.random.default_rng(seed)
+    boxes = random_boxes(rng, 2, 30)
+    scores = rng.uniform(size=[2, 3, 30]).astype(np.float32)
+    if levels:
+        scores = np.round(scores * levels).astype(np.float32) / levels
+    arguments = (boxes, scores, 12, 0.3, 0.25, soft_sigma)
+    fused = kernels._greedy_suppression_tensorflow(*arguments)
+    plain = kernels._greedy_suppression_plain(*arguments)
+    indices, kept, valid = (np.asarray(part) for part in fused)
+    assert valid.any()
+    np.testing.assert_array_equal(plain[2], valid)
+    np.testing.assert_array_equal(np.asarray(plain[0])[valid], indices[valid])
+    np.testing.assert_allclose(np.asarray(plain[1])[valid], kept[valid], rtol=1e-5)
+
+
+def test_past_the_last_kept_box_indices_and_scores_are_0():
+    boxes = np.float32([[[0, 0, 1, 1], [0, 0, 1, 0.9]]])
+    arguments = (boxes, np.float32([[[0.3, 0.6]]]), 2, 0.5, 0.1, 0.0)
+    for suppress in (kernels._greedy_suppression_tensorflow, kernels._greedy_suppression_plain):
+        indices, scores, valid = (np.asarray(part) for part in suppress(*arguments))
+        np.testing.assert_array_equal(valid, [[[True, False]]])
+        np.testing.assert_array_equal(indices, [[[1, 0]]])
+        np.testing.assert_allclose(scores, [[[0.6, 0]]])
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(0)
+    x = rng.normal(2, 3, [4, 5, 6, 7])
+    gamma, beta, mean = rng.normal(size=[3, 7])
+    variance = rng.uniform(0.5, 2, 7)
+    return {
+        name: value.astype(np.float32)
+        for name, value in {"x": x, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}.items()
+    }
+
+
+@pytest.fixture
+def plain(monkeypatch):
+    """Calls a function of `kernels` as another backend would."""
+
+    def call(function, *arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels.keras.backend, "backend", lambda: "another")
+            return function(*arguments)
+
+    return call
+
+
+def test_batch_normalization(batch, plain):
+    arguments = (batch["x"], batch["gamma"], batch["beta"], 1e-3)
+    fused = kernels.batch_normalization(*arguments)
+    for one, other in zip(fused, plain(kernels.batch_normalization, *arguments), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_batch_statistics_are_mean_and_unbiased_variance(batch):
+    _, mean, variance = kernels.batch_normalization(batch["x"], batch["gamma"], batch["beta"], 1e-3)
+    np.testing.assert_allclose(mean, batch["x"].mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(variance, batch["x"].var((0, 1, 2), ddof=1), rtol=1e-5)
+
+
+def test_normalization_with_given_statistics(batch, plain):
+    arguments = (*batch.values(), 1e-3)
+    fused = kernels.normalize_with(*arguments)
+    np.testing.assert_allclose(fused, plain(kernels.normalize_with, *arguments), atol=1e-5, rtol=1e-5)
+    by_hand = (batch["x"] - batch["mean"]) / np.sqrt(batch["variance"] + 1e-3) * batch["gamma"] + batch[
+        "beta"
+    ]
+    np.testing.assert_allclose(fused, by_hand, atol=1e-5, rtol=1e-5)
+
+
+def test_a_single_value_has_no_variance(plain):
+    # N - 1 is 0 there; the variance must still be a number.
+    one = np.ones([1, 1, 1, 3], np.float32)
+    _, _, variance = plain(kernels.batch_normalization, one, one[0, 0, 0], one[0, 0, 0], 1e-3)
+    np.testing.assert_array_equal(variance, [0, 0, 0])
