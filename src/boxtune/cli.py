@@ -61,7 +61,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module=r"(keras|tensorflow|google)\b")
 
 
-def _load(verb: str) -> ModuleType:
+def load(verb: str) -> ModuleType:
     """Import the module of a verb, without the lines that TensorFlow's libraries print while they load."""
     sys.stderr.flush()
     kept = os.dup(2)
@@ -112,7 +112,7 @@ def _add_retrain(verbs: Any) -> None:
 
 def _retrain(**options: Any) -> None:
     """Photographs in, a retrained, measured, exported detector out."""
-    retrain = _load("retrain").retrain
+    retrain = load("retrain").retrain
 
     print(retrain(**options))
 
@@ -130,7 +130,7 @@ def _add_convert(verbs: Any) -> None:
 
 def _convert(**options: Any) -> None:
     """Annotated photographs become TFRecords, a label map and a report."""
-    convert = _load("convert").convert
+    convert = load("convert").convert
 
     print(convert(**options))
 
@@ -150,7 +150,7 @@ def _add_config(verbs: Any) -> None:
 def _config(output: Path, overrides: list[str], **options: Any) -> None:
     """Write a pipeline.config for converted records."""
     from boxtune import config
-    configure = _load("configure").configure
+    configure = load("configure").configure
 
     pipeline = configure(**{name: value for name, value in options.items() if value is not None})
     for override in overrides:
@@ -173,7 +173,7 @@ def _add_train(verbs: Any) -> None:
 
 def _train(**options: Any) -> None:
     """Train the detector that a pipeline.config describes, or go on training it."""
-    train = _load("train").train
+    train = load("train").train
 
     train(**options)
 
@@ -189,7 +189,7 @@ def _add_evaluate(verbs: Any) -> None:
 
 def _evaluate(output_dir: Path | None, model_dir: Path | None, **options: Any) -> None:
     """Measure a checkpoint on its validation records."""
-    evaluate = _load("evaluate").evaluate
+    evaluate = load("evaluate").evaluate
 
     where = _trained(model_dir, options.pop("pipeline_config_path"), options.pop("checkpoint"))
     folder = output_dir or model_dir or (where[1] if where[1].is_dir() else where[1].parent)
@@ -208,7 +208,7 @@ def _add_export(verbs: Any) -> None:
 
 def _export(output_dir: Path, model_dir: Path | None, **options: Any) -> None:
     """Make a SavedModel of a checkpoint."""
-    export = _load("export").export
+    export = load("export").export
 
     where = _trained(model_dir, options.pop("pipeline_config_path"), options.pop("checkpoint"))
     print(f"Exported to {export(*where, output_dir, **options)}")
@@ -216,7 +216,7 @@ def _export(output_dir: Path, model_dir: Path | None, **options: Any) -> None:
 
 def _trained(model_dir: Path | None, config_path: Path | None, checkpoint: Path | None) -> tuple[Path, Path]:
     """Return configuration and checkpoint, from the model directory where they are not given."""
-    COMPLETE_CONFIG = _load("train").COMPLETE_CONFIG
+    COMPLETE_CONFIG = load("train").COMPLETE_CONFIG
 
     if model_dir is None and (config_path is None or checkpoint is None):
         raise BoxtuneError("give --model_dir, or both --pipeline_config_path and --checkpoint")
@@ -235,7 +235,7 @@ def _add_predict(verbs: Any) -> None:
 
 def _predict(output_dir: Path, **options: Any) -> None:
     """Draw what an exported detector finds on pictures."""
-    predict = _load("predict").predict
+    predict = load("predict").predict
 
     predictions = predict(output_dir=output_dir, **options)
     found = sum(len(prediction.detections) for prediction in predictions)
@@ -251,7 +251,7 @@ def _add_draw(verbs: Any) -> None:
 
 def _draw(**options: Any) -> None:
     """Draw a small annotated set of pictures to practise on."""
-    draw = _load("draw").draw
+    draw = load("draw").draw
 
     draw(**options)
     print(f"{options['num_images']} pictures with annotations are in {options['output_dir']}")

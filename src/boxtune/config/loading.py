@@ -5,6 +5,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from google.protobuf.message import Message
+
 from boxtune.config.overrides import apply_override
 from boxtune.config.pipeline_pb2 import StringIntLabelMap, TrainEvalPipelineConfig
 from boxtune.config.stock import complete
@@ -30,8 +32,8 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainEv
 
     An override that sets the feature extractor's type, alone or within its section, is applied before
     completing, and so chooses the recipe; the others are applied after, in order, and so change one value of
-    a stock section rather than replace the section. One warning of the logger "boxtune" lists the fields that
-    are set and have no effect.
+    a stock section rather than replace the section. Fields that are set and have no effect are left out; one
+    warning of the logger "boxtune" lists them.
 
     Raises:
         ConfigError: the file cannot be read; it, an override or the feature extractor is not understood.
@@ -45,7 +47,7 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainEv
     except ConfigError as exc:
         raise ConfigError(f"{path}: {exc}") from None
     _override(config, late)
-    _report_deprecated(config, str(path))
+    _drop_deprecated(config, str(path))
     return config
 
 
@@ -83,10 +85,20 @@ def _override(config: TrainEvalPipelineConfig, overrides: Sequence[str]) -> None
         apply_override(config, override)
 
 
-def _report_deprecated(config: TrainEvalPipelineConfig, source: str) -> None:
+def _drop_deprecated(config: TrainEvalPipelineConfig, source: str) -> None:
     paths = [path for path, field, _ in set_fields(config) if field.GetOptions().deprecated]
     if paths:
         _log.warning("%s: without effect in boxtune, and can be removed: %s.", source, ", ".join(paths))
+        _clear_deprecated(config)
+
+
+def _clear_deprecated(message: Message) -> None:
+    for field, value in message.ListFields():
+        if field.GetOptions().deprecated:
+            message.ClearField(field.name)
+        elif field.message_type is not None:
+            for item in value if field.is_repeated else [value]:
+                _clear_deprecated(item)
 
 
 def _read(path: Path, *, error: type[BoxtuneError]) -> str:

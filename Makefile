@@ -1,0 +1,51 @@
+# `make demo` runs the main job on pictures that boxtune draws itself; `make test` runs every check.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint unit test-slow format proto clean
+
+demo: $(VENV)/.installed
+	$(BIN)/boxtune draw demo/photos
+	$(BIN)/boxtune retrain demo/photos --model_dir demo/model --num_steps 700 \
+	  --set 'model.ssd.image_resizer.fixed_shape_resizer={height: 224 width: 224}' \
+	  --set model.ssd.feature_extractor.depth_multiplier=0.5
+	$(BIN)/boxtune predict demo/model/exported demo/photos/images --output_dir demo/drawn
+	@echo "Look at the pictures in demo/drawn."
+
+test: lint unit
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow -s
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+proto: $(VENV)/.installed-dev
+	$(BIN)/python -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src src/boxtune/config/pipeline.proto
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+
+$(VENV)/.pip:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.pip pyproject.toml
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --group dev
+	touch $@

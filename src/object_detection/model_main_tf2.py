@@ -1,0 +1,66 @@
+"""Train or evaluate as the API's script of this name does, flag for flag.
+
+Training:    model_main_tf2.py --pipeline_config_path=F --model_dir=D
+Evaluation:  the same with --checkpoint_dir=D
+"""
+
+import sys
+
+from absl import app, flags
+
+from boxtune import cli
+from boxtune.errors import ConfigError
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string("pipeline_config_path", None, "The pipeline.config.", required=True)
+flags.DEFINE_string("model_dir", None, "Takes checkpoints and summaries.", required=True)
+flags.DEFINE_integer("num_train_steps", None, "In place of train_config.num_steps.")
+flags.DEFINE_string("checkpoint_dir", None, "Evaluate the newest checkpoint of this folder instead of training.")
+flags.DEFINE_integer("checkpoint_every_n", 1000, "Steps between checkpoints.")
+flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "Evaluate on every n-th example only.")
+flags.DEFINE_integer("num_workers", 1, "Machines that train together: only 1.")
+flags.DEFINE_bool("use_tpu", False, "Not available.")
+flags.DEFINE_string("tpu_name", None, "Not available.")
+flags.DEFINE_string("train_dir", None, "A flag of TensorFlow 1's train.py.")
+flags.DEFINE_integer("eval_timeout", 3600, "Without effect: evaluation does not wait for checkpoints.")
+flags.DEFINE_bool("eval_on_train_data", False, "Without effect, as in the API under TensorFlow 2.")
+flags.DEFINE_integer("sample_1_of_n_eval_on_train_examples", 5, "Without effect.")
+flags.DEFINE_bool("record_summaries", True, "Without effect: summaries are always written.")
+
+
+def main(_: list[str]) -> int:
+    """Call the verb that the flags ask for."""
+    return cli.run(_evaluate if FLAGS.checkpoint_dir else _train, {})
+
+
+def _train() -> None:
+    _refuse_unavailable()
+    cli.load("train").train(
+        FLAGS.pipeline_config_path,
+        FLAGS.model_dir,
+        num_train_steps=FLAGS.num_train_steps,
+        checkpoint_every_n=FLAGS.checkpoint_every_n,
+        evaluate_every_n=FLAGS.checkpoint_every_n,
+    )
+
+
+def _evaluate() -> None:
+    _refuse_unavailable()
+    overrides = []
+    if FLAGS.sample_1_of_n_eval_examples:
+        overrides = [f"eval_input_reader[0].sample_1_of_n_examples={FLAGS.sample_1_of_n_eval_examples}"]
+    cli.load("evaluate").evaluate(
+        FLAGS.pipeline_config_path, FLAGS.checkpoint_dir, output_dir=FLAGS.model_dir, overrides=overrides
+    )
+
+
+def _refuse_unavailable() -> None:
+    if FLAGS.train_dir:
+        raise ConfigError("--train_dir is a flag of TensorFlow 1; write --model_dir")
+    if FLAGS.use_tpu or FLAGS.num_workers > 1:
+        raise ConfigError("--use_tpu and --num_workers above 1 are not built; leave them out")
+
+
+if __name__ == "__main__":
+    # A lone "--", which the API's documentation has behind the script's name, would end the flags.
+    app.run(main, [argument for argument in sys.argv if argument != "--"])
