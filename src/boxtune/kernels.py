@@ -1,7 +1,7 @@
-"""The two operations that Keras has no fast form of on TensorFlow: batch normalization and greedy suppression.
+"""The two operations of which Keras has no fast form on TensorFlow: batch normalization and suppression.
 
-The rest of the models and of the detection arithmetic sees only `keras.ops`. Here, and nowhere else there, the
-backend is asked for: TensorFlow takes its own fused kernels; the others take the plain form beside them.
+The rest of the models and of the detection arithmetic sees only `keras.ops`. Here, and nowhere else there,
+the backend is asked for: TensorFlow takes its own fused kernels; the others take the plain form beside them.
 """
 
 import keras

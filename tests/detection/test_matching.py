@@ -102,7 +102,7 @@ class TestTargets:
 
     def test_of_each_anchor(self):
         targets = self.assign()
-        # Anchors 0 and 1 are the boxes themselves, 2 lies elsewhere, 3 overlaps box 0 by 0.6: between the two.
+        # Anchors 0 and 1 are the boxes themselves, 2 lies elsewhere, 3 overlaps box 0 by 0.6: between.
         np.testing.assert_array_equal(targets.matches, [[0, 1, UNMATCHED, IGNORED]])
         np.testing.assert_array_equal(targets.classes, [[[0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 0, 0]]])
         np.testing.assert_array_equal(targets.class_weights, [[0.5, 1, 1, 0]])

@@ -1,8 +1,8 @@
 """Random changes of training images, each drawn from a seed that is an argument.
 
-Every step draws its parameters from its seed and hands them to a pure function of image and boxes. The seed comes
-from the run, the epoch and the example, so a run that is stopped and resumed sees the images that an uninterrupted
-one sees. Source of steps and defaults: the API's core.preprocessor.
+Every step draws its parameters from its seed and hands them to a pure function of image and boxes. The seed
+comes from the run, the epoch and the example, so a run that is stopped and resumed sees the images that an
+uninterrupted one sees. Source of steps and defaults: the API's core.preprocessor.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ _PER_OBJECT = ("boxes", "classes", "weights", "is_crowd", "difficult")
 
 
 def augmentation(options: Sequence[pipeline_pb2.PreprocessingStep]) -> Step:
-    """Read `data_augmentation_options`: a function of a sample and a seed int32 [2] that does all of the steps."""
+    """Read `data_augmentation_options`: a function of a sample and a seed int32 [2] that does every step."""
     steps = [_step(option) for option in options]
 
     def augment(sample: Sample, seed: Any) -> Sample:

@@ -1,7 +1,7 @@
 """Reading one record: from a serialized tf.train.Example to an image and its ground truth.
 
-Source of keys and defaults: the API's data_decoders.tf_example_decoder. Everything is decoded by content, since
-tutorials write `image/format = jpg` for every file.
+Source of keys and defaults: the API's data_decoders.tf_example_decoder. Everything is decoded by content,
+since tutorials write `image/format = jpg` for every file.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,9 @@ import tensorflow as tf
 from boxtune.data.label_map import LabelMap
 
 Sample = dict[str, Any]
-"""An image and its objects: `image` float32 [h, w, 3] in [0, 255], `boxes` float32 [n, 4], `classes` int32 [n]
-(0-based), `weights` float32 [n], `is_crowd` and `difficult` bool [n], `filename` and `source_id` strings, `size`
-int32 [2], the height and width of the picture in its file.
+"""An image and its objects: `image` float32 [h, w, 3] in [0, 255], `boxes` float32 [n, 4], `classes` int32
+[n] (0-based), `weights` float32 [n], `is_crowd` and `difficult` bool [n], `filename` and `source_id` strings,
+`size` int32 [2], the height and width of the picture in its file.
 """
 
 _LISTS = {
@@ -36,9 +36,9 @@ _FEATURES = {
 def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
     """Return a function from a serialized record to a Sample, for use in `tf.data`.
 
-    The text of a class takes precedence over its number where the label map knows it. Keys that a record lacks get
-    the API's defaults: weight 1, not crowd, not difficult. A record whose lists disagree in length, or with a class
-    outside of [0, `num_classes`), raises `tf.errors.InvalidArgumentError` when it is read.
+    The text of a class takes precedence over its number where the label map knows it. Keys that a record
+    lacks get the API's defaults: weight 1, not crowd, not difficult. A record whose lists disagree in length,
+    or with a class outside of [0, `num_classes`), raises `tf.errors.InvalidArgumentError` when it is read.
     """
     class_of_name = _lookup(label_map)
 

@@ -15,10 +15,10 @@ Size = tuple[int, int]  # height and width, or rows and columns
 class SsdAnchors:
     """The default boxes of SSD, in shares of the image's shorter side.
 
-    Scales grow evenly from `min_scale` on the finest of `num_layers` feature maps to `max_scale` on the coarsest,
-    unless `scales` names them. Each map adds one anchor between its own scale and the next.
-    `strides` and `offsets` are pixels from cell to cell and to the first centre; by default the maps divide the
-    image evenly. Source: Liu et al. 2016 (SSD, arXiv:1512.02325), section 2.2; the API's
+    Scales grow evenly from `min_scale` on the finest of `num_layers` feature maps to `max_scale` on the
+    coarsest, unless `scales` names them. Each map adds one anchor between its own scale and the next.
+    `strides` and `offsets` are pixels from cell to cell and to the first centre; by default the maps divide
+    the image evenly. Source: Liu et al. 2016 (SSD, arXiv:1512.02325), section 2.2; the API's
     multiple_grid_anchor_generator.
     """
 
@@ -39,7 +39,7 @@ class SsdAnchors:
         return [len(pairs) for pairs in self._scales_and_ratios()]
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> np.ndarray:
-        """Return the normalised anchors [a, 4] for feature maps of `grids` over an image of `image_size` pixels."""
+        """Return the normalised anchors [a, 4] for maps of `grids` over an image of `image_size` pixels."""
         height, width = np.float32(image_size[0]), np.float32(image_size[1])
         shorter = min(height, width)
         base = (self.base_size[0] * shorter / height, self.base_size[1] * shorter / width)
@@ -74,8 +74,9 @@ class SsdAnchors:
 class MultiscaleAnchors:
     """The anchors of RetinaNet: at level l, `anchor_scale` * 2^l pixels times fractions of an octave.
 
-    The grid starts half a stride into the image where the stride divides the image's side, and at 0 where it does
-    not. Source: Lin et al. 2017 (arXiv:1708.02002), section 4; the API's multiscale_grid_anchor_generator.
+    The grid starts half a stride into the image where the stride divides the image's side, and at 0 where it
+    does not. Source: Lin et al. 2017 (arXiv:1708.02002), section 4; the API's
+    multiscale_grid_anchor_generator.
     """
 
     min_level: int = 3

@@ -10,7 +10,7 @@ def area(boxes):
 
 
 def intersection_pairwise(boxes1, boxes2):
-    """Return the areas [..., n, a] shared by each of `boxes1` [..., n, 4] with each of `boxes2` [..., a, 4]."""
+    """Return the areas [..., n, a] that `boxes1` [..., n, 4] and `boxes2` [..., a, 4] share pairwise."""
     ymin1, xmin1, ymax1, xmax1 = ops.split(boxes1, 4, axis=-1)  # each [..., n, 1]
     ymin2, xmin2, ymax2, xmax2 = (side[..., None, :] for side in ops.unstack(boxes2, 4, axis=-1))
     height = ops.relu(ops.minimum(ymax1, ymax2) - ops.maximum(ymin1, ymin2))

@@ -6,8 +6,8 @@ from keras import ops
 def smooth_l1(predictions, targets, delta=1.0):
     """Return the Huber loss [..., a] of codes [..., a, d], summed over d.
 
-    Quadratic up to an error of `delta`, linear beyond. Source: Girshick 2015 (Fast R-CNN, arXiv:1504.08083), eq. 3;
-    the API's WeightedSmoothL1LocalizationLoss.
+    Quadratic up to an error of `delta`, linear beyond. Source: Girshick 2015 (Fast R-CNN, arXiv:1504.08083),
+    eq. 3; the API's WeightedSmoothL1LocalizationLoss.
     """
     error = ops.abs(predictions - targets)
     quadratic = ops.minimum(error, delta)
@@ -15,7 +15,7 @@ def smooth_l1(predictions, targets, delta=1.0):
 
 
 def sigmoid_cross_entropy(logits, targets):
-    """Return the cross entropy [..., c] of independent classes with probabilities sigmoid(`logits`) [..., c]."""
+    """Return the cross entropy [..., c] of independent classes of probability sigmoid(`logits`) [..., c]."""
     return ops.relu(logits) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
 
 
@@ -38,5 +38,5 @@ def sigmoid_focal(logits, targets, gamma=2.0, alpha=None):
 
 
 def softmax_cross_entropy(logits, targets, logit_scale=1.0):
-    """Return the cross entropy [...] of exclusive classes with probabilities softmax(`logits` / scale) [..., c]."""
+    """Return the cross entropy [...] of exclusive classes: softmax(`logits` [..., c] / scale)."""
     return -ops.sum(targets * ops.log_softmax(logits / logit_scale, axis=-1), axis=-1)

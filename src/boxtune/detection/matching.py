@@ -14,10 +14,10 @@ UNMATCHED, IGNORED = -1, -2
 class ArgMaxMatcher:
     """Gives each anchor the ground-truth box that it overlaps most, if it overlaps enough.
 
-    An anchor is matched from `matched_threshold` on, a negative below `unmatched_threshold`, ignored between. With
-    `negatives_lower_than_unmatched` false the last two change places. With `force_match` each box also gets the
-    anchor that overlaps it most, however little; of several boxes that want one anchor the first has it.
-    Without thresholds (None) every anchor is matched. Source: the API's matchers.argmax_matcher.
+    An anchor is matched from `matched_threshold` on, a negative below `unmatched_threshold`, ignored between.
+    With `negatives_lower_than_unmatched` false the last two change places. With `force_match` each box also
+    gets the anchor that overlaps it most, however little; of several boxes that want one anchor the first has
+    it. Without thresholds (None) every anchor is matched. Source: the API's matchers.argmax_matcher.
     """
 
     matched_threshold: float | None = 0.5
@@ -69,7 +69,7 @@ def assign_targets(groundtruth, anchors, matcher, box_coder, num_classes, negati
     """Match the ground truth of a batch to `anchors` [a, 4] and encode what they should predict.
 
     Args:
-        groundtruth: dict of boxes [b, n, 4], classes int32 [b, n], weights [b, n] and valid bool [b, n], n >= 1.
+        groundtruth: dict of boxes [b, n, 4], classes int32 [b, n], weights [b, n], valid bool [b, n]; n >= 1.
         anchors: float [a, 4].
         matcher: has `match(similarity, valid)`.
         box_coder: has `encode(boxes, anchors)`.

@@ -37,8 +37,9 @@ class NonMaxSuppression:
     def __call__(self, boxes, scores, window=None) -> Detections:
         """Return the detections among `boxes` [b, a, 4] with `scores` [b, a, c].
 
-        `window` [b, 4] is the part of each input that holds the picture: boxes are cut to it, those with nothing
-        left are dropped, and the rest are expressed in its frame (unless `change_coordinate_frame` is false).
+        `window` [b, 4] is the part of each input that holds the picture: boxes are cut to it, those with
+        nothing left are dropped, and the rest are expressed in its frame (unless `change_coordinate_frame` is
+        false).
         """
         anchors, per_class, valid = self._suppress_each_class(boxes, scores)
         kept = ops.take_along_axis(boxes, anchors[..., None], axis=1)  # [b, c * k', 4]

@@ -24,7 +24,7 @@ NAMES = (
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The truth of one picture and what was found in it; boxes [n, 4] in pixels, `[ymin, xmin, ymax, xmax]`."""
+    """The truth of a picture and what was found in it; boxes [n, 4] `[ymin, xmin, ymax, xmax]` in pixels."""
 
     height: int
     width: int

@@ -22,7 +22,7 @@ _COLORS = (
 
 @dataclass(frozen=True)
 class Box:
-    """What to draw: a box as normalised `[ymin, xmin, ymax, xmax]`, its caption, and a number that picks a color."""
+    """What to draw: a normalised box `[ymin, xmin, ymax, xmax]`, its caption, a number that picks a color."""
 
     box: Sequence[float]
     caption: str
@@ -50,7 +50,7 @@ def _write_caption(
     pen, caption: str, corner: tuple[float, float], size: tuple[int, int], color: str, font
 ) -> None:
     """Write `caption` above a corner, or below it where there is no room, never beyond the right edge."""
-    left, top, right, bottom = pen.textbbox((0, 0), caption, font=font)
+    left, _, right, bottom = pen.textbbox((0, 0), caption, font=font)
     width, height = right - left + 4, bottom + 3
     x = max(0, min(corner[0], size[0] - width))
     y = corner[1] - height if corner[1] >= height else corner[1]
