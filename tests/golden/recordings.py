@@ -13,6 +13,7 @@ import numpy as np
 from boxtune.models.ssd import FEATURE_EXTRACTORS
 
 REPOSITORY = Path(__file__).parent.parent.parent
+P = 15485863  # of the recordings' sampling rule
 FOLDER = Path(os.environ.get("BOXTUNE_GOLDEN", REPOSITORY.parent / "shared" / "golden"))
 
 
@@ -41,6 +42,18 @@ def unit_cases(name: str) -> list[Case]:
             if array:
                 arrays[int(number)][array] = file[key]
     return [Case(number, about, arrays[number]) for number, about in enumerate(abouts)]
+
+
+def row_index(count: int) -> np.ndarray:
+    """Return which of `count` rows were recorded."""
+    if count <= 288:
+        return np.arange(count)
+    return np.unique(np.concatenate([np.arange(32), np.arange(256, dtype=np.int64) * P % count]))
+
+
+def element_index(size: int, count: int) -> np.ndarray:
+    """Return which elements of a tensor of `size` were recorded, where `count` were wanted."""
+    return np.arange(size) if size <= count else np.unique(np.arange(count, dtype=np.int64) * P % size)
 
 
 def feature_extractor_type(folder: Path) -> str:

@@ -17,21 +17,9 @@ from boxtune import config, models
 from boxtune.data import resize
 from boxtune.detection.matching import assign_targets
 from boxtune.training import checkpoints, warm_start
-from golden.recordings import built_models, load_fill
+from golden.recordings import built_models, element_index, load_fill, row_index
 
 pytestmark = pytest.mark.shared
-
-P = 15485863  # of the recordings' sampling rule
-
-
-def row_index(count):
-    if count <= 288:
-        return np.arange(count)
-    return np.unique(np.concatenate([np.arange(32), np.arange(256, dtype=np.int64) * P % count]))
-
-
-def element_index(size, count):
-    return np.arange(size) if size <= count else np.unique(np.arange(count, dtype=np.int64) * P % size)
 
 
 @dataclass

@@ -73,7 +73,7 @@ def test_matchers(case: Case):
 
 
 def whole_losses(*prefixes):
-    """Without losses over some classes or images only, and without NaN targets: no configuration makes those."""
+    """Without losses over some classes or images only, and NaN targets: no configuration makes those."""
     special = {"class_indices", "losses_mask", "ignore_nan_targets"}
     return [param for param in wanted("losses", *prefixes) if not special & set(param.values[0].about)]
 

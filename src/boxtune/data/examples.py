@@ -17,8 +17,9 @@ Sample = dict[str, Any]
 `size` int32 [2], the height and width of the picture in its file.
 """
 
+_SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
 _LISTS = {
-    **{f"image/object/bbox/{side}": tf.float32 for side in ("ymin", "xmin", "ymax", "xmax")},
+    **dict.fromkeys(_SIDES, tf.float32),
     "image/object/class/text": tf.string,
     "image/object/class/label": tf.int64,
     "image/object/weight": tf.float32,
@@ -45,14 +46,10 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
     def parse(serialized: Any) -> Sample:
         fields = tf.io.parse_single_example(serialized, _FEATURES)
         lists = {key: tf.sparse.to_dense(fields[key]) for key in _LISTS}
-        boxes = tf.stack(
-            [lists[f"image/object/bbox/{side}"] for side in ("ymin", "xmin", "ymax", "xmax")], -1
-        )
-        count = tf.shape(boxes)[0]
+        count = tf.size(lists[_SIDES[0]])
+        boxes = tf.stack([_one_each(lists, side, count) for side in _SIDES], axis=-1)
         classes = _classes(lists["image/object/class/text"], lists["image/object/class/label"], class_of_name)
-        tf.debugging.assert_equal(
-            tf.shape(classes)[0], count, "image/object: a class for every box is needed"
-        )
+        tf.debugging.assert_equal(tf.size(classes), count, "image/object: a class for every box is needed")
         tf.debugging.assert_non_negative(classes, "image/object/class: not in the label map")
         tf.debugging.assert_less(classes, num_classes, "image/object/class: a label id above num_classes")
         image = tf.io.decode_image(fields["image/encoded"], channels=3, expand_animations=False)
@@ -61,9 +58,9 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
             "image": tf.cast(image, tf.float32),
             "boxes": boxes,
             "classes": classes,
-            "weights": _or_default(lists["image/object/weight"], tf.ones([count])),
-            "is_crowd": _flags(lists["image/object/is_crowd"], count),
-            "difficult": _flags(lists["image/object/difficult"], count),
+            "weights": _one_each(lists, "image/object/weight", count, default=1),
+            "is_crowd": tf.cast(_one_each(lists, "image/object/is_crowd", count, default=0), tf.bool),
+            "difficult": tf.cast(_one_each(lists, "image/object/difficult", count, default=0), tf.bool),
             "filename": fields["image/filename"],
             "source_id": fields["image/source_id"],
             "size": tf.shape(image)[:2],
@@ -92,9 +89,11 @@ def _classes(texts: Any, labels: Any, class_of_name: tf.lookup.StaticHashTable) 
     return tf.cond(tf.size(texts) > 0, lambda: if_both, lambda: by_label)
 
 
-def _or_default(values: Any, default: Any) -> Any:
-    return tf.cond(tf.equal(tf.size(values), tf.size(default)), lambda: values, lambda: default)
-
-
-def _flags(values: Any, count: Any) -> Any:
-    return _or_default(tf.cast(values, tf.bool), tf.zeros([count], tf.bool))
+def _one_each(lists: dict[str, Any], key: str, count: Any, *, default: int | None = None) -> Any:
+    """Return the `count` values of a list, or `default` for each where a record does not have the list."""
+    values = lists[key]
+    if default is not None:
+        absent = tf.fill([count], tf.cast(default, values.dtype))
+        values = tf.cond(tf.size(values) > 0, lambda: values, lambda: absent)
+    tf.debugging.assert_equal(tf.size(values), count, f"{key}: one value for every box is needed")
+    return values

@@ -1,0 +1,168 @@
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from boxtune.data.examples import parser
+from boxtune.data.label_map import Label, LabelMap
+
+LABEL_MAP = LabelMap((Label(1, "cat", "Katze"), Label(2, "dog", "Hund"), Label(4, "bird")))
+NUM_CLASSES = 4
+BOXES = np.float32([[0.1, 0.2, 0.5, 0.6], [0.25, 0.5, 0.75, 1]])
+
+
+def pixels(mode="RGB"):
+    """A picture 4 high and 6 wide, every value another."""
+    bands = len(mode)
+    values = np.arange(4 * 6 * bands, dtype=np.uint8).reshape(4, 6, bands)
+    return Image.fromarray(values.squeeze(axis=-1) if bands == 1 else values)
+
+
+def encoded(image, kind="PNG"):
+    stream = io.BytesIO()
+    image.save(stream, kind)
+    return stream.getvalue()
+
+
+def feature(key, values):
+    """As the API's dataset_util makes features of lists, each of one kind also where it is empty."""
+    if key.endswith(("text", "encoded", "format", "filename", "source_id")):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    if "bbox" in key or key.endswith("weight"):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=values))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def record(boxes=BOXES, **lists):
+    """What generate_tfrecord.py writes at least; `lists` by the end of their keys, None to leave one out."""
+    features = {
+        "image/height": [4],
+        "image/width": [6],
+        "image/encoded": [encoded(pixels())],
+        "image/format": [b"png"],
+        "image/object/class/label": [1, 2],
+    }
+    features |= {
+        f"image/object/bbox/{side}": boxes[:, column]
+        for column, side in enumerate(["ymin", "xmin", "ymax", "xmax"])
+    }
+    known = {
+        "label": "class/label", "text": "class/text", "weight": "weight",
+        "is_crowd": "is_crowd", "difficult": "difficult", "ymin": "bbox/ymin",
+    }  # fmt: skip
+    for name, values in lists.items():
+        key = f"image/object/{known[name]}" if name in known else f"image/{name}"
+        features[key] = values
+    chosen = {key: feature(key, values) for key, values in features.items() if values is not None}
+    return tf.train.Example(features=tf.train.Features(feature=chosen)).SerializeToString()
+
+
+def parse_eagerly(serialized):
+    return {
+        name: part.numpy() for name, part in parser(LABEL_MAP, NUM_CLASSES)(tf.constant(serialized)).items()
+    }
+
+
+def parse_in_tf_data(serialized):
+    records = tf.data.Dataset.from_tensors(serialized).map(parser(LABEL_MAP, NUM_CLASSES))
+    return next(records.as_numpy_iterator())
+
+
+@pytest.fixture(params=[parse_eagerly, parse_in_tf_data], ids=["eagerly", "in tf.data"])
+def parse(request):
+    return request.param
+
+
+def test_the_keys_that_every_script_writes(parse):
+    sample = parse(record())
+    np.testing.assert_array_equal(sample["image"], np.asarray(pixels()))
+    assert sample["image"].dtype == np.float32
+    np.testing.assert_array_equal(sample["boxes"], BOXES)
+    np.testing.assert_array_equal(sample["classes"], [0, 1])
+    assert sample["classes"].dtype == np.int32
+    np.testing.assert_array_equal(sample["weights"], [1, 1])
+    np.testing.assert_array_equal(sample["is_crowd"], [False, False])
+    np.testing.assert_array_equal(sample["difficult"], [False, False])
+    np.testing.assert_array_equal(sample["size"], [4, 6])
+    assert (sample["filename"], sample["source_id"]) == (b"", b"")
+
+
+def test_all_keys(parse):
+    sample = parse(
+        record(weight=[0.5, 2.0], is_crowd=[0, 1], difficult=[1, 0], filename=[b"a.png"], source_id=[b"7"])
+    )
+    np.testing.assert_array_equal(sample["weights"], [0.5, 2])
+    np.testing.assert_array_equal(sample["is_crowd"], [False, True])
+    np.testing.assert_array_equal(sample["difficult"], [True, False])
+    assert (sample["filename"], sample["source_id"]) == (b"a.png", b"7")
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "classes"),
+    [
+        pytest.param([b"dog", b"bird"], [1, 1], [1, 3], id="text goes before label"),
+        pytest.param([b"dog", b"bird"], None, [1, 3], id="text alone"),
+        pytest.param(None, [4, 2], [3, 1], id="label alone"),
+        pytest.param([], [4, 2], [3, 1], id="no text written"),
+        pytest.param([b"Hund", b"Katze"], [1, 1], [1, 0], id="display names"),
+        pytest.param([b"zebra", b"cat"], [4, 4], [3, 0], id="an unknown text falls back to the label"),
+        pytest.param([b"", b""], [4, 2], [3, 1], id="empty texts"),
+        pytest.param([b"cat", b"dog"], [9], [0, 1], id="text alone counts where labels are too few"),
+    ],
+)
+def test_classes(parse, text, label, classes):
+    np.testing.assert_array_equal(parse(record(text=text, label=label))["classes"], classes)
+
+
+@pytest.mark.parametrize("lists", [{"label": [], "text": []}, {"label": None}])
+def test_a_picture_without_objects(parse, lists):
+    sample = parse(record(boxes=np.zeros([0, 4]), **lists))
+    assert sample["boxes"].shape == (0, 4)
+    for name in ("classes", "weights", "is_crowd", "difficult"):
+        assert sample[name].shape == (0,), name
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
+def test_pictures_are_decoded_by_content(parse, mode):
+    image = pixels(mode)
+    sample = parse(record(encoded=[encoded(image, "PNG")], format=[b"jpg"]))
+    # Grey is repeated for each color; transparency is left out.
+    expected = np.asarray(image)
+    expected = np.stack([expected] * 3, axis=-1) if mode == "L" else expected[..., :3]
+    np.testing.assert_array_equal(sample["image"], expected)
+
+
+@pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("BMP", "RGB"), ("GIF", "RGB")])
+def test_other_kinds_of_pictures(parse, kind, mode):
+    flat = Image.new(mode, (6, 4), 200 if mode == "L" else (200, 200, 200))
+    sample = parse(record(encoded=[encoded(flat, kind)]))
+    np.testing.assert_allclose(sample["image"], np.full([4, 6, 3], 200), atol=2)
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        pytest.param({"label": [1, 5]}, "above num_classes", id="label above num_classes"),
+        pytest.param({"label": [1, 0]}, "not in the label map", id="label 0"),
+        pytest.param({"text": [b"zebra", b"cat"], "label": None}, "not in the label map", id="unknown text"),
+        pytest.param({"label": [1]}, "a class for every box", id="too few labels"),
+        pytest.param({"label": [1, 2, 2]}, "a class for every box", id="too many labels"),
+        pytest.param({"label": None}, "a class for every box", id="no classes"),
+        pytest.param({"ymin": [0.5]}, "one value for every box", id="box lists of several lengths"),
+        pytest.param({"weight": [1.0]}, "weight: one value for every box", id="too few weights"),
+        pytest.param({"is_crowd": [0, 1, 0]}, "is_crowd: one value for every box", id="too many flags"),
+        pytest.param({"encoded": [b"no picture"]}, "image", id="no picture"),
+        pytest.param({"encoded": None}, "image|[Ii]nput", id="no picture at all"),
+        pytest.param({"encoded": [encoded(pixels())[:60]]}, "PNG", id="half a picture"),
+    ],
+)
+def test_unusable_records(parse, lists, message):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        parse(record(**lists))
+
+
+def test_no_record(parse):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Example"):
+        parse(b"no record")
