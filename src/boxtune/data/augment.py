@@ -136,16 +136,17 @@ def crop_to(
     """
     image = tf.slice(sample["image"], tf.concat([begin, [0]], 0), tf.concat([size, [-1]], 0))
     full = tf.cast(tf.shape(sample["image"])[:2], tf.float32)
-    top_left, extent = tf.cast(begin, tf.float32) / full, tf.cast(size, tf.float32) / full
-    origin, scale = tf.tile(top_left, [2]), tf.tile(extent, [2])
-    boxes = (sample["boxes"] - origin) / scale
-    inside = tf.clip_by_value(boxes, 0.0, 1.0)
-    share = tf.math.divide_no_nan(_area(inside), _area(boxes))
+    top_left, bottom_right = tf.cast(begin, tf.float32) / full, tf.cast(begin + size, tf.float32) / full
+    origin, scale = tf.tile(top_left, [2]), tf.tile(bottom_right - top_left, [2])
+    # Measured before the boxes are moved, so that no rounding takes a share of 1 from those that lie within.
+    inside = tf.clip_by_value(sample["boxes"], origin, tf.tile(bottom_right, [2]))
+    share = tf.math.divide_no_nan(_area(inside), _area(sample["boxes"]))
     kept = (_area(inside) > 0) & (share >= overlap_thresh)
+    boxes = (sample["boxes"] - origin) / scale
     moved = {
         **sample,
         "image": tf.ensure_shape(image, [None, None, 3]),
-        "boxes": inside if clip_boxes else boxes,
+        "boxes": tf.clip_by_value(boxes, 0.0, 1.0) if clip_boxes else boxes,
     }
     return moved | {name: tf.boolean_mask(moved[name], kept) for name in _PER_OBJECT}
 
