@@ -55,7 +55,8 @@ def _keep_aspect_ratio(section: pipeline_pb2.KeepAspectRatioResizer) -> Resizer:
         to_largest = section.max_dimension / tf.maximum(height, width)
         # The shorter side reaches min_dimension unless the longer one would then pass max_dimension.
         scale = tf.minimum(to_smallest, to_largest)
-        size = tf.cast(tf.round(tf.stack([height, width]) * scale), tf.int32)
+        # At least a pixel is left also of the thinnest picture.
+        size = tf.maximum(tf.cast(tf.round(tf.stack([height, width]) * scale), tf.int32), 1)
         resized = _resize(image, size, section)
         if not section.pad_to_max_dimension:
             return Resized(resized, tf.ones(2))
