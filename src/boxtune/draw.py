@@ -1,9 +1,9 @@
-"""The verb `draw`: a small practice set of annotated pictures, to try everything before there is a data set.
+"""The verb `draw`: a small practice set of annotated pictures, to try everything before having a data set.
 
-Four kinds of objects in many colours lie on photograph-like grounds; some overlap, some are cut by the border.
-Everything is computed from the seed. An object has coordinates of its own, u to the right and v down, and lies
-within the unit circle there. It is drawn by the signed distance to its outline, negative inside: its sign gives
-the shape, its value soft edges and shadows.
+Four kinds of objects in many colours lie on photograph-like grounds; some overlap, some are cut by the
+border. Everything is computed from the seed. An object has coordinates of its own, u to the right and v down,
+and lies within the unit circle there. It is drawn by the signed distance to its outline, negative inside: the
+sign gives the shape, the value soft edges and shadows.
 
 Dimension letters: h w, pixels; g, any shape.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.errors import DataError
@@ -40,14 +40,15 @@ class DrawReport:
 
     def __str__(self) -> str:
         classes = ", ".join(f"{count} {name}" for name, count in self.classes.items())
-        return f"{self.images} pictures with {sum(self.classes.values())} objects ({classes}) in {self.output_dir}"
+        objects = sum(self.classes.values())
+        return f"{self.images} pictures with {objects} objects ({classes}) in {self.output_dir}"
 
 
 def draw(output_dir: Path, *, num_images: int = 120, seed: int = 0) -> DrawReport:
-    """Draw pictures to ``images/*.jpg`` and their boxes to ``annotations/*.xml``, in Pascal VOC as of LabelImg.
+    """Draw pictures to ``images/*.jpg`` and their boxes to ``annotations/*.xml``, Pascal VOC like LabelImg's.
 
-    The seed and a picture's number alone decide what is in it. What an earlier call drew in the same folder is
-    replaced. Raises DataError if `num_images` is not in [1, 9999] or the folder cannot be written to.
+    The seed and a picture's number alone decide what is in it. What an earlier call drew in the same folder
+    is replaced. Raises DataError if `num_images` is not in [1, 9999] or the folder cannot be written to.
     """
     if not 1 <= num_images <= MAX_IMAGES:
         raise DataError(f"{num_images} pictures cannot be drawn: from 1 to {MAX_IMAGES} can.")
@@ -77,7 +78,7 @@ class _Thing:
 
 @dataclass(slots=True)
 class _Scene:
-    """Colours [h, w, 3] in [0, 1], which thing is seen where [h, w] (-1: none), and the direction of the light."""
+    """Colours [h, w, 3] in [0, 1], which thing is seen where [h, w] (-1: none), and where light is from."""
 
     colours: Array
     seen: Array
@@ -91,7 +92,7 @@ class _Scene:
 
 
 def _scene(rng: Random) -> _Scene:
-    light = np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.7, -0.2), 0.75])
+    light = np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.7, -0.2), 0.75], np.float32)
     light /= np.linalg.norm(light)
     scene = _Scene(_ground(rng), np.full((HEIGHT, WIDTH), -1), light)
     wanted = rng.integers(1, 5)
@@ -106,7 +107,7 @@ def _try_to_add(scene: _Scene, rng: Random) -> None:
     """Lay a random object somewhere, unless too little would be seen of it or of another."""
     name = str(rng.choice(sorted(KINDS)))
     kind = KINDS[name]
-    radius = HEIGHT * rng.triangular(0.06, 0.13, 0.25)
+    radius = HEIGHT * rng.triangular(0.05, 0.16, 0.25)
     centre = rng.uniform(0, WIDTH), rng.uniform(0, HEIGHT)
     angle = rng.uniform(-kind.max_angle, kind.max_angle)
 
@@ -118,7 +119,7 @@ def _try_to_add(scene: _Scene, rng: Random) -> None:
     if any((seen == number).sum() < MIN_VISIBLE * thing.area for number, thing in enumerate(things)):
         return
 
-    light = np.array([*_turned(scene.light[0], scene.light[1], angle), scene.light[2]])
+    light = np.array([*_turned(scene.light[0], scene.light[1], angle), scene.light[2]], np.float32)
     fallen = (centre[0] - 0.4 * radius * scene.light[0], centre[1] - 0.4 * radius * scene.light[1])
     shadow = 0.55 * _smoothstep(0.22, -0.3, kind.outline(*_coordinates(fallen, radius, angle)))
     opacity = np.clip(0.5 - distance * radius, 0, 1)[..., None]
@@ -141,11 +142,12 @@ def _turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
 
 def _photographed(colours: Array, rng: Random) -> Array:
     """Add what a camera adds: falling off light, darker corners, exposure, a tint, grain."""
-    x, y = np.linspace(-1, 1, WIDTH)[None, :], np.linspace(-1, 1, HEIGHT)[:, None]
+    x = np.linspace(-1, 1, WIDTH, dtype=np.float32)[None, :]
+    y = np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None]
     slope = 1 + rng.uniform(-0.15, 0.15) * x + rng.uniform(-0.2, 0.1) * y
     vignette = 1 - rng.uniform(0.1, 0.3) * (x**2 + y**2) / 2
-    tint = rng.uniform(0.93, 1.07, 3) * rng.uniform(0.85, 1.15)
-    grain = rng.normal(0, rng.uniform(0.005, 0.02), (HEIGHT, WIDTH, 1))
+    tint = (rng.uniform(0.93, 1.07, 3) * rng.uniform(0.95, 1.25)).astype(np.float32)
+    grain = rng.uniform(0.005, 0.02) * rng.standard_normal((HEIGHT, WIDTH, 1), np.float32)
     return np.clip(colours * (slope * vignette)[..., None] * tint + grain, 0, 1)
 
 
@@ -191,8 +193,10 @@ def _table(rng: Random) -> Array:
     wood = _muted(rng, hue=rng.uniform(0.04, 0.11), value=rng.uniform(0.35, 0.75))
     grain = 0.10 * _noise(rng, 50, 3) + 0.06 * _noise(rng, 120, 6) + 0.10 * _noise(rng, 3, 4)
     table = wood * (1 + grain[..., None])
-    edge = HEIGHT * rng.uniform(-0.1, 0.5) + rng.uniform(-0.1, 0.1) * (np.arange(WIDTH) - WIDTH / 2)
-    below = _smoothstep(-2, 2, np.arange(HEIGHT)[:, None] - edge[None, :])[..., None]
+    edge = HEIGHT * rng.uniform(-0.1, 0.5) + rng.uniform(-0.1, 0.1) * (
+        np.arange(WIDTH, dtype=np.float32) - WIDTH / 2
+    )
+    below = _smoothstep(-2, 2, np.arange(HEIGHT, dtype=np.float32)[:, None] - edge[None, :])[..., None]
     return below * table + (1 - below) * _room(rng)
 
 
@@ -225,12 +229,12 @@ def _backdrop(rng: Random) -> Array:
 
 def _noise(rng: Random, rows: int, columns: int) -> Array:
     """Return smooth noise [h, w] of about [-1, 1] with that many waves."""
-    coarse = Image.fromarray(rng.uniform(-1, 1, (rows, columns)).astype(np.float32))
+    coarse = Image.fromarray(2 * rng.random((rows, columns), np.float32) - 1)
     return np.asarray(coarse.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
 
 
 def _muted(rng: Random, *, hue: float, value: float) -> Array:
-    return np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.05, 0.45), value))
+    return np.array(colorsys.hsv_to_rgb(hue, rng.uniform(0.05, 0.45), value), np.float32)
 
 
 def _smoothstep(start: float, end: float, x: Array) -> Array:
@@ -239,7 +243,7 @@ def _smoothstep(start: float, end: float, x: Array) -> Array:
     return t * t * (3 - 2 * t)
 
 
-# Objects: an outline maps u, v [g] to distances [g]; a paint maps them, the light [3] and two colours to [g, 3]
+# Objects: an outline maps u, v [g] to distances [g]; a paint maps them, light [3] and two colours to [g, 3]
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +261,7 @@ def _colours(kind: _Kind, rng: Random) -> tuple[Array, Array]:
     hue = rng.normal(kind.hue, 0.04) if rng.random() < 0.5 else rng.uniform()
     main = colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.45, 0.95), rng.uniform(0.55, 0.95))
     second = colorsys.hsv_to_rgb((hue + rng.uniform(0.2, 0.8)) % 1, rng.uniform(0, 0.6), rng.uniform(0.7, 1))
-    return np.array(main), np.array(second)
+    return np.array(main, np.float32), np.array(second, np.float32)
 
 
 def _unit_area(kind: _Kind) -> float:
@@ -266,9 +270,10 @@ def _unit_area(kind: _Kind) -> float:
 
 
 def _lit(colour: Array, normal: tuple[Array, Array, Array], light: Array, gloss: float) -> Array:
-    """Return a surface's colours [g, 3] by Lambert's law with a highlight (Blinn-Phong, viewed from above)."""
+    """Return a surface's colours [g, 3] by Lambert's law with a highlight (Blinn-Phong, seen from above)."""
     towards = sum(n * part for n, part in zip(normal, light, strict=True))
-    half = (light + (0, 0, 1)) / np.linalg.norm(light + (0, 0, 1))
+    half = light + np.array([0, 0, 1], np.float32)
+    half /= np.linalg.norm(half)
     mirrored = sum(n * part for n, part in zip(normal, half, strict=True))
     highlight = gloss * np.clip(mirrored, 0, 1) ** 40
     return colour * (0.35 + 0.75 * np.clip(towards, 0, 1))[..., None] + highlight[..., None]
@@ -352,7 +357,7 @@ def _mug_paint(u: Array, v: Array, light: Array, colours: tuple[Array, Array]) -
     body = _lit(_mixed(main, second, ring), (around, np.full_like(u, -0.1), front), light, gloss=0.5)
     handle = _lit(main, (np.clip(u - 0.6, -1, 1), 0.3 * v, np.full_like(u, 0.7)), light, gloss=0.2)
     colours_outside = _mixed(body, handle, _smoothstep(0.36, 0.37, u))
-    inside = _mixed(0.55 * main, np.array([0.16, 0.09, 0.05]), _smoothstep(-0.10, -0.03, v + 0.5))
+    inside = _mixed(0.55 * main, np.array([0.16, 0.09, 0.05], np.float32), _smoothstep(-0.10, -0.03, v + 0.5))
     rim = _mixed(0.5 * main + 0.5, inside, _smoothstep(-0.015, -0.035, _mug_rim(u, v)))
     return _mixed(colours_outside, rim, _smoothstep(0.01, -0.01, _mug_rim(u, v)))
 
