@@ -47,6 +47,14 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError(f"{printable(str(folder))} cannot be read: {error.strerror}.") from error
 
 
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 text file; raise DataError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}.") from error
+
+
 def writable_folder(folder: Path) -> Path:
     """Make `folder` and its parents unless they exist; raise DataError if files cannot be written there."""
     try:

@@ -90,7 +90,7 @@ def encode(path: Path, *, upright: bool) -> EncodedImage:
 
 
 def read_rgb(path: Path) -> Image.Image:
-    """Return a picture upright, in RGB; raise DataError, naming it, if it cannot be decoded or is too large."""
+    """Return a picture upright, in RGB; raise DataError, naming it, if that fails or it is too large."""
     try:
         with _opened(path) as image:
             return _to_rgb(ImageOps.exif_transpose(image))

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from boxtune.data.files import read_lines
 from boxtune.data.records import ImageRecord
 from boxtune.errors import DataError, did_you_mean
 
@@ -59,7 +60,7 @@ def split_by_list(images: Sequence[ImageRecord], list_file: Path) -> Split:
         for alias in _aliases(image.name):
             named.setdefault(alias, set()).add(image.name)
     validation = set()
-    for number, line in enumerate(_read_lines(list_file), start=1):
+    for number, line in enumerate(read_lines(list_file), start=1):
         name = line.strip().replace("\\", "/")
         if name and not name.startswith("#"):
             validation.add(_only(named.get(name, set()), f"{list_file}:{number}: {name}", name, named))
@@ -101,13 +102,6 @@ def _divide(images: Iterable[ImageRecord], validation: set[str]) -> Split:
 def _aliases(name: str) -> set[str]:
     path = PurePosixPath(name)
     return {name, path.name, path.stem, path.with_suffix("").as_posix()}
-
-
-def _read_lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a list of picture names: {error}.") from error
 
 
 def _only(matches: set[str], place: str, name: str, known: Iterable[str]) -> str:

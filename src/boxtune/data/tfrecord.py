@@ -69,51 +69,45 @@ def to_example(record: ImageRecord, label_map: LabelMap) -> "tf.train.Example":
     objects = record.objects
     labels = [label_map.label(item.class_name) for item in objects]
     return _example(
-        {
-            "image/height": _integers([record.height]),
-            "image/width": _integers([record.width]),
-            # Tools of the API expect the bare name here; the whole path is unique and so the id in metrics.
-            "image/filename": _strings([name.rpartition(b"/")[2]]),
-            "image/source_id": _strings([name]),
-            "image/key/sha256": _strings([hashlib.sha256(picture.data).hexdigest().encode()]),
-            "image/encoded": _strings([picture.data]),
-            "image/format": _strings([picture.format.encode()]),
-            "image/object/bbox/ymin": _floats([item.box.ymin for item in objects]),
-            "image/object/bbox/xmin": _floats([item.box.xmin for item in objects]),
-            "image/object/bbox/ymax": _floats([item.box.ymax for item in objects]),
-            "image/object/bbox/xmax": _floats([item.box.xmax for item in objects]),
-            "image/object/class/text": _strings([label.name.encode() for label in labels]),
-            "image/object/class/label": _integers([label.id for label in labels]),
-            "image/object/difficult": _integers([item.difficult for item in objects]),
-            "image/object/truncated": _integers([item.truncated for item in objects]),
-            "image/object/is_crowd": _integers([item.is_crowd for item in objects]),
-            "image/object/view": _strings([item.view.encode() for item in objects]),
-        }
+        integers={
+            "image/height": [record.height],
+            "image/width": [record.width],
+            "image/object/class/label": [label.id for label in labels],
+            "image/object/difficult": [item.difficult for item in objects],
+            "image/object/truncated": [item.truncated for item in objects],
+            "image/object/is_crowd": [item.is_crowd for item in objects],
+        },
+        floats={
+            "image/object/bbox/ymin": [item.box.ymin for item in objects],
+            "image/object/bbox/xmin": [item.box.xmin for item in objects],
+            "image/object/bbox/ymax": [item.box.ymax for item in objects],
+            "image/object/bbox/xmax": [item.box.xmax for item in objects],
+        },
+        strings={
+            # The API's tools expect the bare name; the id, by which metrics tell images apart, has to be unique.
+            "image/filename": [name.rpartition(b"/")[2]],
+            "image/source_id": [name],
+            "image/key/sha256": [hashlib.sha256(picture.data).hexdigest().encode()],
+            "image/encoded": [picture.data],
+            "image/format": [picture.format.encode()],
+            "image/object/class/text": [label.name.encode() for label in labels],
+            "image/object/view": [item.view.encode() for item in objects],
+        },
     )
 
 
-def _example(features: "dict[str, tf.train.Feature]") -> "tf.train.Example":
+def _example(
+    *, integers: dict[str, list[int]], floats: dict[str, list[float]], strings: dict[str, list[bytes]]
+) -> "tf.train.Example":
     import tensorflow as tf
 
-    return tf.train.Example(features=tf.train.Features(feature=features))
-
-
-def _integers(values: Sequence[int]) -> "tf.train.Feature":
-    import tensorflow as tf
-
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=list(map(int, values))))
-
-
-def _floats(values: Sequence[float]) -> "tf.train.Feature":
-    import tensorflow as tf
-
-    return tf.train.Feature(float_list=tf.train.FloatList(value=values))
-
-
-def _strings(values: Sequence[bytes]) -> "tf.train.Feature":
-    import tensorflow as tf
-
-    return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
+    train = tf.train
+    features = {
+        key: train.Feature(int64_list=train.Int64List(value=map(int, v))) for key, v in integers.items()
+    }
+    features |= {key: train.Feature(float_list=train.FloatList(value=v)) for key, v in floats.items()}
+    features |= {key: train.Feature(bytes_list=train.BytesList(value=v)) for key, v in strings.items()}
+    return train.Example(features=train.Features(feature=features))
 
 
 class RecordIndex:

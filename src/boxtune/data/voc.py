@@ -14,6 +14,7 @@ divided by the size of the picture itself, whatever <size> says.
 """
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -26,7 +27,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import ElementTree
 
 from boxtune.data import images
-from boxtune.data.files import list_files, printable
+from boxtune.data.files import list_files, printable, read_lines
 from boxtune.data.records import (
     Finding,
     ImageRecord,
@@ -41,6 +42,7 @@ from boxtune.data.records import (
 from boxtune.errors import DataError
 
 MAX_XML_BYTES = 16 * 2**20
+_SET_FLAG = re.compile(r"\s+(-1|0|1)$")
 _FOREIGN = "not a VOC annotation"
 
 
@@ -55,6 +57,21 @@ def read_folder(folder: Path) -> Reading:
             f"{folder} is not a folder. Give the folder that holds the pictures and their XML files."
         )
     return _Reader(folder).read()
+
+
+def image_set(folder: Path, name: str) -> set[str] | None:
+    """Return the names without extension that a list of a Pascal VOC folder holds, None if there is no list.
+
+    The list is ``ImageSets/Main/NAME.txt``, else every ``CLASS_NAME.txt`` there (whose flags -1, 0 and 1 behind
+    the names are left out), else ``NAME.txt``. Raises DataError if it cannot be read.
+    """
+    main = folder / "ImageSets" / "Main"
+    by_class = sorted(path for path in main.glob("*.txt") if path.stem.endswith(f"_{name}"))
+    for lists in ([main / f"{name}.txt"], by_class, [folder / f"{name}.txt"]):
+        if lists and lists[0].is_file():
+            lines = (line.strip() for path in lists for line in read_lines(path))
+            return {_SET_FLAG.sub("", line) for line in lines if line}
+    return None
 
 
 @dataclass(frozen=True, slots=True)
