@@ -79,7 +79,16 @@ def parser() -> Parser:
     main_parser = Parser("boxtune", description="Retrain object detectors on your own photographs.")
     main_parser.add_argument("--version", action="version", version=f"boxtune {boxtune.__version__}")
     verbs = main_parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
-    for add in (_add_retrain, _add_convert, _add_config, _add_train, _add_evaluate, _add_export, _add_predict, _add_draw):
+    for add in (
+        _add_retrain,
+        _add_convert,
+        _add_config,
+        _add_train,
+        _add_evaluate,
+        _add_export,
+        _add_predict,
+        _add_draw,
+    ):
         add(verbs)
     return main_parser
 
@@ -150,6 +159,7 @@ def _add_config(verbs: Any) -> None:
 def _config(output: Path, overrides: list[str], **options: Any) -> None:
     """Write a pipeline.config for converted records."""
     from boxtune import config
+
     configure = load("configure").configure
 
     pipeline = configure(**{name: value for name, value in options.items() if value is not None})

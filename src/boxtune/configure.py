@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from google.protobuf.message import Message
+
 from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME
@@ -14,6 +16,7 @@ BATCH_SIZE = 8
 LEARNING_RATE = 0.08
 MIN_STEPS, MIN_EPOCHS = 600, 30
 WARMUP_SHARE, WARMUP_FACTOR = 1 / 6, 1 / 3
+SETTLING_SHARE, LEAST_DECAY = 1 / 20, 0.9
 
 
 def configure(
@@ -60,6 +63,7 @@ def configure(
     pipeline.train_config.batch_size = batch_size
     pipeline.train_config.num_steps = steps
     _set_optimizer(pipeline.train_config.optimizer, learning_rate, steps)
+    _let_batch_norm_settle(pipeline.model, steps)
 
     pipeline.ClearField("train_input_reader")
     pipeline.ClearField("eval_input_reader")
@@ -99,3 +103,16 @@ def _set_optimizer(section: pipeline_pb2.Optimizer, learning_rate: float, steps:
     cosine.total_steps = steps
     cosine.warmup_learning_rate = round(learning_rate * WARMUP_FACTOR, 6)
     cosine.warmup_steps = round(steps * WARMUP_SHARE)
+
+
+def _let_batch_norm_settle(message: Message, steps: int) -> None:
+    """Lower the decay of every batch normalization so that its averages span a twentieth of the training.
+
+    Stock decays span hundreds of steps. In a short training the new layers' averages would still hold their first
+    values at the end, and the detector would see other activations than it was trained with.
+    """
+    for field, value in message.ListFields():
+        if isinstance(value, pipeline_pb2.BatchNorm):
+            value.decay = round(min(value.decay, max(LEAST_DECAY, 1 - 1 / (SETTLING_SHARE * steps))), 4)
+        elif field.message_type is not None and not field.is_repeated:
+            _let_batch_norm_settle(value, steps)

@@ -71,7 +71,10 @@ def predict(
         for path, name in _pictures(Path(pictures))
     ]
     with whole_file(output_dir / DETECTIONS) as temporary:
-        content = [{"picture": str(one.picture), "detections": list(map(asdict, one.detections))} for one in predictions]
+        content = [
+            {"picture": str(one.picture), "detections": list(map(asdict, one.detections))}
+            for one in predictions
+        ]
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return predictions
 
@@ -121,7 +124,10 @@ def _predict_one(detect: Any, path: Path, drawn: Path, names: dict[int, str], mi
     to_pixels = np.array([picture.height, picture.width] * 2)
     detections, boxes = [], []
     for box, cls, score in zip(
-        found["detection_boxes"], found["detection_classes"].astype(int), found["detection_scores"], strict=True
+        found["detection_boxes"],
+        found["detection_classes"].astype(int),
+        found["detection_scores"],
+        strict=True,
     ):
         if score >= min_score:
             name = names.get(cls - 1, f"class {cls}")

@@ -26,6 +26,7 @@ from boxtune.training.warm_start import warm_start
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""
 
+
 @dataclass(frozen=True)
 class TrainResult:
     """Where a run stands."""
@@ -147,7 +148,8 @@ def _summarize_first_images(batches: tf.data.Dataset, label_map: LabelMap, count
             boxes, classes = groundtruth["boxes"][i].numpy()[valid], groundtruth["classes"][i].numpy()[valid]
             picture = Image.fromarray(tf.cast(tf.clip_by_value(images[i], 0, 255), tf.uint8).numpy())
             drawn = [
-                Box(box, label_map.shown_names.get(int(cls), "?"), int(cls)) for box, cls in zip(boxes, classes, strict=True)
+                Box(box, label_map.shown_names.get(int(cls), "?"), int(cls))
+                for box, cls in zip(boxes, classes, strict=True)
             ]
             tf.summary.image(f"train_input_images_{i}", tf.constant(draw_boxes(picture, drawn))[None])
 

@@ -23,7 +23,7 @@ class RunState:
         self.model_dir, self.max_to_keep = model_dir, max_to_keep
         self.model_variables = detector.checkpoint_variables()
         self.optimizer_variables = {
-            f"optimizer/{variable.path.partition('/')[2]}": variable
+            f"optimizer/{variable.path.partition('/')[2].replace('.', '/')}": variable
             for variable in optimizer.variables
             if variable is not optimizer.iterations
         }
@@ -66,9 +66,7 @@ class RunState:
             wanted |= self.optimizer_variables
         checkpoints.load(wanted, prefix)
         self._root.save_counter.assign(np.int64(_number(prefix)))
-        self._manager = tf.train.CheckpointManager(
-            self._root, str(self.model_dir), self.max_to_keep
-        )
+        self._manager = tf.train.CheckpointManager(self._root, str(self.model_dir), self.max_to_keep)
         return prefix
 
 

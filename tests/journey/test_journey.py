@@ -1,0 +1,235 @@
+"""The whole way: photographs, records, warm start, training, a kill, resuming, evaluation, export, the same detections."""
+
+import contextlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from boxtune import cli, config, models
+from boxtune.data.resize import resizer
+from boxtune.training import checkpoints
+from boxtune.training.checkpoints import Reader, find
+
+SMALL = [
+    "--set", "model.ssd.image_resizer.fixed_shape_resizer={height: 96 width: 96}",
+    "--set", "model.ssd.feature_extractor.depth_multiplier=0.35",
+]  # fmt: skip
+STEPS, CHECKPOINT_EVERY = 24, 4
+
+
+def boxtune(*arguments):
+    """Run the command line in this process and return what it printed."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        assert cli.main(list(map(str, arguments))) == 0
+    return output.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("journey")
+
+
+@pytest.fixture(scope="module")
+def photos(folder):
+    boxtune("draw", folder / "photos", "--num_images", 30)
+    return folder / "photos"
+
+
+@pytest.fixture(scope="module")
+def donor(folder, photos):
+    """A detector to start from, laid out like a zoo download."""
+    boxtune("retrain", photos, "--model_dir", folder / "donor", "--num_steps", 2, *SMALL)
+    return folder / "donor" / "exported"
+
+
+@pytest.fixture(scope="module")
+def pipeline_config(folder, photos, donor):
+    boxtune("convert", photos, "--output_dir", folder / "records")
+    path = folder / "pipeline.config"
+    boxtune("config", folder / "records", "--output", path, "--checkpoint", donor, "--num_steps", STEPS,
+            "--batch_size", 4)  # fmt: skip
+    return path
+
+
+def training(pipeline_config, model_dir):
+    return [
+        "train", "--pipeline_config_path", str(pipeline_config), "--model_dir", str(model_dir),
+        "--checkpoint_every_n", str(CHECKPOINT_EVERY), "--evaluate_every_n", "0",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(folder, pipeline_config):
+    model_dir = folder / "whole"
+    return model_dir, boxtune(*training(pipeline_config, model_dir))
+
+
+@pytest.fixture(scope="module")
+def resumed(folder, pipeline_config):
+    """A run that is killed after its second checkpoint and started again with the same command."""
+    model_dir = folder / "killed"
+    command = [sys.executable, "-m", "boxtune", *training(pipeline_config, model_dir)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    limit = time.monotonic() + 120
+    while not (model_dir / "ckpt-2.index").exists():
+        assert process.poll() is None, process.stderr.read().decode()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert not (model_dir / "evaluation.json").exists()
+    return model_dir, boxtune(*training(pipeline_config, model_dir))
+
+
+def test_the_warm_start_is_told(uninterrupted):
+    _, output = uninterrupted
+    assert "Warm start: 290 variables" in output
+    assert "94 start anew" in output
+
+
+def test_a_killed_run_goes_on_and_ends_where_an_uninterrupted_one_does(uninterrupted, resumed):
+    assert "Going on from step" in resumed[1]
+    whole, killed = (Reader(find(model_dir)) for model_dir, _ in (uninterrupted, resumed))
+    halfway = Reader(str(uninterrupted[0] / "ckpt-3"))
+    assert whole["step"] == killed["step"] == STEPS
+    assert whole.shapes == killed.shapes
+    for part in ("model/", "optimizer/"):
+        keys = [key for key in whole.shapes if key.startswith(part)]
+        # The kernels' rounding differs from run to run; other batches, or another momentum, would differ by the
+        # order of what was learned since.
+        apart = sum(np.sum((whole[key] - killed[key]) ** 2) for key in keys)
+        learned = sum(np.sum((whole[key] - halfway[key]) ** 2) for key in keys)
+        assert apart < 1e-3 * learned, part
+
+
+def test_the_same_command_again_says_that_it_is_done(uninterrupted, pipeline_config):
+    output = boxtune(*training(pipeline_config, uninterrupted[0]))
+    assert f"{STEPS} of {STEPS} steps have been made already" in output
+
+
+def test_evaluation_by_command_gives_the_numbers_of_the_training(uninterrupted, folder):
+    model_dir, _ = uninterrupted
+    trained = json.loads((model_dir / "evaluation.json").read_text())
+    boxtune("evaluate", "--model_dir", model_dir, "--output_dir", folder / "measured")
+    measured = json.loads((folder / "measured" / "evaluation.json").read_text())
+    assert measured["num_images"] == 6  # a fifth of thirty
+    for name, value in trained.items():
+        assert name == "seconds" or measured[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_the_exported_model_detects_what_the_checkpoint_detects(uninterrupted, folder, photos):
+    model_dir, _ = uninterrupted
+    exported = folder / "exported"
+    boxtune("export", "--model_dir", model_dir, "--output_dir", exported)
+    image = np.asarray(Image.open(sorted((photos / "images").glob("*.jpg"))[0]))
+
+    pipeline = config.load(exported / "pipeline.config")
+    detector = models.build(pipeline.model)
+    checkpoints.load(detector.checkpoint_variables(), checkpoints.find(exported))
+    resized = resizer(models.image_resizer(pipeline.model))(image.astype(np.float32)).image
+    wanted = detector.detect(detector(resized[None], training=False))
+
+    detect = tf.saved_model.load(str(exported / "saved_model"))
+    found = detect(tf.convert_to_tensor(image)[tf.newaxis, ...])
+    assert {name: list(part.shape) for name, part in found.items() if "raw" not in name} == {
+        "num_detections": [1],
+        "detection_boxes": [1, 100, 4],
+        "detection_scores": [1, 100],
+        "detection_classes": [1, 100],
+        "detection_anchor_indices": [1, 100],
+        "detection_multiclass_scores": [1, 100, 5],
+    }
+    np.testing.assert_allclose(found["detection_scores"], wanted.scores, atol=1e-6)
+    np.testing.assert_allclose(found["detection_boxes"], wanted.boxes, atol=1e-5)
+    np.testing.assert_array_equal(found["detection_classes"], np.asarray(wanted.classes) + 1)
+    np.testing.assert_array_equal(found["num_detections"], wanted.count)
+
+
+def test_pictures_are_drawn(uninterrupted, folder, photos, donor):
+    output = boxtune("predict", donor, photos / "images", "--output_dir", folder / "drawn", "--min_score", 0)
+    assert "on 30 pictures" in output
+    assert len(list((folder / "drawn").glob("*.png"))) == 30
+    assert len(json.loads((folder / "drawn" / "detections.json").read_text())) == 30
+
+
+def test_retrain_leaves_figures_and_an_export(donor):
+    model_dir = donor.parent
+    figures = json.loads((model_dir / "results.json").read_text())
+    assert -1 <= figures["mAP"] <= figures["AP50"] <= 1
+    assert {path.name for path in donor.iterdir()} == {
+        "saved_model", "checkpoint", "pipeline.config", "label_map.pbtxt",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["model_main_tf2", "exporter_main_v2"])
+def test_the_api_command_lines(verb, uninterrupted, folder, pipeline_config):
+    model_dir, _ = uninterrupted
+    config_flag = f"--pipeline_config_path={pipeline_config}"
+    if verb == "model_main_tf2":
+        flags = [
+            config_flag,
+            f"--model_dir={folder / 'api'}",
+            f"--checkpoint_dir={model_dir}",
+            "--alsologtostderr",
+        ]
+        wanted = folder / "api" / "evaluation.json"
+    else:
+        flags = [
+            config_flag,
+            f"--trained_checkpoint_dir={model_dir}",
+            f"--output_directory={folder / 'api-export'}",
+        ]
+        wanted = folder / "api-export" / "saved_model" / "saved_model.pb"
+    done = subprocess.run(
+        [sys.executable, "-m", f"object_detection.{verb}", *flags],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert wanted.is_file()
+
+
+def script_record(path: Path, photos: Path):
+    """Write what a user's own generate_tfrecord.py writes: the fewest keys, and jpg for everything."""
+
+    def feature(kind, values):
+        lists = {"bytes": tf.train.BytesList, "float": tf.train.FloatList, "int64": tf.train.Int64List}
+        return tf.train.Feature(**{f"{kind}_list": lists[kind](value=values)})
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for picture in sorted((photos / "images").glob("*.jpg"))[:4]:
+            features = {
+                "image/height": feature("int64", [240]),
+                "image/width": feature("int64", [320]),
+                "image/encoded": feature("bytes", [picture.read_bytes()]),
+                "image/format": feature("bytes", [b"jpg"]),
+                "image/object/bbox/xmin": feature("float", [0.1, 0.5]),
+                "image/object/bbox/xmax": feature("float", [0.4, 0.9]),
+                "image/object/bbox/ymin": feature("float", [0.1, 0.5]),
+                "image/object/bbox/ymax": feature("float", [0.4, 0.9]),
+                "image/object/class/label": feature("int64", [1, 4]),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+
+
+def test_a_record_of_a_users_own_script_trains_as_it_is(folder, photos, pipeline_config):
+    record = folder / "own.record"
+    script_record(record, photos)
+    paths = [f"train_input_reader.tf_record_input_reader.input_path=[{record}]",
+             f"eval_input_reader[0].tf_record_input_reader.input_path=[{record}]"]  # fmt: skip
+    output = boxtune("train", "--pipeline_config_path", pipeline_config, "--model_dir", folder / "own",
+                   "--num_train_steps", 1, "--set", paths[0], "--set", paths[1])  # fmt: skip
+    assert "on 4 images with 8 objects" in output
