@@ -1,0 +1,193 @@
+"""What every detector must do, whatever it is made of."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from boxtune import config, models
+from boxtune.models.ssd import FEATURE_EXTRACTORS
+from boxtune.training import checkpoints
+
+SIDE = 96
+NUM_CLASSES = 3
+
+
+def pipeline(feature_extractor):
+    """Return the stock recipe for small pictures and three classes."""
+    recipe = config.recipe(feature_extractor)
+    recipe.model.ssd.num_classes = NUM_CLASSES
+    resizer = recipe.model.ssd.image_resizer.fixed_shape_resizer
+    resizer.height = resizer.width = SIDE
+    return recipe
+
+
+def build(feature_extractor, *, seed=0, freeze_batchnorm=False, **options):
+    section = pipeline(feature_extractor).model
+    section.ssd.freeze_batchnorm = freeze_batchnorm
+    keras.utils.set_random_seed(seed)
+    return models.build(section, **options)
+
+
+@pytest.fixture(scope="module", params=sorted(FEATURE_EXTRACTORS))
+def feature_extractor(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def detector(feature_extractor):
+    """A detector that no test changes."""
+    return build(feature_extractor)
+
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, [2, SIDE, SIDE, 3]).astype(np.float32)
+# Two objects in the first picture, none in the second.
+GROUND_TRUTH = {
+    "boxes": np.float32([[[0.1, 0.1, 0.6, 0.7], [0.3, 0.5, 0.9, 0.9]], np.zeros([2, 4])]),
+    "classes": np.int32([[1, 2], [0, 0]]),
+    "weights": np.float32([[1, 1], [0, 0]]),
+    "valid": np.array([[True, True], [False, False]]),
+}
+
+
+def values(detector):
+    return {key: variable.numpy() for key, variable in detector.checkpoint_variables().items()}
+
+
+def test_predictions_are_one_for_each_anchor(detector):
+    predictions = detector(IMAGES, training=False)
+    anchors = len(detector.loss.anchors)
+    assert {name: part.shape for name, part in predictions.items()} == {
+        "box_encodings": (2, anchors, 4),
+        "class_predictions_with_background": (2, anchors, NUM_CLASSES + 1),
+    }
+
+
+def test_pictures_of_a_batch_do_not_mix(detector):
+    together = detector(IMAGES, training=False)
+    alone = detector(IMAGES[1:], training=False)
+    for name in together:
+        np.testing.assert_allclose(together[name][1:], alone[name], atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("valid", [True, False], ids=["with objects", "without any object"])
+def test_losses_are_numbers(detector, valid):
+    groundtruth = GROUND_TRUTH | {"valid": GROUND_TRUTH["valid"] & valid}
+    terms = detector.loss_terms(detector(IMAGES, training=False), groundtruth)
+    assert set(terms) == set(detector.loss_names)
+    for name, value in terms.items():
+        assert value.shape == ()
+        assert np.isfinite(value), name
+    assert terms["classification_loss"] > 0
+    assert (terms["localization_loss"] > 0) == valid
+    assert np.isfinite(detector.regularization_loss())
+    assert detector.regularization_loss() > 0
+
+
+def one_object_of_each_size(anchors):
+    """Return ground truth that every feature map has a part in: of each size of anchors the middle one."""
+    sizes = np.round(anchors[:, 2:] - anchors[:, :2], 3)
+    boxes = []
+    for size in np.unique(sizes, axis=0):
+        alike = anchors[(sizes == size).all(axis=1)]
+        boxes.append(alike[len(alike) // 2])
+    count = len(boxes)
+    return {
+        "boxes": np.stack([boxes] * 2),
+        "classes": np.tile(np.arange(count, dtype=np.int32) % NUM_CLASSES, (2, 1)),
+        "weights": np.ones([2, count], np.float32),
+        "valid": np.ones([2, count], bool),
+    }
+
+
+def test_gradients_reach_every_variable(feature_extractor):
+    detector = build(feature_extractor)
+    groundtruth = one_object_of_each_size(np.asarray(detector.loss.anchors))
+    with tf.GradientTape() as tape:
+        loss = sum(detector.loss_terms(detector(IMAGES, training=True), groundtruth).values())
+    gradients = tape.gradient(loss, [variable.value for variable in detector.trainable_variables])
+    assert any("_box_predictor" in variable.path for variable in detector.trainable_variables)
+    for variable, gradient in zip(detector.trainable_variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        assert np.isfinite(gradient).all(), variable.path
+        assert np.any(gradient), variable.path
+
+
+@pytest.mark.parametrize("window", [None, [[0, 0, 0.5, 1], [0, 0, 1, 0.75]]])
+def test_detections(detector, window):
+    window = None if window is None else np.float32(window)
+    found = detector.detect(detector(IMAGES, training=False), window)
+    boxes, scores, classes, anchors, count = (np.asarray(part) for part in vars(found).values())
+    assert boxes.shape == (2, 100, 4)
+    assert np.all((boxes >= 0) & (boxes <= 1))
+    assert np.all(boxes[..., :2] <= boxes[..., 2:])
+    assert np.all((classes >= 0) & (classes < NUM_CLASSES))
+    assert np.all((anchors >= 0) & (anchors < len(detector.loss.anchors)))
+    assert count.min() > 0
+    for i in range(2):
+        assert np.all(np.diff(scores[i]) <= 0)
+        assert np.all(scores[i, : count[i]] > 0)
+        assert not scores[i, count[i] :].any()
+        assert not boxes[i, count[i] :].any()
+
+
+def test_raw_detections_are_one_for_each_anchor(detector):
+    boxes, scores = detector.raw_detections(detector(IMAGES, training=False))
+    anchors = len(detector.loss.anchors)
+    assert boxes.shape == (2, anchors, 4)
+    assert scores.shape == (2, anchors, NUM_CLASSES + 1)
+    assert np.all((np.asarray(scores) >= 0) & (np.asarray(scores) <= 1))
+
+
+def test_a_checkpoint_keeps_everything(detector, feature_extractor, tmp_path):
+    prefix = checkpoints.write(detector.checkpoint_variables(), str(tmp_path / "ckpt-1"))
+    other = build(feature_extractor, seed=1)
+    wanted = detector(IMAGES, training=False)
+    assert not np.array_equal(other(IMAGES, training=False)["box_encodings"], wanted["box_encodings"])
+    checkpoints.load(other.checkpoint_variables(), prefix)
+    for name, part in other(IMAGES, training=False).items():
+        np.testing.assert_array_equal(part, wanted[name], err_msg=name)
+
+
+def test_every_variable_has_a_key(detector):
+    assert len(detector.checkpoint_variables()) == len(detector.network.variables)
+    assert all(key.startswith("model/") for key in detector.checkpoint_variables())
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_batch_statistics_move_unless_frozen(feature_extractor, frozen):
+    detector = build(feature_extractor, freeze_batchnorm=frozen)
+    before = values(detector)
+    detector(IMAGES, training=True)
+    moved = {key for key, value in values(detector).items() if not np.array_equal(value, before[key])}
+    statistics = {key for key in before if key.endswith(("moving_mean", "moving_variance"))}
+    assert statistics
+    assert moved == (set() if frozen else statistics)
+
+
+def test_training_steps(feature_extractor):
+    detector = build(feature_extractor)
+    before = values(detector)
+    detector.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+    logs = detector.train_on_batch(IMAGES, GROUND_TRUTH, return_dict=True)
+    terms = {*detector.loss_names, "regularization_loss"}
+    assert set(logs) == {"loss", *terms}
+    assert logs["loss"] == pytest.approx(sum(logs[name] for name in terms), rel=1e-5)
+    trained = {variable.path for variable in detector.trainable_variables}
+    assert any(
+        variable.path in trained and not np.array_equal(variable.numpy(), before[key])
+        for key, variable in detector.checkpoint_variables().items()
+    )
+    # What is shown is the last batch's, not a mean since the run began as Keras' metrics are.
+    assert logs["localization_loss"] > 0
+    empty = GROUND_TRUTH | {"valid": np.zeros([2, 2], bool)}
+    assert detector.train_on_batch(IMAGES, empty, return_dict=True)["localization_loss"] == 0
+
+
+def test_regularization_can_be_left_out(feature_extractor):
+    detector = build(feature_extractor, add_regularization_loss=False)
+    predictions = detector(IMAGES, training=False)
+    total = detector.compute_loss(IMAGES, GROUND_TRUTH, predictions)
+    assert float(total) == pytest.approx(
+        float(sum(detector.loss_terms(predictions, GROUND_TRUTH).values())), rel=1e-6
+    )

@@ -1,0 +1,187 @@
+import keras
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+from boxtune.config import pipeline_pb2
+from boxtune.models.layers import BatchNormalization, at, checkpoint_variables, conv_style
+
+
+def style(text):
+    return conv_style(text_format.Parse(text, pipeline_pb2.Hyperparams()))
+
+
+PLAIN = (
+    "regularizer { l2_regularizer { weight: 0.5 } } "
+    "initializer { truncated_normal_initializer { stddev: 0.03 } } "
+)
+
+
+class TestBatchNormalization:
+    """Over x [b, h, w, d] of means and variances far from 0 and 1."""
+
+    X = np.random.default_rng(0).normal(3, 2, [4, 5, 6, 7]).astype(np.float32)
+
+    def filled(self, **options):
+        """Return a layer with drawn values, and Keras' own with the same."""
+        ours = BatchNormalization(momentum=0.9, epsilon=1e-3, **options)
+        options.pop("frozen", None)
+        keras_own = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, **options)
+        rng = np.random.default_rng(1)
+        for layer in (ours, keras_own):
+            layer.build(self.X.shape)
+        for variable in ours.variables:
+            values = rng.uniform(0.5, 2, variable.shape)
+            variable.assign(values)
+            next(one for one in keras_own.variables if one.name == variable.name).assign(values)
+        return ours, keras_own
+
+    @pytest.mark.parametrize("center", [True, False])
+    @pytest.mark.parametrize("scale", [True, False])
+    def test_inference_is_that_of_keras(self, center, scale):
+        ours, keras_own = self.filled(center=center, scale=scale)
+        assert {one.name for one in ours.variables} == {one.name for one in keras_own.variables}
+        np.testing.assert_allclose(
+            ours(self.X, training=False), keras_own(self.X, training=False), atol=1e-5, rtol=1e-5
+        )
+
+    def test_training_is_that_of_keras(self):
+        ours, keras_own = self.filled()
+        np.testing.assert_allclose(
+            ours(self.X, training=True), keras_own(self.X, training=True), atol=1e-5, rtol=1e-5
+        )
+
+    def test_training_normalizes(self):
+        layer = BatchNormalization(momentum=0.9, epsilon=1e-3)
+        normalized = np.asarray(layer(self.X, training=True))
+        np.testing.assert_allclose(normalized.mean((0, 1, 2)), np.zeros(7), atol=1e-5)
+        np.testing.assert_allclose(normalized.var((0, 1, 2)), np.ones(7), atol=1e-3)
+
+    def test_moving_statistics_move_by_one_minus_momentum(self):
+        layer = BatchNormalization(momentum=0.9, epsilon=1e-3)
+        layer(self.X, training=True)
+        mean, variance = self.X.mean((0, 1, 2)), self.X.var((0, 1, 2), ddof=1)
+        # They start at 0 and 1.
+        np.testing.assert_allclose(layer.moving_mean, 0.1 * mean, rtol=1e-4)
+        np.testing.assert_allclose(layer.moving_variance, 0.9 + 0.1 * variance, rtol=1e-4)
+
+    def test_inference_moves_nothing(self):
+        layer = BatchNormalization(momentum=0.9, epsilon=1e-3)
+        layer(self.X, training=False)
+        np.testing.assert_array_equal(layer.moving_mean, np.zeros(7))
+        np.testing.assert_array_equal(layer.moving_variance, np.ones(7))
+
+    def test_frozen_trains_by_the_kept_statistics(self):
+        frozen, keras_own = self.filled(frozen=True)
+        before = [variable.numpy() for variable in frozen.variables]
+        np.testing.assert_allclose(
+            frozen(self.X, training=True), keras_own(self.X, training=False), atol=1e-5, rtol=1e-5
+        )
+        for variable, value in zip(frozen.variables, before, strict=True):
+            np.testing.assert_array_equal(variable, value)
+        assert [variable.name for variable in frozen.trainable_variables] == ["gamma", "beta"]
+
+
+class TestCheckpointKeys:
+    def test_a_layer_is_named_by_its_place(self):
+        assert at("_feature_extractor/conv/0") == "model._feature_extractor.conv.0"
+
+    def test_of_every_kind_of_layer(self):
+        images = keras.Input((8, 8, 3))
+        made = style(PLAIN + "batch_norm { }")
+        x = made.conv(4, 3, "a/0", use_bias=True)(images)
+        x = made.depthwise_conv(3, "a/1")(x)
+        x = made.separable_conv(5, 3, "b/c", use_bias=True)(x)
+        x = made.activate(made.normalize(x, "b/d", frozen=False))
+        variables = checkpoint_variables(keras.Model(images, x))
+        assert {key: variable.shape for key, variable in variables.items()} == {
+            "model/a/0/kernel": (3, 3, 3, 4),
+            "model/a/0/bias": (4,),
+            "model/a/1/depthwise_kernel": (3, 3, 4, 1),
+            "model/b/c/depthwise_kernel": (3, 3, 4, 1),
+            "model/b/c/pointwise_kernel": (1, 1, 4, 5),
+            "model/b/c/bias": (5,),
+            "model/b/d/beta": (5,),
+            "model/b/d/moving_mean": (5,),
+            "model/b/d/moving_variance": (5,),
+        }
+
+
+class TestConvStyle:
+    def test_batch_norm(self):
+        made = style(PLAIN + "batch_norm { decay: 0.99 epsilon: 0.01 center: false scale: true }")
+        assert made.batch_norm == {
+            "momentum": pytest.approx(0.99),
+            "epsilon": pytest.approx(0.01),
+            "center": False,
+            "scale": True,
+        }
+
+    @pytest.mark.parametrize(
+        ("text", "use_bias"),
+        [
+            ("", True),  # nothing else could move the output
+            ("batch_norm { }", False),  # its beta does
+            ("batch_norm { center: false }", True),
+            ("batch_norm { } force_use_bias: true", True),
+        ],
+    )
+    def test_bias(self, text, use_bias):
+        assert style(PLAIN + text).use_bias == use_bias
+
+    def test_without_batch_norm_nothing_is_normalized(self):
+        x = keras.Input((4, 4, 3))
+        assert style(PLAIN).normalize(x, "a", frozen=False) is x
+
+    @pytest.mark.parametrize(
+        ("name", "values"),
+        [
+            ("NONE", [-1, 3, 9]),
+            ("RELU", [0, 3, 9]),
+            ("RELU_6", [0, 3, 6]),
+            ("SWISH", [-1 / (1 + np.e), 3 / (1 + np.exp(-3)), 9 / (1 + np.exp(-9))]),
+        ],
+    )
+    def test_activations(self, name, values):
+        activated = style(PLAIN + f"activation: {name}").activate(np.float32([[-1, 3, 9]]))
+        np.testing.assert_allclose(activated, [values], rtol=1e-5)
+
+    def test_l2_counts_half_the_square(self):
+        # As weight decay does: 0.5 * 0.5 * (1 + 4).
+        assert float(style(PLAIN).regularizer(np.float32([1, 2]))) == pytest.approx(1.25)
+
+    def test_l1_counts_the_size(self):
+        text = PLAIN.replace("l2_", "l1_")
+        assert float(style(text).regularizer(np.float32([1, -2]))) == pytest.approx(1.5)
+
+    @pytest.mark.parametrize(
+        ("text", "stddev"),
+        [
+            # A truncated normal loses its tails beyond two deviations: 0.88 of its deviation is left.
+            ("truncated_normal_initializer { stddev: 0.5 }", 0.5 * 0.8796),
+            ("random_normal_initializer { stddev: 0.5 }", 0.5),
+            ("variance_scaling_initializer { factor: 2.0 mode: FAN_IN }", np.sqrt(2 / 400)),
+            ("variance_scaling_initializer { factor: 2.0 uniform: true mode: FAN_OUT }", np.sqrt(2 / 300)),
+            ("variance_scaling_initializer { factor: 1.0 uniform: true mode: FAN_AVG }", np.sqrt(1 / 350)),
+        ],
+    )
+    def test_initializers(self, text, stddev):
+        made = style(
+            "regularizer { l2_regularizer { weight: 0.5 } } initializer { TEXT }".replace("TEXT", text)
+        )
+        keras.utils.set_random_seed(0)
+        drawn = np.asarray(made.initializer()(shape=(1, 1, 400, 300)))
+        assert drawn.std() == pytest.approx(stddev, rel=0.02)
+        assert abs(drawn.mean()) < 0.02 * stddev
+
+    def test_layers_do_not_start_alike(self):
+        made = style(PLAIN)
+        first, second = (made.conv(4, 3, key) for key in ("a", "b"))
+        for layer in (first, second):
+            layer.build((None, 8, 8, 3))
+        assert not np.array_equal(first.kernel, second.kernel)
+
+    def test_a_head_may_start_with_a_bias(self):
+        layer = style(PLAIN).conv(4, 3, "a", use_bias=True, bias=-4.6)
+        layer.build((None, 8, 8, 3))
+        np.testing.assert_allclose(layer.bias, [-4.6] * 4, rtol=1e-6)
