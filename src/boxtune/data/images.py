@@ -22,8 +22,8 @@ SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 )  # fmt: skip
 # A closed list: among Pillow's other readers is one that starts Ghostscript.
-_READERS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF")
-# MPO, which telephones write, is a JPEG with further pictures behind the first.
+_READERS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+# MPO, which telephones write and the JPEG reader reads, is a JPEG with more pictures behind the first.
 _TENSORFLOW_FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}
 _EXIF_ORIENTATION = 0x0112
 

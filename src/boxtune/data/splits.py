@@ -32,8 +32,9 @@ def split(images: Sequence[ImageRecord], *, validation_fraction: float, seed: in
             f"There is {len(images)} usable picture, but training and validation need one each."
             " Annotate more pictures: two dozen are a start."
         )
-    shuffled = sorted(images, key=_byte_order)
-    random.Random(seed).shuffle(shuffled)
+    # Python promises the same numbers for a seed for ever, but not the same shuffle.
+    rng = random.Random(seed)
+    shuffled = sorted(sorted(images, key=_byte_order), key=lambda _: rng.random())
     num_validation = min(max(1, round(len(images) * validation_fraction)), len(images) - 1)
     num_train = len(images) - num_validation
 

@@ -84,7 +84,7 @@ def to_example(record: ImageRecord, label_map: LabelMap) -> "tf.train.Example":
             "image/object/bbox/xmax": [item.box.xmax for item in objects],
         },
         strings={
-            # The API's tools expect the bare name; the id, by which metrics tell images apart, has to be unique.
+            # The API's tools expect the bare name; the id, by which metrics tell images apart, must be unique.
             "image/filename": [name.rpartition(b"/")[2]],
             "image/source_id": [name],
             "image/key/sha256": [hashlib.sha256(picture.data).hexdigest().encode()],
@@ -169,6 +169,8 @@ class RecordIndex:
 
 
 def _open(path: Path) -> int:
+    if not os.path.isfile(path):
+        raise DataError(f"{path} is not a file.")
     try:
         return os.open(path, os.O_RDONLY)
     except OSError as error:

@@ -62,8 +62,8 @@ def read_folder(folder: Path) -> Reading:
 def image_set(folder: Path, name: str) -> set[str] | None:
     """Return the names without extension that a list of a Pascal VOC folder holds, None if there is no list.
 
-    The list is ``ImageSets/Main/NAME.txt``, else every ``CLASS_NAME.txt`` there (whose flags -1, 0 and 1 behind
-    the names are left out), else ``NAME.txt``. Raises DataError if it cannot be read.
+    The list is ``ImageSets/Main/NAME.txt``, else every ``CLASS_NAME.txt`` there (whose flags -1, 0 and 1
+    behind the names are left out), else ``NAME.txt``. Raises DataError if it cannot be read.
     """
     main = folder / "ImageSets" / "Main"
     by_class = sorted(path for path in main.glob("*.txt") if path.stem.endswith(f"_{name}"))

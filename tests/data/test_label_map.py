@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boxtune.data.label_map import Label, LabelMap, read_label_map, require_classes, write_label_map
+from boxtune.data.records import Box, ImageRecord, ObjectRecord
+from boxtune.errors import DataError
+
+
+def read(tmp_path, text):
+    path = tmp_path / "label_map.pbtxt"
+    path.write_text(text, encoding="utf-8")
+    return read_label_map(path)
+
+
+def test_names_are_numbered_from_1_in_the_order_of_their_bytes():
+    label_map = LabelMap.from_names(["dog", "ä", "Cat", "dog"])
+    assert label_map.labels == (Label(1, "Cat"), Label(2, "dog"), Label(3, "ä"))
+
+
+def test_the_text_is_that_of_the_api():
+    assert LabelMap.from_names(["raccoon"]).to_text() == "item {\n  id: 1\n  name: 'raccoon'\n}\n"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), min_size=1, unique=True))
+def test_any_name_is_read_as_it_was_written(tmp_path_factory, names):
+    path = tmp_path_factory.mktemp("labels") / "label_map.pbtxt"
+    label_map = LabelMap.from_names([*names, 'it\'s\n"a\\b"\t'])
+    write_label_map(label_map, path)
+    assert read_label_map(path) == label_map
+
+
+def test_ids_may_have_gaps_and_come_in_any_order(tmp_path):
+    label_map = read(tmp_path, 'item { id: 7 name: "b" display_name: "B" } item { name: "a" id: 2 }')
+    assert label_map.labels == (Label(2, "a"), Label(7, "b", "B"))
+    assert label_map.category_index() == {2: {"id": 2, "name": "a"}, 7: {"id": 7, "name": "B"}}
+    assert label_map.category_index(use_display_name=False)[7] == {"id": 7, "name": "b"}
+
+
+def test_a_class_is_found_by_name_and_then_by_display_name():
+    label_map = LabelMap((Label(1, "/m/1", "cat"), Label(2, "cat")))
+    assert label_map.label("cat").id == 2
+    assert label_map.label("/m/1").id == 1
+    with pytest.raises(DataError, match='no class "cats"'):
+        label_map.label("cats")
+
+
+def test_background_at_0_is_no_class(tmp_path):
+    label_map = read(tmp_path, "item { id: 0 name: 'background' } item { id: 1 name: 'cat' }")
+    assert label_map.labels == (Label(1, "cat"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "has no classes"),
+        ("item { id: 0 name: 'cat' }", '"cat" has the id 0'),
+        ("item { name: 'cat' }", '"cat" has the id 0'),
+        ("item { id: -1 name: 'cat' }", "-1"),
+        ("item { id: 1 }", "id 1 has no name"),
+        ("item { id: 1 name: 'cat' } item { id: 1 name: 'dog' }", '"1" occurs twice'),
+        ("item { id: 1 name: 'cat' } item { id: 2 name: 'cat' }", '"cat" occurs twice'),
+        ("item { id: 1 nam: 'cat' }", "label_map.pbtxt"),
+    ],
+)
+def test_an_unusable_label_map_is_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        read(tmp_path, text)
+
+
+def test_a_class_that_the_label_map_lacks_is_told_with_its_file_and_the_nearest():
+    objects = (ObjectRecord("cat", Box(0, 0, 1, 1)), ObjectRecord("racoon", Box(0, 0, 1, 1)))
+    image = ImageRecord("a.jpg", Path("a.jpg"), Path("photos/a.xml"), 4, 4, objects)
+    with pytest.raises(DataError, match=r'photos/a\.xml.*"racoon".*Did you mean "raccoon"'):
+        require_classes(LabelMap.from_names(["raccoon", "cat"]), [image])
+    require_classes(LabelMap.from_names(["racoon", "cat"]), [image])

@@ -1,0 +1,507 @@
+import os
+import re
+import struct
+import zlib
+from collections import Counter
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from boxtune.data import images
+from boxtune.data.records import Box, Severity
+from boxtune.data.voc import image_set, read_folder
+from boxtune.errors import DataError
+from voc_folder import annotated, annotation, element, picture
+
+
+def kinds(reading):
+    return [finding.kind for finding in reading.findings]
+
+
+def only_image(folder):
+    (image,) = read_folder(folder).images
+    return image
+
+
+# Real data sets, counted from the text of their files by expressions that share nothing with the reader
+
+
+def counted(folder):
+    """Return the XML files that have a picture, their boxes, and how many of those have no area."""
+    stems = {path.stem for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")}
+    num_images = num_boxes = num_flat = 0
+    for path in folder.rglob("*.xml"):
+        if path.stem in stems:
+            num_images += 1
+            for box in re.findall(r"<bndbox>(.*?)</bndbox>", path.read_text(encoding="utf-8-sig"), re.DOTALL):
+                edges = {tag: float(value) for tag, value in re.findall(r"<(\w+)>\s*([\d.-]+)\s*<", box)}
+                num_boxes += 1
+                num_flat += edges["xmin"] == edges["xmax"] or edges["ymin"] == edges["ymax"]
+    return num_images, num_boxes, num_flat
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("name", "num_images", "num_boxes", "num_flat"),
+    [("raccoon", 200, 217, 0), ("bccd", 364, 4888, 2), ("cubes", 202, 198, 0), ("domino_mini", 14, 14, 0)],
+)
+def test_real_data_sets_are_read_to_the_last_box(shared, name, num_images, num_boxes, num_flat):
+    folder = shared / "data" / "voc" / name
+    assert counted(folder) == (num_images, num_boxes, num_flat)
+    reading = read_folder(folder)
+    assert len(reading.images) == num_images
+    assert sum(len(image.objects) for image in reading.images) == num_boxes - num_flat
+    assert kinds(reading).count("box without area") == num_flat
+
+
+@pytest.mark.shared
+def test_real_findings_name_their_files(shared):
+    flat = [f for f in read_folder(shared / "data" / "voc" / "bccd").findings if f.kind == "box without area"]
+    assert [finding.file for finding in flat] == [
+        "BCCD/Annotations/BloodImage_00338.xml",
+        "BCCD/Annotations/BloodImage_00343.xml",
+    ]
+
+
+# What an annotation says
+
+
+def test_a_box_is_divided_by_the_size_of_the_picture_without_an_offset(tmp_path):
+    annotated(tmp_path, "a", element(xmin=10, ymin=5, xmax=40, ymax=20))
+    image = only_image(tmp_path)
+    assert (image.name, image.width, image.height) == ("a.jpg", 40, 20)
+    assert image.objects[0].box == Box(0.25, 0.25, 1.0, 1.0)
+
+
+def test_tags_are_read_by_name_in_any_order(tmp_path):
+    picture(tmp_path / "a.jpg")
+    (tmp_path / "a.xml").write_text(
+        "<annotation><object><bndbox><ymax>12</ymax><xmax>20</xmax><ymin>2</ymin><xmin>4</xmin></bndbox>"
+        "<part><name>ear</name><bndbox><xmin>0</xmin></bndbox></part>"
+        "<difficult>1</difficult><truncated>1</truncated><pose>Left</pose><name> cat </name></object>"
+        "<size><depth>3</depth><height>20</height><width>40</width></size>"
+        "<path>C:\\\\photos\\\\a.jpg</path><filename>a.jpg</filename></annotation>"
+    )
+    (item,) = only_image(tmp_path).objects
+    assert (item.class_name, item.box) == ("cat", Box(0.1, 0.1, 0.6, 0.5))
+    assert (item.difficult, item.truncated, item.is_crowd, item.view) == (True, True, False, "Left")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_byte_order_marks_line_ends_and_blank_lines_are_tolerated(tmp_path, encoding):
+    path = annotated(tmp_path, "a", element("Füchsin"))
+    text = path.read_text(encoding="utf-8").replace("><", ">\r\n\t<")
+    path.write_bytes(("\r\n" * (encoding == "utf-8") + text).encode(encoding))
+    assert only_image(tmp_path).objects[0].class_name == "Füchsin"
+
+
+def test_a_missing_size_is_not_needed(tmp_path):
+    picture(tmp_path / "a.jpg")
+    annotation(tmp_path / "a.xml", element(), size=None)
+    reading = read_folder(tmp_path)
+    assert reading.images[0].objects[0].box == Box(0.1, 0.1, 0.6, 0.5)
+    assert reading.findings == ()
+
+
+@pytest.mark.parametrize("size", [(80, 40), (0, 0), ("9" * 5000, 1)])
+def test_another_size_is_noted_and_the_pictures_own_counts(tmp_path, size):
+    picture(tmp_path / "a.jpg")
+    annotation(tmp_path / "a.xml", element(), size=size)
+    reading = read_folder(tmp_path)
+    assert reading.images[0].objects[0].box == Box(0.1, 0.1, 0.6, 0.5)
+    assert kinds(reading) == ([] if size[0] == "9" * 5000 else ["size differs"])
+
+
+@pytest.mark.parametrize(
+    ("edges", "kind", "severity", "box"),
+    [
+        ((20, 12, 4, 2), "box reordered", Severity.REPAIRED, Box(0.1, 0.1, 0.6, 0.5)),
+        ((20, 2, 4, 12), "box reordered", Severity.REPAIRED, Box(0.1, 0.1, 0.6, 0.5)),
+        ((-4, 2, 50, 12), "box clipped", Severity.REPAIRED, Box(0.1, 0.0, 0.6, 1.0)),
+        ((4, 2, 4, 12), "box without area", Severity.SKIPPED, None),
+        ((50, 2, 60, 12), "box without area", Severity.SKIPPED, None),
+        (("nan", 2, 60, 12), "object without box", Severity.SKIPPED, None),
+        (("inf", 2, 60, 12), "object without box", Severity.SKIPPED, None),
+        (("", 2, 60, 12), "object without box", Severity.SKIPPED, None),
+        (("4,5", 2, 60, 12), "object without box", Severity.SKIPPED, None),
+    ],
+)
+def test_a_faulty_box_is_repaired_or_skipped_and_told(tmp_path, edges, kind, severity, box):
+    annotated(tmp_path, "a", element("fine"), element("faulty", *edges))
+    reading = read_folder(tmp_path)
+    (finding,) = reading.findings
+    assert (finding.kind, finding.severity, finding.file) == (kind, severity, "a.xml")
+    boxes = {item.class_name: item.box for item in reading.images[0].objects}
+    assert boxes.get("faulty") == box
+    assert "fine" in boxes
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("<object><name/><bndbox/></object>", "object without name"),
+        ("<object><bndbox/></object>", "object without name"),
+        ("<object><name>cat</name></object>", "object without box"),
+    ],
+)
+def test_an_object_without_name_or_box_is_skipped_and_told(tmp_path, text, kind):
+    annotated(tmp_path, "a", element(), text)
+    reading = read_folder(tmp_path)
+    assert kinds(reading) == [kind]
+    assert "object 2" in reading.findings[0].message
+    assert len(reading.images[0].objects) == 1
+
+
+def test_a_picture_without_objects_is_background_but_not_one_that_lost_them(tmp_path):
+    picture(tmp_path / "empty.jpg")
+    annotation(tmp_path / "empty.xml")
+    annotated(tmp_path, "lost", element(xmin=4, xmax=4))
+    reading = read_folder(tmp_path)
+    assert [image.name for image in reading.images] == ["empty.jpg"]
+    assert kinds(reading) == ["box without area", "no usable object"]
+    assert reading.num_annotations == 2
+
+
+# Hostile and broken XML
+
+LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<annotation><object>",
+        "",
+        "not xml",
+        f'<!DOCTYPE annotation [<!ENTITY l0 "lol">{LAUGHS}]><annotation><filename>&l9;</filename></annotation>',
+        '<!DOCTYPE annotation [<!ENTITY x SYSTEM "file:///etc/hostname">]>'
+        "<annotation><filename>&x;</filename></annotation>",
+        '<?xml version="1.0" encoding="klingon"?><annotation/>',
+        "<annotation>" + " " * (16 * 2**20) + "</annotation>",
+    ],
+    ids=["cut", "empty", "no xml", "billion laughs", "external entity", "encoding", "17 MiB"],
+)
+def test_unreadable_xml_is_skipped_and_told(tmp_path, text):
+    annotated(tmp_path, "fine")
+    picture(tmp_path / "bad.jpg")
+    (tmp_path / "bad.xml").write_text(text)
+    reading = read_folder(tmp_path)
+    assert [image.name for image in reading.images] == ["fine.jpg"]
+    assert kinds(reading)[0] == "unreadable annotation"
+    assert reading.findings[0].file == "bad.xml"
+    assert reading.num_annotations == 2
+
+
+def test_other_xml_is_no_annotation(tmp_path):
+    annotated(tmp_path, "a")
+    (tmp_path / "project.xml").write_text("<project/>")
+    reading = read_folder(tmp_path)
+    assert kinds(reading) == ["not a VOC annotation"]
+    assert reading.num_annotations == 1
+
+
+# Which picture an annotation belongs to
+
+
+@pytest.mark.parametrize(
+    ("xml", "filename", "path"),
+    [
+        ("a.xml", "a.jpg", "a.jpg"),
+        ("Annotations/a.xml", "a.jpg", "JPEGImages/a.jpg"),
+        ("annotations/xmls/a.xml", "a.jpg", "images/a.jpg"),
+        ("a.xml", "C:\\Users\\me\\photos\\a.jpg", "a.jpg"),
+        ("a.xml", "/home/me/a.jpg", "a.jpg"),
+        ("a.xml", "../../../../etc/a.jpg", "a.jpg"),
+        ("other.xml", "a.jpg", "a.jpg"),
+        ("other.xml", "A", "a.JPG"),
+        ("other.xml", "a.jpg", "A.jpeg"),
+        ("other.xml", 'it\'s "two" <words> & ünï.jpg', 'it\'s "two" <words> & ünï.jpg'),
+        ("other.xml", "über.jpg", "u\u0308ber.jpg"),
+        ("a.xml", "", "a.png"),
+        ("a.xml", "gone.jpg", "a.jpg"),
+        ("a.jpg.xml", "gone.jpg", "a.jpg"),
+        ("a.b.xml", "a.b", "a.b.jpg"),
+    ],
+)
+def test_the_picture_is_found(tmp_path, xml, filename, path):
+    picture(tmp_path / path)
+    annotation(tmp_path / xml, element(), filename=filename)
+    assert only_image(tmp_path).image_path == tmp_path / path
+
+
+def test_of_several_pictures_the_nearest_is_taken(tmp_path):
+    for part in ("train", "test"):
+        picture(tmp_path / part / "images" / "1.jpg")
+        annotation(tmp_path / part / "annotations" / "1.xml", element(part))
+    found = {image.name: image.objects[0].class_name for image in read_folder(tmp_path).images}
+    assert found == {"test/images/1.jpg": "test", "train/images/1.jpg": "train"}
+
+
+def test_a_picture_that_could_be_either_of_two_is_not_guessed(tmp_path):
+    picture(tmp_path / "one" / "1.jpg")
+    picture(tmp_path / "two" / "1.jpg")
+    annotation(tmp_path / "xml" / "1.xml", element())
+    reading = read_folder(tmp_path)
+    assert reading.images == ()
+    assert kinds(reading)[0] == "picture ambiguous"
+
+
+def test_a_missing_picture_and_an_unused_one_are_told(tmp_path):
+    annotation(tmp_path / "a.xml", element())
+    picture(tmp_path / "b.jpg")
+    reading = read_folder(tmp_path)
+    assert {(f.kind, f.severity, f.file) for f in reading.findings} == {
+        ("picture not found", Severity.SKIPPED, "a.xml"),
+        ("picture without annotation", Severity.NOTED, "b.jpg"),
+    }
+
+
+def test_a_picture_keeps_the_annotation_of_its_own_name(tmp_path):
+    annotated(tmp_path, "b", element("own"))
+    annotation(tmp_path / "a.xml", element("copy"), filename="b.jpg")
+    reading = read_folder(tmp_path)
+    assert [image.objects[0].class_name for image in reading.images] == ["own"]
+    assert [(f.kind, f.file) for f in reading.findings] == [("picture annotated twice", "a.xml")]
+
+
+def test_a_similar_name_is_noted(tmp_path):
+    picture(tmp_path / "a.JPG")
+    annotation(tmp_path / "other.xml", element(), filename="a")
+    assert kinds(read_folder(tmp_path)) == ["picture of a similar name"]
+    (tmp_path / "other.xml").unlink()
+    annotation(tmp_path / "a.xml", element(), filename="gone.jpg")
+    assert kinds(read_folder(tmp_path)) == ["picture of the XML's name"]
+
+
+# The folder is never left
+
+
+def test_parent_folders_in_a_filename_lead_nowhere(tmp_path):
+    picture(tmp_path / "secret.jpg")
+    annotation(tmp_path / "photos" / "a.xml", element(), filename="../secret.jpg")
+    annotation(tmp_path / "photos" / "b.xml", element(), filename=str(tmp_path / "secret.jpg"))
+    reading = read_folder(tmp_path / "photos")
+    assert reading.images == ()
+    assert kinds(reading) == ["picture not found"] * 2
+
+
+def test_links_out_of_the_folder_are_refused(tmp_path):
+    picture(tmp_path / "outside" / "a.jpg")
+    annotation(tmp_path / "outside" / "b.xml", element())
+    annotation(tmp_path / "photos" / "a.xml", element())
+    (tmp_path / "photos" / "a.jpg").symlink_to(tmp_path / "outside" / "a.jpg")
+    (tmp_path / "photos" / "b.xml").symlink_to("../outside/b.xml")
+    (tmp_path / "photos" / "folder").symlink_to(tmp_path / "outside")
+    reading = read_folder(tmp_path / "photos")
+    assert reading.images == ()
+    refused = [finding.file for finding in reading.findings if "leads out" in finding.message]
+    assert refused == ["a.jpg", "b.xml", "folder"]
+
+
+def test_links_within_the_folder_are_followed_but_not_in_circles(tmp_path):
+    picture(tmp_path / "store" / "1.jpg")
+    (tmp_path / "a.jpg").symlink_to(tmp_path / "store" / "1.jpg")
+    (tmp_path / "store" / "circle").symlink_to(tmp_path)
+    annotation(tmp_path / "a.xml", element())
+    assert only_image(tmp_path).name == "a.jpg"
+
+
+def test_hidden_files_are_noted_and_not_read(tmp_path):
+    annotated(tmp_path, "a")
+    (tmp_path / "._a.xml").write_bytes(b"\0\5\x16\7")
+    annotated(tmp_path / ".ipynb_checkpoints", "a")
+    reading = read_folder(tmp_path)
+    assert len(reading.images) == 1
+    assert [(f.kind, f.file) for f in reading.findings] == [
+        ("not looked at", "._a.xml"),
+        ("not looked at", ".ipynb_checkpoints"),
+    ]
+
+
+def test_a_name_that_is_not_text_can_be_told(tmp_path):
+    annotated(tmp_path, "a")
+    (tmp_path / os.fsdecode(b"\xff\n.jpg")).write_bytes((tmp_path / "a.jpg").read_bytes())
+    (finding,) = read_folder(tmp_path).findings
+    assert finding.file == r"\udcff\n.jpg"
+
+
+def test_files_come_in_byte_order(tmp_path):
+    names = ["a-b", "a", "B", "ä", "a/c"]
+    for name in names:
+        annotated(tmp_path, name)
+    assert [image.name for image in read_folder(tmp_path).images] == [
+        "B.jpg",
+        "a-b.jpg",
+        "a.jpg",
+        "a/c.jpg",
+        "ä.jpg",
+    ]
+
+
+@pytest.mark.parametrize("name", ["absent", "file.txt", "empty"])
+def test_a_folder_that_is_none_or_has_no_annotation_is_an_error(tmp_path, name):
+    (tmp_path / "file.txt").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=name):
+        read_folder(tmp_path / name)
+
+
+# Pictures
+
+
+def png_header(width, height):
+    """A PNG file that ends where its pixels would begin."""
+    chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"IDAT" + zlib.compress(b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part))
+        for part in (chunk, data, b"IEND")
+    )
+
+
+def cut(path, end):
+    path.write_bytes(path.read_bytes()[:end])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (png_header(20_000, 20_000), "pixels, over the limit of 100 megapixels"),
+        (png_header(10_001, 10_000), "10001 x 10000 pixels, over the limit"),
+        (png_header(100, 100), "cannot be decoded"),
+        (b"These are words.", "cannot be decoded"),
+        (b"", "cannot be decoded"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "cannot be decoded"),
+    ],
+    ids=["400 megapixels", "100.01 megapixels", "no pixels", "words", "empty", "PostScript"],
+)
+def test_an_unusable_picture_is_skipped_and_told(tmp_path, content, message):
+    annotation(tmp_path / "a.xml", element())
+    (tmp_path / "a.jpg").write_bytes(content)
+    reading = read_folder(tmp_path)
+    assert reading.images == ()
+    (finding,) = reading.findings
+    assert (finding.kind, finding.severity, finding.file) == ("unusable picture", Severity.SKIPPED, "a.xml")
+    assert "a.jpg" in finding.message
+    assert message in finding.message
+
+
+@pytest.mark.parametrize(("name", "end"), [("a.jpg", -2), ("a.jpg", 500), ("a.png", -12), ("a.png", 500)])
+def test_a_picture_that_is_cut_short_is_skipped(tmp_path, name, end):
+    cut(picture(tmp_path / name), end)
+    annotation(tmp_path / "a.xml", element(), filename=name)
+    assert kinds(read_folder(tmp_path)) == ["unusable picture"]
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "options"),
+    [
+        ("a.jpg", "RGB", {}),
+        ("a.jpg", "L", {}),
+        ("a.jpg", "RGB", {"progressive": True}),
+        ("a.png", "RGB", {}),
+        ("a.png", "L", {}),
+        ("a.jpg", "RGB", {"format": "PNG"}),
+        ("a.jpg", "RGB", {"format": "MPO"}),
+    ],
+)
+def test_plain_pictures_are_copied(tmp_path, name, mode, options):
+    path = picture(tmp_path / name, mode=mode, **options)
+    annotation(tmp_path / "a.xml", element(), filename=name)
+    assert read_folder(tmp_path).findings == ()
+    assert images.encode(path, upright=False).data == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "becomes"),
+    [
+        ("a.jpg", "CMYK", "jpeg"),
+        ("a.png", "P", "png"),
+        ("a.png", "1", "png"),
+        ("a.png", "RGBA", "png"),
+        ("a.gif", "P", "png"),
+        ("a.bmp", "RGB", "png"),
+        ("a.webp", "RGB", "png"),
+        ("a.tif", "RGB", "png"),
+    ],
+)
+def test_other_pictures_are_encoded_again(tmp_path, name, mode, becomes):
+    path = picture(tmp_path / name, mode=mode)
+    annotation(tmp_path / "a.xml", element(), filename=name)
+    (finding,) = read_folder(tmp_path).findings
+    assert (finding.kind, finding.severity, finding.file) == (
+        "picture encoded again",
+        Severity.REPAIRED,
+        name,
+    )
+    assert images.encode(path, upright=False).format == becomes
+
+
+def test_16_bits_are_scaled_to_8_and_not_clipped(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.uint16([[0, 0x1234, 0x8000, 0xFFFF]])).save(path)
+    encoded = tmp_path / "b.png"
+    encoded.write_bytes(images.encode(path, upright=False).data)
+    assert np.asarray(Image.open(encoded))[0, :, 0].tolist() == [0, 0x12, 0x80, 0xFF]
+
+
+def turned(path, orientation, mode="RGB"):
+    """A picture stored 40 x 20, black but for its first quarter from the left, with an EXIF orientation."""
+    pixels = np.zeros((20, 40, 3), np.uint8)
+    pixels[:, :10] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(pixels).save(path, exif=exif)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png"])
+def test_a_picture_that_was_annotated_upright_is_turned(tmp_path, name):
+    turned(tmp_path / name, 6)
+    # Orientation 6: the left of what is stored is the top of what is seen.
+    annotation(tmp_path / "a.xml", element(xmin=0, ymin=0, xmax=20, ymax=10), filename=name, size=(20, 40))
+    reading = read_folder(tmp_path)
+    assert kinds(reading) == ["picture turned upright"]
+    (image,) = reading.images
+    assert (image.width, image.height, image.upright) == (20, 40, True)
+    assert image.objects[0].box == Box(0.0, 0.0, 0.25, 1.0)
+    (tmp_path / "upright").write_bytes(images.encode(tmp_path / name, upright=True).data)
+    with Image.open(tmp_path / "upright") as seen:
+        assert seen.getexif().get(0x0112, 1) == 1
+        pixels = np.asarray(seen)
+    assert pixels.shape == (40, 20, 3)
+    assert pixels[:8].min() > 200
+    assert pixels[12:].max() < 50
+
+
+@pytest.mark.parametrize(("orientation", "size"), [(6, (40, 20)), (6, None), (3, (40, 20))])
+def test_any_other_picture_stays_as_it_is_stored(tmp_path, orientation, size):
+    turned(tmp_path / "a.jpg", orientation)
+    annotation(tmp_path / "a.xml", element(), size=size)
+    reading = read_folder(tmp_path)
+    assert kinds(reading) == ["orientation ignored"]
+    assert (reading.images[0].width, reading.images[0].upright) == (40, False)
+
+
+# Lists
+
+
+def test_lists_of_images(tmp_path):
+    assert image_set(tmp_path, "train") is None
+    (tmp_path / "train.txt").write_text("a\n\nb\n")
+    assert image_set(tmp_path, "train") == {"a", "b"}
+    main = tmp_path / "ImageSets" / "Main"
+    main.mkdir(parents=True)
+    (main / "cat_train.txt").write_text("c -1\nd  1\n")
+    (main / "dog_train.txt").write_text("d 0\ntwo words 1\n")
+    (main / "cat_val.txt").write_text("e 1\n")
+    assert image_set(tmp_path, "train") == {"c", "d", "two words"}
+    (main / "train.txt").write_text("f\n")
+    assert image_set(tmp_path, "train") == {"f"}
+
+
+def test_findings_do_not_flood(tmp_path):
+    annotated(tmp_path, "a", element(), element("x" * 10_000, xmin=4, xmax=4))
+    (finding,) = read_folder(tmp_path).findings
+    assert len(finding.message) < 500
+    assert Counter(kinds(read_folder(tmp_path))) == {"box without area": 1}

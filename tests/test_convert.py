@@ -1,0 +1,213 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import tensorflow as tf
+
+from boxtune.convert import convert
+from boxtune.data import tfrecord
+from boxtune.data.label_map import Label, LabelMap, read_label_map, write_label_map
+from boxtune.errors import DataError
+from voc_folder import annotated, annotation, element, picture
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Ten pictures: a cat in each, dogs in two, and one annotation without picture."""
+    folder = tmp_path / "photos"
+    for number in range(10):
+        dog = [element("dog")] * (number in (3, 7))
+        annotated(folder, f"{number}", element("cat"), *dog)
+    annotation(folder / "lost.xml", element())
+    return folder
+
+
+def ids(folder, part):
+    examples = (tf.train.Example.FromString(record.numpy()) for record in records(folder, part))
+    return {example.features.feature["image/source_id"].bytes_list.value[0].decode() for example in examples}
+
+
+def records(folder, part):
+    return tf.data.TFRecordDataset(sorted(map(str, folder.glob(f"{part}-*"))))
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+SHARDS = ["train-00000-of-00001.tfrecord", "validation-00000-of-00001.tfrecord"]
+FILES = ["label_map.pbtxt", "report.json", *SHARDS]
+
+
+def test_a_folder_becomes_records_label_map_and_report(photos, tmp_path):
+    out = tmp_path / "new" / "records"
+    report = convert(photos, out)
+    assert names(out) == FILES
+    assert (report.train.images, report.validation.images) == (8, 2)
+    assert ids(out, "train") | ids(out, "validation") == {f"{number}.jpg" for number in range(10)}
+    assert len(ids(out, "validation")) == 2
+    assert read_label_map(out / "label_map.pbtxt") == LabelMap((Label(1, "cat"), Label(2, "dog")))
+    assert report.train.classes == {"cat": 8, "dog": 1}
+    assert report.validation.classes == {"cat": 2, "dog": 1}
+
+
+def test_the_report_is_for_people_and_programs(photos, tmp_path):
+    report = convert(photos, tmp_path / "out")
+    page = str(report)
+    assert "skipped: picture not found (1)\n  lost.xml: no picture is named" in page
+    assert [line.split() for line in page.splitlines()[2:7]] == [
+        ["train", "validation"],
+        ["images", "8", "2"],
+        ["objects", "9", "3"],
+        ["cat", "8", "2"],
+        ["dog", "1", "1"],
+    ]
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert content["train"] == {
+        "images": 8,
+        "objects": 9,
+        "classes": {"cat": 8, "dog": 1},
+        "files": ["train-00000-of-00001.tfrecord"],
+    }
+    (finding,) = content["findings"]
+    assert (finding["kind"], finding["severity"], finding["file"]) == (
+        "picture not found",
+        "skipped",
+        "lost.xml",
+    )
+
+
+def test_many_findings_are_cut_on_the_page_and_whole_in_the_report(photos, tmp_path):
+    for number in range(5):
+        picture(photos / f"unused-{number}.jpg")
+    page = str(convert(photos, tmp_path / "out"))
+    assert "noted: picture without annotation (5)" in page
+    assert "unused-2.jpg" in page
+    assert "unused-3.jpg" not in page
+    assert "... and 2 more" in page
+    assert "unused-4.jpg" in (tmp_path / "out" / "report.json").read_text()
+
+
+def test_the_same_seed_gives_the_same_bytes(photos, tmp_path):
+    for name in ("one", "two", "three"):
+        convert(photos, tmp_path / name, seed=int(name == "three"))
+    contents = [
+        [path.read_bytes() for path in sorted((tmp_path / n).iterdir())] for n in ("one", "two", "three")
+    ]
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_a_label_map_is_kept_as_it_is(photos, tmp_path):
+    text = "# mine\nitem { id: 5 name: 'dog' } item { id: 3 name: 'cat' } item { id: 9 name: 'cow' }\n"
+    (tmp_path / "mine.pbtxt").write_text(text)
+    report = convert(photos, tmp_path / "out", label_map=tmp_path / "mine.pbtxt")
+    assert (tmp_path / "out" / "label_map.pbtxt").read_text() == text
+    assert report.train.classes == {"cat": 8, "dog": 1, "cow": 0}
+    told = [finding.message for finding in report.findings if finding.kind.startswith("class not")]
+    assert told == [
+        'class "cow" has no object for training: it cannot be learnt.',
+        'class "cow" has no object for validation: it cannot be measured.',
+    ]
+
+
+def test_the_label_map_of_the_folder_itself_may_be_given(photos, tmp_path):
+    out = tmp_path / "out"
+    convert(photos, out)
+    before = (out / "label_map.pbtxt").read_bytes()
+    convert(photos, out, label_map=out / "label_map.pbtxt")
+    assert (out / "label_map.pbtxt").read_bytes() == before
+
+
+def test_a_class_that_the_label_map_lacks_is_an_error(photos, tmp_path):
+    write_label_map(LabelMap.from_names(["cat", "dogs"]), tmp_path / "mine.pbtxt")
+    with pytest.raises(DataError, match=r'3\.xml.*"dog".*Did you mean "dogs"'):
+        convert(photos, tmp_path / "out", label_map=tmp_path / "mine.pbtxt")
+
+
+def test_a_list_decides_what_validates(photos, tmp_path):
+    (tmp_path / "validation.txt").write_text("0\n5.jpg\n")
+    convert(photos, tmp_path / "out", validation_files=tmp_path / "validation.txt")
+    assert ids(tmp_path / "out", "validation") == {"0.jpg", "5.jpg"}
+    assert len(ids(tmp_path / "out", "train")) == 8
+
+
+# Writing again, and not to the end
+
+
+def test_shards_of_an_earlier_call_go_and_nothing_else(photos, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    monkeypatch.setattr(tfrecord.shards, "__kwdefaults__", {"images_per_shard": 3})
+    convert(photos, out)
+    assert len(list(out.glob("train-0000?-of-00003.tfrecord"))) == 3
+    (out / "train-mine.tfrecord").touch()
+    monkeypatch.undo()
+    convert(photos, out)
+    assert names(out) == sorted([*FILES, "train-mine.tfrecord"])
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, DataError])
+def test_an_interrupted_call_leaves_what_was_there(photos, tmp_path, monkeypatch, failure):
+    out = tmp_path / "out"
+    convert(photos, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    to_example = tfrecord.to_example
+
+    def fail_at_the_end(record, label_map):
+        if record.name in last:
+            raise failure
+        return to_example(record, label_map)
+
+    last = ids(out, "validation")
+    monkeypatch.setattr(tfrecord, "to_example", fail_at_the_end)
+    with pytest.raises(failure):
+        convert(photos, out)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"validation_fraction": 1.5}, "between 0 and 1"), ({"max_loss": 0.01}, r"1 of 11 annotations \(9%\)")],
+)
+def test_unusable_options_are_refused_before_anything_is_written(photos, tmp_path, options, message):
+    with pytest.raises(DataError, match=message):
+        convert(photos, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_single_photograph_is_not_enough(tmp_path):
+    annotated(tmp_path / "photos", "a")
+    with pytest.raises(DataError, match=r"1 usable picture.*Annotate more"):
+        convert(tmp_path / "photos", tmp_path / "out")
+
+
+def test_an_absent_folder_and_one_without_annotations_are_errors(tmp_path):
+    with pytest.raises(DataError, match="absent is not a folder"):
+        convert(tmp_path / "absent", tmp_path / "out")
+    picture(tmp_path / "photos" / "a.jpg")
+    with pytest.raises(DataError, match=r"no file in it or below it ends in \.xml"):
+        convert(tmp_path / "photos", tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_written_to_is_an_error(photos, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="file cannot be written to"):
+        convert(photos, tmp_path / "file")
+
+
+def test_tensorflow_is_not_loaded_before_something_is_written():
+    code = (
+        "import sys, boxtune.convert, boxtune.draw, object_detection; sys.exit('tensorflow' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.shared
+def test_real_photographs(shared, tmp_path):
+    report = convert(shared / "data" / "voc" / "raccoon", tmp_path)
+    assert report.train.images + report.validation.images == 200
+    assert report.train.objects + report.validation.objects == 217
+    assert report.validation.images == 40

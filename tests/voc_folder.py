@@ -1,0 +1,39 @@
+"""Small Pascal VOC folders for tests."""
+
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import numpy as np
+from PIL import Image
+
+
+def picture(path: Path, *, width=40, height=20, mode="RGB", **options) -> Path:
+    """Save a picture of noise; its format is that of the extension unless `format` says otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    Image.fromarray(noise).convert(mode).save(path, **options)
+    return path
+
+
+def element(name="cat", xmin=4, ymin=2, xmax=20, ymax=12, *, more="") -> str:
+    """Return an <object>."""
+    edges = f"<xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax>"
+    return f"<object><name>{escape(name)}</name>{more}<bndbox>{edges}</bndbox></object>"
+
+
+def annotation(path: Path, *objects: str, filename: str | None = None, size=(40, 20)) -> Path:
+    """Write an XML file; without `filename` it names the .jpg of its own name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    named = path.with_suffix(".jpg").name if filename is None else filename
+    shape = f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>" if size else ""
+    path.write_text(
+        f"<annotation><filename>{escape(named)}</filename>{shape}{''.join(objects)}</annotation>",
+        encoding="utf-8",
+    )
+    return path
+
+
+def annotated(folder: Path, name: str, *objects: str) -> Path:
+    """Write NAME.jpg of 40 x 20 pixels and NAME.xml; return the XML."""
+    picture(folder / f"{name}.jpg")
+    return annotation(folder / f"{name}.xml", *(objects or [element()]))
