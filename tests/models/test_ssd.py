@@ -1,0 +1,248 @@
+import keras
+import numpy as np
+import pytest
+
+from boxtune import config, models
+from boxtune.detection import losses
+from boxtune.detection.box_coders import FasterRcnnBoxCoder
+from boxtune.detection.matching import ArgMaxMatcher
+from boxtune.errors import CheckpointError, ConfigError
+from boxtune.models import ssd
+from boxtune.training.warm_start import warm_start
+
+FPN, SSD = "ssd_mobilenet_v2_fpn_keras", "ssd_mobilenet_v2_keras"
+
+
+def section(feature_extractor, side=96, **extractor_fields):
+    """Return the stock `model.ssd` for small pictures, with fields of its feature extractor changed."""
+    stock = config.recipe(feature_extractor).model
+    stock.ssd.num_classes = 2
+    resizer = stock.ssd.image_resizer.fixed_shape_resizer
+    resizer.height = resizer.width = side
+    for name, value in extractor_fields.items():
+        setattr(stock.ssd.feature_extractor, name, value)
+    return stock
+
+
+def grids(detector, stock):
+    """Return the sides of a detector's feature maps, from how many predictions each gives."""
+    reshapes = [layer for layer in detector.network.layers if isinstance(layer, keras.layers.Reshape)]
+    per_location = models.sections.anchor_generator(stock.ssd.anchor_generator).per_location
+    codes = [layer for layer in reshapes if layer.output.shape[-1] == 4]
+    return [round((layer.output.shape[1] / n) ** 0.5) for layer, n in zip(codes, per_location, strict=True)]
+
+
+class TestBuilt:
+    @pytest.mark.parametrize("feature_extractor", [FPN, SSD])
+    @pytest.mark.parametrize(
+        ("depth_multiplier", "min_depth"), [(0.35, 16), (0.5, 8), (1.0, 16), (1.4, 16), (0.35, 64)]
+    )
+    def test_any_width(self, feature_extractor, depth_multiplier, min_depth):
+        stock = section(feature_extractor, depth_multiplier=depth_multiplier, min_depth=min_depth)
+        detector = models.build(stock)
+        predictions = detector(np.zeros([1, 96, 96, 3], np.float32), training=False)
+        assert predictions["box_encodings"].shape == (1, len(detector.loss.anchors), 4)
+        shapes = [
+            variable.shape
+            for key, variable in detector.checkpoint_variables().items()
+            if key.startswith("model/_feature_extractor/classification_backbone/") and key.endswith("/kernel")
+        ]
+        assert min(shape[-1] for shape in shapes) >= min_depth
+        # The first layer has 32 filters at width 1, rounded to multiples of 8.
+        assert shapes[0] == (3, 3, 3, max({0.35: 16, 0.5: 16, 1.0: 32, 1.4: 48}[depth_multiplier], min_depth))
+
+    @pytest.mark.parametrize("use_depthwise", [False, True])
+    def test_fpn_and_fpnlite(self, use_depthwise):
+        stock = section(FPN, use_depthwise=use_depthwise)
+        stock.ssd.box_predictor.weight_shared_convolutional_box_predictor.use_depthwise = use_depthwise
+        keys = models.build(stock).checkpoint_variables()
+        prefixes = (
+            "model/_feature_extractor/_fpn",
+            "model/_feature_extractor/_coarse",
+            "model/_box_predictor",
+        )
+        separable = {prefix for prefix in prefixes for key in keys
+                     if key.startswith(prefix) and key.endswith("pointwise_kernel")}  # fmt: skip
+        assert separable == (set(prefixes) if use_depthwise else set())
+
+    @pytest.mark.parametrize("use_explicit_padding", [False, True])
+    @pytest.mark.parametrize(
+        ("feature_extractor", "side", "maps"),
+        [(FPN, 96, [12, 6, 3, 2, 1]), (SSD, 96, [6, 3, 2, 1, 1, 1]), (SSD, 97, [7, 4, 2, 1, 1, 1])],
+    )
+    def test_explicit_padding_gives_maps_of_the_same_size(
+        self, feature_extractor, side, maps, use_explicit_padding
+    ):
+        stock = section(feature_extractor, side, use_explicit_padding=use_explicit_padding)
+        assert grids(models.build(stock), stock) == maps
+
+    def test_explicit_padding_changes_what_is_seen(self):
+        images = np.random.default_rng(0).uniform(0, 255, [1, 96, 96, 3]).astype(np.float32)
+        seen = []
+        for explicit in (False, True):
+            keras.utils.set_random_seed(0)
+            detector = models.build(section(SSD, use_explicit_padding=explicit))
+            seen.append(np.asarray(detector(images, training=False)["box_encodings"]))
+        assert not np.allclose(seen[0], seen[1], atol=0.01 * seen[0].std())
+
+    @pytest.mark.parametrize("multiple", [1, 32])
+    def test_pad_to_multiple(self, multiple):
+        stock = section(SSD, side=100, pad_to_multiple=multiple)
+        # 100 pixels become 7 cells of 16, padded to 128 they become 8.
+        assert grids(models.build(stock), stock)[0] == {1: 7, 32: 8}[multiple]
+
+
+class TestRefused:
+    def refusal(self, stock):
+        with pytest.raises(ConfigError) as caught:
+            models.build(stock)
+        return str(caught.value)
+
+    def test_an_unknown_feature_extractor(self):
+        message = self.refusal(section(FPN, type="ssd_mobilenet_v2_fpn"))
+        assert '"ssd_mobilenet_v2_fpn" is not built' in message
+        assert 'Did you mean "ssd_mobilenet_v2_fpn_keras"?' in message
+
+    def test_levels_that_disagree(self):
+        stock = section(FPN)
+        stock.ssd.anchor_generator.multiscale_anchor_generator.max_level = 6
+        assert "serves 4 feature maps, but ssd_mobilenet_v2_fpn_keras gives 5" in self.refusal(stock)
+
+    def test_a_loss_that_is_not_built(self):
+        stock = section(FPN)
+        stock.ssd.loss.localization_loss.weighted_iou.SetInParent()
+        message = self.refusal(stock)
+        assert '"weighted_iou" is not built in LocalizationLoss; choose one of: weighted_smooth_l1' in message
+
+    def test_a_component_that_is_not_chosen(self):
+        stock = section(FPN)
+        stock.ssd.ClearField("box_coder")
+        assert "nothing is chosen in BoxCoder" in self.refusal(stock)
+
+    def test_pictures_of_any_size(self):
+        stock = section(FPN)
+        stock.ssd.image_resizer.keep_aspect_ratio_resizer.pad_to_max_dimension = False
+        assert "needs pad_to_max_dimension: true" in self.refusal(stock)
+
+    def test_tiny_pictures(self):
+        assert "image_resizer of 32 x 32; at least 33 pixels" in self.refusal(section(FPN, side=32))
+
+
+class TestLoss:
+    """Two anchors and one object of class 1, which is the first anchor."""
+
+    ANCHORS = np.float32([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]])
+    BIT = np.log(2)  # the cross entropy of a logit of 0
+
+    def losses(self, codes=((0,) * 4,) * 2, logits=((0,) * 3,) * 2, *, weight=1.0, valid=True, **options):
+        options = {
+            "localization_loss": losses.smooth_l1,
+            "classification_loss": losses.sigmoid_cross_entropy,
+        } | options
+        loss = ssd.SSDLoss(
+            anchors=self.ANCHORS,
+            num_classes=2,
+            matcher=ArgMaxMatcher(),
+            box_coder=FasterRcnnBoxCoder(),
+            **options,
+        )
+        groundtruth = {
+            "boxes": self.ANCHORS[None, :1],
+            "classes": np.int32([[1]]),
+            "weights": np.float32([[weight]]),
+            "valid": np.array([[valid]]),
+        }
+        terms = loss(np.float32([codes]), np.float32([logits]), groundtruth)
+        return float(terms["localization_loss"]), float(terms["classification_loss"])
+
+    def test_of_even_odds(self):
+        # Three logits for each of two anchors, divided by the one that is matched.
+        assert self.losses() == pytest.approx((0, 6 * self.BIT), abs=1e-5)
+
+    def test_without_objects(self):
+        assert self.losses(valid=False) == pytest.approx((0, 6 * self.BIT), abs=1e-5)
+
+    def test_only_matched_anchors_have_boxes(self):
+        codes = ((1, 2, 0, 0), (9, 9, 9, 9))
+        assert self.losses(codes)[0] == pytest.approx(0.5 + 1.5)
+        assert self.losses(codes, valid=False)[0] == 0
+
+    def test_background_is_the_first_logit(self):
+        right = ((-50, -50, 50), (50, -50, -50))
+        assert self.losses(logits=right)[1] == pytest.approx(0, abs=1e-5)
+
+    def test_background_may_be_all_zeros(self):
+        right = ((-50, -50, 50), (-50, -50, -50))
+        assert self.losses(logits=right, background_as_zeros=True)[1] == pytest.approx(0, abs=1e-5)
+        assert self.losses(logits=right)[1] == pytest.approx(50, rel=1e-4)
+
+    def test_weights_of_the_terms(self):
+        codes = ((1, 0, 0, 0), (0, 0, 0, 0))
+        weighted = self.losses(codes, localization_weight=3.0, classification_weight=0.5)
+        assert weighted == pytest.approx((3 * 0.5, 0.5 * 6 * self.BIT), rel=1e-5)
+
+    def test_negatives_may_count_less(self):
+        assert self.losses(negative_class_weight=0.5)[1] == pytest.approx(4.5 * self.BIT, rel=1e-5)
+
+    def test_objects_have_weights(self):
+        # Half an object counts half and is divided by 1, the least there is to divide by.
+        codes = ((1, 0, 0, 0), (0, 0, 0, 0))
+        assert self.losses(codes, weight=0.5) == pytest.approx((0.25, 4.5 * self.BIT), rel=1e-5)
+        # An object of weight 2 counts twice, and so does what it is divided by.
+        assert self.losses(codes, weight=2.0) == pytest.approx((0.5, (2 * 3 + 3) / 2 * self.BIT), rel=1e-5)
+
+    def test_normalizations(self):
+        codes = ((1, 0, 0, 0), (0, 0, 0, 0))
+        by_code_size = self.losses(codes, normalize_localization_by_code_size=True)
+        assert by_code_size == pytest.approx((0.5 / 4, 6 * self.BIT), rel=1e-5)
+        not_by_matches = self.losses(codes, weight=2.0, normalize_by_num_matches=False)
+        assert not_by_matches == pytest.approx((1.0, 9 * self.BIT), rel=1e-5)
+
+    def test_exclusive_classes(self):
+        # One number for an anchor: log 3 for even odds of three.
+        measured = self.losses(classification_loss=losses.softmax_cross_entropy)
+        assert measured[1] == pytest.approx(2 * np.log(3), rel=1e-5)
+
+
+ZOO = (
+    "ssd_mobilenet_v2_320x320_coco17_tpu-8",
+    "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8",
+    "ssd_mobilenet_v2_fpnlite_640x640_coco17_tpu-8",
+)
+
+
+@pytest.mark.shared
+class TestPublished:
+    @pytest.mark.parametrize("name", ZOO)
+    def test_variables_are_those_of_the_published_checkpoints(self, shared, name):
+        stock = config.load(shared / "stock_configs" / f"{name}.config")
+        built = {
+            key: list(variable.shape)
+            for key, variable in models.build(stock.model).checkpoint_variables().items()
+        }
+        published = {}
+        for line in (shared / "zoo" / name / "ckpt-0.index.tsv").read_text().splitlines():
+            key, _, shape, *_ = line.split("\t")
+            if key.startswith("model/"):
+                published[key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")] = [
+                    int(side) for side in shape.split("x")
+                ]
+        assert built == published
+
+    def test_real_weights_fit_exactly(self, shared):
+        folder = shared / "checkpoints" / "ssd_mobilenet_v2_fpnlite_224x224_a050_coco"
+        detector = models.build(config.load(folder / "pipeline.config").model)
+        before = {key: variable.numpy() for key, variable in detector.checkpoint_variables().items()}
+        warm = warm_start(detector, folder, "full")
+        assert (len(warm.loaded), warm.kept) == (384, [])
+        assert all(
+            not np.array_equal(variable.numpy(), before[key])
+            for key, variable in detector.checkpoint_variables().items()
+        )
+
+    def test_another_width_does_not_fit(self, shared):
+        folder = shared / "checkpoints" / "ssd_mobilenet_v2_fpnlite_224x224_a050_coco"
+        pipeline = config.load(folder / "pipeline.config")
+        pipeline.model.ssd.feature_extractor.depth_multiplier = 0.35
+        with pytest.raises(CheckpointError, match="of another shape"):
+            warm_start(models.build(pipeline.model), folder, "full")
