@@ -16,6 +16,7 @@ from typing import Any
 
 import boxtune
 from boxtune.errors import BoxtuneError, did_you_mean
+from boxtune.quiet import muted
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -63,15 +64,8 @@ def _quiet() -> None:
 
 def load(verb: str) -> ModuleType:
     """Import the module of a verb, without the lines that TensorFlow's libraries print while they load."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
+    with muted():
         return importlib.import_module(f"boxtune.{verb}")
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def parser() -> Parser:
@@ -113,7 +107,7 @@ def _add_retrain(verbs: Any) -> None:
     verb.add_argument("--model_dir", type=Path, required=True, help="takes everything that is written")
     verb.add_argument("--checkpoint", type=Path, help="a zoo download to start from; else random weights")
     verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
-    verb.add_argument("--batch_size", type=int, help="images in a step (8)")
+    verb.add_argument("--batch_size", type=int, default=8, help="images in a step (%(default)s)")
     verb.add_argument("--num_steps", type=int, help="steps to train (600, or 30 times through the images)")
     verb.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
     _add_overrides(verb)
@@ -263,8 +257,7 @@ def _draw(**options: Any) -> None:
     """Draw a small annotated set of pictures to practise on."""
     draw = load("draw").draw
 
-    draw(**options)
-    print(f"{options['num_images']} pictures with annotations are in {options['output_dir']}")
+    print(draw(**options))
 
 
 if __name__ == "__main__":

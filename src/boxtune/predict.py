@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
 from boxtune.data import images
 from boxtune.data.files import list_files, whole_file, writable_folder
-from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.label_map import read_label_map
 from boxtune.errors import CheckpointError, DataError
 from boxtune.export import LABEL_MAP, SAVED_MODEL
 from boxtune.report.pictures import Box, draw_boxes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxtune import config
-from boxtune.configure import configure
+from boxtune.configure import BATCH_SIZE, configure
 from boxtune.convert import convert
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.errors import BoxtuneError
@@ -75,7 +75,7 @@ def retrain(
     *,
     checkpoint: str | Path | None = None,
     validation_files: str | Path | None = None,
-    batch_size: int | None = None,
+    batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
     seed: int = 0,
     overrides: Sequence[str] = (),
@@ -106,8 +106,9 @@ def retrain(
     )
     print(report, flush=True)
 
-    options = {"batch_size": batch_size} if batch_size else {}
-    pipeline = configure(model_dir / RECORDS, checkpoint=checkpoint, num_steps=num_steps, **options)
+    pipeline = configure(
+        model_dir / RECORDS, checkpoint=checkpoint, batch_size=batch_size, num_steps=num_steps
+    )
     for override in overrides:
         config.apply_override(pipeline, override)
     config.write(pipeline, model_dir / CONFIG)

@@ -11,7 +11,7 @@ from PIL import Image
 from boxtune import config, models
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import writable_folder
-from boxtune.data.input import Records, open_records, training_batches
+from boxtune.data.input import Records, naming_faults, open_records, training_batches
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.metrics.evaluation import Evaluation
 from boxtune.models import Detector
@@ -106,16 +106,19 @@ def train(
         start_step=start,
     )
     if start < num_steps:
-        with tf.summary.create_file_writer(str(model_dir / "train")).as_default(start) as writer:
+        writer = tf.summary.create_file_writer(str(model_dir / "train"))
+        between = [
+            callbacks.StopOnNonFinite(start),
+            callbacks.Progress(start, num_steps, settings.batch_size),
+            callbacks.Summaries(start, writer),
+            callbacks.Every(start, num_steps, checkpoint_every_n, lambda step: state.save()),
+            callbacks.Every(start, num_steps, evaluate_every_n, evaluate),
+        ]
+        with naming_faults(records), writer.as_default(start):
             _summarize_first_images(batches, label_map)
-            between = [
-                callbacks.StopOnNonFinite(start),
-                callbacks.Progress(start, num_steps, settings.batch_size),
-                callbacks.Summaries(start, writer),
-                callbacks.Every(start, num_steps, checkpoint_every_n, lambda step: state.save()),
-                callbacks.Every(start, num_steps, evaluate_every_n, evaluate),
-            ]
-            _fit(detector, batches, num_steps - start, between, records)
+            detector.fit(
+                batches, steps_per_epoch=num_steps - start, shuffle=False, verbose=0, callbacks=between
+            )
     else:
         print(f"{start} of {num_steps} steps have been made already; raise --num_train_steps to go on.")
         evaluate(start)
@@ -153,10 +156,3 @@ def _summarize_first_images(batches: tf.data.Dataset, label_map: LabelMap, count
             ]
             tf.summary.image(f"train_input_images_{i}", tf.constant(draw_boxes(picture, drawn))[None])
 
-
-def _fit(detector: Detector, batches: tf.data.Dataset, steps: int, actions: list, records: Records) -> None:
-    """Make `steps` steps; a record that cannot be read ends the run with its name."""
-    try:
-        detector.fit(batches, steps_per_epoch=steps, epochs=1, shuffle=False, verbose=0, callbacks=actions)
-    except tf.errors.OpError as error:
-        raise records.find_fault() or error from error

@@ -1,4 +1,4 @@
-"""The whole way: photographs, records, warm start, training, a kill, resuming, evaluation, export, the same detections."""
+"""The whole way: photographs, records, warm start, training, a kill, going on, evaluation, export, same detections."""
 
 import contextlib
 import io

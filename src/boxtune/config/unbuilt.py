@@ -14,7 +14,11 @@ _REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("model.ssd.loss.random_example_sampler", (None,), "remove it"),
     ("model.ssd.similarity_calculator", (None, "iou_similarity"), "use iou_similarity"),
     ("model.ssd.add_background_class", (True,), "leave it true"),
-    ("model.ssd.post_processing.batch_non_max_suppression.use_class_agnostic_nms", (False,), "leave it false"),
+    (
+        "model.ssd.post_processing.batch_non_max_suppression.use_class_agnostic_nms",
+        (False,),
+        "leave it false",
+    ),
     ("model.ssd.post_processing.batch_non_max_suppression.max_classes_per_detection", (1,), "leave it 1"),
     ("model.ssd.box_predictor.convolutional_box_predictor.box_code_size", (4,), "leave it 4"),
     ("model.ssd.box_predictor.weight_shared_convolutional_box_predictor.box_code_size", (4,), "leave it 4"),
@@ -37,7 +41,9 @@ def refuse_or_report(config: TrainEvalPipelineConfig) -> None:
         value = _value(config, path)
         if value not in unused:
             raise ConfigError(f"{path}: boxtune does not have this yet; {advice}.")
-    reports = [f"{path} ({effect})" for path, unused, effect in _REPORTED if _value(config, path) not in unused]
+    reports = [
+        f"{path} ({effect})" for path, unused, effect in _REPORTED if _value(config, path) not in unused
+    ]
     if reports:
         _log.warning("not built yet, and so without effect: %s.", ", ".join(reports))
 

@@ -4,7 +4,8 @@ A position in the endless stream of training examples says which epoch it belong
 which seed it is augmented. So a run can begin at any step at once, and what it sees depends on the seed alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,18 @@ class Records:
         try:
             example = tf.train.Example.FromString(self._read(number))
             names = example.features.feature["image/filename"].bytes_list.value
-        except Exception:  # noqa: BLE001 - whatever makes it unreadable, the place is still known
+        except Exception:
             return f"{place} (not a tf.train.Example)"
         return f"{place} (image {names[0].decode('utf-8', 'replace')})" if names else place
+
+
+@contextmanager
+def naming_faults(records: Records) -> Iterator[None]:
+    """Turn TensorFlow's error about some record into a DataError that names the record and what is wrong."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise records.find_fault() or error from error
 
 
 def open_records(reader: pipeline_pb2.InputReader, num_classes: int) -> Records:

@@ -33,7 +33,10 @@ def resizer(section: pipeline_pb2.ImageResizer) -> Resizer:
 
     Source: the API's builders.image_resizer_builder and core.preprocessor.
     """
-    readers = {"fixed_shape_resizer": _fixed_shape, "keep_aspect_ratio_resizer": _keep_aspect_ratio}
+    readers: dict[str, Callable[[Any], Resizer]] = {
+        "fixed_shape_resizer": _fixed_shape,
+        "keep_aspect_ratio_resizer": _keep_aspect_ratio,
+    }
     name = section.WhichOneof("image_resizer_oneof")
     if name not in readers:
         raise ConfigError(f"pipeline.config: image_resizer must be one of {', '.join(readers)}, not {name}")

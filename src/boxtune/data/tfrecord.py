@@ -18,6 +18,7 @@ from boxtune.data import images
 from boxtune.data.label_map import LabelMap
 from boxtune.data.records import ImageRecord
 from boxtune.errors import DataError
+from boxtune.quiet import muted
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -46,7 +47,8 @@ def write_file(records: Iterable[ImageRecord], label_map: LabelMap, path: Path) 
 
     Raises DataError if a picture or its class is unusable by now, or the file cannot be written.
     """
-    import tensorflow as tf
+    with muted():
+        import tensorflow as tf
 
     try:
         with tf.io.TFRecordWriter(os.fspath(path)) as writer:

@@ -40,7 +40,7 @@ class SsdAnchors:
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> np.ndarray:
         """Return the normalised anchors [a, 4] for maps of `grids` over an image of `image_size` pixels."""
-        height, width = np.float32(image_size[0]), np.float32(image_size[1])
+        height, width = (float(side) for side in image_size)
         shorter = min(height, width)
         base = (self.base_size[0] * shorter / height, self.base_size[1] * shorter / width)
         tiles = []
@@ -102,7 +102,11 @@ class MultiscaleAnchors:
             shapes = [shape(scale, ratio, base) for ratio in self.aspect_ratios for scale in octave]
             tiles.append(tile(grid, shapes, (stride, stride), offset))
         anchors = np.concatenate(tiles)
-        return anchors / np.float32([*image_size, *image_size]) if self.normalize_coordinates else anchors
+        return (
+            anchors / np.array([*image_size, *image_size], np.float32)
+            if self.normalize_coordinates
+            else anchors
+        )
 
 
 def shape(scale: float, aspect_ratio: float, base: tuple[float, float]) -> tuple[float, float]:

@@ -54,7 +54,7 @@ def coco_metrics(results: Sequence[ImageResult], num_classes: int) -> dict[str, 
 
 
 def _truth(results: Sequence[ImageResult], num_classes: int) -> dict[str, list[dict]]:
-    annotations = []
+    annotations: list[dict] = []
     for image_id, result in enumerate(results, start=1):
         for box, cls, crowd in zip(result.true_boxes, result.true_classes, result.is_crowd, strict=True):
             annotations.append(

@@ -30,7 +30,10 @@ def chosen(section: Any, oneof: str, built: dict[str, Any]) -> str:
 
 def anchor_generator(section: pipeline_pb2.AnchorGenerator) -> SsdAnchors | MultiscaleAnchors:
     """Read `anchor_generator`."""
-    built = {"ssd_anchor_generator": _ssd_anchors, "multiscale_anchor_generator": _multiscale_anchors}
+    built: dict[str, Function] = {
+        "ssd_anchor_generator": _ssd_anchors,
+        "multiscale_anchor_generator": _multiscale_anchors,
+    }
     name = chosen(section, "anchor_generator_oneof", built)
     return built[name](getattr(section, name))
 

@@ -237,7 +237,7 @@ def _feature_extractor(name: str) -> Callable[..., list[keras.KerasTensor]]:
 
 
 def _box_predictor(features, per_location, section: pipeline_pb2.Ssd):
-    built = {
+    built: dict[str, Callable[..., Any]] = {
         "weight_shared_convolutional_box_predictor": heads.weight_shared_convolutional,
         "convolutional_box_predictor": heads.convolutional,
     }

@@ -47,7 +47,12 @@ def draw_boxes(picture: Image.Image, boxes: Sequence[Box]) -> Image.Image:
 
 
 def _write_caption(
-    pen, caption: str, corner: tuple[float, float], size: tuple[int, int], color: str, font
+    pen: ImageDraw.ImageDraw,
+    caption: str,
+    corner: tuple[float, float],
+    size: tuple[int, int],
+    color: str,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
     """Write `caption` above a corner, or below it where there is no room, never beyond the right edge."""
     left, _, right, bottom = pen.textbbox((0, 0), caption, font=font)

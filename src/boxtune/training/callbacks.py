@@ -33,7 +33,7 @@ class StepCallback(keras.callbacks.Callback):
 class Every(StepCallback):
     """Calls a function every so many steps and after the last one."""
 
-    def __init__(self, start_step: int, last_step: int, interval: int, action: Callable[[int], None]):
+    def __init__(self, start_step: int, last_step: int, interval: int, action: Callable[[int], object]):
         super().__init__(start_step)
         self.last_step, self.interval, self.action = last_step, interval, action
 

@@ -85,7 +85,10 @@ class Reader:
                 f"{prefix}: a checkpoint of TensorFlow 1; take the model of the same name from the TF2 zoo"
             )
         self.shapes = {
-            key.removesuffix(_SUFFIX): tuple(shape) for key, shape in stored.items() if key.endswith(_SUFFIX)
+            key.removesuffix(_SUFFIX): tuple(shape)
+            for key, shape in stored.items()
+            # The API's optimizers keep their slots under the keys of the model's variables.
+            if key.endswith(_SUFFIX) and "/.OPTIMIZER_SLOT/" not in key
         }
 
     def __contains__(self, key: str) -> bool:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from boxtune import models
 from boxtune.config import pipeline_pb2
-from boxtune.data.input import Records, evaluation_batches
+from boxtune.data.input import Records, evaluation_batches, naming_faults
 from boxtune.metrics.coco import ImageResult, coco_metrics
 from boxtune.metrics.evaluation import Evaluation, Example
 from boxtune.models import Detector
@@ -53,7 +53,7 @@ class Evaluator:
         results: list[ImageResult] = []
         examples: list[Example] = []
         losses: list[dict[str, float]] = []
-        try:
+        with naming_faults(self.records):
             for images, extents, samples in self.batches:
                 detections, terms = self._detect(images, extents, _groundtruth(samples))
                 found = {name: part.numpy() for name, part in detections.items()}
@@ -64,8 +64,6 @@ class Evaluator:
                     results.append(_result(truth, found, i))
                     if len(examples) < self.num_examples:
                         examples.append(_example(images[i].numpy(), extents[i].numpy(), truth, found, i))
-        except tf.errors.OpError as error:
-            raise self.records.find_fault() or error from error
         return Evaluation(
             step=step,
             metrics=coco_metrics(results, self.detector.num_classes),
@@ -99,7 +97,7 @@ def _groundtruth(samples: dict[str, Any]) -> dict[str, Any]:
 
 def _result(truth: dict[str, np.ndarray], found: dict[str, np.ndarray], i: int) -> ImageResult:
     height, width = (int(side) for side in truth["size"][i])
-    to_pixels = np.float32([height, width, height, width])
+    to_pixels = np.array([height, width, height, width], np.float32)
     n, k = truth["count"][i], found["count"][i]
     return ImageResult(
         height=height,

@@ -1,0 +1,225 @@
+"""What users get wrong: one line that names the file and the way out, exit status 2, nothing lost."""
+
+import contextlib
+import io
+import re
+import shutil
+
+import pytest
+import tensorflow as tf
+
+from boxtune import cli
+
+SMALL = [
+    "--set", "model.ssd.image_resizer.fixed_shape_resizer={height: 96 width: 96}",
+    "--set", "model.ssd.feature_extractor.depth_multiplier=0.35",
+]  # fmt: skip
+
+
+def fails(*arguments):
+    """Run the command line, which must fail as for a user, and return its one line."""
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors), contextlib.redirect_stdout(io.StringIO()):
+        status = cli.main(list(map(str, arguments)))
+    lines = [line for line in errors.getvalue().splitlines() if line.startswith("boxtune: ")]
+    assert status == 2
+    assert len(lines) == 1, errors.getvalue()
+    assert "Traceback" not in errors.getvalue()
+    return lines[0]
+
+
+def runs(*arguments):
+    with contextlib.redirect_stdout(io.StringIO()):
+        assert cli.main(list(map(str, arguments))) == 0
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """Photographs, records, a configuration, and a model directory with one step of training."""
+    folder = tmp_path_factory.mktemp("base")
+    runs("draw", folder / "photos", "--num_images", 10)
+    runs("convert", folder / "photos", "--output_dir", folder / "records")
+    runs("config", folder / "records", "--output", folder / "pipeline.config", "--num_steps", 1, "--batch_size", 2,
+         *SMALL)  # fmt: skip
+    runs(*train(folder, folder / "model"))
+    return folder
+
+
+@pytest.fixture
+def records(base, tmp_path):
+    """A copy of the records to be damaged."""
+    return shutil.copytree(base / "records", tmp_path / "records")
+
+
+def train(base, model_dir, *more):
+    return ["train", "--pipeline_config_path", base / "pipeline.config", "--model_dir", model_dir, *more]
+
+
+def reading(records, part="train_input_reader"):
+    return [
+        "--set", f"{part}.tf_record_input_reader.input_path=[{records}/train-?????-of-?????.tfrecord]",
+        "--set", f"{part}.label_map_path={records}/label_map.pbtxt",
+    ]  # fmt: skip
+
+
+def test_missing_folder(tmp_path):
+    line = fails("convert", tmp_path / "nowhere", "--output_dir", tmp_path / "records")
+    assert "nowhere" in line
+    assert not (tmp_path / "records").exists()
+
+
+def test_empty_folder(tmp_path):
+    (tmp_path / "photos").mkdir()
+    assert "photos" in fails("retrain", tmp_path / "photos", "--model_dir", tmp_path / "model")
+
+
+def test_unparsable_annotations(base, tmp_path):
+    photos = shutil.copytree(base / "photos", tmp_path / "photos")
+    for xml in sorted((photos / "annotations").glob("*.xml")):
+        xml.write_text("<annotation><object>")
+    line = fails("convert", photos, "--output_dir", tmp_path / "records")
+    assert "practice-0001.xml" in line
+
+
+def test_undecodable_images(base, tmp_path):
+    photos = shutil.copytree(base / "photos", tmp_path / "photos")
+    for picture in sorted((photos / "images").glob("*.jpg")):
+        picture.write_bytes(b"not a picture")
+    line = fails("convert", photos, "--output_dir", tmp_path / "records")
+    assert "practice-0001" in line
+
+
+def test_no_validation_images(base, tmp_path):
+    photos = shutil.copytree(base / "photos", tmp_path / "photos")
+    for number in range(2, 11):
+        (photos / "annotations" / f"practice-{number:04}.xml").unlink()
+    assert "validation" in fails("convert", photos, "--output_dir", tmp_path / "records")
+
+
+def test_misspelled_validation_list(base, tmp_path):
+    (tmp_path / "list.txt").write_text("practice-001.jpg\n")
+    line = fails("convert", base / "photos", "--output_dir", tmp_path / "records",
+                 "--validation_files", tmp_path / "list.txt")  # fmt: skip
+    assert re.search(r"practice-001.*Did you mean", line)
+
+
+def test_wrong_path_in_the_configuration(base, tmp_path):
+    line = fails(
+        *train(base, tmp_path / "model", "--set", "train_input_reader.label_map_path=/nowhere/map.pbtxt")
+    )
+    assert "/nowhere/map.pbtxt" in line
+
+
+def test_missing_configuration(tmp_path):
+    assert "no.config" in fails(
+        "train", "--pipeline_config_path", tmp_path / "no.config", "--model_dir", tmp_path
+    )
+
+
+def test_typing_error_in_the_configuration(base, tmp_path):
+    (tmp_path / "pipeline.config").write_text("train_config {\n  batch_siez: 8\n}\n")
+    line = fails(*train(tmp_path, tmp_path / "model"))
+    assert re.search(r'pipeline.config:2:3: .*"batch_siez".*Did you mean "batch_size"\?', line)
+
+
+def test_truncated_records(base, records, tmp_path):
+    shard = next(records.glob("train-*.tfrecord"))
+    shard.write_bytes(shard.read_bytes()[:-100])
+    line = fails(*train(base, tmp_path / "model", *reading(records)))
+    assert shard.name in line
+    assert "cut short" in line
+
+
+def damaged_image(records):
+    """Replace the second record's image by something else, leaving the record itself whole."""
+    shard = next(records.glob("train-*.tfrecord"))
+    examples = [tf.train.Example.FromString(data.numpy()) for data in tf.data.TFRecordDataset(str(shard))]
+    examples[1].features.feature["image/encoded"].bytes_list.value[0] = b"not a picture"
+    name = examples[1].features.feature["image/filename"].bytes_list.value[0].decode()
+    with tf.io.TFRecordWriter(str(shard)) as writer:
+        for example in examples:
+            writer.write(example.SerializeToString())
+    return name
+
+
+def test_undecodable_image_in_the_records(base, records, tmp_path):
+    name = damaged_image(records)
+    line = fails(*train(base, tmp_path / "model", "--num_train_steps", 8, *reading(records)))
+    assert name in line
+    assert "cannot be decoded" in line
+
+
+def test_undecodable_image_in_evaluation_never_shortens_it(base, records, tmp_path):
+    name = damaged_image(records)
+    line = fails("evaluate", "--model_dir", base / "model", "--output_dir", tmp_path / "measured",
+                 *reading(records, "eval_input_reader[0]"))  # fmt: skip
+    assert name in line
+    assert not (tmp_path / "measured").exists()
+
+
+def test_label_above_num_classes(base, records, tmp_path):
+    # The label map has one class only, and the records have four.
+    (records / "label_map.pbtxt").write_text("item { id: 1 name: 'nothing like it' }")
+    line = fails(*train(base, tmp_path / "model", "--set", "model.ssd.num_classes=1", *reading(records),
+                        *reading(records, "eval_input_reader[0]")))  # fmt: skip
+    assert "num_classes" in line
+    assert "practice-" in line
+
+
+def test_checkpoint_of_another_architecture(base, tmp_path):
+    line = fails(*train(
+        base, tmp_path / "model",
+        "--set", f"train_config.fine_tune_checkpoint={base / 'model'}",
+        "--set", "train_config.fine_tune_checkpoint_type=detection",
+        "--set", "model.ssd.feature_extractor.depth_multiplier=1.0",
+    ))  # fmt: skip
+    assert "does not fit" in line
+    assert "model/_feature_extractor/" in line
+    assert not list((tmp_path / "model").glob("ckpt*"))
+
+
+def test_model_directory_of_another_model(base, tmp_path):
+    model_dir = shutil.copytree(base / "model", tmp_path / "model")
+    before = {path: path.read_bytes() for path in sorted(model_dir.rglob("*")) if path.is_file()}
+    line = fails(
+        *train(
+            base,
+            model_dir,
+            "--num_train_steps",
+            2,
+            "--set",
+            "model.ssd.feature_extractor.depth_multiplier=0.5",
+        )
+    )
+    assert "holds another model" in line
+    assert {path: path.read_bytes() for path in sorted(model_dir.rglob("*")) if path.is_file()} == before
+
+
+def test_damaged_checkpoint(base, tmp_path):
+    model_dir = shutil.copytree(base / "model", tmp_path / "model")
+    (model_dir / "ckpt-1.index").write_bytes(b"junk")
+    assert "ckpt-1" in fails(*train(base, model_dir, "--num_train_steps", 2))
+
+
+@pytest.mark.parametrize("verb", ["predict", "export", "evaluate"])
+def test_a_folder_without_a_model(verb, base, tmp_path):
+    arguments = {
+        "predict": ["predict", tmp_path, base / "photos", "--output_dir", tmp_path / "drawn"],
+        "export": ["export", "--model_dir", tmp_path, "--output_dir", tmp_path / "exported"],
+        "evaluate": ["evaluate", "--model_dir", tmp_path],
+    }[verb]
+    assert str(tmp_path) in fails(*arguments)
+
+
+def test_a_mistyped_flag_is_answered_with_the_nearest(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        cli.main(["train", "--pipeline_config_path", "x", "--model_dri", "y"])
+    assert exit_.value.code == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_loss_that_is_no_number_ends_the_run(base, tmp_path):
+    rate = "train_config.optimizer.momentum_optimizer.learning_rate={constant_learning_rate {learning_rate: 1e30}}"
+    line = fails(*train(base, tmp_path / "model", "--num_train_steps", 6, "--set", rate))
+    assert "infinite or not a number" in line
+    assert not list((tmp_path / "model").glob("ckpt*"))
