@@ -65,7 +65,9 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
 
 
 def _advice(difference: checkpoints.Misfit, fine_tune_type: str) -> str:
-    if fine_tune_type == "full" and all("_box_predictor" in key for key in difference.reshaped):
+    only_reshaped = not (difference.missing or difference.unexpected)
+    in_heads = all("_box_predictor" in key for key in difference.reshaped)
+    if fine_tune_type == "full" and only_reshaped and in_heads:
         return ' Use fine_tune_checkpoint_type: "detection" where the classes differ.'
     return (
         " Use the checkpoint of the same feature extractor, depth_multiplier and heads as the configuration."

@@ -1,0 +1,81 @@
+import keras
+import numpy as np
+import pytest
+from google.protobuf import text_format
+
+from boxtune.config import pipeline_pb2
+from boxtune.errors import ConfigError
+from boxtune.training.optimizer import optimizer
+
+RATE = "learning_rate { constant_learning_rate { learning_rate: %g } }"
+
+
+def read(text, **options):
+    return optimizer(text_format.Parse(text, pipeline_pb2.Optimizer()), **options)
+
+
+def apply(made, *steps):
+    """Apply gradients of one variable that starts at 0; return its value after each."""
+    variable = keras.Variable(np.zeros(len(steps[0]), np.float32))
+    seen = []
+    for gradient in steps:
+        made.apply([np.float32(gradient)], [variable])
+        seen.append(variable.numpy())
+    return np.array(seen)
+
+
+def test_momentum():
+    made = read(f"momentum_optimizer {{ {RATE % 0.1} momentum_optimizer_value: 0.5 }}")
+    # Velocities -0.1, then -0.05 - 0.1, then -0.075 without a gradient.
+    np.testing.assert_allclose(apply(made, [1], [1], [0])[:, 0], [-0.1, -0.25, -0.325], rtol=1e-6)
+
+
+def test_the_default_momentum():
+    made = read(f"momentum_optimizer {{ {RATE % 0.1} }}")
+    assert made.momentum == pytest.approx(0.9)
+    assert not made.nesterov
+
+
+def test_adam():
+    made = read(f"adam_optimizer {{ {RATE % 0.1} epsilon: 1e-8 }}")
+    # Its first steps have the size of the rate, whatever the gradient's.
+    np.testing.assert_allclose(apply(made, [1e-3, -5])[0], [-0.1, 0.1], rtol=1e-3)
+
+
+def test_rms_prop_slows_down_by_its_decay():
+    # One over the root of 0.1: the square's average, which keeps 0.9 of what it was, 0.
+    text = f"rms_prop_optimizer {{ {RATE % 0.1} momentum_optimizer_value: 0.0 decay: 0.5 epsilon: 1e-10 }}"
+    made = read(text)
+    assert float(made.learning_rate) == pytest.approx(0.1)
+    np.testing.assert_allclose(apply(made, [1.0])[0], [-0.1 / np.sqrt(0.1)], rtol=1e-4)
+    assert float(made.learning_rate) == pytest.approx(0.1 / 1.5)
+
+
+def test_gradients_are_cut_over_all_variables_together():
+    # A norm of 5, cut to 1; less is left alone.
+    made = read(
+        f"momentum_optimizer {{ {RATE % 1} momentum_optimizer_value: 0 }}", gradient_clipping_by_norm=1.0
+    )
+    first, second = (keras.Variable(np.zeros(1, np.float32)) for _ in range(2))
+    made.apply([np.float32([3]), np.float32([4])], [first, second])
+    np.testing.assert_allclose([first.numpy()[0], second.numpy()[0]], [-0.6, -0.8], rtol=1e-6)
+    made.apply([np.float32([0.3]), np.float32([0.4])], [first, second])
+    np.testing.assert_allclose([first.numpy()[0], second.numpy()[0]], [-0.9, -1.2], rtol=1e-6)
+
+
+def test_gradients_are_not_cut_by_default():
+    made = read(f"momentum_optimizer {{ {RATE % 1} momentum_optimizer_value: 0 }}")
+    np.testing.assert_allclose(apply(made, [1000.0])[0], [-1000])
+
+
+def test_the_rate_follows_the_steps():
+    made = read(
+        "momentum_optimizer { momentum_optimizer_value: 0 learning_rate { manual_step_learning_rate { "
+        "initial_learning_rate: 1 schedule { step: 2 learning_rate: 0.5 } } } }"
+    )
+    np.testing.assert_allclose(apply(made, [1], [1], [1])[:, 0], [-1, -2, -2.5])
+
+
+def test_nothing_chosen():
+    with pytest.raises(ConfigError, match="optimizer must be one of: momentum_optimizer, rms_prop_optimizer"):
+        optimizer(pipeline_pb2.Optimizer())
