@@ -1,0 +1,170 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from boxtune import config, models
+from boxtune.errors import CheckpointError
+from boxtune.training import checkpoints
+from boxtune.training.run_state import RunState
+
+SIDE = 64
+IMAGES = np.random.default_rng(0).uniform(0, 255, [2, SIDE, SIDE, 3]).astype(np.float32)
+GROUND_TRUTH = {
+    "boxes": np.float32([[[0.1, 0.1, 0.6, 0.7]]] * 2),
+    "classes": np.int32([[1]] * 2),
+    "weights": np.float32([[1]] * 2),
+    "valid": np.array([[True]] * 2),
+}
+OPTIMIZERS = {
+    "momentum": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
+    "adam": lambda: keras.optimizers.Adam(0.001),
+    "rms_prop": lambda: keras.optimizers.RMSprop(0.001, momentum=0.9),
+}
+
+
+def build(make_optimizer=OPTIMIZERS["momentum"], *, seed=0, width=0.35):
+    model = config.recipe("ssd_mobilenet_v2_keras").model
+    model.ssd.num_classes = 2
+    model.ssd.feature_extractor.depth_multiplier = width
+    resizer = model.ssd.image_resizer.fixed_shape_resizer
+    resizer.height = resizer.width = SIDE
+    keras.utils.set_random_seed(seed)
+    detector = models.build(model)
+    detector.compile(make_optimizer(), jit_compile=False)
+    return detector
+
+
+def everything(state):
+    """Return the value of every variable of a run by its key."""
+    variables = state.model_variables | state.optimizer_variables
+    return {key: variable.numpy() for key, variable in variables.items()} | {"step": state.step}
+
+
+def make_up(state, step):
+    """Give every variable of a run a drawn value, as if `step` steps had been made."""
+    for variable in (state.model_variables | state.optimizer_variables).values():
+        variable.assign(keras.random.uniform(variable.shape))
+    state.iterations.assign(step)
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        np.testing.assert_array_equal(value, other[key], err_msg=key)
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_run_goes_on_where_it_stopped(tmp_path, name):
+    state = RunState(tmp_path, build(OPTIMIZERS[name]), 5)
+    assert state.optimizer_variables
+    make_up(state, 41)
+    prefix = state.save()
+    again = RunState(tmp_path, build(OPTIMIZERS[name], seed=1), 5)
+    assert again.resume() == prefix == str(tmp_path / "ckpt-1")
+    assert again.step == 41
+    assert_same(everything(again), everything(state))
+
+
+def test_the_next_steps_are_those_of_an_uninterrupted_run(tmp_path):
+    detector = build()
+    state = RunState(tmp_path, detector, 5)
+    detector.train_on_batch(IMAGES, GROUND_TRUTH)
+    state.save()
+    detector.train_on_batch(IMAGES, GROUND_TRUTH)
+    other = build(seed=1)
+    resumed = RunState(tmp_path, other, 5)
+    resumed.resume()
+    assert resumed.step == 1
+    other.train_on_batch(IMAGES, GROUND_TRUTH)
+    assert (state.step, resumed.step) == (2, 2)
+    assert_same(everything(resumed), everything(state))
+
+
+def test_a_new_folder(tmp_path):
+    state = RunState(tmp_path, build(), 5)
+    assert state.resume() is None
+    assert state.step == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_newest_are_kept(tmp_path):
+    detector = build()
+    state = RunState(tmp_path, detector, 2)
+    for _ in range(3):
+        state.save()
+    assert {path.name for path in tmp_path.glob("*.index")} == {"ckpt-2.index", "ckpt-3.index"}
+    # A run that goes on counts on, and takes away the oldest of those it found.
+    again = RunState(tmp_path, detector, 2)
+    again.resume()
+    assert again.save() == str(tmp_path / "ckpt-4")
+    assert {path.name for path in tmp_path.glob("*.index")} == {"ckpt-3.index", "ckpt-4.index"}
+    assert checkpoints.find(tmp_path) == str(tmp_path / "ckpt-4")
+
+
+def test_a_folder_of_another_model_is_left_alone(tmp_path):
+    RunState(tmp_path, build(), 5).save()
+    before = files(tmp_path)
+    detector = build(width=0.5)
+    state = RunState(tmp_path, detector, 5)
+    fresh = everything(state)
+    with pytest.raises(CheckpointError) as caught:
+        state.resume()
+    assert f"{tmp_path} holds another model" in str(caught.value)
+    assert "of another shape" in str(caught.value)
+    assert "Give a new --model_dir" in str(caught.value)
+    assert files(tmp_path) == before
+    assert_same(everything(state), fresh)
+
+
+def test_another_optimizer_starts_anew(tmp_path):
+    state = RunState(tmp_path, build(OPTIMIZERS["momentum"]), 5)
+    make_up(state, 7)
+    state.save()
+    again = RunState(tmp_path, build(OPTIMIZERS["adam"], seed=1), 5)
+    fresh = {key: variable.numpy() for key, variable in again.optimizer_variables.items()}
+    again.resume()
+    assert again.step == 7
+    assert_same({key: variable.numpy() for key, variable in again.optimizer_variables.items()}, fresh)
+    assert_same(
+        {key: variable.numpy() for key, variable in again.model_variables.items()},
+        {key: variable.numpy() for key, variable in state.model_variables.items()},
+    )
+
+
+def test_the_model_and_the_step_have_the_keys_of_the_api(tmp_path):
+    state = RunState(tmp_path, build(), 5)
+    prefix = state.save()
+    stored = {name.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for name, _ in tf.train.list_variables(prefix)}
+    of_the_api = {name for name in stored if not name.startswith("optimizer/")}
+    assert of_the_api == {*state.model_variables, "step", "save_counter", "_CHECKPOINTABLE_OBJECT_GRAPH"}
+
+
+def test_a_checkpoint_of_the_api(tmp_path):
+    # There `step` is an integer, and the optimizer keeps its slots beside the model's variables.
+    source = build(seed=1)
+    tree = checkpoints.tree(source.checkpoint_variables())
+    slots = tf.compat.v1.train.MomentumOptimizer(0.1, 0.9)
+    trained = source.trainable_variables[0].value
+    slots.apply_gradients([(tf.zeros_like(trained), trained)])
+    root = tf.train.Checkpoint(model=tree.model, optimizer=slots, step=tf.Variable(300, dtype=tf.int64))
+    tf.train.CheckpointManager(root, str(tmp_path), 7).save()
+    state = RunState(tmp_path, build(), 5)
+    assert state.resume() == str(tmp_path / "ckpt-1")
+    assert state.step == 300
+    assert_same(
+        {key: variable.numpy() for key, variable in state.model_variables.items()},
+        {key: variable.numpy() for key, variable in source.checkpoint_variables().items()},
+    )
+    assert state.save() == str(tmp_path / "ckpt-2")
+
+
+def test_a_damaged_checkpoint(tmp_path):
+    RunState(tmp_path, build(), 5).save()
+    (tmp_path / "ckpt-1.index").write_bytes(b"junk")
+    with pytest.raises(CheckpointError, match="ckpt-1: cannot be read as a checkpoint"):
+        RunState(tmp_path, build(), 5).resume()
