@@ -1,10 +1,12 @@
 """The verb `train`: fine-tune the detector that a pipeline.config describes."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 from PIL import Image
 
@@ -114,7 +116,7 @@ def train(
             callbacks.Every(start, num_steps, checkpoint_every_n, lambda step: state.save()),
             callbacks.Every(start, num_steps, evaluate_every_n, evaluate),
         ]
-        with naming_faults(records), writer.as_default(start):
+        with naming_faults(records), closing(writer), writer.as_default(start):
             _summarize_first_images(batches, label_map)
             detector.fit(
                 batches, steps_per_epoch=num_steps - start, shuffle=False, verbose=0, callbacks=between
@@ -145,14 +147,13 @@ def _evaluation_records(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> Recor
 
 def _summarize_first_images(batches: tf.data.Dataset, label_map: LabelMap, count: int = 4) -> None:
     """Show what the first batch looks like to the model, augmented and with its boxes."""
+    names = label_map.shown_names
     for images, groundtruth in batches.take(1):
-        for i in range(min(count, len(images))):
+        pixels = tf.cast(tf.clip_by_value(images[:count], 0, 255), tf.uint8).numpy()
+        drawn = []
+        for i, picture in enumerate(pixels):
             valid = groundtruth["valid"][i].numpy()
             boxes, classes = groundtruth["boxes"][i].numpy()[valid], groundtruth["classes"][i].numpy()[valid]
-            picture = Image.fromarray(tf.cast(tf.clip_by_value(images[i], 0, 255), tf.uint8).numpy())
-            drawn = [
-                Box(box, label_map.shown_names.get(int(cls), "?"), int(cls))
-                for box, cls in zip(boxes, classes, strict=True)
-            ]
-            tf.summary.image(f"train_input_images_{i}", tf.constant(draw_boxes(picture, drawn))[None])
-
+            marked = [Box(box, names.get(cls, "?"), int(cls)) for box, cls in zip(boxes, classes, strict=True)]
+            drawn.append(np.asarray(draw_boxes(Image.fromarray(picture), marked)))
+        tf.summary.image("train_input_images", np.stack(drawn), max_outputs=count)

@@ -1,6 +1,7 @@
 """An evaluation as people look at it: a table, and pictures with truth and detections side by side."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +53,8 @@ def publish(
         max_boxes=pipeline.eval_config.max_num_boxes_to_visualize,
     )
     folder = model_dir / "eval" / pipeline.eval_input_reader[0].name
-    with tf.summary.create_file_writer(str(folder)).as_default(evaluation.step):
+    writer = tf.summary.create_file_writer(str(folder))
+    with closing(writer), writer.as_default(evaluation.step):
         for name, value in evaluation.values.items():
             tf.summary.scalar(name, value)
         for number, picture in enumerate(pictures):
