@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from boxtune.data.resize import Resizer
 from boxtune.models.ssd import FEATURE_EXTRACTORS
 
 REPOSITORY = Path(__file__).parent.parent.parent
@@ -81,3 +82,34 @@ def load_fill() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def recorded_weights(folder: Path) -> dict[str, np.ndarray]:
+    """Return the values of a recorded model's variables by key, as the formula makes them."""
+    fill, recorded = load_fill(), json.loads((folder / "variables.json").read_text())
+    exponents = recorded["bn_exponent"]
+    shapes = {key.split("/.ATTRIBUTES")[0]: shape for key, shape in recorded["variables"].items()}
+    return {
+        key: fill.fill(key, shape, exponents.get(key.rpartition("/")[0], 0)) for key, shape in shapes.items()
+    }
+
+
+def recorded_batch(folder: Path, resizer: Resizer) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return the two images, as `resizer` makes them, and the ground truth that a model was recorded with."""
+    fill, about = load_fill(), json.loads((folder / "golden.json").read_text())
+    raw = [fill.image(height, width, index) for index, (height, width) in enumerate(about["raw_sizes"])]
+    images = np.stack([resizer(image.astype(np.float32)).image for image in raw])
+    with np.load(folder / "golden.npz") as arrays:
+        padded = [_padded(arrays[f"gt/{i}/boxes"], arrays[f"gt/{i}/classes"]) for i in range(2)]
+    return images, {name: np.stack([one[name] for one in padded]) for name in padded[0]}
+
+
+def _padded(boxes: np.ndarray, classes: np.ndarray, count: int = 100) -> dict[str, np.ndarray]:
+    """Pad to `count` boxes, as a batch is padded: the numbers must not depend on it."""
+    valid = np.arange(count) < len(boxes)
+    return {
+        "boxes": np.pad(boxes, ((0, count - len(boxes)), (0, 0))).astype(np.float32),
+        "classes": np.pad(classes, (0, count - len(classes))).astype(np.int32),
+        "weights": valid.astype(np.float32),
+        "valid": valid,
+    }

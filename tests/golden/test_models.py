@@ -17,7 +17,7 @@ from boxtune import config, models
 from boxtune.data import resize
 from boxtune.detection.matching import assign_targets
 from boxtune.training import checkpoints, warm_start
-from golden.recordings import built_models, element_index, load_fill, row_index
+from golden.recordings import built_models, element_index, recorded_batch, recorded_weights, row_index
 
 pytestmark = pytest.mark.shared
 
@@ -58,34 +58,15 @@ class Recording:
         return np.abs(sampled - recorded).max() / tensor.std()
 
 
-def pad_groundtruth(boxes, classes, count=100):
-    """Pad to `count` boxes, as a batch is padded: the numbers must not depend on it."""
-    valid = np.arange(count) < len(boxes)
-    return {
-        "boxes": np.pad(boxes, ((0, count - len(boxes)), (0, 0))).astype(np.float32),
-        "classes": np.pad(classes, (0, count - len(classes))).astype(np.int32),
-        "weights": valid.astype(np.float32),
-        "valid": valid,
-    }
-
-
 @pytest.fixture(scope="module", params=[pytest.param(path, id=path.name) for path in built_models()])
 def recording(request, tmp_path_factory):
-    folder, fill = request.param, load_fill()
+    folder = request.param
     pipeline = config.load(folder / "pipeline.config")
     with np.load(folder / "golden.npz") as file:
         arrays = dict(file)
-    recorded = json.loads((folder / "variables.json").read_text())
-    shapes = {key.split("/.ATTRIBUTES")[0]: shape for key, shape in recorded["variables"].items()}
-    exponents = recorded["bn_exponent"]
+    weights = recorded_weights(folder)
     prefix = str(tmp_path_factory.mktemp(folder.name) / "ckpt-0")
-    checkpoints.write(
-        {
-            key: keras.Variable(fill.fill(key, shape, exponents.get(key.rpartition("/")[0], 0)))
-            for key, shape in shapes.items()
-        },
-        prefix,
-    )
+    checkpoints.write({key: keras.Variable(value) for key, value in weights.items()}, prefix)
 
     detector = models.build(pipeline.model)
     assert warm_start.warm_start(detector, prefix, "full").kept == []
@@ -94,11 +75,8 @@ def recording(request, tmp_path_factory):
     warm_start.warm_start(frozen, prefix, "full")
 
     about = json.loads((folder / "golden.json").read_text())
-    resizer = resize.resizer(pipeline.model.ssd.image_resizer)
-    raw = [fill.image(height, width, index) for index, (height, width) in enumerate(about["raw_sizes"])]
-    images = np.stack([resizer(image.astype(np.float32)).image for image in raw])
-    padded = [pad_groundtruth(arrays[f"gt/{i}/boxes"], arrays[f"gt/{i}/classes"]) for i in range(2)]
-    groundtruth = {name: np.stack([one[name] for one in padded]) for name in padded[0]}
+    shapes = {key: list(value.shape) for key, value in weights.items()}
+    images, groundtruth = recorded_batch(folder, resize.resizer(pipeline.model.ssd.image_resizer))
     return Recording(folder, arrays, about, shapes, detector, frozen, images, groundtruth)
 
 
