@@ -37,8 +37,9 @@ def draw_boxes(picture: Image.Image, boxes: Sequence[Box]) -> Image.Image:
     font = ImageFont.load_default(size=max(11, round(max(drawn.size) / 45)))
     for box in boxes:
         ymin, xmin, ymax, xmax = np.clip(np.asarray(box.box, float), 0, 1)
-        left, right = xmin * (drawn.width - 1), xmax * (drawn.width - 1)
-        top, bottom = ymin * (drawn.height - 1), ymax * (drawn.height - 1)
+        # Annotations may have their corners the wrong way round; that is where to see it.
+        left, right = sorted(x * (drawn.width - 1) for x in (xmin, xmax))
+        top, bottom = sorted(y * (drawn.height - 1) for y in (ymin, ymax))
         color = _COLORS[box.color % len(_COLORS)]
         pen.rectangle((left, top, right, bottom), outline=color, width=line)
         if box.caption:
