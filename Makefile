@@ -6,11 +6,12 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint unit test-slow format proto clean
 
 demo: $(VENV)/.installed
-	$(BIN)/boxtune draw demo/photos
-	$(BIN)/boxtune retrain demo/photos --model_dir demo/model --num_steps 700 \
+	$(BIN)/boxtune draw demo/photos --num_images 240
+	$(BIN)/boxtune retrain demo/photos --model_dir demo/model --num_steps 1300 \
 	  --set 'model.ssd.image_resizer.fixed_shape_resizer={height: 224 width: 224}' \
 	  --set model.ssd.feature_extractor.depth_multiplier=0.5
-	$(BIN)/boxtune predict demo/model/exported demo/photos/images --output_dir demo/drawn
+	$(BIN)/boxtune draw demo/unseen --num_images 12 --seed 1
+	$(BIN)/boxtune predict demo/model/exported demo/unseen/images --output_dir demo/drawn
 	@echo "Look at the pictures in demo/drawn."
 
 test: lint unit

@@ -24,7 +24,9 @@ DECAYS = (
 
 def main() -> None:
     """Train and print mAP and AP50 of each seed and their means."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("photos", type=Path)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--validation_files", type=Path)
@@ -36,7 +38,9 @@ def main() -> None:
     found = [one_seed(seed, options) for seed in range(options.seeds)]
     for name in ("mAP", "AP50"):
         values = [one[name] for one in found]
-        print(f"{name:5} mean {statistics.mean(values):.3f}   of {' '.join(f'{value:.3f}' for value in values)}")
+        print(
+            f"{name:5} mean {statistics.mean(values):.3f}   of {' '.join(f'{value:.3f}' for value in values)}"
+        )
 
 
 def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:

@@ -154,6 +154,8 @@ def _summarize_first_images(batches: tf.data.Dataset, label_map: LabelMap, count
         for i, picture in enumerate(pixels):
             valid = groundtruth["valid"][i].numpy()
             boxes, classes = groundtruth["boxes"][i].numpy()[valid], groundtruth["classes"][i].numpy()[valid]
-            marked = [Box(box, names.get(cls, "?"), int(cls)) for box, cls in zip(boxes, classes, strict=True)]
+            marked = [
+                Box(box, names.get(cls, "?"), int(cls)) for box, cls in zip(boxes, classes, strict=True)
+            ]
             drawn.append(np.asarray(draw_boxes(Image.fromarray(picture), marked)))
         tf.summary.image("train_input_images", np.stack(drawn), max_outputs=count)

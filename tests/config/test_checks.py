@@ -149,7 +149,9 @@ def test_a_missing_prefix_is_answered_with_the_newest_of_its_folder(project):
         config.check_for_training(project)
 
 
-@pytest.mark.parametrize("path", ["exported", "exported/checkpoint/ckpt-9", "exported/checkpoint/ckpt-9.index"])
+@pytest.mark.parametrize(
+    "path", ["exported", "exported/checkpoint/ckpt-9", "exported/checkpoint/ckpt-9.index"]
+)
 def test_a_checkpoint_is_given_as_folder_prefix_or_index(project, path):
     Path("exported/checkpoint").mkdir(parents=True)
     Path("exported/checkpoint/ckpt-9.index").touch()

@@ -6,7 +6,7 @@ from typing import Any
 from keras import ops
 
 from boxtune.detection.boxes import area, clip, to_frame_of
-from boxtune.kernels import greedy_suppression
+from boxtune.detection.kernels import greedy_suppression
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from boxtune import kernels
 from boxtune.config import pipeline_pb2
+from boxtune.detection import kernels
 
 Hyperparams = pipeline_pb2.Hyperparams
 

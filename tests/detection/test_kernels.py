@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from boxtune import kernels
+from boxtune.detection import kernels
 
 
 def random_boxes(rng, images, count):

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from boxtune.detection.boxes import iou_pairwise
+
 
 def batch_normalization(x, gamma, beta, epsilon):
     """Normalize `x` [..., d] by its own statistics; return the result, its mean [d] and its variance [d].
@@ -55,10 +57,8 @@ def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, 
         indices int32 [b, c, k], scores float [b, c, k] in falling order, and valid bool [b, c, k]; past the
         last kept box the indices and the scores are 0.
     """
-    if keras.backend.backend() == "tensorflow":
-        suppress = _greedy_suppression_tensorflow
-    else:
-        suppress = _greedy_suppression_plain
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    suppress = _greedy_suppression_tensorflow if on_tensorflow else _greedy_suppression_plain
     return suppress(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma)
 
 
@@ -88,8 +88,6 @@ def _greedy_suppression_tensorflow(boxes, scores, limit, iou_threshold, score_th
 
 
 def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma):
-    from boxtune.detection.boxes import iou_pairwise
-
     removed = -1.0
     remaining = ops.where(scores > score_threshold, scores, removed)
     indices, kept_scores = [], []
