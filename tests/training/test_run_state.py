@@ -58,7 +58,7 @@ def files(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", ["adam", "rms_prop"])
 def test_a_run_goes_on_where_it_stopped(tmp_path, name):
     state = RunState(tmp_path, build(OPTIMIZERS[name]), 5)
     assert state.optimizer_variables

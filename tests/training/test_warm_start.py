@@ -1,4 +1,3 @@
-import keras
 import numpy as np
 import pytest
 
@@ -17,11 +16,10 @@ def build(*, seed=0, num_classes=2, feature_extractor="ssd_mobilenet_v2_fpn_kera
     model.ssd.feature_extractor.depth_multiplier = width
     resizer = model.ssd.image_resizer.fixed_shape_resizer
     resizer.height = resizer.width = 96
-    keras.utils.set_random_seed(seed)
-    detector = models.build(model)
+    detector, rng = models.build(model), np.random.default_rng(seed)
     for variable in detector.network.variables:
         # Statistics and biases start alike in every model; here every value is drawn.
-        variable.assign(keras.random.normal(variable.shape))
+        variable.assign(rng.normal(size=variable.shape).astype(np.float32))
     return detector
 
 
