@@ -1,5 +1,6 @@
 import io
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from google.protobuf import text_format
 from PIL import Image
 
 from boxtune.config import pipeline_pb2
-from boxtune.data.input import Records, evaluation_batches, training_batches
+from boxtune.data.input import Records, evaluation_batches, naming_faults, training_batches
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import DataError
 
@@ -236,3 +237,25 @@ class TestFaults:
         fault = records([record(0), b"no record"]).find_fault()
         assert "b.tfrecord: record 1 at byte " in str(fault)
         assert "(not a tf.train.Example)" in str(fault)
+
+
+def test_a_record_that_is_no_example_is_named_whatever_its_bytes(records):
+    damaged = records([record(0), record(1), b"\xff\xfe\x80 not an example", record(3)])
+    fault = damaged.find_fault()
+    assert fault is not None
+    assert "record 2" in str(fault)
+    with pytest.raises(DataError, match="record 2"), naming_faults(damaged):
+        list(evaluation_batches(damaged, batch_size=2, image_resizer=RESIZER))
+
+
+def inverted(number):
+    example = tf.train.Example.FromString(record(number))
+    example.features.feature["image/object/bbox/ymin"].float_list.value[0] = 0.9
+    return example.SerializeToString()
+
+
+def test_an_inverted_box_is_named(records):
+    fault = records([record(0), inverted(1)]).find_fault()
+    assert re.search(
+        r"picture1.png.*image/object/bbox: a box without a number, or with min above max", str(fault)
+    )

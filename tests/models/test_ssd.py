@@ -246,3 +246,13 @@ class TestPublished:
         pipeline.model.ssd.feature_extractor.depth_multiplier = 0.35
         with pytest.raises(CheckpointError, match="of another shape"):
             warm_start(models.build(pipeline.model), folder, "full")
+
+
+def test_a_pyramid_needs_sides_that_halve():
+    with pytest.raises(ConfigError, match=r"gives 100 x 100.*multiples of 32, or .*pad_to_multiple: 32"):
+        models.build(section(FPN, side=100))
+
+
+def test_a_pyramid_pads_to_sides_that_halve():
+    stock = section(FPN, side=100, pad_to_multiple=32)
+    assert grids(models.build(stock), stock)[:3] == [16, 8, 4]  # of 128 pixels

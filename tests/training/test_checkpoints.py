@@ -72,15 +72,15 @@ class TestFind:
             checkpoints.find(tmp_path)
 
     def test_did_you_mean(self, folder):
-        with pytest.raises(CheckpointError, match=r'ckpt-22: no such checkpoint Did you mean "ckpt-2"\?'):
+        with pytest.raises(CheckpointError, match=r'ckpt-22: no such checkpoint. Did you mean "ckpt-2"\?'):
             checkpoints.find(folder / "ckpt-22")
 
     def test_what_is_there_instead(self, folder):
-        with pytest.raises(CheckpointError, match="that folder has: ckpt-1, ckpt-2, ckpt-3"):
+        with pytest.raises(CheckpointError, match="That folder has ckpt-1, ckpt-2, ckpt-3"):
             checkpoints.find(folder / "x")
 
     def test_a_folder_that_is_not_there(self, tmp_path):
-        with pytest.raises(CheckpointError, match=r"nor the folder .*nowhere"):
+        with pytest.raises(CheckpointError, match=r"Nor is there a folder .*nowhere"):
             checkpoints.find(tmp_path / "nowhere" / "ckpt-0")
 
 

@@ -48,6 +48,10 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
         lists = {key: tf.sparse.to_dense(fields[key]) for key in _LISTS}
         count = tf.size(lists[_SIDES[0]])
         boxes = tf.stack([_one_each(lists, side, count) for side in _SIDES], axis=-1)
+        is_box = tf.reduce_all(tf.math.is_finite(boxes)) & tf.reduce_all(boxes[:, :2] <= boxes[:, 2:])
+        tf.debugging.assert_equal(
+            is_box, True, "image/object/bbox: a box without a number, or with min above max"
+        )
         classes = _classes(lists["image/object/class/text"], lists["image/object/class/label"], class_of_name)
         tf.debugging.assert_equal(tf.size(classes), count, "image/object: a class for every box is needed")
         tf.debugging.assert_non_negative(classes, "image/object/class: not in the label map")
@@ -79,7 +83,7 @@ def _lookup(label_map: LabelMap) -> tf.lookup.StaticHashTable:
 
 
 def _classes(texts: Any, labels: Any, class_of_name: tf.lookup.StaticHashTable) -> Any:
-    by_label = tf.cast(labels, tf.int32) - 1
+    by_label = tf.cast(tf.clip_by_value(labels, 0, tf.int32.max), tf.int32) - 1
     by_text = class_of_name.lookup(texts)
     if_both = tf.cond(
         tf.equal(tf.size(texts), tf.size(labels)),
@@ -95,5 +99,6 @@ def _one_each(lists: dict[str, Any], key: str, count: Any, *, default: int | Non
     if default is not None:
         absent = tf.fill([count], tf.cast(default, values.dtype))
         values = tf.cond(tf.size(values) > 0, lambda: values, lambda: absent)
-    tf.debugging.assert_equal(tf.size(values), count, f"{key}: one value for every box is needed")
-    return values
+    checked = tf.debugging.assert_equal(tf.size(values), count, f"{key}: one value for every box is needed")
+    with tf.control_dependencies([checked] if checked is not None else []):
+        return tf.identity(values)  # so that nothing is made of values that do not agree

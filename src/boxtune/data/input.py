@@ -4,6 +4,7 @@ A position in the endless stream of training examples says which epoch it belong
 which seed it is augmented. So a run can begin at any step at once, and what it sees depends on the seed alone.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,9 @@ from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.resize import Resizer, resizer
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
+
+# What TensorFlow raises for a damaged record: the second where its own message is no text.
+_READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 
 _ORDER, _AUGMENTATION = 0, 1  # what a random number is for
 
@@ -46,7 +50,7 @@ class Records:
         for number in range(len(self)):
             try:
                 self.sample(tf.constant(number, tf.int64))
-            except tf.errors.OpError as error:
+            except _READ_ERRORS as error:
                 return DataError(f"{self.name_of(number)}: {_reason(error)}")
             except DataError as error:
                 return error
@@ -70,7 +74,7 @@ def naming_faults(records: Records) -> Iterator[None]:
     """Turn TensorFlow's error about some record into a DataError that names the record and what is wrong."""
     try:
         yield
-    except tf.errors.OpError as error:
+    except _READ_ERRORS as error:
         raise records.find_fault() or error from error
 
 
@@ -89,20 +93,16 @@ def open_records(reader: pipeline_pb2.InputReader, num_classes: int) -> Records:
     )
 
 
-def _reason(error: tf.errors.OpError) -> str:
-    """Return the sentence of a TensorFlow error that says what was wrong."""
-    lines = [line.strip() for line in (error.message or "").splitlines() if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    for known in (
-        "image/object: a class for every box is needed",
-        "image/object/class: not in the label map",
-        "image/object/class: a label id above num_classes",
-    ):
-        if known in (error.message or ""):
-            return f"{known}; check the label map and num_classes against the records"
-    if "image" in text.lower() or "JPEG" in text or "PNG" in text:
-        return f"the image cannot be decoded ({text}); remove it and convert again"
-    return text
+def _reason(error: Exception) -> str:
+    """Return the sentence of an error that says what was wrong."""
+    message = str(getattr(error, "message", error))
+    ours = re.search(r"image/object[^\n\[\]]*", message)
+    if ours:
+        return f"{ours[0].rstrip(' .')}; check the label map, num_classes and what wrote the records"
+    first = next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__)
+    if "image" in first.lower() or "JPEG" in first or "PNG" in first:
+        return f"the image cannot be decoded ({first}); remove it and convert again"
+    return first
 
 
 def training_batches(

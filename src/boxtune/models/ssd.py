@@ -31,6 +31,7 @@ def mobilenet_v2_fpn(
     features = _mobilenet_v2(images, section, frozen)
     by_level = {2: "block_2", 3: "block_5", 4: "block_12", 5: "out"}
     highest = min(section.fpn.max_level, 5)
+    _require_halves(images.shape[1:3], section, 2**highest)
     depth = max(int(section.fpn.additional_layer_depth * section.depth_multiplier), section.min_depth)
     options = {
         "use_depthwise": section.use_depthwise,
@@ -53,6 +54,16 @@ def mobilenet_v2_fpn(
         **options,
     )
     return pyramid + coarser
+
+
+def _require_halves(size, section: pipeline_pb2.SsdFeatureExtractor, multiple: int) -> None:
+    """Refuse an input whose maps are not each half as large as the one before: a pyramid adds them."""
+    padded = max(section.pad_to_multiple, 1) % multiple == 0
+    if not padded and not section.use_explicit_padding and any(side % multiple for side in size):
+        raise ConfigError(
+            f"pipeline.config: image_resizer gives {size[0]} x {size[1]}; {section.type} needs sides that are "
+            f"multiples of {multiple}, or feature_extractor.pad_to_multiple: {multiple}"
+        )
 
 
 def mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool) -> list[keras.KerasTensor]:

@@ -37,7 +37,7 @@ def find(path: str | os.PathLike[str]) -> str:
     prefix = str(given).removesuffix(".index")
     if Path(f"{prefix}.index").is_file():
         return prefix
-    raise CheckpointError(f"{given}: no such checkpoint{_nearest(given)}")
+    raise CheckpointError(f"{given}: no such checkpoint.{_nearest(given)}")
 
 
 def latest(folder: Path) -> str | None:
@@ -58,11 +58,10 @@ def _number(name: str) -> int:
 
 def _nearest(given: Path) -> str:
     if not given.parent.is_dir():
-        return f" (nor the folder {given.parent})"
-    there = [index.stem for index in given.parent.glob("*.index")]
-    return did_you_mean(given.name, there) or (
-        f"; that folder has: {', '.join(sorted(there))}" if there else ""
-    )
+        return f" Nor is there a folder {given.parent}."
+    there = sorted(index.stem for index in given.parent.glob("*.index"))
+    listed = f" That folder has {', '.join(there)}." if there else ""
+    return did_you_mean(given.name, there) or listed
 
 
 class Reader:

@@ -1,5 +1,6 @@
 """Everything that a run needs to go on where it stopped, and the checkpoints that hold it."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import tensorflow as tf
 from boxtune.errors import CheckpointError
 from boxtune.models import Detector
 from boxtune.training import checkpoints
+
+_log = logging.getLogger("boxtune")
 
 
 class RunState:
@@ -45,8 +48,8 @@ class RunState:
     def resume(self) -> str | None:
         """Go on from the newest checkpoint in the model directory; return its prefix, or None if there is none.
 
-        A checkpoint of the API holds its optimizer under other names: then weights and step are taken over and the
-        optimizer starts anew.
+        A checkpoint of the API holds its optimizer under other names: then weights and step are taken over, the
+        optimizer starts anew, and a warning says so.
 
         Raises:
             CheckpointError: if that checkpoint is of another model.
@@ -64,6 +67,8 @@ class RunState:
         wanted = self.model_variables | {"step": self.iterations}
         if all(key in reader for key in self.optimizer_variables):
             wanted |= self.optimizer_variables
+        else:
+            _log.warning("%s holds no state of this optimizer: its averages start anew.", prefix)
         checkpoints.load(wanted, prefix)
         self._root.save_counter.assign(np.int64(_number(prefix)))
         self._manager = tf.train.CheckpointManager(self._root, str(self.model_dir), self.max_to_keep)
