@@ -3,6 +3,7 @@
 import pytest
 
 from boxtune import config
+from boxtune.config.loading import _clear_deprecated
 from boxtune.errors import ConfigError
 
 FPNLITE = "ssd_mobilenet_v2_fpn_keras"
@@ -32,15 +33,6 @@ def test_recipe_is_the_stock_configuration_without_data_checkpoint_and_relics(ki
         stock.ClearField(field)
     _clear_deprecated(stock)
     assert config.recipe(kind) == stock
-
-
-def _clear_deprecated(message):
-    for field, value in message.ListFields():
-        if field.GetOptions().deprecated:
-            message.ClearField(field.name)
-        elif field.message_type is not None:
-            for item in value if field.is_repeated else [value]:
-                _clear_deprecated(item)
 
 
 def test_recipe_is_a_copy():

@@ -112,20 +112,20 @@ class TestRefused:
         stock = section(FPN)
         stock.ssd.loss.localization_loss.weighted_iou.SetInParent()
         message = self.refusal(stock)
-        assert '"weighted_iou" is not built in LocalizationLoss; choose one of: weighted_smooth_l1' in message
+        assert 'does not have "weighted_iou" yet; choose one of: weighted_smooth_l1' in message
 
     def test_a_component_that_is_not_chosen(self):
         stock = section(FPN)
         stock.ssd.ClearField("box_coder")
-        assert "nothing is chosen in BoxCoder" in self.refusal(stock)
+        assert "BoxCoder is empty; choose one of: faster_rcnn_box_coder" in self.refusal(stock)
 
     def test_pictures_of_any_size(self):
         stock = section(FPN)
         stock.ssd.image_resizer.keep_aspect_ratio_resizer.pad_to_max_dimension = False
-        assert "needs pad_to_max_dimension: true" in self.refusal(stock)
+        assert "with pad_to_max_dimension: true" in self.refusal(stock)
 
     def test_tiny_pictures(self):
-        assert "image_resizer of 32 x 32; at least 33 pixels" in self.refusal(section(FPN, side=32))
+        assert "image_resizer makes 32 x 32; 33 pixels are needed" in self.refusal(section(FPN, side=32))
 
 
 class TestLoss:

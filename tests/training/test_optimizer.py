@@ -77,5 +77,7 @@ def test_the_rate_follows_the_steps():
 
 
 def test_nothing_chosen():
-    with pytest.raises(ConfigError, match="optimizer must be one of: momentum_optimizer, rms_prop_optimizer"):
+    with pytest.raises(
+        ConfigError, match="Optimizer is empty; choose one of: momentum_optimizer, rms_prop_optimizer"
+    ):
         optimizer(pipeline_pb2.Optimizer())

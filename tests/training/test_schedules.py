@@ -78,7 +78,7 @@ def test_manual_steps_without_steps():
 
 
 def test_nothing_chosen():
-    with pytest.raises(ConfigError, match="learning_rate must be one of: constant_learning_rate"):
+    with pytest.raises(ConfigError, match="LearningRate is empty; choose one of: constant_learning_rate"):
         schedule(pipeline_pb2.LearningRate())
 
 

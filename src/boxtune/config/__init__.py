@@ -1,6 +1,8 @@
 """The configuration: pipeline.proto, and reading, completing, changing, checking and writing it."""
 
 from boxtune.config.checks import check_for_evaluation, check_for_training, input_files
+from boxtune.config.choices import chosen
+from boxtune.config.image_size import fixed_size
 from boxtune.config.loading import load, parse, read_label_map, write
 from boxtune.config.overrides import apply_override
 from boxtune.config.stock import complete, recipe
@@ -10,7 +12,9 @@ __all__ = [
     "apply_override",
     "check_for_evaluation",
     "check_for_training",
+    "chosen",
     "complete",
+    "fixed_size",
     "input_files",
     "load",
     "parse",

@@ -10,9 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.data.examples import Sample
-from boxtune.errors import ConfigError
 
 Step = Callable[[Sample, Any], Sample]
 
@@ -32,18 +32,15 @@ def augmentation(options: Sequence[pipeline_pb2.PreprocessingStep]) -> Step:
 
 
 def _step(option: pipeline_pb2.PreprocessingStep) -> Step:
-    readers: dict[str, Callable[[Any], Step]] = {
-        "random_horizontal_flip": random_horizontal_flip,
-        "random_crop_image": random_crop_image,
-        "ssd_random_crop": ssd_random_crop,
-    }
-    name = option.WhichOneof("preprocessing_step")
-    if name not in readers:
-        raise ConfigError(
-            f"pipeline.config: data_augmentation_options {{ {name} }} is not built; "
-            f"remove it, or use one of: {', '.join(readers)}"
-        )
-    return readers[name](getattr(option, name))
+    read, chosen = config.chosen(
+        option,
+        {
+            "random_horizontal_flip": random_horizontal_flip,
+            "random_crop_image": random_crop_image,
+            "ssd_random_crop": ssd_random_crop,
+        },
+    )
+    return read(chosen)
 
 
 def random_horizontal_flip(section: pipeline_pb2.RandomHorizontalFlip) -> Step:

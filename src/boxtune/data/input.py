@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from boxtune.config import input_files, pipeline_pb2
+from boxtune.config import fixed_size, input_files, pipeline_pb2
 from boxtune.data.augment import augmentation
 from boxtune.data.examples import Sample, parser
 from boxtune.data.label_map import LabelMap, read_label_map
@@ -170,22 +170,12 @@ def _groundtruth(sample: Sample) -> Sample:
 
 
 def _with_static_size(section: pipeline_pb2.ImageResizer) -> Any:
-    height, width = static_size(section)
+    height, width = fixed_size(section) or (None, None)
 
     def fix(images: Any, groundtruth: Sample) -> tuple[Any, Sample]:
         return tf.ensure_shape(images, [None, height, width, 3]), groundtruth
 
     return fix
-
-
-def static_size(section: pipeline_pb2.ImageResizer) -> tuple[int | None, int | None]:
-    """Return the (height, width) that every image is resized to, None where it varies."""
-    fixed, aspect = section.fixed_shape_resizer, section.keep_aspect_ratio_resizer
-    if section.HasField("fixed_shape_resizer"):
-        return fixed.height, fixed.width
-    if section.HasField("keep_aspect_ratio_resizer") and aspect.pad_to_max_dimension:
-        return aspect.max_dimension, aspect.max_dimension
-    return None, None
 
 
 def evaluation_batches(

@@ -6,8 +6,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from boxtune import config
 from boxtune.config import pipeline_pb2
-from boxtune.errors import ConfigError
 
 _METHODS = {
     pipeline_pb2.BILINEAR: tf.compat.v1.image.ResizeMethod.BILINEAR,
@@ -33,14 +33,10 @@ def resizer(section: pipeline_pb2.ImageResizer) -> Resizer:
 
     Source: the API's builders.image_resizer_builder and core.preprocessor.
     """
-    readers: dict[str, Callable[[Any], Resizer]] = {
-        "fixed_shape_resizer": _fixed_shape,
-        "keep_aspect_ratio_resizer": _keep_aspect_ratio,
-    }
-    name = section.WhichOneof("image_resizer_oneof")
-    if name not in readers:
-        raise ConfigError(f"pipeline.config: image_resizer must be one of {', '.join(readers)}, not {name}")
-    return readers[name](getattr(section, name))
+    read, chosen = config.chosen(
+        section, {"fixed_shape_resizer": _fixed_shape, "keep_aspect_ratio_resizer": _keep_aspect_ratio}
+    )
+    return read(chosen)
 
 
 def _fixed_shape(section: pipeline_pb2.FixedShapeResizer) -> Resizer:

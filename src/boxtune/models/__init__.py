@@ -1,9 +1,9 @@
 """Detectors: a backbone, a neck and heads make a network; a meta-architecture makes it a detector."""
 
+from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.models import ssd
 from boxtune.models.detector import Detector
-from boxtune.models.sections import chosen
 
 
 def build(section: pipeline_pb2.DetectionModel, *, add_regularization_loss: bool = True) -> Detector:
@@ -12,9 +12,8 @@ def build(section: pipeline_pb2.DetectionModel, *, add_regularization_loss: bool
     Raises:
         ConfigError: for an architecture or a component that boxtune does not have.
     """
-    built = {"ssd": ssd.build}
-    name = chosen(section, "model", built)
-    return built[name](getattr(section, name), add_regularization_loss=add_regularization_loss)
+    make, chosen = config.chosen(section, {"ssd": ssd.build})
+    return make(chosen, add_regularization_loss=add_regularization_loss)
 
 
 def image_resizer(section: pipeline_pb2.DetectionModel) -> pipeline_pb2.ImageResizer:

@@ -1,11 +1,13 @@
 """Reads sections of the configuration into detection arithmetic: one function a section."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from keras import ops
 
+from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.detection import losses
 from boxtune.detection.anchors import MultiscaleAnchors, SsdAnchors
@@ -15,27 +17,15 @@ from boxtune.detection.nms import NonMaxSuppression
 from boxtune.errors import ConfigError
 
 Function = Callable[..., Any]
-
-
-def chosen(section: Any, oneof: str, built: dict[str, Any]) -> str:
-    """Return which member of `oneof` is set; a ConfigError if none is, or one that boxtune does not build."""
-    name = section.WhichOneof(oneof)
-    if name not in built:
-        given = f'"{name}" is not built' if name else "nothing is chosen"
-        raise ConfigError(
-            f"pipeline.config: {given} in {section.DESCRIPTOR.name}; choose one of: {', '.join(built)}"
-        )
-    return name
+SMALLEST_SIDE = 33  # of images, in pixels: below, no cell is left at the coarsest level of a backbone
 
 
 def anchor_generator(section: pipeline_pb2.AnchorGenerator) -> SsdAnchors | MultiscaleAnchors:
     """Read `anchor_generator`."""
-    built: dict[str, Function] = {
-        "ssd_anchor_generator": _ssd_anchors,
-        "multiscale_anchor_generator": _multiscale_anchors,
-    }
-    name = chosen(section, "anchor_generator_oneof", built)
-    return built[name](getattr(section, name))
+    read, chosen = config.chosen(
+        section, {"ssd_anchor_generator": _ssd_anchors, "multiscale_anchor_generator": _multiscale_anchors}
+    )
+    return read(chosen)
 
 
 def _ssd_anchors(section: pipeline_pb2.SsdAnchorGenerator) -> SsdAnchors:
@@ -66,16 +56,14 @@ def _multiscale_anchors(section: pipeline_pb2.MultiscaleAnchorGenerator) -> Mult
 
 def box_coder(section: pipeline_pb2.BoxCoder) -> FasterRcnnBoxCoder:
     """Read `box_coder`."""
-    chosen(section, "box_coder_oneof", {"faster_rcnn_box_coder": None})
-    scales = section.faster_rcnn_box_coder
-    return FasterRcnnBoxCoder(scales.y_scale, scales.x_scale, scales.height_scale, scales.width_scale)
+    coder, scales = config.chosen(section, {"faster_rcnn_box_coder": FasterRcnnBoxCoder})
+    return coder(scales.y_scale, scales.x_scale, scales.height_scale, scales.width_scale)
 
 
 def matcher(section: pipeline_pb2.Matcher) -> ArgMaxMatcher:
     """Read `matcher`."""
-    chosen(section, "matcher_oneof", {"argmax_matcher": None})
-    argmax = section.argmax_matcher
-    return ArgMaxMatcher(
+    make, argmax = config.chosen(section, {"argmax_matcher": ArgMaxMatcher})
+    return make(
         matched_threshold=None if argmax.ignore_thresholds else argmax.matched_threshold,
         unmatched_threshold=None if argmax.ignore_thresholds else argmax.unmatched_threshold,
         negatives_lower_than_unmatched=argmax.negatives_lower_than_unmatched,
@@ -85,27 +73,28 @@ def matcher(section: pipeline_pb2.Matcher) -> ArgMaxMatcher:
 
 def classification_loss(section: pipeline_pb2.ClassificationLoss) -> Function:
     """Read `classification_loss`: a function of logits and targets [b, a, c]."""
-    sigmoid_focal, softmax = section.weighted_sigmoid_focal, section.weighted_softmax
-    alpha = sigmoid_focal.alpha if sigmoid_focal.HasField("alpha") else None
-    built = {
-        "weighted_sigmoid": losses.sigmoid_cross_entropy,
-        "weighted_sigmoid_focal": lambda logits, targets: losses.sigmoid_focal(
-            logits, targets, sigmoid_focal.gamma, alpha
-        ),
-        "weighted_softmax": lambda logits, targets: losses.softmax_cross_entropy(
-            logits, targets, softmax.logit_scale
-        ),
-    }
-    return built[chosen(section, "classification_loss", built)]
+    read, chosen = config.chosen(
+        section,
+        {
+            "weighted_sigmoid": lambda _: losses.sigmoid_cross_entropy,
+            "weighted_sigmoid_focal": _sigmoid_focal,
+            "weighted_softmax": lambda softmax: partial(
+                losses.softmax_cross_entropy, logit_scale=softmax.logit_scale
+            ),
+        },
+    )
+    return read(chosen)
+
+
+def _sigmoid_focal(section: pipeline_pb2.SigmoidFocalClassificationLoss) -> Function:
+    alpha = section.alpha if section.HasField("alpha") else None
+    return partial(losses.sigmoid_focal, gamma=section.gamma, alpha=alpha)
 
 
 def localization_loss(section: pipeline_pb2.LocalizationLoss) -> Function:
     """Read `localization_loss`: a function of predicted and wanted codes [b, a, 4]."""
-    delta = section.weighted_smooth_l1.delta
-    built = {
-        "weighted_smooth_l1": lambda predictions, targets: losses.smooth_l1(predictions, targets, delta),
-    }
-    return built[chosen(section, "localization_loss", built)]
+    loss, chosen = config.chosen(section, {"weighted_smooth_l1": losses.smooth_l1})
+    return partial(loss, delta=chosen.delta)
 
 
 def score_converter(section: pipeline_pb2.PostProcessing) -> Function:
@@ -132,25 +121,23 @@ def non_max_suppression(section: pipeline_pb2.PostProcessing) -> NonMaxSuppressi
     )
 
 
-def fixed_input_size(section: pipeline_pb2.ImageResizer) -> tuple[int, int]:
-    """Read the (height, width) that `image_resizer` makes of every image."""
-    built = {
-        "fixed_shape_resizer": lambda resizer: (resizer.height, resizer.width),
-        "keep_aspect_ratio_resizer": lambda resizer: (resizer.max_dimension, resizer.max_dimension),
-    }
-    name = chosen(section, "image_resizer_oneof", built)
-    resizer = getattr(section, name)
-    if name == "keep_aspect_ratio_resizer" and not resizer.pad_to_max_dimension:
+def input_size(section: pipeline_pb2.ImageResizer) -> tuple[int, int]:
+    """Read the (height, width) that `image_resizer` makes of every image.
+
+    Raises:
+        ConfigError: if it makes images of several sizes, or too small ones.
+    """
+    size = config.fixed_size(section)
+    if size is None:
         raise ConfigError(
-            "pipeline.config: keep_aspect_ratio_resizer needs pad_to_max_dimension: true here, "
-            "since this model takes images of one size"
+            "pipeline.config: image_resizer must make images of one size: use fixed_shape_resizer, "
+            "or keep_aspect_ratio_resizer with pad_to_max_dimension: true"
         )
-    height, width = built[name](resizer)
-    if min(height, width) < 33:
+    if min(size) < SMALLEST_SIDE:
         raise ConfigError(
-            f"pipeline.config: image_resizer of {height} x {width}; at least 33 pixels are needed"
+            f"pipeline.config: image_resizer makes {size[0]} x {size[1]}; {SMALLEST_SIDE} pixels are needed"
         )
-    return int(height), int(width)
+    return size
 
 
 def as_constant(array: np.ndarray) -> Any:

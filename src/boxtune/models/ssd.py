@@ -11,6 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.detection.matching import assign_targets
 from boxtune.detection.nms import Detections
@@ -201,7 +202,7 @@ def build(section: pipeline_pb2.Ssd, *, add_regularization_loss: bool = True) ->
         ConfigError: for a component that boxtune does not have.
     """
     extract = _feature_extractor(section.feature_extractor.type)
-    size = sections.fixed_input_size(section.image_resizer)
+    size = sections.input_size(section.image_resizer)
     anchors = sections.anchor_generator(section.anchor_generator)
     images = keras.Input((*size, 3), name="images")
     features = extract(images, section.feature_extractor, section.freeze_batchnorm)
@@ -248,15 +249,11 @@ def _feature_extractor(name: str) -> Callable[..., list[keras.KerasTensor]]:
 
 
 def _box_predictor(features, per_location, section: pipeline_pb2.Ssd):
-    built: dict[str, Callable[..., Any]] = {
-        "weight_shared_convolutional_box_predictor": heads.weight_shared_convolutional,
-        "convolutional_box_predictor": heads.convolutional,
-    }
-    name = sections.chosen(section.box_predictor, "box_predictor_oneof", built)
-    return built[name](
-        features,
-        per_location,
-        section.num_classes,
-        getattr(section.box_predictor, name),
-        frozen=section.freeze_batchnorm,
+    predict, chosen = config.chosen(
+        section.box_predictor,
+        {
+            "weight_shared_convolutional_box_predictor": heads.weight_shared_convolutional,
+            "convolutional_box_predictor": heads.convolutional,
+        },
     )
+    return predict(features, per_location, section.num_classes, chosen, frozen=section.freeze_batchnorm)

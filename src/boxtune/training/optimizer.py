@@ -1,12 +1,11 @@
 """The optimizer that a configuration describes."""
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
 
+from boxtune import config
 from boxtune.config import pipeline_pb2
-from boxtune.errors import ConfigError
 from boxtune.training.schedules import LearningRate, Schedule, schedule
 
 
@@ -17,18 +16,11 @@ def optimizer(
 
     Source: the API's builders.optimizer_builder.
     """
-    makers: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
-        "momentum_optimizer": _momentum,
-        "rms_prop_optimizer": _rms_prop,
-        "adam_optimizer": _adam,
-    }
-    name = section.WhichOneof("optimizer")
-    if name not in makers:
-        raise ConfigError(f"pipeline.config: optimizer must be one of: {', '.join(makers)}")
-    chosen = getattr(section, name)
-    return makers[name](
-        chosen, schedule(chosen.learning_rate), global_clipnorm=gradient_clipping_by_norm or None
+    make, chosen = config.chosen(
+        section,
+        {"momentum_optimizer": _momentum, "rms_prop_optimizer": _rms_prop, "adam_optimizer": _adam},
     )
+    return make(chosen, schedule(chosen.learning_rate), global_clipnorm=gradient_clipping_by_norm or None)
 
 
 def _momentum(

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 
@@ -15,16 +16,20 @@ Schedule = Callable[[Any], Any]
 
 def schedule(section: pipeline_pb2.LearningRate) -> Schedule:
     """Read `learning_rate`: a function from the step (a float scalar, 0 before the first update) to the rate."""
-    readers: dict[str, Callable[[Any], Schedule]] = {
-        "constant_learning_rate": lambda constant: lambda step: ops.full((), constant.learning_rate),
-        "exponential_decay_learning_rate": _exponential_decay,
-        "manual_step_learning_rate": _manual_steps,
-        "cosine_decay_learning_rate": _cosine_decay,
-    }
-    name = section.WhichOneof("learning_rate")
-    if name not in readers:
-        raise ConfigError(f"pipeline.config: learning_rate must be one of: {', '.join(readers)}")
-    return readers[name](getattr(section, name))
+    read, chosen = config.chosen(
+        section,
+        {
+            "constant_learning_rate": _constant,
+            "exponential_decay_learning_rate": _exponential_decay,
+            "manual_step_learning_rate": _manual_steps,
+            "cosine_decay_learning_rate": _cosine_decay,
+        },
+    )
+    return read(chosen)
+
+
+def _constant(section: pipeline_pb2.ConstantLearningRate) -> Schedule:
+    return lambda step: ops.full((), section.learning_rate)
 
 
 def _exponential_decay(section: pipeline_pb2.ExponentialDecayLearningRate) -> Schedule:
