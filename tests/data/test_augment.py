@@ -237,5 +237,7 @@ def test_no_steps():
 
 
 def test_a_step_that_is_not_built():
-    with pytest.raises(ConfigError, match=r"does not have "random_vertical_flip" yet.*random_horizontal_flip"):
+    with pytest.raises(
+        ConfigError, match=r'does not have "random_vertical_flip" yet.*random_horizontal_flip'
+    ):
         step("random_vertical_flip { }")
