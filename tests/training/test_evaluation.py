@@ -1,0 +1,125 @@
+"""An evaluation counts every picture once, in the picture's own frame."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from google.protobuf import text_format
+from PIL import Image
+
+from boxtune.config import pipeline_pb2
+from boxtune.data.input import Records
+from boxtune.data.label_map import LabelMap
+from boxtune.detection.nms import Detections
+from boxtune.training.evaluation import Evaluator
+
+TRUTH = [0.25, 0.25, 0.75, 0.5]  # of every picture
+PADDED = text_format.Parse(
+    "keep_aspect_ratio_resizer { min_dimension: 40 max_dimension: 40 pad_to_max_dimension: true }",
+    pipeline_pb2.ImageResizer(),
+)
+
+
+class Stub:
+    """A detector that finds `boxes`, in the frame of the window, and whose loss is the picture's first pixel."""
+
+    num_classes = 1
+
+    def __init__(self, boxes):
+        self.boxes = tf.constant(boxes, tf.float32)
+        self.windows, self.true_boxes = [], []
+
+    def __call__(self, images, training):
+        assert not training
+        return {"images": images}
+
+    def detect(self, predictions, window):
+        tf.py_function(lambda w: self.windows.extend(w.numpy().tolist()), [window], [])
+        b, k = tf.shape(predictions["images"])[0], len(self.boxes)
+        return Detections(
+            boxes=tf.tile(self.boxes[None], [b, 1, 1]),
+            scores=tf.ones([b, k]),
+            classes=tf.zeros([b, k], tf.int32),
+            anchors=tf.zeros([b, k], tf.int32),
+            count=tf.fill([b], k),
+        )
+
+    def loss_terms(self, predictions, groundtruth):
+        tf.py_function(lambda g: self.true_boxes.extend(g[:, 0].numpy().tolist()), [groundtruth["boxes"]], [])
+        return {"localization_loss": tf.reduce_mean(predictions["images"][:, 0, 0, 0])}
+
+    def regularization_loss(self):
+        return tf.constant(0.5)
+
+
+def example(value, height, width):
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height), (value, 0, 0)).save(stream, "PNG")
+
+    def floats(number):
+        return tf.train.Feature(float_list=tf.train.FloatList(value=[number]))
+
+    features = {
+        "image/encoded": tf.train.Feature(bytes_list=tf.train.BytesList(value=[stream.getvalue()])),
+        "image/object/class/label": tf.train.Feature(int64_list=tf.train.Int64List(value=[1])),
+        **{
+            f"image/object/bbox/{side}": floats(number)
+            for side, number in zip(("ymin", "xmin", "ymax", "xmax"), TRUTH, strict=True)
+        },
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Three pictures: one high, one wide, one square."""
+    path = tmp_path / "records.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for value, height, width in ((10, 400, 200), (20, 200, 400), (60, 300, 300)):
+            writer.write(example(value, height, width))
+    return Records([path], LabelMap.from_names(["thing"]), 1)
+
+
+def evaluate(records, boxes, batch_size=2):
+    stub = Stub(boxes)
+    evaluation = Evaluator(stub, records, image_resizer=PADDED, batch_size=batch_size).evaluate(step=7)
+    return stub, evaluation
+
+
+def test_what_is_found_is_measured_in_the_frame_of_the_picture(records):
+    _, evaluation = evaluate(records, [TRUTH])
+    assert evaluation.metrics["DetectionBoxes_Precision/mAP"] == pytest.approx(1.0)
+    assert (evaluation.step, evaluation.num_images, evaluation.num_objects) == (7, 3, 3)
+
+
+def test_a_box_beside_the_truth_is_no_detection(records):
+    _, evaluation = evaluate(records, [[0.25, 0.5, 0.75, 0.75]])
+    assert evaluation.metrics["DetectionBoxes_Precision/mAP"] == 0
+
+
+def test_the_detector_is_told_where_in_its_input_the_picture_lies(records):
+    # 400 x 200 becomes 40 x 20 of 40 x 40 pixels, and so on.
+    stub, _ = evaluate(records, [TRUTH])
+    assert stub.windows == [[0, 0, 1, 0.5], [0, 0, 0.5, 1], [0, 0, 1, 1]]
+
+
+def test_the_truth_is_given_to_the_loss_in_the_frame_of_the_input(records):
+    stub, _ = evaluate(records, [TRUTH])
+    np.testing.assert_allclose(
+        stub.true_boxes, [[0.25, 0.125, 0.75, 0.25], [0.125, 0.25, 0.375, 0.5], TRUTH], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_the_numbers_do_not_depend_on_the_size_of_batches(records, batch_size):
+    # The mean of 10, 20 and 60 is 30; a last batch of one picture counts for one.
+    _, evaluation = evaluate(records, [TRUTH], batch_size)
+    assert evaluation.losses["Loss/localization_loss"] == pytest.approx(30, abs=0.01)
+    assert evaluation.losses["Loss/total_loss"] == pytest.approx(30.5, abs=0.01)
+
+
+def test_examples_are_cut_to_their_pictures(records):
+    _, evaluation = evaluate(records, [TRUTH])
+    assert [one.picture.shape for one in evaluation.examples] == [(40, 20, 3), (20, 40, 3), (40, 40, 3)]
+    assert all(np.allclose(one.true_boxes, [TRUTH]) for one in evaluation.examples)
