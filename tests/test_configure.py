@@ -1,0 +1,90 @@
+"""The configuration that `boxtune config` writes."""
+
+import pytest
+
+from boxtune import config
+from boxtune.configure import configure
+from boxtune.convert import convert
+from boxtune.draw import draw
+from boxtune.errors import ConfigError, DataError
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """Eight pictures for training and two for validation."""
+    folder = tmp_path_factory.mktemp("configure")
+    draw(folder / "photos", num_images=10)
+    convert(folder / "photos", folder / "records")
+    return folder / "records"
+
+
+def cosine(pipeline):
+    return pipeline.train_config.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate
+
+
+def decays(pipeline):
+    model = pipeline.model.ssd
+    head = model.box_predictor.weight_shared_convolutional_box_predictor
+    return [
+        model.feature_extractor.conv_hyperparams.batch_norm.decay,
+        head.conv_hyperparams.batch_norm.decay,
+    ]
+
+
+def test_it_is_complete_and_can_be_trained(records, tmp_path):
+    config.write(configure(records), tmp_path / "pipeline.config")
+    pipeline = config.load(tmp_path / "pipeline.config")
+    config.check_for_training(pipeline)
+    config.check_for_evaluation(pipeline)
+    assert pipeline.model.ssd.num_classes == 4
+    assert pipeline.train_config.batch_size == 8
+    assert not pipeline.train_config.fine_tune_checkpoint
+
+
+def test_the_length_is_600_steps_or_thirty_times_through_the_images(records):
+    assert configure(records).train_config.num_steps == 600
+    # Batches of one picture: 8 x 30 steps are fewer than 600. Of a hundredth: more.
+    assert configure(records, batch_size=1).train_config.num_steps == 600
+    assert configure(records, num_steps=50).train_config.num_steps == 50
+
+
+def test_the_learning_rate_ends_with_the_training(records):
+    rate = cosine(configure(records, num_steps=900, learning_rate=0.03))
+    assert rate.learning_rate_base == pytest.approx(0.03)
+    assert (rate.total_steps, rate.warmup_steps) == (900, 150)
+    assert rate.warmup_learning_rate == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize(
+    ("steps", "decay"),
+    [
+        (600, 1 - 20 / 600),
+        (100, 0.9),  # 0.8, but never below 0.9
+        (50_000, 0.997),  # 0.9996, but never above the stock value
+    ],
+)
+def test_batch_normalization_settles_within_the_training(records, steps, decay):
+    assert decays(configure(records, num_steps=steps)) == pytest.approx([decay, decay], abs=1e-4)
+
+
+def test_a_checkpoint_brings_its_own_model(records, tmp_path):
+    zoo = tmp_path / "zoo"
+    zoo.mkdir()
+    (zoo / "pipeline.config").write_text(
+        'model { ssd { feature_extractor { type: "ssd_mobilenet_v2_keras" depth_multiplier: 0.5 } } }'
+    )
+    pipeline = configure(records, checkpoint=zoo)
+    assert pipeline.model.ssd.feature_extractor.type == "ssd_mobilenet_v2_keras"
+    assert pipeline.model.ssd.feature_extractor.depth_multiplier == 0.5
+    assert pipeline.train_config.fine_tune_checkpoint == str(zoo)
+    assert pipeline.train_config.fine_tune_checkpoint_type == "detection"
+
+
+def test_a_checkpoint_without_a_configuration_is_refused(records, tmp_path):
+    with pytest.raises(ConfigError, match=r"pipeline.config beside checkpoint/"):
+        configure(records, checkpoint=tmp_path)
+
+
+def test_a_folder_without_records_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"label_map.pbtxt"):
+        configure(tmp_path)
