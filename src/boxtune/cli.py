@@ -7,7 +7,9 @@ import argparse
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(verb: Any, options: dict[str, Any]) -> int:
     """Call `verb` with `options`; tell a user error in one line."""
     _quiet()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interruption too
     try:
         verb(**options)
     except BoxtuneError as error:

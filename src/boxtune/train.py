@@ -1,7 +1,7 @@
 """The verb `train`: fine-tune the detector that a pipeline.config describes."""
 
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,7 +116,12 @@ def train(
             callbacks.Every(start, num_steps, checkpoint_every_n, lambda step: state.save()),
             callbacks.Every(start, num_steps, evaluate_every_n, evaluate),
         ]
-        with naming_faults(records), closing(writer), writer.as_default(start):
+        with (
+            naming_faults(records),
+            closing(writer),
+            writer.as_default(start),
+            _saving_when_interrupted(state),
+        ):
             _summarize_first_images(batches, label_map)
             detector.fit(
                 batches, steps_per_epoch=num_steps - start, shuffle=False, verbose=0, callbacks=between
@@ -135,6 +140,16 @@ def _begin(state: RunState, detector: Detector, settings: pipeline_pb2.TrainConf
     if settings.fine_tune_checkpoint:
         return str(warm_start(detector, settings.fine_tune_checkpoint, settings.fine_tune_checkpoint_type))
     return "Starting from random weights."
+
+
+@contextmanager
+def _saving_when_interrupted(state: RunState) -> Iterator[None]:
+    """Keep what was learned so far when the user stops the run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nStopped after step {state.step}, kept in {state.save()}.", flush=True)
+        raise
 
 
 def _evaluation_records(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> Records | None:

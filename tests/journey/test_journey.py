@@ -118,6 +118,25 @@ def test_the_same_command_again_says_that_it_is_done(uninterrupted, pipeline_con
     assert f"{STEPS} of {STEPS} steps have been made already" in output
 
 
+def test_a_polite_kill_keeps_what_was_learned(folder, pipeline_config):
+    model_dir = folder / "stopped"
+    command = [sys.executable, "-m", "boxtune", *training(pipeline_config, model_dir)]
+    command[command.index("--checkpoint_every_n") + 1] = "1000"
+    process = subprocess.Popen(
+        [*command, "--num_train_steps", "5000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("step 10/"):
+            break
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in errors
+    step = int(Reader(find(model_dir))["step"])
+    assert step >= 10
+    assert f"Stopped after step {step}" in output
+
+
 def test_evaluation_by_command_gives_the_numbers_of_the_training(uninterrupted, folder):
     model_dir, _ = uninterrupted
     trained = json.loads((model_dir / "evaluation.json").read_text())
