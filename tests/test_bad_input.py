@@ -211,11 +211,27 @@ def test_a_folder_without_a_model(verb, base, tmp_path):
     assert str(tmp_path) in fails(*arguments)
 
 
-def test_a_mistyped_flag_is_answered_with_the_nearest(capsys):
+def refused(capsys, *arguments):
+    """Run a command line that cannot be parsed and return what is said."""
     with pytest.raises(SystemExit) as exit_:
-        cli.main(["train", "--pipeline_config_path", "x", "--model_dri", "y"])
+        cli.main(list(map(str, arguments)))
     assert exit_.value.code == 2
-    assert "Traceback" not in capsys.readouterr().err
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_mistyped_flag_is_answered_with_the_nearest(capsys):
+    line = refused(capsys, "train", "--pipeline_config_path=x", "--model_dir=y", "--num_train_stesp=3")
+    assert line.endswith('unrecognized arguments: --num_train_stesp=3. Did you mean "--num_train_steps"?')
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--batch_size", 0), ("--num_steps", -1), ("--num_steps", "ten"), ("--seed", -1), ("--seed", 2**40)],
+)
+def test_numbers_out_of_range(flag, value, capsys):
+    line = refused(capsys, "retrain", "photos", "--model_dir", "model", flag, value)
+    assert f"argument {flag}: " in line
+    assert str(value) in line
 
 
 def test_a_loss_that_is_no_number_ends_the_run(base, tmp_path):

@@ -11,10 +11,10 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import boxtune
 from boxtune.errors import BoxtuneError, did_you_mean
@@ -27,13 +27,33 @@ INTERRUPTED = 130
 class Parser(argparse.ArgumentParser):
     """Answers a mistyped flag with the nearest one."""
 
-    def error(self, message: str) -> Any:
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as usual, but refuse here, where the flags of the verb are known, what is left over."""
+        found, left_over = super().parse_known_args(args, namespace)
+        if left_over:
+            known = [flag for action in self._actions for flag in action.option_strings]
+            hint = did_you_mean(left_over[0].partition("=")[0], known)
+            self.error(f"unrecognized arguments: {' '.join(left_over)}.{hint}")
+        return found, left_over
+
+    def error(self, message: str) -> NoReturn:
         """Print usage and the message, and leave with status 2."""
-        known = [flag for action in self._actions for flag in action.option_strings]
-        mistyped = next((word for word in message.split() if word.startswith("--")), "")
-        hint = did_you_mean(mistyped.partition("=")[0], known) if "unrecognized" in message else ""
         self.print_usage(sys.stderr)
-        self.exit(USER_ERROR, f"{self.prog}: {message}.{hint}\n")
+        self.exit(USER_ERROR, f"{self.prog}: {message}\n")
+        raise AssertionError("exit does not return")
+
+
+def integer(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
+    """Return the type of a flag that takes whole numbers from `low` to `high`."""
+
+    def parse(text: str) -> int:
+        number = int(text)
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{number} is not in {low} to {high}")
+        return number
+
+    parse.__name__ = "whole number"
+    return parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,7 +70,7 @@ def run(verb: Any, options: dict[str, Any]) -> int:
     try:
         verb(**options)
     except BoxtuneError as error:
-        print(f"boxtune: {error}", file=sys.stderr)
+        print(f"boxtune: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("boxtune: interrupted; run the same command again to go on", file=sys.stderr)
@@ -111,9 +131,11 @@ def _add_retrain(verbs: Any) -> None:
     verb.add_argument("--model_dir", type=Path, required=True, help="takes everything that is written")
     verb.add_argument("--checkpoint", type=Path, help="a zoo download to start from; else random weights")
     verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
-    verb.add_argument("--batch_size", type=int, default=8, help="images in a step (%(default)s)")
-    verb.add_argument("--num_steps", type=int, help="steps to train (600, or 30 times through the images)")
-    verb.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    verb.add_argument("--batch_size", type=integer(1), default=8, help="images in a step (%(default)s)")
+    verb.add_argument(
+        "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
+    )
+    verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
     _add_overrides(verb)
 
 
@@ -132,7 +154,7 @@ def _add_convert(verbs: Any) -> None:
     verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
     verb.add_argument("--validation_fraction", type=float, default=0.2, help="share to draw (%(default)s)")
     verb.add_argument("--max_loss", type=float, default=0.5, help="share that may be unusable (%(default)s)")
-    verb.add_argument("--seed", type=int, default=0, help="of the split (%(default)s)")
+    verb.add_argument("--seed", type=integer(0), default=0, help="of the split (%(default)s)")
 
 
 def _convert(**options: Any) -> None:
@@ -148,8 +170,10 @@ def _add_config(verbs: Any) -> None:
     verb.add_argument("--output", type=Path, required=True, help="the pipeline.config to write")
     verb.add_argument("--checkpoint", type=Path, help="a zoo download to start from; else random weights")
     verb.add_argument("--feature_extractor", help="of the stock recipe, where no checkpoint is given")
-    verb.add_argument("--batch_size", type=int, help="images in a step (8)")
-    verb.add_argument("--num_steps", type=int, help="steps to train (600, or 30 times through the images)")
+    verb.add_argument("--batch_size", type=integer(1), help="images in a step (8)")
+    verb.add_argument(
+        "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
+    )
     verb.add_argument("--learning_rate", type=float, help="the highest (0.08)")
     _add_overrides(verb)
 
@@ -171,11 +195,15 @@ def _add_train(verbs: Any) -> None:
     verb = _verb(verbs, "train", _train)
     verb.add_argument("--pipeline_config_path", type=Path, required=True, help="the configuration")
     verb.add_argument("--model_dir", type=Path, required=True, help="takes checkpoints and summaries")
-    verb.add_argument("--num_train_steps", type=int, help="in place of train_config.num_steps")
-    verb.add_argument("--checkpoint_every_n", type=int, default=1000, help="steps (%(default)s)")
-    verb.add_argument("--evaluate_every_n", type=int, default=1000, help="steps (%(default)s); 0: at the end")
-    verb.add_argument("--checkpoint_max_to_keep", type=int, default=7, help="checkpoints (%(default)s)")
-    verb.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    verb.add_argument("--num_train_steps", type=integer(1), help="in place of train_config.num_steps")
+    verb.add_argument("--checkpoint_every_n", type=integer(1), default=1000, help="steps (%(default)s)")
+    verb.add_argument(
+        "--evaluate_every_n", type=integer(0), default=1000, help="steps (%(default)s); 0: at the end"
+    )
+    verb.add_argument(
+        "--checkpoint_max_to_keep", type=integer(1), default=7, help="checkpoints (%(default)s)"
+    )
+    verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
     _add_overrides(verb)
 
 
@@ -253,8 +281,8 @@ def _predict(output_dir: Path, **options: Any) -> None:
 def _add_draw(verbs: Any) -> None:
     verb = _verb(verbs, "draw", _draw)
     verb.add_argument("output_dir", type=Path, help="takes pictures and annotations")
-    verb.add_argument("--num_images", type=int, default=120, help="(%(default)s)")
-    verb.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+    verb.add_argument("--num_images", type=integer(1), default=120, help="(%(default)s)")
+    verb.add_argument("--seed", type=integer(0), default=0, help="(%(default)s)")
 
 
 def _draw(**options: Any) -> None:

@@ -46,6 +46,8 @@ def configure(
     Raises:
         BoxtuneError: if records, label map or checkpoint cannot be used.
     """
+    if batch_size < 1 or (num_steps is not None and num_steps < 1):
+        raise ConfigError(f"batch_size {batch_size} and num_steps {num_steps} must be at least 1")
     records = Path(records)
     label_map_path = records / LABEL_MAP_NAME
     label_map = read_label_map(label_map_path)

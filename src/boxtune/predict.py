@@ -91,9 +91,8 @@ def load_model(path: Path) -> Any:
     (spec,) = signature.structured_input_signature[1].values()
     if spec.dtype != tf.uint8:
         raise CheckpointError(f"{folder}: takes {spec.dtype.name}; export it with --input_type image_tensor")
-    loaded_function = signature
-    loaded_function.keep_alive = loaded  # the signature alone does not hold the variables
-    return loaded_function
+    signature.keep_alive = loaded  # the signature alone does not hold the variables
+    return signature
 
 
 def _class_names(model: Path, label_map: str | Path | None) -> dict[int, str]:

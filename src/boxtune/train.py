@@ -15,6 +15,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.files import writable_folder
 from boxtune.data.input import Records, naming_faults, open_records, training_batches
 from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.errors import ConfigError
 from boxtune.metrics.evaluation import Evaluation
 from boxtune.models import Detector
 from boxtune.report.evaluation import publish
@@ -66,6 +67,8 @@ def train(
     """
     pipeline = config.load(pipeline_config_path, overrides)
     if num_train_steps is not None:
+        if num_train_steps < 1:
+            raise ConfigError(f"num_train_steps is {num_train_steps}; at least 1 is needed")
         pipeline.train_config.num_steps = num_train_steps
     config.check_for_training(pipeline)
     settings, num_steps = pipeline.train_config, pipeline.train_config.num_steps

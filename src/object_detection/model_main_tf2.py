@@ -14,12 +14,12 @@ from boxtune.errors import ConfigError
 FLAGS = flags.FLAGS
 flags.DEFINE_string("pipeline_config_path", None, "The pipeline.config.", required=True)
 flags.DEFINE_string("model_dir", None, "Takes checkpoints and summaries.", required=True)
-flags.DEFINE_integer("num_train_steps", None, "In place of train_config.num_steps.")
+flags.DEFINE_integer("num_train_steps", None, "In place of train_config.num_steps.", lower_bound=1)
 flags.DEFINE_string(
     "checkpoint_dir", None, "Evaluate the newest checkpoint of this folder instead of training."
 )
-flags.DEFINE_integer("checkpoint_every_n", 1000, "Steps between checkpoints.")
-flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "Evaluate on every n-th example only.")
+flags.DEFINE_integer("checkpoint_every_n", 1000, "Steps between checkpoints.", lower_bound=1)
+flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "Evaluate on every n-th only.", lower_bound=1)
 flags.DEFINE_integer("num_workers", 1, "Machines that train together: only 1.")
 flags.DEFINE_bool("use_tpu", False, "Not available.")
 flags.DEFINE_string("tpu_name", None, "Not available.")

@@ -47,13 +47,14 @@ def latest(folder: Path) -> str | None:
     named = tf.train.latest_checkpoint(str(folder)) if folder.is_dir() else None
     if named is not None and Path(f"{named}.index").is_file():
         return named
-    indices = sorted(folder.glob("*.index"), key=lambda index: (_number(index.stem), index.stem))
+    indices = sorted(folder.glob("*.index"), key=lambda index: (number_of(index.stem), index.stem))
     return str(indices[-1].with_suffix("")) if indices else None
 
 
-def _number(name: str) -> int:
-    digits = name.rpartition("-")[2]
-    return int(digits) if digits.isdecimal() else -1
+def number_of(prefix: str) -> int:
+    """Return the number that a checkpoint's name ends with, 0 if there is none."""
+    digits = prefix.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def _nearest(given: Path) -> str:

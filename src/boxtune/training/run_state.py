@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-import numpy as np
 import tensorflow as tf
 
 from boxtune.errors import CheckpointError
@@ -23,7 +22,7 @@ class RunState:
         """Prepare for a compiled `detector`; of its checkpoints the newest `max_to_keep` are kept."""
         optimizer = detector.optimizer
         optimizer.build(detector.trainable_variables)
-        self.model_dir, self.max_to_keep = model_dir, max_to_keep
+        self.model_dir = model_dir
         self.model_variables = detector.checkpoint_variables()
         self.optimizer_variables = {
             f"optimizer/{variable.path.partition('/')[2].replace('.', '/')}": variable
@@ -70,11 +69,5 @@ class RunState:
         else:
             _log.warning("%s holds no state of this optimizer: its averages start anew.", prefix)
         checkpoints.load(wanted, prefix)
-        self._root.save_counter.assign(np.int64(_number(prefix)))
-        self._manager = tf.train.CheckpointManager(self._root, str(self.model_dir), self.max_to_keep)
+        self._root.save_counter.assign(checkpoints.number_of(prefix))
         return prefix
-
-
-def _number(prefix: str) -> int:
-    digits = prefix.rpartition("-")[2]
-    return int(digits) if digits.isdecimal() else 0
