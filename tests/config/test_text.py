@@ -1,6 +1,5 @@
 """Text form: what is said of mistakes, and the way to text and back."""
 
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
