@@ -1,5 +1,7 @@
 """Detectors: a backbone, a neck and heads make a network; a meta-architecture makes it a detector."""
 
+import numpy as np
+
 from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.models import ssd
@@ -16,6 +18,16 @@ def build(section: pipeline_pb2.DetectionModel, *, add_regularization_loss: bool
     return make(chosen, add_regularization_loss=add_regularization_loss)
 
 
+def anchors(section: pipeline_pb2.DetectionModel) -> tuple[np.ndarray, float]:
+    """Return the anchors [a, 4] of a `model` section and the IoU from which one is matched to an object, 0 for any.
+
+    Raises:
+        ConfigError: for an architecture or a component that boxtune does not have.
+    """
+    read, chosen = config.chosen(section, {"ssd": ssd.anchors})
+    return read(chosen)
+
+
 def image_resizer(section: pipeline_pb2.DetectionModel) -> pipeline_pb2.ImageResizer:
     """Return the `image_resizer` of a `model` section, whatever its architecture."""
     return getattr(section, section.WhichOneof("model")).image_resizer
@@ -26,4 +38,4 @@ def num_classes(section: pipeline_pb2.DetectionModel) -> int:
     return getattr(section, section.WhichOneof("model")).num_classes
 
 
-__all__ = ["Detector", "build", "image_resizer", "num_classes"]
+__all__ = ["Detector", "anchors", "build", "image_resizer", "num_classes"]

@@ -4,11 +4,12 @@ Source: Liu et al. 2016 (SSD, arXiv:1512.02325); Lin et al. 2017 (RetinaNet, arX
 meta_architectures.ssd_meta_arch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from boxtune import config
@@ -201,23 +202,15 @@ def build(section: pipeline_pb2.Ssd, *, add_regularization_loss: bool = True) ->
     Raises:
         ConfigError: for a component that boxtune does not have.
     """
-    extract = _feature_extractor(section.feature_extractor.type)
-    size = sections.input_size(section.image_resizer)
-    anchors = sections.anchor_generator(section.anchor_generator)
-    images = keras.Input((*size, 3), name="images")
-    features = extract(images, section.feature_extractor, section.freeze_batchnorm)
-    if len(features) != len(anchors.per_location):
-        raise ConfigError(
-            f"pipeline.config: the anchor generator serves {len(anchors.per_location)} feature maps, "
-            f"but {section.feature_extractor.type} gives {len(features)}; make their levels agree"
-        )
-    codes, logits = _box_predictor(features, anchors.per_location, section)
+    images, features = _feature_maps(section)
+    anchor_boxes = _tile_anchors(section, features)
+    per_location = sections.anchor_generator(section.anchor_generator).per_location
+    codes, logits = _box_predictor(features, per_location, section)
     network = keras.Model(
         images, {"box_encodings": codes, "class_predictions_with_background": logits}, name="network"
     )
-    grids = [tuple(feature.shape[1:3]) for feature in features]
     loss = SSDLoss(
-        anchors=sections.as_constant(anchors.generate(grids, size)),
+        anchors=sections.as_constant(anchor_boxes),
         num_classes=section.num_classes,
         matcher=sections.matcher(section.matcher),
         box_coder=sections.box_coder(section.box_coder),
@@ -238,6 +231,37 @@ def build(section: pipeline_pb2.Ssd, *, add_regularization_loss: bool = True) ->
         suppress=sections.non_max_suppression(section.post_processing),
         add_regularization_loss=add_regularization_loss,
     )
+
+
+def anchors(section: pipeline_pb2.Ssd) -> tuple[np.ndarray, float]:
+    """Return the anchors of a `model.ssd` section and the IoU from which one is matched to an object.
+
+    The anchors are float32 [a, 4], in the order of the predictions; the IoU is 0 where the matcher has no threshold.
+
+    Raises:
+        ConfigError: for a component that boxtune does not have.
+    """
+    _, features = _feature_maps(section)
+    return _tile_anchors(section, features), sections.matcher(section.matcher).matched_threshold or 0.0
+
+
+def _feature_maps(section: pipeline_pb2.Ssd) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
+    """Return the input images and the maps that boxes are predicted from."""
+    extract = _feature_extractor(section.feature_extractor.type)
+    images = keras.Input((*sections.input_size(section.image_resizer), 3), name="images")
+    return images, extract(images, section.feature_extractor, section.freeze_batchnorm)
+
+
+def _tile_anchors(section: pipeline_pb2.Ssd, features: Sequence[keras.KerasTensor]) -> np.ndarray:
+    """Return the anchors [a, 4] over feature maps, which must be as many as the anchor generator's."""
+    generator = sections.anchor_generator(section.anchor_generator)
+    if len(features) != len(generator.per_location):
+        raise ConfigError(
+            f"pipeline.config: the anchor generator serves {len(generator.per_location)} feature maps, "
+            f"but {section.feature_extractor.type} gives {len(features)}; make their levels agree"
+        )
+    grids = [tuple(feature.shape[1:3]) for feature in features]
+    return generator.generate(grids, sections.input_size(section.image_resizer))
 
 
 def _feature_extractor(name: str) -> Callable[..., list[keras.KerasTensor]]:
