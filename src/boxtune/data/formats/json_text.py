@@ -1,0 +1,95 @@
+"""JSON of unknown origin: read within bounds, and taken apart without surprises."""
+
+import json
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from boxtune.data import findings as kinds
+from boxtune.data.files import read_text
+from boxtune.data.findings import Kind, SkipError
+from boxtune.errors import DataError
+
+MAX_BYTES = 2**30
+_TYPES = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "nothing"}
+
+
+def load_json(path: Path) -> Any:
+    """Return what a JSON file of at most MAX_BYTES holds; NaN and Infinity are taken as Python writes them.
+
+    Raises SkipError (ANNOTATION_UNREADABLE) with the place if it cannot be read or is no JSON.
+    """
+    value = _last_file(path, *_version(path))
+    _last_file.cache_clear()
+    return value
+
+
+def load_format(path: Path, belongs: Callable[[Any], bool], title: str) -> Any:
+    """Return what a JSON file of one format holds; raise SkipError (also FOREIGN, if `belongs` says no)."""
+    value = load_json(path)
+    if not belongs(value):
+        raise SkipError(kinds.FOREIGN, f"it is JSON, but not that of {title}.")
+    return value
+
+
+def recognises(path: Path, belongs: Callable[[Any], bool]) -> bool:
+    """Say whether a file is JSON of a kind; False for whatever cannot be read.
+
+    Formats are asked in turn about one file and one of them then reads it, so the last one is kept in between.
+    """
+    try:
+        return belongs(_last_file(path, *_version(path)))
+    except SkipError:
+        return False
+
+
+def as_dict(value: object, place: str, kind: Kind = kinds.ANNOTATION_UNREADABLE) -> dict[str, Any]:
+    """Return a value that has to be a JSON object; raise SkipError of `kind` at `place` otherwise."""
+    if not isinstance(value, dict):
+        raise SkipError(kind, f"{place} is {_type_name(value)}, not an object.", place)
+    return value
+
+
+def as_list(value: object, place: str, kind: Kind = kinds.ANNOTATION_UNREADABLE) -> list[Any]:
+    """Return a value that has to be a list; raise SkipError of `kind` at `place` otherwise."""
+    if not isinstance(value, list):
+        raise SkipError(kind, f"{place} is {_type_name(value)}, not a list.", place)
+    return value
+
+
+def as_text(value: object) -> str:
+    """Return a string without blanks around it, or a whole number as one; an empty string for all else.
+
+    Halves of surrogate pairs, which JSON can hold and no file can, become U+FFFD.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return format(value, "d") if abs(value) < 10**18 else ""
+    if not isinstance(value, str):
+        return ""
+    return value.strip().encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+@lru_cache(maxsize=1)
+def _last_file(path: Path, num_bytes: int, modified: int) -> Any:
+    try:
+        return json.loads(read_text(path, max_bytes=MAX_BYTES))
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it is not JSON: {error.msg}.", place) from error
+    except RecursionError as error:
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, "it is nested too deeply.") from error
+    except (DataError, ValueError) as error:  # ValueError: a number of thousands of digits
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error)) from error
+
+
+def _version(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it cannot be read: {error.strerror}.") from error
+    return status.st_size, status.st_mtime_ns
+
+
+def _type_name(value: object) -> str:
+    return _TYPES.get(type(value), "a number")
