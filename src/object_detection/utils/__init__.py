@@ -1,0 +1,1 @@
+"""The API's helpers that scripts of users import."""
