@@ -1,0 +1,95 @@
+import pytest
+
+from boxtune.data import findings as kinds
+from boxtune.data.files import Listing
+from boxtune.data.findings import Findings
+from boxtune.data.formats.open_images import FORMAT
+
+HEADER = (
+    "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction"
+)
+
+
+@pytest.fixture
+def parsed(tmp_path):
+    """Read a CSV file beside pictures of some names; return annotations and findings."""
+
+    def parse(*rows, pictures=("0a", "0b"), header=HEADER, descriptions=None):
+        path = tmp_path / "boxes.csv"
+        path.write_text("\n".join((header, *rows)), encoding="utf-8")
+        files = [path, *(tmp_path / f"{name}.jpg" for name in pictures)]
+        if descriptions is not None:
+            files.append(tmp_path / "class-descriptions-boxable.csv")
+            files[-1].write_text(descriptions, encoding="utf-8")
+        findings = Findings(tmp_path)
+        annotations = list(FORMAT.prepare(Listing(tmp_path, tuple(files)), findings)(path, findings))
+        return annotations, [(item.kind, item.place) for item in findings.items]
+
+    return parse
+
+
+def test_rows_are_gathered_by_picture(parsed):
+    annotations, findings = parsed(
+        "0a,xclick,/m/01,1,0.1,0.6,0.2,0.9,0,1,0,0",
+        "0b,xclick,/m/01,1,0,1,0,1,0,0,1,0",
+        "0a,xclick,/m/02,1,0,1,0,1,1,-1,-1,0",
+    )
+    assert findings == []
+    first, second = annotations
+    assert (first.filename, first.place, first.in_shares) == ("0a.jpg", "line 2", True)
+    assert [(item.class_name, item.edges) for item in first.objects] == [
+        ("/m/01", (0.1, 0.2, 0.6, 0.9)),  # xmin, ymin, xmax, ymax, though the file has xmin, xmax, ymin, ymax
+        ("/m/02", (0.0, 0.0, 1.0, 1.0)),
+    ]
+    # -1 stands for unknown
+    assert [(item.truncated, item.group_of) for item in first.objects] == [(True, False), (False, False)]
+    assert (second.filename, second.objects[0].group_of) == ("0b.jpg", True)
+
+
+def test_rows_about_pictures_elsewhere_are_one_finding(parsed):
+    rows = [f"{number:x},x,/m/01,1,0,1,0,1,0,0,0,0" for number in range(100, 110)]
+    annotations, findings = parsed(*rows, "0a,x,/m/01,1,0,1,0,1,0,0,0,0")
+    assert [annotation.filename for annotation in annotations] == ["0a.jpg"]
+    assert findings == [(kinds.NOT_LOOKED_AT, "")]
+
+
+def test_without_any_picture_all_rows_count(parsed):
+    annotations, findings = parsed("0a,x,/m/01,1,0,1,0,1,0,0,0,0", pictures=())
+    assert (len(annotations), findings) == (1, [])
+
+
+def test_classes_are_called_by_their_descriptions(parsed):
+    row = "0a,x,/m/{},1,0,1,0,1,0,0,0,0"
+    descriptions = 'LabelName,DisplayName\n/m/01,"Lamp, standing"\n'
+    [annotation], _ = parsed(row.format("01"), row.format("02"), descriptions=descriptions)
+    assert [item.class_name for item in annotation.objects] == ["Lamp, standing", "/m/02"]
+
+
+def test_rows_without_a_box_or_a_class_are_left_out_and_told(parsed):
+    [annotation], findings = parsed(
+        "0a,x,/m/01,1,0,1,0,inf,0,0,0,0", "0a,x,,1,0,1,0,1,0,0,0,0", "0a,x,/m/01", "", "0a,x,/m/01,1,0,1,0,1"
+    )
+    assert [item.place for item in annotation.objects] == ["line 6"]
+    assert not annotation.complete
+    assert findings == [
+        (kinds.OBJECT_WITHOUT_BOX, "line 2"),
+        (kinds.OBJECT_WITHOUT_NAME, "line 3"),
+        (kinds.OBJECT_WITHOUT_BOX, "line 4"),
+    ]
+
+
+def test_other_tables_are_foreign(parsed, tmp_path):
+    assert parsed("a.jpg,1,2", header="filename,width,height") == ([], [(kinds.FOREIGN, "")])
+    assert not FORMAT.recognises(tmp_path / "boxes.csv")
+    parsed()
+    assert FORMAT.recognises(tmp_path / "boxes.csv")
+    assert not FORMAT.recognises(tmp_path / "absent.csv")
+
+
+@pytest.mark.parametrize("rest", ['0a,x,"' + "y" * 200_000, "0a,x,\udcff"])
+def test_what_is_no_csv_is_unreadable(tmp_path, rest):
+    path = tmp_path / "boxes.csv"
+    path.write_bytes(f"{HEADER}\n{rest}".encode(errors="surrogateescape"))
+    findings = Findings(tmp_path)
+    assert list(FORMAT.prepare(Listing(tmp_path, (path,)), findings)(path, findings)) == []
+    assert [item.kind for item in findings.items] == [kinds.ANNOTATION_UNREADABLE]
