@@ -4,6 +4,7 @@ Each verb is imported only when it is called, so that help and mistyped flags ar
 """
 
 import argparse
+import dataclasses
 import importlib
 import logging
 import os
@@ -20,6 +21,7 @@ import boxtune
 from boxtune.errors import BoxtuneError, did_you_mean
 from boxtune.quiet import muted
 
+UNFIT = 1
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -57,7 +59,10 @@ def integer(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0, 2 for what the user can mend, 130 when interrupted."""
+    """Run the command line; return the exit status.
+
+    That is 0, 1 for a data set that `check` finds unfit, 2 for what the user can mend, 130 when interrupted.
+    """
     options = vars(parser().parse_args(arguments))
     return run(options.pop("verb"), options)
 
@@ -68,14 +73,14 @@ def run(verb: Any, options: dict[str, Any]) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interruption too
     try:
-        verb(**options)
+        status = verb(**options)
     except BoxtuneError as error:
         print(f"boxtune: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("boxtune: interrupted; run the same command again to go on", file=sys.stderr)
         return INTERRUPTED
-    return 0
+    return status or 0
 
 
 def _quiet() -> None:
@@ -99,6 +104,7 @@ def parser() -> Parser:
     verbs = main_parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
     for add in (
         _add_retrain,
+        _add_check,
         _add_convert,
         _add_config,
         _add_train,
@@ -127,15 +133,13 @@ def _add_overrides(verb: argparse.ArgumentParser) -> None:
 
 def _add_retrain(verbs: Any) -> None:
     verb = _verb(verbs, "retrain", _retrain)
-    verb.add_argument("photos", type=Path, help="a folder of photographs with Pascal VOC XML")
+    _add_data_set(verb)
     verb.add_argument("--model_dir", type=Path, required=True, help="takes everything that is written")
     verb.add_argument("--checkpoint", type=Path, help="a zoo download to start from; else random weights")
-    verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
     verb.add_argument("--batch_size", type=integer(1), default=8, help="images in a step (%(default)s)")
     verb.add_argument(
         "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
     )
-    verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
     _add_overrides(verb)
 
 
@@ -143,25 +147,78 @@ def _retrain(**options: Any) -> None:
     """Photographs in, a retrained, measured, exported detector out."""
     retrain = load("retrain").retrain
 
-    print(retrain(**options))
+    data_set = _data_set(options)
+    print(retrain(options=data_set, seed=data_set.seed, **options))
+
+
+def _add_data_set(verb: argparse.ArgumentParser) -> None:
+    """Add the flags that say how a data set is to be read and split."""
+    verb.add_argument("photos", type=Path, help="a folder of annotated photographs")
+    verb.add_argument("--annotations", type=Path, help="a file or folder of annotations, if not in that folder")
+    verb.add_argument("--format", dest="format_name", help="of the annotations; else it is recognised")
+    verb.add_argument("--label_map", type=Path, help="numbers of the classes; else in order of their names")
+    verb.add_argument(
+        "--rename", type=_renaming, action="append", default=[], metavar="OLD=NEW",
+        help="give a class another name; may be given many times",
+    )  # fmt: skip
+    verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
+    verb.add_argument(
+        "--validation_fraction", type=float,
+        help="share to draw for validation; else the folders train, valid and test decide, or 0.2 is drawn",
+    )  # fmt: skip
+    verb.add_argument("--folds", type=integer(2), help="of a cross-validation")
+    verb.add_argument("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")
+    verb.add_argument("--max_loss", type=float, default=0.5, help="share that may be unusable (%(default)s)")
+    verb.add_argument("--num_workers", type=integer(1, 1024), help="processes (one for each core)")
+    verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    old, equals, new = text.partition("=")
+    if not (old and equals and new):
+        raise argparse.ArgumentTypeError(f'"{text}" is not OLD=NEW')
+    return old, new
+
+
+def _data_set(options: dict[str, Any]) -> Any:
+    """Take the flags of a data set out of `options`."""
+    from boxtune.data.preparation import Options
+
+    given = {field.name: options.pop(field.name) for field in dataclasses.fields(Options)}
+    return Options(**given | {"rename": dict(given["rename"])})
+
+
+def _add_check(verbs: Any) -> None:
+    verb = _verb(verbs, "check", _check)
+    _add_data_set(verb)
+    verb.add_argument("--page", type=Path, help="an HTML file to write, to look at pictures and findings")
+    verb.add_argument("--report", type=Path, help="a JSON file to write, for programs")
+    verb.add_argument("--pipeline_config_path", type=Path, help="to compare its anchors with the boxes")
+
+
+def _check(**options: Any) -> int:
+    """Find what is wrong with annotated photographs, and say what convert would do about it."""
+    check = load("check").check
+
+    data_set = _data_set(options)
+    result = check(options=data_set, **options)
+    print(result)
+    return UNFIT if result.prepared.refusal else 0
 
 
 def _add_convert(verbs: Any) -> None:
     verb = _verb(verbs, "convert", _convert)
-    verb.add_argument("photos", type=Path, help="a folder of photographs with Pascal VOC XML")
+    _add_data_set(verb)
     verb.add_argument("--output_dir", type=Path, required=True, help="takes records, label map and report")
-    verb.add_argument("--label_map", type=Path, help="numbers of the classes; else in order of their names")
-    verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
-    verb.add_argument("--validation_fraction", type=float, default=0.2, help="share to draw (%(default)s)")
-    verb.add_argument("--max_loss", type=float, default=0.5, help="share that may be unusable (%(default)s)")
-    verb.add_argument("--seed", type=integer(0), default=0, help="of the split (%(default)s)")
+    verb.add_argument("--to", default="tfrecord", help="tfrecord, voc, coco or yolo (%(default)s)")
 
 
 def _convert(**options: Any) -> None:
     """Annotated photographs become TFRecords, a label map and a report."""
     convert = load("convert").convert
 
-    print(convert(**options))
+    data_set = _data_set(options)
+    print(convert(options=data_set, **options))
 
 
 def _add_config(verbs: Any) -> None:

@@ -1,171 +1,137 @@
-"""The verb `convert`: annotated photographs become TFRecords and a label map."""
+"""The verb `convert`: annotated photographs become TFRecords and a label map, or a data set in another format."""
 
-import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from boxtune.data import splits, tfrecord, voc
+from boxtune.data import recognition, tfrecord
 from boxtune.data.files import whole_file, writable_folder
-from boxtune.data.label_map import LabelMap, read_label_map, require_classes
-from boxtune.data.records import Finding, ImageRecord, Severity, class_names, require_usable
+from boxtune.data.label_map import LabelMap
+from boxtune.data.pictures import write_pictures
+from boxtune.data.preparation import Options, Prepared, prepare
+from boxtune.data.records import ImageRecord
+from boxtune.data.workers import map_in_processes
+from boxtune.errors import DataError
+from boxtune.report import data_set
 
 LABEL_MAP_NAME = "label_map.pbtxt"
-REPORT_NAME = "report.json"
-_SHARD_NAME = re.compile(r"(train|validation)-\d{5}-of-\d{5}\.tfrecord")
-_NUM_EXAMPLES = 3
+TFRECORD = "tfrecord"
+_SHARD_NAME = re.compile(r"(train|validation|test)-\d{5}-of-\d{5}\.tfrecord")
+_NUM_IMAGES_FOR_ONE = 500  # below this, starting processes takes longer than what they save
 
 
 @dataclass(frozen=True, slots=True)
-class PartReport:
-    """What was written for training or for validation: `classes` counts the objects of each class."""
-
-    images: int
-    objects: int
-    classes: dict[str, int]
-    files: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ConvertReport:
-    """What `convert` wrote, and what it found on the way; printed, it is a page for people."""
+class ConvertResult:
+    """What was written and found; printed, it is a page for people. `files` names what belongs to each part."""
 
     output_dir: Path
-    train: PartReport
-    validation: PartReport
-    findings: tuple[Finding, ...]
+    prepared: Prepared
+    files: Mapping[str, Sequence[str]]
 
     def __str__(self) -> str:
-        return "\n".join([*self._counts(), *_finding_lines(self.findings)])
-
-    def to_json(self) -> str:
-        """Return the report for programs, with every finding."""
-        content = {
-            "version": 1,
-            "train": asdict(self.train),
-            "validation": asdict(self.validation),
-            "findings": [asdict(finding) for finding in self.findings],
-        }
-        return json.dumps(content, indent=2) + "\n"
-
-    def _counts(self) -> list[str]:
-        train, validation = self.train, self.validation
-        rows = [("images", train.images, validation.images), ("objects", train.objects, validation.objects)]
-        rows += [(f"  {name}", count, validation.classes[name]) for name, count in train.classes.items()]
-        width = max(len(name) for name, _, _ in rows)
-        return [
-            f"Records, label map and report are in {self.output_dir}",
-            "",
-            f"{'':{width}}  {'train':>10}  {'validation':>10}",
-            *(f"{name:{width}}  {left:>10,}  {right:>10,}" for name, left, right in rows),
-        ]
+        prepared = self.prepared
+        return "\n".join(
+            [
+                f"{prepared.reading.format.title} of {prepared.reading.root} is now in {self.output_dir}",
+                "",
+                *data_set.counts_table(prepared.parts, prepared.label_map),
+                *data_set.finding_lines(prepared.findings),
+                "",
+                f"{data_set.summary(prepared.findings)}; all of them are in {self.output_dir / data_set.JSON_NAME}",
+            ]
+        )
 
 
 def convert(
-    photos: Path,
-    output_dir: Path,
-    *,
-    label_map: Path | None = None,
-    validation_files: Path | None = None,
-    validation_fraction: float = 0.2,
-    seed: int = 0,
-    max_loss: float = 0.5,
-) -> ConvertReport:
-    """Turn a folder of photographs with Pascal VOC XML into TFRecords, a label map and a report.
+    photos: Path, output_dir: Path, options: Options | None = None, *, to: str = TFRECORD
+) -> ConvertResult:
+    """Turn an annotated folder of any known format into TFRecords (or another format), a label map and a report.
 
-    Writes ``train-?????-of-?????.tfrecord``, ``validation-...``, ``label_map.pbtxt`` and ``report.json``;
-    those of an earlier call in the same folder are replaced. Nothing gets its name before all of it is whole.
+    Writes ``train-?????-of-?????.tfrecord``, ``validation-...`` and ``test-...`` where there are such parts,
+    ``label_map.pbtxt`` and ``report.json``; those of an earlier call in the same folder are replaced. Nothing gets
+    its name before all of it is whole. In another format, each part is a folder of pictures and annotations (or
+    `output_dir` itself, if there is only one part), and must not exist yet.
 
     Args:
-        photos: the folder, of any layout (see `boxtune.data.voc`).
+        photos: the folder of the pictures.
         output_dir: where to write; made if need be.
-        label_map: numbers of the classes; if None, they are numbered in the order of their names.
-        validation_files: a text file that names the pictures for validation; if None, they are drawn.
-        validation_fraction: the share in (0, 1) to draw.
-        seed: of the draw.
-        max_loss: the share in [0, 1] of the annotations that may be unusable.
+        options: how the data set is to be read and split.
+        to: "tfrecord", "voc", "coco" or "yolo".
 
     Raises:
         DataError: there is nothing to convert or too much of it is unusable, a class is not in the label map,
-            one side of the split would be empty, or the folder cannot be written to.
+            the split is not possible, or the folder cannot be written to.
     """
-    # Read
-    reading = voc.read_folder(photos)
-    require_usable(reading, max_loss=max_loss)
-
-    # Number the classes
-    labels = read_label_map(label_map) if label_map else LabelMap.from_names(class_names(reading.images))
-    require_classes(labels, reading.images)
-
-    # Split
-    if validation_files:
-        parts = splits.split_by_list(reading.images, validation_files)
-    else:
-        parts = splits.split(reading.images, validation_fraction=validation_fraction, seed=seed)
-
-    # Report
+    options = options or Options()
+    if to not in (TFRECORD, *recognition.WRITERS):
+        raise DataError(f'"{to}" cannot be written; {", ".join((TFRECORD, *recognition.WRITERS))} can.')
+    prepared = prepare(photos, options)
+    if prepared.refusal:
+        raise DataError(prepared.refusal)
     writable_folder(output_dir)
-    train = tfrecord.shards(parts.train, output_dir / "train")
-    validation = tfrecord.shards(parts.validation, output_dir / "validation")
-    counts = _part_report(parts.train, train, labels), _part_report(parts.validation, validation, labels)
-    report = ConvertReport(output_dir, *counts, (*reading.findings, *_one_sided_classes(*counts)))
-
-    # Write
     with ExitStack() as stack:
-        for path, records in (train | validation).items():
-            tfrecord.write_file(records, labels, stack.enter_context(whole_file(path)))
-        label_text = label_map.read_bytes() if label_map else labels.to_text().encode()
+        if to == TFRECORD:
+            files = _write_records(prepared, output_dir, options.num_workers, stack)
+        else:
+            files = _write_folders(prepared, output_dir, to, options.num_workers)
+        label_text = _label_map_text(options.label_map, prepared.label_map)
         stack.enter_context(whole_file(output_dir / LABEL_MAP_NAME)).write_bytes(label_text)
-        stack.enter_context(whole_file(output_dir / REPORT_NAME)).write_text(
-            report.to_json(), encoding="utf-8"
-        )
-    _remove_other_shards(output_dir, keep=train | validation)
-    return report
+        report = data_set.to_json(prepared, files)
+        stack.enter_context(whole_file(output_dir / data_set.JSON_NAME)).write_text(report, encoding="utf-8")
+    if to == TFRECORD:
+        _remove_other_shards(output_dir, keep=[name for names in files.values() for name in names])
+    return ConvertResult(output_dir, prepared, files)
 
 
-def _part_report(images: Sequence[ImageRecord], files: Iterable[Path], label_map: LabelMap) -> PartReport:
-    counts = Counter(label_map.label(item.class_name).name for image in images for item in image.objects)
-    return PartReport(
-        images=len(images),
-        objects=counts.total(),
-        classes={name: counts[name] for name in label_map.names},
-        files=[path.name for path in files],
-    )
+def _write_records(
+    prepared: Prepared, output_dir: Path, num_workers: int | None, stack: ExitStack
+) -> dict[str, list[str]]:
+    """Write the shards of all parts under temporary names, which `stack` makes final; return the final ones."""
+    parts = {name: tfrecord.shards(images, output_dir / name) for name, images in prepared.parts.items()}
+    work = [
+        (stack.enter_context(whole_file(path)), records)
+        for shards in parts.values()
+        for path, records in shards.items()
+    ]
+    small = sum(len(records) for _, records in work) < _NUM_IMAGES_FOR_ONE
+    write = partial(_write_shard, prepared.label_map)
+    for _ in map_in_processes(write, work, num_workers=1 if small else num_workers, chunk_size=1):
+        pass
+    return {name: [path.name for path in shards] for name, shards in parts.items()}
 
 
-def _one_sided_classes(train: PartReport, validation: PartReport) -> list[Finding]:
-    findings = []
-    for name in train.classes:
-        if not train.classes[name]:
-            message = f'class "{name}" has no object for training: it cannot be learnt.'
-            findings.append(Finding("class not in training", Severity.NOTED, LABEL_MAP_NAME, message))
-        if not validation.classes[name]:
-            message = f'class "{name}" has no object for validation: it cannot be measured.'
-            findings.append(Finding("class not in validation", Severity.NOTED, LABEL_MAP_NAME, message))
-    return findings
+def _write_shard(label_map: LabelMap, shard: tuple[Path, Sequence[ImageRecord]]) -> None:
+    path, records = shard
+    tfrecord.write_file(records, label_map, path)
 
 
-def _remove_other_shards(folder: Path, *, keep: Iterable[Path]) -> None:
+def _write_folders(
+    prepared: Prepared, output_dir: Path, to: str, num_workers: int | None
+) -> dict[str, list[str]]:
+    """Write each part as a folder in another format; return the pictures of each."""
+    writer = recognition.WRITERS[to]
+    files = {}
+    for part, records in prepared.parts.items():
+        folder = output_dir / part if len(prepared.parts) > 1 else output_dir
+        if folder.is_dir() and any(folder.iterdir()):
+            raise DataError(f"{folder} is not empty. Choose another folder, so that nothing of it is overwritten.")
+        names = write_pictures(records, folder / writer.PICTURES_FOLDER, num_workers=num_workers)
+        writer.write(records, names, folder, prepared.label_map)
+        base = folder.relative_to(output_dir) / writer.PICTURES_FOLDER
+        files[part] = [(base / name).as_posix() for name in names]
+    return files
+
+
+def _label_map_text(given: Path | None, label_map: LabelMap) -> bytes:
+    return given.read_bytes() if given else label_map.to_text().encode()
+
+
+def _remove_other_shards(folder: Path, *, keep: Iterable[str]) -> None:
     """Remove shards of an earlier conversion into another number of files, which a pattern would mix up."""
-    for path in sorted(set(folder.iterdir()) - set(keep)):
-        if _SHARD_NAME.fullmatch(path.name):
+    kept = set(keep)
+    for path in folder.iterdir():
+        if _SHARD_NAME.fullmatch(path.name) and path.name not in kept:
             path.unlink()
-
-
-def _finding_lines(findings: Sequence[Finding]) -> list[str]:
-    """Return the findings by severity and kind, each kind with its number and the first of its files."""
-    lines = []
-    for severity in Severity:
-        kinds = Counter(finding.kind for finding in findings if finding.severity is severity)
-        for kind, count in kinds.most_common():
-            lines += ["", f"{severity}: {kind} ({count:,})"]
-            examples = [
-                finding for finding in findings if (finding.severity, finding.kind) == (severity, kind)
-            ]
-            lines += [f"  {example.file}: {example.message}" for example in examples[:_NUM_EXAMPLES]]
-            if count > _NUM_EXAMPLES:
-                lines.append(f"  ... and {count - _NUM_EXAMPLES:,} more, all listed in {REPORT_NAME}")
-    return lines

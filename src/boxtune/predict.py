@@ -11,7 +11,9 @@ import tensorflow as tf
 
 from boxtune.data import images
 from boxtune.data.files import list_files, whole_file, writable_folder
+from boxtune.data.findings import Findings
 from boxtune.data.label_map import read_label_map
+from boxtune.data.records import Picture
 from boxtune.errors import CheckpointError, DataError
 from boxtune.export import LABEL_MAP, SAVED_MODEL
 from boxtune.report.pictures import Box, draw_boxes
@@ -109,7 +111,7 @@ def _pictures(path: Path) -> Iterator[tuple[Path, str]]:
         return
     if not path.is_dir():
         raise DataError(f"{path}: no such picture or folder")
-    found = [file for file in list_files(path, []) if file.suffix.lower() in images.SUFFIXES]
+    found = list_files(path, Findings(path)).ending(images.SUFFIXES)
     if not found:
         raise DataError(f"{path}: no pictures here")
     for file in found:
@@ -117,7 +119,7 @@ def _pictures(path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _predict_one(detect: Any, path: Path, drawn: Path, names: dict[int, str], min_score: float) -> Prediction:
-    picture = images.read_rgb(path)
+    picture = images.read_rgb(Picture(path))
     found = {name: part.numpy()[0] for name, part in detect(tf.constant(np.asarray(picture))[None]).items()}
     to_pixels = np.array([picture.height, picture.width] * 2)
     detections, boxes = [], []

@@ -9,6 +9,7 @@ from boxtune import config
 from boxtune.configure import BATCH_SIZE, configure
 from boxtune.convert import convert
 from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError
 from boxtune.export import export
 from boxtune.metrics.evaluation import Evaluation
@@ -74,7 +75,7 @@ def retrain(
     model_dir: str | Path,
     *,
     checkpoint: str | Path | None = None,
-    validation_files: str | Path | None = None,
+    options: Options | None = None,
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
     seed: int = 0,
@@ -85,26 +86,20 @@ def retrain(
     Run again with the same arguments, it goes on where it stopped.
 
     Args:
-        photos: a folder of photographs with Pascal VOC XML.
+        photos: a folder of annotated photographs.
         model_dir: takes everything that is written.
         checkpoint: a folder laid out like a zoo download to start from; without it from random weights.
-        validation_files: a text file with the names of the images to validate on; by default a fifth is drawn.
+        options: how the photographs are to be read and split.
         batch_size: images in a step.
         num_steps: how long to train.
-        seed: of the split, the first weights, the order and the augmentation.
+        seed: of the split (where `options` are not given), the first weights, the order and the augmentation.
         overrides: "path.to.field=value" changes of the configuration.
 
     Raises:
         BoxtuneError: for anything the user can mend.
     """
     model_dir = writable_folder(Path(model_dir))
-    report = convert(
-        Path(photos),
-        model_dir / RECORDS,
-        validation_files=Path(validation_files) if validation_files else None,
-        seed=seed,
-    )
-    print(report, flush=True)
+    print(convert(Path(photos), model_dir / RECORDS, options or Options(seed=seed)), flush=True)
 
     pipeline = configure(
         model_dir / RECORDS, checkpoint=checkpoint, batch_size=batch_size, num_steps=num_steps

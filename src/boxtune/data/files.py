@@ -4,55 +4,82 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from boxtune.data.records import Finding, Severity
+from boxtune.data import findings as kinds
+from boxtune.data.findings import Findings, printable
 from boxtune.errors import DataError
 
-_READABLE = 400
+MAX_TEXT_BYTES = 2**30
 
 
-def list_files(folder: Path, findings: list[Finding]) -> list[Path]:
-    """Return all files below `folder`, in byte order of their paths.
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files below a folder, in byte order of their paths."""
+
+    root: Path
+    files: tuple[Path, ...]
+
+    def ending(self, suffixes: frozenset[str]) -> list[Path]:
+        """Return the files of these lower-case endings, such as ".xml"."""
+        return [path for path in self.files if path.suffix.lower() in suffixes]
+
+
+def list_files(folder: Path, findings: Findings) -> Listing:
+    """Return all files below `folder`.
 
     A link that leads out of the folder is refused, a linked folder and whatever is hidden (its name begins
     with a dot) are not entered; each adds a finding. Raises DataError if a folder cannot be read.
     """
     root = folder.resolve()
     found = []
-    pending = [folder]
+    pending = [os.fspath(folder)]
     while pending:
-        for path in _entries(pending.pop()):
-            if path.name.startswith("."):
-                reason = "its name begins with a dot"
-            elif path.is_symlink() and not path.resolve().is_relative_to(root):
-                reason = "it is a link that leads out of the folder; copy what it points to into the folder"
-            elif path.is_symlink() and path.is_dir():
-                reason = "it is a link to a folder"
-            elif path.is_dir():
-                pending.append(path)
+        for entry in _entries(pending.pop()):
+            if entry.name.startswith("."):
+                reason = "its name begins with a dot."
+            elif entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
+                reason = "it is a link that leads out of the folder."
+            elif entry.is_symlink() and entry.is_dir():
+                reason = "it is a link to a folder."
+            elif entry.is_dir():
+                pending.append(entry.path)
                 continue
             else:
-                found.append(path)
+                if entry.is_file():
+                    found.append(entry.path)
                 continue
-            name = path.relative_to(folder).as_posix()
-            findings.append(Finding("not looked at", Severity.NOTED, name, reason))
-    return sorted((path for path in found if path.is_file()), key=os.fsencode)
+            findings.add(kinds.NOT_LOOKED_AT, Path(entry.path), reason)
+    return Listing(folder, tuple(map(Path, sorted(found, key=os.fsencode))))
 
 
-def _entries(folder: Path) -> list[Path]:
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
-        return sorted(folder.iterdir(), key=os.fsencode)
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: os.fsencode(entry.name))
     except OSError as error:
-        raise DataError(f"{printable(str(folder))} cannot be read: {error.strerror}.") from error
+        raise DataError(f"{printable(folder)} cannot be read: {error.strerror}.") from error
+
+
+def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Return a text file, which is UTF-8 with or without a byte-order mark, or UTF-16 with one.
+
+    Raises DataError if it cannot be read, is no text or has more than `max_bytes`.
+    """
+    try:
+        if path.stat().st_size > max_bytes:
+            raise DataError(f"{path} has more than {max_bytes >> 20} MiB.")
+        data = path.read_bytes()
+        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return data.decode("utf-16" if utf16 else "utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read as text: {error}.") from error
 
 
 def read_lines(path: Path) -> list[str]:
-    """Return the lines of a UTF-8 text file; raise DataError if it cannot be read."""
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}.") from error
+    """Return the lines of a text file; raise DataError if it cannot be read."""
+    return read_text(path).splitlines()
 
 
 def writable_folder(folder: Path) -> Path:
@@ -67,16 +94,15 @@ def writable_folder(folder: Path) -> Path:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; what is there gets its real name once it is whole."""
+    """Give a temporary name beside `path` to write to; what is there gets its real name once it is whole.
+
+    Raises DataError if the file system has no room or refuses.
+    """
     temporary = path.with_name(path.name + ".partial")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters and stray bytes escaped, and cut to what a person would read."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_READABLE])
-    return shown if len(text) <= _READABLE else shown + "..."

@@ -4,7 +4,9 @@ What a file is comes from its content, never from its name. All pictures are loo
 find damage) before the split; they are encoded one at a time while records are written.
 """
 
+import hashlib
 import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,31 +14,58 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from boxtune.data import duplicates
+from boxtune.data.records import Picture
 from boxtune.errors import BoxtuneError, DataError
 
 MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 256 * 2**20
-SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
-)  # fmt: skip
 # A closed list: among Pillow's other readers is one that starts Ghostscript.
 _READERS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
-# MPO, which telephones write and the JPEG reader reads, is a JPEG with more pictures behind the first.
-_TENSORFLOW_FORMATS = {"JPEG": "jpeg", "MPO": "jpeg", "PNG": "png"}
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+}
+SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+_TENSORFLOW_FORMATS = {"JPEG": "jpeg", "PNG": "png"}
 _EXIF_ORIENTATION = 0x0112
+# As shares (x, y) of the picture as stored to those of the upright one, by EXIF orientation.
+_UPRIGHT = {
+    1: lambda x, y: (x, y),
+    2: lambda x, y: (1 - x, y),
+    3: lambda x, y: (1 - x, 1 - y),
+    4: lambda x, y: (x, 1 - y),
+    5: lambda x, y: (y, x),
+    6: lambda x, y: (1 - y, x),
+    7: lambda x, y: (1 - y, 1 - x),
+    8: lambda x, y: (y, 1 - x),
+}
+
+
+class PictureTooLargeError(DataError):
+    """More bytes or pixels than a picture may have; found before it is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImageInfo:
-    """What the header says: pixels as stored, Pillow's names of format and mode, EXIF orientation 1 to 8."""
+class Look:
+    """What a picture is: pixels as stored, format, Pillow's mode, EXIF orientation 1 to 8, and two signatures.
+
+    `digest` is the SHA-256 of its bytes, `fingerprint` tells near-duplicates (see `boxtune.data.duplicates`).
+    """
 
     width: int
     height: int
     format: str
     mode: str
     orientation: int
+    digest: bytes
+    fingerprint: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +76,22 @@ class EncodedImage:
     format: str
 
 
-def inspect(path: Path) -> ImageInfo:
-    """Read a picture's header and decode it once; raise DataError if that fails or it is too large."""
-    with _opened(path) as image:
-        width, height, file_format, mode = image.width, image.height, str(image.format), image.mode
+def look(picture: Picture) -> Look:
+    """Read a picture and decode it once; raise DataError if that fails, PictureTooLargeError if it is too large."""
+    data = read_bytes(picture)
+    with _opened(data) as image:
+        width, height, mode = image.width, image.height, image.mode
         # JPEG decodes at an eighth of its size many times faster, and damage still shows.
         image.draft(None, (width // 8, height // 8))
         image.load()
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    if file_format == "PNG":
-        with _opened(path) as image:
-            image.verify()
-    return ImageInfo(width, height, file_format, mode, orientation if orientation in range(1, 9) else 1)
+        orientation = _orientation(image)
+        fingerprint = duplicates.fingerprint(_turned(image, orientation))
+    if image.format == "PNG":
+        with _opened(data) as again:
+            again.verify()
+    return Look(
+        width, height, _format(image), mode, orientation, hashlib.sha256(data).digest(), fingerprint
+    )
 
 
 def recoding_reason(file_format: str, mode: str) -> str | None:
@@ -70,32 +103,100 @@ def recoding_reason(file_format: str, mode: str) -> str | None:
     return None
 
 
-def encode(path: Path, *, upright: bool) -> EncodedImage:
+def fits_extension(file_format: str, path: Path) -> bool:
+    """Say whether a file's name ends as its content asks for."""
+    return path.suffix.lower() in _SUFFIXES[file_format]
+
+
+def extension(file_format: str) -> str:
+    """Return the usual ending of a format's file names, such as ".jpg"."""
+    return _SUFFIXES[file_format.upper()][0]
+
+
+def encode(picture: Picture, orientation: int = 1) -> EncodedImage:
     """Return a picture as JPEG or PNG of RGB or grey pixels: its own bytes where possible.
 
-    `upright` turns it by its EXIF orientation, which TensorFlow's decoders ignore. What was JPEG is encoded
-    again as JPEG of quality 95, all else as PNG. Raises DataError.
+    Any `orientation` but 1 turns it upright by that EXIF orientation, which TensorFlow's decoders ignore. What was
+    JPEG is encoded again as JPEG of quality 95, all else as PNG. Raises DataError.
     """
-    with _opened(path) as image:
-        file_format = str(image.format)
-        if not upright and recoding_reason(file_format, image.mode) is None:
-            return EncodedImage(path.read_bytes(), _TENSORFLOW_FORMATS[file_format])
-        pixels = _to_rgb(ImageOps.exif_transpose(image) if upright else image)
+    data = read_bytes(picture)
+    with _opened(data) as image:
+        file_format = _format(image)
+        if orientation == 1 and recoding_reason(file_format, image.mode) is None:
+            return EncodedImage(data, _TENSORFLOW_FORMATS[file_format])
+        pixels = _to_rgb(_turned(image, orientation))
         output = io.BytesIO()
-        if _TENSORFLOW_FORMATS.get(file_format) == "jpeg":
+        if file_format == "JPEG":
             pixels.save(output, "JPEG", quality=95, subsampling="4:4:4")
             return EncodedImage(output.getvalue(), "jpeg")
         pixels.save(output, "PNG")
         return EncodedImage(output.getvalue(), "png")
 
 
-def read_rgb(path: Path) -> Image.Image:
-    """Return a picture upright, in RGB; raise DataError, naming it, if that fails or it is too large."""
+def read_rgb(picture: Picture, orientation: int | None = None, *, max_side: int | None = None) -> Image.Image:
+    """Return a picture in RGB, turned by an EXIF `orientation` (by its own where that is None).
+
+    With `max_side` it is made no larger than that, in a fraction of the time for JPEG.
+    Raises DataError, naming the file, if it cannot be read or is too large.
+    """
     try:
-        with _opened(path) as image:
-            return _to_rgb(ImageOps.exif_transpose(image))
+        with _opened(read_bytes(picture)) as image:
+            turn = _orientation(image) if orientation is None else orientation
+            if max_side:
+                image.draft("RGB", (max_side, max_side))
+            upright = _to_rgb(_turned(image, turn))
+            if max_side:
+                upright.thumbnail((max_side, max_side))
+            return upright
     except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+        raise DataError(f"{picture.path}: {error}") from error
+
+
+def read_bytes(picture: Picture) -> bytes:
+    """Return the bytes of a picture's file, or those that its record holds; raise DataError."""
+    try:
+        if picture.span is not None:
+            from boxtune.data.tfrecord import encoded_image
+
+            return encoded_image(picture.path, picture.span)
+        size = os.stat(picture.path).st_size
+        if size > MAX_FILE_BYTES:
+            raise PictureTooLargeError(f"the file has more than {MAX_FILE_BYTES >> 20} MiB.")
+        return picture.path.read_bytes()
+    except OSError as error:
+        raise DataError(f"it cannot be read ({error.strerror}).") from error
+
+
+def upright_point(x: float, y: float, orientation: int) -> tuple[float, float]:
+    """Return where a point (x, y), in shares of the picture as stored, is once the picture is turned upright."""
+    return _UPRIGHT[orientation](x, y)
+
+
+def _format(image: Image.Image) -> str:
+    # MPO, which telephones write and the JPEG reader reads, is a JPEG with more pictures behind the first.
+    return "JPEG" if image.format == "MPO" else str(image.format)
+
+
+def _orientation(image: Image.Image) -> int:
+    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _turned(image: Image.Image, orientation: int) -> Image.Image:
+    if orientation == 1:
+        return image
+    transpose = Image.Transpose
+    return image.transpose(
+        {
+            2: transpose.FLIP_LEFT_RIGHT,
+            3: transpose.ROTATE_180,
+            4: transpose.FLIP_TOP_BOTTOM,
+            5: transpose.TRANSPOSE,
+            6: transpose.ROTATE_270,
+            7: transpose.TRANSVERSE,
+            8: transpose.ROTATE_90,
+        }[orientation]
+    )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -106,15 +207,13 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(data: bytes) -> Iterator[Image.Image]:
     """Open a picture lazily within the limits; whatever Pillow raises meanwhile becomes a DataError."""
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise DataError(f"the file has more than {MAX_FILE_BYTES >> 20} MiB.")
         with warnings.catch_warnings():
             # Pillow's own limit depends on a global; ours does not, and its other warnings are not for users.
             warnings.simplefilter("ignore")
-            with Image.open(path, formats=_READERS) as image:
+            with Image.open(io.BytesIO(data), formats=_READERS) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise _too_large(f"{image.width} x {image.height}")
                 if image.mode in ("I", "F"):
@@ -125,8 +224,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise _too_large("far too many") from error
     except Exception as error:  # Pillow's readers raise whatever their parsers trip over
-        raise DataError(f"it cannot be decoded as a picture ({type(error).__name__}: {error}).") from error
+        message = str(error).split("<_io")[0].strip()
+        raise DataError(f"it cannot be decoded as a picture ({type(error).__name__}: {message}).") from error
 
 
-def _too_large(size: str) -> DataError:
-    return DataError(f"it has {size} pixels, over the limit of {MAX_PIXELS // 10**6} megapixels.")
+def _too_large(size: str) -> PictureTooLargeError:
+    return PictureTooLargeError(f"it has {size} pixels, over the limit of {MAX_PIXELS // 10**6} megapixels.")

@@ -39,9 +39,9 @@ class LabelMap:
 
     def label(self, name: str) -> Label:
         """Return the class of that name, else of that display name; raise DataError if there is neither."""
-        if found := self._by_name.get(name) or self._by_display_name.get(name):
+        if found := self.by_any_name.get(name):
             return found
-        near = did_you_mean(name, self._by_name | self._by_display_name)
+        near = did_you_mean(name, self.by_any_name)
         raise DataError(f'The label map has no class "{name}".{near}')
 
     @property
@@ -61,12 +61,10 @@ class LabelMap:
         return "\n".join(map(_item_text, self.labels))
 
     @cached_property
-    def _by_name(self) -> dict[str, Label]:
-        return {label.name: label for label in self.labels}
-
-    @cached_property
-    def _by_display_name(self) -> dict[str, Label]:
-        return {label.display_name: label for label in self.labels if label.display_name}
+    def by_any_name(self) -> dict[str, Label]:
+        """The classes by their names, and by their display names where no other class has that as its name."""
+        shown = {label.display_name: label for label in self.labels if label.display_name}
+        return shown | {label.name: label for label in self.labels}
 
 
 def read_label_map(path: Path) -> LabelMap:

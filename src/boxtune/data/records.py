@@ -1,13 +1,11 @@
 """The one neutral form of annotated pictures: every reader makes it, every writer takes it."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-from boxtune.errors import DataError
+from boxtune.data.masks import Mask
 
 # A side shorter than this share of the picture vanishes in float32.
 MIN_SIDE = 1e-6
@@ -22,16 +20,38 @@ class Box(NamedTuple):
     xmax: float
 
 
+class Keypoint(NamedTuple):
+    """A named point as shares of height and width; `visibility` as COCO counts it: 0 absent, 1 hidden, 2 visible."""
+
+    name: str
+    y: float
+    x: float
+    visibility: int = 2
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectRecord:
-    """One annotated object."""
+    """One annotated object. `area` is in pixels of the picture, None for that of the box."""
 
     class_name: str
     box: Box
     difficult: bool = False
     truncated: bool = False
     is_crowd: bool = False
+    group_of: bool = False
     view: str = ""
+    weight: float = 1.0
+    area: float | None = None
+    mask: Mask | None = None
+    keypoints: tuple[Keypoint, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Where the bytes of a picture are: a file, or the record at `span` (offset, length) of a TFRecord file."""
+
+    path: Path
+    span: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,71 +59,21 @@ class ImageRecord:
     """One picture with its objects.
 
     `name` is the path within the data set, unique there. `width` and `height` are pixels of the picture as it
-    will be written, which is upright by its EXIF orientation if `upright` is true, and as stored otherwise.
+    will be written: turned upright as its EXIF `orientation` says, which is 1 where nothing is to be turned.
     """
 
     name: str
-    image_path: Path
-    annotation_path: Path | None
+    picture: Picture
+    annotation: str
     width: int
     height: int
     objects: tuple[ObjectRecord, ...]
-    upright: bool = False
-
-
-class Severity(StrEnum):
-    """What became of something that was wrong."""
-
-    SKIPPED = "skipped"
-    REPAIRED = "repaired"
-    NOTED = "noted"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something a reader met that was not as it should be: which kind, in which file, and the particulars."""
-
-    kind: str
-    severity: Severity
-    file: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a reader made of a data set: usable pictures, findings, and how many annotations there were."""
-
-    folder: Path
-    images: tuple[ImageRecord, ...]
-    findings: tuple[Finding, ...]
-    num_annotations: int
-
-
-def require_usable(reading: Reading, *, max_loss: float) -> None:
-    """Raise DataError if nothing is left or more than the share `max_loss` in [0, 1] is lost."""
-    lost = reading.num_annotations - len(reading.images)
-    if reading.images and lost <= max_loss * reading.num_annotations:
-        if not class_names(reading.images):
-            raise DataError(f"{reading.folder}: no annotation has an object. Draw boxes and name them first.")
-        return
-    skipped = [finding for finding in reading.findings if finding.severity is Severity.SKIPPED]
-    kinds = ", ".join(f"{kind} {count}" for kind, count in Counter(f.kind for f in skipped).most_common())
-    example = f" For example {skipped[0].file}: {skipped[0].message}" if skipped else ""
-    share = lost / max(1, reading.num_annotations)
-    raise DataError(
-        f"{reading.folder}: {lost} of {reading.num_annotations} annotations ({share:.0%}) cannot be used,"
-        f" and at most {max_loss:.0%} may be lost. Skipped: {kinds}.{example}"
-    )
+    orientation: int = 1
 
 
 def class_names(images: Iterable[ImageRecord]) -> list[str]:
     """Return the names of all classes that occur, sorted by their bytes."""
     return sorted({item.class_name for image in images for item in image.objects}, key=str.encode)
-
-
-def box_from_pixels(xmin: float, ymin: float, xmax: float, ymax: float, *, width: int, height: int) -> Box:
-    """Return the box of pixel edges (0 is the picture's left or upper edge) as shares of the picture."""
-    return Box(ymin / height, xmin / width, ymax / height, xmax / width)
 
 
 def reorder(box: Box) -> Box:

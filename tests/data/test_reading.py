@@ -6,21 +6,25 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from boxtune.data import images
-from boxtune.data.records import Box, Severity
-from boxtune.data.voc import image_set, read_folder
+from boxtune.data import images, reading
+from boxtune.data.findings import Action
+from boxtune.data.records import Box, Picture
 from boxtune.errors import DataError
 from voc_folder import annotated, annotation, element, picture
 
 
-def kinds(reading):
-    return [finding.kind for finding in reading.findings]
+def read(folder, **options):
+    return reading.read(folder, num_workers=1, **options)
+
+
+def kinds(found):
+    return [finding.kind.name for finding in found.findings]
 
 
 def only_image(folder):
-    (image,) = read_folder(folder).images
+    (image,) = read(folder).images
     return image
 
 
@@ -49,15 +53,15 @@ def counted(folder):
 def test_real_data_sets_are_read_to_the_last_box(shared, name, num_images, num_boxes, num_flat):
     folder = shared / "data" / "voc" / name
     assert counted(folder) == (num_images, num_boxes, num_flat)
-    reading = read_folder(folder)
-    assert len(reading.images) == num_images
-    assert sum(len(image.objects) for image in reading.images) == num_boxes - num_flat
-    assert kinds(reading).count("box without area") == num_flat
+    found = read(folder)
+    assert len(found.images) == num_images
+    assert sum(len(image.objects) for image in found.images) == num_boxes - num_flat
+    assert kinds(found).count("box without area") == num_flat
 
 
 @pytest.mark.shared
 def test_real_findings_name_their_files(shared):
-    flat = [f for f in read_folder(shared / "data" / "voc" / "bccd").findings if f.kind == "box without area"]
+    flat = [f for f in read(shared / "data" / "voc" / "bccd").findings if f.kind.name == "box without area"]
     assert [finding.file for finding in flat] == [
         "BCCD/Annotations/BloodImage_00338.xml",
         "BCCD/Annotations/BloodImage_00343.xml",
@@ -99,40 +103,40 @@ def test_byte_order_marks_line_ends_and_blank_lines_are_tolerated(tmp_path, enco
 def test_a_missing_size_is_not_needed(tmp_path):
     picture(tmp_path / "a.jpg")
     annotation(tmp_path / "a.xml", element(), size=None)
-    reading = read_folder(tmp_path)
-    assert reading.images[0].objects[0].box == Box(0.1, 0.1, 0.6, 0.5)
-    assert reading.findings == ()
+    found = read(tmp_path)
+    assert found.images[0].objects[0].box == Box(0.1, 0.1, 0.6, 0.5)
+    assert found.findings == ()
 
 
 @pytest.mark.parametrize("size", [(80, 40), (0, 0), ("9" * 5000, 1)])
 def test_another_size_is_noted_and_the_pictures_own_counts(tmp_path, size):
     picture(tmp_path / "a.jpg")
     annotation(tmp_path / "a.xml", element(), size=size)
-    reading = read_folder(tmp_path)
-    assert reading.images[0].objects[0].box == Box(0.1, 0.1, 0.6, 0.5)
-    assert kinds(reading) == ([] if size[0] == "9" * 5000 else ["size differs"])
+    found = read(tmp_path)
+    assert found.images[0].objects[0].box == Box(0.1, 0.1, 0.6, 0.5)
+    assert kinds(found) == ([] if size[0] == "9" * 5000 else ["size differs"])
 
 
 @pytest.mark.parametrize(
-    ("edges", "kind", "severity", "box"),
+    ("edges", "kind", "action", "box"),
     [
-        ((20, 12, 4, 2), "box reordered", Severity.REPAIRED, Box(0.1, 0.1, 0.6, 0.5)),
-        ((20, 2, 4, 12), "box reordered", Severity.REPAIRED, Box(0.1, 0.1, 0.6, 0.5)),
-        ((-4, 2, 50, 12), "box clipped", Severity.REPAIRED, Box(0.1, 0.0, 0.6, 1.0)),
-        ((4, 2, 4, 12), "box without area", Severity.SKIPPED, None),
-        ((50, 2, 60, 12), "box without area", Severity.SKIPPED, None),
-        (("nan", 2, 60, 12), "object without box", Severity.SKIPPED, None),
-        (("inf", 2, 60, 12), "object without box", Severity.SKIPPED, None),
-        (("", 2, 60, 12), "object without box", Severity.SKIPPED, None),
-        (("4,5", 2, 60, 12), "object without box", Severity.SKIPPED, None),
+        ((20, 12, 4, 2), "box with swapped corners", Action.REPAIR, Box(0.1, 0.1, 0.6, 0.5)),
+        ((20, 2, 4, 12), "box with swapped corners", Action.REPAIR, Box(0.1, 0.1, 0.6, 0.5)),
+        ((-4, 2, 50, 12), "box beyond the picture", Action.REPAIR, Box(0.1, 0.0, 0.6, 1.0)),
+        ((4, 2, 4, 12), "box without area", Action.SKIP_OBJECT, None),
+        ((50, 2, 60, 12), "box outside the picture", Action.SKIP_OBJECT, None),
+        (("nan", 2, 60, 12), "object without box", Action.SKIP_OBJECT, None),
+        (("inf", 2, 60, 12), "object without box", Action.SKIP_OBJECT, None),
+        (("", 2, 60, 12), "object without box", Action.SKIP_OBJECT, None),
+        (("4,5", 2, 60, 12), "object without box", Action.SKIP_OBJECT, None),
     ],
 )
-def test_a_faulty_box_is_repaired_or_skipped_and_told(tmp_path, edges, kind, severity, box):
+def test_a_faulty_box_is_repaired_or_skipped_and_told(tmp_path, edges, kind, action, box):
     annotated(tmp_path, "a", element("fine"), element("faulty", *edges))
-    reading = read_folder(tmp_path)
-    (finding,) = reading.findings
-    assert (finding.kind, finding.severity, finding.file) == (kind, severity, "a.xml")
-    boxes = {item.class_name: item.box for item in reading.images[0].objects}
+    found = read(tmp_path)
+    (finding,) = found.findings
+    assert (finding.kind.name, finding.kind.action, finding.file) == (kind, action, "a.xml")
+    boxes = {item.class_name: item.box for item in found.images[0].objects}
     assert boxes.get("faulty") == box
     assert "fine" in boxes
 
@@ -147,20 +151,20 @@ def test_a_faulty_box_is_repaired_or_skipped_and_told(tmp_path, edges, kind, sev
 )
 def test_an_object_without_name_or_box_is_skipped_and_told(tmp_path, text, kind):
     annotated(tmp_path, "a", element(), text)
-    reading = read_folder(tmp_path)
-    assert kinds(reading) == [kind]
-    assert "object 2" in reading.findings[0].message
-    assert len(reading.images[0].objects) == 1
+    found = read(tmp_path)
+    assert kinds(found) == [kind]
+    assert found.findings[0].place == "line 1"
+    assert len(found.images[0].objects) == 1
 
 
 def test_a_picture_without_objects_is_background_but_not_one_that_lost_them(tmp_path):
     picture(tmp_path / "empty.jpg")
     annotation(tmp_path / "empty.xml")
     annotated(tmp_path, "lost", element(xmin=4, xmax=4))
-    reading = read_folder(tmp_path)
-    assert [image.name for image in reading.images] == ["empty.jpg"]
-    assert kinds(reading) == ["box without area", "no usable object"]
-    assert reading.num_annotations == 2
+    found = read(tmp_path)
+    assert [image.name for image in found.images] == ["empty.jpg"]
+    assert kinds(found) == ["box without area", "no usable object"]
+    assert found.num_annotations == 2
 
 
 # Hostile and broken XML
@@ -186,19 +190,19 @@ def test_unreadable_xml_is_skipped_and_told(tmp_path, text):
     annotated(tmp_path, "fine")
     picture(tmp_path / "bad.jpg")
     (tmp_path / "bad.xml").write_text(text)
-    reading = read_folder(tmp_path)
-    assert [image.name for image in reading.images] == ["fine.jpg"]
-    assert kinds(reading)[0] == "unreadable annotation"
-    assert reading.findings[0].file == "bad.xml"
-    assert reading.num_annotations == 2
+    found = read(tmp_path)
+    assert [image.name for image in found.images] == ["fine.jpg"]
+    assert kinds(found)[0] == "unreadable annotation"
+    assert found.findings[0].file == "bad.xml"
+    assert found.num_annotations == 2
 
 
 def test_other_xml_is_no_annotation(tmp_path):
     annotated(tmp_path, "a")
     (tmp_path / "project.xml").write_text("<project/>")
-    reading = read_folder(tmp_path)
-    assert kinds(reading) == ["not a VOC annotation"]
-    assert reading.num_annotations == 1
+    found = read(tmp_path)
+    assert kinds(found) == ["not an annotation"]
+    assert found.num_annotations == 1
 
 
 # Which picture an annotation belongs to
@@ -227,14 +231,14 @@ def test_other_xml_is_no_annotation(tmp_path):
 def test_the_picture_is_found(tmp_path, xml, filename, path):
     picture(tmp_path / path)
     annotation(tmp_path / xml, element(), filename=filename)
-    assert only_image(tmp_path).image_path == tmp_path / path
+    assert only_image(tmp_path).picture.path == tmp_path / path
 
 
 def test_of_several_pictures_the_nearest_is_taken(tmp_path):
     for part in ("train", "test"):
         picture(tmp_path / part / "images" / "1.jpg")
         annotation(tmp_path / part / "annotations" / "1.xml", element(part))
-    found = {image.name: image.objects[0].class_name for image in read_folder(tmp_path).images}
+    found = {image.name: image.objects[0].class_name for image in read(tmp_path).images}
     assert found == {"test/images/1.jpg": "test", "train/images/1.jpg": "train"}
 
 
@@ -242,36 +246,36 @@ def test_a_picture_that_could_be_either_of_two_is_not_guessed(tmp_path):
     picture(tmp_path / "one" / "1.jpg")
     picture(tmp_path / "two" / "1.jpg")
     annotation(tmp_path / "xml" / "1.xml", element())
-    reading = read_folder(tmp_path)
-    assert reading.images == ()
-    assert kinds(reading)[0] == "picture ambiguous"
+    found = read(tmp_path)
+    assert found.images == ()
+    assert kinds(found)[0] == "picture ambiguous"
 
 
 def test_a_missing_picture_and_an_unused_one_are_told(tmp_path):
     annotation(tmp_path / "a.xml", element())
     picture(tmp_path / "b.jpg")
-    reading = read_folder(tmp_path)
-    assert {(f.kind, f.severity, f.file) for f in reading.findings} == {
-        ("picture not found", Severity.SKIPPED, "a.xml"),
-        ("picture without annotation", Severity.NOTED, "b.jpg"),
+    found = read(tmp_path)
+    assert {(f.kind.name, f.kind.action, f.file) for f in found.findings} == {
+        ("picture not found", Action.SKIP_IMAGE, "a.xml"),
+        ("picture without annotation", Action.KEEP, "b.jpg"),
     }
 
 
 def test_a_picture_keeps_the_annotation_of_its_own_name(tmp_path):
     annotated(tmp_path, "b", element("own"))
     annotation(tmp_path / "a.xml", element("copy"), filename="b.jpg")
-    reading = read_folder(tmp_path)
-    assert [image.objects[0].class_name for image in reading.images] == ["own"]
-    assert [(f.kind, f.file) for f in reading.findings] == [("picture annotated twice", "a.xml")]
+    found = read(tmp_path)
+    assert [image.objects[0].class_name for image in found.images] == ["own"]
+    assert [(f.kind.name, f.file) for f in found.findings] == [("picture annotated twice", "a.xml")]
 
 
 def test_a_similar_name_is_noted(tmp_path):
     picture(tmp_path / "a.JPG")
     annotation(tmp_path / "other.xml", element(), filename="a")
-    assert kinds(read_folder(tmp_path)) == ["picture of a similar name"]
+    assert kinds(read(tmp_path)) == ["picture of a similar name"]
     (tmp_path / "other.xml").unlink()
     annotation(tmp_path / "a.xml", element(), filename="gone.jpg")
-    assert kinds(read_folder(tmp_path)) == ["picture of the XML's name"]
+    assert kinds(read(tmp_path)) == ["picture of a similar name"]
 
 
 # The folder is never left
@@ -281,9 +285,9 @@ def test_parent_folders_in_a_filename_lead_nowhere(tmp_path):
     picture(tmp_path / "secret.jpg")
     annotation(tmp_path / "photos" / "a.xml", element(), filename="../secret.jpg")
     annotation(tmp_path / "photos" / "b.xml", element(), filename=str(tmp_path / "secret.jpg"))
-    reading = read_folder(tmp_path / "photos")
-    assert reading.images == ()
-    assert kinds(reading) == ["picture not found"] * 2
+    found = read(tmp_path / "photos")
+    assert found.images == ()
+    assert kinds(found) == ["picture not found"] * 2
 
 
 def test_links_out_of_the_folder_are_refused(tmp_path):
@@ -293,9 +297,9 @@ def test_links_out_of_the_folder_are_refused(tmp_path):
     (tmp_path / "photos" / "a.jpg").symlink_to(tmp_path / "outside" / "a.jpg")
     (tmp_path / "photos" / "b.xml").symlink_to("../outside/b.xml")
     (tmp_path / "photos" / "folder").symlink_to(tmp_path / "outside")
-    reading = read_folder(tmp_path / "photos")
-    assert reading.images == ()
-    refused = [finding.file for finding in reading.findings if "leads out" in finding.message]
+    found = read(tmp_path / "photos")
+    assert found.images == ()
+    refused = [finding.file for finding in found.findings if "leads out" in finding.message]
     assert refused == ["a.jpg", "b.xml", "folder"]
 
 
@@ -311,9 +315,9 @@ def test_hidden_files_are_noted_and_not_read(tmp_path):
     annotated(tmp_path, "a")
     (tmp_path / "._a.xml").write_bytes(b"\0\5\x16\7")
     annotated(tmp_path / ".ipynb_checkpoints", "a")
-    reading = read_folder(tmp_path)
-    assert len(reading.images) == 1
-    assert [(f.kind, f.file) for f in reading.findings] == [
+    found = read(tmp_path)
+    assert len(found.images) == 1
+    assert [(f.kind.name, f.file) for f in found.findings] == [
         ("not looked at", "._a.xml"),
         ("not looked at", ".ipynb_checkpoints"),
     ]
@@ -322,7 +326,7 @@ def test_hidden_files_are_noted_and_not_read(tmp_path):
 def test_a_name_that_is_not_text_can_be_told(tmp_path):
     annotated(tmp_path, "a")
     (tmp_path / os.fsdecode(b"\xff\n.jpg")).write_bytes((tmp_path / "a.jpg").read_bytes())
-    (finding,) = read_folder(tmp_path).findings
+    (finding,) = read(tmp_path).findings
     assert finding.file == r"\udcff\n.jpg"
 
 
@@ -330,7 +334,7 @@ def test_files_come_in_byte_order(tmp_path):
     names = ["a-b", "a", "B", "ä", "a/c"]
     for name in names:
         annotated(tmp_path, name)
-    assert [image.name for image in read_folder(tmp_path).images] == [
+    assert [image.name for image in read(tmp_path).images] == [
         "B.jpg",
         "a-b.jpg",
         "a.jpg",
@@ -344,7 +348,7 @@ def test_a_folder_that_is_none_or_has_no_annotation_is_an_error(tmp_path, name):
     (tmp_path / "file.txt").touch()
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=name):
-        read_folder(tmp_path / name)
+        read(tmp_path / name)
 
 
 # Pictures
@@ -379,10 +383,11 @@ def cut(path, end):
 def test_an_unusable_picture_is_skipped_and_told(tmp_path, content, message):
     annotation(tmp_path / "a.xml", element())
     (tmp_path / "a.jpg").write_bytes(content)
-    reading = read_folder(tmp_path)
-    assert reading.images == ()
-    (finding,) = reading.findings
-    assert (finding.kind, finding.severity, finding.file) == ("unusable picture", Severity.SKIPPED, "a.xml")
+    found = read(tmp_path)
+    assert found.images == ()
+    (finding,) = found.findings
+    kind = "picture too large" if "limit" in message else "unreadable picture"
+    assert (finding.kind.name, finding.kind.action, finding.file) == (kind, Action.SKIP_IMAGE, "a.xml")
     assert "a.jpg" in finding.message
     assert message in finding.message
 
@@ -391,7 +396,7 @@ def test_an_unusable_picture_is_skipped_and_told(tmp_path, content, message):
 def test_a_picture_that_is_cut_short_is_skipped(tmp_path, name, end):
     cut(picture(tmp_path / name), end)
     annotation(tmp_path / "a.xml", element(), filename=name)
-    assert kinds(read_folder(tmp_path)) == ["unusable picture"]
+    assert kinds(read(tmp_path)) == ["unreadable picture"]
 
 
 @pytest.mark.parametrize(
@@ -409,8 +414,8 @@ def test_a_picture_that_is_cut_short_is_skipped(tmp_path, name, end):
 def test_plain_pictures_are_copied(tmp_path, name, mode, options):
     path = picture(tmp_path / name, mode=mode, **options)
     annotation(tmp_path / "a.xml", element(), filename=name)
-    assert read_folder(tmp_path).findings == ()
-    assert images.encode(path, upright=False).data == path.read_bytes()
+    assert read(tmp_path).findings == ()
+    assert images.encode(Picture(path)).data == path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -429,20 +434,20 @@ def test_plain_pictures_are_copied(tmp_path, name, mode, options):
 def test_other_pictures_are_encoded_again(tmp_path, name, mode, becomes):
     path = picture(tmp_path / name, mode=mode)
     annotation(tmp_path / "a.xml", element(), filename=name)
-    (finding,) = read_folder(tmp_path).findings
+    (finding,) = read(tmp_path).findings
     assert (finding.kind, finding.severity, finding.file) == (
         "picture encoded again",
         Severity.REPAIRED,
         name,
     )
-    assert images.encode(path, upright=False).format == becomes
+    assert images.encode(Picture(path)).format == becomes
 
 
 def test_16_bits_are_scaled_to_8_and_not_clipped(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.uint16([[0, 0x1234, 0x8000, 0xFFFF]])).save(path)
     encoded = tmp_path / "b.png"
-    encoded.write_bytes(images.encode(path, upright=False).data)
+    encoded.write_bytes(images.encode(Picture(path)).data)
     assert np.asarray(Image.open(encoded))[0, :, 0].tolist() == [0, 0x12, 0x80, 0xFF]
 
 
@@ -456,52 +461,120 @@ def turned(path, orientation, mode="RGB"):
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.png"])
-def test_a_picture_that_was_annotated_upright_is_turned(tmp_path, name):
+@pytest.mark.parametrize(
+    ("size", "edges", "kind"),
+    [
+        # Orientation 6: the left of what is stored is the top of what is seen.
+        ((20, 40), (0, 0, 20, 10), "picture turned upright"),  # annotated as seen upright
+        ((40, 20), (0, 0, 10, 20), "picture turned upright"),  # annotated as stored
+        (None, (0, 0, 10, 20), "orientation uncertain"),
+    ],
+)
+def test_a_picture_with_an_orientation_is_turned_and_its_box_with_it(tmp_path, name, size, edges, kind):
     turned(tmp_path / name, 6)
-    # Orientation 6: the left of what is stored is the top of what is seen.
-    annotation(tmp_path / "a.xml", element(xmin=0, ymin=0, xmax=20, ymax=10), filename=name, size=(20, 40))
-    reading = read_folder(tmp_path)
-    assert kinds(reading) == ["picture turned upright"]
-    (image,) = reading.images
-    assert (image.width, image.height, image.upright) == (20, 40, True)
+    annotation(tmp_path / "a.xml", element("cat", *edges), filename=name, size=size)
+    found = read(tmp_path)
+    assert kinds(found) == [kind]
+    (image,) = found.images
+    assert (image.width, image.height, image.orientation) == (20, 40, 6)
     assert image.objects[0].box == Box(0.0, 0.0, 0.25, 1.0)
-    (tmp_path / "upright").write_bytes(images.encode(tmp_path / name, upright=True).data)
+    (tmp_path / "upright").write_bytes(images.encode(image.picture, image.orientation).data)
     with Image.open(tmp_path / "upright") as seen:
         assert seen.getexif().get(0x0112, 1) == 1
-        pixels = np.asarray(seen)
-    assert pixels.shape == (40, 20, 3)
-    assert pixels[:8].min() > 200
-    assert pixels[12:].max() < 50
+        assert np.asarray(seen)[2:8].min() > 200
+        assert np.asarray(seen)[12:].max() < 50
 
 
-@pytest.mark.parametrize(("orientation", "size"), [(6, (40, 20)), (6, None), (3, (40, 20))])
-def test_any_other_picture_stays_as_it_is_stored(tmp_path, orientation, size):
-    turned(tmp_path / "a.jpg", orientation)
-    annotation(tmp_path / "a.xml", element(), size=size)
-    reading = read_folder(tmp_path)
-    assert kinds(reading) == ["orientation ignored"]
-    assert (reading.images[0].width, reading.images[0].upright) == (40, False)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_points_are_turned_as_pillow_turns_pixels(orientation):
+    pixels = np.zeros((4, 6), np.uint8)
+    pixels[1, 4] = 255  # centre at x 4.5 / 6, y 1.5 / 4
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(pixels)
+    image.info["exif"] = exif.tobytes()
+    upright = np.asarray(ImageOps.exif_transpose(image))
+    x, y = images.upright_point(4.5 / 6, 1.5 / 4, orientation)
+    assert upright[int(y * upright.shape[0]), int(x * upright.shape[1])] == 255
 
 
-# Lists
+# Sets as a whole
 
 
-def test_lists_of_images(tmp_path):
-    assert image_set(tmp_path, "train") is None
-    (tmp_path / "train.txt").write_text("a\n\nb\n")
-    assert image_set(tmp_path, "train") == {"a", "b"}
-    main = tmp_path / "ImageSets" / "Main"
-    main.mkdir(parents=True)
-    (main / "cat_train.txt").write_text("c -1\nd  1\n")
-    (main / "dog_train.txt").write_text("d 0\ntwo words 1\n")
-    (main / "cat_val.txt").write_text("e 1\n")
-    assert image_set(tmp_path, "train") == {"c", "d", "two words"}
-    (main / "train.txt").write_text("f\n")
-    assert image_set(tmp_path, "train") == {"f"}
+def test_doubles_and_disputed_boxes_are_told(tmp_path):
+    annotated(tmp_path, "a", element("cat"), element("cat"), element("dog"), element("cat", xmin=5))
+    found = read(tmp_path)
+    assert kinds(found) == ["box drawn twice", "box of two classes"]
+    assert [item.class_name for item in found.images[0].objects] == ["cat", "dog", "cat"]
+
+
+def test_tiny_boxes_are_told_and_kept(tmp_path):
+    annotated(tmp_path, "a", element(xmin=4, xmax=6), element(xmin=4, xmax=7))
+    found = read(tmp_path)
+    assert kinds(found) == ["tiny box"]
+    assert "2 x 10 pixels" in found.findings[0].message
+    assert len(found.images[0].objects) == 2
+
+
+def test_what_an_extension_says_is_not_believed(tmp_path):
+    picture(tmp_path / "a.jpg", format="PNG")
+    annotation(tmp_path / "a.xml", element())
+    assert kinds(read(tmp_path)) == ["content other than its extension"]
+
+
+def test_findings_name_the_line(tmp_path):
+    path = annotated(tmp_path, "a", element(), element("faulty", xmin=4, xmax=4))
+    path.write_text(path.read_text().replace("<object>", "\n<object>"))
+    (finding,) = read(tmp_path).findings
+    assert finding.where == "a.xml, line 3"
+    assert finding.image == "a.jpg"
+
+
+def test_workers_find_the_same(tmp_path):
+    for number in range(70):
+        annotated(tmp_path, f"{number:03}", element(xmin=4, xmax=4 + number % 20))
+    alone, together = (reading.read(tmp_path, num_workers=count) for count in (1, 2))
+    assert together.images == alone.images
+    assert together.findings == alone.findings
+    assert (together.fingerprints == alone.fingerprints).all()
+
+
+def test_a_folder_of_annotations_may_lie_elsewhere(tmp_path):
+    picture(tmp_path / "photos" / "a.jpg")
+    annotation(tmp_path / "xml" / "a.xml", element())
+    assert [image.name for image in read(tmp_path / "photos", annotations=tmp_path / "xml").images] == ["a.jpg"]
+
+
+def test_a_format_that_is_not_there_or_not_known_is_an_error(tmp_path):
+    annotated(tmp_path, "a")
+    with pytest.raises(DataError, match="holds no annotations in COCO"):
+        read(tmp_path, format_name="coco")
+    with pytest.raises(DataError, match='no format "cocoo".*Did you mean "coco"'):
+        read(tmp_path, format_name="cocoo")
+
+
+@pytest.mark.parametrize(
+    ("max_loss", "message"), [(0.4, r"1 of 2 annotated pictures \(50%\).*a.xml"), (0.5, None), (0.0, "50%")]
+)
+def test_too_much_loss_is_refused(tmp_path, max_loss, message):
+    annotation(tmp_path / "a.xml", element())
+    annotated(tmp_path, "b")
+    found = read(tmp_path)
+    if message is None:
+        reading.require_usable(found, max_loss=max_loss)
+    else:
+        with pytest.raises(DataError, match=message):
+            reading.require_usable(found, max_loss=max_loss)
+
+
+def test_lost_objects_count_as_loss(tmp_path):
+    annotated(tmp_path, "a", element(), *[element(xmin=4, xmax=4)] * 3)
+    with pytest.raises(DataError, match=r"3 of 4 objects \(75%\)"):
+        reading.require_usable(read(tmp_path), max_loss=0.5)
 
 
 def test_findings_do_not_flood(tmp_path):
     annotated(tmp_path, "a", element(), element("x" * 10_000, xmin=4, xmax=4))
-    (finding,) = read_folder(tmp_path).findings
+    (finding,) = read(tmp_path).findings
     assert len(finding.message) < 500
-    assert Counter(kinds(read_folder(tmp_path))) == {"box without area": 1}
+    assert Counter(kinds(read(tmp_path))) == {"box without area": 1}

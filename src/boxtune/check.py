@@ -1,0 +1,71 @@
+"""The verb `check`: what is in a data set, what is wrong with it, and what `convert` would do about it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.preparation import Options, Prepared, prepare
+from boxtune.report import data_set
+from boxtune.report.data_page import write_page
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What was found; printed, it is a page for people. `prepared.refusal` says why convert would refuse."""
+
+    prepared: Prepared
+
+    def __str__(self) -> str:
+        prepared = self.prepared
+        verdict = (
+            f"convert would refuse this: {prepared.refusal}" if prepared.refusal else "convert would take this."
+        )
+        return "\n".join(
+            [
+                f"{prepared.reading.root}: {prepared.reading.format.title}",
+                "",
+                *data_set.counts_table(prepared.parts, prepared.label_map),
+                *data_set.finding_lines(prepared.findings),
+                "",
+                f"{data_set.summary(prepared.findings)}; {verdict}",
+            ]
+        )
+
+
+def check(
+    photos: Path,
+    options: Options | None = None,
+    *,
+    pipeline_config_path: Path | None = None,
+    page: Path | None = None,
+    report: Path | None = None,
+) -> CheckResult:
+    """Look at everything in a data set and change nothing.
+
+    Args:
+        photos: the folder of the pictures.
+        options: how it is to be read and split.
+        pipeline_config_path: a configuration, to whose anchors the boxes are compared on the page.
+        page: an HTML file to write, to look at.
+        report: a JSON file to write, for programs.
+
+    Raises:
+        DataError: if there is nothing that can be looked at, or a file cannot be written.
+        ConfigError: if the configuration cannot be used.
+    """
+    prepared = prepare(photos, options or Options())
+    if report:
+        writable_folder(report.parent)
+        with whole_file(report) as temporary:
+            temporary.write_text(data_set.to_json(prepared), encoding="utf-8")
+    if page:
+        writable_folder(page.parent)
+        write_page(
+            page,
+            title=photos.resolve().name,
+            parts=prepared.parts,
+            findings=prepared.findings,
+            label_map=prepared.label_map,
+            fit=_anchor_fit(prepared, pipeline_config_path) if pipeline_config_path else None,
+        )
+    return CheckResult(prepared)

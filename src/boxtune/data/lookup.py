@@ -1,0 +1,92 @@
+"""Which picture an annotation is about.
+
+The first rule that finds one decides:
+
+1. the picture that the annotation names, preferring one in the folders that it names, else the nearest to it;
+2. the same with letter case, extension and Unicode form left aside;
+3. the picture of the annotation file's own name, as loosely compared, where the file is about one picture.
+
+Names are only looked up among the files of the data set, so none can lead out of its folder.
+"""
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePath, PurePosixPath
+
+from boxtune.data import findings as kinds
+from boxtune.data.annotations import Annotation
+from boxtune.data.findings import Findings, SkipError
+from boxtune.data.images import SUFFIXES
+
+
+class Pictures:
+    """The pictures of a data set by name."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self.paths = list(paths)
+        self._by_name: dict[str, list[Path]] = defaultdict(list)
+        self._by_loose_name: dict[str, list[Path]] = defaultdict(list)
+        for path in self.paths:
+            self._by_name[path.name].append(path)
+            self._by_loose_name[_loose(path.name)].append(path)
+
+    def of(self, annotation: Annotation, findings: Findings) -> Path:
+        """Return the picture of an annotation; raise SkipError if there is none, or several are equally near."""
+        written = PurePosixPath(annotation.filename)
+        own_name = "" if annotation.place else annotation.path.stem
+        if found := self._by_name.get(written.name):
+            return _nearest(found, written, annotation.path)
+        if written.name and (found := self._by_loose_name.get(_loose(written.name))):
+            return self._similar(found, annotation, findings)
+        if own_name and (found := self._by_loose_name.get(_loose(own_name))):
+            return self._similar(found, annotation, findings)
+        tried = " or ".join(f'"{name}"' for name in dict.fromkeys((annotation.filename, own_name)) if name)
+        raise SkipError(kinds.PICTURE_MISSING, f"no picture is named {tried or 'at all'}.")
+
+    def _similar(self, found: list[Path], annotation: Annotation, findings: Findings) -> Path:
+        picture = _nearest(found, PurePosixPath(annotation.filename), annotation.path)
+        # A name without extension is how some formats write it.
+        if PurePosixPath(annotation.filename).name != picture.stem:
+            findings.add(
+                kinds.PICTURE_SIMILAR_NAME,
+                annotation.path,
+                f'there is no "{annotation.filename}", {findings.name(picture)} is taken for it.',
+                place=annotation.place,
+                image=findings.name(picture),
+            )
+        return picture
+
+
+def _loose(name: str) -> str:
+    stem, extension = os.path.splitext(name)
+    known = stem if extension.lower() in SUFFIXES else name
+    return unicodedata.normalize("NFC", known).casefold()
+
+
+def _nearest(candidates: list[Path], written: PurePosixPath, annotation: Path) -> Path:
+    if len(candidates) == 1:
+        return candidates[0]
+    ranked = sorted(((_nearness(path, written, annotation), path) for path in candidates), reverse=True)
+    (best, picture), (second, other) = ranked[:2]
+    if best == second:
+        raise SkipError(kinds.PICTURE_AMBIGUOUS, f"{other} and {picture} could both be its picture.")
+    return picture
+
+
+def _nearness(picture: Path, written: PurePosixPath, annotation: Path) -> tuple[int, bool, int, int]:
+    """Return how near a picture is: to the folders that are written, then to the annotation file."""
+    shared_names = set(picture.parts[:-1]) & set(annotation.parts[:-1])
+    common = len(os.path.commonpath((picture.absolute(), annotation.absolute())))
+    return _same_folders(picture, written), picture.parent == annotation.parent, len(shared_names), common
+
+
+def _same_folders(one: PurePath, other: PurePath) -> int:
+    """Return how many of the last folders of two paths are equal."""
+    count = 0
+    for left, right in zip(reversed(one.parts[:-1]), reversed(other.parts[:-1]), strict=False):
+        if left != right:
+            break
+        count += 1
+    return count

@@ -1,0 +1,67 @@
+"""Writing the pictures of records as files, under names that are safe whatever the data set called them."""
+
+import os
+import re
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from boxtune.data import images
+from boxtune.data.files import whole_file
+from boxtune.data.records import ImageRecord
+from boxtune.data.workers import map_in_processes
+from boxtune.errors import DataError
+
+_LONGEST_NAME = 100
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
+
+
+def write_pictures(
+    records: Sequence[ImageRecord], folder: Path, *, num_workers: int | None = None
+) -> list[str]:
+    """Write the picture of each record below `folder`; return their paths there, with slashes.
+
+    A picture keeps its path in the data set as far as that is safe, and no two have the same but for the extension,
+    which follows the content. Raises DataError if one cannot be read or written.
+    """
+    stems = unique_stems([record.name for record in records])
+    write = partial(_write, folder)
+    return list(map_in_processes(write, list(zip(records, stems, strict=True)), num_workers=num_workers))
+
+
+def unique_stems(names: Sequence[str]) -> list[str]:
+    """Return for each name a path without extension that stays in its folder, no two alike in any letter case."""
+    taken: set[str] = set()
+    stems = []
+    for name in names:
+        stem = _safe_stem(name)
+        candidate, number = stem, 2
+        while candidate.casefold() in taken:
+            candidate, number = f"{stem}-{number}", number + 1
+        taken.add(candidate.casefold())
+        stems.append(candidate)
+    return stems
+
+
+def _safe_stem(name: str) -> str:
+    parts = [_UNSAFE.sub("_", part).strip(" .") for part in name.replace("\\", "/").split("/")]
+    kept = [part[:_LONGEST_NAME] for part in parts if part]
+    stem, extension = os.path.splitext(kept[-1]) if kept else ("picture", "")
+    return "/".join([*kept[:-1], stem if extension.lower() in images.SUFFIXES else stem + extension])
+
+
+def _write(folder: Path, item: tuple[ImageRecord, str]) -> str:
+    record, stem = item
+    try:
+        encoded = images.encode(record.picture, record.orientation)
+    except DataError as error:
+        raise DataError(f"{record.picture.path}: {error}") from error
+    name = stem + images.extension(encoded.format)
+    path = folder / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path.parent} cannot be made: {error.strerror}.") from error
+    with whole_file(path) as temporary:
+        temporary.write_bytes(encoded.data)
+    return name

@@ -1,0 +1,216 @@
+"""A data set made ready: read, classes numbered, split, and everything that is wrong with it known.
+
+`boxtune check` shows this and `boxtune convert` writes it, so that what the one says the other does.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from boxtune import config
+from boxtune.data import duplicates, splits
+from boxtune.data import findings as kinds
+from boxtune.data.findings import Action, Finding, Findings, by_kind
+from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.reading import Reading, read, require_usable
+from boxtune.data.records import ImageRecord, class_names
+from boxtune.data.splits import Split
+from boxtune.errors import DataError, did_you_mean
+
+VALIDATION_FRACTION = 0.2
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How to read and split a data set.
+
+    Attributes:
+        annotations: a file or folder of annotations that is not in the folder of the pictures.
+        format_name: the format of the annotations; if None, it is recognised.
+        label_map: numbers of the classes; if None, they are numbered in the order of their names.
+        rename: names of classes to replace, old to new.
+        validation_files: a text file that names the pictures for validation.
+        validation_fraction: the share in [0, 1) to draw for validation; if None, the folders of the data set decide
+            (train, valid, test), and where there are none a fifth is drawn.
+        folds: of a cross-validation; `fold`, from 1 on, is then for validation.
+        fold: see `folds`.
+        seed: of the draw.
+        max_loss: the share in [0, 1] of the annotated pictures, and of the objects, that may be unusable.
+        num_workers: processes to use; by default one for each core.
+    """
+
+    annotations: Path | None = None
+    format_name: str | None = None
+    label_map: Path | None = None
+    rename: Mapping[str, str] = field(default_factory=dict)
+    validation_files: Path | None = None
+    validation_fraction: float | None = None
+    folds: int | None = None
+    fold: int | None = None
+    seed: int = 0
+    max_loss: float = 0.5
+    num_workers: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A data set that is read and split, everything found, and why it is refused, if it is."""
+
+    reading: Reading
+    label_map: LabelMap
+    parts: Mapping[str, Sequence[ImageRecord]]
+    findings: tuple[Finding, ...]
+    refusal: str = ""
+
+
+def prepare(photos: Path, options: Options) -> Prepared:
+    """Read and split a data set without writing anything.
+
+    Raises DataError where nothing can be said of it: no annotations, an unreadable label map or list, or a split
+    that is not possible.
+    """
+    reading = read(
+        photos,
+        annotations=options.annotations,
+        format_name=options.format_name,
+        num_workers=options.num_workers,
+    )
+    findings = Findings(photos, list(reading.findings))
+    reading = replace(reading, images=_renamed(reading.images, options.rename))
+    refusal = _unusable(reading, options.max_loss)
+    label_map = _numbered(reading.images, options.label_map, findings)
+    parts: dict[str, Sequence[ImageRecord]] = {"train": reading.images, "validation": ()}
+    if reading.images:
+        parts = _split(reading, options, findings)
+        _note_classes(label_map, parts, findings)
+    return Prepared(
+        reading, label_map, parts, tuple(findings.items), refusal or _refused(photos, findings.items)
+    )
+
+
+def _renamed(images: Sequence[ImageRecord], names: Mapping[str, str]) -> tuple[ImageRecord, ...]:
+    """Give classes their new names; raise DataError for an old name that does not occur."""
+    if not names:
+        return tuple(images)
+    known = class_names(images)
+    for old in names:
+        if old not in known:
+            raise DataError(f'No object is of the class "{old}" that is to be renamed.{did_you_mean(old, known)}')
+    return tuple(
+        replace(
+            image,
+            objects=tuple(
+                replace(item, class_name=names.get(item.class_name, item.class_name))
+                for item in image.objects
+            ),
+        )
+        for image in images
+    )
+
+
+def _unusable(reading: Reading, max_loss: float) -> str:
+    try:
+        require_usable(reading, max_loss=max_loss)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findings) -> LabelMap:
+    """Return the label map, and note what does not agree with it."""
+    _note_spellings(class_names(images), findings)
+    if path is None:
+        return LabelMap.from_names(class_names(images))
+    label_map = read_label_map(path)
+    ids = [item.id for item in config.read_label_map(path).item if item.id > 0]
+    if ids != list(range(1, len(ids) + 1)):
+        findings.add(kinds.LABEL_IDS, path, f"the ids are {', '.join(map(str, ids))}.")
+    for image in images:
+        counts = Counter(item.class_name for item in image.objects)
+        for name in sorted(counts, key=str.encode):
+            try:
+                label_map.label(name)
+            except DataError as error:
+                message = f"{error} It is the class of {counts[name]} objects here."
+                findings.add(
+                    kinds.CLASS_UNKNOWN, findings.root / image.annotation, message, image=image.name
+                )
+    return label_map
+
+
+def _note_spellings(names: Iterable[str], findings: Findings) -> None:
+    alike: dict[str, list[str]] = {}
+    for name in names:
+        alike.setdefault(re.sub(r"[\W_]+", "", name).casefold() or name, []).append(name)
+    for spellings in alike.values():
+        if len(spellings) > 1:
+            written = " and ".join(f'"{name}"' for name in spellings)
+            findings.add(kinds.CLASS_SPELLINGS, findings.root, f"there is {written}.")
+
+
+def _split(
+    reading: Reading, options: Options, findings: Findings
+) -> dict[str, Sequence[ImageRecord]]:
+    groups = duplicates.groups(reading.fingerprints, reading.digests)
+    by_name = {image.name: int(group) for image, group in zip(reading.images, groups, strict=True)}
+    _note_copies(reading.images, by_name, findings)
+    split = _chosen_split(reading.images, options, by_name)
+    for left, right in splits.leaks(split, by_name):
+        findings.add(kinds.LEAK, findings.root / right, f"{left} is the same picture.", image=right)
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    return {name: images for name, images in parts.items() if images or name == "train"}
+
+
+def _chosen_split(images: Sequence[ImageRecord], options: Options, groups: Mapping[str, int]) -> Split:
+    if options.validation_files:
+        return splits.by_list(images, options.validation_files)
+    if options.folds is not None or options.fold is not None:
+        if options.folds is None or options.fold is None:
+            raise DataError("Give both, the number of folds and which of them is for validation.")
+        return splits.fold(images, folds=options.folds, fold=options.fold, seed=options.seed, groups=groups)
+    if options.validation_fraction is None and (by_folders := splits.by_folders(images)):
+        return by_folders
+    fraction = VALIDATION_FRACTION if options.validation_fraction is None else options.validation_fraction
+    return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups)
+
+
+def _note_copies(images: Sequence[ImageRecord], groups: Mapping[str, int], findings: Findings) -> None:
+    for image in images:
+        first = images[groups[image.name]]
+        if first is not image:
+            path = findings.root / image.name
+            findings.add(kinds.PICTURE_TWICE, path, f"{first.name} is the same picture.", image=image.name)
+
+
+def _note_classes(
+    label_map: LabelMap, parts: Mapping[str, Sequence[ImageRecord]], findings: Findings
+) -> None:
+    """Note the classes that cannot be learnt, measured, or that do not occur at all."""
+    counts = {part: class_counts(images, label_map) for part, images in parts.items()}
+    for name in label_map.names:
+        message = f'there is no "{name}".'
+        if not any(count[name] for count in counts.values()):
+            findings.add(kinds.CLASS_UNUSED, findings.root, message)
+        elif not counts["train"][name]:
+            findings.add(kinds.CLASS_NOT_IN_TRAINING, findings.root, message)
+        elif not counts.get("validation", counts["train"])[name]:
+            findings.add(kinds.CLASS_NOT_IN_VALIDATION, findings.root, message)
+
+
+def class_counts(images: Iterable[ImageRecord], label_map: LabelMap) -> Counter[str]:
+    """Return how many objects of each class there are; those that the label map lacks are left out."""
+    names = {name: label.name for name, label in label_map.by_any_name.items()}
+    return Counter(
+        names[item.class_name] for image in images for item in image.objects if item.class_name in names
+    )
+
+
+def _refused(photos: Path, findings: Iterable[Finding]) -> str:
+    """Return the first reason to refuse the data set, "" if there is none."""
+    for kind, group in by_kind(findings).items():
+        if kind.action is Action.REFUSE:
+            first = group[0]
+            return f"{photos}: {kind.name} ({len(group)}). {first.where}: {first.message} {kind.advice}"
+    return ""

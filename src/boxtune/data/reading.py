@@ -1,0 +1,216 @@
+"""Any annotated folder as records: recognise the format, parse, find the pictures, look at them, repair.
+
+Parsing and looking are done on all cores; everything that compares one picture with others is done here.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from boxtune.data import findings as kinds
+from boxtune.data import images, recognition
+from boxtune.data.annotations import Annotation, Format, Parse
+from boxtune.data.files import Listing, list_files
+from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
+from boxtune.data.images import PictureTooLargeError
+from boxtune.data.lookup import Pictures
+from boxtune.data.records import ImageRecord, Picture, class_names
+from boxtune.data.repair import image_record
+from boxtune.data.workers import map_in_processes
+from boxtune.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read of a data set: usable pictures in byte order of their names, and findings.
+
+    `digests` and `fingerprints` (uint8 [n, 256]) are the signatures of the pictures. `num_annotations` counts the
+    pictures that are annotated, usable or not.
+    """
+
+    root: Path
+    format: Format
+    images: tuple[ImageRecord, ...]
+    digests: tuple[bytes, ...]
+    fingerprints: np.ndarray
+    findings: tuple[Finding, ...]
+    num_annotations: int
+
+
+def read(
+    photos: Path,
+    *,
+    annotations: Path | None = None,
+    format_name: str | None = None,
+    num_workers: int | None = None,
+) -> Reading:
+    """Read every annotation that has a usable picture; whatever is wrong becomes a finding.
+
+    Args:
+        photos: the folder of the pictures, of any layout.
+        annotations: a file or folder of annotations, if they are not in the same folder.
+        format_name: the format of the annotations; if None, it is recognised.
+        num_workers: processes to use; by default one for each core.
+
+    Raises:
+        DataError: if a folder does not exist or cannot be read, or holds no annotation of the format.
+    """
+    findings = Findings(photos)
+    listing = _list(photos, findings)
+    annotated = _list(annotations, findings) if annotations else listing
+    chosen = _choose(annotated, format_name, findings)
+
+    parsed = _parse(chosen, annotated, findings, num_workers)
+    pairs = _with_pictures(parsed, listing, findings)
+    looked = map_in_processes(partial(_look, photos), pairs, num_workers=num_workers, chunk_size=32)
+    unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
+    return _gather(photos, chosen, looked, len(parsed) + unreadable, findings)
+
+
+def require_usable(reading: Reading, *, max_loss: float) -> None:
+    """Raise DataError if nothing is left, or more than the share `max_loss` in [0, 1] of pictures or objects is lost."""
+    if not class_names(reading.images) and reading.images:
+        raise DataError(f"{reading.root}: no annotation has an object. Draw boxes and name them first.")
+    lost_objects = sum(finding.kind.action is Action.SKIP_OBJECT for finding in reading.findings)
+    num_objects = lost_objects + sum(len(image.objects) for image in reading.images)
+    for what, lost, total in (
+        ("annotated pictures", reading.num_annotations - len(reading.images), reading.num_annotations),
+        ("objects", lost_objects, num_objects),
+    ):
+        if not reading.images or lost > max_loss * total:
+            raise _too_much_lost(reading, what, lost, total, max_loss)
+
+
+def _list(folder: Path, findings: Findings) -> Listing:
+    if folder.is_file():
+        return Listing(folder.parent, (folder,))
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder. Give the folder that holds the pictures and annotations.")
+    return list_files(folder, findings)
+
+
+def _choose(listing: Listing, name: str | None, findings: Findings) -> Format:
+    if name is not None:
+        chosen = recognition.by_name(name)
+        if recognition.recognised_by(chosen, listing):
+            return chosen
+        raise DataError(f"{listing.root} holds no annotations in {chosen.title}.")
+    found = recognition.recognise(listing)
+    if not found:
+        known = ", ".join(one.title for one in recognition.FORMATS)
+        raise DataError(
+            f"{listing.root} holds no annotations in any format that is known ({known}). Give the folder or file"
+            " that holds them, or name their format."
+        )
+    for other in found[1:]:
+        message = f"{other.title} is there too; {found[0].title} is read."
+        findings.add(kinds.OTHER_FORMAT, listing.root, message)
+    return found[0]
+
+
+def _parse(
+    chosen: Format, listing: Listing, findings: Findings, num_workers: int | None
+) -> list[Annotation]:
+    parse = partial(_parse_file, findings.root, chosen.prepare(listing, findings))
+    annotations = []
+    for found, of_file in map_in_processes(
+        parse, listing.ending(chosen.suffixes), num_workers=num_workers, chunk_size=256
+    ):
+        annotations += found
+        findings.items += of_file
+    return annotations
+
+
+def _parse_file(root: Path, parse: Parse, path: Path) -> tuple[list[Annotation], list[Finding]]:
+    findings = Findings(root)
+    return list(parse(path, findings)), findings.items
+
+
+def _with_pictures(
+    annotations: Iterable[Annotation], listing: Listing, findings: Findings
+) -> list[tuple[Annotation, Picture]]:
+    """Find the picture of each annotation, and leave each picture one annotation."""
+    pictures = Pictures(listing.ending(images.SUFFIXES))
+    pairs: list[tuple[Annotation, Picture]] = []
+    for annotation in annotations:
+        with findings.skipping(annotation.path, place=annotation.place):
+            pairs.append((annotation, annotation.picture or Picture(pictures.of(annotation, findings))))
+    used = {picture.path for _, picture in pairs}
+    for path in pictures.paths:
+        if path not in used:
+            findings.add(kinds.PICTURE_WITHOUT_ANNOTATION, path, "nothing names it.")
+    return _one_annotation_each(pairs, findings)
+
+
+def _one_annotation_each(
+    pairs: Sequence[tuple[Annotation, Picture]], findings: Findings
+) -> list[tuple[Annotation, Picture]]:
+    """Prefer the annotation of the picture's own name, else the first."""
+    chosen: dict[Picture, Annotation] = {}
+    for annotation, picture in sorted(pairs, key=lambda pair: pair[0].path.stem != pair[1].path.stem):
+        first = chosen.setdefault(picture, annotation)
+        if first is not annotation:
+            name = findings.name(picture.path)
+            message = f"{name} is already annotated by {findings.name(first.path)}."
+            findings.add(kinds.ANNOTATION_TWICE, annotation.path, message, place=annotation.place, image=name)
+    return [(annotation, picture) for annotation, picture in pairs if chosen[picture] is annotation]
+
+
+_Looked = tuple[ImageRecord | None, bytes, bytes, list[Finding]]
+"""A record, its picture's digest and fingerprint, and findings."""
+
+
+def _look(root: Path, pair: tuple[Annotation, Picture]) -> _Looked:
+    annotation, picture = pair
+    findings = Findings(root)
+    name = annotation.filename if picture.span else findings.name(picture.path)
+    with findings.skipping(annotation.path, place=annotation.place, image=name):
+        try:
+            look = images.look(picture)
+        except PictureTooLargeError as error:
+            raise SkipError(kinds.PICTURE_TOO_LARGE, f"{findings.name(picture.path)}: {error}") from error
+        except DataError as error:
+            raise SkipError(kinds.PICTURE_UNREADABLE, f"{findings.name(picture.path)}: {error}") from error
+        record = image_record(annotation, name, picture, look, findings)
+        return record, look.digest, look.fingerprint, findings.items
+    return None, b"", b"", findings.items
+
+
+def _gather(
+    root: Path, chosen: Format, looked: Iterable[_Looked], num_annotations: int, findings: Findings
+) -> Reading:
+    found: list[tuple[ImageRecord, bytes, bytes]] = []
+    names: set[str] = set()
+    for record, digest, fingerprint, of_picture in looked:
+        findings.items += of_picture
+        if record is not None and record.name in names:
+            message = f"there is another record of {record.name}."
+            findings.add(kinds.ANNOTATION_TWICE, root / record.annotation, message, image=record.name)
+        elif record is not None:
+            names.add(record.name)
+            found.append((record, digest, fingerprint))
+    found.sort(key=lambda one: one[0].name.encode(errors="surrogateescape"))
+    fingerprints = np.frombuffer(b"".join(one[2] for one in found), np.uint8)
+    return Reading(
+        root=root,
+        format=chosen,
+        images=tuple(one[0] for one in found),
+        digests=tuple(one[1] for one in found),
+        fingerprints=fingerprints.reshape(len(found), -1) if found else np.zeros((0, 256), np.uint8),
+        findings=tuple(findings.items),
+        num_annotations=num_annotations,
+    )
+
+
+def _too_much_lost(reading: Reading, what: str, lost: int, total: int, max_loss: float) -> DataError:
+    losing = (Action.SKIP_IMAGE, Action.SKIP_OBJECT)
+    groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
+    counts = ", ".join(f"{group[0].kind.name} {len(group)}" for group in sorted(groups, key=len, reverse=True))
+    example = f" For example {groups[0][0].where}: {groups[0][0].message}" if groups else ""
+    return DataError(
+        f"{reading.root}: {lost} of {total} {what} ({lost / max(1, total):.0%}) cannot be used, and at most"
+        f" {max_loss:.0%} may be lost. Skipped: {counts}.{example}"
+    )

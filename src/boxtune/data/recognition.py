@@ -1,0 +1,62 @@
+"""The formats of annotations that are known, and telling which one a folder holds."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from boxtune.data.annotations import Format
+from boxtune.data.files import Listing
+from boxtune.data.formats import (
+    coco,
+    createml,
+    csv_table,
+    cvat,
+    kitti,
+    label_studio,
+    labelme,
+    open_images,
+    tfrecord,
+    via,
+    voc,
+    yolo,
+)
+from boxtune.errors import DataError, did_you_mean
+
+# Where a folder holds several, the first is read: later ones are often made from earlier ones.
+FORMATS: tuple[Format, ...] = (
+    voc.FORMAT,
+    cvat.FORMAT,
+    coco.FORMAT,
+    label_studio.FORMAT,
+    createml.FORMAT,
+    labelme.FORMAT,
+    via.FORMAT,
+    yolo.FORMAT,
+    csv_table.FORMAT,
+    open_images.FORMAT,
+    kitti.FORMAT,
+    tfrecord.FORMAT,
+)
+WRITERS = {"voc": voc, "coco": coco, "yolo": yolo}
+"""The formats that can be written: modules with PICTURES_FOLDER and write()."""
+
+# A format whose files are none of the first so many of their ending is not looked for any further.
+_NUM_LOOKED_INTO = 50
+
+
+def by_name(name: str) -> Format:
+    """Return the format that `--format` calls so; raise DataError if there is none."""
+    names = {one.name: one for one in FORMATS}
+    if name not in names:
+        raise DataError(f'There is no format "{name}".{did_you_mean(name, names)} Formats: {", ".join(names)}.')
+    return names[name]
+
+
+def recognise(listing: Listing) -> list[Format]:
+    """Return the formats of which a folder has annotations, the one to read first."""
+    return [one for one in FORMATS if recognised_by(one, listing)]
+
+
+def recognised_by(one: Format, listing: Listing) -> bool:
+    """Say whether a folder has annotations of a format."""
+    files: Sequence = listing.ending(one.suffixes)
+    return any(one.recognises(path) for path in islice(files, _NUM_LOOKED_INTO))

@@ -1,0 +1,193 @@
+"""From an annotation and a look at its picture to a record: what is certain is repaired, the hopeless is skipped."""
+
+from dataclasses import dataclass, replace
+
+from boxtune.data import findings as kinds
+from boxtune.data import images
+from boxtune.data.annotations import AnnotatedObject, Annotation
+from boxtune.data.findings import Findings, Kind, SkipError
+from boxtune.data.images import Look
+from boxtune.data.masks import Mask
+from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture, clip, has_area, reorder
+
+TINY_SIDE = 3  # pixels
+_ROUNDING = 6  # digits to which the sides of two boxes have to agree to be the same
+
+
+def image_record(
+    annotation: Annotation, name: str, picture: Picture, look: Look, findings: Findings
+) -> ImageRecord:
+    """Return the record of a picture, which is `name` in the data set; what was repaired or skipped are findings.
+
+    Boxes are put in order and cut to the picture, those without area and doubles are left out, and a picture with
+    an EXIF orientation is turned upright together with its boxes.
+
+    Raises:
+        SkipError: the annotation had objects, and none of them can be used.
+    """
+    case = _Case(annotation, name, findings)
+    _note_format(case, picture, look)
+    frame = _frame(case, look)
+    return ImageRecord(
+        name=name,
+        picture=picture,
+        annotation=findings.name(annotation.path),
+        width=frame.width,
+        height=frame.height,
+        objects=_objects(case, frame),
+        orientation=frame.orientation,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """What findings are about."""
+
+    annotation: Annotation
+    name: str
+    findings: Findings
+
+    def add(self, kind: Kind, message: str, item: AnnotatedObject | None = None) -> None:
+        place = (item.place if item else "") or self.annotation.place
+        self.findings.add(kind, self.annotation.path, message, place=place, image=self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """How coordinates as written become shares of the upright picture of `width` by `height` pixels.
+
+    `orientation` is what the picture is turned by, `boxes_too` whether the annotator saw it before that, and `unit`
+    what x and y are divided by first.
+    """
+
+    width: int
+    height: int
+    orientation: int
+    boxes_too: bool
+    unit: tuple[float, float]
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """Return x and y of a point as shares."""
+        share = x / self.unit[0], y / self.unit[1]
+        return images.upright_point(*share, self.orientation) if self.boxes_too else share
+
+    def box(self, edges: tuple[float, float, float, float]) -> Box:
+        """Return a box as shares; its corners keep their order unless they are turned."""
+        (x1, y1), (x2, y2) = self.point(*edges[:2]), self.point(*edges[2:])
+        return Box(y1, x1, y2, x2)
+
+    def mask(self, mask: Mask) -> Mask:
+        """Return a mask with its polygons as shares and its orientation noted."""
+        polygons = tuple(
+            tuple(v for x, y in zip(p[::2], p[1::2], strict=False) for v in self.point(x, y))
+            for p in mask.polygons
+        )
+        return replace(mask, polygons=polygons, orientation=self.orientation if self.boxes_too else 1)
+
+
+def _note_format(case: _Case, picture: Picture, look: Look) -> None:
+    def add(kind: Kind, message: str) -> None:
+        case.findings.add(kind, picture.path, message, image=case.name)
+
+    if picture.span is None and not images.fits_extension(look.format, picture.path):
+        add(kinds.PICTURE_WRONG_EXTENSION, f"its content is {look.format}.")
+    if reason := images.recoding_reason(look.format, look.mode):
+        add(kinds.PICTURE_RECODED, f"{reason}.")
+    elif look.mode == "L":
+        add(kinds.PICTURE_GREY, "its pixels are 8 bit grey.")
+
+
+def _frame(case: _Case, look: Look) -> _Frame:
+    """Find out which way the annotator saw the picture: by the size that is written, where the sides differ."""
+    stored, sideways = (look.width, look.height), (look.height, look.width)
+    written = case.annotation.size
+    tells = look.orientation >= 5 and look.width != look.height and written in (stored, sideways)
+    saw_upright = tells and written == sideways
+    if tells:
+        way = "upright" if saw_upright else "as it is stored, so its boxes are turned with it"
+        case.add(kinds.PICTURE_TURNED, f"EXIF orientation {look.orientation}: it was annotated {way}.")
+    elif look.orientation != 1:
+        message = f"EXIF orientation {look.orientation}, and nothing tells which way the annotator saw it."
+        case.add(kinds.ORIENTATION_UNSURE, message)
+    seen = sideways if saw_upright else stored
+    if written not in (None, seen):
+        case.add(kinds.SIZE_DIFFERS, f"it says {_by(written)}, the picture has {_by(seen)}.")
+    return _Frame(
+        *(sideways if look.orientation >= 5 else stored),
+        orientation=look.orientation,
+        boxes_too=not saw_upright,
+        unit=(1, 1) if case.annotation.in_shares else seen,
+    )
+
+
+def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
+    records: list[ObjectRecord] = []
+    classes_at: dict[tuple[float, ...], set[str]] = {}
+    for item in case.annotation.objects:
+        place = item.place or case.annotation.place
+        with case.findings.skipping(case.annotation.path, place=place, image=case.name):
+            record = _object(case, item, frame)
+            _require_new(case, item, classes_at.setdefault(_key(record.box), set()))
+            records.append(record)
+    if records:
+        return tuple(records)
+    if case.annotation.objects or not case.annotation.complete:
+        raise SkipError(kinds.NO_USABLE_OBJECT, "none of its objects can be used.")
+    case.add(kinds.NO_OBJECT, "it has none.")
+    return ()
+
+
+def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
+    written = frame.box(item.edges)
+    ordered = reorder(written)
+    clipped = clip(ordered)
+    size = frame.width, frame.height
+    if not has_area(ordered):
+        raise SkipError(kinds.BOX_WITHOUT_AREA, f"{_shown(item)} has none.")
+    if not has_area(clipped):
+        raise SkipError(kinds.BOX_OUTSIDE, f"{_shown(item)} lies outside of {_by(size)}.")
+    xmin, ymin, xmax, ymax = item.edges
+    if xmin > xmax or ymin > ymax:
+        case.add(kinds.BOX_REORDERED, f"{_shown(item)} has them swapped.", item)
+    if clipped != ordered:
+        case.add(kinds.BOX_CLIPPED, f"{_shown(item)} reaches out of {_by(size)}.", item)
+    sides = (clipped.xmax - clipped.xmin) * frame.width, (clipped.ymax - clipped.ymin) * frame.height
+    if min(sides) < TINY_SIDE:
+        case.add(kinds.BOX_TINY, f"{_shown(item)} is {sides[0]:.3g} x {sides[1]:.3g} pixels.", item)
+    return ObjectRecord(
+        item.class_name,
+        clipped,
+        difficult=item.difficult,
+        truncated=item.truncated,
+        is_crowd=item.is_crowd,
+        group_of=item.group_of,
+        view=item.view,
+        weight=item.weight,
+        area=item.area,
+        mask=frame.mask(item.mask) if item.mask else None,
+        keypoints=tuple(
+            point._replace(**dict(zip("xy", frame.point(point.x, point.y), strict=True)))
+            for point in item.keypoints
+        ),
+    )
+
+
+def _require_new(case: _Case, item: AnnotatedObject, classes: set[str]) -> None:
+    """Refuse a second box of the same class at the same place; `classes` are those that are there."""
+    if item.class_name in classes:
+        raise SkipError(kinds.BOX_TWICE, f"{_shown(item)} is there already.")
+    if classes:
+        case.add(kinds.BOX_OF_TWO_CLASSES, f'{_shown(item)} is there as "{min(classes)}" too.', item)
+    classes.add(item.class_name)
+
+
+def _key(box: Box) -> tuple[float, ...]:
+    return tuple(round(side, _ROUNDING) for side in box)
+
+
+def _shown(item: AnnotatedObject) -> str:
+    return f"{item.class_name} [xmin, ymin, xmax, ymax] = {[float(f'{edge:.6g}') for edge in item.edges]}"
+
+
+def _by(size: tuple[int, int] | None) -> str:
+    return "x".join(map(str, size or ()))

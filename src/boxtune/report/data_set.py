@@ -1,0 +1,84 @@
+"""A data set as people and programs read of it: counts and findings, as text and as JSON."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+
+from boxtune.data.findings import Finding, Severity, by_kind
+from boxtune.data.label_map import LabelMap
+from boxtune.data.preparation import Prepared, class_counts
+from boxtune.data.records import ImageRecord
+
+JSON_NAME = "report.json"
+"""Beside the records: everything that was counted and found."""
+
+_NUM_EXAMPLES = 3
+
+
+def counts_table(parts: Mapping[str, Sequence[ImageRecord]], label_map: LabelMap) -> list[str]:
+    """Return lines that count pictures, objects, and the objects of each class, a column for each part."""
+    counts = {part: class_counts(images, label_map) for part, images in parts.items()}
+    rows = [("images", [len(images) for images in parts.values()])]
+    rows += [("objects", [sum(len(image.objects) for image in images) for images in parts.values()])]
+    rows += [(f"  {name}", [count[name] for count in counts.values()]) for name in label_map.names]
+    width = max(len(name) for name, _ in rows)
+    header = f"{'':{width}}" + "".join(f"  {part:>10}" for part in parts)
+    return [header, *(f"{name:{width}}" + "".join(f"  {n:>10,}" for n in values) for name, values in rows)]
+
+
+def finding_lines(findings: Iterable[Finding], *, num_examples: int = _NUM_EXAMPLES) -> list[str]:
+    """Return the findings kind by kind, the worst first: what it is, what is done about it, and examples."""
+    lines = []
+    groups = by_kind(findings)
+    for severity in Severity:
+        for kind, group in groups.items():
+            if kind.severity is not severity:
+                continue
+            lines += ["", f"{severity}: {kind.name} ({len(group):,}): {kind.action}. {kind.advice}"]
+            lines += [f"  {finding.where}: {finding.message}" for finding in group[:num_examples]]
+            if len(group) > num_examples:
+                lines.append(f"  ... and {len(group) - num_examples:,} more")
+    return lines
+
+
+def summary(findings: Iterable[Finding]) -> str:
+    """Return how many findings of each severity there are, in one line."""
+    counts = dict.fromkeys(Severity, 0)
+    for finding in findings:
+        counts[finding.kind.severity] += 1
+    return ", ".join(f"{count:,} {severity}{'s' * (count != 1)}" for severity, count in counts.items())
+
+
+def to_json(prepared: Prepared, files: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Return counts and every finding for programs; `files` names what was written of each part."""
+    content = {
+        "version": 2,
+        "format": prepared.reading.format.name,
+        "annotated_images": prepared.reading.num_annotations,
+        "refusal": prepared.refusal,
+        "parts": {
+            part: _part(images, prepared.label_map) | ({"files": list(files[part])} if files else {})
+            for part, images in prepared.parts.items()
+        },
+        "kinds": [asdict(kind) | {"count": len(group)} for kind, group in by_kind(prepared.findings).items()],
+        "findings": [
+            {
+                "kind": finding.kind.name,
+                "file": finding.file,
+                "place": finding.place,
+                "image": finding.image,
+                "message": finding.message,
+            }
+            for finding in prepared.findings
+        ],
+    }
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _part(images: Sequence[ImageRecord], label_map: LabelMap) -> dict[str, object]:
+    counts = class_counts(images, label_map)
+    return {
+        "images": len(images),
+        "objects": sum(len(image.objects) for image in images),
+        "classes": {name: counts[name] for name in label_map.names},
+    }

@@ -1,0 +1,74 @@
+import pytest
+
+from boxtune.data.findings import Findings
+from boxtune.data.formats import voc
+from boxtune.data.formats.voc import image_set
+from boxtune.data.label_map import LabelMap
+from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.errors import DataError
+from voc_folder import annotation, element
+
+
+def parsed(path):
+    findings = Findings(path.parent)
+    (found,) = voc.parse(path, findings)
+    return found, findings.items
+
+
+def record(*objects, width=40, height=20):
+    return ImageRecord("a.jpg", Picture("a.jpg"), "a.xml", width, height, objects)
+
+
+def test_what_is_written_is_read_back(tmp_path):
+    item = ObjectRecord("R&D <cat>", Box(0.1, 1 / 3, 0.6, 0.5), difficult=True, truncated=True, view="Left")
+    voc.write([record(item)], ["a.jpg"], tmp_path, LabelMap.from_names(["R&D <cat>"]))
+    found, findings = parsed(tmp_path / "a.xml")
+    assert findings == []
+    assert (found.filename, found.size, found.complete) == ("a.jpg", (40, 20), True)
+    (read,) = found.objects
+    assert (read.class_name, read.difficult, read.truncated, read.view) == ("R&D <cat>", True, True, "Left")
+    assert read.edges == pytest.approx((40 / 3, 2, 20, 12), rel=1e-8)
+
+
+def test_the_list_of_classes_is_for_labelimg(tmp_path):
+    voc.write([], [], tmp_path, LabelMap.from_names(["dog", "cat"]))
+    assert (tmp_path / "predefined_classes.txt").read_text() == "cat\ndog\n"
+
+
+def test_what_xml_cannot_hold_is_refused(tmp_path):
+    item = ObjectRecord("bell\a", Box(0, 0, 1, 1))
+    with pytest.raises(DataError, match=r"bell\\x07 has characters"):
+        voc.write([record(item)], ["a.jpg"], tmp_path, LabelMap.from_names(["bell\a"]))
+    assert not list(tmp_path.glob("*.xml*"))
+
+
+def test_an_object_that_was_left_out_makes_the_annotation_incomplete(tmp_path):
+    found, findings = parsed(annotation(tmp_path / "a.xml", element(), "<object/>"))
+    assert len(found.objects) == 1
+    assert not found.complete
+    assert [finding.kind.name for finding in findings] == ["object without name"]
+
+
+def test_recognition_looks_at_the_root_only(tmp_path):
+    assert voc.recognises(annotation(tmp_path / "a.xml"))
+    (tmp_path / "b.xml").write_text("<annotations><image/></annotations>")
+    (tmp_path / "c.xml").write_bytes(b"\xff\xd8 no xml")
+    assert not voc.recognises(tmp_path / "b.xml")
+    assert not voc.recognises(tmp_path / "c.xml")
+    assert not voc.recognises(tmp_path / "absent.xml")
+
+
+def test_lists_of_images(tmp_path):
+    assert image_set(tmp_path, "train") is None
+    (tmp_path / "train.txt").write_text("a\n\nb\n")
+    assert image_set(tmp_path, "train") == {"a", "b"}
+    main = tmp_path / "ImageSets" / "Main"
+    main.mkdir(parents=True)
+    (main / "cat_train.txt").write_text("c -1\nd  1\n")
+    (main / "dog_train.txt").write_text("d 0\ntwo words 1\n")
+    (main / "cat_val.txt").write_text("e 1\n")
+    assert image_set(tmp_path, "train") == {"c", "d", "two words"}
+    (main / "train.txt").write_text("f\n")
+    assert image_set(tmp_path, "train") == {"f"}
+
+

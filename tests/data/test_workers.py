@@ -1,0 +1,33 @@
+import os
+from operator import neg
+
+import pytest
+
+from boxtune.data.workers import map_in_processes
+from boxtune.errors import DataError
+
+
+def who(_):
+    return os.getpid()
+
+
+def fail_at_seven(number):
+    if number == 7:
+        raise DataError("seven")
+    return number
+
+
+@pytest.mark.parametrize("num_workers", [1, 2, None])
+def test_results_come_in_order(num_workers):
+    items = list(range(1000))
+    assert list(map_in_processes(neg, items, num_workers=num_workers, chunk_size=7)) == [-i for i in items]
+
+
+def test_work_is_done_in_other_processes_but_not_for_one_chunk():
+    assert os.getpid() not in set(map_in_processes(who, range(10), num_workers=2, chunk_size=2))
+    assert set(map_in_processes(who, range(10), num_workers=2, chunk_size=10)) == {os.getpid()}
+
+
+def test_an_error_of_a_worker_is_raised_here():
+    with pytest.raises(DataError, match="seven"):
+        list(map_in_processes(fail_at_seven, range(20), num_workers=2, chunk_size=2))
