@@ -1,8 +1,11 @@
 import gzip
 import hashlib
 import struct
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxtune.data import tfrecord
+from boxtune.data.example_pb2 import Example
+from boxtune.data.examples import parser
 from boxtune.data.label_map import Label, LabelMap
-from boxtune.data.records import Box, ImageRecord, ObjectRecord
-from boxtune.data.tfrecord import RecordIndex, shards, to_example, write_file
+from boxtune.data.masks import Mask
+from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
+from boxtune.data.tfrecord import RecordIndex, encoded_image, parse_example, shards, to_example, write_file
 from boxtune.errors import DataError
 from voc_folder import picture
 
@@ -27,7 +33,7 @@ def jpeg(tmp_path_factory):
 
 
 def record(path, *objects, name="b/a.jpg"):
-    return ImageRecord(name, path, None, 40, 20, tuple(objects))
+    return ImageRecord(name, Picture(path), "", 40, 20, tuple(objects))
 
 
 def parsed(serialized):
@@ -82,6 +88,86 @@ def test_every_key_of_the_api_is_written(jpeg):
     }
 
 
+def written_values(example, key):
+    """The values under a key, as TensorFlow's own message sees them."""
+    feature = tf.train.Example.FromString(example.SerializeToString()).features.feature[f"image/object/{key}"]
+    return list(getattr(feature, feature.WhichOneof("kind")).value)
+
+
+RARE_KEYS = {
+    "area": ObjectRecord("cat", Box(0, 0, 0.5, 0.5), area=7.5),
+    "weight": ObjectRecord("cat", Box(0, 0, 1, 1), weight=0.5),
+    "group_of": ObjectRecord("cat", Box(0, 0, 1, 1), group_of=True),
+    "mask": ObjectRecord("cat", Box(0, 0, 1, 1), mask=Mask(polygons=((0, 0, 0.5, 0, 0.5, 1, 0, 1),))),
+    "keypoint/x": ObjectRecord("cat", Box(0, 0, 1, 1), keypoints=(Keypoint("nose", 0.25, 0.75),)),
+}
+
+
+@pytest.mark.parametrize("key", RARE_KEYS)
+def test_rare_keys_are_written_only_where_an_object_has_them(jpeg, key):
+    plain = ObjectRecord("cat", Box(0, 0, 1, 1))
+    rare_keys = {f"image/object/{rare}" for rare in RARE_KEYS}
+    usual = to_example(record(jpeg, plain), LABEL_MAP).features.feature
+    assert rare_keys.isdisjoint(usual)
+    special = to_example(record(jpeg, plain, RARE_KEYS[key]), LABEL_MAP).features.feature
+    assert rare_keys.intersection(special) == {f"image/object/{key}"}
+
+
+def test_area_weight_and_group_are_there_for_every_object(jpeg):
+    plain = ObjectRecord("cat", Box(0, 0, 0.5, 0.25))
+    example = to_example(record(jpeg, plain, *RARE_KEYS.values()), LABEL_MAP)
+    # The picture has 40 x 20 pixels: the first box 10 x 10, the one with an area 7.5 of its own, the others all 800.
+    assert written_values(example, "area") == [100, 7.5, 800, 800, 800, 800]
+    assert written_values(example, "weight") == [1, 1, 0.5, 1, 1, 1]
+    assert written_values(example, "group_of") == [0, 0, 0, 1, 0, 0]
+
+
+def test_masks_are_png_and_an_object_without_one_has_no_weight(jpeg):
+    plain = ObjectRecord("cat", Box(0, 0, 0.5, 0.25))
+    example = to_example(record(jpeg, plain, RARE_KEYS["mask"]), LABEL_MAP)
+    none, left_half = (tf.io.decode_png(data)[..., 0].numpy() for data in written_values(example, "mask"))
+    np.testing.assert_array_equal(none, np.zeros((20, 40)))
+    np.testing.assert_array_equal(left_half, np.repeat([[1, 0]], 20, axis=0).repeat(20, axis=1))
+    assert written_values(example, "mask/weight") == [0, 1]
+    alone = to_example(record(jpeg, RARE_KEYS["mask"]), LABEL_MAP)
+    assert "image/object/mask/weight" not in alone.features.feature
+
+
+def test_every_object_has_the_keypoints_of_any(jpeg):
+    plain = ObjectRecord("cat", Box(0, 0, 1, 1))
+    first = ObjectRecord(
+        "cat", Box(0, 0, 1, 1), keypoints=(Keypoint("eye", 0.25, 0.5, 1), Keypoint("ear", 0, 0, 0))
+    )
+    second = ObjectRecord(
+        "cat", Box(0, 0, 1, 1), keypoints=(Keypoint("tail", 0.75, 1.0), Keypoint("eye", 0.5, 0.5))
+    )
+    example = to_example(record(jpeg, plain, first, second), LABEL_MAP)
+    assert written_values(example, "keypoint/text") == [b"eye", b"ear", b"tail"] * 3
+    assert written_values(example, "keypoint/y") == [0, 0, 0, 0.25, 0, 0, 0.5, 0, 0.75]
+    assert written_values(example, "keypoint/x") == [0, 0, 0, 0.5, 0, 0, 0.5, 0, 1]
+    assert written_values(example, "keypoint/visibility") == [0, 0, 0, 1, 0, 0, 2, 0, 2]
+    assert written_values(example, "keypoint/num") == [0, 1, 2]
+
+
+def test_the_bytes_are_those_of_tensorflow(jpeg, tmp_path):
+    objects = [ObjectRecord("cat", Box(0, 0, 1, 1)), *RARE_KEYS.values()]
+    records = [record(jpeg, *objects, name=f"{i}.jpg") for i in range(3)]
+    write_file(records, LABEL_MAP, tmp_path / "ours")
+    payloads = [bytes(data) for data in tf.data.TFRecordDataset(str(tmp_path / "ours")).as_numpy_iterator()]
+    examples = [tf.train.Example.FromString(payload) for payload in payloads]
+    again = [example.SerializeToString(deterministic=True) for example in examples]
+    assert again == payloads
+    assert written(tmp_path / "theirs", *again).read_bytes() == (tmp_path / "ours").read_bytes()
+
+
+def test_training_reads_what_is_written(jpeg, tmp_path):
+    write_file([record(jpeg, *RARE_KEYS.values())], LABEL_MAP, tmp_path / "a")
+    [sample] = tf.data.TFRecordDataset(str(tmp_path / "a")).map(parser(LABEL_MAP, 7))
+    assert sample["weights"].numpy().tolist() == [1, 0.5, 1, 1, 1]
+    assert sample["classes"].numpy().tolist() == [1] * 5
+    assert sample["image"].shape == (20, 40, 3)
+
+
 SHARES = st.floats(0, 1)
 
 
@@ -103,6 +189,12 @@ def test_the_format_is_that_of_the_content(tmp_path):
     assert tf.io.decode_png(values["image/encoded"]).shape == (20, 40, 3)
 
 
+def test_a_picture_is_turned_upright(jpeg):
+    turned = ImageRecord("a.jpg", Picture(jpeg), "", 20, 40, (), orientation=6)
+    values = parsed(to_example(turned, LABEL_MAP).SerializeToString())
+    assert tf.io.decode_jpeg(values["image/encoded"]).shape == (40, 20, 3)
+
+
 def test_the_same_records_give_the_same_bytes(jpeg, tmp_path):
     records = [record(jpeg, ObjectRecord("cat", Box(0, 0, 1, 1)), name=f"{i}.jpg") for i in range(3)]
     for name in ("one", "two"):
@@ -118,6 +210,32 @@ def test_a_picture_that_is_gone_is_an_error_that_names_it(tmp_path):
 def test_a_file_that_cannot_be_written_is_an_error_that_names_it(jpeg, tmp_path):
     with pytest.raises(DataError, match=r"no/a\.tfrecord cannot be written"):
         write_file([record(jpeg)], LABEL_MAP, tmp_path / "no" / "a.tfrecord")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, a device without room")
+def test_a_full_disk_is_an_error_that_names_the_file(jpeg):
+    with pytest.raises(DataError, match="/dev/full cannot be written: No space left"):
+        write_file([record(jpeg)], LABEL_MAP, Path("/dev/full"))
+
+
+def test_a_mask_that_cannot_be_drawn_is_an_error_that_names_the_picture(jpeg):
+    broken = ObjectRecord("cat", Box(0, 0, 1, 1), mask=Mask(counts=b"1", size=(9, 9)))
+    with pytest.raises(DataError, match=r"a\.jpg: its run lengths"):
+        to_example(record(jpeg, broken), LABEL_MAP)
+
+
+def test_tensorflow_is_not_loaded(jpeg, tmp_path):
+    code = """
+import sys
+from pathlib import Path
+from boxtune.data.label_map import LabelMap
+from boxtune.data.records import ImageRecord, Picture
+from boxtune.data.tfrecord import write_file
+path = Path(sys.argv[1])
+write_file([ImageRecord("a", Picture(path), "", 40, 20, ())], LabelMap(()), Path(sys.argv[2]))
+assert "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, jpeg, tmp_path / "a"], check=True)
 
 
 @pytest.mark.parametrize(
@@ -205,6 +323,41 @@ def test_what_is_no_tfrecord_is_refused(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         RecordIndex([path])
+
+
+def test_damage_within_a_record_is_found_when_asked_for(tmp_path):
+    path = written(tmp_path / "a", *PAYLOADS)
+    content = bytearray(path.read_bytes())
+    content[49 + 1000] ^= 1
+    path.write_bytes(content)
+    with RecordIndex([path]) as index:
+        assert [index.read_intact(i) for i in (0, 1, 3)] == [PAYLOADS[i] for i in (0, 1, 3)]
+        assert len(index.read(2)) == 70_000
+        with pytest.raises(DataError, match="a is damaged: the record at byte 49 "):
+            index.read_intact(2)
+
+
+def test_a_record_gives_its_picture(jpeg, tmp_path):
+    path = tmp_path / "a"
+    write_file([record(jpeg), record(jpeg)], LABEL_MAP, path)
+    with RecordIndex([path]) as index:
+        span = int(index.offsets[1]), int(index.lengths[1])
+    assert encoded_image(path, span) == jpeg.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"), [(b"\xff" * 9, "not a tf.train.Example"), (b"", "holds no picture")]
+)
+def test_a_record_without_a_picture_is_an_error(tmp_path, payload, message):
+    path = written(tmp_path / "a", payload)
+    with pytest.raises(DataError, match=message):
+        encoded_image(path, (12, len(payload)))
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_an_example_or_an_error(data):
+    with suppress(DataError):
+        assert isinstance(parse_example(data), Example)
 
 
 def test_no_record_at_all_is_an_error(tmp_path):

@@ -1,6 +1,6 @@
-"""TFRecord files: writing annotated pictures as the API's tf.train.Example, and finding each record again.
+"""TFRecord files: writing annotated pictures as the API's Examples, finding each record again, and reading it.
 
-TensorFlow is loaded only when something is written.
+None of it needs TensorFlow, which reads and writes the same files.
 """
 
 import hashlib
@@ -10,24 +10,25 @@ import weakref
 from array import array
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+import google_crc32c
 import numpy as np
+from google.protobuf.message import DecodeError
 
-from boxtune.data import images
+from boxtune.data import images, masks
+from boxtune.data.example_pb2 import BytesList, Example, Feature, Features, FloatList, Int64List
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import ImageRecord
+from boxtune.data.masks import Mask
+from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
-from boxtune.quiet import muted
-
-if TYPE_CHECKING:
-    import tensorflow as tf
 
 IMAGES_PER_SHARD = 500
 MAX_RECORD_BYTES = 2**30
 # Before a record: its length (uint64) and a checksum of that (uint32). After it: a checksum of the record.
 _HEADER = struct.Struct("<QI")
-_FOOTER_BYTES = 4
+_FOOTER = struct.Struct("<I")
+_NO_MASK = Mask(counts=b"1", size=(1, 1))
 
 
 def shards(
@@ -45,71 +46,161 @@ def shards(
 def write_file(records: Iterable[ImageRecord], label_map: LabelMap, path: Path) -> None:
     """Write records to one TFRecord file, one picture in memory at a time; equal records give equal bytes.
 
-    Raises DataError if a picture or its class is unusable by now, or the file cannot be written.
+    Raises DataError if a picture, a mask or a class is unusable by now, or the file cannot be written.
     """
-    with muted():
-        import tensorflow as tf
-
     try:
-        with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+        with open(path, "wb") as file:
             for record in records:
-                writer.write(to_example(record, label_map).SerializeToString(deterministic=True))
-    except tf.errors.OpError as error:
-        raise DataError(f"{path} cannot be written: {error.message}.") from error
+                file.writelines(_framed(to_example(record, label_map).SerializeToString(deterministic=True)))
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def to_example(record: ImageRecord, label_map: LabelMap) -> "tf.train.Example":
-    """Return a picture and its objects under the API's keys (its `create_pascal_tf_record`).
+def to_example(record: ImageRecord, label_map: LabelMap) -> Example:
+    """Return a picture and its objects under the API's keys.
 
-    Raises DataError if the picture cannot be read or a class is not in the label map.
+    Source: its `create_pascal_tf_record`, and for areas, masks and keypoints `create_coco_tf_record`. Their keys, and
+    those of weights and groups, are written for a picture if one of its objects has such a thing. Then all have it:
+    an object without area has that of its box, one without mask an empty one of `image/object/mask/weight` 0, and one
+    without a keypoint that another has that point with visibility 0.
+
+    Raises DataError if the picture or a mask cannot be read, or a class is not in the label map.
     """
     try:
-        picture = images.encode(record.image_path, upright=record.upright)
+        picture = images.encode(record.picture, record.orientation)
+        features = _picture_features(record, picture) | _object_features(record.objects, label_map)
+        features |= (
+            _area_features(record) | _weight_features(record.objects) | _group_features(record.objects)
+        )
+        features |= _mask_features(record) | _keypoint_features(record.objects)
     except DataError as error:
-        raise DataError(f"{record.image_path}: {error}") from error
+        raise DataError(f"{record.picture.path}: {error}") from error
+    return Example(features=Features(feature=features))
+
+
+def parse_example(data: bytes) -> Example:
+    """Return a serialized Example; raise DataError if it is none."""
+    try:
+        return Example.FromString(data)
+    except DecodeError as error:
+        raise DataError("it is not a tf.train.Example.") from error
+
+
+def encoded_image(path: Path, span: tuple[int, int]) -> bytes:
+    """Return the picture's bytes of the record at `span` (offset, length) of a file; raise DataError."""
+    offset, length = span
+    descriptor = _open(path)
+    try:
+        example = parse_example(os.pread(descriptor, length, offset))
+    finally:
+        os.close(descriptor)
+    values = example.features.feature["image/encoded"].bytes_list.value
+    if not values:
+        raise DataError(f"the record at byte {offset} holds no picture.")
+    return values[0]
+
+
+def _framed(data: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return a record with what stands before and behind it."""
+    length = struct.pack("<Q", len(data))
+    return _HEADER.pack(len(data), _masked_crc32c(length)), data, _FOOTER.pack(_masked_crc32c(data))
+
+
+def _picture_features(record: ImageRecord, picture: images.EncodedImage) -> dict[str, Feature]:
     name = os.fsencode(record.name)
-    objects = record.objects
-    labels = [label_map.label(item.class_name) for item in objects]
-    return _example(
-        integers={
-            "image/height": [record.height],
-            "image/width": [record.width],
-            "image/object/class/label": [label.id for label in labels],
-            "image/object/difficult": [item.difficult for item in objects],
-            "image/object/truncated": [item.truncated for item in objects],
-            "image/object/is_crowd": [item.is_crowd for item in objects],
-        },
-        floats={
-            "image/object/bbox/ymin": [item.box.ymin for item in objects],
-            "image/object/bbox/xmin": [item.box.xmin for item in objects],
-            "image/object/bbox/ymax": [item.box.ymax for item in objects],
-            "image/object/bbox/xmax": [item.box.xmax for item in objects],
-        },
-        strings={
-            # The API's tools expect the bare name; the id, by which metrics tell images apart, must be unique.
-            "image/filename": [name.rpartition(b"/")[2]],
-            "image/source_id": [name],
-            "image/key/sha256": [hashlib.sha256(picture.data).hexdigest().encode()],
-            "image/encoded": [picture.data],
-            "image/format": [picture.format.encode()],
-            "image/object/class/text": [label.name.encode() for label in labels],
-            "image/object/view": [item.view.encode() for item in objects],
-        },
-    )
-
-
-def _example(
-    *, integers: dict[str, list[int]], floats: dict[str, list[float]], strings: dict[str, list[bytes]]
-) -> "tf.train.Example":
-    import tensorflow as tf
-
-    train = tf.train
-    features = {
-        key: train.Feature(int64_list=train.Int64List(value=map(int, v))) for key, v in integers.items()
+    return {
+        "image/height": _integers([record.height]),
+        "image/width": _integers([record.width]),
+        # The API's tools expect the bare name; the id, by which metrics tell images apart, must be unique.
+        "image/filename": _strings([name.rpartition(b"/")[2]]),
+        "image/source_id": _strings([name]),
+        "image/key/sha256": _strings([hashlib.sha256(picture.data).hexdigest().encode()]),
+        "image/encoded": _strings([picture.data]),
+        "image/format": _strings([picture.format.encode()]),
     }
-    features |= {key: train.Feature(float_list=train.FloatList(value=v)) for key, v in floats.items()}
-    features |= {key: train.Feature(bytes_list=train.BytesList(value=v)) for key, v in strings.items()}
-    return train.Example(features=train.Features(feature=features))
+
+
+def _object_features(objects: Sequence[ObjectRecord], label_map: LabelMap) -> dict[str, Feature]:
+    labels = [label_map.label(item.class_name) for item in objects]
+    return {
+        "image/object/bbox/ymin": _floats(item.box.ymin for item in objects),
+        "image/object/bbox/xmin": _floats(item.box.xmin for item in objects),
+        "image/object/bbox/ymax": _floats(item.box.ymax for item in objects),
+        "image/object/bbox/xmax": _floats(item.box.xmax for item in objects),
+        "image/object/class/label": _integers(label.id for label in labels),
+        "image/object/class/text": _strings(label.name.encode() for label in labels),
+        "image/object/difficult": _integers(item.difficult for item in objects),
+        "image/object/truncated": _integers(item.truncated for item in objects),
+        "image/object/is_crowd": _integers(item.is_crowd for item in objects),
+        "image/object/view": _strings(item.view.encode() for item in objects),
+    }
+
+
+def _area_features(record: ImageRecord) -> dict[str, Feature]:
+    if all(item.area is None for item in record.objects):
+        return {}
+    return {"image/object/area": _floats(_area(item, record) for item in record.objects)}
+
+
+def _area(item: ObjectRecord, record: ImageRecord) -> float:
+    if item.area is not None:
+        return item.area
+    box = item.box
+    return (box.ymax - box.ymin) * record.height * (box.xmax - box.xmin) * record.width
+
+
+def _weight_features(objects: Sequence[ObjectRecord]) -> dict[str, Feature]:
+    if all(item.weight == 1 for item in objects):
+        return {}
+    return {"image/object/weight": _floats(item.weight for item in objects)}
+
+
+def _group_features(objects: Sequence[ObjectRecord]) -> dict[str, Feature]:
+    if not any(item.group_of for item in objects):
+        return {}
+    return {"image/object/group_of": _integers(item.group_of for item in objects)}
+
+
+def _mask_features(record: ImageRecord) -> dict[str, Feature]:
+    drawn = [item.mask is not None for item in record.objects]
+    if not any(drawn):
+        return {}
+    pngs = (masks.to_png(item.mask or _NO_MASK, record.height, record.width) for item in record.objects)
+    weights = {} if all(drawn) else {"image/object/mask/weight": _floats(drawn)}
+    return {"image/object/mask": _strings(pngs)} | weights
+
+
+def _keypoint_features(objects: Sequence[ObjectRecord]) -> dict[str, Feature]:
+    names = dict.fromkeys(point.name for item in objects for point in item.keypoints)
+    if not names:
+        return {}
+    absent = {name: Keypoint(name, 0.0, 0.0, visibility=0) for name in names}
+    points = [
+        point
+        for item in objects
+        for point in (absent | {point.name: point for point in item.keypoints}).values()
+    ]
+    return {
+        "image/object/keypoint/y": _floats(point.y for point in points),
+        "image/object/keypoint/x": _floats(point.x for point in points),
+        "image/object/keypoint/visibility": _integers(point.visibility for point in points),
+        "image/object/keypoint/text": _strings(point.name.encode() for point in points),
+        "image/object/keypoint/num": _integers(
+            sum(point.visibility > 0 for point in item.keypoints) for item in objects
+        ),
+    }
+
+
+def _integers(values: Iterable[int]) -> Feature:
+    return Feature(int64_list=Int64List(value=map(int, values)))
+
+
+def _floats(values: Iterable[float]) -> Feature:
+    return Feature(float_list=FloatList(value=values))
+
+
+def _strings(values: Iterable[bytes]) -> Feature:
+    return Feature(bytes_list=BytesList(value=values))
 
 
 class RecordIndex:
@@ -159,11 +250,23 @@ class RecordIndex:
 
         Raises DataError if the file has become shorter since it was scanned.
         """
+        return self._read(index, 0)
+
+    def read_intact(self, index: int) -> bytes:
+        """Return record `index` in [0, n); raise DataError if its checksum says that it was damaged."""
+        data = self._read(index, _FOOTER.size)
+        record = data[: -_FOOTER.size]
+        if _FOOTER.unpack(data[-_FOOTER.size :]) != (_masked_crc32c(record),):
+            file, offset = self.paths[self.file_numbers[index]], self.offsets[index]
+            raise DataError(f"{file} is damaged: the record at byte {offset} is not what was written.")
+        return record
+
+    def _read(self, index: int, num_bytes_behind: int) -> bytes:
         file_number, offset, length = (
             int(values[index]) for values in (self.file_numbers, self.offsets, self.lengths)
         )
-        data = os.pread(self._descriptors[file_number], length, offset)
-        if len(data) < length:
+        data = os.pread(self._descriptors[file_number], length + num_bytes_behind, offset)
+        if len(data) < length + num_bytes_behind:
             raise DataError(
                 f"{self.paths[file_number]} was changed while in use: byte {offset} is beyond its end."
             )
@@ -201,7 +304,7 @@ def _scan(descriptor: int, path: Path) -> np.ndarray:
                 f"{path}: the record at byte {position} has {length} bytes, over the limit of 1 GiB."
             )
         found.extend((position + _HEADER.size, length))
-        position += _HEADER.size + length + _FOOTER_BYTES
+        position += _HEADER.size + length + _FOOTER.size
     if position > file_size:
         raise _cut_short(path, len(found) // 2 - 1, found[-2] - _HEADER.size)
     return np.array(found, np.int64).reshape(-1, 2)
@@ -224,22 +327,7 @@ def _not_a_record(path: Path, header: bytes, position: int) -> DataError:
     )
 
 
-def _crc32c_table() -> list[int]:
-    table = []
-    for value in range(256):
-        for _ in range(8):
-            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
-        table.append(value)
-    return table
-
-
-_CRC32C = _crc32c_table()
-
-
 def _masked_crc32c(data: bytes) -> int:
     """Return the checksum of TFRecord files: CRC-32C (RFC 3720, B.4), rotated by 15 bits, plus a constant."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8
-    crc ^= 0xFFFFFFFF
+    crc = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

@@ -1,0 +1,265 @@
+"""Masks of objects: kept as they were annotated, drawn only when they are written."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from boxtune.errors import DataError
+
+# Those of a picture: see `boxtune.data.images`.
+MAX_PIXELS = 100_000_000
+# An outline longer than this many pixels is none that a person drew; drawing it would take seconds.
+MAX_OUTLINE = 4_000_000
+# Shares beyond which a polygon is cut before it is clipped, so that no arithmetic overflows.
+_FAR = 1e6
+_DIGIT_BITS = 5
+# Seven digits of COCO's run lengths are 34 bits and a sign, more than any picture needs.
+_MAX_DIGITS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """Which pixels of a picture belong to an object, in one of three forms.
+
+    `polygons`: lists x, y, x, y, ... as shares of width and height. `counts`: COCO's compressed run lengths over a
+    grid of `size` (height, width). `png`: a PNG file whose pixels above 0 belong to it. A grid covers the whole
+    picture, whatever its size. `orientation` is the EXIF orientation still to be applied to `counts` and `png`;
+    polygons are turned with the boxes.
+    """
+
+    polygons: tuple[tuple[float, ...], ...] = ()
+    counts: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    png: bytes = b""
+    orientation: int = 1
+
+
+def from_runs(runs: Sequence[int], size: tuple[int, int]) -> Mask:
+    """Return a mask from COCO's uncompressed run lengths over a grid of `size` (height, width).
+
+    Raises DataError if they are no whole numbers from 0 on, or do not fill the grid.
+    """
+    if not all(type(run) is int and 0 <= run <= MAX_PIXELS for run in runs):
+        raise DataError("its run lengths are not all whole numbers from 0 to the size of its grid.")
+    return Mask(counts=_compressed(_checked_runs(np.array(runs, np.int64), size)), size=size)
+
+
+def from_array(array: np.ndarray) -> Mask:
+    """Return a mask from an array [h, w] whose values above 0 belong to the object."""
+    height, width = array.shape
+    return Mask(counts=_compressed(_runs_of(array > 0)), size=(height, width))
+
+
+def check(mask: Mask) -> None:
+    """Raise DataError unless a mask can be drawn; polygons may still be too long for a large picture."""
+    for polygon in mask.polygons:
+        _points(polygon)
+    if mask.png:
+        _png_grid(mask.png)
+    elif not mask.polygons:
+        _checked_runs(_decompressed(mask.counts), mask.size)
+
+
+def edges(mask: Mask) -> tuple[float, float, float, float]:
+    """Return xmin, ymin, xmax, ymax of a mask, in the units of its polygons or the pixels of its grid.
+
+    Raises DataError if it cannot be drawn or is empty.
+    """
+    if mask.polygons:
+        points = np.concatenate([_points(polygon) for polygon in mask.polygons])
+        (xmin, ymin), (xmax, ymax) = points.min(axis=0), points.max(axis=0)
+    else:
+        rows, columns = np.nonzero(_grid(mask))
+        if not len(rows):
+            raise DataError("its mask has no pixel.")
+        xmin, ymin, xmax, ymax = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    return float(xmin), float(ymin), float(xmax), float(ymax)
+
+
+def to_array(mask: Mask, height: int, width: int) -> np.ndarray:
+    """Return uint8 [h, w], 1 where the object is, for the upright picture; grids of another size are stretched.
+
+    Polygons are filled as COCO does. Raises DataError if the mask cannot be drawn (see `check`) or its outline has
+    more than MAX_OUTLINE pixels.
+    """
+    if mask.polygons:
+        return _filled(mask.polygons, height, width)
+    grid = _turned(_grid(mask), mask.orientation)
+    return grid if grid.shape == (height, width) else _stretched(grid, height, width)
+
+
+def to_png(mask: Mask, height: int, width: int) -> bytes:
+    """Return a grey PNG of the upright picture's size with values 0 and 1, as the API's COCO tool writes it.
+
+    Raises DataError as `to_array` does.
+    """
+    output = io.BytesIO()
+    Image.fromarray(to_array(mask, height, width)).save(output, "PNG")
+    return output.getvalue()
+
+
+def to_runs(mask: Mask, height: int, width: int) -> list[int]:
+    """Return COCO's uncompressed run lengths over the upright picture: zeros and ones in turn, columns first.
+
+    Raises DataError as `to_array` does.
+    """
+    return _runs_of(to_array(mask, height, width)).tolist()
+
+
+# Polygons
+
+
+def _points(polygon: Sequence[float]) -> np.ndarray:
+    """Return float64 [n, 2], the points x, y of a polygon."""
+    if len(polygon) < 6 or len(polygon) % 2:
+        raise DataError(f"its polygon has {len(polygon)} numbers; it takes three pairs or more.")
+    points = np.array(polygon, np.float64).reshape(-1, 2)
+    if not np.isfinite(points).all():
+        raise DataError("its polygon holds what is no finite number.")
+    return points
+
+
+def _filled(polygons: Sequence[Sequence[float]], height: int, width: int) -> np.ndarray:
+    from faster_coco_eval import mask as coco
+
+    outlines = [_clipped(_points(polygon)) * (width, height) for polygon in polygons]
+    length = sum(float(np.abs(np.diff(outline, axis=0)).max(axis=1).sum()) for outline in outlines)
+    if length > MAX_OUTLINE:
+        raise DataError(f"its outline is {length:.3g} pixels long; the limit is {MAX_OUTLINE:,}.")
+    drawn = [outline.ravel().tolist() for outline in outlines if len(outline) >= 3]
+    if not drawn:
+        return np.zeros((height, width), np.uint8)
+    return np.ascontiguousarray(coco.decode(coco.merge(coco.frPyObjects(drawn, height, width))))
+
+
+def _clipped(points: np.ndarray) -> np.ndarray:
+    """Return the part of a polygon [n, 2] of shares that lies within the picture."""
+    if points.min() >= 0 and points.max() <= 1:
+        return points
+    points = points.clip(-_FAR, _FAR)
+    for axis in (0, 1):
+        points = _above_zero(points, points[:, axis])
+        points = _above_zero(points, 1 - points[:, axis])
+    return points
+
+
+def _above_zero(points: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Cut a polygon [n, 2] where a linear function of its points is below 0; `heights` [n] are its values there.
+
+    Source: Sutherland and Hodgman, Reentrant polygon clipping, 1974.
+    """
+    next_points, next_heights = np.roll(points, -1, axis=0), np.roll(heights, -1)
+    kept = heights >= 0
+    crossing = kept != (next_heights >= 0)
+    share = np.divide(heights, heights - next_heights, out=np.zeros_like(heights), where=crossing)
+    crossings = points + share[:, np.newaxis] * (next_points - points)
+    return np.stack((points, crossings), axis=1)[np.stack((kept, crossing), axis=1)]
+
+
+# Grids
+
+
+def _grid(mask: Mask) -> np.ndarray:
+    """Return uint8 [h, w] of a mask that is no polygon."""
+    if mask.png:
+        return _png_grid(mask.png)
+    runs = _checked_runs(_decompressed(mask.counts), mask.size)
+    height, width = mask.size
+    return np.repeat((np.arange(len(runs)) & 1).astype(np.uint8), runs).reshape(width, height).T
+
+
+def _png_grid(data: bytes) -> np.ndarray:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow's own limit, which depends on a global
+            with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(f"its mask has {image.width} x {image.height} pixels, over the limit.")
+                return (np.asarray(image.convert("L")) > 0).astype(np.uint8)
+    except DataError:
+        raise
+    except Exception as error:  # Pillow's reader raises whatever it trips over
+        raise DataError(f"its mask is no PNG that can be decoded ({type(error).__name__}).") from error
+
+
+def _turned(grid: np.ndarray, orientation: int) -> np.ndarray:
+    """Return a grid [h, w] turned upright by an EXIF orientation from 1 to 8."""
+    if orientation >= 5:
+        grid = grid.T
+    if orientation in (2, 3, 6, 7):
+        grid = grid[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        grid = grid[::-1]
+    return np.ascontiguousarray(grid)
+
+
+def _stretched(grid: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a grid in another size, each pixel that of the nearest centre."""
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new)
+        for new, old in zip((height, width), grid.shape, strict=True)
+    )
+    return grid[rows[:, np.newaxis], columns]
+
+
+# Run lengths
+
+
+def _runs_of(array: np.ndarray) -> np.ndarray:
+    """Return int64 [r], the lengths of the runs of zeros and ones in turn of an array [h, w], columns first."""
+    flat = array.ravel(order="F").astype(bool)
+    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    starts = [0, 0] if flat[:1].any() else [0]
+    return np.diff(np.concatenate((starts, changes, [flat.size])))
+
+
+def _checked_runs(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return run lengths [r] as they are; raise DataError unless they fill a grid of `size` (height, width)."""
+    height, width = size
+    if not (0 < height <= MAX_PIXELS and 0 < width <= MAX_PIXELS and height * width <= MAX_PIXELS):
+        raise DataError(f"its mask is of {height} x {width} pixels, which is none or over the limit.")
+    if runs.min(initial=0) < 0 or runs.sum() != height * width:
+        raise DataError(f"its run lengths do not fill its grid of {height} x {width} pixels.")
+    return runs
+
+
+def _decompressed(counts: bytes) -> np.ndarray:
+    """Return int64 [r], run lengths from COCO's compressed form.
+
+    Source: the COCO API's rleFrString. A number is written in digits of five bits, the lowest first, each a
+    character from "0" on; the sixth bit says that another digit follows, and the fifth of the last is the sign.
+    From the fourth number on it is the difference to the number two before.
+    """
+    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - ord("0")
+    if not len(digits) or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
+        raise DataError("its compressed run lengths are malformed.")
+    ends = np.flatnonzero(digits & 32 == 0)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    num_digits = ends - starts + 1
+    if num_digits.max() > _MAX_DIGITS:
+        raise DataError("its compressed run lengths are malformed.")
+    shifts = _DIGIT_BITS * (np.arange(len(digits)) - np.repeat(starts, num_digits))
+    runs = np.add.reduceat((digits & 31) << shifts, starts)
+    runs -= (digits[ends] >> 4 & 1) << _DIGIT_BITS * num_digits
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return runs
+
+
+def _compressed(runs: np.ndarray) -> bytes:
+    """Return COCO's compressed form of run lengths [r]: see `_decompressed`. Source: rleToString."""
+    numbers = runs.copy()
+    numbers[3:] -= runs[1:-2]
+    characters = bytearray()
+    for number in numbers.tolist():
+        more = True
+        while more:
+            digit = number & 31
+            number >>= _DIGIT_BITS
+            more = number != (-1 if digit & 16 else 0)
+            characters.append(ord("0") + digit + 32 * more)
+    return bytes(characters)
