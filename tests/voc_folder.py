@@ -1,5 +1,6 @@
 """Small Pascal VOC folders for tests."""
 
+import zlib
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -7,10 +8,14 @@ import numpy as np
 from PIL import Image
 
 
-def picture(path: Path, *, width=40, height=20, mode="RGB", **options) -> Path:
-    """Save a picture of noise; its format is that of the extension unless `format` says otherwise."""
+def picture(path: Path, *, width=40, height=20, mode="RGB", seed=None, **options) -> Path:
+    """Save a picture of noise; its format is that of the extension unless `format` says otherwise.
+
+    Pictures of different names differ, unless they have the same `seed`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    rng = np.random.default_rng(zlib.crc32(path.name.encode()) if seed is None else seed)
+    noise = rng.integers(0, 255, (height, width, 3), np.uint8)
     Image.fromarray(noise).convert(mode).save(path, **options)
     return path
 

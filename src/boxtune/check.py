@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxtune import config
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.preparation import Options, Prepared, prepare
 from boxtune.report import data_set
+from boxtune.report.anchor_fit import AnchorFit, fit_anchors
 from boxtune.report.data_page import write_page
 
 
@@ -69,3 +71,12 @@ def check(
             fit=_anchor_fit(prepared, pipeline_config_path) if pipeline_config_path else None,
         )
     return CheckResult(prepared)
+
+
+def _anchor_fit(prepared: Prepared, pipeline_config_path: Path) -> AnchorFit:
+    # Keras takes seconds to load, and only this needs it.
+    from boxtune import models
+
+    section = config.complete(config.load(pipeline_config_path)).model
+    every_image = [image for part in prepared.parts.values() for image in part]
+    return fit_anchors(*models.anchors(section), every_image, models.image_resizer(section))

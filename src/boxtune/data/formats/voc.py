@@ -118,7 +118,7 @@ def write(
 ) -> None:
     """Write an XML file beside each picture, `file_names` [n] within `folder`, and LabelImg's list of classes.
 
-    Boxes keep nine digits; VOC has no place for masks, keypoints, weights, areas and crowds.
+    Boxes are exact to a thousandth of a pixel; VOC has no place for masks, keypoints, weights, areas and crowds.
     """
     for record, file_name in zip(records, file_names, strict=True):
         with whole_file((folder / file_name).with_suffix(".xml")) as temporary:
@@ -145,13 +145,18 @@ def _object_xml(item: ObjectRecord, *, width: int, height: int) -> str:
         "xmax": box.xmax * width,
         "ymax": box.ymax * height,
     }
-    edges = "".join(f"\t\t\t<{tag}>{side:.9g}</{tag}>\n" for tag, side in sides.items())
+    edges = "".join(f"\t\t\t<{tag}>{_number(side)}</{tag}>\n" for tag, side in sides.items())
     return (
         f"\t<object>\n\t\t<name>{_escaped(item.class_name)}</name>\n"
         f"\t\t<pose>{_escaped(item.view) or 'Unspecified'}</pose>\n"
         f"\t\t<truncated>{item.truncated:d}</truncated>\n\t\t<difficult>{item.difficult:d}</difficult>\n"
         f"\t\t<bndbox>\n{edges}\t\t</bndbox>\n\t</object>\n"
     )
+
+
+def _number(edge: float) -> str:
+    """Return an edge to a thousandth of a pixel: what was whole stays whole, for LabelImg cuts off decimals."""
+    return f"{edge:.3f}".rstrip("0").rstrip(".")
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,132 @@
+import pytest
+
+from boxtune.data.label_map import Label, LabelMap, write_label_map
+from boxtune.data.preparation import Options, prepare
+from boxtune.errors import DataError
+from voc_folder import annotated, annotation, element, picture
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Ten pictures, all different: a cat in each, dogs in two."""
+    folder = tmp_path / "photos"
+    for number in range(10):
+        picture(folder / f"{number}.jpg", seed=number)
+        annotation(folder / f"{number}.xml", element("cat"), *[element("dog", xmin=8)] * (number in (3, 7)))
+    return folder
+
+
+def made_ready(folder, **options):
+    return prepare(folder, Options(num_workers=1, **options))
+
+
+def kinds(prepared):
+    return [finding.kind.name for finding in prepared.findings]
+
+
+def label_file(folder, *labels):
+    write_label_map(LabelMap(tuple(Label(*label) for label in labels)), folder / "labels.pbtxt")
+    return folder / "labels.pbtxt"
+
+
+def test_classes_are_numbered_in_the_order_of_their_names(photos):
+    assert made_ready(photos).label_map.names == ["cat", "dog"]
+
+
+def test_a_class_that_the_label_map_lacks_is_refused_with_every_picture(photos, tmp_path):
+    prepared = made_ready(photos, label_map=label_file(tmp_path, (1, "cat"), (2, "dogs")))
+    unknown = [finding for finding in prepared.findings if finding.kind.name == "class not in the label map"]
+    assert [(finding.file, finding.image) for finding in unknown] == [("3.xml", "3.jpg"), ("7.xml", "7.jpg")]
+    assert 'no class "dog". Did you mean "dogs"?' in prepared.refusal
+    assert "--rename" in prepared.refusal
+
+
+def test_a_class_can_be_renamed(photos, tmp_path):
+    labels = label_file(tmp_path, (1, "cat"), (2, "dogs"))
+    prepared = made_ready(photos, label_map=labels, rename={"dog": "dogs"})
+    assert prepared.refusal == ""
+    assert sum(item.class_name == "dogs" for image in prepared.reading.images for item in image.objects) == 2
+    with pytest.raises(DataError, match=r'class "dgo".*Did you mean "dog"'):
+        made_ready(photos, rename={"dgo": "dogs"})
+
+
+def test_spellings_are_told_and_never_folded(photos):
+    annotation(photos / "0.xml", element("Cat"), element("CAT ", xmin=5), element("c-a-t", xmin=6))
+    prepared = made_ready(photos)
+    (finding,) = [f for f in prepared.findings if f.kind.name == "class spelled in several ways"]
+    assert '"CAT" and "Cat" and "c-a-t" and "cat"' in finding.message
+    assert prepared.label_map.names == ["CAT", "Cat", "c-a-t", "cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("item { id: 3 name: 'dog' } item { id: 1 name: 'cat' }", "3, 1"),
+        ("item { id: 2 name: 'dog' } item { id: 1 name: 'cat' }", "2, 1"),
+        ("item { id: 1 name: 'cat' } item { id: 3 name: 'dog' }", "1, 3"),
+        ("item { id: 0 name: 'background' } item { id: 1 name: 'cat' } item { id: 2 name: 'dog' }", None),
+    ],
+)
+def test_label_ids_with_gaps_or_out_of_order_are_told(photos, tmp_path, text, message):
+    (tmp_path / "labels.pbtxt").write_text(text)
+    told = [
+        finding.message
+        for finding in made_ready(photos, label_map=tmp_path / "labels.pbtxt").findings
+        if finding.kind.name.startswith("label ids")
+    ]
+    assert told == ([f"the ids are {message}."] if message else [])
+
+
+def test_classes_that_cannot_be_learnt_or_measured_are_told(photos, tmp_path):
+    (tmp_path / "list.txt").write_text("3\n7\n")
+    annotation(photos / "0.xml", element("cow"))
+    labels = label_file(tmp_path, (1, "cat"), (2, "dog"), (3, "cow"), (4, "emu"))
+    prepared = made_ready(photos, label_map=labels, validation_files=tmp_path / "list.txt")
+    assert [(f.kind.name, f.message) for f in prepared.findings] == [
+        ("class not in training", 'there is no "dog".'),
+        ("class not in validation", 'there is no "cow".'),
+        ("class without objects", 'there is no "emu".'),
+    ]
+
+
+def test_folders_of_the_data_set_are_its_split(tmp_path):
+    for number in range(6):
+        part = "valid" if number < 2 else "train"
+        picture(tmp_path / part / f"{number}.jpg", seed=number)
+        annotation(tmp_path / part / f"{number}.xml", element())
+    prepared = made_ready(tmp_path)
+    assert {part: len(images) for part, images in prepared.parts.items()} == {"train": 4, "validation": 2}
+    drawn = made_ready(tmp_path, validation_fraction=0.5)
+    assert {part: len(images) for part, images in drawn.parts.items()} == {"train": 3, "validation": 3}
+
+
+def test_the_same_picture_on_both_sides_is_told(tmp_path):
+    for number in range(4):
+        picture(tmp_path / "train" / f"{number}.jpg", seed=number, width=320, height=240)
+        annotation(tmp_path / "train" / f"{number}.xml", element(), size=(320, 240))
+    picture(tmp_path / "valid" / "again.jpg", seed=2, width=320, height=240, quality=60)
+    annotation(tmp_path / "valid" / "again.xml", element(), size=(320, 240))
+    prepared = made_ready(tmp_path)
+    leaks = [finding for finding in prepared.findings if "training and validation" in finding.kind.name]
+    assert [(leak.image, leak.message) for leak in leaks] == [
+        ("valid/again.jpg", "train/2.jpg is the same picture.")
+    ]
+    drawn = made_ready(tmp_path, validation_fraction=0.4)
+    assert kinds(drawn) == ["same picture twice"]
+    sides = [{image.name for image in part} for part in drawn.parts.values()]
+    assert sum({"train/2.jpg", "valid/again.jpg"} <= side for side in sides) == 1
+
+
+def test_everything_can_be_for_training(photos):
+    prepared = made_ready(photos, validation_fraction=0.0)
+    assert list(prepared.parts) == ["train"]
+    assert len(prepared.parts["train"]) == 10
+
+
+def test_folds_partition_the_set(photos):
+    names = [
+        image.name for fold in (1, 2, 3) for image in made_ready(photos, folds=3, fold=fold).parts["validation"]
+    ]
+    assert sorted(names) == [f"{number}.jpg" for number in range(10)]
+    with pytest.raises(DataError, match="Give both"):
+        made_ready(photos, folds=3)
