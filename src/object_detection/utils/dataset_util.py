@@ -1,45 +1,55 @@
-"""What scripts that write TFRecords import from the API's module of this name."""
+"""What scripts that write TFRecords import from the API's module of this name.
+
+TensorFlow is loaded when the first feature is made.
+"""
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
-
-import tensorflow as tf
+from typing import TYPE_CHECKING, Any
 
 from boxtune.data.files import read_lines
 from boxtune.errors import DataError
 
+if TYPE_CHECKING:
+    import tensorflow as tf
+
 MAX_XML_DEPTH = 100
 
 
-def int64_feature(value: int) -> tf.train.Feature:
+def int64_feature(value: int) -> "tf.train.Feature":
     """Return a feature of one whole number."""
     return int64_list_feature([value])
 
 
-def int64_list_feature(value: Iterable[int]) -> tf.train.Feature:
+def int64_list_feature(value: Iterable[int]) -> "tf.train.Feature":
     """Return a feature of whole numbers."""
+    import tensorflow as tf
+
     return tf.train.Feature(int64_list=tf.train.Int64List(value=value))
 
 
-def bytes_feature(value: bytes) -> tf.train.Feature:
+def bytes_feature(value: bytes) -> "tf.train.Feature":
     """Return a feature of one byte string."""
     return bytes_list_feature([value])
 
 
-def bytes_list_feature(value: Iterable[bytes]) -> tf.train.Feature:
+def bytes_list_feature(value: Iterable[bytes]) -> "tf.train.Feature":
     """Return a feature of byte strings."""
+    import tensorflow as tf
+
     return tf.train.Feature(bytes_list=tf.train.BytesList(value=value))
 
 
-def float_feature(value: float) -> tf.train.Feature:
+def float_feature(value: float) -> "tf.train.Feature":
     """Return a feature of one number, kept as float32."""
     return float_list_feature([value])
 
 
-def float_list_feature(value: Iterable[float]) -> tf.train.Feature:
+def float_list_feature(value: Iterable[float]) -> "tf.train.Feature":
     """Return a feature of numbers, kept as float32."""
+    import tensorflow as tf
+
     return tf.train.Feature(float_list=tf.train.FloatList(value=value))
 
 

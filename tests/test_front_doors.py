@@ -1,0 +1,210 @@
+"""The scripts of the tutorials: from photographs with XML to the records that training reads."""
+
+import csv
+
+import pytest
+
+from boxtune.data import tfrecord
+from boxtune.data.label_map import LabelMap, write_label_map
+from object_detection.dataset_tools import generate_tfrecord, partition_dataset, xml_to_csv
+from voc_folder import annotated, annotation, element, picture
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Folders images/train (a cat and a dog on a, a cat on b) and images/test (a dog on c) in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    annotated(tmp_path / "images" / "train", "a", element("cat", 4, 2, 20, 12), element("dog"))
+    annotated(tmp_path / "images" / "train", "b", element("cat"))
+    annotated(tmp_path / "images" / "test", "c", element("dog"))
+    return tmp_path
+
+
+def written(path):
+    """Return ids, names and first box of the objects of each picture."""
+    with tfrecord.RecordIndex([path]) as index:
+        features = [tfrecord.parse_example(index.read(i)).features.feature for i in range(len(index))]
+    return {
+        feature["image/filename"].bytes_list.value[0].decode(): [
+            (number, text.decode())
+            for number, text in zip(
+                feature["image/object/class/label"].int64_list.value,
+                feature["image/object/class/text"].bytes_list.value,
+                strict=True,
+            )
+        ]
+        for feature in features
+    }
+
+
+def test_records_from_xml_with_a_label_map(photos):
+    write_label_map(LabelMap.from_names(["ant", "cat", "dog"]), photos / "label_map.pbtxt")
+    status = generate_tfrecord.main(
+        ["-x", "images/train", "-l", "label_map.pbtxt", "-o", "out/train.record", "-c", "out/train.csv"]
+    )
+    assert status == 0
+    assert written(photos / "out" / "train.record") == {
+        "a.jpg": [(2, "cat"), (3, "dog")],
+        "b.jpg": [(2, "cat")],
+    }
+    assert (photos / "out" / "train.csv").read_text().count("\n") == 4  # a header and three boxes
+    assert not (photos / "out" / "label_map.pbtxt").exists()
+
+
+def test_pictures_may_lie_elsewhere(photos):
+    annotation(photos / "xml" / "a.xml", element("dog"))
+    assert generate_tfrecord.main(["-x", "xml", "-i", "images/train", "-o", "train.record"]) == 0
+    assert written(photos / "train.record") == {"a.jpg": [(1, "dog")]}
+
+
+def test_records_from_the_csv_that_xml_to_csv_writes(photos, capsys):
+    assert xml_to_csv.main([]) == 0
+    for part in ("train", "test"):
+        flags = [f"--csv_input=images/{part}_labels.csv", f"--image_dir=images/{part}"]
+        assert generate_tfrecord.main([*flags, f"--output_path={part}.record"]) == 0
+    assert "label_map.pbtxt: 1 cat, 2 dog" in capsys.readouterr().out
+    assert written(photos / "train.record") == {"a.jpg": [(1, "cat"), (2, "dog")], "b.jpg": [(1, "cat")]}
+    # Numbered by itself, test would have only dogs, with the id 1.
+    assert written(photos / "test.record") == {"c.jpg": [(2, "dog")]}
+
+
+def test_a_class_that_the_label_map_beside_the_output_lacks_is_refused(photos, capsys):
+    assert generate_tfrecord.main(["-x", "images/test", "-o", "test.record"]) == 0
+    assert generate_tfrecord.main(["-x", "images/train", "-o", "train.record"]) == 2
+    assert 'label_map.pbtxt: The label map has no class "cat"' in capsys.readouterr().err
+    assert not (photos / "train.record").exists()
+
+
+def test_what_is_wrong_with_the_data_is_told(photos, capsys):
+    annotation(photos / "images" / "train" / "lost.xml", element("cat"))
+    assert generate_tfrecord.main(["-x", "images/train", "-o", "train.record"]) == 0
+    assert "picture not found (1)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "x.record"], "one of the arguments -x/--xml_dir --csv_input is required"),
+        (["-x", "a", "--csv_input", "b", "-o", "x.record"], "not allowed with argument"),
+        (["-x", "images/train"], "required: -o/--output_path"),
+    ],
+)
+def test_flags_that_cannot_be_meant(photos, capsys, arguments, message):
+    with pytest.raises(SystemExit) as exit_:
+        generate_tfrecord.main(arguments)
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-x", "absent", "-o", "x.record"], "absent is not a folder"),
+        (["--csv_input", "absent.csv", "-i", "images", "-o", "x.record"], "absent.csv"),
+        (["--csv_input", "a.csv", "-c", "b.csv", "-o", "x.record"], "leave --csv_path out"),
+        (["-x", "images/train", "-l", "absent.pbtxt", "-o", "x.record"], "absent.pbtxt"),
+    ],
+)
+def test_what_is_not_there_is_told_in_a_line(photos, capsys, arguments, message):
+    assert generate_tfrecord.main(arguments) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert told.count("\n") == 1
+
+
+def test_the_csv_holds_what_the_xml_says(tmp_path, capsys):
+    folder = tmp_path / "mine"
+    annotation(folder / "a.xml", element("cat", 1.5, 2, 20, 12), element("a, b"), filename="IMG 1.JPG")
+    annotation(folder / "b.xml", element("dog"), filename="", size=None)
+    annotation(folder / "c.xml")
+    annotation(folder / "d.xml", element("dog", "left"), element("cat"))
+    assert xml_to_csv.main([str(folder)]) == 0
+    with (tmp_path / "mine_labels.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax"],
+            ["IMG 1.JPG", "40", "20", "cat", "1.5", "2", "20", "12"],
+            ["IMG 1.JPG", "40", "20", "a, b", "4", "2", "20", "12"],
+            ["b", "", "", "dog", "4", "2", "20", "12"],
+            ["d.jpg", "40", "20", "cat", "4", "2", "20", "12"],
+        ]
+    told = capsys.readouterr().out
+    assert "object without box (1)" in told
+    assert "4 boxes of 4 annotations" in told
+    assert "1 have none" in told
+
+
+def test_folders_without_xml(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert xml_to_csv.main([]) == 2
+    assert "train is not a folder" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert xml_to_csv.main(["empty"]) == 2
+    assert "holds no annotations" in capsys.readouterr().err
+
+
+@pytest.fixture
+def eleven(tmp_path):
+    """Eleven pictures with XML, and one more below, which is not the folder's own."""
+    for number in range(11):
+        annotated(tmp_path / "images", f"{number:02d}")
+    picture(tmp_path / "images" / "more" / "below.png")
+    return tmp_path / "images"
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_a_tenth_rounded_up_goes_to_test(eleven, tmp_path):
+    assert partition_dataset.main(["-x", "-i", str(eleven), "-o", str(tmp_path / "out")]) == 0
+    train, test = names(tmp_path / "out" / "train"), names(tmp_path / "out" / "test")
+    assert (len(train), len(test)) == (18, 4)  # pictures and XML files
+    assert train | test == {f"{number:02d}.{kind}" for number in range(11) for kind in ("jpg", "xml")}
+    assert {name[:2] for name in train}.isdisjoint(name[:2] for name in test)
+    copied = next(iter(sorted(test)))
+    assert (tmp_path / "out" / "test" / copied).read_bytes() == (eleven / copied).read_bytes()
+    assert names(eleven) == train | test | {"more"}
+
+
+def test_the_same_pictures_are_drawn_each_time(eleven, tmp_path):
+    for output in ("one", "two"):
+        assert partition_dataset.main(["-i", str(eleven), "-o", str(tmp_path / output), "-r", "0.5"]) == 0
+    assert names(tmp_path / "one" / "test") == names(tmp_path / "two" / "test")
+    assert len(names(tmp_path / "one" / "test")) == 6
+
+
+def test_beside_the_pictures_by_default_and_never_twice(eleven, capsys):
+    assert partition_dataset.main(["-i", str(eleven)]) == 0
+    before = names(eleven / "train")
+    picture(eleven / "new.jpg")
+    assert partition_dataset.main(["-i", str(eleven)]) == 2
+    assert "train is not empty" in capsys.readouterr().err
+    assert names(eleven / "train") == before
+
+
+def test_pictures_without_xml_are_told(tmp_path, capsys):
+    annotated(tmp_path, "a")
+    picture(tmp_path / "b.png")
+    assert partition_dataset.main(["-x", "-r", "0", "-i", str(tmp_path)]) == 0
+    assert "1 pictures have no XML file" in capsys.readouterr().out
+    assert names(tmp_path / "train") == {"a.jpg", "a.xml", "b.png"}
+    assert names(tmp_path / "test") == set()
+
+
+def test_links_that_lead_elsewhere_are_not_followed(tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mine")
+    picture(tmp_path / "images" / "a.jpg")
+    (tmp_path / "images" / "b.jpg").symlink_to(secret)
+    assert partition_dataset.main(["-i", str(tmp_path / "images")]) == 0
+    assert names(tmp_path / "images" / "train") | names(tmp_path / "images" / "test") == {"a.jpg"}
+
+
+def test_nothing_to_partition(tmp_path, capsys):
+    assert partition_dataset.main(["-i", str(tmp_path)]) == 2
+    assert "holds no pictures" in capsys.readouterr().err
+    assert partition_dataset.main(["-i", str(tmp_path / "absent")]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        partition_dataset.main(["-r", "2"])
+    assert "2.0 is not in 0 to 1" in capsys.readouterr().err
