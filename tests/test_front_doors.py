@@ -20,21 +20,41 @@ def photos(tmp_path, monkeypatch):
     return tmp_path
 
 
-def written(path):
-    """Return ids, names and first box of the objects of each picture."""
+def features_of(path):
+    """Return the features of each record, by the picture's name."""
     with tfrecord.RecordIndex([path]) as index:
-        features = [tfrecord.parse_example(index.read(i)).features.feature for i in range(len(index))]
+        found = [tfrecord.parse_example(index.read(i)).features.feature for i in range(len(index))]
+    return {features["image/filename"].bytes_list.value[0].decode(): features for features in found}
+
+
+def written(path):
+    """Return id and name of the objects of each picture."""
     return {
-        feature["image/filename"].bytes_list.value[0].decode(): [
+        picture: [
             (number, text.decode())
             for number, text in zip(
-                feature["image/object/class/label"].int64_list.value,
-                feature["image/object/class/text"].bytes_list.value,
+                features["image/object/class/label"].int64_list.value,
+                features["image/object/class/text"].bytes_list.value,
                 strict=True,
             )
         ]
-        for feature in features
+        for picture, features in features_of(path).items()
     }
+
+
+def boxes(path):
+    """Return ymin, xmin, ymax and xmax of the objects of each picture, in pixels."""
+    found = {}
+    for name, features in features_of(path).items():
+        height, width = (features[f"image/{side}"].int64_list.value[0] for side in ("height", "width"))
+        sides = {"ymin": height, "xmin": width, "ymax": height, "xmax": width}
+        shares = [features[f"image/object/bbox/{side}"].float_list.value for side in sides]
+        scaled = (
+            [round(share * size, 3) for share in of_side]
+            for of_side, size in zip(shares, sides.values(), strict=True)
+        )
+        found[name] = list(zip(*scaled, strict=True))
+    return found
 
 
 def test_records_from_xml_with_a_label_map(photos):
@@ -84,7 +104,6 @@ def test_what_is_wrong_with_the_data_is_told(photos, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-o", "x.record"], "one of the arguments -x/--xml_dir --csv_input is required"),
         (["-x", "a", "--csv_input", "b", "-o", "x.record"], "not allowed with argument"),
         (["-x", "images/train"], "required: -o/--output_path"),
     ],
@@ -99,6 +118,7 @@ def test_flags_that_cannot_be_meant(photos, capsys, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["-o", "x.record"], "Give --xml_dir or --csv_input"),
         (["-x", "absent", "-o", "x.record"], "absent is not a folder"),
         (["--csv_input", "absent.csv", "-i", "images", "-o", "x.record"], "absent.csv"),
         (["--csv_input", "a.csv", "-c", "b.csv", "-o", "x.record"], "leave --csv_path out"),
@@ -208,3 +228,16 @@ def test_nothing_to_partition(tmp_path, capsys):
     with pytest.raises(SystemExit):
         partition_dataset.main(["-r", "2"])
     assert "2.0 is not in 0 to 1" in capsys.readouterr().err
+
+
+def test_real_photographs_are_the_same_by_way_of_csv(shared, tmp_path, capsys):
+    folder = shared / "data" / "voc" / "raccoon"
+    where = ["-i", str(folder / "images")]
+    table = ["-c", str(tmp_path / "labels.csv")]
+    straight, detour = tmp_path / "straight.record", tmp_path / "detour.record"
+    xml = ["-x", str(folder / "annotations")]
+    assert generate_tfrecord.main([*xml, *where, *table, "-o", str(straight)]) == 0
+    assert generate_tfrecord.main(["--csv_input", table[1], *where, "-o", str(detour)]) == 0
+    assert capsys.readouterr().out.count("Wrote 200 images with 217 objects") == 2
+    assert boxes(straight) == boxes(detour)
+    assert boxes(straight)["raccoon-1.jpg"] == [(88, 81, 408, 522)]  # as its XML says

@@ -38,6 +38,7 @@ flags.DEFINE_bool("remove_non_person_annotations", False, 'Leave out objects of 
 flags.DEFINE_bool("remove_non_person_images", False, 'Leave out pictures without a "person".')
 
 _PERSON = "person"
+_MAX_ID = 2**31 - 1  # of label maps
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class _Part:
 def _create() -> None:
     if FLAGS.train_densepose_annotations_file or FLAGS.val_densepose_annotations_file:
         raise ConfigError(
-            "--train_densepose_annotations_file and --val_densepose_annotations_file are not built"
+            "--train_densepose_annotations_file and --val_densepose_annotations_file are not built; leave them out"
         )
     parts = _parts()
     images = {part.name: _selected(_with_keypoints(_read(part), part)) for part in parts}
@@ -145,7 +146,7 @@ def _without_masks(image: ImageRecord) -> ImageRecord:
 def _numbered(files: Iterable[Path], names: Sequence[str]) -> LabelMap:
     """Return the classes by the numbers of their categories if these can serve, else by the order of `names`."""
     categories = {category for path in files for category in _categories(path)}
-    usable = sorted((number, name) for number, name in categories if number > 0 and name)
+    usable = sorted((number, name) for number, name in categories if 0 < number <= _MAX_ID and name)
     numbers, used = [number for number, _ in usable], [name for _, name in usable]
     if len(set(numbers)) == len(set(used)) == len(usable) and set(names) <= set(used):
         return LabelMap(tuple(Label(number, name) for number, name in usable))

@@ -25,8 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> cli.Parser:
-    parser = cli.Parser("generate_tfrecord.py", description="Write one TFRecord file.", allow_abbrev=False)
-    annotations = parser.add_mutually_exclusive_group(required=True)
+    parser = cli.Parser("generate_tfrecord.py", description="Write one TFRecord file.")
+    annotations = parser.add_mutually_exclusive_group()
     annotations.add_argument("-x", "--xml_dir", type=Path, help="the folder of Pascal VOC XML files")
     annotations.add_argument("--csv_input", type=Path, help="or the CSV file of xml_to_csv.py")
     parser.add_argument("-o", "--output_path", type=Path, required=True, help="the TFRecord file to write")
@@ -57,11 +57,11 @@ def _generate(
 
 
 def _read(xml_dir: Path | None, csv_input: Path | None, image_dir: Path | None) -> tuple[ImageRecord, ...]:
+    if xml_dir:
+        return script.read_usable(image_dir or xml_dir, annotations=xml_dir, format_name="voc")
     if csv_input:
-        photos = image_dir or csv_input.parent
-        return script.read_usable(photos, annotations=csv_input, format_name="csv")
-    assert xml_dir  # the parser takes one of the two
-    return script.read_usable(image_dir or xml_dir, annotations=xml_dir, format_name="voc")
+        return script.read_usable(image_dir or csv_input.parent, annotations=csv_input, format_name="csv")
+    raise DataError("Give --xml_dir or --csv_input, which says where the objects are.")
 
 
 if __name__ == "__main__":

@@ -26,9 +26,15 @@ _SEED = 0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Copy what the arguments ask for; return the exit status."""
     parser = cli.Parser("partition_dataset.py", description="Copy pictures into train/ and test/.")
-    parser.add_argument("-i", "--imageDir", type=Path, default=Path(), help="the pictures (this folder)")
     parser.add_argument(
-        "-o", "--outputDir", type=Path, help="takes train/ and test/ (the folder of the pictures)"
+        "-i", "--imageDir", dest="image_dir", type=Path, default=Path(), help="the pictures (this folder)"
+    )
+    parser.add_argument(
+        "-o",
+        "--outputDir",
+        dest="output_dir",
+        type=Path,
+        help="takes train/ and test/ (the folder of the pictures)",
     )
     parser.add_argument("-r", "--ratio", type=_share, default=0.1, help="the share for test/ (%(default)s)")
     parser.add_argument("-x", "--xml", action="store_true", help="copy the XML file of each picture too")
@@ -42,10 +48,10 @@ def _share(text: str) -> float:
     return value
 
 
-def _partition(imageDir: Path, outputDir: Path | None, ratio: float, xml: bool) -> None:
-    pictures = _pictures(imageDir)
+def _partition(image_dir: Path, output_dir: Path | None, ratio: float, xml: bool) -> None:
+    pictures = _pictures(image_dir)
     parts = _drawn(pictures, math.ceil(ratio * len(pictures)))
-    folders = {part: _empty_folder((outputDir or imageDir) / part) for part in parts}
+    folders = {part: _empty_folder((output_dir or image_dir) / part) for part in parts}
     for part, folder in folders.items():
         annotations = _annotations(parts[part]) if xml else []
         for path in (*parts[part], *annotations):

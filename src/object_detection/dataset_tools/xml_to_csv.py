@@ -7,6 +7,7 @@ What is written is what the XML says; boxes and pictures are looked at when reco
 """
 
 import csv
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _convert(folders: list[Path]) -> None:
-    for folder in map(Path.absolute, folders):
+    for folder in map(Path, map(os.path.abspath, folders)):
         write_csv(folder, folder.with_name(f"{folder.name}_labels.csv"))
 
 
