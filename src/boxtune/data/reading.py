@@ -50,7 +50,7 @@ def read(
     """Read every annotation that has a usable picture; whatever is wrong becomes a finding.
 
     Args:
-        photos: the folder of the pictures, of any layout.
+        photos: the folder of the pictures, of any layout; or a file of annotations in it.
         annotations: a file or folder of annotations, if they are not in the same folder.
         format_name: the format of the annotations; if None, it is recognised.
         num_workers: processes to use; by default one for each core.
@@ -58,6 +58,8 @@ def read(
     Raises:
         DataError: if a folder does not exist or cannot be read, or holds no annotation of the format.
     """
+    if photos.is_file():
+        photos, annotations = photos.parent, annotations or photos
     findings = Findings(photos)
     listing = _list(photos, findings)
     annotated = _list(annotations, findings) if annotations else listing
@@ -97,18 +99,22 @@ def _choose(listing: Listing, name: str | None, findings: Findings) -> Format:
         chosen = recognition.by_name(name)
         if recognition.recognised_by(chosen, listing):
             return chosen
-        raise DataError(f"{listing.root} holds no annotations in {chosen.title}.")
+        raise DataError(f"{_shown(listing)} holds no annotations in {chosen.title}.")
     found = recognition.recognise(listing)
     if not found:
         known = ", ".join(one.title for one in recognition.FORMATS)
         raise DataError(
-            f"{listing.root} holds no annotations in any format that is known ({known}). Give the folder or file"
+            f"{_shown(listing)} holds no annotations in any format that is known ({known}). Give the folder or file"
             " that holds them, or name their format."
         )
     for other in found[1:]:
         message = f"{other.title} is there too; {found[0].title} is read."
         findings.add(kinds.OTHER_FORMAT, listing.root, message)
     return found[0]
+
+
+def _shown(listing: Listing) -> Path:
+    return listing.files[0] if len(listing.files) == 1 else listing.root
 
 
 def _parse(
