@@ -230,6 +230,7 @@ def test_nothing_to_partition(tmp_path, capsys):
     assert "2.0 is not in 0 to 1" in capsys.readouterr().err
 
 
+@pytest.mark.shared
 def test_real_photographs_are_the_same_by_way_of_csv(shared, tmp_path, capsys):
     folder = shared / "data" / "voc" / "raccoon"
     where = ["-i", str(folder / "images")]

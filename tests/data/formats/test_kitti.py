@@ -1,6 +1,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from boxtune.data import findings as kinds
 from boxtune.data.files import Listing
@@ -88,3 +90,20 @@ def test_what_is_no_text_is_unreadable(label):
 
 def test_absent_files_are_not_recognised():
     assert not FORMAT.recognises(Path("absent.txt"))
+
+
+@given(
+    fields=st.lists(
+        st.sampled_from(["Car", "1", "-1e999", "nan", "\n", " ", "\x00", "1_0", "٣"]), max_size=40
+    )
+)
+def test_any_text_is_read_or_told(tmp_path_factory, fields):
+    path = tmp_path_factory.mktemp("labels") / "a.txt"
+    path.write_text(" ".join(fields), encoding="utf-8")
+    FORMAT.recognises(path)
+    annotations, findings = parsed(path)
+    lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    if annotations:
+        assert len(annotations[0].objects) + len(findings) == len(lines)
+    else:
+        assert findings == [(kinds.FOREIGN, "")]

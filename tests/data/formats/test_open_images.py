@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from boxtune.data import findings as kinds
 from boxtune.data.files import Listing
@@ -93,3 +95,16 @@ def test_what_is_no_csv_is_unreadable(tmp_path, rest):
     findings = Findings(tmp_path)
     assert list(FORMAT.prepare(Listing(tmp_path, (path,)), findings)(path, findings)) == []
     assert [item.kind for item in findings.items] == [kinds.ANNOTATION_UNREADABLE]
+
+
+@given(rest=st.text(alphabet='0a,/m1.-\n\r"\x00', max_size=60))
+def test_any_text_is_read_or_told(tmp_path_factory, rest):
+    folder = tmp_path_factory.mktemp("boxes")
+    path = folder / "boxes.csv"
+    path.write_text(f"ImageID,LabelName,XMin,XMax,YMin,YMax\n{rest}", encoding="utf-8", newline="")
+    assert FORMAT.recognises(path)
+    findings = Findings(folder)
+    annotations = list(FORMAT.prepare(Listing(folder, (path,)), findings)(path, findings))
+    objects = sum(len(annotation.objects) for annotation in annotations)
+    assert objects + len(findings.items) >= bool(rest.strip("\r\n"))
+    assert all(annotation.complete for annotation in annotations) == (not findings.items)
