@@ -215,6 +215,13 @@ def test_edges_are_those_of_the_pixels_or_points():
     assert masks.edges(Mask(polygons=((3, 4, 9, 5, 6, 8), (1, 7, 2, 7, 2, 6)))) == (1, 4, 9, 8)
 
 
+@given(GRIDS.filter(np.any))
+def test_edges_of_runs_are_those_of_the_drawn_pixels(grid):
+    rows, columns = np.nonzero(grid)
+    expected = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    assert masks.edges(masks.from_array(grid)) == masks.edges(Mask(png=png(grid))) == expected
+
+
 def test_a_mask_of_no_pixel_has_no_edges():
     with pytest.raises(DataError, match="no pixel"):
         masks.edges(masks.from_array(L_SHAPE * 0))

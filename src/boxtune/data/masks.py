@@ -65,19 +65,17 @@ def check(mask: Mask) -> None:
 
 
 def edges(mask: Mask) -> tuple[float, float, float, float]:
-    """Return xmin, ymin, xmax, ymax of a mask, in the units of its polygons or the pixels of its grid.
+    """Return xmin, ymin, xmax, ymax of a mask, in the units of its polygons or the pixels of its grid as stored.
 
     Raises DataError if it cannot be drawn or is empty.
     """
-    if mask.polygons:
-        points = np.concatenate([_points(polygon) for polygon in mask.polygons])
-        (xmin, ymin), (xmax, ymax) = points.min(axis=0), points.max(axis=0)
-    else:
-        rows, columns = np.nonzero(_grid(mask))
-        if not len(rows):
-            raise DataError("its mask has no pixel.")
-        xmin, ymin, xmax, ymax = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-    return float(xmin), float(ymin), float(xmax), float(ymax)
+    if mask.png:
+        mask = from_array(_png_grid(mask.png))
+    if not mask.polygons:
+        return _edges_of_runs(_checked_runs(_decompressed(mask.counts), mask.size), mask.size[0])
+    points = np.concatenate([_points(polygon) for polygon in mask.polygons])
+    (xmin, ymin), (xmax, ymax) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
+    return xmin, ymin, xmax, ymax
 
 
 def to_array(mask: Mask, height: int, width: int) -> np.ndarray:
@@ -225,6 +223,18 @@ def _checked_runs(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if runs.min(initial=0) < 0 or runs.sum() != height * width:
         raise DataError(f"its run lengths do not fill its grid of {height} x {width} pixels.")
     return runs
+
+
+def _edges_of_runs(runs: np.ndarray, height: int) -> tuple[float, float, float, float]:
+    """Return xmin, ymin, xmax, ymax of run lengths [r] over a grid of `height` rows, without drawing them."""
+    starts, ends = np.cumsum(runs)[:-1:2], np.cumsum(runs)[1::2] - 1
+    starts, ends = starts[starts <= ends], ends[starts <= ends]
+    if not len(starts):
+        raise DataError("its mask has no pixel.")
+    # A run that goes on in the next column has the last row of one and the first of the other.
+    goes_on = (starts // height != ends // height).any()
+    ymin, ymax = (0, height) if goes_on else ((starts % height).min(), (ends % height).max() + 1)
+    return float(starts[0] // height), float(ymin), float(ends[-1] // height + 1), float(ymax)
 
 
 def _decompressed(counts: bytes) -> np.ndarray:

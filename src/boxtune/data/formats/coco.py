@@ -1,0 +1,437 @@
+"""COCO's JSON, as COCO itself, Roboflow, CVAT, Label Studio and many others write it: one file about many pictures.
+
+Boxes are [x, y, width, height] in pixels; an object without one has that of its segmentation. Polygons and run lengths,
+compressed or not, are kept as masks, and keypoints under the names that the category gives them. Where COCO has no key
+for something, it stands in the object's `attributes`, as CVAT and Datumaro write them: `difficult`, `truncated`,
+`group_of`, `weight` and `view`.
+
+Ids may be numbers or strings, and category 0 is a category like any other. The `file_name`, else the path of the
+`coco_url`, is the name to look the picture up by; nothing is fetched.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import count
+from math import isfinite
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from boxtune.data import findings as kinds
+from boxtune.data import masks
+from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
+from boxtune.data.files import Listing, whole_file
+from boxtune.data.findings import Findings, Kind, SkipError
+from boxtune.data.formats import json_text, shapes
+from boxtune.data.label_map import LabelMap
+from boxtune.data.masks import Mask
+from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
+from boxtune.errors import DataError
+
+PICTURES_FOLDER = "images"
+"""Where the writer wants the pictures."""
+
+_TITLE = "COCO JSON"
+_FILE_NAME = "annotations.json"
+# What objects have that COCO has no key for, with the values that are not written.
+_ATTRIBUTES = {"difficult": False, "truncated": False, "group_of": False, "weight": 1.0, "view": ""}
+_MAX_AMOUNT = 1e12
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a file is an object with the lists `images` and `annotations`."""
+    return json_text.recognises(path, _belongs)
+
+
+def parse(path: Path, findings: Findings) -> Iterator[Annotation]:
+    """Read one file; the objects of one picture at a time are made of it."""
+    with findings.skipping(path):
+        document = json_text.load_format(path, _belongs, _TITLE)
+        categories = _categories(document.get("categories"))
+        pictures = _pictures(path, document["images"], findings)
+        objects = _by_picture(path, document["annotations"], pictures, findings)
+        for key, number in pictures.items():
+            items = [(number, document["annotations"][number]) for number in objects[key]]
+            yield _annotation(path, (number, document["images"][number]), items, categories, findings)
+
+
+def _prepare(listing: Listing, findings: Findings) -> Parse:
+    return parse
+
+
+FORMAT = Format("coco", _TITLE, frozenset({".json"}), recognises, _prepare)
+
+
+def _belongs(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(value.get(key), list) for key in ("images", "annotations")
+    )
+
+
+# What the file holds
+
+_Numbered = tuple[int, dict[str, Any]]
+"""An entry and its position in its list."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Category:
+    """A class, "" if its id has no name or several, and the names of its keypoints."""
+
+    name: str
+    keypoints: tuple[str, ...] = ()
+
+
+def _categories(listed: Any) -> dict[str, _Category]:
+    """Return the categories by their ids as text."""
+    categories: dict[str, _Category] = {}
+    for item in listed if isinstance(listed, list) else []:
+        if isinstance(item, dict) and (key := _key(item.get("id"))):
+            category = _Category(json_text.as_text(item.get("name")), _keypoint_names(item.get("keypoints")))
+            known = categories.setdefault(key, category)
+            if known.name != category.name:
+                categories[key] = _Category("")
+    return categories
+
+
+def _keypoint_names(listed: Any) -> tuple[str, ...]:
+    """Return the names of keypoints, which are numbers where one is missing or occurs twice."""
+    names = tuple(map(json_text.as_text, listed)) if isinstance(listed, list) else ()
+    return names if all(names) and len(set(names)) == len(names) else tuple(map(str, range(len(names))))
+
+
+def _pictures(path: Path, images: list[Any], findings: Findings) -> dict[str, int]:
+    """Return the position of each picture by its id as text.
+
+    Of pictures of one id and name the first counts. Those of different names are left out, since nobody can tell
+    whose objects are whose: files were put together that each count from 1.
+    """
+    pictures: dict[str, int] = {}
+
+    def leave_out(numbers: list[int], kind: Kind, message: str) -> None:
+        for number in numbers:
+            place = _place("images", number, images[number])
+            findings.add(kind, path, message, place=place, image=_filename(images[number]))
+
+    for key, numbers in _positions(path, images, findings).items():
+        names = sorted({_filename(images[number]) for number in numbers})
+        if len(names) == 1:
+            pictures[key] = numbers[0]
+            leave_out(numbers[1:], kinds.ANNOTATION_TWICE, f"it is the same as images[{numbers[0]}].")
+        else:
+            whose = f'"{names[0]}" and "{names[1]}": nobody can tell whose objects are whose.'
+            leave_out(numbers, kinds.ANNOTATION_UNREADABLE, f"its id is that of {whose}")
+    return pictures
+
+
+def _positions(path: Path, images: list[Any], findings: Findings) -> dict[str, list[int]]:
+    """Return the positions of the pictures of each id as text."""
+    positions: dict[str, list[int]] = {}
+    for number, image in enumerate(images):
+        place = _place("images", number, image)
+        with findings.skipping(path, place=place):
+            key = _key(json_text.as_dict(image, place).get("id"))
+            if not key:
+                raise SkipError(kinds.ANNOTATION_UNREADABLE, "it has no id.")
+            positions.setdefault(key, []).append(number)
+    return positions
+
+
+def _by_picture(
+    path: Path, items: list[Any], pictures: dict[str, int], findings: Findings
+) -> dict[str, list[int]]:
+    """Return the positions of the objects of each picture by its id; those that are of none become findings."""
+    objects: dict[str, list[int]] = {key: [] for key in pictures}
+    astray: dict[str, list[int]] = {}
+    for number, item in enumerate(items):
+        key = _key(item.get("image_id")) if isinstance(item, dict) else ""
+        (objects if key in objects else astray).setdefault(key, []).append(number)
+    for key, numbers in astray.items():
+        place = _place("annotations", numbers[0], items[numbers[0]])
+        message = f'the image_id "{key}", which {len(numbers)} have, is that of no picture that can be used.'
+        findings.add(kinds.PICTURE_MISSING, path, message, place=place)
+    _note_repeated_ids(path, items, findings)
+    return objects
+
+
+def _note_repeated_ids(path: Path, items: list[Any], findings: Findings) -> None:
+    ids = Counter(_key(item.get("id")) for item in items if isinstance(item, dict))
+    repeated = [key for key, count in ids.items() if key and count > 1]
+    if repeated:
+        message = (
+            f'{len(repeated)} ids are there several times, such as "{repeated[0]}"; they are not needed.'
+        )
+        findings.add(kinds.NOT_LOOKED_AT, path, message, place="annotations")
+
+
+def _annotation(
+    path: Path,
+    picture: _Numbered,
+    items: Iterable[_Numbered],
+    categories: dict[str, _Category],
+    findings: Findings,
+) -> Annotation:
+    image = picture[1]
+    filename = _filename(image)
+    placed = ((_place("annotations", *item), item[1]) for item in items)
+    read = partial(_object, categories=categories, note=partial(findings.skipping, path, image=filename))
+    objects, complete = shapes.gather(placed, read, findings, path, filename)
+    size = shapes.picture_size(image.get("width"), image.get("height"))
+    return Annotation(path, filename, objects, size, _place("images", *picture), complete=complete)
+
+
+def _filename(image: dict[str, Any]) -> str:
+    """Return the name of a picture with slashes: of a URL its path, or for Label Studio's local files what d= says."""
+    name = json_text.as_text(image.get("file_name")) or json_text.as_text(image.get("coco_url"))
+    if "://" in name or "?d=" in name:
+        try:
+            parts = urlsplit(name)
+        except ValueError:
+            return ""
+        name = parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path)
+    return name.replace("\\", "/")
+
+
+def _place(key: str, number: int, item: Any) -> str:
+    """Return such as "annotations[17] (id 123)"."""
+    known = _key(item.get("id")) if isinstance(item, dict) else ""
+    return f"{key}[{number}] (id {known})" if known else f"{key}[{number}]"
+
+
+def _key(value: Any) -> str:
+    """Return an id as text, "" if it is none; some programs write numbers as strings or as 12.0."""
+    return json_text.as_text(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+# Objects
+
+_Note = Callable[..., AbstractContextManager[None]]
+"""Takes `place`; turns a SkipError into a finding."""
+
+
+def _object(
+    item: dict[str, Any], place: str, *, categories: dict[str, _Category], note: _Note
+) -> AnnotatedObject:
+    category = _category(item, categories)
+    mask: Mask | None = None
+    keypoints: tuple[Keypoint, ...] = ()
+    with note(place=place):
+        mask = _mask(item.get("segmentation"))
+    edges = _edges(item.get("bbox"), mask)
+    with note(place=place):
+        keypoints = _keypoints(item.get("keypoints"), category.keypoints)
+    attributes = item.get("attributes")
+    extra = attributes if isinstance(attributes, dict) else {}
+    return AnnotatedObject(
+        category.name,
+        edges,
+        place,
+        difficult=_is_set(extra.get("difficult")),
+        truncated=_is_set(extra.get("truncated")),
+        is_crowd=_is_set(item.get("iscrowd")),
+        group_of=_is_set(extra.get("group_of")),
+        view=json_text.as_text(extra.get("view")),
+        weight=_amount(extra.get("weight"), 1.0),
+        area=_amount(item.get("area")) or None,
+        mask=mask,
+        keypoints=keypoints,
+    )
+
+
+def _category(item: dict[str, Any], categories: dict[str, _Category]) -> _Category:
+    key = _key(item.get("category_id"))
+    if key not in categories:
+        raise SkipError(kinds.OBJECT_WITHOUT_NAME, f'its category_id "{key}" is that of no category.')
+    if not categories[key].name:
+        raise SkipError(kinds.OBJECT_WITHOUT_NAME, f'its category_id "{key}" has no name or several.')
+    return categories[key]
+
+
+def _edges(bbox: Any, mask: Mask | None) -> Edges:
+    if mask and not bbox:
+        try:
+            return masks.edges(mask)
+        except DataError as error:
+            raise SkipError(kinds.OBJECT_WITHOUT_BOX, str(error)) from error
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise SkipError(kinds.OBJECT_WITHOUT_BOX, "its bbox is not [x, y, width, height].")
+    return shapes.rectangle(*bbox)
+
+
+def _mask(segmentation: Any) -> Mask | None:
+    """Return the mask of an object, None if it has none; raise SkipError (NOT_LOOKED_AT) if it cannot be drawn."""
+    if not segmentation or segmentation == [[]]:
+        return None
+    try:
+        mask = _run_lengths(segmentation) if isinstance(segmentation, dict) else _polygons(segmentation)
+        masks.check(mask)
+        return mask
+    except DataError as error:
+        raise SkipError(kinds.NOT_LOOKED_AT, f"its segmentation is left out: {error}") from error
+
+
+def _run_lengths(segmentation: dict[str, Any]) -> Mask:
+    counts, size = segmentation.get("counts"), segmentation.get("size")
+    if not (isinstance(size, list) and len(size) == 2 and all(type(side) is int for side in size)):
+        raise DataError("its size is not [height, width].")
+    if isinstance(counts, list):
+        return masks.from_runs(counts, (size[0], size[1]))
+    if not isinstance(counts, str):
+        raise DataError("its counts are neither a list nor a string.")
+    return Mask(counts=counts.encode(errors="replace"), size=(size[0], size[1]))
+
+
+def _polygons(listed: Any) -> Mask:
+    """Return a mask of a list of polygons, or of a single one without a list around it."""
+    if not isinstance(listed, list):
+        raise DataError("it is neither a list nor an object.")
+    single = listed and not any(isinstance(polygon, list) for polygon in listed)
+    return Mask(polygons=tuple(_floats(one) for one in ([listed] if single else listed) if one))
+
+
+def _keypoints(values: Any, names: Sequence[str]) -> tuple[Keypoint, ...]:
+    """Return the points of a list x, y, visibility, ...; raise SkipError (NOT_LOOKED_AT) if it is none."""
+    if not values:
+        return ()
+    try:
+        numbers = _floats(values)
+        if not numbers or len(numbers) % 3 or len(numbers) != 3 * len(names or numbers[::3]):
+            raise DataError(f"there are {len(numbers)} numbers for {len(names)} names.")
+    except DataError as error:
+        raise SkipError(kinds.NOT_LOOKED_AT, f"its keypoints are left out: {error}") from error
+    names = names or [str(number) for number in range(len(numbers) // 3)]
+    points = zip(names, numbers[::3], numbers[1::3], numbers[2::3], strict=True)
+    return tuple(Keypoint(name, y, x, int(min(max(seen, 0), 2))) for name, x, y, seen in points)
+
+
+def _floats(values: Any) -> tuple[float, ...]:
+    """Return a list of finite numbers as floats; raise DataError if it is none."""
+    if isinstance(values, list) and {*map(type, values)} <= {int, float}:
+        with suppress(OverflowError):
+            numbers = tuple(map(float, values))
+            if all(map(isfinite, numbers)):
+                return numbers
+    raise DataError("it is no list of finite numbers.")
+
+
+def _is_set(value: Any) -> bool:
+    return value in (True, "1", "true", "True")
+
+
+def _amount(value: Any, default: float = 0.0) -> float:
+    """Return a finite number from 0 on, else the default."""
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < _MAX_AMOUNT
+    return float(value) if usable else default
+
+
+# Writing
+
+
+def write(
+    records: Sequence[ImageRecord], file_names: Sequence[str], folder: Path, label_map: LabelMap
+) -> None:
+    """Write ``annotations.json`` of the records, whose pictures are `file_names` [n] within `folder`/images.
+
+    The ids of the categories are those of the label map; pictures and objects are counted from 1. Nothing of a record
+    is lost: boxes are float32's to the last digit, masks are polygons, or uncompressed run lengths for crowds and
+    grids, as COCO's own files have them, and what COCO has no key for stands in `attributes`. Equal records give equal
+    bytes. Raises DataError if a mask cannot be drawn or the file cannot be written.
+    """
+    names = _names_of_keypoints(records, label_map)
+    sections = {
+        "images": _image_entries(records, file_names),
+        "annotations": _object_entries(records, label_map, names),
+        "categories": _category_entries(label_map, names),
+    }
+    with whole_file(folder / _FILE_NAME) as temporary, temporary.open("w", encoding="ascii") as file:
+        opening = "{"
+        for name, entries in sections.items():
+            file.write(f'{opening}\n"{name}": [')
+            file.writelines(f"{',' if n else ''}\n{json.dumps(entry)}" for n, entry in enumerate(entries))
+            file.write("\n]")
+            opening = ","
+        file.write("\n}\n")
+
+
+def _image_entries(records: Sequence[ImageRecord], file_names: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for number, (record, name) in enumerate(zip(records, file_names, strict=True), start=1):
+        yield {"id": number, "file_name": name, "width": record.width, "height": record.height}
+
+
+def _category_entries(label_map: LabelMap, names: dict[int, tuple[str, ...]]) -> Iterator[dict[str, Any]]:
+    for label in label_map.labels:
+        points = {"keypoints": names[label.id], "skeleton": []} if label.id in names else {}
+        yield {"id": label.id, "name": label.name, "supercategory": "", **points}
+
+
+def _names_of_keypoints(records: Sequence[ImageRecord], label_map: LabelMap) -> dict[int, tuple[str, ...]]:
+    """Return the names of all keypoints of a class by its id, for those that have any."""
+    names: dict[int, dict[str, None]] = {}
+    for record in records:
+        for item in record.objects:
+            if item.keypoints:
+                of_class = names.setdefault(label_map.label(item.class_name).id, {})
+                of_class.update(dict.fromkeys(point.name for point in item.keypoints))
+    return {key: tuple(of_class) for key, of_class in names.items()}
+
+
+def _object_entries(
+    records: Sequence[ImageRecord], label_map: LabelMap, names: dict[int, tuple[str, ...]]
+) -> Iterator[dict[str, Any]]:
+    ids = count(start=1)
+    for image_id, record in enumerate(records, start=1):
+        for item in record.objects:
+            category = label_map.label(item.class_name).id
+            entry = {"id": next(ids), "image_id": image_id, "category_id": category}
+            yield entry | _object_entry(item, record) | _keypoint_entry(item, record, names.get(category, ()))
+
+
+def _object_entry(item: ObjectRecord, record: ImageRecord) -> dict[str, Any]:
+    box = item.box
+    width, height = _pixels(box.xmax - box.xmin, record.width), _pixels(box.ymax - box.ymin, record.height)
+    attributes = {key: getattr(item, key) for key in _ATTRIBUTES if getattr(item, key) != _ATTRIBUTES[key]}
+    return {
+        "bbox": [_pixels(box.xmin, record.width), _pixels(box.ymin, record.height), width, height],
+        "area": _rounded(width * height) if item.area is None else item.area,
+        "iscrowd": int(item.is_crowd),
+        "segmentation": _segmentation(item.mask, record, is_crowd=item.is_crowd) if item.mask else [],
+        **({"attributes": attributes} if attributes else {}),
+    }
+
+
+def _segmentation(mask: Mask, record: ImageRecord, *, is_crowd: bool) -> Any:
+    if mask.polygons and not is_crowd:
+        sides = record.width, record.height
+        return [[_pixels(share, sides[i % 2]) for i, share in enumerate(one)] for one in mask.polygons]
+    size = record.height, record.width
+    try:
+        return {"size": size, "counts": masks.to_runs(mask, *size)}
+    except DataError as error:
+        raise DataError(f"{record.name}: {error}") from error
+
+
+def _keypoint_entry(item: ObjectRecord, record: ImageRecord, names: Sequence[str]) -> dict[str, Any]:
+    """Return the keypoints in the order of `names`, zeros for those that the object does not have."""
+    if not item.keypoints:
+        return {}
+    triples = {
+        point.name: (_pixels(point.x, record.width), _pixels(point.y, record.height), point.visibility)
+        for point in item.keypoints
+    }
+    return {
+        "keypoints": [value for name in names for value in triples.get(name, (0, 0, 0))],
+        "num_keypoints": sum(point.visibility > 0 for point in item.keypoints),
+    }
+
+
+def _pixels(share: float, side: int) -> float:
+    return _rounded(share * side)
+
+
+def _rounded(value: float) -> float:
+    """Leave off the last digit of a float, where arithmetic leaves its traces: 83.0 stays 83.0."""
+    return float(f"{value:.15g}")
