@@ -67,7 +67,7 @@ def as_text(value: object) -> str:
         return format(value, "d") if abs(value) < 10**18 else ""
     if not isinstance(value, str):
         return ""
-    return value.strip().encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+    return value.strip().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @lru_cache(maxsize=1)

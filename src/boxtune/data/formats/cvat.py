@@ -1,0 +1,112 @@
+"""CVAT's own XML, "CVAT for images 1.1": one file about many pictures, shapes in pixels.
+
+Boxes, turned ones too, ellipses and masks become boxes, polygons boxes with a mask; points, polylines, cuboids and
+skeletons are left out. The pixels of masks and the tags of whole pictures are not read. The attributes `difficult` and
+`truncated` are those of Pascal VOC.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from boxtune.data import findings as kinds
+from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
+from boxtune.data.files import Listing
+from boxtune.data.findings import Findings, SkipError
+from boxtune.data.formats import shapes
+from boxtune.data.formats.xml_tree import Node, read_xml, root_tag
+from boxtune.data.masks import Mask
+
+MAX_BYTES = 2**30
+_ROOT = "annotations"
+_OF_THE_PICTURE = "tag"
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a file is one of CVAT's by its root element."""
+    return root_tag(path) == _ROOT
+
+
+def parse(path: Path, findings: Findings) -> Iterator[Annotation]:
+    """Read one file, which is about any number of pictures."""
+    with findings.skipping(path):
+        root = read_xml(path, max_bytes=MAX_BYTES)
+        _require_images(root)
+        for image in root.all("image"):
+            yield _annotation(path, image, findings)
+
+
+def _prepare(listing: Listing, findings: Findings) -> Parse:
+    return parse
+
+
+FORMAT = Format("cvat", "CVAT for images XML", frozenset({".xml"}), recognises, _prepare)
+
+
+def _require_images(root: Node) -> None:
+    if root.tag != _ROOT:
+        raise SkipError(kinds.FOREIGN, f"its root is <{root.tag}>, not <{_ROOT}>.")
+    if root.first("track"):
+        raise SkipError(
+            kinds.ANNOTATION_UNREADABLE, "it holds tracks of a video; export it as CVAT for images instead."
+        )
+
+
+def _annotation(path: Path, image: Node, findings: Findings) -> Annotation:
+    filename = image.attributes.get("name", "").replace("\\", "/")
+    placed = ((_place(shape), shape) for shape in image.children if shape.tag != _OF_THE_PICTURE)
+    objects, complete = shapes.gather(placed, _object, findings, path, filename)
+    size = shapes.picture_size(image.attributes.get("width"), image.attributes.get("height"))
+    return Annotation(path, filename, objects, size, _place(image), complete=complete)
+
+
+def _place(node: Node) -> str:
+    return f"line {node.line}"
+
+
+def _object(shape: Node, place: str) -> AnnotatedObject:
+    edges, mask = _outline(shape)
+    return AnnotatedObject(
+        shapes.require_name(shape.attributes.get("label", "").strip()),
+        edges,
+        place,
+        difficult=_flag(shape, "difficult"),
+        truncated=_flag(shape, "truncated"),
+        mask=mask,
+    )
+
+
+def _outline(shape: Node) -> tuple[Edges, Mask | None]:
+    values = shape.attributes
+    match shape.tag:
+        case "box":
+            edges = shapes.corners(*map(values.get, ("xtl", "ytl", "xbr", "ybr")))
+            return _turned_around_centre(edges, values.get("rotation", "0")), None
+        case "polygon":
+            return shapes.polygon(_points(values.get("points", "")))
+        case "mask":
+            return shapes.rectangle(*map(values.get, ("left", "top", "width", "height"))), None
+        case "ellipse":
+            x, y, radius_x, radius_y = map(values.get, ("cx", "cy", "rx", "ry"))
+            return shapes.ellipse(x, y, radius_x, radius_y, values.get("rotation", "0")), None
+    raise shapes.other_shape(shape.tag)
+
+
+def _turned_around_centre(edges: Edges, degrees: str) -> Edges:
+    if shapes.finite(degrees) == 0:
+        return edges
+    xmin, ymin, xmax, ymax = edges
+    centre = (xmin + xmax) / 2, (ymin + ymax) / 2
+    return shapes.enclosing(shapes.turned(edges, centre, degrees))
+
+
+def _points(text: str) -> list[shapes.Point]:
+    """Return points from text such as "1.5,2;3,4"."""
+    return shapes.point_pairs(pair.split(",") for pair in text.split(";") if pair.strip())
+
+
+def _flag(shape: Node, name: str) -> bool:
+    return any(
+        attribute.attributes.get("name", "").lower() == name
+        and attribute.text.strip().lower() in ("true", "1")
+        for attribute in shape.all("attribute")
+    )

@@ -1,0 +1,232 @@
+"""Label Studio's JSON and JSON-MIN exports: one file about many pictures, shapes in percent of their sides.
+
+Of each task the first annotation that was not cancelled is read; a task without one is not annotated, whatever was
+predicted for it. Rectangles, turned ones too, and ellipses become boxes, polygons boxes with a mask; brushes and key
+points are left out. Choices and texts, which describe but do not show, are not read.
+
+A turned rectangle is turned clockwise around its x and y, in pixels, and an ellipse around its centre.
+"""
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from boxtune.data import findings as kinds
+from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
+from boxtune.data.files import Listing
+from boxtune.data.findings import Findings, SkipError, printable
+from boxtune.data.formats import json_text, shapes
+from boxtune.data.images import SUFFIXES
+from boxtune.data.masks import Mask
+
+_TITLE = "Label Studio JSON"
+_ANNOTATIONS = ("annotations", "completions")
+_OF_THE_PICTURE = ("original_width", "original_height", "image_rotation")
+_OUTLINE = ("x", "y", "width", "height", "radiusX", "radiusY", "points")
+_TYPES_WITHOUT_LABELS = ("rectangle", "polygon", "ellipse")
+_LABELS = "labels"
+_LONGEST_NAME = 4096
+
+_Region = tuple[str, Any]
+"""The place of a shape, and in one object its outline, labels and picture, as JSON-MIN writes them."""
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a file is a list that begins with a task, or holds shapes in the flat form of JSON-MIN."""
+    return json_text.recognises(path, _belongs)
+
+
+def parse(path: Path, findings: Findings) -> Iterator[Annotation]:
+    """Read one file, which is about any number of pictures."""
+    with findings.skipping(path):
+        for number, entry in enumerate(json_text.load_format(path, _belongs, _TITLE)):
+            place = f"[{number}]"
+            with findings.skipping(path, place=place):
+                task = json_text.as_dict(entry, place)
+                if not _is_task(task):
+                    yield _annotation(path, _filename(task, ""), place, _flat_regions(task, place), findings)
+                elif results := _results(task, place):
+                    filename = _filename(task["data"], json_text.as_text(task.get("file_upload")))
+                    _report_others(path, place, len(results), findings)
+                    yield _annotation(path, filename, place, _regions(*results[0]), findings)
+
+
+def _prepare(listing: Listing, findings: Findings) -> Parse:
+    return parse
+
+
+FORMAT = Format("label_studio", _TITLE, frozenset({".json"}), recognises, _prepare)
+
+
+def _belongs(value: Any) -> bool:
+    if not (isinstance(value, list) and value and isinstance(value[0], dict)):
+        return False
+    return _is_task(value[0]) or any(isinstance(entry, dict) and _is_flat(entry) for entry in value)
+
+
+def _is_task(entry: dict[str, Any]) -> bool:
+    return isinstance(entry.get("data"), dict) and any(
+        isinstance(entry.get(key), list) for key in _ANNOTATIONS
+    )
+
+
+def _is_flat(entry: dict[str, Any]) -> bool:
+    items = (item for value in entry.values() if isinstance(value, list) for item in value)
+    return any(isinstance(item, dict) and "original_width" in item for item in items)
+
+
+def _annotation(
+    path: Path, filename: str, place: str, regions: list[_Region], findings: Findings
+) -> Annotation:
+    objects, complete = shapes.gather(_labelled(regions), _object, findings, path, filename)
+    sizes = (_size(region) for _, region in regions if isinstance(region, dict))
+    size = next((one for one in sizes if one), None)
+    return Annotation(path, filename, objects, size, place, in_shares=True, complete=complete)
+
+
+def _report_others(path: Path, place: str, num_annotations: int, findings: Findings) -> None:
+    if num_annotations > 1:
+        message = f"of its {num_annotations} annotations the first is read."
+        findings.add(kinds.NOT_LOOKED_AT, path, message, place=place)
+
+
+# Which picture a task is about
+
+
+def _filename(data: dict[str, Any], uploaded: str) -> str:
+    """Return the name of a picture: what the data call image, else their first value that looks like one."""
+    texts = [json_text.as_text(data.get("image")), *map(json_text.as_text, data.values()), uploaded]
+    for name in map(_name_in, texts):
+        if PurePosixPath(name).suffix.lower() in SUFFIXES:
+            return name
+    raise SkipError(kinds.PICTURE_MISSING, "its data name no picture.")
+
+
+def _name_in(url: str) -> str:
+    """Return the path in a URL, or in the query of a local file's, decoded and with slashes."""
+    if len(url) > _LONGEST_NAME:  # the picture itself, in a data: URL
+        return ""
+    if "://" not in url and not url.startswith("/"):
+        return unquote(url).replace("\\", "/")
+    try:
+        parts = urlsplit(url)
+        path = parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path)
+    except ValueError:
+        return ""
+    return path.replace("\\", "/")
+
+
+# The shapes of a task
+
+
+def _results(task: dict[str, Any], place: str) -> list[_Region]:
+    """Return the results of each annotation that was not cancelled, with their places."""
+    key = next(key for key in _ANNOTATIONS if isinstance(task.get(key), list))
+    found = []
+    for number, annotation in enumerate(task[key]):
+        annotation = json_text.as_dict(annotation, f"{place}.{key}[{number}]")
+        if annotation.get("was_cancelled") is not True:
+            found.append((f"{place}.{key}[{number}].result", annotation.get("result")))
+    return found
+
+
+def _regions(place: str, results: Any) -> list[_Region]:
+    """Return the shapes among the results of an annotation, and whatever is no result at all."""
+    return [
+        (f"{place}[{number}]", _flat(result))
+        for number, result in enumerate(json_text.as_list(results, place))
+        if not isinstance(result, dict) or _is_shape(result)
+    ]
+
+
+def _is_shape(result: dict[str, Any]) -> bool:
+    """Tell what shows where something is from choices, texts and relations, which may repeat its outline."""
+    kind = json_text.as_text(result.get("type"))
+    return (
+        not kind
+        or kind.endswith(_LABELS)
+        or kind in _TYPES_WITHOUT_LABELS
+        or _has_labels(result.get("value"))
+    )
+
+
+def _flat(result: Any) -> Any:
+    value = result.get("value") if isinstance(result, dict) else None
+    return value | {key: result.get(key) for key in _OF_THE_PICTURE} if isinstance(value, dict) else value
+
+
+def _flat_regions(task: dict[str, Any], place: str) -> list[_Region]:
+    """Return the members of those lists of a JSON-MIN entry that hold shapes."""
+    return [
+        (f"{place}.{printable(key)}[{number}]", item)
+        for key, value in task.items()
+        if isinstance(value, list) and any(map(_is_flat_shape, value))
+        for number, item in enumerate(value)
+    ]
+
+
+def _is_flat_shape(item: Any) -> bool:
+    return isinstance(item, dict) and (_has_labels(item) or not item.keys().isdisjoint(_OUTLINE))
+
+
+def _labelled(regions: list[_Region]) -> list[_Region]:
+    """Leave out shapes without labels that are there again with them: two results of one drawing."""
+    outlines = {_outline_key(region) for _, region in regions if _has_labels(region)}
+    return [one for one in regions if _has_labels(one[1]) or _outline_key(one[1]) not in outlines]
+
+
+def _outline_key(region: Any) -> str:
+    return repr([region.get(key) for key in _OUTLINE] if isinstance(region, dict) else region)
+
+
+def _has_labels(region: Any) -> bool:
+    return isinstance(region, dict) and any(key.endswith(_LABELS) for key in region)
+
+
+def _names(region: dict[str, Any]) -> list[str]:
+    """Return the texts under the keys that end in "labels", such as "rectanglelabels"."""
+    lists = (value for key, value in region.items() if key.endswith(_LABELS) and isinstance(value, list))
+    return [text for text in map(json_text.as_text, chain.from_iterable(lists)) if text]
+
+
+def _object(region: Any, place: str) -> AnnotatedObject:
+    region = json_text.as_dict(region, place, kinds.OBJECT_WITHOUT_BOX)
+    names = _names(region)
+    if len(names) > 1:
+        raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"it has several labels: {', '.join(names)}.")
+    if region.get("image_rotation"):
+        message = "the picture was turned while it was annotated, and nothing tells what the coordinates fit."
+        raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
+    edges, mask = _outline(region)
+    return AnnotatedObject(shapes.require_name("".join(names)), edges, place, mask=mask)
+
+
+def _outline(region: dict[str, Any]) -> tuple[Edges, Mask | None]:
+    """Return the box in shares of the picture, and the mask if it is a polygon."""
+    if isinstance(region.get("points"), list):
+        points = shapes.point_pairs(region["points"])
+        return shapes.polygon([(x / 100, y / 100) for x, y in points])
+    keys = ("x", "y", "radiusX", "radiusY") if "radiusX" in region else ("x", "y", "width", "height")
+    if any(key not in region for key in keys):
+        raise shapes.other_shape(next((key for key in region if key.endswith(_LABELS)), "nothing"))
+    degrees = shapes.finite(region.get("rotation", 0))
+    x_unit, y_unit = (_size(region) or _raise_no_size()) if degrees else (1, 1)
+    x, y, width, height = (shapes.finite(region[key]) / 100 for key in keys)
+    sides = x * x_unit, y * y_unit, width * x_unit, height * y_unit
+    if "radiusX" in region:
+        edges = shapes.ellipse(*sides, degrees)
+    else:
+        edges = shapes.rectangle(*sides)
+        edges = shapes.enclosing(shapes.turned(edges, edges[:2], degrees)) if degrees else edges
+    xmin, ymin, xmax, ymax = edges
+    return (xmin / x_unit, ymin / y_unit, xmax / x_unit, ymax / y_unit), None
+
+
+def _size(region: dict[str, Any]) -> tuple[int, int] | None:
+    return shapes.picture_size(region.get("original_width"), region.get("original_height"))
+
+
+def _raise_no_size() -> tuple[int, int]:
+    raise SkipError(kinds.OBJECT_WITHOUT_BOX, "it is turned, and the size of its picture is not written.")

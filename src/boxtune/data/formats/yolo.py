@@ -1,0 +1,379 @@
+"""YOLO's labels, as Ultralytics and darknet lay them out: for each picture a text file of its name.
+
+A line is `class x y width height`, the centre and sides of a box in shares of the picture, perhaps with a confidence
+behind it; or `class x y x y x y ...`, a polygon, which becomes a box with a mask. Where the YAML file of the data set
+has a `kpt_shape`, lines of that length hold a box and key points. An empty file stands for a picture without objects.
+
+Classes are numbers. Their names come from the nearest YAML file above the labels that has `names`, else from the
+nearest classes.txt, _darknet.labels or file that ends in .names, else from the only such list of the data set; where
+there is none, the numbers are the names. Paths in YAML files are not followed: they are often of another machine.
+
+Sources: the data set pages of Ultralytics (detect, segment, pose), and darknet's README.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path, PurePosixPath
+
+import yaml
+
+from boxtune.data import findings as kinds
+from boxtune.data.annotations import AnnotatedObject, Annotation, Format, Parse
+from boxtune.data.files import Listing, read_text, whole_file, writable_folder
+from boxtune.data.findings import Findings, SkipError
+from boxtune.data.formats import json_text, shapes
+from boxtune.data.images import SUFFIXES
+from boxtune.data.label_map import LabelMap
+from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
+from boxtune.errors import DataError
+
+PICTURES_FOLDER = "images"
+"""Where the writer wants the pictures; the labels are in a folder beside it."""
+
+MAX_BYTES = 64 * 2**20
+MAX_LIST_BYTES = 2**20
+_PEEKED_BYTES = 2**16
+_LABELS_FOLDER = "labels"
+_YAML_SUFFIXES = frozenset((".yaml", ".yml"))
+_LIST_NAMES = ("classes.txt", "_darknet.labels")
+_LIST_SUFFIX = ".names"
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a file belongs to a picture, or lies in a folder of labels, and begins with a label."""
+    if not (_has_picture(path) or _LABELS_FOLDER in path.parts[:-1]):
+        return False
+    try:
+        with path.open("rb") as file:
+            lines = file.read(_PEEKED_BYTES).decode("utf-8-sig", errors="replace").split("\n")
+    except OSError:
+        return False
+    return _is_label(next((line.split() for line in lines if line.strip()), []))
+
+
+def parse(path: Path, findings: Findings, *, class_lists: "_ClassLists") -> Iterator[Annotation]:
+    """Read one label file, which is about the picture of its name."""
+    with findings.skipping(path):
+        lines = list(_lines(path))
+        if not _is_label_file(path, [fields for _, fields in lines]):
+            raise SkipError(kinds.FOREIGN, "no picture has its name, and it holds no YOLO labels.")
+        filename = findings.name(_among_pictures(path).with_suffix(""))
+        read = partial(_object, classes=class_lists.of(path))
+        objects, complete = shapes.gather(lines, read, findings, path, filename)
+        yield Annotation(path, filename, objects, in_shares=True, complete=complete)
+
+
+def _prepare(listing: Listing, findings: Findings) -> Parse:
+    return partial(parse, class_lists=_find_class_lists(listing, findings))
+
+
+FORMAT = Format("yolo", "YOLO labels", frozenset({".txt"}), recognises, _prepare)
+
+
+# Which text files are labels
+
+
+def _is_label_file(path: Path, lines: Sequence[list[str]]) -> bool:
+    """Tell labels from other texts: what has a picture's name is taken for them whatever it holds."""
+    empty_label = not lines and _LABELS_FOLDER in path.parts[:-1]
+    return empty_label or _has_picture(path) or any(map(_is_label, lines))
+
+
+def _is_label(fields: Sequence[str]) -> bool:
+    """Say whether fields are a class and at least a box within, or just beyond, the picture."""
+    try:
+        return (
+            len(fields) >= 5
+            and _class_number(fields[0]) >= 0
+            and all(-1 <= number <= 2 for number in map(shapes.finite, fields[1:5]))
+        )
+    except SkipError:
+        return False
+
+
+def _has_picture(path: Path) -> bool:
+    """Say whether a picture of the file's name lies beside it or in the parallel folder of pictures."""
+    return any(path.stem in _picture_names(folder) for folder in {path.parent, _among_pictures(path).parent})
+
+
+def _among_pictures(path: Path) -> Path:
+    """Return where the pictures of a label file are: its last folder "labels" becomes "images"."""
+    parts = list(path.parts)
+    for position in reversed(range(len(parts) - 1)):
+        if parts[position] == _LABELS_FOLDER:
+            parts[position] = PICTURES_FOLDER
+            break
+    return Path(*parts)
+
+
+def _picture_names(folder: Path) -> frozenset[str]:
+    """Return the names of the pictures in a folder, with and without their extensions."""
+    try:
+        return _listed_pictures(folder, folder.stat().st_mtime_ns)
+    except OSError:
+        return frozenset()
+
+
+@lru_cache(maxsize=16)
+def _listed_pictures(folder: Path, modified: int) -> frozenset[str]:
+    split_names = (os.path.splitext(name) for name in os.listdir(folder))
+    pictures = [(stem, suffix) for stem, suffix in split_names if suffix.lower() in SUFFIXES]
+    return frozenset(name for stem, suffix in pictures for name in (stem, stem + suffix))
+
+
+# The lines of a label file
+
+
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Return the fields of each line that has any, with its place."""
+    try:
+        lines = read_text(path, max_bytes=MAX_BYTES).split("\n")
+    except DataError as error:
+        kind = kinds.ANNOTATION_UNREADABLE if _has_picture(path) else kinds.FOREIGN
+        raise SkipError(kind, str(error)) from error
+    return ((f"line {number}", line.split()) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def _object(fields: Sequence[str], place: str, *, classes: "_Classes | None") -> AnnotatedObject:
+    number = _class_number(fields[0])
+    name = _class_name(number, classes)
+    values = [shapes.finite(field) for field in fields[1:]]
+    if classes and classes.keypoints and len(values) == 4 + classes.keypoints[0] * classes.keypoints[1]:
+        return AnnotatedObject(
+            name, shapes.centred(*values[:4]), place, keypoints=_keypoints(values[4:], number, classes)
+        )
+    if len(values) in (4, 5):
+        return AnnotatedObject(name, shapes.centred(*values[:4]), place)
+    if len(values) < 6 or len(values) % 2:
+        message = f"behind its class are {len(values)} numbers; a box has 4, a polygon 3 or more pairs."
+        raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
+    edges, mask = shapes.polygon(list(zip(values[::2], values[1::2], strict=True)))
+    return AnnotatedObject(name, edges, place, mask=mask)
+
+
+def _class_number(text: str) -> int:
+    try:
+        number = shapes.finite(text)
+    except SkipError:
+        number = -1.0
+    if number < 0 or number != int(number):
+        raise SkipError(kinds.OBJECT_WITHOUT_NAME, f'its class is "{text[:60]}", which is no number of one.')
+    return int(number)
+
+
+def _class_name(number: int, classes: "_Classes | None") -> str:
+    if classes is None:
+        return str(number)
+    if name := classes.names.get(number):
+        return name
+    message = f"its class is {number}, and {classes.file} names {len(classes.names)}, counted from 0."
+    raise SkipError(kinds.OBJECT_WITHOUT_NAME, message)
+
+
+def _keypoints(values: Sequence[float], number: int, classes: "_Classes") -> tuple[Keypoint, ...]:
+    """Return points from x, y and perhaps a visibility each; without one, a point at 0, 0 is absent."""
+    count, width = classes.keypoints or (0, 2)
+    names = dict(enumerate(classes.keypoint_names.get(number, ())))
+    points = []
+    for index in range(count):
+        x, y, *visibility = values[index * width : (index + 1) * width]
+        seen = visibility[0] if visibility else 2 * (x > 0 or y > 0)
+        points.append(Keypoint(names.get(index, str(index)), y, x, int(min(max(seen, 0), 2))))
+    return tuple(points)
+
+
+# The names of classes
+
+
+@dataclass(frozen=True, slots=True)
+class _Classes:
+    """The names of classes by number, as `file` says, and of the key points of each class by its number.
+
+    `keypoints` is how many of those an object has, and of how many numbers each: 2, or 3 with its visibility.
+    """
+
+    file: str
+    names: Mapping[int, str]
+    keypoints: tuple[int, int] | None = None
+    keypoint_names: Mapping[int, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _ClassLists:
+    """The lists of classes by the folder they lie in, and the one for labels that are below none of these."""
+
+    in_yaml: Mapping[Path, _Classes]
+    in_text: Mapping[Path, _Classes]
+    otherwise: _Classes | None
+
+    def of(self, path: Path) -> _Classes | None:
+        """Return the list that holds for a file, None if there is none."""
+        above = (
+            by_folder.get(folder) for by_folder in (self.in_yaml, self.in_text) for folder in path.parents
+        )
+        return next((classes for classes in above if classes), self.otherwise)
+
+
+def _find_class_lists(listing: Listing, findings: Findings) -> _ClassLists:
+    in_yaml = _read_each((path for path in listing.files if _is_yaml(path)), _yaml_classes, findings)
+    in_text = _read_each((path for path in listing.files if _is_list(path)), _text_classes, findings)
+    found = in_yaml | in_text
+    same = len({tuple(classes.names.items()) for classes in found.values()}) == 1
+    lists = _ClassLists(
+        in_yaml={path.parent: in_yaml[path] for path in sorted(in_yaml, key=_preference, reverse=True)},
+        in_text={path.parent: in_text[path] for path in sorted(in_text, key=_preference, reverse=True)},
+        otherwise=next(iter(found.values())) if same else None,
+    )
+    for path, classes in found.items():
+        used = lists.of(path)
+        if used and used.names != classes.names:
+            message = f"its names of classes differ from those of {used.file}, which are used."
+            findings.add(kinds.NOT_LOOKED_AT, path, message)
+    return lists
+
+
+def _is_yaml(path: Path) -> bool:
+    return path.suffix.lower() in _YAML_SUFFIXES
+
+
+def _is_list(path: Path) -> bool:
+    return path.name.lower() in _LIST_NAMES or path.suffix.lower() == _LIST_SUFFIX
+
+
+def _preference(path: Path) -> tuple[bool, bytes]:
+    """Order the lists of one folder: the usual names first."""
+    return path.stem.lower() != "data" and path.name.lower() not in _LIST_NAMES, os.fsencode(path)
+
+
+def _read_each(
+    paths: Iterable[Path], read: Callable[[str, str], _Classes | None], findings: Findings
+) -> dict[Path, _Classes]:
+    """Return the lists of those files that hold one; why another cannot be read is a finding."""
+    found = {}
+    for path in paths:
+        try:
+            classes = read(read_text(path, max_bytes=MAX_LIST_BYTES), findings.name(path))
+        except DataError as error:
+            findings.add(kinds.NOT_LOOKED_AT, path, f"it may name classes, but cannot be read: {error}")
+            continue
+        if classes and classes.names:
+            found[path] = classes
+    return found
+
+
+def _text_classes(text: str, file: str) -> _Classes:
+    lines = enumerate(text.rstrip().split("\n"))
+    return _Classes(file, {number: line.strip() for number, line in lines if line.strip()})
+
+
+def _yaml_classes(text: str, file: str) -> _Classes | None:
+    """Return what a YAML file says of classes, None if it names none; raise DataError if it is no YAML.
+
+    Only the tree of nodes is made, no Python objects: nothing can be executed or blown up by references, and a class
+    called "no" stays one.
+    """
+    if "names" not in text:
+        return None
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        fields = _children(root)
+        names = {int(number): _scalar(node) for number, node in _children(fields.get("names")).items()}
+        return _Classes(file, names, _keypoint_shape(fields), _keypoint_names(fields.get("kpt_names")))
+    except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
+        raise DataError(" ".join(str(error).split())) from error
+
+
+def _children(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    """Return the nodes of a mapping by their keys, and of a sequence by their numbers."""
+    if isinstance(node, yaml.SequenceNode):
+        return {str(number): child for number, child in enumerate(node.value)}
+    return {_scalar(key): child for key, child in node.value} if isinstance(node, yaml.MappingNode) else {}
+
+
+def _scalar(node: yaml.Node) -> str:
+    return json_text.as_text(node.value) if isinstance(node, yaml.ScalarNode) else ""
+
+
+def _keypoint_shape(fields: Mapping[str, yaml.Node]) -> tuple[int, int] | None:
+    """Return `kpt_shape`; raise ValueError if it is not a number of points and 2 or 3."""
+    if "kpt_shape" not in fields:
+        return None
+    count, width = (int(_scalar(node)) for node in _children(fields["kpt_shape"]).values())
+    if count < 1 or width not in (2, 3):
+        raise ValueError(f"kpt_shape is [{count}, {width}], not a number of points and 2 or 3.")
+    return count, width
+
+
+def _keypoint_names(node: yaml.Node | None) -> dict[int, list[str]]:
+    """Return the names of key points by the number of their class."""
+    by_class = _children(node).items()
+    return {int(number): [_scalar(name) for name in _children(names).values()] for number, names in by_class}
+
+
+# Writing
+
+
+def write(
+    records: Sequence[ImageRecord], file_names: Sequence[str], folder: Path, label_map: LabelMap
+) -> None:
+    """Write labels/NAME.txt for each picture, and data.yaml, as Ultralytics reads them.
+
+    Classes are numbered from 0 in the order of the label map. Boxes keep all digits. YOLO's labels have no place for
+    difficult, truncated, crowd and group objects, views, weights and areas; masks and key points are left out too.
+
+    Args:
+        records: the annotated pictures [n].
+        file_names: the path of each picture within `folder`/images [n].
+        folder: where `labels` and `data.yaml` are written, beside `images`.
+        label_map: the classes; it must hold those of all objects.
+
+    Raises:
+        DataError: two pictures would share a label file, a class is not in the label map, or a file cannot be written.
+    """
+    labels = [folder / _LABELS_FOLDER / PurePosixPath(name).with_suffix(".txt") for name in file_names]
+    _require_distinct(labels, file_names)
+    for parent in sorted({path.parent for path in labels} | {folder}):
+        writable_folder(parent)
+    numbers = {label.id: number for number, label in enumerate(label_map.labels)}
+    for record, path in zip(records, labels, strict=True):
+        lines = (_line(item, numbers[label_map.label(item.class_name).id]) for item in record.objects)
+        _write_text(path, "".join(lines))
+    _write_text(folder / "data.yaml", _data_yaml(file_names, label_map))
+
+
+def _require_distinct(labels: Sequence[Path], file_names: Sequence[str]) -> None:
+    first: dict[Path, str] = {}
+    for path, name in zip(labels, file_names, strict=True):
+        if path in first:
+            raise DataError(
+                f"{first[path]} and {name} would share the labels {path.name}. Rename one of them."
+            )
+        first[path] = name
+
+
+def _line(item: ObjectRecord, number: int) -> str:
+    ymin, xmin, ymax, xmax = item.box
+    values = (xmin + xmax) / 2, (ymin + ymax) / 2, xmax - xmin, ymax - ymin
+    return f"{number} {' '.join(map(repr, map(float, values)))}\n"
+
+
+def _data_yaml(file_names: Sequence[str], label_map: LabelMap) -> str:
+    """Return the text of data.yaml; folders of pictures that are called like parts of the data set are these."""
+    folders = {name.partition("/")[0] for name in file_names if "/" in name}
+
+    def part(*names: str, otherwise: str) -> str:
+        return next((f"{PICTURES_FOLDER}/{name}" for name in names if name in folders), otherwise)
+
+    train = part("train", otherwise=PICTURES_FOLDER)
+    content: dict[str, object] = {"train": train, "val": part("val", "valid", "validation", otherwise=train)}
+    if "test" in folders:
+        content["test"] = part("test", otherwise=train)
+    content |= {"nc": len(label_map.labels), "names": label_map.names}
+    return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,103 @@
+import pytest
+
+from annotation_files import assert_survives, places, read_json, recognised
+from boxtune.data import findings as kinds
+from boxtune.data.formats.labelme import FORMAT
+from boxtune.data.masks import Mask
+
+
+def shape(shape_type="rectangle", points=((1, 2), (11, 22)), label="cat", **more):
+    return {"label": label, "points": list(map(list, points)), "shape_type": shape_type, **more}
+
+
+def document(*shapes, **more):
+    return {
+        "version": "5.4.1",
+        "flags": {},
+        "shapes": list(shapes),
+        "imagePath": "a.jpg",
+        "imageData": None,
+        "imageHeight": 30,
+        "imageWidth": 40,
+    } | more
+
+
+def only(tmp_path, *shapes):
+    [annotation], findings = read_json(FORMAT, tmp_path, document(*shapes))
+    assert findings == []
+    [found] = annotation.objects
+    return found
+
+
+def test_a_rectangle_is_two_corners_in_any_order(tmp_path):
+    [annotation], findings = read_json(
+        FORMAT, tmp_path, document(shape(points=((11, 2), (1, 22))), imagePath="..\\pictures\\a.jpg")
+    )
+    assert findings == []
+    assert (annotation.filename, annotation.size, annotation.place) == ("../pictures/a.jpg", (40, 30), "")
+    assert (annotation.complete, annotation.in_shares) == (True, False)
+    [found] = annotation.objects
+    assert (found.class_name, found.edges, found.place) == ("cat", (1, 2, 11, 22), "shapes[0]")
+    assert (found.mask, found.difficult) == (None, False)
+
+
+@pytest.mark.parametrize("shape_type", ["polygon", "oriented_rectangle", "rotation", None])
+def test_a_polygon_is_a_box_and_a_mask(tmp_path, shape_type):
+    found = only(tmp_path, shape(shape_type, points=((5, 1), (9, 7), (2, 4))))
+    assert found.edges == (2, 1, 9, 7)
+    assert found.mask == Mask(polygons=((5, 1, 9, 7, 2, 4),))
+
+
+def test_a_circle_is_its_centre_and_a_point_on_it(tmp_path):
+    # The radius is the distance of (10, 10) and (13, 14): 5.
+    assert only(tmp_path, shape("circle", points=((10, 10), (13, 14)))).edges == (5, 5, 15, 15)
+
+
+def test_a_drawn_mask_is_its_box(tmp_path):
+    found = only(tmp_path, shape("mask", mask="iVBORw0KGgo="))
+    assert (found.edges, found.mask) == ((1, 2, 11, 22), None)
+
+
+@pytest.mark.parametrize("more", [{"flags": {"difficult": True}}, {"difficult": True}])
+def test_difficult_is_a_flag(tmp_path, more):
+    assert only(tmp_path, shape(**more)).difficult
+
+
+@pytest.mark.parametrize("shape_type", ["point", "line", "linestrip", "points", "unheard-of"])
+def test_other_shapes_are_told_and_the_picture_is_not_background(tmp_path, shape_type):
+    [annotation], findings = read_json(FORMAT, tmp_path, document(shape(shape_type)))
+    assert (annotation.objects, annotation.complete) == ((), False)
+    assert places(findings) == [(kinds.OBJECT_OTHER_SHAPE, "shapes[0]")]
+    assert shape_type in findings[0].message
+
+
+def test_what_cannot_be_used_is_told_with_its_place(tmp_path):
+    shapes = [shape(label=" "), shape(points=[(1, 2)]), shape("polygon"), shape(points=[(1, "x"), (2, 3)]), 3]
+    [annotation], findings = read_json(FORMAT, tmp_path, document(*shapes, shape()))
+    assert [item.place for item in annotation.objects] == ["shapes[5]"]
+    assert places(findings) == [
+        (kinds.OBJECT_WITHOUT_NAME, "shapes[0]"),
+        *[(kinds.OBJECT_WITHOUT_BOX, f"shapes[{number}]") for number in range(1, 5)],
+    ]
+
+
+def test_a_picture_without_shapes_is_background(tmp_path):
+    [annotation], findings = read_json(FORMAT, tmp_path, document(imageWidth=None))
+    assert (annotation.objects, annotation.complete, annotation.size, findings) == ((), True, None, [])
+
+
+@pytest.mark.parametrize("other", [{}, [], {"shapes": []}, {"shapes": {}, "imagePath": "a.jpg"}, 1])
+def test_other_json_is_foreign(tmp_path, other):
+    annotations, findings = read_json(FORMAT, tmp_path, other)
+    assert (annotations, places(findings)) == ([], [(kinds.FOREIGN, "")])
+    assert recognised(FORMAT, tmp_path) == []
+
+
+def test_its_own_are_recognised(tmp_path):
+    read_json(FORMAT, tmp_path, document())
+    assert recognised(FORMAT, tmp_path) == ["a.json"]
+
+
+def test_no_junk_anywhere_is_an_error(tmp_path):
+    polygon = shape("polygon", points=((5, 1), (9, 7), (2, 4)), flags={"difficult": True})
+    assert_survives(FORMAT, tmp_path, document(shape(), polygon, shape("circle")))
