@@ -161,6 +161,10 @@ def _add_data_set(verb: argparse.ArgumentParser) -> None:
         "--rename", type=_renaming, action="append", default=[], metavar="OLD=NEW",
         help="give a class another name; may be given many times",
     )  # fmt: skip
+    verb.add_argument(
+        "--drop", action="append", default=[], metavar="CLASS",
+        help="leave out the objects of a class; may be given many times",
+    )  # fmt: skip
     verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
     verb.add_argument(
         "--validation_fraction", type=float,

@@ -50,6 +50,16 @@ def test_a_class_can_be_renamed(photos, tmp_path):
         made_ready(photos, rename={"dgo": "dogs"})
 
 
+def test_a_class_can_be_left_out(photos):
+    prepared = made_ready(photos, drop=["dog"])
+    assert prepared.label_map.names == ["cat"]
+    assert [(f.kind.name, f.message) for f in prepared.findings] == [
+        ("class left out", '2 objects of the class "dog".')
+    ]
+    with pytest.raises(DataError, match=r'class "dgo".*Did you mean "dog"'):
+        made_ready(photos, drop=["dgo"])
+
+
 def test_spellings_are_told_and_never_folded(photos):
     annotation(photos / "0.xml", element("Cat"), element("CAT ", xmin=5), element("c-a-t", xmin=6))
     prepared = made_ready(photos)

@@ -133,6 +133,7 @@ CLASS_SPELLINGS = _warning(
 CLASS_NOT_IN_TRAINING = _warning("class not in training", Action.KEEP, "It cannot be learnt: annotate more of it.")
 CLASS_NOT_IN_VALIDATION = _warning("class not in validation", Action.KEEP, "It cannot be measured: annotate more of it.")
 CLASS_UNUSED = _note("class without objects", "The label map or the list of classes names it, no object has it.")
+CLASS_DROPPED = _note("class left out", "You asked for it with --drop.")
 LABEL_IDS = _warning(
     "label ids with gaps or out of order",
     Action.KEEP,

@@ -31,6 +31,7 @@ class Options:
         format_name: the format of the annotations; if None, it is recognised.
         label_map: numbers of the classes; if None, they are numbered in the order of their names.
         rename: names of classes to replace, old to new.
+        drop: classes to leave out, by the names they have in the data set.
         validation_files: a text file that names the pictures for validation.
         validation_fraction: the share in [0, 1) to draw for validation; if None, the folders of the data set decide
             (train, valid, test), and where there are none a fifth is drawn.
@@ -45,6 +46,7 @@ class Options:
     format_name: str | None = None
     label_map: Path | None = None
     rename: Mapping[str, str] = field(default_factory=dict)
+    drop: Sequence[str] = ()
     validation_files: Path | None = None
     validation_fraction: float | None = None
     folds: int | None = None
@@ -78,7 +80,8 @@ def prepare(photos: Path, options: Options) -> Prepared:
         num_workers=options.num_workers,
     )
     findings = Findings(photos, list(reading.findings))
-    reading = replace(reading, images=_renamed(reading.images, options.rename))
+    images = _renamed(_without(reading.images, options.drop, findings), options.rename)
+    reading = replace(reading, images=images)
     refusal = _unusable(reading, options.max_loss)
     label_map = _numbered(reading.images, options.label_map, findings)
     parts: dict[str, Sequence[ImageRecord]] = {"train": reading.images, "validation": ()}
@@ -90,24 +93,38 @@ def prepare(photos: Path, options: Options) -> Prepared:
     )
 
 
-def _renamed(images: Sequence[ImageRecord], names: Mapping[str, str]) -> tuple[ImageRecord, ...]:
-    """Give classes their new names; raise DataError for an old name that does not occur."""
-    if not names:
-        return tuple(images)
-    known = class_names(images)
-    for old in names:
-        if old not in known:
-            raise DataError(f'No object is of the class "{old}" that is to be renamed.{did_you_mean(old, known)}')
-    return tuple(
-        replace(
-            image,
-            objects=tuple(
-                replace(item, class_name=names.get(item.class_name, item.class_name))
-                for item in image.objects
-            ),
-        )
+def _without(
+    images: Sequence[ImageRecord], dropped: Sequence[str], findings: Findings
+) -> Sequence[ImageRecord]:
+    """Leave out the objects of some classes; a picture that has no others is background."""
+    _require_classes(images, dropped)
+    for name in dropped:
+        count = sum(item.class_name == name for image in images for item in image.objects)
+        findings.add(kinds.CLASS_DROPPED, findings.root, f'{count} objects of the class "{name}".')
+    return [
+        replace(image, objects=tuple(item for item in image.objects if item.class_name not in dropped))
         for image in images
-    )
+    ] if dropped else images
+
+
+def _renamed(images: Sequence[ImageRecord], names: Mapping[str, str]) -> tuple[ImageRecord, ...]:
+    """Give classes their new names."""
+    _require_classes(images, names)
+
+    def renamed(image: ImageRecord) -> ImageRecord:
+        new = [names.get(item.class_name, item.class_name) for item in image.objects]
+        objects = (replace(item, class_name=name) for item, name in zip(image.objects, new, strict=True))
+        return replace(image, objects=tuple(objects))
+
+    return tuple(map(renamed, images)) if names else tuple(images)
+
+
+def _require_classes(images: Sequence[ImageRecord], wanted: Iterable[str]) -> None:
+    """Raise DataError for a class that does not occur."""
+    known = class_names(images)
+    for name in wanted:
+        if name not in known:
+            raise DataError(f'No object is of the class "{name}".{did_you_mean(name, known)}')
 
 
 def _unusable(reading: Reading, max_loss: float) -> str:

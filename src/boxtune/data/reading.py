@@ -65,7 +65,9 @@ def read(
     annotated = _list(annotations, findings) if annotations else listing
     chosen = _choose(annotated, format_name, findings)
 
-    parsed = _parse(chosen, annotated, findings, num_workers)
+    everything = Listing(photos, listing.files + annotated.files) if annotations else listing
+    parse = chosen.prepare(everything, findings)
+    parsed = _parse(parse, annotated.ending(chosen.suffixes), findings, num_workers)
     pairs = _with_pictures(parsed, listing, findings)
     looked = map_in_processes(partial(_look, photos), pairs, num_workers=num_workers, chunk_size=32)
     unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
@@ -118,13 +120,11 @@ def _shown(listing: Listing) -> Path:
 
 
 def _parse(
-    chosen: Format, listing: Listing, findings: Findings, num_workers: int | None
+    parse: Parse, files: Sequence[Path], findings: Findings, num_workers: int | None
 ) -> list[Annotation]:
-    parse = partial(_parse_file, findings.root, chosen.prepare(listing, findings))
     annotations = []
-    for found, of_file in map_in_processes(
-        parse, listing.ending(chosen.suffixes), num_workers=num_workers, chunk_size=256
-    ):
+    parse_file = partial(_parse_file, findings.root, parse)
+    for found, of_file in map_in_processes(parse_file, files, num_workers=num_workers, chunk_size=256):
         annotations += found
         findings.items += of_file
     return annotations
