@@ -16,7 +16,7 @@ from boxtune.data.formats import shapes
 from boxtune.data.formats.xml_tree import Node, read_xml, root_tag
 from boxtune.data.masks import Mask
 
-MAX_BYTES = 2**30
+MAX_BYTES = 256 * 2**20
 _ROOT = "annotations"
 _OF_THE_PICTURE = "tag"
 
@@ -46,9 +46,10 @@ def _require_images(root: Node) -> None:
     if root.tag != _ROOT:
         raise SkipError(kinds.FOREIGN, f"its root is <{root.tag}>, not <{_ROOT}>.")
     if root.first("track"):
-        raise SkipError(
-            kinds.ANNOTATION_UNREADABLE, "it holds tracks of a video; export it as CVAT for images instead."
-        )
+        message = "it holds tracks of a video; export it as CVAT for images instead."
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
+    if not root.first("image"):
+        raise SkipError(kinds.FOREIGN, "it holds no <image>.")
 
 
 def _annotation(path: Path, image: Node, findings: Findings) -> Annotation:
