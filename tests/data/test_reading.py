@@ -512,6 +512,13 @@ def test_tiny_boxes_are_told_and_kept(tmp_path):
     assert len(found.images[0].objects) == 2
 
 
+def test_an_edge_that_misses_the_pictures_by_rounding_is_cut_without_a_word(tmp_path):
+    annotated(tmp_path, "a", element(xmin=-0.01, xmax=40.04))
+    found = read(tmp_path)
+    assert found.findings == ()
+    assert found.images[0].objects[0].box == Box(0.1, 0.0, 0.6, 1.0)
+
+
 def test_what_an_extension_says_is_not_believed(tmp_path):
     picture(tmp_path / "a.jpg", format="PNG")
     annotation(tmp_path / "a.xml", element())

@@ -78,7 +78,7 @@ class Findings:
 
     def add(self, kind: Kind, path: Path, message: str, *, place: str = "", image: str = "") -> None:
         """Add a finding about a file below the root (or another, which is then named whole)."""
-        self.items.append(Finding(kind, printable(self.name(path)), printable(message), place, printable(image)))
+        self.items.append(Finding(kind, printable(self.name(path)), printable(message), printable(place), printable(image)))
 
     @contextmanager
     def skipping(self, path: Path, *, place: str = "", image: str = "", prefix: str = "") -> Iterator[None]:
@@ -150,6 +150,7 @@ OTHER_FORMAT = _warning(
     "annotations in another format", Action.KEEP, "They are not read. Give --format NAME to read them instead."
 )
 NOT_LOOKED_AT = _warning("not looked at", Action.KEEP, "Copy what is needed into the folder, under a name without a leading dot.")
+NOT_READ = _warning("not read", Action.KEEP, "Another part of the data set was preferred, as the message says.")
 OBJECT_WITHOUT_NAME = _error("object without name", Action.SKIP_OBJECT, "Give it its class.")
 OBJECT_WITHOUT_BOX = _error("object without box", Action.SKIP_OBJECT, "Draw it again.")
 OBJECT_OTHER_SHAPE = _warning(

@@ -1,8 +1,5 @@
 """The formats of annotations that are known, and telling which one a folder holds."""
 
-from collections.abc import Sequence
-from itertools import islice
-
 from boxtune.data.annotations import Format
 from boxtune.data.files import Listing
 from boxtune.data.formats import (
@@ -39,7 +36,7 @@ FORMATS: tuple[Format, ...] = (
 WRITERS = {"voc": voc, "coco": coco, "yolo": yolo}
 """The formats that can be written: modules with PICTURES_FOLDER and write()."""
 
-# A format whose files are none of the first so many of their ending is not looked for any further.
+# So many files of an ending, from all over the folder, are looked into before a format is given up.
 _NUM_LOOKED_INTO = 50
 
 
@@ -58,5 +55,5 @@ def recognise(listing: Listing) -> list[Format]:
 
 def recognised_by(one: Format, listing: Listing) -> bool:
     """Say whether a folder has annotations of a format."""
-    files: Sequence = listing.ending(one.suffixes)
-    return any(one.recognises(path) for path in islice(files, _NUM_LOOKED_INTO))
+    files = listing.ending(one.suffixes)
+    return any(one.recognises(path) for path in files[:: max(1, len(files) // _NUM_LOOKED_INTO)])

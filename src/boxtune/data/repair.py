@@ -11,6 +11,7 @@ from boxtune.data.masks import Mask
 from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture, clip, has_area, reorder
 
 TINY_SIDE = 3  # pixels
+_ROUNDED_PIXELS = 0.05  # by which an edge may miss the picture's without a word
 _ROUNDING = 6  # digits to which the sides of two boxes have to agree to be the same
 
 
@@ -149,7 +150,7 @@ def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
     xmin, ymin, xmax, ymax = item.edges
     if xmin > xmax or ymin > ymax:
         case.add(kinds.BOX_REORDERED, f"{_shown(item)} has them swapped.", item)
-    if clipped != ordered:
+    if not _nearly_equal(clipped, ordered, size):
         case.add(kinds.BOX_CLIPPED, f"{_shown(item)} reaches out of {_by(size)}.", item)
     sides = (clipped.xmax - clipped.xmin) * frame.width, (clipped.ymax - clipped.ymin) * frame.height
     if min(sides) < TINY_SIDE - 0.001:  # shares of a picture do not give whole pixels back exactly
@@ -179,6 +180,13 @@ def _require_new(case: _Case, item: AnnotatedObject, classes: set[str]) -> None:
     if classes:
         case.add(kinds.BOX_OF_TWO_CLASSES, f'{_shown(item)} is there as "{min(classes)}" too.', item)
     classes.add(item.class_name)
+
+
+def _nearly_equal(one: Box, other: Box, size: tuple[int, int]) -> bool:
+    """Say whether two boxes differ by no more than the rounding of numbers that are written."""
+    width, height = size
+    sides = zip(one, other, (height, width, height, width), strict=True)
+    return all(abs(a - b) * side <= _ROUNDED_PIXELS for a, b, side in sides)
 
 
 def _key(box: Box) -> tuple[float, ...]:

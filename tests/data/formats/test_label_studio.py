@@ -130,7 +130,7 @@ def test_the_first_annotation_that_was_not_cancelled_is_read(tmp_path):
         FORMAT, tmp_path, [task(annotations=[cancelled, {"result": [result()]}, {"result": []}])]
     )
     assert [item.place for item in annotation.objects] == ["[0].annotations[1].result[0]"]
-    assert places(findings) == [(kinds.NOT_LOOKED_AT, "[0]")]
+    assert places(findings) == [(kinds.NOT_READ, "[0]")]
 
 
 @pytest.mark.parametrize("annotations", [[], [{"result": [result()], "was_cancelled": True}]])

@@ -52,7 +52,7 @@ def test_rows_about_pictures_elsewhere_are_one_finding(parsed):
     rows = [f"{number:x},x,/m/01,1,0,1,0,1,0,0,0,0" for number in range(100, 110)]
     annotations, findings = parsed(*rows, "0a,x,/m/01,1,0,1,0,1,0,0,0,0")
     assert [annotation.filename for annotation in annotations] == ["0a.jpg"]
-    assert findings == [(kinds.NOT_LOOKED_AT, "")]
+    assert findings == [(kinds.NOT_READ, "")]
 
 
 def test_without_any_picture_all_rows_count(parsed):

@@ -94,7 +94,7 @@ def test_the_class_is_the_attribute_that_is_called_so_then_the_only_one(tmp_path
 def test_of_other_attributes_the_most_used_is_taken_and_told(tmp_path):
     names, findings = classes(tmp_path, region(animal="cat", colour="red"), region(animal="dog"))
     assert names == ["cat", "dog"]
-    assert places(findings) == [(kinds.NOT_LOOKED_AT, "")]
+    assert places(findings) == [(kinds.NOT_READ, "")]
     assert findings[0].message == (
         "the classes are taken from the attribute \"animal\"; others are not read: ['colour']."
     )

@@ -274,8 +274,8 @@ def test_the_yaml_that_trains_counts_before_other_lists_which_are_told(folder):
     names, findings = names_by(folder, files)
     assert names == ["cat", "dog"]
     assert [(finding.kind, finding.file) for finding in findings] == [
-        (kinds.NOT_LOOKED_AT, "a.yaml"),
-        (kinds.NOT_LOOKED_AT, "train/labels/classes.txt"),
+        (kinds.NOT_READ, "a.yaml"),
+        (kinds.NOT_READ, "train/labels/classes.txt"),
     ]
     assert findings[0].message == "its names of classes differ from those of data.yaml, which are used."
 
@@ -310,7 +310,7 @@ def test_lists_elsewhere_that_disagree_name_nothing(folder):
 def test_yaml_that_cannot_be_read_is_told(folder, text):
     names, findings = names_by(folder, {"data.yaml": text})
     assert names == ["0", "1"]
-    assert [(finding.kind, finding.file) for finding in findings] == [(kinds.NOT_LOOKED_AT, "data.yaml")]
+    assert [(finding.kind, finding.file) for finding in findings] == [(kinds.NOT_READ, "data.yaml")]
 
 
 def test_references_in_yaml_are_not_multiplied(folder):

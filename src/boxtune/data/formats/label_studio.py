@@ -89,7 +89,7 @@ def _annotation(
 def _report_others(path: Path, place: str, num_annotations: int, findings: Findings) -> None:
     if num_annotations > 1:
         message = f"of its {num_annotations} annotations the first is read."
-        findings.add(kinds.NOT_LOOKED_AT, path, message, place=place)
+        findings.add(kinds.NOT_READ, path, message, place=place)
 
 
 # Which picture a task is about

@@ -55,7 +55,7 @@ def parse(
             yield _annotation(path, image_id, picture)
     if num_elsewhere:
         findings.add(
-            kinds.NOT_LOOKED_AT, path, f"{num_elsewhere:,} rows are about pictures that are not there."
+            kinds.NOT_READ, path, f"{num_elsewhere:,} rows are about pictures that are not there."
         )
 
 

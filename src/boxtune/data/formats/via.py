@@ -186,7 +186,7 @@ def _class_attribute(regions: Iterable[Any], path: Path, findings: Findings) -> 
         message = (
             f'the classes are taken from the attribute "{ranked[0]}"; others are not read: {ranked[1:]}.'
         )
-        findings.add(kinds.NOT_LOOKED_AT, path, message)
+        findings.add(kinds.NOT_READ, path, message)
     return ranked[0] if ranked else ""
 
 

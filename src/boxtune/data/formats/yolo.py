@@ -230,7 +230,7 @@ def _find_class_lists(listing: Listing, findings: Findings) -> _ClassLists:
         used = lists.of(path)
         if used and used.names != classes.names:
             message = f"its names of classes differ from those of {used.file}, which are used."
-            findings.add(kinds.NOT_LOOKED_AT, path, message)
+            findings.add(kinds.NOT_READ, path, message)
     return lists
 
 
@@ -256,7 +256,7 @@ def _read_each(
         try:
             classes = read(read_text(path, max_bytes=MAX_LIST_BYTES), findings.name(path))
         except DataError as error:
-            findings.add(kinds.NOT_LOOKED_AT, path, f"it may name classes, but cannot be read: {error}")
+            findings.add(kinds.NOT_READ, path, f"it may name classes, but cannot be read: {error}")
             continue
         if classes and classes.names:
             found[path] = classes
