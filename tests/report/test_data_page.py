@@ -1,0 +1,287 @@
+import base64
+import io
+import json
+import re
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from boxtune.data import findings as kinds
+from boxtune.data.findings import Finding
+from boxtune.data.label_map import Label, LabelMap
+from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.errors import DataError
+from boxtune.report import data_page
+from boxtune.report.anchor_fit import AnchorFit
+from boxtune.report.data_page import (
+    MAX_PREVIEW_CHARACTERS,
+    MAX_PREVIEW_SIDE,
+    MAX_PREVIEWS,
+    choose_previews,
+    encode_preview,
+    escaped_json,
+    preview_limits,
+    write_page,
+)
+
+HOSTILE = '</script><img src=x onerror="alert(1)">&amp;\u2028'
+
+
+def picture_file(path, size=(40, 20), color=(200, 30, 30)):
+    Image.new("RGB", size, color).save(path)
+    return Picture(path)
+
+
+def record(picture, name="a.png", objects=(), **options):
+    return ImageRecord(name, picture, "a.xml", 40, 20, tuple(objects), **options)
+
+
+def item(class_name="owl", box=(0.1, 0.2, 0.5, 0.6), **options):
+    return ObjectRecord(class_name, Box(*box), **options)
+
+
+def written(folder, *, title="Owls", parts, findings=(), names=("owl",), fit=None, label_map=None):
+    """Return the text of a page."""
+    path = folder / "page.html"
+    label_map = label_map or LabelMap.from_names(names)
+    write_page(path, title=title, parts=parts, findings=findings, label_map=label_map, fit=fit)
+    assert [file for file in folder.iterdir() if file.suffix == ".partial"] == []
+    return path.read_text(encoding="utf-8")
+
+
+def data_of(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])
+
+
+def previews_of(page):
+    """Return the previews as pictures, None where there is none."""
+    blocks = re.findall(r'<script type="text/plain" id="previews-\d+">(.*?)</script>', page, re.DOTALL)
+    lines = [line for block in blocks for line in block.split("\n")]
+    return [Image.open(io.BytesIO(base64.b64decode(line))) if line else None for line in lines]
+
+
+def integers(column):
+    return np.frombuffer(base64.b64decode(column), "<u4").tolist()
+
+
+def floats(column):
+    return np.frombuffer(base64.b64decode(column), "<f4")
+
+
+def test_pictures_and_objects_as_columns(tmp_path):
+    picture = picture_file(tmp_path / "a.png")
+    objects = [item("owl", (0.1, 0.2, 0.5, 0.6)), item("cat", (0, 0, 1, 1), difficult=True, group_of=True)]
+    parts = {
+        "train": [record(picture, "a.png", objects), record(picture, "b.png")],
+        "validation": [record(picture, "c.png", objects[:1])],
+    }
+    data = data_of(written(tmp_path, parts=parts, names=("cat", "owl")))
+    assert data["parts"] == ["train", "validation"]
+    assert data["pictures"]["name"] == ["a.png", "b.png", "c.png"]
+    assert integers(data["pictures"]["part"]) == [0, 0, 1]
+    assert integers(data["pictures"]["width"]) == [40, 40, 40]
+    assert integers(data["pictures"]["height"]) == [20, 20, 20]
+    assert integers(data["pictures"]["preview"]) == [1, 2, 3]
+    # The objects of picture p are those from objects[p] to objects[p + 1].
+    assert integers(data["pictures"]["objects"]) == [0, 2, 2, 3]
+    assert data["classes"] == {"name": ["cat", "owl"], "known": 2}
+    assert integers(data["objects"]["class"]) == [1, 0, 1]
+    assert integers(data["objects"]["flags"]) == [0, 0b1001, 0]
+    np.testing.assert_allclose(floats(data["objects"]["box"])[:4], [0.1, 0.2, 0.5, 0.6])
+    assert data["fit"] is None
+
+
+def test_classes_that_the_label_map_lacks_come_last(tmp_path):
+    picture = picture_file(tmp_path / "a.png")
+    objects = [item("zebra"), item("Great owl"), item("ant")]
+    label_map = LabelMap((Label(1, "owl", "Great owl"), Label(3, "cat")))
+    data = data_of(written(tmp_path, parts={"all": [record(picture, objects=objects)]}, label_map=label_map))
+    assert data["classes"] == {"name": ["owl", "cat", "ant", "zebra"], "known": 2}
+    assert integers(data["objects"]["class"]) == [3, 0, 2]
+
+
+def test_findings_know_their_pictures(tmp_path):
+    picture = picture_file(tmp_path / "a.png")
+    parts = {
+        "train": [record(picture, "a.png")],
+        "validation": [record(picture, "b.png"), record(picture, "a.png")],
+    }
+    found = [
+        Finding(kinds.BOX_TINY, "a.xml", "It is tiny.", place="line 3", image="b.png"),
+        Finding(kinds.PICTURE_GREY, "b.png", "It is grey."),
+        Finding(kinds.PICTURE_MISSING, "c.xml", "There is no c.png."),
+        Finding(kinds.LEAK, "a.png", "It is in both.", image="a.png"),
+    ]
+    data = data_of(written(tmp_path, parts=parts, findings=found))
+    columns = data["findings"]
+    assert [data["kinds"][kind]["name"] for kind in integers(columns["kind"])] == [
+        finding.kind.name for finding in found
+    ]
+    assert columns["file"] == ["a.xml", "b.png", "c.xml", "a.png"]
+    assert columns["place"] == ["line 3", "", "", ""]
+    assert columns["message"] == ["It is tiny.", "It is grey.", "There is no c.png.", "It is in both."]
+    starts, linked = integers(columns["links"]), integers(columns["pictures"])
+    assert [linked[start:end] for start, end in pairwise(starts)] == [
+        [1],
+        [1],
+        [],
+        [0, 2],
+    ]
+
+
+def test_every_kind_says_what_is_done_about_it(tmp_path):
+    shown = data_of(written(tmp_path, parts={}))["kinds"]
+    assert [(kind["name"], kind["severity"], kind["action"], kind["advice"]) for kind in shown] == [
+        (kind.name, kind.severity, kind.action, kind.advice) for kind in kinds.KINDS
+    ]
+
+
+def test_a_data_set_of_nothing(tmp_path):
+    page = written(tmp_path, parts={}, names=())
+    assert data_of(page)["pictures"]["name"] == []
+    assert previews_of(page) == []
+
+
+def test_previews_are_small_and_upright(tmp_path):
+    picture = picture_file(tmp_path / "a.png", size=(2000, 1000))
+    turned = picture_file(tmp_path / "b.png", size=(30, 10))
+    page = written(tmp_path, parts={"all": [record(picture), record(turned, "b.png", orientation=6)]})
+    assert [preview.size for preview in previews_of(page)] == [
+        (MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE // 2),
+        (10, 30),
+    ]
+    assert {preview.format for preview in previews_of(page)} == {"JPEG"}
+
+
+def test_previews_lie_in_blocks_in_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(data_page, "_PREVIEWS_IN_BLOCK", 2)
+    pictures = [picture_file(tmp_path / f"{number}.png", color=(50 * number,) * 3) for number in range(5)]
+    page = written(
+        tmp_path, parts={"all": [record(picture, f"{n}.png") for n, picture in enumerate(pictures)]}
+    )
+    assert re.findall(r'id="previews-(\d+)"', page) == ["0", "1", "2"]
+    assert [preview.getpixel((0, 0))[0] for preview in previews_of(page)] == pytest.approx(
+        [0, 50, 100, 150, 200], abs=2
+    )
+    assert data_of(page)["previews"]["block"] == 2
+
+
+def test_a_picture_that_is_gone_has_no_preview(tmp_path):
+    here = picture_file(tmp_path / "a.png")
+    page = written(tmp_path, parts={"all": [record(Picture(tmp_path / "gone.png")), record(here, "a.png")]})
+    assert [preview is None for preview in previews_of(page)] == [True, False]
+
+
+def test_beyond_the_limit_those_with_findings_come_first():
+    number, with_findings = MAX_PREVIEWS + 500, set(range(0, 3000, 3)) | {MAX_PREVIEWS + 499}
+    chosen = choose_previews(number, with_findings)
+    assert len(chosen) == len(set(chosen)) == MAX_PREVIEWS
+    assert chosen == sorted(chosen) == choose_previews(number, with_findings)
+    assert with_findings <= set(chosen)
+    # The others are drawn from everywhere.
+    assert not set(range(MAX_PREVIEWS, number)).isdisjoint(set(chosen) - with_findings)
+
+
+def test_up_to_the_limit_all_have_a_preview(tmp_path, monkeypatch):
+    assert choose_previews(MAX_PREVIEWS, set()) == list(range(MAX_PREVIEWS))
+    monkeypatch.setattr(data_page, "MAX_PREVIEWS", 1)
+    picture = picture_file(tmp_path / "a.png")
+    found = [Finding(kinds.PICTURE_GREY, "b.png", "It is grey.", image="b.png")]
+    page = written(
+        tmp_path, parts={"all": [record(picture, "a.png"), record(picture, "b.png")]}, findings=found
+    )
+    assert integers(data_of(page)["pictures"]["preview"]) == [0, 1]
+    assert len(previews_of(page)) == 1
+
+
+@given(st.integers(0, MAX_PREVIEWS))
+def test_all_previews_together_stay_within_the_limit(number):
+    side, max_bytes = preview_limits(number)
+    assert 100 <= side <= MAX_PREVIEW_SIDE
+    assert max_bytes >= 1000
+    assert number * 4 * -(-max_bytes // 3) <= MAX_PREVIEW_CHARACTERS + 4 * number
+
+
+def test_few_pictures_have_large_previews_and_many_small_ones():
+    assert preview_limits(100)[0] == MAX_PREVIEW_SIDE
+    assert 140 <= preview_limits(MAX_PREVIEWS)[0] <= 180
+
+
+@pytest.mark.parametrize("max_bytes", [1000, 4500, 10**6])
+@pytest.mark.parametrize("size", [(160, 120), (160, 1), (1, 1)])
+def test_a_preview_never_has_more_bytes_than_allowed(max_bytes, size):
+    # Noise is what JPEG can do least about.
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    preview = encode_preview(Image.fromarray(noise), max_bytes)
+    assert len(preview) <= max_bytes
+    width, height = Image.open(io.BytesIO(preview)).size
+    assert width <= size[0]
+    assert height <= size[1]
+
+
+@given(st.text() | st.sampled_from([HOSTILE, "<!--", "]]>", "\ud800"]))
+def test_json_keeps_every_string_and_ends_no_script(text):
+    escaped = escaped_json({"name": text})
+    assert json.loads(escaped) == {"name": text}
+    assert escaped.isascii()
+    assert not set("<>&") & set(escaped)
+
+
+def test_hostile_names_reach_the_page_as_text(tmp_path):
+    picture = picture_file(tmp_path / "a.png")
+    parts = {HOSTILE: [record(picture, HOSTILE + "\udcff", [item(HOSTILE)])]}
+    found = [Finding(kinds.BOX_TINY, HOSTILE, HOSTILE, place=HOSTILE, image=HOSTILE)]
+    benign = {"part": [record(picture, "a.png", [item()])]}
+    page = written(tmp_path, title=HOSTILE, parts=parts, findings=found, names=(HOSTILE,))
+    assert "<img" not in page
+    assert page.count("</script>") == written(tmp_path, parts=benign).count("</script>")
+    # What cannot be printed is shown by its escape.
+    assert data_of(page)["classes"]["name"] == [HOSTILE.replace("\u2028", "\\u2028")]
+    assert data_of(page)["pictures"]["name"] == [HOSTILE.replace("\u2028", "\\u2028") + "\\udcff"]
+
+
+def test_placeholders_in_names_stay_names(tmp_path):
+    names = ["<!-- data -->", "<!-- previews -->", "<!-- title -->"]
+    picture = picture_file(tmp_path / "a.png")
+    page = written(tmp_path, title=names[1], parts={"all": [record(picture, name) for name in names]})
+    assert data_of(page)["pictures"]["name"] == names
+    assert len(previews_of(page)) == 3
+
+
+def test_the_page_asks_for_nothing():
+    template = resources.files("boxtune.report").joinpath("data_page.html").read_text(encoding="utf-8")
+    assert "default-src 'none'" in template
+    # The only address in it is the name of SVG, which is not fetched.
+    assert set(re.findall(r"https?://[^\"')\s]+", template)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", template
+    )
+
+
+def test_the_fit_of_anchors(tmp_path):
+    picture = picture_file(tmp_path / "a.png")
+    anchors = np.float32([[0, 0, 0.5, 0.25], [0.5, 0, 1, 0.25]])
+    boxes = np.float32([[0, 0, 0.5, 0.125]])
+    fit = AnchorFit(anchors, 0.5, boxes, np.float32([0.5]))
+    fitted = data_of(written(tmp_path, parts={"all": [record(picture, objects=[item()])]}, fit=fit))["fit"]
+    assert (fitted["anchors"], fitted["threshold"]) == (2, 0.5)
+    assert floats(fitted["shape"]).tolist() == [0.5, 0.25]
+    assert floats(fitted["size"]).tolist() == [0.5, 0.125]
+    assert floats(fitted["iou"]).tolist() == [0.5]
+
+
+def test_a_fit_of_other_objects_is_refused(tmp_path):
+    fit = AnchorFit(np.zeros((1, 4)), 0.5, np.zeros((0, 4)), np.zeros(0))
+    with pytest.raises(ValueError, match="0 objects, the page has 1"):
+        written(tmp_path, parts={"all": [record(Picture(Path("a.png")), objects=[item()])]}, fit=fit)
+
+
+def test_a_page_that_cannot_be_written(tmp_path):
+    with pytest.raises(DataError, match=r"no/page\.html cannot be written"):
+        write_page(tmp_path / "no" / "page.html", title="", parts={}, findings=[], label_map=LabelMap(()))
