@@ -14,13 +14,21 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxtune.data import tfrecord
+from boxtune.data import example_pb2, tfrecord
 from boxtune.data.example_pb2 import Example
 from boxtune.data.examples import parser
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
 from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
-from boxtune.data.tfrecord import RecordIndex, encoded_image, parse_example, shards, to_example, write_file
+from boxtune.data.tfrecord import (
+    RecordIndex,
+    encoded_image,
+    first_record,
+    parse_example,
+    shards,
+    to_example,
+    write_file,
+)
 from boxtune.errors import DataError
 from voc_folder import picture
 
@@ -147,6 +155,15 @@ def test_every_object_has_the_keypoints_of_any(jpeg):
     assert written_values(example, "keypoint/x") == [0, 0, 0, 0.5, 0, 0, 0.5, 0, 1]
     assert written_values(example, "keypoint/visibility") == [0, 0, 0, 1, 0, 0, 2, 0, 2]
     assert written_values(example, "keypoint/num") == [0, 1, 2]
+
+
+@pytest.mark.parametrize("name", ["Example", "Features", "Feature", "BytesList", "FloatList", "Int64List"])
+def test_our_messages_are_those_of_tensorflow(name):
+    ours, theirs = (
+        {(field.name, field.number, field.type) for field in getattr(module, name).DESCRIPTOR.fields}
+        for module in (example_pb2, tf.train)
+    )
+    assert ours == theirs
 
 
 def test_the_bytes_are_those_of_tensorflow(jpeg, tmp_path):
@@ -323,6 +340,15 @@ def test_what_is_no_tfrecord_is_refused(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         RecordIndex([path])
+
+
+def test_the_first_record_is_read_alone(tmp_path):
+    path = written(tmp_path / "a", *PAYLOADS)
+    path.write_bytes(path.read_bytes()[:30])  # the second is cut short
+    assert first_record(path) == b"first"
+    path.write_bytes(path.read_bytes()[:15])
+    with pytest.raises(DataError, match="a is cut short: record 0"):
+        first_record(path)
 
 
 def test_damage_within_a_record_is_found_when_asked_for(tmp_path):

@@ -86,6 +86,19 @@ def parse_example(data: bytes) -> Example:
         raise DataError("it is not a tf.train.Example.") from error
 
 
+def first_record(path: Path) -> bytes:
+    """Return the first record of a file; raise DataError if there is none, reading no more than that."""
+    descriptor = _open(path)
+    try:
+        length = _length_at(descriptor, path, number=0, position=0)
+        data = os.pread(descriptor, length, _HEADER.size)
+    finally:
+        os.close(descriptor)
+    if len(data) < length:
+        raise _cut_short(path, number=0, position=0)
+    return data
+
+
 def encoded_image(path: Path, span: tuple[int, int]) -> bytes:
     """Return the picture's bytes of the record at `span` (offset, length) of a file; raise DataError."""
     offset, length = span
@@ -293,21 +306,25 @@ def _scan(descriptor: int, path: Path) -> np.ndarray:
     found = array("q")
     position = 0
     while position < file_size:
-        header = os.pread(descriptor, _HEADER.size, position)
-        if len(header) < _HEADER.size:
-            raise _cut_short(path, len(found) // 2, position)
-        length, checksum = _HEADER.unpack(header)
-        if _masked_crc32c(header[:8]) != checksum:
-            raise _not_a_record(path, header, position)
-        if length > MAX_RECORD_BYTES:
-            raise DataError(
-                f"{path}: the record at byte {position} has {length} bytes, over the limit of 1 GiB."
-            )
+        length = _length_at(descriptor, path, number=len(found) // 2, position=position)
         found.extend((position + _HEADER.size, length))
         position += _HEADER.size + length + _FOOTER.size
     if position > file_size:
         raise _cut_short(path, len(found) // 2 - 1, found[-2] - _HEADER.size)
     return np.array(found, np.int64).reshape(-1, 2)
+
+
+def _length_at(descriptor: int, path: Path, *, number: int, position: int) -> int:
+    """Return the length of record `number`, whose header is at a byte; raise DataError if none begins there."""
+    header = os.pread(descriptor, _HEADER.size, position)
+    if len(header) < _HEADER.size:
+        raise _cut_short(path, number, position)
+    length, checksum = _HEADER.unpack(header)
+    if _masked_crc32c(header[:8]) != checksum:
+        raise _not_a_record(path, header, position)
+    if length > MAX_RECORD_BYTES:
+        raise DataError(f"{path}: the record at byte {position} has {length} bytes, over the limit of 1 GiB.")
+    return int(length)
 
 
 def _cut_short(path: Path, number: int, position: int) -> DataError:

@@ -1,0 +1,335 @@
+"""TFRecords of the API: each record holds a picture, and its objects in shares of the picture.
+
+The name of a class is what `image/object/class/text` says. Where a record has only numbers, they are looked up in the
+label map (.pbtxt) that lies in the same folder, else in a folder above it, else in the only one of the data set.
+
+A picture's name is its `image/source_id` if that is a path to `image/filename`, else `image/filename`. Keys are those
+that the API's `tf_example_decoder` reads, and those of its tools that write; a record is in memory one at a time.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf, isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from boxtune.data import findings as kinds
+from boxtune.data import masks, tfrecord
+from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
+from boxtune.data.example_pb2 import Feature
+from boxtune.data.files import Listing
+from boxtune.data.findings import Findings, SkipError
+from boxtune.data.formats import shapes
+from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.masks import Mask
+from boxtune.data.records import Keypoint, Picture
+from boxtune.data.tfrecord import RecordIndex
+from boxtune.errors import DataError
+
+MAX_LABEL_MAP_BYTES = 16 * 2**20
+
+_TITLE = "TFRecord"
+_SUFFIXES = frozenset((".record", ".records", ".tfrecord", ".tfrecords", ".tfrec", ""))
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+# Numbers of objects, with what they are where they are absent.
+_NUMBERS = {"difficult": 0, "truncated": 0, "is_crowd": 0, "group_of": 0, "weight": 1, "area": 0}
+_KEYS = {
+    *(
+        f"image/{key}"
+        for key in ("encoded", "filename", "source_id", "height", "width", "format", "key/sha256")
+    ),
+    *(f"image/object/bbox/{side}" for side in _SIDES),
+    *(
+        f"image/object/{key}"
+        for key in (*_NUMBERS, "class/text", "class/label", "view", "mask", "mask/weight")
+    ),
+    *(f"image/object/keypoint/{key}" for key in ("x", "y", "visibility", "text", "num")),
+}
+_MAX_KEYS_TOLD = 20
+_NOTHING = Feature()
+
+_Features = Mapping[str, Feature]
+_Size = tuple[int, int]
+"""Width and height."""
+
+
+def recognises(path: Path) -> bool:
+    """Say whether a file begins with a record that holds a picture."""
+    try:
+        return "image/encoded" in _first_features(path)
+    except DataError:
+        return False
+
+
+def parse(path: Path, findings: Findings, *, label_maps: Mapping[Path, LabelMap]) -> Iterator[Annotation]:
+    """Read one file; `label_maps` are those of the data set by their folders."""
+    with findings.skipping(path):
+        file = _File(path, findings, _numbered(path, label_maps))
+        with _opened(path) as index:
+            for number in range(len(index)):
+                with findings.skipping(path, place=f"record {number}"):
+                    yield _annotation(file, index, number)
+        file.note_unread()
+
+
+def _prepare(listing: Listing, findings: Findings) -> Parse:
+    label_maps: dict[Path, LabelMap] = {}
+    for path in listing.ending(frozenset({".pbtxt"})):
+        try:
+            if path.stat().st_size > MAX_LABEL_MAP_BYTES:
+                raise DataError("it is too large for a label map.")
+            label_map = read_label_map(path)
+        except (DataError, OSError) as error:
+            findings.add(kinds.FOREIGN, path, str(error))
+            continue
+        if label_maps.setdefault(path.parent, label_map) != label_map:
+            findings.add(kinds.NOT_LOOKED_AT, path, "another label map in the same folder comes first.")
+    return partial(parse, label_maps=label_maps)
+
+
+FORMAT = Format("tfrecord", _TITLE, _SUFFIXES, recognises, _prepare)
+
+
+def _first_features(path: Path) -> _Features:
+    return tfrecord.parse_example(tfrecord.first_record(path)).features.feature
+
+
+def _opened(path: Path) -> RecordIndex:
+    """Find the records of a file; raise SkipError if it has none or is damaged."""
+    try:
+        features = _first_features(path)
+        if "image/encoded" not in features:
+            raise SkipError(kinds.FOREIGN, "its first record holds no picture.")
+        return RecordIndex([path])
+    except DataError as error:
+        # Whatever has no ending may be anything.
+        kind = kinds.ANNOTATION_UNREADABLE if path.suffix else kinds.FOREIGN
+        raise SkipError(kind, str(error).replace(str(path), "it", 1)) from error
+
+
+def _numbered(path: Path, label_maps: Mapping[Path, LabelMap]) -> dict[int, str]:
+    """Return the names of classes by their numbers, of the nearest label map; {} if none is near."""
+    near = [label_maps[folder] for folder in path.parents if folder in label_maps]
+    if not near and len(label_maps) == 1:
+        near = list(label_maps.values())
+    return {label.id: label.name for label in near[0].labels} if near else {}
+
+
+@dataclass(slots=True)
+class _File:
+    """A file that is being read, and what is told of it only once."""
+
+    path: Path
+    findings: Findings
+    names: dict[int, str]
+    _unnamed: set[int] = field(default_factory=set)
+    _unread: set[str] = field(default_factory=set)
+
+    def class_name(self, number: int) -> str:
+        """Return the name of a class, "class 7" where nothing names it."""
+        if number in self.names:
+            return self.names[number]
+        if number not in self._unnamed:
+            self._unnamed.add(number)
+            message = (
+                f"class {number} has no name. Put the label map (.pbtxt) that names it into the same folder."
+            )
+            self.findings.add(kinds.CLASS_UNKNOWN, self.path, message)
+        return f"class {number}"
+
+    def see_keys(self, keys: Sequence[str]) -> None:
+        if len(self._unread) < _MAX_KEYS_TOLD:
+            self._unread.update(set(keys) - _KEYS)
+
+    def note_unread(self) -> None:
+        """Tell which keys there are that nothing reads."""
+        if self._unread:
+            keys = ", ".join(sorted(self._unread)[:_MAX_KEYS_TOLD])
+            self.findings.add(kinds.NOT_LOOKED_AT, self.path, f"keys that are not read: {keys}.")
+
+
+# Records
+
+
+def _annotation(file: _File, index: RecordIndex, number: int) -> Annotation:
+    place = f"record {number}"
+    try:
+        features = tfrecord.parse_example(index.read_intact(number)).features.feature
+    except DataError as error:
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error).replace(str(file.path), "it", 1)) from error
+    file.see_keys(list(features))
+    if not any(_strings(features, "encoded")):
+        raise SkipError(kinds.PICTURE_UNREADABLE, "it holds no picture.")
+    filename = _filename(features) or f"{file.path.name}/{number}"
+    size = _size(features)
+    placed = ((item.place, item) for item in _objects(file, features, size, place))
+    objects, complete = shapes.gather(placed, _usable, file.findings, file.path, filename)
+    span = int(index.offsets[number]), int(index.lengths[number])
+    return Annotation(
+        file.path,
+        filename,
+        objects,
+        size,
+        place,
+        in_shares=True,
+        complete=complete,
+        picture=Picture(file.path, span),
+    )
+
+
+def _filename(features: _Features) -> str:
+    names = (os.fsdecode(b"".join(_strings(features, key)[:1])) for key in ("filename", "source_id"))
+    filename, source_id = (name.replace("\\", "/") for name in names)
+    return source_id if not filename or source_id.endswith(f"/{filename}") else filename
+
+
+def _size(features: _Features) -> _Size | None:
+    width, height = (_numbers(features, side)[:1] for side in ("width", "height"))
+    return shapes.picture_size(width[0], height[0]) if width and height else None
+
+
+def _numbers(features: _Features, key: str) -> Sequence[float]:
+    """Return the numbers under a key, whole or not; none if it is absent."""
+    feature = features.get(f"image/{key}", _NOTHING)
+    return feature.int64_list.value or feature.float_list.value
+
+
+def _integers(features: _Features, key: str) -> Sequence[int]:
+    return features.get(f"image/{key}", _NOTHING).int64_list.value
+
+
+def _strings(features: _Features, key: str) -> Sequence[bytes]:
+    return features.get(f"image/{key}", _NOTHING).bytes_list.value
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace").strip()
+
+
+# Objects
+
+
+def _objects(file: _File, features: _Features, size: _Size | None, place: str) -> list[AnnotatedObject]:
+    """Return the objects of a record, unchecked; raise SkipError if its lists do not agree in length."""
+    boxes = _boxes(features)
+    count = len(boxes)
+    places = [f"{place}, object {number}" for number in range(count)]
+    numbers = {
+        key: _one_each(_numbers(features, f"object/{key}"), key, count, default)
+        for key, default in _NUMBERS.items()
+    }
+    columns: dict[str, Sequence[Any]] = {
+        "class_name": _class_names(file, features, count),
+        "edges": boxes,
+        "place": places,
+        "view": [_text(view) for view in _one_each(_strings(features, "object/view"), "view", count, b"")],
+        "weight": [value if 0 <= value < inf else 1.0 for value in numbers.pop("weight")],
+        "area": [value if 0 < value < inf else None for value in numbers.pop("area")],
+        **{key: [value > 0 for value in values] for key, values in numbers.items()},
+        "mask": _masks(file, features, places, size),
+        "keypoints": _keypoints(features, count),
+    }
+    return [
+        AnnotatedObject(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)
+    ]
+
+
+def _usable(item: AnnotatedObject, place: str) -> AnnotatedObject:
+    shapes.require_name(item.class_name)
+    shapes.corners(*item.edges)
+    return item
+
+
+def _boxes(features: _Features) -> list[Edges]:
+    sides = [_numbers(features, f"object/bbox/{side}") for side in _SIDES]
+    if len({*map(len, sides)}) != 1:
+        message = f"it has {', '.join(str(len(side)) for side in sides)} values of {', '.join(_SIDES)}."
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
+    return list(zip(*sides, strict=True))
+
+
+def _one_each(values: Sequence[Any], key: str, count: int, default: Any) -> Sequence[Any]:
+    """Return the values of a list, one for each of `count` objects, or as many defaults where it is absent."""
+    if len(values) not in (0, count):
+        raise SkipError(
+            kinds.ANNOTATION_UNREADABLE, f"it has {len(values)} values of {key} for {count} boxes."
+        )
+    return values or [default] * count
+
+
+def _class_names(file: _File, features: _Features, count: int) -> list[str]:
+    """Return the name of each object's class, "" where there is neither text nor number."""
+    texts, numbers = _strings(features, "object/class/text"), _integers(features, "object/class/label")
+    if count and count not in (len(texts), len(numbers)):
+        message = f"it has {len(texts)} texts and {len(numbers)} numbers of classes for {count} boxes."
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
+    names = [_text(text) for text in texts] if len(texts) == count else [""] * count
+    if len(numbers) != count:
+        return names
+    return [name or file.class_name(number) for name, number in zip(names, numbers, strict=True)]
+
+
+def _masks(file: _File, features: _Features, places: Sequence[str], size: _Size | None) -> list[Mask | None]:
+    """Return the mask of each object, None where it has none or it cannot be drawn, which is told."""
+    count = len(places)
+    key = "object/mask"
+    written: Sequence[Mask] = _one_each(
+        [Mask(png=data) for data in _strings(features, key)] or _numerical_masks(features, count, size),
+        "mask",
+        count,
+        None,
+    )
+    weights = _one_each(_numbers(features, "object/mask/weight"), "mask/weight", count, 1)
+    found: list[Mask | None] = [None] * count
+    for number, (mask, weight) in enumerate(zip(written, weights, strict=True)):
+        with file.findings.skipping(file.path, place=places[number]):
+            found[number] = _drawable(mask) if mask and weight else None
+    return found
+
+
+def _drawable(mask: Mask) -> Mask:
+    try:
+        masks.check(mask)
+    except DataError as error:
+        raise SkipError(kinds.NOT_LOOKED_AT, f"its mask is left out: {error}") from error
+    return mask
+
+
+def _numerical_masks(features: _Features, count: int, size: _Size | None) -> list[Mask]:
+    """Return the masks that are written as numbers [n, h, w], which was the API's default."""
+    numbers = _numbers(features, "object/mask")
+    if not numbers:
+        return []
+    width, height = size or (0, 0)
+    if len(numbers) != count * height * width:
+        message = f"its masks hold {len(numbers)} numbers for {count} boxes of {width} x {height} pixels."
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
+    return [masks.from_array(grid) for grid in np.array(numbers, np.float32).reshape(count, height, width)]
+
+
+def _keypoints(features: _Features, count: int) -> list[tuple[Keypoint, ...]]:
+    """Return the keypoints of each object, as many for each; without a visibility, a number is visible."""
+    ys, xs = _numbers(features, "object/keypoint/y"), _numbers(features, "object/keypoint/x")
+    seen = _integers(features, "object/keypoint/visibility")
+    names = [_text(name) for name in _strings(features, "object/keypoint/text")]
+    each = len(xs) // count if count else 0
+    lengths = [len(xs), len(ys), len(seen) or len(xs), len(names) or len(xs)]
+    if set(lengths) != {each * count}:
+        message = f"its keypoints have {', '.join(map(str, lengths))} values of x, y, visibility and text"
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"{message} for {count} boxes.")
+    points = [
+        _keypoint(names[i] if names else str(i % each), ys[i], xs[i], seen[i] if seen else 2)
+        for i in range(len(xs))
+    ]
+    return [tuple(points[each * number : each * (number + 1)]) for number in range(count)]
+
+
+def _keypoint(name: str, y: float, x: float, visibility: int) -> Keypoint:
+    """Return a keypoint; one without numbers is absent."""
+    if not (isfinite(y) and isfinite(x)):
+        return Keypoint(name, 0.0, 0.0, visibility=0)
+    return Keypoint(name, y, x, min(max(visibility, 0), 2))
