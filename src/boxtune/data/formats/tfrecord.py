@@ -36,7 +36,7 @@ _TITLE = "TFRecord"
 _SUFFIXES = frozenset((".record", ".records", ".tfrecord", ".tfrecords", ".tfrec", ""))
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 # Numbers of objects, with what they are where they are absent.
-_NUMBERS = {"difficult": 0, "truncated": 0, "is_crowd": 0, "group_of": 0, "weight": 1, "area": 0}
+_NUMBERS = {"difficult": 0, "truncated": 0, "is_crowd": 0, "group_of": 0, "weight": 1.0, "area": 0.0}
 _KEYS = {
     *(
         f"image/{key}"
