@@ -33,7 +33,8 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff format .
 
 proto: $(VENV)/.installed-dev
-	$(BIN)/python -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src src/boxtune/config/pipeline.proto
+	$(BIN)/python -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src \
+	  src/boxtune/config/pipeline.proto src/boxtune/data/example.proto
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

@@ -135,7 +135,9 @@ def test_everything_can_be_for_training(photos):
 
 def test_folds_partition_the_set(photos):
     names = [
-        image.name for fold in (1, 2, 3) for image in made_ready(photos, folds=3, fold=fold).parts["validation"]
+        image.name
+        for fold in (1, 2, 3)
+        for image in made_ready(photos, folds=3, fold=fold).parts["validation"]
     ]
     assert sorted(names) == [f"{number}.jpg" for number in range(10)]
     with pytest.raises(DataError, match="Give both"):

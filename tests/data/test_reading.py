@@ -545,7 +545,9 @@ def test_workers_find_the_same(tmp_path):
 def test_a_folder_of_annotations_may_lie_elsewhere(tmp_path):
     picture(tmp_path / "photos" / "a.jpg")
     annotation(tmp_path / "xml" / "a.xml", element())
-    assert [image.name for image in read(tmp_path / "photos", annotations=tmp_path / "xml").images] == ["a.jpg"]
+    assert [image.name for image in read(tmp_path / "photos", annotations=tmp_path / "xml").images] == [
+        "a.jpg"
+    ]
 
 
 def test_a_file_of_annotations_may_be_given_in_place_of_its_folder(tmp_path):

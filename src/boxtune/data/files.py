@@ -1,6 +1,7 @@
 """Folders and files of unknown origin: listing them without leaving the folder, writing them whole."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from boxtune.data.findings import Findings, printable
 from boxtune.errors import DataError
 
 MAX_TEXT_BYTES = 2**30
+_SHARD = re.compile(r"-\d+-of-\d+$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +24,12 @@ class Listing:
     files: tuple[Path, ...]
 
     def ending(self, suffixes: frozenset[str]) -> list[Path]:
-        """Return the files of these lower-case endings, such as ".xml"."""
-        return [path for path in self.files if path.suffix.lower() in suffixes]
+        """Return the files of these lower-case endings, such as ".xml"; that of a shard stands before its number."""
+        return [path for path in self.files if _ending(path.name) in suffixes]
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(_SHARD.sub("", name))[1].lower()
 
 
 def list_files(folder: Path, findings: Findings) -> Listing:

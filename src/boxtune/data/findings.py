@@ -78,7 +78,9 @@ class Findings:
 
     def add(self, kind: Kind, path: Path, message: str, *, place: str = "", image: str = "") -> None:
         """Add a finding about a file below the root (or another, which is then named whole)."""
-        self.items.append(Finding(kind, printable(self.name(path)), printable(message), printable(place), printable(image)))
+        self.items.append(
+            Finding(kind, printable(self.name(path)), printable(message), printable(place), printable(image))
+        )
 
     @contextmanager
     def skipping(self, path: Path, *, place: str = "", image: str = "", prefix: str = "") -> Iterator[None]:
@@ -130,9 +132,15 @@ CLASS_SPELLINGS = _warning(
     Action.KEEP,
     "They are different classes unless you say otherwise: --rename WRONG=RIGHT.",
 )
-CLASS_NOT_IN_TRAINING = _warning("class not in training", Action.KEEP, "It cannot be learnt: annotate more of it.")
-CLASS_NOT_IN_VALIDATION = _warning("class not in validation", Action.KEEP, "It cannot be measured: annotate more of it.")
-CLASS_UNUSED = _note("class without objects", "The label map or the list of classes names it, no object has it.")
+CLASS_NOT_IN_TRAINING = _warning(
+    "class not in training", Action.KEEP, "It cannot be learnt: annotate more of it."
+)
+CLASS_NOT_IN_VALIDATION = _warning(
+    "class not in validation", Action.KEEP, "It cannot be measured: annotate more of it."
+)
+CLASS_UNUSED = _note(
+    "class without objects", "The label map or the list of classes names it, no object has it."
+)
 CLASS_DROPPED = _note("class left out", "You asked for it with --drop.")
 LABEL_IDS = _warning(
     "label ids with gaps or out of order",
@@ -141,55 +149,94 @@ LABEL_IDS = _warning(
 )
 
 # Annotations
-ANNOTATION_UNREADABLE = _error("unreadable annotation", Action.SKIP_IMAGE, "Save it again with the program that drew it.")
+ANNOTATION_UNREADABLE = _error(
+    "unreadable annotation", Action.SKIP_IMAGE, "Save it again with the program that drew it."
+)
 ANNOTATION_TWICE = _error(
-    "picture annotated twice", Action.SKIP_IMAGE, "Keep one of the two; the one of the picture's own name is used."
+    "picture annotated twice",
+    Action.SKIP_IMAGE,
+    "Keep one of the two; the one of the picture's own name is used.",
 )
 FOREIGN = _note("not an annotation", "It is not of the format that was read.")
 OTHER_FORMAT = _warning(
-    "annotations in another format", Action.KEEP, "They are not read. Give --format NAME to read them instead."
+    "annotations in another format",
+    Action.KEEP,
+    "They are not read. Give --format NAME to read them instead.",
 )
-NOT_LOOKED_AT = _warning("not looked at", Action.KEEP, "Copy what is needed into the folder, under a name without a leading dot.")
-NOT_READ = _warning("not read", Action.KEEP, "Another part of the data set was preferred, as the message says.")
+NOT_LOOKED_AT = _warning(
+    "not looked at", Action.KEEP, "Copy what is needed into the folder, under a name without a leading dot."
+)
+NOT_READ = _warning(
+    "not read", Action.KEEP, "Another part of the data set was preferred, as the message says."
+)
 OBJECT_WITHOUT_NAME = _error("object without name", Action.SKIP_OBJECT, "Give it its class.")
 OBJECT_WITHOUT_BOX = _error("object without box", Action.SKIP_OBJECT, "Draw it again.")
-OBJECT_OTHER_SHAPE = _warning(
-    "shape without a box of its own", Action.SKIP_OBJECT, "Points and lines are not objects to detect; draw boxes or polygons."
+MASK_UNREADABLE = _warning(
+    "unreadable mask or keypoints", Action.REPAIR, "The object is kept without them; its box is not affected."
 )
-NO_USABLE_OBJECT = _error("no usable object", Action.SKIP_IMAGE, "Correct its objects; without them it would train as background.")
-NO_OBJECT = _note("picture without objects", "It is used as background: the detector learns to find nothing there.")
+OBJECT_OTHER_SHAPE = _warning(
+    "shape without a box of its own",
+    Action.SKIP_OBJECT,
+    "Points and lines are not objects to detect; draw boxes or polygons.",
+)
+NO_USABLE_OBJECT = _error(
+    "no usable object", Action.SKIP_IMAGE, "Correct its objects; without them it would train as background."
+)
+NO_OBJECT = _note(
+    "picture without objects", "It is used as background: the detector learns to find nothing there."
+)
 
 # Boxes
 BOX_REORDERED = _warning("box with swapped corners", Action.REPAIR, "Its corners are put in order.")
 BOX_CLIPPED = _warning("box beyond the picture", Action.REPAIR, "It is cut to the picture.")
-BOX_OUTSIDE = _error("box outside the picture", Action.SKIP_OBJECT, "Is it the right picture, and was it resized afterwards?")
+BOX_OUTSIDE = _error(
+    "box outside the picture", Action.SKIP_OBJECT, "Is it the right picture, and was it resized afterwards?"
+)
 BOX_WITHOUT_AREA = _error("box without area", Action.SKIP_OBJECT, "Draw it again or delete it.")
-BOX_TINY = _warning("tiny box", Action.KEEP, "A side has fewer than three pixels: a slip of the mouse, or too small to be found.")
+BOX_TINY = _warning(
+    "tiny box",
+    Action.KEEP,
+    "A side has fewer than three pixels: a slip of the mouse, or too small to be found.",
+)
 BOX_TWICE = _warning("box drawn twice", Action.REPAIR, "One of two equal boxes of one class is left out.")
 BOX_OF_TWO_CLASSES = _warning("box of two classes", Action.KEEP, "One of the two is probably a mistake.")
 
 # Pictures
 PICTURE_MISSING = _error("picture not found", Action.SKIP_IMAGE, "Add the picture, or delete the annotation.")
 PICTURE_AMBIGUOUS = _error("picture ambiguous", Action.SKIP_IMAGE, "Give the pictures different names.")
-PICTURE_SIMILAR_NAME = _note("picture of a similar name", "The name that is written does not exist exactly so.")
-PICTURE_WITHOUT_ANNOTATION = _note("picture without annotation", "It is not used. Save it without boxes to use it as background.")
+PICTURE_SIMILAR_NAME = _note(
+    "picture of a similar name", "The name that is written does not exist exactly so."
+)
+PICTURE_WITHOUT_ANNOTATION = _note(
+    "picture without annotation", "It is not used. Save it without boxes to use it as background."
+)
 PICTURE_UNREADABLE = _error("unreadable picture", Action.SKIP_IMAGE, "Copy or export it again.")
 PICTURE_TOO_LARGE = _error("picture too large", Action.SKIP_IMAGE, "Make it smaller before annotating it.")
 PICTURE_WRONG_EXTENSION = _note("content other than its extension", "It is read by its content.")
-PICTURE_RECODED = _warning("picture encoded again", Action.REPAIR, "It becomes RGB in JPEG or PNG, which every decoder reads alike.")
+PICTURE_RECODED = _warning(
+    "picture encoded again", Action.REPAIR, "It becomes RGB in JPEG or PNG, which every decoder reads alike."
+)
 PICTURE_GREY = _note("grey picture", "Its three channels will be equal.")
-PICTURE_TURNED = _warning("picture turned upright", Action.REPAIR, "Its EXIF orientation is applied, and it is encoded again.")
+PICTURE_TURNED = _warning(
+    "picture turned upright", Action.REPAIR, "Its EXIF orientation is applied, and it is encoded again."
+)
 ORIENTATION_UNSURE = _warning(
     "orientation uncertain",
     Action.REPAIR,
     "The boxes are taken to fit the picture as it is stored, and both are turned upright: look at it.",
 )
 SIZE_DIFFERS = _warning(
-    "size differs", Action.KEEP, "The picture's own size counts. If it was resized after it was annotated, its boxes are wrong."
+    "size differs",
+    Action.KEEP,
+    "The picture's own size counts. If it was resized after it was annotated, its boxes are wrong.",
 )
-PICTURE_TWICE = _warning("same picture twice", Action.KEEP, "All of its copies are kept on one side of a drawn split.")
+PICTURE_TWICE = _warning(
+    "same picture twice", Action.KEEP, "All of its copies are kept on one side of a drawn split."
+)
 LEAK = _error(
-    "same picture in training and validation", Action.KEEP, "The result will look better than it is: remove it from one side."
+    "same picture in training and validation",
+    Action.KEEP,
+    "The result will look better than it is: remove it from one side.",
 )
 
 KINDS: tuple[Kind, ...] = tuple(kind for kind in list(globals().values()) if isinstance(kind, Kind))

@@ -89,9 +89,7 @@ def look(picture: Picture) -> Look:
     if image.format == "PNG":
         with _opened(data) as again:
             again.verify()
-    return Look(
-        width, height, _format(image), mode, orientation, hashlib.sha256(data).digest(), fingerprint
-    )
+    return Look(width, height, _format(image), mode, orientation, hashlib.sha256(data).digest(), fingerprint)
 
 
 def recoding_reason(file_format: str, mode: str) -> str | None:

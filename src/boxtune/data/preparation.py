@@ -101,10 +101,14 @@ def _without(
     for name in dropped:
         count = sum(item.class_name == name for image in images for item in image.objects)
         findings.add(kinds.CLASS_DROPPED, findings.root, f'{count} objects of the class "{name}".')
-    return [
-        replace(image, objects=tuple(item for item in image.objects if item.class_name not in dropped))
-        for image in images
-    ] if dropped else images
+    return (
+        [
+            replace(image, objects=tuple(item for item in image.objects if item.class_name not in dropped))
+            for image in images
+        ]
+        if dropped
+        else images
+    )
 
 
 def _renamed(images: Sequence[ImageRecord], names: Mapping[str, str]) -> tuple[ImageRecord, ...]:
@@ -151,9 +155,7 @@ def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findin
                 label_map.label(name)
             except DataError as error:
                 message = f"{error} It is the class of {counts[name]} objects here."
-                findings.add(
-                    kinds.CLASS_UNKNOWN, findings.root / image.annotation, message, image=image.name
-                )
+                findings.add(kinds.CLASS_UNKNOWN, findings.root / image.annotation, message, image=image.name)
     return label_map
 
 
@@ -167,9 +169,7 @@ def _note_spellings(names: Iterable[str], findings: Findings) -> None:
             findings.add(kinds.CLASS_SPELLINGS, findings.root, f"there is {written}.")
 
 
-def _split(
-    reading: Reading, options: Options, findings: Findings
-) -> dict[str, Sequence[ImageRecord]]:
+def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, Sequence[ImageRecord]]:
     groups = duplicates.groups(reading.fingerprints, reading.digests)
     by_name = {image.name: int(group) for image, group in zip(reading.images, groups, strict=True)}
     _note_copies(reading.images, by_name, findings)

@@ -4,7 +4,7 @@ Parsing and looking are done on all cores; everything that compares one picture 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -192,12 +192,10 @@ def _gather(
     names: set[str] = set()
     for record, digest, fingerprint, of_picture in looked:
         findings.items += of_picture
-        if record is not None and record.name in names:
-            message = f"there is another record of {record.name}."
-            findings.add(kinds.ANNOTATION_TWICE, root / record.annotation, message, image=record.name)
-        elif record is not None:
-            names.add(record.name)
-            found.append((record, digest, fingerprint))
+        if record is not None:
+            named = _under_own_name(record, names)
+            names.add(named.name)
+            found.append((named, digest, fingerprint))
     found.sort(key=lambda one: one[0].name.encode(errors="surrogateescape"))
     fingerprints = np.frombuffer(b"".join(one[2] for one in found), np.uint8)
     return Reading(
@@ -211,10 +209,19 @@ def _gather(
     )
 
 
+def _under_own_name(record: ImageRecord, taken: set[str]) -> ImageRecord:
+    """Rename a picture of a TFRecord by its place, if another has its name: files are told apart by their paths."""
+    if record.name not in taken or record.picture.span is None:
+        return record
+    return replace(record, name=f"{record.annotation}/{record.picture.span[0]}/{record.name}")
+
+
 def _too_much_lost(reading: Reading, what: str, lost: int, total: int, max_loss: float) -> DataError:
     losing = (Action.SKIP_IMAGE, Action.SKIP_OBJECT)
     groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
-    counts = ", ".join(f"{group[0].kind.name} {len(group)}" for group in sorted(groups, key=len, reverse=True))
+    counts = ", ".join(
+        f"{group[0].kind.name} {len(group)}" for group in sorted(groups, key=len, reverse=True)
+    )
     example = f" For example {groups[0][0].where}: {groups[0][0].message}" if groups else ""
     return DataError(
         f"{reading.root}: {lost} of {total} {what} ({lost / max(1, total):.0%}) cannot be used, and at most"

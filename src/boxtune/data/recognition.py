@@ -44,7 +44,9 @@ def by_name(name: str) -> Format:
     """Return the format that `--format` calls so; raise DataError if there is none."""
     names = {one.name: one for one in FORMATS}
     if name not in names:
-        raise DataError(f'There is no format "{name}".{did_you_mean(name, names)} Formats: {", ".join(names)}.')
+        raise DataError(
+            f'There is no format "{name}".{did_you_mean(name, names)} Formats: {", ".join(names)}.'
+        )
     return names[name]
 
 

@@ -197,7 +197,7 @@ def test_an_object_without_box_has_that_of_its_segmentation(read, segmentation, 
 )
 def test_a_segmentation_that_cannot_be_drawn_is_left_out_and_told(read, segmentation):
     [annotation], findings = read(document(CAT | {"segmentation": segmentation}))
-    assert findings == [(kinds.NOT_READ, "annotations[0] (id 11)")]
+    assert findings == [(kinds.MASK_UNREADABLE, "annotations[0] (id 11)")]
     assert [(item.edges, item.mask) for item in annotation.objects] == [((4, 2, 20, 12), None)]
 
 
@@ -215,7 +215,7 @@ def test_keypoints_without_names_are_numbered(read):
 @pytest.mark.parametrize("keypoints", [[5, 6, 2], [5, 6], "many", [5, 6, None, 0, 0, 0], {"nose": 1}])
 def test_keypoints_that_do_not_fit_are_left_out_and_told(read, keypoints):
     [annotation], findings = read(document(CAT | {"category_id": 3, "keypoints": keypoints}))
-    assert findings == [(kinds.NOT_READ, "annotations[0] (id 11)")]
+    assert findings == [(kinds.MASK_UNREADABLE, "annotations[0] (id 11)")]
     assert annotation.objects[0].keypoints == ()
 
 

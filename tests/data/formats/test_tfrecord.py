@@ -224,7 +224,7 @@ def test_what_is_no_label_map_is_told(tmp_path):
     _, findings = parsed(path, graph, one, two)
     assert [(item.kind, item.file) for item in findings] == [
         (kinds.FOREIGN, "graph.pbtxt"),
-        (kinds.NOT_LOOKED_AT, "two.pbtxt"),
+        (kinds.NOT_READ, "two.pbtxt"),
     ]
 
 
@@ -260,7 +260,7 @@ def test_a_mask_of_no_weight_is_none(read):
 
 def test_a_mask_that_cannot_be_drawn_is_left_out_and_told(read):
     [annotation], findings = read(example(object__mask=[b"PNG?", png(HALVES)]))
-    assert findings == [(kinds.NOT_LOOKED_AT, "record 0, object 0")]
+    assert findings == [(kinds.MASK_UNREADABLE, "record 0, object 0")]
     assert [item.mask is None for item in annotation.objects] == [True, False]
 
 

@@ -21,7 +21,9 @@ def record(*objects, width=40, height=20):
 
 
 def test_what_is_written_is_read_back(tmp_path):
-    item = ObjectRecord("R&D <cat>", Box(0.1, 1 / 3, float(np.float32(0.6)), 0.5), difficult=True, truncated=True, view="Left")
+    item = ObjectRecord(
+        "R&D <cat>", Box(0.1, 1 / 3, float(np.float32(0.6)), 0.5), difficult=True, truncated=True, view="Left"
+    )
     voc.write([record(item)], ["a.jpg"], tmp_path, LabelMap.from_names(["R&D <cat>"]))
     found, findings = parsed(tmp_path / "a.xml")
     assert findings == []
@@ -71,5 +73,3 @@ def test_lists_of_images(tmp_path):
     assert image_set(tmp_path, "train") == {"c", "d", "two words"}
     (main / "train.txt").write_text("f\n")
     assert image_set(tmp_path, "train") == {"f"}
-
-

@@ -263,7 +263,7 @@ def _edges(bbox: Any, mask: Mask | None) -> Edges:
 
 
 def _mask(segmentation: Any) -> Mask | None:
-    """Return the mask of an object, None if it has none; raise SkipError (NOT_READ) if it cannot be drawn."""
+    """Return the mask of an object, None if it has none; raise SkipError (MASK_UNREADABLE) if it cannot be drawn."""
     if not segmentation or segmentation == [[]]:
         return None
     try:
@@ -271,7 +271,7 @@ def _mask(segmentation: Any) -> Mask | None:
         masks.check(mask)
         return mask
     except DataError as error:
-        raise SkipError(kinds.NOT_READ, f"its segmentation is left out: {error}") from error
+        raise SkipError(kinds.MASK_UNREADABLE, f"its segmentation is left out: {error}") from error
 
 
 def _run_lengths(segmentation: dict[str, Any]) -> Mask:
@@ -294,7 +294,7 @@ def _polygons(listed: Any) -> Mask:
 
 
 def _keypoints(values: Any, names: Sequence[str]) -> tuple[Keypoint, ...]:
-    """Return the points of a list x, y, visibility, ...; raise SkipError (NOT_READ) if it is none."""
+    """Return the points of a list x, y, visibility, ...; raise SkipError (MASK_UNREADABLE) if it is none."""
     if not values:
         return ()
     try:
@@ -302,7 +302,7 @@ def _keypoints(values: Any, names: Sequence[str]) -> tuple[Keypoint, ...]:
         if not numbers or len(numbers) % 3 or len(numbers) != 3 * len(names or numbers[::3]):
             raise DataError(f"there are {len(numbers)} numbers for {len(names)} names.")
     except DataError as error:
-        raise SkipError(kinds.NOT_READ, f"its keypoints are left out: {error}") from error
+        raise SkipError(kinds.MASK_UNREADABLE, f"its keypoints are left out: {error}") from error
     names = names or [str(number) for number in range(len(numbers) // 3)]
     points = zip(names, numbers[::3], numbers[1::3], numbers[2::3], strict=True)
     return tuple(Keypoint(name, y, x, int(min(max(seen, 0), 2))) for name, x, y, seen in points)

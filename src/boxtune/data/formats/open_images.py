@@ -54,9 +54,7 @@ def parse(
         for image_id, picture in pictures.items():
             yield _annotation(path, image_id, picture)
     if num_elsewhere:
-        findings.add(
-            kinds.NOT_READ, path, f"{num_elsewhere:,} rows are about pictures that are not there."
-        )
+        findings.add(kinds.NOT_READ, path, f"{num_elsewhere:,} rows are about pictures that are not there.")
 
 
 def _prepare(listing: Listing, findings: Findings) -> Parse:

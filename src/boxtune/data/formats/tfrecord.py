@@ -87,7 +87,7 @@ def _prepare(listing: Listing, findings: Findings) -> Parse:
             findings.add(kinds.FOREIGN, path, str(error))
             continue
         if label_maps.setdefault(path.parent, label_map) != label_map:
-            findings.add(kinds.NOT_LOOKED_AT, path, "another label map in the same folder comes first.")
+            findings.add(kinds.NOT_READ, path, "another label map in the same folder comes first.")
     return partial(parse, label_maps=label_maps)
 
 
@@ -149,7 +149,7 @@ class _File:
         """Tell which keys there are that nothing reads."""
         if self._unread:
             keys = ", ".join(sorted(self._unread)[:_MAX_KEYS_TOLD])
-            self.findings.add(kinds.NOT_LOOKED_AT, self.path, f"keys that are not read: {keys}.")
+            self.findings.add(kinds.NOT_READ, self.path, f"keys that are not read: {keys}.")
 
 
 # Records
@@ -295,7 +295,7 @@ def _drawable(mask: Mask) -> Mask:
     try:
         masks.check(mask)
     except DataError as error:
-        raise SkipError(kinds.NOT_LOOKED_AT, f"its mask is left out: {error}") from error
+        raise SkipError(kinds.MASK_UNREADABLE, f"its mask is left out: {error}") from error
     return mask
 
 
