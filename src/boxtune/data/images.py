@@ -81,8 +81,8 @@ def look(picture: Picture) -> Look:
     data = read_bytes(picture)
     with _opened(data) as image:
         width, height, mode = image.width, image.height, image.mode
-        # JPEG decodes at an eighth of its size many times faster, and damage still shows.
-        image.draft(None, (width // 8, height // 8))
+        # JPEG decodes small and grey in a fraction of the time, and damage still shows.
+        image.draft("L", (max(width // 8, duplicates.MIN_SIDE), max(height // 8, duplicates.MIN_SIDE)))
         image.load()
         orientation = _orientation(image)
         fingerprint = duplicates.fingerprint(_turned(image, orientation))

@@ -71,6 +71,8 @@ def read(
     pairs = _with_pictures(parsed, listing, findings)
     looked = map_in_processes(partial(_look, photos), pairs, num_workers=num_workers, chunk_size=32)
     unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
+    if not parsed and not unreadable:
+        raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
     return _gather(photos, chosen, looked, len(parsed) + unreadable, findings)
 
 
@@ -98,10 +100,7 @@ def _list(folder: Path, findings: Findings) -> Listing:
 
 def _choose(listing: Listing, name: str | None, findings: Findings) -> Format:
     if name is not None:
-        chosen = recognition.by_name(name)
-        if recognition.recognised_by(chosen, listing):
-            return chosen
-        raise DataError(f"{_shown(listing)} holds no annotations in {chosen.title}.")
+        return recognition.by_name(name)
     found = recognition.recognise(listing)
     if not found:
         known = ", ".join(one.title for one in recognition.FORMATS)

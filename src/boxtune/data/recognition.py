@@ -52,10 +52,10 @@ def by_name(name: str) -> Format:
 
 def recognise(listing: Listing) -> list[Format]:
     """Return the formats of which a folder has annotations, the one to read first."""
-    return [one for one in FORMATS if recognised_by(one, listing)]
+    return [one for one in FORMATS if _is_there(one, listing)]
 
 
-def recognised_by(one: Format, listing: Listing) -> bool:
+def _is_there(one: Format, listing: Listing) -> bool:
     """Say whether a folder has annotations of a format."""
     files = listing.ending(one.suffixes)
     return any(one.recognises(path) for path in files[:: max(1, len(files) // _NUM_LOOKED_INTO)])
