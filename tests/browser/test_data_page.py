@@ -379,3 +379,36 @@ def test_ten_thousand_pictures(visit, large_file):
     page.get_by_role("button", name="Show 50 more of 2,450").click()
     assert page.locator(".places li").count() == 100
     assert elements() < 3000
+
+
+@pytest.mark.parametrize("view", ["overview", "findings", "pictures"])
+def test_a_data_set_of_nothing(visit, tmp_path, view):
+    path = tmp_path / "page.html"
+    write_page(path, title="Nothing", parts={}, findings=[], label_map=LabelMap(()))
+    page = visit(path, f"#/{view}")
+    words = {
+        "overview": "There is no object.",
+        "findings": "there are no findings",
+        "pictures": "No picture fits",
+    }
+    assert words[view] in page.locator(f"#{view}").inner_text()
+
+
+def test_addresses_that_mean_nothing(visit, page_file):
+    page = visit(page_file, "#/nonsense?open=12345&sort=constructor&size=toString&class=unicorn&zoom=huge")
+    assert page.get_by_role("link", name="Overview").get_attribute("aria-current") == "page"
+    page.get_by_role("link", name="Pictures").click()
+    assert count(page) == "30 pictures"
+
+
+def test_a_picture_that_is_gone_still_shows_its_boxes(visit, tmp_path):
+    image = ImageRecord(
+        "a.png", Picture(tmp_path / "gone.png"), "", 200, 100, (ObjectRecord("owl", Box(0, 0, 1, 1)),)
+    )
+    path = tmp_path / "page.html"
+    write_page(
+        path, title="Gone", parts={"all": [image]}, findings=[], label_map=LabelMap.from_names(["owl"])
+    )
+    page = visit(path, "#/pictures?open=0")
+    assert page.locator("#frame").inner_text().split("\n")[0] == "No preview"
+    assert page.locator("#frame path.line").count() == 1
