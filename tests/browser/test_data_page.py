@@ -8,6 +8,7 @@ from boxtune.data import findings as kinds
 from boxtune.data.findings import Finding
 from boxtune.data.label_map import LabelMap
 from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.report import data_page
 from boxtune.report.anchor_fit import AnchorFit, best_ious
 from boxtune.report.data_page import write_page
 
@@ -412,3 +413,27 @@ def test_a_picture_that_is_gone_still_shows_its_boxes(visit, tmp_path):
     page = visit(path, "#/pictures?open=0")
     assert page.locator("#frame").inner_text().split("\n")[0] == "No preview"
     assert page.locator("#frame path.line").count() == 1
+
+
+def test_the_page_says_which_pictures_have_no_preview(visit, tmp_path, monkeypatch):
+    monkeypatch.setattr(data_page, "MAX_PREVIEWS", 20)
+    path = tmp_path / "page.html"
+    found = [Finding(kinds.NO_OBJECT, "p29.xml", "It has no object.", image="pictures/p29.png")]
+    label_map = LabelMap.from_names(["owl", "cat"])
+    write_page(path, title="Many", parts={"all": records(tmp_path)}, findings=found, label_map=label_map)
+    page = visit(path, "#/pictures")
+    assert "10 of 30 pictures have no preview" in page.locator("#without-preview").inner_text()
+    assert page.get_by_text("No preview").count() == 10
+    assert page.locator("#gallery li").last.locator("img").count() == 1
+    assert not visit(path, "#/overview").locator("#without-preview").is_visible()
+
+
+def test_leaving_a_picture_leads_back_to_the_findings(visit, page_file):
+    page = visit(page_file, "#/findings")
+    page.get_by_role("button", name="Look at pictures/p03.png").click()
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#picture-name").inner_text() == "pictures/p06.png"
+    page.keyboard.press("Escape")
+    page.locator("#viewer").wait_for(state="hidden")
+    assert page.url.endswith("#/findings")
+    assert page.get_by_role("article", name="tiny box").is_visible()
