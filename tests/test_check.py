@@ -23,7 +23,10 @@ def test_what_is_there_and_what_is_wrong_is_told(photos, capsys):
     assert cli.main(["check", str(photos)]) == 0
     page = capsys.readouterr().out
     assert "Pascal VOC XML" in page
-    assert "error: picture not found (1): skip the picture. Add the picture, or delete the annotation.\n  lost.xml: " in page
+    assert (
+        "error: picture not found (1): skip the picture. Add the picture, or delete the annotation.\n  lost.xml: "
+        in page
+    )
     assert "note: picture without annotation (1): keep. " in page
     assert "1 error, 0 warnings, 1 note; convert would take this." in page
     assert ["images", "8", "2"] in [line.split() for line in page.splitlines()]
@@ -35,7 +38,10 @@ def test_a_set_that_convert_would_refuse_has_its_own_status(photos, tmp_path, ca
     page = capsys.readouterr().out
     assert "error: class not in the label map (10): refuse." in page
     assert "convert would refuse this: " in page
-    assert cli.main(["check", str(photos), "--label_map", str(tmp_path / "labels.pbtxt"), "--rename", "cat=dog"]) == 0
+    assert (
+        cli.main(["check", str(photos), "--label_map", str(tmp_path / "labels.pbtxt"), "--rename", "cat=dog"])
+        == 0
+    )
 
 
 def test_the_report_has_every_finding(photos, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxtune.data.voc import read_folder
+from boxtune.data.reading import read
 from boxtune.draw import HEIGHT, KINDS, MIN_VISIBLE, WIDTH, _scene, draw
 from boxtune.errors import DataError
 
@@ -13,7 +13,7 @@ def content(folder):
 
 def test_what_is_drawn_is_a_faultless_data_set(tmp_path):
     report = draw(tmp_path, num_images=30)
-    reading = read_folder(tmp_path)
+    reading = read(tmp_path, num_workers=1)
     assert reading.findings == ()
     assert len(reading.images) == report.images == 30
     objects = [item for image in reading.images for item in image.objects]
@@ -21,7 +21,7 @@ def test_what_is_drawn_is_a_faultless_data_set(tmp_path):
     assert {item.class_name for item in objects} == set(report.classes) == set(KINDS)
     assert all(image.objects for image in reading.images)
     assert any(item.truncated for item in objects)
-    with Image.open(reading.images[0].image_path) as image:
+    with Image.open(reading.images[0].picture.path) as image:
         assert (image.size, image.mode, image.format) == ((WIDTH, HEIGHT), "RGB", "JPEG")
 
 

@@ -20,7 +20,9 @@ class CheckResult:
     def __str__(self) -> str:
         prepared = self.prepared
         verdict = (
-            f"convert would refuse this: {prepared.refusal}" if prepared.refusal else "convert would take this."
+            f"convert would refuse this: {prepared.refusal}"
+            if prepared.refusal
+            else "convert would take this."
         )
         return "\n".join(
             [

@@ -154,7 +154,9 @@ def _retrain(**options: Any) -> None:
 def _add_data_set(verb: argparse.ArgumentParser) -> None:
     """Add the flags that say how a data set is to be read and split."""
     verb.add_argument("photos", type=Path, help="a folder of annotated photographs")
-    verb.add_argument("--annotations", type=Path, help="a file or folder of annotations, if not in that folder")
+    verb.add_argument(
+        "--annotations", type=Path, help="a file or folder of annotations, if not in that folder"
+    )
     verb.add_argument("--format", dest="format_name", help="of the annotations; else it is recognised")
     verb.add_argument("--label_map", type=Path, help="numbers of the classes; else in order of their names")
     verb.add_argument(

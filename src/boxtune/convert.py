@@ -117,7 +117,9 @@ def _write_folders(
     for part, records in prepared.parts.items():
         folder = output_dir / part if len(prepared.parts) > 1 else output_dir
         if folder.is_dir() and any(folder.iterdir()):
-            raise DataError(f"{folder} is not empty. Choose another folder, so that nothing of it is overwritten.")
+            raise DataError(
+                f"{folder} is not empty. Choose another folder, so that nothing of it is overwritten."
+            )
         names = write_pictures(records, folder / writer.PICTURES_FOLDER, num_workers=num_workers)
         writer.write(records, names, folder, prepared.label_map)
         base = folder.relative_to(output_dir) / writer.PICTURES_FOLDER

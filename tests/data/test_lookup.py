@@ -45,6 +45,6 @@ def test_two_equally_near_are_not_guessed():
 
 
 def test_the_own_name_of_a_file_about_many_pictures_says_nothing():
-    with pytest.raises(SkipError, match='named "gone.jpg"'):
+    with pytest.raises(SkipError, match=r'named "gone\.jpg"'):
         found(["labels.jpg"], "labels.json", "gone.jpg", place="images[0]")
     assert found(["labels.jpg"], "labels.xml", "gone.jpg")[0] == "labels.jpg"

@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
+from PIL import Image
 
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.preparation import Options, prepare
 from boxtune.errors import DataError
-from voc_folder import annotated, annotation, element, picture
+from voc_folder import annotation, element, picture
 
 
 @pytest.fixture
@@ -106,18 +108,30 @@ def test_folders_of_the_data_set_are_its_split(tmp_path):
         annotation(tmp_path / part / f"{number}.xml", element())
     prepared = made_ready(tmp_path)
     assert {part: len(images) for part, images in prepared.parts.items()} == {"train": 4, "validation": 2}
+    picture(tmp_path / "more.jpg", seed=9)
+    annotation(tmp_path / "more.xml", element())
+    assert [(f.kind.name, f.image) for f in made_ready(tmp_path).findings] == [
+        ("picture in none of the parts", "more.jpg")
+    ]
+    (tmp_path / "more.xml").unlink()
     drawn = made_ready(tmp_path, validation_fraction=0.5)
     assert {part: len(images) for part, images in drawn.parts.items()} == {"train": 3, "validation": 3}
 
 
+def scene(path, seed, **options):
+    """Save a picture of large shapes, annotated."""
+    path.parent.mkdir(exist_ok=True)
+    coarse = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), np.uint8)
+    Image.fromarray(coarse).resize((320, 240)).save(path, **options)
+    annotation(path.with_suffix(".xml"), element(), size=(320, 240))
+
+
 def test_the_same_picture_on_both_sides_is_told(tmp_path):
     for number in range(4):
-        picture(tmp_path / "train" / f"{number}.jpg", seed=number, width=320, height=240)
-        annotation(tmp_path / "train" / f"{number}.xml", element(), size=(320, 240))
-    picture(tmp_path / "valid" / "again.jpg", seed=2, width=320, height=240, quality=60)
-    annotation(tmp_path / "valid" / "again.xml", element(), size=(320, 240))
+        scene(tmp_path / "train" / f"{number}.jpg", number)
+    scene(tmp_path / "valid" / "again.jpg", 2, quality=60)
     prepared = made_ready(tmp_path)
-    leaks = [finding for finding in prepared.findings if "training and validation" in finding.kind.name]
+    leaks = [finding for finding in prepared.findings if finding.kind.name == "same picture in two parts"]
     assert [(leak.image, leak.message) for leak in leaks] == [
         ("valid/again.jpg", "train/2.jpg is the same picture.")
     ]

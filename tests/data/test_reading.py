@@ -561,7 +561,7 @@ def test_a_format_that_is_not_there_or_not_known_is_an_error(tmp_path):
     annotated(tmp_path, "a")
     with pytest.raises(DataError, match="holds no annotations in COCO"):
         read(tmp_path, format_name="coco")
-    with pytest.raises(DataError, match='no format "cocoo".*Did you mean "coco"'):
+    with pytest.raises(DataError, match=r'no format "cocoo".*Did you mean "coco"'):
         read(tmp_path, format_name="cocoo")
 
 

@@ -233,8 +233,11 @@ SIZE_DIFFERS = _warning(
 PICTURE_TWICE = _warning(
     "same picture twice", Action.KEEP, "All of its copies are kept on one side of a drawn split."
 )
+PICTURE_UNPLACED = _note(
+    "picture in none of the parts", "It is used for training: no folder says where it belongs."
+)
 LEAK = _error(
-    "same picture in training and validation",
+    "same picture in two parts",
     Action.KEEP,
     "The result will look better than it is: remove it from one side.",
 )

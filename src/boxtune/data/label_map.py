@@ -105,9 +105,8 @@ def require_classes(label_map: LabelMap, images: Iterable[ImageRecord]) -> None:
             try:
                 label_map.label(item.class_name)
             except DataError as error:
-                where = image.annotation_path or image.name
                 raise DataError(
-                    f"{where}: {error} Add it to the label map, or correct the annotation."
+                    f"{image.annotation}: {error} Add it to the label map, or correct the annotation."
                 ) from None
 
 

@@ -176,6 +176,9 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
     split = _chosen_split(reading.images, options, by_name)
     for left, right in splits.leaks(split, by_name):
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same picture.", image=right)
+    for image in split.unplaced:
+        path = findings.root / image.name
+        findings.add(kinds.PICTURE_UNPLACED, path, "its folders name no part.", image=image.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: images for name, images in parts.items() if images or name == "train"}
 

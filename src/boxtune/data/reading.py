@@ -77,7 +77,7 @@ def read(
 
 
 def require_usable(reading: Reading, *, max_loss: float) -> None:
-    """Raise DataError if nothing is left, or more than the share `max_loss` in [0, 1] of pictures or objects is lost."""
+    """Raise DataError if nothing is left, or more than `max_loss` in [0, 1] of the pictures or objects is lost."""
     if not class_names(reading.images) and reading.images:
         raise DataError(f"{reading.root}: no annotation has an object. Draw boxes and name them first.")
     lost_objects = sum(finding.kind.action is Action.SKIP_OBJECT for finding in reading.findings)

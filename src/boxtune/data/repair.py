@@ -8,7 +8,7 @@ from boxtune.data.annotations import AnnotatedObject, Annotation
 from boxtune.data.findings import Findings, Kind, SkipError
 from boxtune.data.images import Look
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture, clip, has_area, reorder
+from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture, clip, has_area, reorder
 
 TINY_SIDE = 3  # pixels
 _ROUNDED_PIXELS = 0.05  # by which an edge may miss the picture's without a word
@@ -76,6 +76,11 @@ class _Frame:
         """Return a box as shares; its corners keep their order unless they are turned."""
         (x1, y1), (x2, y2) = self.point(*edges[:2]), self.point(*edges[2:])
         return Box(y1, x1, y2, x2)
+
+    def keypoint(self, point: Keypoint) -> Keypoint:
+        """Return a keypoint with its place as shares."""
+        x, y = self.point(point.x, point.y)
+        return point._replace(x=x, y=y)
 
     def mask(self, mask: Mask) -> Mask:
         """Return a mask with its polygons as shares and its orientation noted."""
@@ -166,10 +171,7 @@ def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
         weight=item.weight,
         area=item.area,
         mask=frame.mask(item.mask) if item.mask else None,
-        keypoints=tuple(
-            point._replace(**dict(zip("xy", frame.point(point.x, point.y), strict=True)))
-            for point in item.keypoints
-        ),
+        keypoints=tuple(frame.keypoint(point) for point in item.keypoints),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.sax import SAXParseException
 from xml.sax.handler import ContentHandler
-from xml.sax.xmlreader import AttributesImpl
+from xml.sax.xmlreader import AttributesImpl, Locator
 
 from defusedxml import DefusedXmlException
 from defusedxml.expatreader import DefusedExpatParser
@@ -93,11 +93,13 @@ class _TreeBuilder(ContentHandler):
         self.first_line = 1
         self._above: list[Node] = []
 
-    def setDocumentLocator(self, locator: object) -> None:
+    def setDocumentLocator(self, locator: Locator) -> None:
+        """Take over what knows the line."""
         self._locator = locator
 
     def startElement(self, name: str, attrs: AttributesImpl) -> None:
-        node = Node(name, dict(attrs), self._locator.getLineNumber() + self.first_line - 1)
+        """Add an element below the innermost open one."""
+        node = Node(name, dict(attrs), (self._locator.getLineNumber() or 1) + self.first_line - 1)
         if self._above:
             self._above[-1].children.append(node)
         else:
@@ -105,9 +107,11 @@ class _TreeBuilder(ContentHandler):
         self._above.append(node)
 
     def endElement(self, name: str) -> None:
+        """Close the innermost element."""
         self._above.pop()
 
     def characters(self, content: str) -> None:
+        """Add to the text of the innermost element."""
         node = self._above[-1]
         if not node.children:
             node.text += content
@@ -123,5 +127,6 @@ class _RootFinder(ContentHandler):
         self.tag = ""
 
     def startElement(self, name: str, attrs: AttributesImpl) -> None:
+        """Note the tag and stop."""
         self.tag = name
         raise _FoundError
