@@ -1,113 +1,262 @@
-"""Which pictures are for training and which for validation."""
+"""Which pictures are for training, which for validation and which for testing."""
 
-import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from boxtune.data.files import read_lines
+from boxtune.data.findings import printable
 from boxtune.data.records import ImageRecord
+from boxtune.data.stratification import BACKGROUND, Unit, stratify
 from boxtune.errors import DataError, did_you_mean
+
+_TRAIN, _VALIDATION, _TEST = range(3)
+
+_PART_OF_WORD = {
+    **dict.fromkeys(("train", "training", "trainset", "trainval"), _TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "valset", "eval", "evaluation"), _VALIDATION),
+    **dict.fromkeys(("test", "testing", "testset"), _TEST),
+}
+# Words that may stand beside those in a folder's name: "train_images" is for training, "train_station" is not.
+_FILLERS = frozenset(
+    ("set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "labels")
+)
+# In the lists of Pascal VOC, behind a name: whether a class is in the picture.
+_VOC_FLAG = re.compile(r"\s+(-1|0|1)$")
+_ENDING = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp|xml|txt|json)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The two parts, each in the order of the pictures' names."""
+    """The parts, each in the byte order of the pictures' names.
+
+    `unplaced` are those of `train` that are there only because no folder says where they belong.
+    """
 
     train: tuple[ImageRecord, ...]
     validation: tuple[ImageRecord, ...]
+    test: tuple[ImageRecord, ...] = ()
+    unplaced: tuple[ImageRecord, ...] = ()
 
 
-def split(images: Sequence[ImageRecord], *, validation_fraction: float, seed: int) -> Split:
-    """Draw the share `validation_fraction` in (0, 1) of the pictures for validation, at least one.
+def by_ratio(
+    images: Sequence[ImageRecord],
+    *,
+    validation_fraction: float,
+    seed: int,
+    groups: Mapping[str, int] | None = None,
+) -> Split:
+    """Draw the share `validation_fraction` in [0, 1) of the pictures for validation; at least one unless it is 0.
 
-    A class in two or more pictures is on both sides as far as their sizes allow; one in a single picture is
-    for training. The same names, objects and seed give the same split on every machine.
-    Raises DataError if there are fewer than two pictures.
+    The number of pictures comes first, then every class on both sides, then the share of each class. A class that
+    is in one group only is for training. Equal names, objects, groups and seed give the same split on every machine,
+    in whatever order they come.
+
+    Args:
+        images: the pictures; their names differ.
+        validation_fraction: as a share of the number of pictures.
+        seed: of the draw.
+        groups: numbers by the names of pictures; pictures of equal number stay together (copies, say: see
+            `boxtune.data.duplicates`), one without number is on its own.
+
+    Raises:
+        DataError: the fraction is out of range, or there are fewer than two groups.
     """
-    if not 0 < validation_fraction < 1:
-        raise DataError(f"The validation fraction is {validation_fraction}; it must lie between 0 and 1.")
-    if len(images) < 2:
+    if not 0 <= validation_fraction < 1:
         raise DataError(
-            f"There is {len(images)} usable picture, but training and validation need one each."
-            " Annotate more pictures: two dozen are a start."
+            f"The validation fraction is {validation_fraction}; it must be at least 0 and below 1."
         )
-    # Python promises the same numbers for a seed for ever, but not the same shuffle.
-    rng = random.Random(seed)
-    shuffled = sorted(sorted(images, key=_byte_order), key=lambda _: rng.random())
+    if validation_fraction == 0:
+        return _split(images, {})
+    units = _units(images, groups or {}, at_least=2)
     num_validation = min(max(1, round(len(images) * validation_fraction)), len(images) - 1)
-    num_train = len(images) - num_validation
-
-    train: set[str] = set()
-    validation: set[str] = set()
-    for members in _pictures_by_class(shuffled):
-        if len(train) < num_train:
-            _reserve(members, side=train, other=validation)
-        if len(validation) < num_validation and len(members) > 1:
-            _reserve(members, side=validation, other=train)
-    free = [image.name for image in shuffled if image.name not in train | validation]
-    validation.update(free[: num_validation - len(validation)])
-    return _divide(images, validation)
+    sizes = (len(images) - num_validation, num_validation)
+    drawn = stratify(units, sizes, seed=seed, main=_TRAIN)
+    return _split(images, _by_name(units, drawn))
 
 
-def split_by_list(images: Sequence[ImageRecord], list_file: Path) -> Split:
+def fold(
+    images: Sequence[ImageRecord],
+    *,
+    folds: int,
+    fold: int,
+    seed: int,
+    groups: Mapping[str, int] | None = None,
+) -> Split:
+    """Return number `fold` in [1, folds] of a cross-validation: one part for validation, the others for training.
+
+    Each picture is in the validation part of exactly one of the folds; otherwise as `by_ratio`. Raises DataError if
+    the numbers are out of range or there are fewer groups than folds.
+    """
+    if folds < 2 or not 1 <= fold <= folds:
+        raise DataError(
+            f"This is fold {fold} of {folds}; there must be at least 2 folds, and they count from 1."
+        )
+    units = _units(images, groups or {}, at_least=folds)
+    sizes = [(len(images) + number) // folds for number in range(folds)]
+    drawn = stratify(units, sizes, seed=seed)
+    return _split(images, _by_name(units, [_VALIDATION if part == fold - 1 else _TRAIN for part in drawn]))
+
+
+def by_list(images: Sequence[ImageRecord], list_file: Path) -> Split:
     """Take for validation the pictures that a text file names, one a line; the others are for training.
 
-    A name may leave out the folders and the extension. Blank lines and lines that begin with # are ignored.
+    A name may lack the extension and the first folders, or have more folders in front (as in the lists of YOLO); a
+    flag behind it is ignored (as in those of Pascal VOC), and so are blank lines and those that begin with #.
     Raises DataError if the file cannot be read, a name fits no picture or several, or a side would be empty.
     """
-    named: dict[str, set[str]] = {}
-    for image in images:
-        for alias in _aliases(image.name):
-            named.setdefault(alias, set()).add(image.name)
+    known = _by_last_part(image.name for image in images)
     validation = set()
     for number, line in enumerate(read_lines(list_file), start=1):
-        name = line.strip().replace("\\", "/")
-        if name and not name.startswith("#"):
-            validation.add(_only(named.get(name, set()), f"{list_file}:{number}: {name}", name, named))
+        text = line.strip()
+        if text and not text.startswith("#"):
+            validation.add(_named(text, known, f"{list_file}:{number}: {printable(text)}"))
     if not 0 < len(validation) < len(images):
         raise DataError(
             f"{list_file} names {len(validation)} of {len(images)} usable pictures for validation;"
             " there must be at least one, and at least one left for training."
         )
-    return _divide(images, validation)
+    return _split(images, dict.fromkeys(validation, _VALIDATION))
+
+
+def by_folders(images: Sequence[ImageRecord]) -> Split | None:
+    """Return the split that the data set comes with; None if it has none, or none for most of its pictures.
+
+    What counts is the innermost folder of a picture that is named train, valid, test or similarly ("val2017",
+    "test_images"), otherwise the name of its annotation file, if that is of several pictures ("train_labels.csv"), or
+    a folder of it. If nothing is for validation, what is for testing becomes that. Pictures without a part are for
+    training.
+    """
+    annotated = Counter(image.annotation for image in images)
+    found = {image.name: _part_of(image, shared=annotated[image.annotation] > 1) for image in images}
+    parts = {name: part for name, part in found.items() if part is not None}
+    if _VALIDATION not in parts.values():
+        parts = {name: min(part, _VALIDATION) for name, part in parts.items()}
+    if not {_TRAIN, _VALIDATION} <= set(parts.values()) or 2 * len(parts) < len(images):
+        return None
+    split = _split(images, parts)
+    return replace(split, unplaced=tuple(image for image in split.train if image.name not in parts))
+
+
+def leaks(split: Split, groups: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Return the pictures whose group is in an earlier part too, behind the first name of that group there.
+
+    `groups` are as those of `by_ratio`; the parts are in the order training, validation, test.
+    """
+    first: dict[int, tuple[int, str]] = {}
+    found = []
+    for part, images in enumerate((split.train, split.validation, split.test)):
+        for name in (image.name for image in images if image.name in groups):
+            first_part, first_name = first.setdefault(groups[name], (part, name))
+            if first_part != part:
+                found.append((first_name, name))
+    return found
+
+
+def _split(images: Iterable[ImageRecord], parts: Mapping[str, int]) -> Split:
+    """Divide the pictures by the parts of their names; without one they are for training."""
+    ordered = sorted(images, key=_byte_order)
+
+    def part(number: int) -> tuple[ImageRecord, ...]:
+        return tuple(image for image in ordered if parts.get(image.name, _TRAIN) == number)
+
+    return Split(part(_TRAIN), part(_VALIDATION), part(_TEST))
 
 
 def _byte_order(image: ImageRecord) -> bytes:
     return image.name.encode(errors="surrogateescape")
 
 
-def _pictures_by_class(images: Iterable[ImageRecord]) -> list[list[str]]:
-    """Return for each class the names of its pictures in the given order, rarest class first."""
-    members: dict[str, list[str]] = {}
-    for image in images:
-        for class_name in {item.class_name for item in image.objects}:
-            members.setdefault(class_name, []).append(image.name)
-    return [members[name] for name in sorted(members, key=lambda name: (len(members[name]), name.encode()))]
+def _units(images: Sequence[ImageRecord], groups: Mapping[str, int], *, at_least: int) -> list[Unit]:
+    """Return what stays together, in the byte order of the first names; raise DataError if it is too little."""
+    together: dict[int | str, list[ImageRecord]] = {}
+    for image in sorted(images, key=_byte_order):
+        together.setdefault(groups.get(image.name, image.name), []).append(image)
+    if len(together) < at_least:
+        raise DataError(
+            f"There are too few usable pictures: {len(images)}, or {len(together)} without copies. Training and"
+            f" validation need at least {at_least}. Annotate more pictures: two dozen are a start."
+        )
+    return [
+        Unit(
+            tuple(image.name for image in group), Counter(name for image in group for name in _classes(image))
+        )
+        for group in together.values()
+    ]
 
 
-def _reserve(members: list[str], *, side: set[str], other: set[str]) -> None:
-    """Put one of the class's pictures on `side`, unless it has one there or none is free."""
-    if side.isdisjoint(members):
-        side.update([name for name in members if name not in other][:1])
+def _classes(image: ImageRecord) -> set[str]:
+    return {item.class_name for item in image.objects} or {BACKGROUND}
 
 
-def _divide(images: Iterable[ImageRecord], validation: set[str]) -> Split:
-    ordered = sorted(images, key=_byte_order)
-    return Split(
-        train=tuple(image for image in ordered if image.name not in validation),
-        validation=tuple(image for image in ordered if image.name in validation),
-    )
+def _by_name(units: Sequence[Unit], parts: Sequence[int]) -> dict[str, int]:
+    return {name: part for unit, part in zip(units, parts, strict=True) for name in unit.names}
 
 
-def _aliases(name: str) -> set[str]:
-    path = PurePosixPath(name)
-    return {name, path.name, path.stem, path.with_suffix("").as_posix()}
+def _by_last_part(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return the names of pictures by their file names, with and without extension."""
+    known: dict[str, list[str]] = {}
+    for name in names:
+        path = PurePosixPath(name)
+        for last in {path.name, path.stem}:
+            known.setdefault(last, []).append(name)
+    return known
 
 
-def _only(matches: set[str], place: str, name: str, known: Iterable[str]) -> str:
+def _named(text: str, known: Mapping[str, Sequence[str]], place: str) -> str:
+    """Return the one picture that a line of a list means; raise DataError if there is none or several."""
+    matches = next(filter(None, (_matches(name, known) for name in _readings(text))), [])
     if not matches:
-        raise DataError(f"{place} is none of the usable pictures.{did_you_mean(name, known)}")
+        last = PurePosixPath(text.replace("\\", "/")).name
+        raise DataError(f"{place} is none of the usable pictures.{did_you_mean(last, known)}")
     if len(matches) > 1:
         raise DataError(f"{place} could be any of {sorted(matches)}: write the path within the folder.")
-    return next(iter(matches))
+    return matches[0]
+
+
+def _readings(text: str) -> Iterator[str]:
+    """Yield what a line may mean: all of it, it without a flag, or without an ending that the picture has not."""
+    name = text.replace("\\", "/")
+    yield name
+    yield _VOC_FLAG.sub("", name)
+    yield _ENDING.sub("", name)
+
+
+def _matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the pictures that a path can mean: those of the same folders as far as both name any.
+
+    Those of as many folders are preferred.
+    """
+    *folders, last = [part for part in name.split("/") if part not in ("", ".", "..")] or [""]
+    matches = []
+    for candidate in known.get(last, ()):
+        its_folders = candidate.split("/")[:-1]
+        depth = min(len(folders), len(its_folders))
+        if folders[len(folders) - depth :] == its_folders[len(its_folders) - depth :]:
+            matches.append(candidate)
+    return [match for match in matches if match.count("/") == len(folders)] or matches
+
+
+def _part_of(image: ImageRecord, *, shared: bool) -> int | None:
+    """Return the part that the picture's folders, its annotation's name (if shared) or its folders say."""
+    annotation = PurePosixPath(image.annotation)
+    named = {_PART_OF_WORD[word] for word in _words(annotation.stem) if word in _PART_OF_WORD}
+    if (part := _part_of_folders(PurePosixPath(image.name))) is not None:
+        return part
+    return named.pop() if shared and len(named) == 1 else _part_of_folders(annotation)
+
+
+def _part_of_folders(path: PurePosixPath) -> int | None:
+    """Return the part that the innermost folder with such a name stands for, None if there is none."""
+    for folder in path.parents:
+        words = [word for word in _words(folder.name) if word not in _FILLERS]
+        if len(words) == 1 and words[0] in _PART_OF_WORD:
+            return _PART_OF_WORD[words[0]]
+    return None
+
+
+def _words(name: str) -> list[str]:
+    """Return the words of a name in small letters, without numbers."""
+    return re.findall(r"[a-z]+", name.lower())

@@ -1,0 +1,153 @@
+"""Drawing parts of given sizes that resemble each other: every class in each of them, in its share.
+
+After Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011 (iterative
+stratification), for units of several pictures, and with every class brought to every part before anything else.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+# The class of pictures without objects. They are shared out like the others, but no part needs them.
+BACKGROUND = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Pictures that stay together: their names, and how many of them have each class."""
+
+    names: tuple[str, ...]
+    classes: Mapping[str, int]
+
+
+def stratify(units: Sequence[Unit], sizes: Sequence[int], *, seed: int, main: int | None = None) -> list[int]:
+    """Draw a part for each unit.
+
+    Every part gets a unit; otherwise its size comes first, then that every class is in it, then its share of each
+    class. All arithmetic is on integers: the same units in the same order are drawn alike on every machine.
+
+    Args:
+        units: at least as many as parts.
+        sizes: for each part the number of pictures it should have; their sum is that of all pictures.
+        seed: of the draw.
+        main: the part for classes that are in one unit only; None if that may be any.
+    """
+    # Python promises the same numbers for a seed for ever, but not the same shuffle. Large units come first, while
+    # there is room for them.
+    rng = random.Random(seed)
+    drawn = [rng.random() for _ in units]
+    order = sorted(range(len(units)), key=lambda unit: (-len(units[unit].names), drawn[unit]))
+    drawing = _Drawing(units, sizes, order)
+    drawing.reserve(main)
+    drawing.share_out()
+    drawing.level()
+    drawing.fill_empty()
+    return drawing.parts
+
+
+class _Drawing:
+    """Units on their way to parts.
+
+    Attributes:
+        parts: the part of each unit, -1 while it has none.
+        room: for each part how many pictures it still takes; below 0 if it has too many.
+        members: the units of each class in the order of the draw, rarest class first.
+        have: how many units of each class each part has.
+        wanted: how many pictures of each class each part still wants, times the number of all pictures.
+    """
+
+    def __init__(self, units: Sequence[Unit], sizes: Sequence[int], order: Sequence[int]) -> None:
+        self.units = units
+        self.order = order
+        self.num_pictures = sum(sizes)
+        self.parts = [-1] * len(units)
+        self.room = list(sizes)
+        self.members = _members(units, order)
+        self.have = {name: [0] * len(sizes) for name in self.members}
+        totals = {
+            name: sum(units[unit].classes[name] for unit in self.members[name]) for name in self.members
+        }
+        self.wanted = {name: [total * size for size in sizes] for name, total in totals.items()}
+
+    def reserve(self, main: int | None) -> None:
+        """Put one unit of each class into each part, the main part last, as long as there are units and room."""
+        for name, members in self.members.items():
+            by_room = sorted(range(len(self.room)), key=lambda part: (part == main, -self.room[part]))
+            for part in by_room if main is None or len(members) > 1 else [main]:
+                if name != BACKGROUND and not self.have[name][part]:
+                    self._put_best(members, part)
+
+    def share_out(self) -> None:
+        """Put each unit that is left where the rarest of its classes is wanted most."""
+        for name, members in self.members.items():
+            for unit in members:
+                if self.parts[unit] < 0:
+                    self._put(unit, self._where_wanted(unit, name))
+
+    def level(self) -> None:
+        """Move units, large ones first, where that brings the parts nearer to their sizes and takes no class away."""
+        for unit in self.order:
+            size, source = len(self.units[unit].names), self.parts[unit]
+            target = _roomiest(self.room)
+            before = abs(self.room[source]) + abs(self.room[target])
+            is_nearer = abs(self.room[source] + size) + abs(self.room[target] - size) < before
+            if is_nearer and all(self.have[name][source] > 1 for name in self.units[unit].classes):
+                self._move(unit, target)
+
+    def fill_empty(self) -> None:
+        """Move a unit to each part that has none, the smallest of those that are not alone."""
+        counts = [self.parts.count(part) for part in range(len(self.room))]
+        for part in [part for part, count in enumerate(counts) if not count]:
+            unit = next(unit for unit in reversed(self.order) if counts[self.parts[unit]] > 1)
+            counts[self.parts[unit]] -= 1
+            counts[part] += 1
+            self._move(unit, part)
+
+    def _fits(self, unit: int, part: int) -> bool:
+        return len(self.units[unit].names) <= self.room[part]
+
+    def _put_best(self, members: Sequence[int], part: int) -> None:
+        """Put one of the units into the part, that which brings most classes to it; none if none is free or fits."""
+        free = [unit for unit in members if self.parts[unit] < 0 and self._fits(unit, part)]
+        if free:
+            self._put(max(free, key=lambda unit: self._num_new(unit, part)), part)
+
+    def _num_new(self, unit: int, part: int) -> int:
+        """Return how many classes of the unit the part lacks."""
+        return sum(not self.have[name][part] for name in self.units[unit].classes)
+
+    def _where_wanted(self, unit: int, name: str) -> int:
+        """Return the part that wants the class most among those with room for the unit, if there are any."""
+        fitting = [part for part in range(len(self.room)) if self._fits(unit, part)]
+        if not fitting:
+            return _roomiest(self.room)
+        return max(fitting, key=lambda part: (self.wanted[name][part], self.room[part]))
+
+    def _put(self, unit: int, part: int, sign: int = 1) -> None:
+        """Put a unit into a part, or with sign -1 take it out."""
+        self.parts[unit] = part
+        self.room[part] -= sign * len(self.units[unit].names)
+        for name, count in self.units[unit].classes.items():
+            self.have[name][part] += sign
+            self.wanted[name][part] -= sign * count * self.num_pictures
+
+    def _move(self, unit: int, part: int) -> None:
+        self._put(unit, self.parts[unit], sign=-1)
+        self._put(unit, part)
+
+
+def _members(units: Sequence[Unit], order: Sequence[int]) -> dict[str, list[int]]:
+    """Return the units of each class in the given order, rarest class first and background last."""
+    members: dict[str, list[int]] = {}
+    for unit in order:
+        for name in units[unit].classes:
+            members.setdefault(name, []).append(unit)
+
+    def rarity(name: str) -> tuple[bool, int, bytes]:
+        return name == BACKGROUND, len(members[name]), name.encode(errors="surrogatepass")
+
+    return {name: members[name] for name in sorted(members, key=rarity)}
+
+
+def _roomiest(room: Sequence[int]) -> int:
+    return max(range(len(room)), key=room.__getitem__)
