@@ -6,6 +6,7 @@ from pathlib import Path
 from boxtune import config
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.preparation import Options, Prepared, prepare
+from boxtune.quiet import muted
 from boxtune.report import data_set
 from boxtune.report.anchor_fit import AnchorFit, fit_anchors
 from boxtune.report.data_page import write_page
@@ -76,8 +77,8 @@ def check(
 
 
 def _anchor_fit(prepared: Prepared, pipeline_config_path: Path) -> AnchorFit:
-    # Keras takes seconds to load, and only this needs it.
-    from boxtune import models
+    with muted():  # only this needs Keras, which takes seconds to load
+        from boxtune import models
 
     section = config.complete(config.load(pipeline_config_path)).model
     every_image = [image for part in prepared.parts.values() for image in part]
