@@ -37,8 +37,8 @@ def stratify(units: Sequence[Unit], sizes: Sequence[int], *, seed: int, main: in
     rng = random.Random(seed)
     drawn = [rng.random() for _ in units]
     order = sorted(range(len(units)), key=lambda unit: (-len(units[unit].names), drawn[unit]))
-    drawing = _Drawing(units, sizes, order)
-    drawing.reserve(main)
+    drawing = _Drawing(units, sizes, order, main)
+    drawing.reserve()
     drawing.share_out()
     drawing.level()
     drawing.fill_empty()
@@ -51,14 +51,18 @@ class _Drawing:
     Attributes:
         parts: the part of each unit, -1 while it has none.
         room: for each part how many pictures it still takes; below 0 if it has too many.
-        members: the units of each class in the order of the draw, rarest class first.
+        main: see `stratify`.
+        members: the units of each class in the order of the draw; see `_members` for that of the classes.
         have: how many units of each class each part has.
         wanted: how many pictures of each class each part still wants, times the number of all pictures.
     """
 
-    def __init__(self, units: Sequence[Unit], sizes: Sequence[int], order: Sequence[int]) -> None:
+    def __init__(
+        self, units: Sequence[Unit], sizes: Sequence[int], order: Sequence[int], main: int | None
+    ) -> None:
         self.units = units
         self.order = order
+        self.main = main
         self.num_pictures = sum(sizes)
         self.parts = [-1] * len(units)
         self.room = list(sizes)
@@ -69,11 +73,11 @@ class _Drawing:
         }
         self.wanted = {name: [total * size for size in sizes] for name, total in totals.items()}
 
-    def reserve(self, main: int | None) -> None:
+    def reserve(self) -> None:
         """Put one unit of each class into each part, the main part last, as long as there are units and room."""
         for name, members in self.members.items():
-            by_room = sorted(range(len(self.room)), key=lambda part: (part == main, -self.room[part]))
-            for part in by_room if main is None or len(members) > 1 else [main]:
+            by_room = sorted(range(len(self.room)), key=lambda part: (part == self.main, -self.room[part]))
+            for part in by_room if self.main is None or len(members) > 1 else [self.main]:
                 if name != BACKGROUND and not self.have[name][part]:
                     self._put_best(members, part)
 
@@ -107,14 +111,17 @@ class _Drawing:
         return len(self.units[unit].names) <= self.room[part]
 
     def _put_best(self, members: Sequence[int], part: int) -> None:
-        """Put one of the units into the part, that which brings most classes to it; none if none is free or fits."""
+        """Put that of the units into the part which is worth most there; none if none is free or fits."""
         free = [unit for unit in members if self.parts[unit] < 0 and self._fits(unit, part)]
         if free:
-            self._put(max(free, key=lambda unit: self._num_new(unit, part)), part)
+            self._put(max(free, key=lambda unit: self._worth(unit, part)), part)
 
-    def _num_new(self, unit: int, part: int) -> int:
-        """Return how many classes of the unit the part lacks."""
-        return sum(not self.have[name][part] for name in self.units[unit].classes)
+    def _worth(self, unit: int, part: int) -> tuple[int, int]:
+        """Return how many classes the unit brings to the part that other parts can have too, and how many others."""
+        names = self.units[unit].classes
+        lone = sum(len(self.members[name]) == 1 for name in names)
+        new = sum(not self.have[name][part] for name in names)
+        return new - lone, lone if part == self.main else -lone
 
     def _where_wanted(self, unit: int, name: str) -> int:
         """Return the part that wants the class most among those with room for the unit, if there are any."""
@@ -137,16 +144,20 @@ class _Drawing:
 
 
 def _members(units: Sequence[Unit], order: Sequence[int]) -> dict[str, list[int]]:
-    """Return the units of each class in the given order, rarest class first and background last."""
+    """Return the units of each class in the given order.
+
+    The rarest class comes first, but those of one unit behind those that can be in several parts, and background last.
+    """
     members: dict[str, list[int]] = {}
     for unit in order:
         for name in units[unit].classes:
             members.setdefault(name, []).append(unit)
 
-    def rarity(name: str) -> tuple[bool, int, bytes]:
-        return name == BACKGROUND, len(members[name]), name.encode(errors="surrogatepass")
+    def rank(name: str) -> tuple[bool, bool, int, bytes]:
+        count = len(members[name])
+        return name == BACKGROUND, count == 1, count, name.encode(errors="surrogatepass")
 
-    return {name: members[name] for name in sorted(members, key=rarity)}
+    return {name: members[name] for name in sorted(members, key=rank)}
 
 
 def _roomiest(room: Sequence[int]) -> int:
