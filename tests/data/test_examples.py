@@ -78,7 +78,7 @@ def parse(request):
 def test_the_keys_that_every_script_writes(parse):
     sample = parse(record())
     np.testing.assert_array_equal(sample["image"], np.asarray(pixels()))
-    assert sample["image"].dtype == np.float32
+    assert sample["image"].dtype == np.uint8
     np.testing.assert_array_equal(sample["boxes"], BOXES)
     np.testing.assert_array_equal(sample["classes"], [0, 1])
     assert sample["classes"].dtype == np.int32

@@ -180,6 +180,7 @@ class TestGroundTruth:
         dataset = training_batches(seven, batch_size=2, seed=0, image_resizer=RESIZER)
         images, truth = dataset.element_spec
         assert images.shape.as_list()[1:] == [8, 8, 3]
+        assert images.dtype == tf.float32
         assert truth["boxes"].shape.as_list()[2:] == [4]
 
     def test_images_that_are_padded(self, seven):

@@ -12,9 +12,9 @@ import tensorflow as tf
 from boxtune.data.label_map import LabelMap
 
 Sample = dict[str, Any]
-"""An image and its objects: `image` float32 [h, w, 3] in [0, 255], `boxes` float32 [n, 4], `classes` int32
-[n] (0-based), `weights` float32 [n], `is_crowd` and `difficult` bool [n], `filename` and `source_id` strings,
-`size` int32 [2], the height and width of the picture in its file.
+"""An image and its objects: `image` uint8 [h, w, 3], `boxes` float32 [n, 4], `classes` int32 [n] (0-based), `weights`
+float32 [n], `is_crowd` and `difficult` bool [n], `filename` and `source_id` strings, `size` int32 [2], the height and
+width of the picture in its file.
 """
 
 _SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
@@ -57,9 +57,8 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
         tf.debugging.assert_non_negative(classes, "image/object/class: not in the label map")
         tf.debugging.assert_less(classes, num_classes, "image/object/class: a label id above num_classes")
         image = tf.io.decode_image(fields["image/encoded"], channels=3, expand_animations=False)
-        image = tf.ensure_shape(image, [None, None, 3])
         return {
-            "image": tf.cast(image, tf.float32),
+            "image": tf.ensure_shape(image, [None, None, 3]),
             "boxes": boxes,
             "classes": classes,
             "weights": _one_each(lists, "image/object/weight", count, default=1),
