@@ -51,8 +51,8 @@ def by_ratio(
     """Draw the share `validation_fraction` in [0, 1) of the pictures for validation; at least one unless it is 0.
 
     The number of pictures comes first, then every class on both sides, then the share of each class. A class that
-    is in one group only is for training, unless another class needs that group for validation. Equal names, objects, groups and seed give the same split on every machine,
-    in whatever order they come.
+    is in one group only is for training, unless another class needs that group for validation. Equal names, objects,
+    groups and seed give the same split on every machine, in whatever order they come.
 
     Args:
         images: the pictures; their names differ.
