@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from boxtune.data.duplicates import MIN_SIDE, fingerprint, groups
+from boxtune.data.duplicates import MIN_SIDE, fingerprint, groups, joined
 
 NEAREST, BILINEAR, LANCZOS = Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS
 
@@ -243,3 +243,9 @@ def test_a_copy_of_a_real_photograph_is_found(shared: Path, copy):
     copies = [copy(Image.open(io.BytesIO(data))) for data in originals]
     found = groups_of(*map(decoded_small, originals + copies))
     assert found[len(paths) :] == found[: len(paths)]
+
+
+def test_partitions_are_joined():
+    # 0 and 2 are one group, 2 and 3 have one key, so 0, 2 and 3 belong together.
+    assert joined([0, 1, 0, 3, 4], ["a", "b", "c", "c", "d"]) == [0, 1, 0, 0, 4]
+    assert joined([], []) == []

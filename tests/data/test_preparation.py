@@ -156,3 +156,15 @@ def test_folds_partition_the_set(photos):
     assert sorted(names) == [f"{number}.jpg" for number in range(10)]
     with pytest.raises(DataError, match="Give both"):
         made_ready(photos, folds=3)
+
+
+def test_versions_that_roboflow_made_of_a_picture_stay_together(tmp_path):
+    for number in range(12):
+        version = tmp_path / f"{number % 4}_jpg.rf.{number:032x}.jpg"
+        picture(version)
+        annotation(version.with_suffix(".xml"), element())
+    for seed in range(3):
+        parts = made_ready(tmp_path, seed=seed, validation_fraction=0.25).parts
+        sources = [{image.name[0] for image in part} for part in parts.values()]
+        assert len(sources[0]) == 3
+        assert sources[0].isdisjoint(sources[1])

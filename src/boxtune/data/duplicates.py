@@ -61,6 +61,23 @@ def groups(fingerprints: np.ndarray, digests: Sequence[bytes] | None = None) -> 
     return same[same]
 
 
+def joined(groups: Sequence[int], keys: Sequence[object]) -> list[int]:
+    """Return the groups [n] that result if pictures of one group or of equal keys [n] belong together.
+
+    A group's number is the index of its first member.
+    """
+    first: dict[tuple[int, object], int] = {}
+    pairs = np.array(
+        [
+            (first.setdefault((kind, key), i), i)
+            for kind, column in enumerate((groups, keys))
+            for i, key in enumerate(column)
+        ],
+        np.int64,
+    ).reshape(-1, 2)
+    return _components(len(groups), pairs).tolist()
+
+
 def _first_equal(keys: Iterable[object]) -> np.ndarray:
     """Return int64 [n], for each key the index of its first occurrence."""
     first: dict[object, int] = {}

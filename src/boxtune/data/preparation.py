@@ -20,6 +20,8 @@ from boxtune.data.splits import Split
 from boxtune.errors import DataError, did_you_mean
 
 VALIDATION_FRACTION = 0.2
+# Roboflow cuts and flips a picture into several files, which differ in the number behind this.
+_ROBOFLOW_SOURCE = re.compile(r"([^/]+)\.rf\.[0-9a-f]{32}\.[^/.]+$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,17 +172,26 @@ def _note_spellings(names: Iterable[str], findings: Findings) -> None:
 
 
 def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, Sequence[ImageRecord]]:
-    groups = duplicates.groups(reading.fingerprints, reading.digests)
-    by_name = {image.name: int(group) for image, group in zip(reading.images, groups, strict=True)}
-    _note_copies(reading.images, by_name, findings)
-    split = _chosen_split(reading.images, options, by_name)
-    for left, right in splits.leaks(split, by_name):
+    copies = duplicates.groups(reading.fingerprints, reading.digests).tolist()
+    _note_copies(reading.images, copies, findings)
+    sources = [_source(image.name) for image in reading.images]
+    names = [image.name for image in reading.images]
+    split = _chosen_split(
+        reading.images, options, dict(zip(names, duplicates.joined(copies, sources), strict=True))
+    )
+    for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same picture.", image=right)
     for image in split.unplaced:
         path = findings.root / image.name
         findings.add(kinds.PICTURE_UNPLACED, path, "its folders name no part.", image=image.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: images for name, images in parts.items() if images or name == "train"}
+
+
+def _source(name: str) -> str:
+    """Return what is the same for all the versions that Roboflow made of a picture, the name itself for others."""
+    version = _ROBOFLOW_SOURCE.search(name)
+    return version[1] if version else name
 
 
 def _chosen_split(images: Sequence[ImageRecord], options: Options, groups: Mapping[str, int]) -> Split:
@@ -196,9 +207,9 @@ def _chosen_split(images: Sequence[ImageRecord], options: Options, groups: Mappi
     return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups)
 
 
-def _note_copies(images: Sequence[ImageRecord], groups: Mapping[str, int], findings: Findings) -> None:
-    for image in images:
-        first = images[groups[image.name]]
+def _note_copies(images: Sequence[ImageRecord], copies: Sequence[int], findings: Findings) -> None:
+    for image, group in zip(images, copies, strict=True):
+        first = images[group]
         if first is not image:
             path = findings.root / image.name
             findings.add(kinds.PICTURE_TWICE, path, f"{first.name} is the same picture.", image=image.name)
