@@ -39,18 +39,46 @@ COMMON: LVISFrequency
 RARE: LVISFrequency
 
 class TrainEvalPipelineConfig(_message.Message):
-    __slots__ = ("model", "train_config", "train_input_reader", "eval_config", "eval_input_reader")
+    __slots__ = ("model", "train_config", "train_input_reader", "eval_config", "eval_input_reader", "boxtune")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TRAIN_CONFIG_FIELD_NUMBER: _ClassVar[int]
     TRAIN_INPUT_READER_FIELD_NUMBER: _ClassVar[int]
     EVAL_CONFIG_FIELD_NUMBER: _ClassVar[int]
     EVAL_INPUT_READER_FIELD_NUMBER: _ClassVar[int]
+    BOXTUNE_FIELD_NUMBER: _ClassVar[int]
     model: DetectionModel
     train_config: TrainConfig
     train_input_reader: InputReader
     eval_config: EvalConfig
     eval_input_reader: _containers.RepeatedCompositeFieldContainer[InputReader]
-    def __init__(self, model: _Optional[_Union[DetectionModel, _Mapping]] = ..., train_config: _Optional[_Union[TrainConfig, _Mapping]] = ..., train_input_reader: _Optional[_Union[InputReader, _Mapping]] = ..., eval_config: _Optional[_Union[EvalConfig, _Mapping]] = ..., eval_input_reader: _Optional[_Iterable[_Union[InputReader, _Mapping]]] = ...) -> None: ...
+    boxtune: Boxtune
+    def __init__(self, model: _Optional[_Union[DetectionModel, _Mapping]] = ..., train_config: _Optional[_Union[TrainConfig, _Mapping]] = ..., train_input_reader: _Optional[_Union[InputReader, _Mapping]] = ..., eval_config: _Optional[_Union[EvalConfig, _Mapping]] = ..., eval_input_reader: _Optional[_Iterable[_Union[InputReader, _Mapping]]] = ..., boxtune: _Optional[_Union[Boxtune, _Mapping]] = ...) -> None: ...
+
+class Boxtune(_message.Message):
+    __slots__ = ("mosaic_probability", "mixup_probability", "copy_paste_probability", "class_balance", "accumulate_batches", "label_smoothing", "class_weights")
+    MOSAIC_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    MIXUP_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    COPY_PASTE_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    CLASS_BALANCE_FIELD_NUMBER: _ClassVar[int]
+    ACCUMULATE_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SMOOTHING_FIELD_NUMBER: _ClassVar[int]
+    CLASS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    mosaic_probability: float
+    mixup_probability: float
+    copy_paste_probability: float
+    class_balance: float
+    accumulate_batches: int
+    label_smoothing: float
+    class_weights: _containers.RepeatedCompositeFieldContainer[ClassWeight]
+    def __init__(self, mosaic_probability: _Optional[float] = ..., mixup_probability: _Optional[float] = ..., copy_paste_probability: _Optional[float] = ..., class_balance: _Optional[float] = ..., accumulate_batches: _Optional[int] = ..., label_smoothing: _Optional[float] = ..., class_weights: _Optional[_Iterable[_Union[ClassWeight, _Mapping]]] = ...) -> None: ...
+
+class ClassWeight(_message.Message):
+    __slots__ = ("name", "weight")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    weight: float
+    def __init__(self, name: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class DetectionModel(_message.Message):
     __slots__ = ("ssd",)
