@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -7,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from boxtune import convert as verb
-from boxtune.data import tfrecord
+from boxtune.check import check
+from boxtune.data import files, tfrecord
 from boxtune.data.label_map import Label, LabelMap, read_label_map, write_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import DataError
@@ -225,3 +228,96 @@ def test_real_photographs(shared, tmp_path):
     report = convert(shared / "data" / "voc" / "raccoon", tmp_path)
     assert [counts(report, part)[0] for part in ("train", "validation")] == [160, 40]
     assert sum(counts(report, part)[1]["raccoon"] for part in ("train", "validation")) == 217
+
+
+def test_a_picture_that_vanished_since_the_check_is_told(photos, tmp_path):
+    assert check(photos, Options(num_workers=1)).prepared.refusal == ""
+    (photos / "4.jpg").unlink()
+    report = convert(photos, tmp_path / "out")
+    assert [f.file for f in report.prepared.findings if f.kind.name == "picture not found"] == [
+        "4.xml",
+        "lost.xml",
+    ]
+    assert len(ids(tmp_path / "out", "train") | ids(tmp_path / "out", "validation")) == 9
+
+
+def test_a_picture_that_vanishes_meanwhile_ends_it_cleanly(photos, tmp_path, monkeypatch):
+    prepare = verb.prepare
+
+    def prepare_and_remove(*arguments):
+        prepared = prepare(*arguments)
+        (photos / "4.jpg").unlink()
+        return prepared
+
+    monkeypatch.setattr(verb, "prepare", prepare_and_remove)
+    with pytest.raises(DataError, match=r"4\.jpg: it cannot be read"):
+        convert(photos, tmp_path / "out")
+    assert names(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("to", ["tfrecord", "voc", "coco", "yolo"])
+def test_a_full_disk_ends_it_cleanly(photos, tmp_path, to):
+    """The kernel refuses files of more than 500 bytes."""
+    out = tmp_path / "out"
+    code = (
+        "import resource, sys; from boxtune import cli;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500));"
+        f"sys.exit(cli.main(['convert', {str(photos)!r}, '--output_dir', {str(out)!r}, '--to', {to!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert "cannot be written: File too large" in done.stderr
+    assert not [path for path in out.rglob("*") if path.suffix == ".partial"]
+    assert not list(out.glob("*.tfrecord"))
+
+
+def test_a_folder_without_permission_is_an_error(photos, tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(DataError, match="out cannot be written to: Permission denied"):
+        convert(photos, tmp_path / "out")
+
+
+# Other formats
+
+
+@pytest.mark.parametrize("to", ["voc", "coco", "yolo"])
+def test_another_format_is_written_part_by_part_and_read_again(photos, tmp_path, to):
+    report = convert(photos, tmp_path / "out", to=to)
+    assert {"train", "validation", "label_map.pbtxt", "report.json"} == set(names(tmp_path / "out"))
+    assert all((tmp_path / "out" / name).is_file() for part in report.files.values() for name in part)
+    again = convert(tmp_path / "out", tmp_path / "again")
+    for part in ("train", "validation"):
+        assert counts(again, part) == counts(report, part)
+
+
+@pytest.mark.parametrize("to", ["voc", "coco", "yolo"])
+def test_one_part_needs_no_folder_of_its_own(photos, tmp_path, to):
+    convert(photos, tmp_path / "out", to=to, validation_fraction=0.0)
+    assert "train" not in names(tmp_path / "out")
+    assert counts(convert(tmp_path / "out", tmp_path / "again", validation_fraction=0.0), "train")[0] == 10
+
+
+def test_nothing_is_written_over(photos, tmp_path):
+    with pytest.raises(DataError, match="is not empty"):
+        convert(photos, photos, to="voc", validation_fraction=0.0)
+
+
+def test_a_format_that_cannot_be_written_is_an_error(photos, tmp_path):
+    with pytest.raises(DataError, match='"via" cannot be written; tfrecord, voc, coco, yolo can'):
+        convert(photos, tmp_path / "out", to="via")
+
+
+def test_two_workers_write_the_same_bytes(tmp_path):
+    for number in range(600):
+        annotated(tmp_path / "photos", f"{number}")
+    contents = []
+    for num_workers in (1, 2):
+        out = tmp_path / f"{num_workers}"
+        verb.convert(tmp_path / "photos", out, Options(num_workers=num_workers))
+        contents.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert contents[0] == contents[1]
+    assert len(contents[0]) > 4

@@ -257,7 +257,7 @@ assert "tensorflow" not in sys.modules
 
 @pytest.mark.parametrize(
     ("count", "sizes"),
-    [(1, [1]), (500, [500]), (501, [250, 251]), (1500, [500] * 3), (1501, [375, 375, 375, 376])],
+    [(1, [1]), (250, [250]), (251, [125, 126]), (750, [250] * 3), (751, [187, 188, 188, 188])],
 )
 def test_records_are_distributed_evenly_and_in_order(count, sizes):
     records = [record(Path("a.jpg"), name=str(number)) for number in range(count)]

@@ -23,7 +23,7 @@ from boxtune.data.masks import Mask
 from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
-IMAGES_PER_SHARD = 500
+IMAGES_PER_SHARD = 250
 MAX_RECORD_BYTES = 2**30
 # Before a record: its length (uint64) and a checksum of that (uint32). After it: a checksum of the record.
 _HEADER = struct.Struct("<QI")
