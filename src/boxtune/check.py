@@ -6,6 +6,7 @@ from pathlib import Path
 from boxtune import config
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.preparation import Options, Prepared, prepare
+from boxtune.data.workers import kept_processes
 from boxtune.quiet import muted
 from boxtune.report import data_set
 from boxtune.report.anchor_fit import AnchorFit, fit_anchors
@@ -37,6 +38,7 @@ class CheckResult:
         )
 
 
+@kept_processes()
 def check(
     photos: Path,
     options: Options | None = None,

@@ -13,7 +13,7 @@ from boxtune.data.label_map import LabelMap
 from boxtune.data.pictures import write_pictures
 from boxtune.data.preparation import Options, Prepared, prepare
 from boxtune.data.records import ImageRecord
-from boxtune.data.workers import map_in_processes
+from boxtune.data.workers import kept_processes, map_in_processes
 from boxtune.errors import DataError
 from boxtune.report import data_set
 
@@ -45,6 +45,7 @@ class ConvertResult:
         )
 
 
+@kept_processes()
 def convert(
     photos: Path, output_dir: Path, options: Options | None = None, *, to: str = TFRECORD
 ) -> ConvertResult:

@@ -3,7 +3,7 @@ from operator import neg
 
 import pytest
 
-from boxtune.data.workers import map_in_processes
+from boxtune.data.workers import kept_processes, map_in_processes
 from boxtune.errors import DataError
 
 
@@ -31,3 +31,19 @@ def test_work_is_done_in_other_processes_but_not_for_one_chunk():
 def test_an_error_of_a_worker_is_raised_here():
     with pytest.raises(DataError, match="seven"):
         list(map_in_processes(fail_at_seven, range(20), num_workers=2, chunk_size=2))
+
+
+def test_processes_can_be_kept():
+    with kept_processes():
+        first = set(map_in_processes(who, range(40), num_workers=2, chunk_size=1))
+        second = set(map_in_processes(who, range(40), num_workers=2, chunk_size=1))
+    third = set(map_in_processes(who, range(40), num_workers=2, chunk_size=1))
+    assert len(first | second) <= 2
+    assert third.isdisjoint(first)
+
+
+def test_an_error_leaves_kept_processes_usable():
+    with kept_processes():
+        with pytest.raises(DataError, match="seven"):
+            list(map_in_processes(fail_at_seven, range(20), num_workers=2, chunk_size=2))
+        assert list(map_in_processes(neg, range(20), num_workers=2, chunk_size=2)) == [-i for i in range(20)]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from boxtune.data.compact import Compact
 from boxtune.data.files import Listing
 from boxtune.data.findings import Findings
 from boxtune.data.masks import Mask
@@ -17,7 +18,7 @@ Edges = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, slots=True)
-class AnnotatedObject:
+class AnnotatedObject(Compact):
     """An object as it is written: `edges` are xmin, ymin, xmax, ymax, finite but otherwise unchecked.
 
     Edges, mask polygons and keypoints are in pixels, or in shares of the picture if the annotation says so
@@ -39,7 +40,7 @@ class AnnotatedObject:
 
 
 @dataclass(frozen=True, slots=True)
-class Annotation:
+class Annotation(Compact):
     """What a file says of one picture.
 
     Attributes:
@@ -64,7 +65,7 @@ class Annotation:
 
 
 Parse = Callable[[Path, Findings], Iterable[Annotation]]
-"""Reads one annotation file; what is wrong becomes findings. It is called in worker processes, so it is pickled."""
+"""Reads one annotation file; what is wrong becomes findings. It is called once for each annotation file."""
 
 
 @dataclass(frozen=True, slots=True)

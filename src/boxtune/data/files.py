@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from boxtune.data import findings as kinds
@@ -16,7 +17,7 @@ MAX_TEXT_BYTES = 2**30
 _SHARD = re.compile(r"-\d+-of-\d+$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Listing:
     """The files below a folder, in byte order of their paths."""
 
@@ -25,7 +26,15 @@ class Listing:
 
     def ending(self, suffixes: frozenset[str]) -> list[Path]:
         """Return the files of these lower-case endings, such as ".xml"; that of a shard stands before its number."""
-        return [path for path in self.files if _ending(path.name) in suffixes]
+        groups = [self._by_ending.get(suffix, []) for suffix in suffixes]
+        return sorted((path for group in groups for path in group), key=os.fsencode)
+
+    @cached_property
+    def _by_ending(self) -> dict[str, list[Path]]:
+        groups: dict[str, list[Path]] = {}
+        for path in self.files:
+            groups.setdefault(_ending(path.name), []).append(path)
+        return groups
 
 
 def _ending(name: str) -> str:

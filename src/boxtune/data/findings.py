@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from boxtune.data.compact import Compact
+
 _READABLE = 400
 
 
@@ -31,7 +33,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Compact):
     """One thing that can be wrong: its name, severity and action, and the way out in a sentence."""
 
     name: str
@@ -41,7 +43,7 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Compact):
     """Something that was not as it should be.
 
     `file` is a path within the data set, `place` where in it ("line 14", "annotations[3]", or empty), `image` the

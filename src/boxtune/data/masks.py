@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from boxtune.data.compact import Compact
 from boxtune.errors import DataError
 
 # Those of a picture: see `boxtune.data.images`.
@@ -22,7 +23,7 @@ _MAX_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Mask:
+class Mask(Compact):
     """Which pixels of a picture belong to an object, in one of three forms.
 
     `polygons`: lists x, y, x, y, ... as shares of width and height. `counts`: COCO's compressed run lengths over a

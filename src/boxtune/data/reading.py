@@ -1,9 +1,9 @@
 """Any annotated folder as records: recognise the format, parse, find the pictures, look at them, repair.
 
-Parsing and looking are done on all cores; everything that compares one picture with others is done here.
+Annotations are parsed here, one after another, while other processes look at the pictures of earlier ones.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 
 from boxtune.data import findings as kinds
 from boxtune.data import images, recognition
-from boxtune.data.annotations import Annotation, Format, Parse
+from boxtune.data.annotations import Annotation, Format
 from boxtune.data.files import Listing, list_files
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.images import PictureTooLargeError
@@ -67,13 +67,17 @@ def read(
 
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
     parse = chosen.prepare(everything, findings)
-    parsed = _parse(parse, annotated.ending(chosen.suffixes), findings, num_workers)
-    pairs = _with_pictures(parsed, listing, findings)
+    annotations_read = (one for path in annotated.ending(chosen.suffixes) for one in parse(path, findings))
+    pairs = _Pairs(annotations_read, listing, findings)
     looked = map_in_processes(partial(_look, photos), pairs, num_workers=num_workers, chunk_size=32)
+    found, of_pictures = _one_each(zip(looked, pairs.claims, strict=False), findings)
+    _note_unused(listing, pairs.claims, findings)
+
     unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
-    if not parsed and not unreadable:
+    if not pairs.count and not unreadable:
         raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
-    return _gather(photos, chosen, looked, len(parsed) + unreadable, findings)
+    findings.items += of_pictures
+    return _reading(photos, chosen, found, pairs.count + unreadable, findings)
 
 
 def require_usable(reading: Reading, *, max_loss: float) -> None:
@@ -118,50 +122,46 @@ def _shown(listing: Listing) -> Path:
     return listing.files[0] if len(listing.files) == 1 else listing.root
 
 
-def _parse(
-    parse: Parse, files: Sequence[Path], findings: Findings, num_workers: int | None
-) -> list[Annotation]:
-    annotations = []
-    parse_file = partial(_parse_file, findings.root, parse)
-    for found, of_file in map_in_processes(parse_file, files, num_workers=num_workers, chunk_size=256):
-        annotations += found
-        findings.items += of_file
-    return annotations
+@dataclass(frozen=True, slots=True)
+class _Claim:
+    """An annotation that a picture was found for."""
+
+    path: Path
+    place: str
+    picture: Picture
+
+    @property
+    def is_namesake(self) -> bool:
+        """Whether the annotation file has the picture's own name."""
+        return self.path.stem == self.picture.path.stem
 
 
-def _parse_file(root: Path, parse: Parse, path: Path) -> tuple[list[Annotation], list[Finding]]:
-    findings = Findings(root)
-    return list(parse(path, findings)), findings.items
+class _Pairs:
+    """Gives annotations with their pictures, one after another, and keeps which were given.
+
+    `claims` grows while this is iterated over, so it is never behind what was done with the pairs.
+    """
+
+    def __init__(self, annotations: Iterable[Annotation], listing: Listing, findings: Findings) -> None:
+        self.claims: list[_Claim] = []
+        self.count = 0
+        self._annotations, self._findings = annotations, findings
+        self._pictures = Pictures(listing.ending(images.SUFFIXES))
+
+    def __iter__(self) -> Iterator[tuple[Annotation, Picture]]:
+        for annotation in self._annotations:
+            self.count += 1
+            with self._findings.skipping(annotation.path, place=annotation.place):
+                picture = annotation.picture or Picture(self._pictures.of(annotation, self._findings))
+                self.claims.append(_Claim(annotation.path, annotation.place, picture))
+                yield annotation, picture
 
 
-def _with_pictures(
-    annotations: Iterable[Annotation], listing: Listing, findings: Findings
-) -> list[tuple[Annotation, Picture]]:
-    """Find the picture of each annotation, and leave each picture one annotation."""
-    pictures = Pictures(listing.ending(images.SUFFIXES))
-    pairs: list[tuple[Annotation, Picture]] = []
-    for annotation in annotations:
-        with findings.skipping(annotation.path, place=annotation.place):
-            pairs.append((annotation, annotation.picture or Picture(pictures.of(annotation, findings))))
-    used = {picture.path for _, picture in pairs}
-    for path in pictures.paths:
+def _note_unused(listing: Listing, claims: Iterable[_Claim], findings: Findings) -> None:
+    used = {claim.picture.path for claim in claims}
+    for path in listing.ending(images.SUFFIXES):
         if path not in used:
             findings.add(kinds.PICTURE_WITHOUT_ANNOTATION, path, "nothing names it.")
-    return _one_annotation_each(pairs, findings)
-
-
-def _one_annotation_each(
-    pairs: Sequence[tuple[Annotation, Picture]], findings: Findings
-) -> list[tuple[Annotation, Picture]]:
-    """Prefer the annotation of the picture's own name, else the first."""
-    chosen: dict[Picture, Annotation] = {}
-    for annotation, picture in sorted(pairs, key=lambda pair: pair[0].path.stem != pair[1].path.stem):
-        first = chosen.setdefault(picture, annotation)
-        if first is not annotation:
-            name = findings.name(picture.path)
-            message = f"{name} is already annotated by {findings.name(first.path)}."
-            findings.add(kinds.ANNOTATION_TWICE, annotation.path, message, place=annotation.place, image=name)
-    return [(annotation, picture) for annotation, picture in pairs if chosen[picture] is annotation]
 
 
 _Looked = tuple[ImageRecord | None, bytes, bytes, list[Finding]]
@@ -184,13 +184,31 @@ def _look(root: Path, pair: tuple[Annotation, Picture]) -> _Looked:
     return None, b"", b"", findings.items
 
 
-def _gather(
+def _one_each(
+    looked: Iterable[tuple[_Looked, _Claim]], findings: Findings
+) -> tuple[list[_Looked], list[Finding]]:
+    """Leave each picture one annotation, that of its own name or else the first; return their findings apart."""
+    chosen: dict[Picture, tuple[_Claim, _Looked]] = {}
+    for found, claim in looked:
+        other = chosen.setdefault(claim.picture, (claim, found))
+        if other[0] is claim:
+            continue
+        loser, winner = (other[0], claim) if claim.is_namesake > other[0].is_namesake else (claim, other[0])
+        if winner is claim:
+            chosen[claim.picture] = (claim, found)
+        name = findings.name(claim.picture.path)
+        message = f"{name} is already annotated by {findings.name(winner.path)}."
+        findings.add(kinds.ANNOTATION_TWICE, loser.path, message, place=loser.place, image=name)
+    kept = [found for _, found in chosen.values()]
+    return kept, [finding for found in kept for finding in found[3]]
+
+
+def _reading(
     root: Path, chosen: Format, looked: Iterable[_Looked], num_annotations: int, findings: Findings
 ) -> Reading:
     found: list[tuple[ImageRecord, bytes, bytes]] = []
     names: set[str] = set()
-    for record, digest, fingerprint, of_picture in looked:
-        findings.items += of_picture
+    for record, digest, fingerprint, _ in looked:
         if record is not None:
             named = _under_own_name(record, names)
             names.add(named.name)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from boxtune.data.compact import Compact
 from boxtune.data.masks import Mask
 
 # A side shorter than this share of the picture vanishes in float32.
@@ -30,7 +31,7 @@ class Keypoint(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ObjectRecord:
+class ObjectRecord(Compact):
     """One annotated object. `area` is in pixels of the picture, None for that of the box."""
 
     class_name: str
@@ -47,7 +48,7 @@ class ObjectRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(Compact):
     """Where the bytes of a picture are: a file, or the record at `span` (offset, length) of a TFRecord file."""
 
     path: Path
@@ -55,7 +56,7 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class ImageRecord:
+class ImageRecord(Compact):
     """One picture with its objects.
 
     `name` is the path within the data set, unique there. `width` and `height` are pixels of the picture as it

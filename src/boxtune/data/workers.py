@@ -4,8 +4,12 @@ import multiprocessing
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import chain, islice
+from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -14,11 +18,12 @@ Result = TypeVar("Result")
 # Imported once, before the workers are forked.
 _PRELOADED = ["boxtune.data.reading", "boxtune.data.tfrecord"]
 _CHUNKS_AHEAD = 4
+_kept: ContextVar[dict[int, ProcessPoolExecutor]] = ContextVar("pools by their number of workers")
 
 
 def map_in_processes(
     function: Callable[[Item], Result],
-    items: Sequence[Item],
+    items: Iterable[Item],
     *,
     num_workers: int | None = None,
     chunk_size: int = 64,
@@ -30,9 +35,19 @@ def map_in_processes(
     A program that calls this from its main module needs the usual ``if __name__ == "__main__"`` around it.
     """
     num_workers = num_workers or num_cores()
-    if num_workers == 1 or len(items) <= chunk_size:
+    if num_workers == 1:
         return map(function, items)
-    return _in_pool(function, items, num_workers, chunk_size)
+    chunks = _chunks(items, chunk_size)
+    first = list(islice(chunks, 2))
+    if len(first) < 2:
+        return map(function, chain(*first))
+    return _in_pool(function, chain(first, chunks), num_workers)
+
+
+def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
 
 
 def num_cores() -> int:
@@ -40,27 +55,56 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextmanager
+def kept_processes() -> Iterator[None]:
+    """Let all calls of `map_in_processes` within the block use the same processes, which take a moment to start."""
+    token = _kept.set({})
+    try:
+        yield
+    finally:
+        for pool in _kept.get().values():
+            pool.shutdown(cancel_futures=True)
+        _kept.reset(token)
+
+
+@contextmanager
+def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
+    kept = _kept.get(None)
+    if kept is None:
+        with _new_pool(num_workers) as pool:
+            yield pool
+        return
+    if num_workers not in kept:
+        kept[num_workers] = _new_pool(num_workers)
+    yield kept[num_workers]
+
+
+def _new_pool(num_workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(num_workers, _context(), initializer=_ignore_interrupts)
+
+
 def _in_pool(
-    function: Callable[[Item], Result], items: Sequence[Item], num_workers: int, chunk_size: int
+    function: Callable[[Item], Result], chunks: Iterable[list[Item]], num_workers: int
 ) -> Iterator[Result]:
-    with ProcessPoolExecutor(num_workers, _context(), initializer=_ignore_interrupts) as pool:
+    with _pool(num_workers) as pool:
         under_way: deque[Future[list[Result]]] = deque()
         try:
-            for start in range(0, len(items), chunk_size):
-                under_way.append(pool.submit(_apply, function, items[start : start + chunk_size]))
+            for chunk in chunks:
+                under_way.append(pool.submit(_apply, function, chunk))
                 if len(under_way) == num_workers * _CHUNKS_AHEAD:
                     yield from under_way.popleft().result()
             while under_way:
                 yield from under_way.popleft().result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            for future in under_way:
+                future.cancel()
 
 
-def _apply(function: Callable[[Item], Result], chunk: Sequence[Item]) -> list[Result]:
+def _apply(function: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:
     return [function(item) for item in chunk]
 
 
-def _context() -> multiprocessing.context.BaseContext:
+def _context() -> BaseContext:
     """Return a way to start processes that is safe beside the threads of TensorFlow, unlike a plain fork."""
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
