@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import importlib
 import logging
+import math
 import os
 import signal
 import sys
@@ -56,6 +57,14 @@ def integer(low: int, high: int = 2**31 - 1) -> Callable[[str], int]:
 
     parse.__name__ = "whole number"
     return parse
+
+
+def amount(text: str) -> float:
+    """Read a number that is not below 0; for flags."""
+    number = float(text)
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not 0 or above")
+    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -140,6 +149,7 @@ def _add_retrain(verbs: Any) -> None:
     verb.add_argument(
         "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
     )
+    _add_choosing(verb, evaluate_every_n=None)
     _add_overrides(verb)
 
 
@@ -259,15 +269,35 @@ def _add_train(verbs: Any) -> None:
     verb.add_argument("--pipeline_config_path", type=Path, required=True, help="the configuration")
     verb.add_argument("--model_dir", type=Path, required=True, help="takes checkpoints and summaries")
     verb.add_argument("--num_train_steps", type=integer(1), help="in place of train_config.num_steps")
+    verb.add_argument(
+        "--scale_lr", "--scale-lr", type=integer(1), nargs="?", const=128, metavar="BATCH_SIZE",
+        help="scale the learning rates from this batch size (%(const)s) to that of the configuration",
+    )  # fmt: skip
     verb.add_argument("--checkpoint_every_n", type=integer(1), default=1000, help="steps (%(default)s)")
     verb.add_argument(
-        "--evaluate_every_n", type=integer(0), default=1000, help="steps (%(default)s); 0: at the end"
+        "--checkpoint_max_to_keep", type=integer(1), default=7, help="the newest so many (%(default)s)"
     )
     verb.add_argument(
-        "--checkpoint_max_to_keep", type=integer(1), default=7, help="checkpoints (%(default)s)"
+        "--checkpoint_keep_every_n", type=integer(0), default=0, help="steps; keep these for good (none)"
     )
+    _add_choosing(verb, evaluate_every_n=1000)
     verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
     _add_overrides(verb)
+
+
+def _add_choosing(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None) -> None:
+    """Add the flags that say when a training is evaluated, what is best, and when it has to end."""
+    verb.add_argument(
+        "--evaluate_every_n", type=integer(0), default=evaluate_every_n,
+        help=f"steps ({evaluate_every_n or 'a fifth of them'}); 0: at the end",
+    )  # fmt: skip
+    verb.add_argument(
+        "--best_metric", default="mAP", help="to choose the best checkpoint by, such as AP50 (%(default)s)"
+    )
+    verb.add_argument(
+        "--patience", type=integer(1), help="end after so many evaluations that are no better (never)"
+    )
+    verb.add_argument("--min_delta", type=amount, default=0.0, help="that is better (%(default)s)")
 
 
 def _train(**options: Any) -> None:

@@ -12,8 +12,13 @@ from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError
 from boxtune.export import export
-from boxtune.metrics.evaluation import Evaluation
 from boxtune.train import train
+from boxtune.training.best import Best
+from boxtune.training.run_state import BEST
+from boxtune.training.selection import SHORT_NAMES
+
+EVALUATIONS = 5
+"""On the way, the one at the end included."""
 
 RECORDS, CONFIG, EXPORTED, RESULTS = "records", "pipeline.config", "exported", "results.json"
 
@@ -23,26 +28,26 @@ class RetrainResult:
     """What came of it and where it lies; printed, a summary for people."""
 
     model_dir: Path
-    evaluation: Evaluation
+    best: Best
 
     @property
     def mean_average_precision(self) -> float:
         """COCO's AP, averaged over IoU 0.50 to 0.95."""
-        return self.evaluation.metrics["DetectionBoxes_Precision/mAP"]
+        return self.best.values[SHORT_NAMES["mAP"]]
 
     @property
     def ap50(self) -> float:
         """AP at IoU 0.50."""
-        return self.evaluation.metrics["DetectionBoxes_Precision/mAP@.50IOU"]
+        return self.best.values[SHORT_NAMES["AP50"]]
 
     def to_json(self) -> str:
         """Return the figures and where things lie, for programs."""
         content = {
             "mAP": self.mean_average_precision,
             "AP50": self.ap50,
-            "step": self.evaluation.step,
-            "num_validation_images": self.evaluation.num_images,
-            "metrics": self.evaluation.values,
+            "step": self.best.step,
+            "num_validation_images": self.best.num_images,
+            "metrics": self.best.values,
             "exported": str(self.model_dir / EXPORTED),
         }
         return json.dumps(content, indent=2) + "\n"
@@ -60,7 +65,7 @@ class RetrainResult:
             [
                 "",
                 f"mAP {self.mean_average_precision:.3f}   AP50 {self.ap50:.3f}   "
-                f"on {self.evaluation.num_images} validation images",
+                f"on {self.best.num_images} validation images, after {self.best.step} steps",
                 "",
                 *(f"{path:{width}}   {what}" for path, what in rows),
                 "",
@@ -78,10 +83,14 @@ def retrain(
     options: Options | None = None,
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
+    evaluate_every_n: int | None = None,
+    best_metric: str = "mAP",
+    patience: int | None = None,
+    min_delta: float = 0.0,
     seed: int = 0,
     overrides: Sequence[str] = (),
 ) -> RetrainResult:
-    """Convert, configure, train, evaluate and export, with defaults for a few hundred photographs.
+    """Convert, configure, train, evaluate and export the best, with defaults for a few hundred photographs.
 
     Run again with the same arguments, it goes on where it stopped.
 
@@ -92,6 +101,10 @@ def retrain(
         options: how the photographs are to be read and split.
         batch_size: images in a step.
         num_steps: how long to train.
+        evaluate_every_n: steps between evaluations; by default there are EVALUATIONS.
+        best_metric: what the exported checkpoint is chosen by.
+        patience: how many evaluations without progress end the training; None for no such end.
+        min_delta: how much better than the best before it an evaluation has to be to count as progress.
         seed: of the split (where `options` are not given), the first weights, the order and the augmentation.
         overrides: "path.to.field=value" changes of the configuration.
 
@@ -108,11 +121,21 @@ def retrain(
         config.apply_override(pipeline, override)
     config.write(pipeline, model_dir / CONFIG)
 
-    trained = train(model_dir / CONFIG, model_dir, seed=seed)
-    export(model_dir / CONFIG, model_dir, model_dir / EXPORTED)
-    if trained.evaluation is None:
+    if evaluate_every_n is None:
+        evaluate_every_n = -(-pipeline.train_config.num_steps // EVALUATIONS)
+    trained = train(
+        model_dir / CONFIG,
+        model_dir,
+        evaluate_every_n=evaluate_every_n,
+        best_metric=best_metric,
+        patience=patience,
+        min_delta=min_delta,
+        seed=seed,
+    )
+    if trained.best is None:
         raise BoxtuneError(f"{model_dir}: nothing was evaluated")
-    result = RetrainResult(model_dir, trained.evaluation)
+    export(model_dir / CONFIG, model_dir / BEST, model_dir / EXPORTED)
+    result = RetrainResult(model_dir, trained.best)
     with whole_file(model_dir / RESULTS) as temporary:
         temporary.write_text(result.to_json(), encoding="utf-8")
     return result

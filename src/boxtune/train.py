@@ -1,33 +1,51 @@
 """The verb `train`: fine-tune the detector that a pipeline.config describes."""
 
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
-import numpy as np
-import tensorflow as tf
-from PIL import Image
 
 from boxtune import config, models
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import writable_folder
-from boxtune.data.input import Records, naming_faults, open_records, training_batches
-from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.input import Records, naming_faults, open_records
+from boxtune.data.label_map import read_label_map
+from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import ConfigError
-from boxtune.metrics.evaluation import Evaluation
 from boxtune.models import Detector
 from boxtune.report.evaluation import publish
-from boxtune.report.pictures import Box, draw_boxes
-from boxtune.training import callbacks
+from boxtune.report.pictures import training_pictures
+from boxtune.training import learning_rates, provenance
+from boxtune.training.batches import batches, images_of_step
+from boxtune.training.best import Best, read_best, values_so_far
 from boxtune.training.evaluation import Evaluator
+from boxtune.training.health import StopOnNonFinite
+from boxtune.training.interruption import Interruption
+from boxtune.training.journal import JOURNAL, Journal
 from boxtune.training.optimizer import optimizer
+from boxtune.training.progress import Progress
 from boxtune.training.run_state import RunState
+from boxtune.training.selection import Selection, full_name
+from boxtune.training.steps import Action, BetweenSteps, every, is_due
+from boxtune.training.summaries import Summaries
+from boxtune.training.validation import Validation
 from boxtune.training.warm_start import warm_start
 
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""
+
+PICTURES_EVERY_N = 1000
+"""Steps between the training images that TensorBoard shows."""
+
+MOST_CHANGES = 8
+"""That are listed when a run goes on otherwise than before."""
+
+_log = logging.getLogger("boxtune")
 
 
 @dataclass(frozen=True)
@@ -36,7 +54,8 @@ class TrainResult:
 
     model_dir: Path
     step: int
-    evaluation: Evaluation | None
+    best: Best | None
+    """What the best checkpoint reached; None where nothing was evaluated."""
 
 
 def train(
@@ -45,9 +64,14 @@ def train(
     *,
     overrides: Sequence[str] = (),
     num_train_steps: int | None = None,
+    scale_lr: int | None = None,
     checkpoint_every_n: int = 1000,
-    evaluate_every_n: int = 1000,
     checkpoint_max_to_keep: int = 7,
+    checkpoint_keep_every_n: int = 0,
+    evaluate_every_n: int = 1000,
+    best_metric: str = "mAP",
+    patience: int | None = None,
+    min_delta: float = 0.0,
     seed: int = 0,
 ) -> TrainResult:
     """Train, or go on training, until exactly the configured number of steps has been made.
@@ -57,26 +81,26 @@ def train(
         model_dir: takes checkpoints, summaries and numbers; if it holds a checkpoint, the run goes on from there.
         overrides: "path.to.field=value" changes of the configuration.
         num_train_steps: in place of `train_config.num_steps`.
+        scale_lr: the batch size that the learning rates were made for; they are scaled to that of the configuration.
         checkpoint_every_n: steps between checkpoints; one is always written at the end.
-        evaluate_every_n: steps between evaluations; one is always made at the end, and no other if this is 0.
         checkpoint_max_to_keep: older checkpoints are removed.
+        checkpoint_keep_every_n: steps between checkpoints that are never removed; 0 for none.
+        evaluate_every_n: steps between evaluations; one is always made at the end, and no other if this is 0.
+        best_metric: what the best checkpoint is chosen by: a metric of the API, or a short name (SHORT_NAMES).
+        patience: how many evaluations without progress end the run; None for no such end.
+        min_delta: how much better than the best before it an evaluation has to be to count as progress.
         seed: of the first weights, the order of the examples and their augmentation.
 
     Raises:
         BoxtuneError: for anything the user can mend; nothing that was written before is lost.
     """
-    pipeline = config.load(pipeline_config_path, overrides)
-    if num_train_steps is not None:
-        if num_train_steps < 1:
-            raise ConfigError(f"num_train_steps is {num_train_steps}; at least 1 is needed")
-        pipeline.train_config.num_steps = num_train_steps
-    config.check_for_training(pipeline)
+    pipeline = _configuration(pipeline_config_path, overrides, num_train_steps, scale_lr)
     settings, num_steps = pipeline.train_config, pipeline.train_config.num_steps
     label_map = read_label_map(Path(pipeline.train_input_reader.label_map_path))
 
     # The data first: what is wrong with it is known before the model is built.
     records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model))
-    evaluation_records = _evaluation_records(pipeline)
+    evaluation_records = _evaluation_records(pipeline, patience, evaluate_every_n)
 
     # The model, from random weights, another detector's, or where this run stopped.
     keras.utils.set_random_seed(seed)
@@ -85,54 +109,100 @@ def train(
         optimizer(settings.optimizer, gradient_clipping_by_norm=settings.gradient_clipping_by_norm),
         jit_compile=False,  # on the CPU XLA is many times slower than TensorFlow's own kernels
     )
-    model_dir = writable_folder(Path(model_dir))
-    state = RunState(model_dir, detector, checkpoint_max_to_keep)
-    print(_begin(state, detector, settings), flush=True)
-    config.write(pipeline, model_dir / COMPLETE_CONFIG)
-
-    # What happens between the steps.
-    evaluations: list[Evaluation] = []
     evaluator = Evaluator.from_config(detector, evaluation_records, pipeline) if evaluation_records else None
-
-    def evaluate(step: int) -> None:
-        if evaluator is not None:
-            evaluations.append(evaluator.evaluate(step))
-            publish(evaluations[-1], pipeline, label_map, model_dir)
-
-    # The steps that are left.
+    metric = full_name(best_metric, evaluator.metric_names) if evaluator else best_metric
+    model_dir = writable_folder(Path(model_dir))
+    state = RunState(model_dir, detector, checkpoint_max_to_keep, keep_every_n=checkpoint_keep_every_n)
+    print(_begin(state, detector, settings), flush=True)
     start = state.step
-    batches = training_batches(
-        records,
-        batch_size=settings.batch_size,
-        seed=seed,
-        image_resizer=models.image_resizer(pipeline.model),
-        augmentation_options=settings.data_augmentation_options,
-        shuffle=pipeline.train_input_reader.shuffle,
-        start_step=start,
-    )
-    if start < num_steps:
-        writer = tf.summary.create_file_writer(str(model_dir / "train"))
-        between = [
-            callbacks.StopOnNonFinite(start),
-            callbacks.Progress(start, num_steps, settings.batch_size),
-            callbacks.Summaries(start, writer),
-            callbacks.Every(start, num_steps, checkpoint_every_n, lambda step: state.save()),
-            callbacks.Every(start, num_steps, evaluate_every_n, evaluate),
+    _write_down(pipeline, model_dir, provenance.entry(seed, start, _data(records, evaluation_records)))
+
+    with (
+        Journal(model_dir / JOURNAL, start) as journal,
+        Summaries(model_dir, start) as summaries,
+        Interruption() as interruption,
+        naming_faults(records),
+        _saving_when_interrupted(state),
+    ):
+        # What happens between the steps.
+        progress = Progress(start, num_steps)
+        selection = Selection(
+            metric, values_so_far(journal.evaluations, metric, model_dir), patience, min_delta
+        )
+        validate = Validation(
+            evaluator, selection, state, journal, progress,
+            publish=partial(publish, pipeline=pipeline, label_map=label_map, model_dir=model_dir),
+        )  # fmt: skip
+
+        def save(step: int) -> None:
+            state.save()
+
+        def show_pictures(step: int) -> None:
+            images, groundtruth = next(iter(batches(pipeline, records, seed=seed, start_step=step)))
+            summaries.add_pictures(step, training_pictures(images, groundtruth, label_map.shown_names))
+
+        after_each_step: list[Action] = [
+            StopOnNonFinite(state, partial(images_of_step, pipeline, records, seed), settings),
+            journal.add_step,
+            progress.tell,
+            summaries.add_step,
+            interruption.give_way,
+            every(checkpoint_every_n, save),
+            every(checkpoint_keep_every_n, save),
+            every(evaluate_every_n, validate),
+            every(PICTURES_EVERY_N, show_pictures),
         ]
-        with (
-            naming_faults(records),
-            closing(writer),
-            writer.as_default(start),
-            _saving_when_interrupted(state),
-        ):
-            _summarize_first_images(batches, label_map)
+
+        # The steps that are left.
+        if is_due(start, evaluate_every_n):
+            validate(start)  # the run was stopped before it could
+        if start < num_steps and not selection.exhausted:
+            show_pictures(start)
             detector.fit(
-                batches, steps_per_epoch=num_steps - start, shuffle=False, verbose=0, callbacks=between
+                batches(pipeline, records, seed=seed, start_step=start),
+                steps_per_epoch=num_steps - start,
+                shuffle=False,
+                verbose=0,
+                callbacks=[interruption, BetweenSteps(start, settings.batch_size, after_each_step)],
             )
-    else:
-        print(f"{start} of {num_steps} steps have been made already; raise --num_train_steps to go on.")
-        evaluate(start)
-    return TrainResult(model_dir, state.step, evaluations[-1] if evaluations else None)
+            state.save()
+        validate(state.step)
+    print(_outcome(start, state.step, num_steps, selection), end="", flush=True)
+    return TrainResult(model_dir, state.step, read_best(model_dir))
+
+
+def _configuration(
+    path: str | Path, overrides: Sequence[str], num_train_steps: int | None, scale_lr: int | None
+) -> pipeline_pb2.TrainEvalPipelineConfig:
+    """Read a configuration as it is to be trained, and tell what is doubtful about it."""
+    pipeline = config.load(path, overrides)
+    if num_train_steps is not None:
+        if num_train_steps < 1:
+            raise ConfigError(f"num_train_steps is {num_train_steps}; at least 1 is needed")
+        pipeline.train_config.num_steps = num_train_steps
+    config.check_for_training(pipeline)
+    if scale_lr is not None:
+        factor = learning_rates.scale(pipeline.train_config, scale_lr)
+        print(
+            f"Learning rates times {factor:g}: batches of {pipeline.train_config.batch_size}, not {scale_lr}."
+        )
+    for doubt in learning_rates.doubts(pipeline.train_config):
+        _log.warning(doubt)
+    return pipeline
+
+
+def _evaluation_records(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig, patience: int | None, evaluate_every_n: int
+) -> Records | None:
+    if patience is not None and not (pipeline.eval_input_reader and evaluate_every_n):
+        raise ConfigError(
+            "patience counts evaluations: it needs an eval_input_reader and evaluate_every_n above 0"
+        )
+    if not pipeline.eval_input_reader:
+        print("No eval_input_reader: training without evaluation.")
+        return None
+    config.check_for_evaluation(pipeline)
+    return open_records(pipeline.eval_input_reader[0], models.num_classes(pipeline.model))
 
 
 def _begin(state: RunState, detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:
@@ -145,35 +215,43 @@ def _begin(state: RunState, detector: Detector, settings: pipeline_pb2.TrainConf
     return "Starting from random weights."
 
 
+def _data(records: Records, evaluation_records: Records | None) -> dict[str, RecordIndex]:
+    return {"training": records.index} | (
+        {"evaluation": evaluation_records.index} if evaluation_records else {}
+    )
+
+
+def _write_down(pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path, now: dict[str, Any]) -> None:
+    """Keep what the run is made from; tell in what one that goes on differs from what it was before."""
+    before = provenance.read(model_dir / provenance.RUN) if now["step"] else []
+    changes = provenance.differences(before[-1], now) if before else []
+    if now["step"] and (model_dir / COMPLETE_CONFIG).exists():
+        changes += provenance.config_differences(config.load(model_dir / COMPLETE_CONFIG), pipeline)
+    if changes:
+        more = f"; and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
+        _log.warning("This run goes on with changes: %s%s", "; ".join(changes[:MOST_CHANGES]), more)
+    config.write(pipeline, model_dir / COMPLETE_CONFIG)
+    provenance.write(model_dir / provenance.RUN, [*before, now])
+
+
 @contextmanager
 def _saving_when_interrupted(state: RunState) -> Iterator[None]:
     """Keep what was learned so far when the user stops the run."""
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nStopped after step {state.step}, kept in {state.save()}.", flush=True)
+        if state.step:
+            print(f"\nStopped after step {state.step}, kept in {state.save()}.", flush=True)
         raise
 
 
-def _evaluation_records(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> Records | None:
-    if not pipeline.eval_input_reader:
-        print("No eval_input_reader: training without evaluation.")
-        return None
-    config.check_for_evaluation(pipeline)
-    return open_records(pipeline.eval_input_reader[0], models.num_classes(pipeline.model))
-
-
-def _summarize_first_images(batches: tf.data.Dataset, label_map: LabelMap, count: int = 4) -> None:
-    """Show what the first batch looks like to the model, augmented and with its boxes."""
-    names = label_map.shown_names
-    for images, groundtruth in batches.take(1):
-        pixels = tf.cast(tf.clip_by_value(images[:count], 0, 255), tf.uint8).numpy()
-        drawn = []
-        for i, picture in enumerate(pixels):
-            valid = groundtruth["valid"][i].numpy()
-            boxes, classes = groundtruth["boxes"][i].numpy()[valid], groundtruth["classes"][i].numpy()[valid]
-            marked = [
-                Box(box, names.get(cls, "?"), int(cls)) for box, cls in zip(boxes, classes, strict=True)
-            ]
-            drawn.append(np.asarray(draw_boxes(Image.fromarray(picture), marked)))
-        tf.summary.image("train_input_images", np.stack(drawn), max_outputs=count)
+def _outcome(start: int, step: int, num_steps: int, selection: Selection) -> str:
+    """Return a line about a run that did not make the steps it was asked for, or nothing."""
+    if step < num_steps:
+        return (
+            f"{selection.waited} evaluations in a row were no better than the best: the run ends after step {step}. "
+            "Raise --patience to go on.\n"
+        )
+    if start >= num_steps:
+        return f"{start} of {num_steps} steps have been made already; raise --num_train_steps to go on.\n"
+    return ""

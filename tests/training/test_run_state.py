@@ -95,12 +95,14 @@ def test_a_new_folder(tmp_path):
 def test_the_newest_are_kept(tmp_path):
     detector = build()
     state = RunState(tmp_path, detector, 2)
-    for _ in range(3):
+    for step in (10, 20, 30):
+        make_up(state, step)
         state.save()
     assert {path.name for path in tmp_path.glob("*.index")} == {"ckpt-2.index", "ckpt-3.index"}
     # A run that goes on counts on, and takes away the oldest of those it found.
     again = RunState(tmp_path, detector, 2)
     again.resume()
+    make_up(again, 40)
     assert again.save() == str(tmp_path / "ckpt-4")
     assert {path.name for path in tmp_path.glob("*.index")} == {"ckpt-3.index", "ckpt-4.index"}
     assert checkpoints.find(tmp_path) == str(tmp_path / "ckpt-4")
@@ -160,7 +162,51 @@ def test_a_checkpoint_of_the_api(tmp_path):
         {key: variable.numpy() for key, variable in state.model_variables.items()},
         {key: variable.numpy() for key, variable in source.checkpoint_variables().items()},
     )
+    state.iterations.assign(301)
     assert state.save() == str(tmp_path / "ckpt-2")
+
+
+def test_there_is_one_checkpoint_of_a_step(tmp_path):
+    state = RunState(tmp_path, build(), 5)
+    assert state.save() == state.save() == str(tmp_path / "ckpt-1")
+    again = RunState(tmp_path, build(), 5)
+    again.resume()
+    assert again.save() == str(tmp_path / "ckpt-1")
+    again.iterations.assign(1)
+    assert again.save() == str(tmp_path / "ckpt-2")
+
+
+def test_the_best_is_kept_beside_the_newest(tmp_path):
+    state = RunState(tmp_path, build(), 5)
+    for step in (10, 20):
+        make_up(state, step)
+        state.save()
+        best = state.save_as_best()
+    assert best == checkpoints.find(tmp_path / "best") == str(tmp_path / "best" / "ckpt-2")
+    assert checkpoints.find(tmp_path) == str(tmp_path / "ckpt-2")
+    assert {path.name for path in (tmp_path / "best").glob("*.index")} == {"ckpt-2.index"}
+    reader = checkpoints.Reader(best)
+    assert_same({key: reader[key] for key in state.model_variables}, {
+        key: variable.numpy() for key, variable in state.model_variables.items()
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["model_variables", "optimizer_variables"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_never_written(tmp_path, part, value):
+    state = RunState(tmp_path, build(), 5)
+    state.save()
+    before = files(tmp_path)
+    state.iterations.assign(9)
+    name, variable = list(getattr(state, part).items())[3]
+    broken = variable.numpy()
+    broken.flat[-1] = value
+    variable.assign(broken)
+    for save in (state.save, state.save_as_best):
+        with pytest.raises(CheckpointError, match=f"Step 9: {name} is infinite or not a number") as caught:
+            save()
+        assert str(tmp_path / "ckpt-1") in str(caught.value)
+    assert files(tmp_path) == before
 
 
 def test_a_damaged_checkpoint(tmp_path):

@@ -1,7 +1,8 @@
 """Boxes drawn on pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -62,6 +63,23 @@ def _write_caption(
     y = corner[1] - height if corner[1] >= height else corner[1]
     pen.rectangle((x, y, x + width, y + height), fill=color)
     pen.text((x + 2, y + 1), caption, fill="white", font=font)
+
+
+def training_pictures(
+    images: Any, groundtruth: Mapping[str, Any], names: Mapping[int, str], count: int = 4
+) -> list[np.ndarray]:
+    """Return the first images of a training batch with their boxes on them, uint8 [h, w, 3].
+
+    `images` are [b, h, w, 3] in [0, 255], the ground truth is that of `Detector`, `names` has the 0-based classes.
+    """
+    drawn = []
+    for i, image in enumerate(np.asarray(images)[:count]):
+        valid = np.asarray(groundtruth["valid"][i])
+        objects = (np.asarray(groundtruth[part][i])[valid] for part in ("boxes", "classes"))
+        boxes = [Box(box, names.get(int(cls), "?"), int(cls)) for box, cls in zip(*objects, strict=True)]
+        picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
+        drawn.append(np.asarray(draw_boxes(picture, boxes)))
+    return drawn
 
 
 def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:

@@ -9,9 +9,10 @@ import tensorflow as tf
 from boxtune import models
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, evaluation_batches, naming_faults
-from boxtune.metrics.coco import ImageResult, coco_metrics
+from boxtune.metrics.coco import NAMES, ImageResult, coco_metrics
 from boxtune.metrics.evaluation import Evaluation, Example
 from boxtune.models import Detector
+from boxtune.models.detector import REGULARIZATION
 
 
 class Evaluator:
@@ -42,6 +43,12 @@ class Evaluator:
             batch_size=max(pipeline.eval_config.batch_size, 8),
             num_examples=pipeline.eval_config.num_visualizations,
         )
+
+    @property
+    def metric_names(self) -> list[str]:
+        """The names of the numbers that an evaluation gives."""
+        terms = (*self.detector.loss_names, REGULARIZATION, "total_loss")
+        return [*NAMES, *(f"Loss/{name}" for name in terms)]
 
     def evaluate(self, step: int) -> Evaluation:
         """Return the evaluation of the detector as it is now.

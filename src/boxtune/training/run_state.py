@@ -3,11 +3,15 @@
 import logging
 from pathlib import Path
 
-import tensorflow as tf
+import numpy as np
 
 from boxtune.errors import CheckpointError
 from boxtune.models import Detector
 from boxtune.training import checkpoints
+from boxtune.training.keeping import Keeper
+
+BEST = "best"
+"""In the model directory: the folder of the best checkpoint."""
 
 _log = logging.getLogger("boxtune")
 
@@ -18,8 +22,11 @@ class RunState:
     The model part has the API's keys, so the API restores it; `step` and `save_counter` are the API's too.
     """
 
-    def __init__(self, model_dir: Path, detector: Detector, max_to_keep: int):
-        """Prepare for a compiled `detector`; of its checkpoints the newest `max_to_keep` are kept."""
+    def __init__(self, model_dir: Path, detector: Detector, max_to_keep: int, *, keep_every_n: int = 0):
+        """Prepare for a compiled `detector`.
+
+        Of its checkpoints the newest `max_to_keep` are kept, and those whose step is a multiple of `keep_every_n`.
+        """
         optimizer = detector.optimizer
         optimizer.build(detector.trainable_variables)
         self.model_dir = model_dir
@@ -33,7 +40,9 @@ class RunState:
         self._root = checkpoints.tree(
             self.model_variables | self.optimizer_variables | {"step": optimizer.iterations}
         )
-        self._manager = tf.train.CheckpointManager(self._root, str(model_dir), max_to_keep)
+        self._keeper = Keeper(self._root, model_dir, max_to_keep=max_to_keep, keep_every_n=keep_every_n)
+        self._best_keeper = Keeper(self._root, model_dir / BEST, max_to_keep=1)
+        self._saved: tuple[int, str] | None = None
 
     @property
     def step(self) -> int:
@@ -41,8 +50,32 @@ class RunState:
         return int(self.iterations.numpy())
 
     def save(self) -> str:
-        """Write the next checkpoint, whole or not at all, and return its prefix."""
-        return self._manager.save(check_interval=False)
+        """Write the next checkpoint, whole or not at all, and return its prefix; once only after each step.
+
+        Raises:
+            CheckpointError: if the weights are no numbers any more, or the file system refuses.
+        """
+        if self._saved is None or self._saved[0] != self.step:
+            self._check_weights()
+            self._saved = (self.step, self._keeper.save())
+        return self._saved[1]
+
+    def save_as_best(self) -> str:
+        """Write a checkpoint into the folder BEST in place of the one that was there, and return its prefix.
+
+        Raises:
+            CheckpointError: if the weights are no numbers any more, or the file system refuses.
+        """
+        self._check_weights()
+        return self._best_keeper.save()
+
+    def _check_weights(self) -> None:
+        broken = not_finite(self.model_variables | self.optimizer_variables)
+        if broken:
+            raise CheckpointError(
+                f"Step {self.step}: {broken[0]} is infinite or not a number ({len(broken)} variables are): no "
+                f"checkpoint is written of that. The last one is {checkpoints.latest(self.model_dir)}"
+            )
 
     def resume(self) -> str | None:
         """Go on from the newest checkpoint in the model directory; return its prefix, or None if there is none.
@@ -69,5 +102,12 @@ class RunState:
         else:
             _log.warning("%s holds no state of this optimizer: its averages start anew.", prefix)
         checkpoints.load(wanted, prefix)
-        self._root.save_counter.assign(checkpoints.number_of(prefix))
+        self._keeper.tidy()
+        self._best_keeper.tidy()
+        self._saved = (self.step, prefix)
         return prefix
+
+
+def not_finite(variables: checkpoints.Variables) -> list[str]:
+    """Return the keys of those `variables` that hold anything infinite or not a number."""
+    return [key for key, variable in variables.items() if not np.all(np.isfinite(variable.numpy()))]

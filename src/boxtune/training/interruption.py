@@ -1,0 +1,48 @@
+"""Ctrl-C and a polite kill end a run between two steps, where nothing is half done."""
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Self
+
+import keras
+
+from boxtune.training.steps import Step
+
+
+class Interruption(keras.callbacks.Callback):
+    """While it is entered, SIGINT and SIGTERM raise KeyboardInterrupt: at once, or within a step, at its end.
+
+    A second signal within a step raises at once. In other threads than the main one, which get no signals, it does
+    nothing.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._within_step = self._wanted = False
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Hold signals back from here on."""
+        self._within_step = True
+
+    def give_way(self, step: Step) -> None:
+        """Raise KeyboardInterrupt if a signal came within the step; from here to the next step they are not held."""
+        self._within_step = False
+        if self._wanted:
+            raise KeyboardInterrupt
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._wanted or not self._within_step:
+            raise KeyboardInterrupt
+        self._wanted = True

@@ -1,0 +1,112 @@
+"""Which checkpoints of a folder are kept, and how they come and go so that a kill never costs one.
+
+A checkpoint exists when its index does. So a new one's index comes last, after its data and under its final name
+by one renaming; of one that goes, the index goes first. The file `checkpoint`, by which TensorFlow and the API
+find the newest, names a checkpoint only once it is there.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import tensorflow as tf
+
+from boxtune.data.files import whole_file
+from boxtune.errors import CheckpointError
+from boxtune.training import checkpoints
+
+_PARTIAL = ".partial-checkpoint"
+_STATE = "checkpoint"
+_NAME = re.compile(r"ckpt-\d+")
+
+
+class Keeper:
+    """The checkpoints `ckpt-N` that a run leaves in a folder: the newest ones, and some for good."""
+
+    def __init__(self, root: tf.train.Checkpoint, folder: Path, *, max_to_keep: int, keep_every_n: int = 0):
+        """Prepare to write `root` into `folder`, which is made when the first checkpoint is.
+
+        Of the checkpoints that a run writes or finds there, the newest `max_to_keep` stay, and those whose step is
+        a multiple of `keep_every_n`.
+        """
+        self.root, self.folder = root, folder
+        self.max_to_keep, self.keep_every_n = max_to_keep, keep_every_n
+
+    def save(self) -> str:
+        """Write the next checkpoint, whole or not at all, remove what is too old, and return its prefix.
+
+        Raises:
+            CheckpointError: if the file system has no room or refuses; what was there is still there.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.tidy()
+        newest = checkpoints.latest(self.folder)
+        number = checkpoints.number_of(newest) + 1 if newest else 1
+        name = f"ckpt-{number}"
+        before = self._managed()
+        self.root.save_counter.assign(number)
+        self._write(name)
+        self._record([*(one for one in before if one != name), name])
+        return str(self.folder / name)
+
+    def tidy(self) -> None:
+        """Remove what a run that was killed while it wrote or removed a checkpoint has left behind."""
+        shutil.rmtree(self.folder / _PARTIAL, ignore_errors=True)
+        for data in sorted(self.folder.glob("ckpt-*.data-*-of-*")):
+            if not data.with_name(f"{data.name.rpartition('.data-')[0]}.index").exists():
+                data.unlink(missing_ok=True)
+
+    def _write(self, name: str) -> None:
+        partial = self.folder / _PARTIAL
+        try:
+            self.root.write(str(partial / name))
+            # There may be one of this name that was written but never recorded.
+            (self.folder / f"{name}.index").unlink(missing_ok=True)
+            for data in sorted(partial.glob(f"{name}.data-*")):
+                os.replace(data, self.folder / data.name)
+            os.replace(partial / f"{name}.index", self.folder / f"{name}.index")
+        except (OSError, tf.errors.OpError) as error:
+            raise CheckpointError(
+                f"{self.folder / name} cannot be written: {_reason(error)}. The checkpoints before it are kept"
+            ) from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _managed(self) -> list[str]:
+        """Return the names of the checkpoints that are there and recorded, or of the newest if there is no record."""
+        state = tf.train.get_checkpoint_state(str(self.folder))
+        paths = state.all_model_checkpoint_paths if state else [checkpoints.latest(self.folder) or ""]
+        names = [Path(path).name for path in paths]
+        return [name for name in names if _NAME.fullmatch(name) and (self.folder / f"{name}.index").is_file()]
+
+    def _record(self, names: list[str]) -> None:
+        """Record checkpoints as there, then take leave of the older ones."""
+        self._write_state(names)
+        going, staying = names[: -self.max_to_keep], names[-self.max_to_keep :]
+        for name in going:
+            if not self._for_good(name):
+                self._remove(name)
+        if going:
+            self._write_state(staying)
+
+    def _for_good(self, name: str) -> bool:
+        if not self.keep_every_n:
+            return False
+        return checkpoints.step_of(str(self.folder / name)) % self.keep_every_n == 0
+
+    def _remove(self, name: str) -> None:
+        (self.folder / f"{name}.index").unlink(missing_ok=True)
+        for data in sorted(self.folder.glob(f"{name}.data-*")):
+            data.unlink(missing_ok=True)
+
+    def _write_state(self, names: list[str]) -> None:
+        """Write TensorFlow's CheckpointState in text form."""
+        lines = [f'model_checkpoint_path: "{names[-1]}"']
+        lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
+        with whole_file(self.folder / _STATE) as temporary:
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _reason(error: OSError | tf.errors.OpError) -> str:
+    return str(error.strerror if isinstance(error, OSError) else error.message).strip().rstrip(".")

@@ -1,0 +1,138 @@
+"""What a run was made from, kept in its model directory: versions, command, seed and fingerprints of the data.
+
+`run.json` has an entry for every time that the run was begun or went on.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import Message
+
+import boxtune
+from boxtune.data.files import read_text, whole_file
+from boxtune.data.tfrecord import RecordIndex
+from boxtune.errors import DataError
+
+RUN = "run.json"
+"""In the model directory."""
+
+_CHECKSUM_BYTES = 4
+
+
+def entry(seed: int, step: int, data: Mapping[str, RecordIndex]) -> dict[str, Any]:
+    """Return what there is to know of a run that begins, or goes on, after `step` steps; `data` by its use."""
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "step": step,
+        "seed": seed,
+        "command": sys.argv,
+        "versions": {
+            "boxtune": boxtune.__version__,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+        "data": {use: fingerprints(index) for use, index in data.items()},
+    }
+
+
+def fingerprints(index: RecordIndex) -> dict[str, dict[str, Any]]:
+    """Return bytes, number of records and a hash of each file, by its path."""
+    found = {}
+    for number, path in enumerate(index.paths):
+        own = index.file_numbers == number
+        found[str(path)] = {
+            "bytes": path.stat().st_size,
+            "records": int(own.sum()),
+            "sha256_of_checksums": _hash_of_checksums(path, index.offsets[own] + index.lengths[own]),
+        }
+    return found
+
+
+def _hash_of_checksums(path: Path, positions: np.ndarray) -> str:
+    """Return a hash of the checksums that a TFRecord file has at these bytes, behind each record.
+
+    It is another one when any record is, and needs four bytes of each only.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for position in positions.tolist():
+            digest.update(os.pread(file.fileno(), _CHECKSUM_BYTES, position))
+    return digest.hexdigest()
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of a `run.json`, none if there is no such file.
+
+    Raises:
+        DataError: if it cannot be read, or is none.
+    """
+    if not path.exists():
+        return []
+    try:
+        entries = json.loads(read_text(path))
+        if not isinstance(entries, list) or not all(isinstance(one, dict) for one in entries):
+            raise TypeError
+        return entries
+    except (ValueError, TypeError, RecursionError) as error:
+        raise DataError(f"{path} is not what a training wrote; mend or remove it") from error
+
+
+def write(path: Path, entries: list[dict[str, Any]]) -> None:
+    """Write a `run.json`, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return in which way a run goes on otherwise than it began: seed, versions and data, as "what: before → now"."""
+    flat_before, flat_now = (dict(_flat({key: one.get(key) for key in _COMPARED})) for one in (before, now))
+    return _changes(flat_before, flat_now)
+
+
+_COMPARED = ("seed", "versions", "data")
+
+
+def config_differences(before: Message, now: Message) -> list[str]:
+    """Return the fields in which two configurations differ, as "path: before → now"."""
+    return _changes(dict(_fields(before)), dict(_fields(now)))
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key}: {before.get(key, 'absent')} → {now.get(key, 'absent')}"
+        for key in dict.fromkeys([*before, *now])
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _flat(part, f"{path} {key}".strip())
+    else:
+        yield path, value
+
+
+def _fields(message: Message, path: str = "") -> Iterator[tuple[str, Any]]:
+    for field, value in message.ListFields():
+        here = f"{path}.{field.name}".removeprefix(".")
+        parts = (
+            {here: value} if not field.is_repeated else {f"{here}[{i}]": part for i, part in enumerate(value)}
+        )
+        for name, part in parts.items():
+            if isinstance(part, Message):
+                yield from _fields(part, name)
+            else:
+                yield name, part

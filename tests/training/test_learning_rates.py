@@ -1,0 +1,98 @@
+import pytest
+from google.protobuf import text_format
+
+from boxtune.config import pipeline_pb2
+from boxtune.training.learning_rates import doubts, highest_rate, how_to_calm, rate_fields, scale
+
+COSINE = """cosine_decay_learning_rate {
+  learning_rate_base: 0.08 total_steps: 600 warmup_learning_rate: 0.02 warmup_steps: 100
+}"""
+SCHEDULES = {
+    "constant_learning_rate { learning_rate: 0.4 }": [0.4],
+    COSINE: [0.08, 0.02],
+    "exponential_decay_learning_rate { initial_learning_rate: 0.2 decay_factor: 0.5 }": [0.2, 0.0, 0.0],
+    "manual_step_learning_rate { initial_learning_rate: 0.1 schedule { step: 5 learning_rate: 0.2 } "
+    "schedule { step: 9 learning_rate: 0.3 } warmup: true }": [0.1, 0.2, 0.3],
+}
+
+
+def settings(schedule=COSINE, batch_size=8, num_steps=600, optimizer="momentum_optimizer"):
+    chosen = f"{optimizer} {{ learning_rate {{ {schedule} }} }}"
+    return text_format.Parse(
+        f"batch_size: {batch_size} num_steps: {num_steps} optimizer {{ {chosen} }}",
+        pipeline_pb2.TrainConfig(),
+    )
+
+
+def values(given):
+    return pytest.approx([field.value for field in rate_fields(given)])
+
+
+@pytest.mark.parametrize(("schedule", "rates"), SCHEDULES.items(), ids=lambda one: str(one).split()[0])
+def test_every_rate_of_a_schedule_is_found_and_scaled(schedule, rates):
+    given = settings(schedule, batch_size=8)
+    assert rates == values(given)
+    # 8 / 128 = 1 / 16
+    assert scale(given, 128) == 1 / 16
+    assert [rate / 16 for rate in rates] == values(given)
+
+
+def test_nothing_else_is_scaled():
+    given, expected = settings(), settings()
+    scale(given, 16)
+    cosine = expected.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate
+    cosine.learning_rate_base, cosine.warmup_learning_rate = 0.04, 0.01
+    assert str(given) == str(expected)
+
+
+def test_a_rate_is_named_as_set_takes_it():
+    manual = list(SCHEDULES)[-1]
+    assert highest_rate(settings(manual, optimizer="adam_optimizer")).path == (
+        "train_config.optimizer.adam_optimizer.learning_rate.manual_step_learning_rate.schedule[1].learning_rate"
+    )
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "doubted"),
+    # 0.08 was seen to go well with batches of 8 (docs/recipes.md).
+    [(128, False), (8, False), (7, True), (1, True)],
+)
+def test_a_stock_rate_with_a_small_batch(batch_size, doubted):
+    assert bool(doubts(settings(batch_size=batch_size))) == doubted
+
+
+def test_the_doubt_has_numbers():
+    (doubt,) = doubts(settings(batch_size=4))
+    # 0.08 * 4 / 128 = 0.0025; and as many times its rate for each image as went well: 0.08 * 4 / 8 = 0.04.
+    assert "The learning rate 0.08 suits batches of 128 images, these have 4." in doubt
+    assert "--scale_lr (then it is 0.0025)" in doubt
+    assert doubt.endswith("cosine_decay_learning_rate.learning_rate_base=0.04")
+
+
+def test_other_optimizers_have_other_rates():
+    assert not doubts(
+        settings("constant_learning_rate { learning_rate: 0.4 }", 1, optimizer="adam_optimizer")
+    )
+
+
+def test_what_the_doubt_advises_is_not_doubted():
+    given = settings(batch_size=4)
+    given.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate.learning_rate_base = 0.04
+    assert not doubts(given)
+    given = settings(batch_size=4)
+    scale(given, 128)
+    assert not doubts(given)
+
+
+def test_a_run_that_ends_before_it_is_warm():
+    (doubt,) = doubts(settings(num_steps=100))
+    assert "climbs for 100 steps, but the run ends after 100" in doubt
+    assert not doubts(settings(num_steps=101))
+
+
+def test_how_to_calm():
+    given = settings("constant_learning_rate { learning_rate: 0.3 }")
+    assert "constant_learning_rate.learning_rate=0.1)" in how_to_calm(given)
+    assert "gradient_clipping_by_norm=10" in how_to_calm(given)
+    given.gradient_clipping_by_norm = 5
+    assert "gradient_clipping_by_norm" not in how_to_calm(given)

@@ -1,0 +1,115 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boxtune.errors import ConfigError
+from boxtune.metrics.coco import NAMES
+from boxtune.training.selection import Selection, full_name
+
+MAP, LOSS = "DetectionBoxes_Precision/mAP", "Loss/total_loss"
+KNOWN = [*NAMES, LOSS]
+
+
+def selection(*values, metric=MAP, **options):
+    """Return the selection after evaluations at steps 100, 200, ..."""
+    return Selection(metric, [(100 * i, value) for i, value in enumerate(values, start=1)], **options)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("mAP", MAP),
+        ("map", MAP),
+        (MAP, MAP),
+        ("AP50", "DetectionBoxes_Precision/mAP@.50IOU"),
+        ("mAP@.50IOU", "DetectionBoxes_Precision/mAP@.50IOU"),
+        ("AR@100", "DetectionBoxes_Recall/AR@100"),
+        ("loss", LOSS),
+        ("total_loss", LOSS),
+    ],
+)
+def test_names(given, meant):
+    assert full_name(given, KNOWN) == meant
+
+
+def test_a_mistyped_name_is_answered_with_the_nearest():
+    with pytest.raises(ConfigError, match=r'no metric "AP500".*Did you mean "AP50"\? There are mAP, AP50'):
+        full_name("AP500", KNOWN)
+
+
+def test_a_short_name_of_what_is_not_measured():
+    with pytest.raises(ConfigError, match='no metric "loss"'):
+        full_name("loss", NAMES)
+
+
+@pytest.mark.parametrize(
+    ("values", "metric", "best"),
+    [
+        ([], MAP, None),
+        ([0.2, 0.5, 0.4], MAP, (200, 0.5)),
+        ([0.5, 0.5], MAP, (100, 0.5)),  # of equals the first
+        ([3.0, 1.0, 2.0], LOSS, (200, 1.0)),  # of losses the lowest
+        ([-1.0, 0.0], MAP, (200, 0.0)),  # no such objects at first
+        ([math.nan, 0.1], MAP, (200, 0.1)),
+        ([math.nan, 9.0], LOSS, (200, 9.0)),
+    ],
+)
+def test_the_best(values, metric, best):
+    assert selection(*values, metric=metric).best == best
+
+
+def test_an_improvement_is_better_than_all_before():
+    assert selection().improves(0.0)
+    assert selection(0.2, 0.5, 0.4).improves(0.51)
+    assert not selection(0.2, 0.5, 0.4).improves(0.5)
+    assert not selection(0.2).improves(math.nan)
+    assert selection(2.0, metric=LOSS).improves(1.9)
+
+
+@pytest.mark.parametrize(
+    ("values", "min_delta", "waited"),
+    [
+        ([], 0, 0),
+        ([0.1], 0, 0),
+        ([0.1, 0.1], 0, 1),  # no better is no progress
+        ([0.1, 0.3, 0.2, 0.3, 0.2], 0, 3),
+        ([0.1, 0.3, 0.2, 0.31, 0.2], 0, 1),
+        # By 0.1 above 0.1: 0.15 is none, 0.25 is; then 0.3 is not above 0.25 + 0.1.
+        ([0.1, 0.15, 0.25, 0.3], 0.1, 1),
+        # Small steps add up: each is compared with what the last progress reached.
+        ([0.1, 0.16, 0.22, 0.28], 0.1, 1),
+        ([math.nan, math.nan], 0, 2),
+    ],
+)
+def test_evaluations_since_the_last_progress(values, min_delta, waited):
+    assert selection(*values, min_delta=min_delta).waited == waited
+
+
+def test_a_loss_gets_on_by_falling():
+    assert selection(3.0, 2.0, 2.5, metric=LOSS).waited == 1
+
+
+def test_the_patience_ends():
+    values = [0.3, 0.2, 0.1]
+    assert not selection(*values, patience=3).exhausted
+    assert selection(*values, patience=2).exhausted
+    assert not selection(*values).exhausted
+    assert not selection(patience=1).exhausted
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, math.nan]), max_size=12))
+def test_what_was_improved_upon_is_the_best(values):
+    grown, kept = selection(), None
+    for step, value in enumerate(values):
+        if grown.improves(value):
+            kept = (step, value)
+        grown.history.append((step, value))
+    assert repr(kept) == repr(grown.best)
+
+
+def test_shown_in_a_line():
+    assert str(selection()) == ""
+    assert str(selection(0.2, 0.5)) == "mAP 0.500 at 200"
+    assert str(selection(0.2, 0.5, 0.4)) == "mAP 0.400 at 300, best 0.500 at 200"
