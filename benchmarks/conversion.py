@@ -7,8 +7,8 @@ memory: of the largest process, and of all processes together (Linux only; what 
     python benchmarks/conversion.py [PHOTOS] [--num_images 4000] [--repeats 3] [--sizes 1000 10000 100000]
 
 Without PHOTOS (an annotated folder of any format) it makes pictures of about 70 kB itself. Every measurement is a
-process of its own, and the files are in the cache of the operating system. Making 100,000 tiny pictures takes a few
-minutes and 1 GB of disk.
+process of its own, and the files are in the cache of the operating system. Making 100,000 tiny pictures takes half a
+minute and 1 GB of disk.
 """
 
 import argparse
