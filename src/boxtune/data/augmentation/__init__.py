@@ -1,0 +1,88 @@
+"""Random changes of training images, each drawn from a seed that is an argument.
+
+Every step draws its parameters from its seed and hands them to a pure function of image and boxes. The seed
+comes from the run, the epoch and the example, so a run that is stopped and resumed sees the images that an
+uninterrupted one sees. Images stay bytes from step to step. Source of steps, fields and defaults: the API's
+core.preprocessor.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from boxtune import config
+from boxtune.config import pipeline_pb2
+from boxtune.data.augmentation import colors, crops, geometry, objects, policies
+from boxtune.data.augmentation.steps import Step, one_after_another
+from boxtune.errors import ConfigError
+
+_STEPS: tuple[Callable[..., Step], ...] = (
+    geometry.random_horizontal_flip,
+    geometry.random_vertical_flip,
+    geometry.random_rotation90,
+    geometry.random_self_concat_image,
+    geometry.random_image_scale,
+    geometry.random_resize_method,
+    geometry.resize_image,
+    geometry.random_downscale_to_target_pixels,
+    crops.random_crop_image,
+    crops.random_crop_to_aspect_ratio,
+    crops.random_square_crop_by_scale,
+    crops.random_scale_crop_and_pad_to_square,
+    crops.random_pad_image,
+    crops.random_absolute_pad_image,
+    crops.random_crop_pad_image,
+    crops.ssd_random_crop,
+    crops.ssd_random_crop_fixed_aspect_ratio,
+    crops.ssd_random_crop_pad,
+    crops.ssd_random_crop_pad_fixed_aspect_ratio,
+    colors.random_adjust_brightness,
+    colors.random_adjust_contrast,
+    colors.random_adjust_hue,
+    colors.random_adjust_saturation,
+    colors.random_distort_color,
+    colors.random_rgb_to_gray,
+    colors.adjust_gamma,
+    colors.random_pixel_value_scale,
+    colors.random_patch_gaussian,
+    colors.random_black_patches,
+    colors.random_jpeg_quality,
+    objects.random_jitter_boxes,
+    policies.autoaugment_image,
+)
+_STEPS_OF_CLASSES = (objects.drop_label_probabilistically, objects.remap_labels)
+
+# Steps that would be done to the images of training alone, or to what no image has here.
+_REFUSED = {
+    "normalize_image": "detectors take images in [0, 255] and normalise them themselves; remove it",
+    "subtract_channel_mean": "detectors take images in [0, 255] and subtract their mean themselves; remove it",
+    "rgb_to_gray": "detectors take three channels; use random_rgb_to_gray { probability: 1 }",
+    "scale_boxes_to_pixel_coordinates": "boxes stay in [0, 1] until the detector scales them itself; remove it",
+    "convert_class_logits_to_softmax": "records hold one class for each object and no scores; remove it",
+}
+
+
+def augmentation(options: Sequence[pipeline_pb2.PreprocessingStep], num_classes: int) -> Step:
+    """Read `data_augmentation_options`: a function of a sample and a seed int32 [2] that does every step.
+
+    Raises:
+        ConfigError: if a step makes no sense for images with boxes, or one of its fields cannot be.
+    """
+    built = _readers(num_classes)
+    return one_after_another([_step(option, built) for option in options])
+
+
+def _readers(num_classes: int) -> dict[str, Callable[[Any], Step]]:
+    plain = {read.__name__: read for read in _STEPS}
+    return plain | {read.__name__: partial(read, num_classes=num_classes) for read in _STEPS_OF_CLASSES}
+
+
+def _step(option: pipeline_pb2.PreprocessingStep, built: Mapping[str, Callable[[Any], Step]]) -> Step:
+    name = option.WhichOneof("preprocessing_step")
+    if name in _REFUSED:
+        raise ConfigError(f"data_augmentation_options: {name} is not done: {_REFUSED[name]}.")
+    read, chosen = config.chosen(option, built)
+    try:
+        return read(chosen)
+    except ConfigError as error:
+        raise ConfigError(f"data_augmentation_options: {name}: {error}.") from error

@@ -1,0 +1,403 @@
+"""Windows that are cut out of pictures, and larger ones that pictures are put into.
+
+Source of steps, ranges and order: the API's core.preprocessor.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from boxtune.config import pipeline_pb2
+from boxtune.data.augmentation.draws import integer, split, uniform
+from boxtune.data.augmentation.geometry import resize
+from boxtune.data.augmentation.steps import (
+    MAX_SIDE,
+    Step,
+    areas,
+    check,
+    check_probability,
+    check_range,
+    keep,
+    one_after_another,
+    one_of,
+    paste,
+    size_of,
+    to_bytes,
+    with_probability,
+)
+from boxtune.data.examples import Sample
+
+_BLACK = (0.0, 0.0, 0.0)
+_LEAST_SHARE = 0.3  # of a box, that must be inside, where a step has no field for it
+
+
+# ---------------------------------------------------------------------------------------------- windows
+
+
+def crop_to(
+    sample: Sample, begin: Any, size: Any, overlap_thresh: float = 0.0, clip_boxes: bool = True
+) -> Sample:
+    """Cut out a window and drop the objects of which too little lies in it.
+
+    Args:
+        sample: with `image` [h, w, 3] and objects.
+        begin: int32 [2], top and left of the window in pixels.
+        size: int32 [2], its height and width.
+        overlap_thresh: least share of a box's area that must lie in the window.
+        clip_boxes: cut the boxes to the window.
+    """
+    image = tf.slice(sample["image"], tf.concat([begin, [0]], 0), tf.concat([size, [-1]], 0))
+    full = tf.cast(size_of(sample["image"]), tf.float32)
+    top_left, bottom_right = tf.cast(begin, tf.float32) / full, tf.cast(begin + size, tf.float32) / full
+    origin, scale = tf.tile(top_left, [2]), tf.tile(bottom_right - top_left, [2])
+    # Measured before the boxes are moved, so that no rounding takes a share of 1 from those that lie within.
+    inside = tf.clip_by_value(sample["boxes"], origin, tf.tile(bottom_right, [2]))
+    share = tf.math.divide_no_nan(areas(inside), areas(sample["boxes"]))
+    boxes = (sample["boxes"] - origin) / scale
+    moved = sample | {
+        "image": tf.ensure_shape(image, [None, None, 3]),
+        "boxes": tf.clip_by_value(boxes, 0.0, 1.0) if clip_boxes else boxes,
+    }
+    return keep(moved, (areas(inside) > 0) & (share >= overlap_thresh))
+
+
+def pad_to(sample: Sample, begin: Any, size: Any, color: Any) -> Sample:
+    """Put the picture into a larger one.
+
+    Args:
+        sample: with `image` [h, w, 3] and objects.
+        begin: int32 [2], where its top and left are in the larger one, in pixels.
+        size: int32 [2], height and width of the larger one.
+        color: [3], red, green and blue of what is around it, in [0, 255].
+    """
+    canvas = tf.broadcast_to(to_bytes(tf.cast(color, tf.float32)), tf.concat([size, [3]], 0))
+    image = paste(canvas, sample["image"], begin[0], begin[1])
+    old, new, shift = (
+        tf.tile(tf.cast(part, tf.float32), [2]) for part in (size_of(sample["image"]), size, begin)
+    )
+    return sample | {"image": image, "boxes": (sample["boxes"] * old + shift) / new}
+
+
+def mean_color(image: Any) -> Any:
+    """Return the mean colour (float32 [3]) of an image uint8 [h, w, 3]."""
+    # Sums of bytes along one side are whole numbers that float32 holds, and so the same in whatever order.
+    rows = tf.cast(tf.reduce_sum(tf.cast(image, tf.float32), 0), tf.float64)
+    return tf.cast(tf.reduce_sum(rows, 0) / tf.cast(tf.reduce_prod(size_of(image)), tf.float64), tf.float32)
+
+
+# ---------------------------------------------------------------------------------------------- crops around objects
+
+
+def random_crop_image(section: pipeline_pb2.RandomCropImage) -> Step:
+    """Read `random_crop_image`: cut out a window that covers enough of some object."""
+    return _random_crop(section)
+
+
+def ssd_random_crop(section: pipeline_pb2.SSDRandomCrop) -> Step:
+    """Read `ssd_random_crop`: one of several crops, that ask for more and more of an object.
+
+    Source: Liu et al. 2016 (SSD, arXiv:1512.02325), section 2.2.
+    """
+    operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropOperation)
+    return one_of([_random_crop(operation) for operation in operations])
+
+
+def ssd_random_crop_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropFixedAspectRatio) -> Step:
+    """Read `ssd_random_crop_fixed_aspect_ratio`: crops as of `ssd_random_crop`, all of one shape."""
+    ratio = _aspect_ratio(section)
+    operations = [
+        pipeline_pb2.SSDRandomCropOperation(
+            min_object_covered=operation.min_object_covered,
+            min_aspect_ratio=ratio,
+            max_aspect_ratio=ratio,
+            min_area=operation.min_area,
+            max_area=operation.max_area,
+            overlap_thresh=operation.overlap_thresh,
+            random_coef=operation.random_coef,
+            clip_boxes=operation.clip_boxes,
+        )
+        for operation in section.operations or _defaults(pipeline_pb2.SSDRandomCropOperation)
+    ]
+    # Where no crop was made or found, the picture still has its own shape.
+    return one_after_another(
+        [
+            one_of([_random_crop(operation) for operation in operations]),
+            _crop_to_aspect_ratio(ratio, _LEAST_SHARE, clip_boxes=True),
+        ]
+    )
+
+
+def _defaults(operation: Any, covered: Iterable[float] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)) -> list[Any]:
+    return [
+        operation(
+            min_object_covered=share,
+            min_aspect_ratio=0.5,
+            max_aspect_ratio=2.0,
+            min_area=0.1,
+            max_area=1.0,
+            overlap_thresh=share,
+            random_coef=0.15,
+        )
+        for share in covered
+    ]
+
+
+def _random_crop(section: Any) -> Step:
+    """Cut out a window drawn by a section with the fields of RandomCropImage."""
+    check(section.min_object_covered >= 0, f"min_object_covered is {section.min_object_covered:g}, below 0")
+    aspect_ratios = check_range(section, "min_aspect_ratio", "max_aspect_ratio", 1e-3, 1e3)
+    shares = check_range(section, "min_area", "max_area", 1e-6, 1)
+    kept_whole = check_probability(section, "random_coef")
+
+    def crop(sample: Sample, seed: Any) -> Sample:
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            tf.shape(sample["image"]),
+            tf.clip_by_value(sample["boxes"], 0.0, 1.0)[None],
+            seed,
+            min_object_covered=section.min_object_covered,
+            aspect_ratio_range=aspect_ratios,
+            area_range=shares,
+            max_attempts=100,
+            use_image_if_no_bounding_boxes=True,
+        )
+        return crop_to(sample, begin[:2], size[:2], section.overlap_thresh, section.clip_boxes)
+
+    return with_probability(1 - kept_whole, crop)
+
+
+# ---------------------------------------------------------------------------------------------- crops to a shape
+
+
+def random_crop_to_aspect_ratio(section: pipeline_pb2.RandomCropToAspectRatio) -> Step:
+    """Read `random_crop_to_aspect_ratio`: the largest window of a shape (width / height), at a place drawn evenly."""
+    return _crop_to_aspect_ratio(_aspect_ratio(section), section.overlap_thresh, section.clip_boxes)
+
+
+def _crop_to_aspect_ratio(ratio: float, overlap_thresh: float, clip_boxes: bool) -> Step:
+    def crop(sample: Sample, seed: Any) -> Sample:
+        place = uniform(seed, shape=[2])
+        return crop_to(sample, *largest_window(sample["image"], ratio, place), overlap_thresh, clip_boxes)
+
+    return crop
+
+
+def largest_window(image: Any, aspect_ratio: Any, place: Any) -> tuple[Any, Any]:
+    """Return begin and size (int32 [2]) of the largest window of an aspect ratio (width / height) in an image.
+
+    `place` [2], in [0, 1), says where along the height or width that is left over it begins.
+    """
+    height, width = tf.unstack(tf.cast(size_of(image), tf.float32))
+    shape = tf.minimum(height, width / aspect_ratio) * tf.stack([1.0, aspect_ratio])
+    size = tf.maximum(tf.cast(tf.round(shape), tf.int32), 1)
+    left_over = tf.cast(size_of(image) - size + 1, tf.float32)
+    return tf.cast(tf.floor(place * left_over), tf.int32), size
+
+
+def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -> Step:
+    """Read `random_square_crop_by_scale`: a square around a point of the picture, black where it leaves it.
+
+    Its side is one of `num_scales` ratios times the longer side of the picture; its centre keeps `max_border` pixels
+    off the edge, halved until it is less than half of a side. Source: Zhou et al. 2019 (CenterNet, arXiv:1904.07850).
+    """
+    low, high = check_range(section, "scale_min", "scale_max", 0.01, 10)
+    check(section.num_scales >= 1, f"num_scales is {section.num_scales}; there must be 1 at least")
+    check(section.max_border >= 0, f"max_border is {section.max_border} pixels, below 0")
+
+    def crop(sample: Sample, seed: Any) -> Sample:
+        of_scale, of_row, of_column = split(seed, 3)
+        scale = tf.linspace(low, high, section.num_scales)[integer(of_scale, 0, section.num_scales)]
+        size = size_of(sample["image"])
+        side = tf.maximum(tf.cast(scale * tf.cast(tf.reduce_max(size), tf.float32), tf.int32), 2)
+        border = _halved_below(section.max_border, size)
+        row = integer(of_row, border[0], size[0] - border[0] + 1)
+        column = integer(of_column, border[1], size[1] - border[1] + 1)
+        return _view(sample, tf.stack([row, column]) - side // 2, tf.stack([side, side]))
+
+    return crop
+
+
+def _halved_below(border: int, size: Any) -> Any:
+    """Return `border`, halved until it is at most half of each side of `size` (int32 [2])."""
+    ratio = 2.0 * border / tf.cast(size, tf.float32)
+    halvings = tf.maximum(tf.math.ceil(tf.math.log(tf.maximum(ratio, 1.0)) / tf.math.log(2.0)), 0.0)
+    return border // tf.cast(tf.pow(2.0, halvings), tf.int32)
+
+
+def _view(sample: Sample, begin: Any, size: Any) -> Sample:
+    """Cut out a window that may reach beyond the picture, where it is black; drop the objects outside of it."""
+    first = tf.clip_by_value(begin, 0, size_of(sample["image"]) - 1)
+    last = tf.clip_by_value(begin + size, first + 1, size_of(sample["image"]))
+    return pad_to(crop_to(sample, first, last - first), first - begin, size, _BLACK)
+
+
+def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAndPadToSquare) -> Step:
+    """Read `random_scale_crop_and_pad_to_square`: the picture in a random size, cut and padded to a square.
+
+    Its longer side becomes `output_size` times a ratio drawn evenly; what leaves the square is cut off, at a place
+    drawn evenly; below and to the right of a smaller one it is black.
+
+    Source: Tan et al. 2020 (EfficientDet, arXiv:1911.09070).
+    """
+    low, high = check_range(section, "scale_min", "scale_max", 0.01, 10)
+    side = section.output_size
+    check(1 <= side <= MAX_SIDE, f"output_size is {side}; it must be in [1, {MAX_SIDE}]")
+
+    def crop(sample: Sample, seed: Any) -> Sample:
+        of_scale, of_place = split(seed, 2)
+        size = tf.cast(size_of(sample["image"]), tf.float32)
+        ratio = uniform(of_scale, low, high) * side / tf.reduce_max(size)
+        large = tf.maximum(tf.cast(size * ratio, tf.int32), 1)
+        left_over = tf.cast(tf.maximum(large - side, 0), tf.float32)
+        begin = tf.cast(left_over * uniform(of_place, shape=[2]), tf.int32)
+        resized = sample | {"image": resize(sample["image"], large)}
+        return _view(resized, begin, tf.constant([side, side]))
+
+    return crop
+
+
+# ---------------------------------------------------------------------------------------------- pads
+
+
+def random_pad_image(section: pipeline_pb2.RandomPadImage) -> Step:
+    """Read `random_pad_image`: put the picture anywhere in a larger one of a size drawn evenly.
+
+    From its own size, or `min_image_height` and `min_image_width`, up to twice its own size, or the given one.
+    """
+    least = _size_or_none(section, "min_image_height", "min_image_width")
+    most = _size_or_none(section, "max_image_height", "max_image_width")
+    color = _color(section)
+
+    def pad(sample: Sample, seed: Any) -> Sample:
+        size = size_of(sample["image"])
+        return _pad(sample, seed, size if least is None else least, 2 * size if most is None else most, color)
+
+    return pad
+
+
+def random_absolute_pad_image(section: pipeline_pb2.RandomAbsolutePadImage) -> Step:
+    """Read `random_absolute_pad_image`: put the picture anywhere in one that is some pixels higher and wider.
+
+    By less than `max_height_padding` and `max_width_padding` pixels.
+    """
+    most = section.max_height_padding, section.max_width_padding
+    check(
+        min(most) >= 0 and max(most) <= MAX_SIDE,
+        f"max_height_padding is {most[0]} and max_width_padding {most[1]}; both must be in [0, {MAX_SIDE}]",
+    )
+    color = _color(section)
+
+    def pad(sample: Sample, seed: Any) -> Sample:
+        size = size_of(sample["image"])
+        return _pad(sample, seed, size, size + most, color)
+
+    return pad
+
+
+def random_crop_pad_image(section: pipeline_pb2.RandomCropPadImage) -> Step:
+    """Read `random_crop_pad_image`: crop as `random_crop_image`, then pad by ratios of the size before the crop."""
+    return _crop_and_pad(section, _color(section))
+
+
+def ssd_random_crop_pad(section: pipeline_pb2.SSDRandomCropPad) -> Step:
+    """Read `ssd_random_crop_pad`: one of several crops, that ask for more and more of an object, each padded."""
+    if not section.operations:
+        covered = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+        defaults = _defaults(pipeline_pb2.SSDRandomCropPadOperation, covered)
+        return one_of([_crop_and_pad(operation, None) for operation in defaults])
+    return one_of(
+        [
+            _crop_and_pad(operation, [operation.pad_color_r, operation.pad_color_g, operation.pad_color_b])
+            for operation in section.operations
+        ]
+    )
+
+
+def ssd_random_crop_pad_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropPadFixedAspectRatio) -> Step:
+    """Read `ssd_random_crop_pad_fixed_aspect_ratio`: crops as of `ssd_random_crop`, then black to reach a shape."""
+    ratio, (least, most) = _aspect_ratio(section), _padded_size_ratios(section)
+    operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropPadFixedAspectRatioOperation)
+    return one_after_another(
+        [
+            one_of([_random_crop(operation) for operation in operations]),
+            _pad_to_aspect_ratio(ratio, least, most),
+        ]
+    )
+
+
+def _crop_and_pad(section: Any, color: Sequence[float] | None) -> Step:
+    crop, (least, most) = _random_crop(section), _padded_size_ratios(section)
+
+    def crop_and_pad(sample: Sample, seed: Any) -> Sample:
+        of_crop, of_pad = split(seed, 2)
+        size = tf.cast(size_of(sample["image"]), tf.float32)
+        low, high = (tf.cast(size * ratio, tf.int32) for ratio in (least, most))
+        return _pad(crop(sample, of_crop), of_pad, low, high, color)
+
+    return crop_and_pad
+
+
+def _pad(sample: Sample, seed: Any, least: Any, most: Any, color: Sequence[float] | None) -> Sample:
+    """Pad to a size drawn from [`least`, `most`), at a place drawn evenly; in the mean colour where none is given."""
+    of_height, of_width, of_top, of_left = split(seed, 4)
+    size = size_of(sample["image"])
+    least, most = tf.maximum(least, size), tf.maximum(most, size)
+    height, width = integer(of_height, least[0], most[0]), integer(of_width, least[1], most[1])
+    top, left = integer(of_top, 0, height - size[0]), integer(of_left, 0, width - size[1])
+    filled = mean_color(sample["image"]) if color is None else color
+    return pad_to(sample, tf.stack([top, left]), tf.stack([height, width]), filled)
+
+
+def _pad_to_aspect_ratio(ratio: float, least: Sequence[float], most: Sequence[float]) -> Step:
+    """Pad with black below and to the right to a shape, and so that height and width grow by ratios in a range."""
+
+    def pad(sample: Sample, seed: Any) -> Sample:
+        size = tf.cast(size_of(sample["image"]), tf.float32)
+        height, width = tf.unstack(size)
+        shape = tf.maximum(height, width / ratio) * tf.stack([1.0, ratio])
+        most_scale = tf.reduce_min(tf.maximum(size * most, shape) / shape)
+        least_scale = tf.minimum(tf.reduce_max(tf.maximum(size * least, shape) / shape), most_scale)
+        target = tf.cast(tf.round(shape * uniform(seed, least_scale, most_scale)), tf.int32)
+        target = tf.maximum(target, size_of(sample["image"]))
+        return pad_to(sample, tf.zeros(2, tf.int32), target, _BLACK)
+
+    return pad
+
+
+# ---------------------------------------------------------------------------------------------- fields
+
+
+def _aspect_ratio(section: Any) -> float:
+    ratio: float = section.aspect_ratio
+    check(1e-3 <= ratio <= 1e3, f"aspect_ratio is {ratio:g}, width / height; it must be in [0.001, 1000]")
+    return ratio
+
+
+def _color(section: Any) -> list[float] | None:
+    color = list(section.pad_color)
+    fault = f"pad_color is {color}; give red, green and blue in [0, 255], or none for the mean of the picture"
+    check(not color or (len(color) == 3 and all(0 <= value <= 255 for value in color)), fault)
+    return color or None
+
+
+def _size_or_none(section: Any, height: str, width: str) -> tuple[int, int] | None:
+    check(section.HasField(height) == section.HasField(width), f"set both {height} and {width}, or neither")
+    if not section.HasField(height):
+        return None
+    size = getattr(section, height), getattr(section, width)
+    check(
+        min(size) >= 0 and max(size) <= MAX_SIDE,
+        f"{height} is {size[0]} and {width} {size[1]}; both must be in [0, {MAX_SIDE}]",
+    )
+    return size
+
+
+def _padded_size_ratios(section: Any) -> tuple[list[float], list[float]]:
+    least, most = list(section.min_padded_size_ratio), list(section.max_padded_size_ratio)
+    fault = (
+        f"min_padded_size_ratio is {least} and max_padded_size_ratio {most}; give a ratio for the height and one for "
+        "the width, each in [0, 10], or none"
+    )
+    check(all(len(ratios) in (0, 2) for ratios in (least, most)), fault)
+    check(all(0 <= ratio <= 10 for ratio in least + most), fault)
+    return least or [1.0, 1.0], most or [2.0, 2.0]

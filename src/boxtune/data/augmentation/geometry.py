@@ -1,0 +1,169 @@
+"""Turning, mirroring, repeating and resizing whole pictures.
+
+Source of steps, ranges and order: the API's core.preprocessor.
+"""
+
+from typing import Any
+
+import tensorflow as tf
+
+from boxtune.config import pipeline_pb2
+from boxtune.data.augmentation.draws import integer, uniform
+from boxtune.data.augmentation.steps import (
+    MAX_SIDE,
+    Step,
+    check,
+    check_probability,
+    check_range,
+    objects_of,
+    one_after_another,
+    one_of,
+    size_of,
+    to_bytes,
+    with_probability,
+)
+from boxtune.data.examples import Sample
+
+_Method = tf.compat.v1.image.ResizeMethod
+_METHODS = {
+    pipeline_pb2.ResizeImage.BILINEAR: _Method.BILINEAR,
+    pipeline_pb2.ResizeImage.NEAREST_NEIGHBOR: _Method.NEAREST_NEIGHBOR,
+    pipeline_pb2.ResizeImage.BICUBIC: _Method.BICUBIC,
+    pipeline_pb2.ResizeImage.AREA: _Method.AREA,
+}
+
+
+# ---------------------------------------------------------------------------------------------- flips and turns
+
+
+def random_horizontal_flip(section: pipeline_pb2.RandomHorizontalFlip) -> Step:
+    """Read `random_horizontal_flip`: mirror left and right with a probability."""
+    return with_probability(
+        check_probability(section, "probability"), lambda sample, _: flip_left_right(sample)
+    )
+
+
+def random_vertical_flip(section: pipeline_pb2.RandomVerticalFlip) -> Step:
+    """Read `random_vertical_flip`: mirror top and bottom with a probability."""
+    return with_probability(check_probability(section, "probability"), lambda sample, _: flip_up_down(sample))
+
+
+def random_rotation90(section: pipeline_pb2.RandomRotation90) -> Step:
+    """Read `random_rotation90`: turn by 90 degrees, counter-clockwise, with a probability."""
+    return with_probability(check_probability(section, "probability"), lambda sample, _: turn_left(sample))
+
+
+def flip_left_right(sample: Sample) -> Sample:
+    """Mirror image and boxes left and right."""
+    ymin, xmin, ymax, xmax = tf.unstack(sample["boxes"], axis=-1)
+    boxes = tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
+    # A slice with a step of -1 does the same in fourteen times the time.
+    return sample | {"image": tf.reverse(sample["image"], [1]), "boxes": boxes}
+
+
+def flip_up_down(sample: Sample) -> Sample:
+    """Mirror image and boxes top and bottom."""
+    ymin, xmin, ymax, xmax = tf.unstack(sample["boxes"], axis=-1)
+    boxes = tf.stack([1.0 - ymax, xmin, 1.0 - ymin, xmax], axis=-1)
+    return sample | {"image": tf.reverse(sample["image"], [0]), "boxes": boxes}
+
+
+def turn_left(sample: Sample) -> Sample:
+    """Turn image and boxes by 90 degrees, counter-clockwise: what was right is on top."""
+    ymin, xmin, ymax, xmax = tf.unstack(sample["boxes"], axis=-1)
+    boxes = tf.stack([1.0 - xmax, ymin, 1.0 - xmin, ymax], axis=-1)
+    image = tf.reverse(tf.transpose(sample["image"], [1, 0, 2]), [0])
+    return sample | {"image": image, "boxes": boxes}
+
+
+# ---------------------------------------------------------------------------------------------- repetition
+
+
+def random_self_concat_image(section: pipeline_pb2.RandomSelfConcatImage) -> Step:
+    """Read `random_self_concat_image`: the picture twice, one below or beside the other, each with a probability."""
+    vertical = check_probability(section, "concat_vertical_probability")
+    horizontal = check_probability(section, "concat_horizontal_probability")
+    return one_after_another(
+        [
+            with_probability(vertical, lambda sample, _: repeat(sample, 0)),
+            with_probability(horizontal, lambda sample, _: repeat(sample, 1)),
+        ]
+    )
+
+
+def repeat(sample: Sample, axis: int) -> Sample:
+    """Put a picture and its objects below (axis 0) or beside (axis 1) themselves."""
+    halved = sample["boxes"] * tf.constant([[0.5, 1.0, 0.5, 1.0], [1.0, 0.5, 1.0, 0.5]][axis])
+    moved = halved + tf.constant([[0.5, 0.0, 0.5, 0.0], [0.0, 0.5, 0.0, 0.5]][axis])
+    objects = objects_of(sample | {"boxes": halved}, sample | {"boxes": moved})
+    return sample | objects | {"image": tf.concat([sample["image"]] * 2, axis)}
+
+
+# ---------------------------------------------------------------------------------------------- sizes
+
+
+def random_image_scale(section: pipeline_pb2.RandomImageScale) -> Step:
+    """Read `random_image_scale`: make the picture larger or smaller by a ratio drawn evenly."""
+    low, high = check_range(section, "min_scale_ratio", "max_scale_ratio", 0.01, 10)
+
+    def scale(sample: Sample, seed: Any) -> Sample:
+        size = scaled(size_of(sample["image"]), uniform(seed, low, high))
+        return sample | {"image": resize(sample["image"], size, align_corners=True)}
+
+    return scale
+
+
+def random_resize_method(section: pipeline_pb2.RandomResizeMethod) -> Step:
+    """Read `random_resize_method`: resize to a size, interpolated in one of four ways."""
+    size = _checked_size(section, "target_height", "target_width")
+    return one_of([_resizing(size, method) for method in _METHODS.values()])
+
+
+def resize_image(section: pipeline_pb2.ResizeImage) -> Step:
+    """Read `resize_image`: resize to a size; what the model's image_resizer does comes after it."""
+    return _resizing(_checked_size(section, "new_height", "new_width"), _METHODS[section.method])
+
+
+def random_downscale_to_target_pixels(section: pipeline_pb2.RandomDownscaleToTargetPixels) -> Step:
+    """Read `random_downscale_to_target_pixels`: shrink to a number of pixels drawn evenly, or leave a smaller one."""
+    kept = check_probability(section, "random_coef")
+    # The default that works in the API is not the one that its pipeline.proto declares.
+    most = section.max_target_pixels if section.HasField("max_target_pixels") else 800_000
+    least = section.min_target_pixels
+    check(
+        1 <= least <= most <= MAX_SIDE**2,
+        f"min_target_pixels is {least} and max_target_pixels {most}; both must be positive and in order",
+    )
+
+    def downscale(sample: Sample, seed: Any) -> Sample:
+        size = tf.cast(size_of(sample["image"]), tf.float32)
+        target = tf.cast(integer(seed, least, most), tf.float32)
+        ratio = tf.sqrt(target / tf.reduce_prod(size))
+        smaller = lambda: sample | {"image": resize(sample["image"], scaled(size, ratio))}  # noqa: E731
+        return tf.cond(ratio < 1, smaller, lambda: sample)
+
+    return with_probability(1 - kept, downscale)
+
+
+def resize(image: Any, size: Any, method: int = _Method.BILINEAR, *, align_corners: bool = False) -> Any:
+    """Return an image uint8 [h, w, 3] in another size (int32 [2]), the corners counted as in TensorFlow 1."""
+    resized = tf.compat.v1.image.resize(image, size, method, align_corners=align_corners)
+    return resized if resized.dtype == tf.uint8 else to_bytes(resized)
+
+
+def scaled(size: Any, ratio: Any) -> Any:
+    """Return a size (int32 [2]) times a ratio, rounded down, a pixel at least."""
+    return tf.maximum(tf.cast(tf.cast(size, tf.float32) * ratio, tf.int32), 1)
+
+
+def _resizing(size: tuple[int, int], method: int) -> Step:
+    return lambda sample, _: sample | {"image": resize(sample["image"], size, method)}
+
+
+def _checked_size(section: Any, height: str, width: str) -> tuple[int, int]:
+    size = getattr(section, height), getattr(section, width)
+    check(
+        min(size) >= 1 and max(size) <= MAX_SIDE,
+        f"{height} is {size[0]} and {width} {size[1]}; both must be in [1, {MAX_SIDE}]",
+    )
+    return size

@@ -1,0 +1,272 @@
+"""AutoAugment: sub-policies of operations that a search found to help detectors.
+
+Source: Zoph et al. 2019 (arXiv:1906.11172); the policies, and what a level means for an operation, are those of the
+API's utils.autoaugment_utils. Two of its faults are not repeated: where an object has left the picture, that one leaves
+a box at the edge, and here the object is dropped; and its contrast takes the number of pixels for their mean.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+
+from boxtune.config import pipeline_pb2
+from boxtune.data.augmentation import operations
+from boxtune.data.augmentation.draws import chance, fold, integer, sign, split
+from boxtune.data.augmentation.steps import (
+    Step,
+    check,
+    keep,
+    one_after_another,
+    one_of,
+    paste,
+    size_of,
+    with_probability,
+)
+from boxtune.data.examples import Sample
+
+Operation = tuple[str, float, int]
+"""A name, the probability of doing it, and a level from 0 to 10. What ends in "in boxes" is done to each box alone."""
+
+Change = Callable[[Any, Any], Any]
+"""A function of an image uint8 [h, w, 3] and a seed int32 [2] to an image of the same size."""
+
+_MOST = 10  # the highest level
+_IN_BOXES = " in boxes"
+
+_V0: list[list[Operation]] = [
+    [("translate x", 0.6, 4), ("equalize", 0.8, 10)],
+    [("translate y in boxes", 0.2, 2), ("cutout", 0.8, 8)],
+    [("sharpness", 0.0, 8), ("shear x", 0.4, 0)],
+    [("shear y", 1.0, 2), ("translate y in boxes", 0.6, 6)],
+    [("rotate", 0.6, 10), ("color", 1.0, 6)],
+]
+POLICIES: dict[str, list[list[Operation]]] = {
+    "v0": _V0,
+    "v1": [
+        *_V0,
+        [("color", 0.0, 0), ("shear x in boxes", 0.8, 4)],
+        [("shear y in boxes", 0.8, 2), ("flip in boxes", 0.0, 10)],
+        [("equalize", 0.6, 10), ("translate x", 0.2, 2)],
+        [("color", 1.0, 10), ("translate y in boxes", 0.4, 6)],
+        [("rotate", 0.8, 10), ("contrast", 0.0, 10)],
+        [("cutout", 0.2, 2), ("brightness", 0.8, 10)],
+        [("color", 1.0, 6), ("equalize", 1.0, 2)],
+        [("cutout in boxes", 0.4, 6), ("translate y in boxes", 0.8, 2)],
+        [("color", 0.2, 8), ("rotate", 0.8, 10)],
+        [("sharpness", 0.4, 4), ("translate y in boxes", 0.0, 4)],
+        [("sharpness", 1.0, 4), ("solarize add", 0.4, 4)],
+        [("rotate", 1.0, 8), ("sharpness", 0.2, 8)],
+        [("shear y", 0.6, 10), ("equalize in boxes", 0.6, 8)],
+        [("shear x", 0.2, 6), ("translate y in boxes", 0.2, 10)],
+        [("solarize add", 0.6, 8), ("brightness", 0.8, 10)],
+    ],
+    "v2": [
+        [("color", 0.0, 6), ("cutout", 0.6, 8), ("sharpness", 0.4, 8)],
+        [("rotate", 0.4, 8), ("sharpness", 0.4, 2), ("rotate", 0.8, 10)],
+        [("translate y", 1.0, 8), ("auto contrast", 0.8, 2)],
+        [("auto contrast", 0.4, 6), ("shear x", 0.8, 8), ("brightness", 0.0, 10)],
+        [("solarize add", 0.2, 6), ("contrast", 0.0, 10), ("auto contrast", 0.6, 0)],
+        [("cutout", 0.2, 0), ("solarize", 0.8, 8), ("color", 1.0, 4)],
+        [("translate y", 0.0, 4), ("equalize", 0.6, 8), ("solarize", 0.0, 10)],
+        [("translate y", 0.2, 2), ("shear y", 0.8, 8), ("rotate", 0.8, 8)],
+        [("cutout", 0.8, 8), ("brightness", 0.8, 8), ("cutout", 0.2, 2)],
+        [("color", 0.8, 4), ("translate y", 1.0, 6), ("rotate", 0.6, 6)],
+        [("rotate", 0.6, 10), ("cutout of a box", 1.0, 4), ("cutout", 0.2, 8)],
+        [("rotate", 0.0, 0), ("equalize", 0.6, 6), ("shear y", 0.6, 8)],
+        [("brightness", 0.8, 8), ("auto contrast", 0.4, 2), ("brightness", 0.2, 2)],
+        [("translate y", 0.4, 8), ("solarize", 0.4, 6), ("solarize add", 0.2, 10)],
+        [("contrast", 1.0, 10), ("solarize add", 0.2, 8), ("equalize", 0.2, 4)],
+    ],
+    "v3": [
+        [("posterize", 0.8, 2), ("translate x", 1.0, 8)],
+        [("cutout of a box", 0.2, 10), ("sharpness", 1.0, 8)],
+        [("rotate", 0.6, 8), ("rotate", 0.8, 10)],
+        [("equalize", 0.8, 10), ("auto contrast", 0.2, 10)],
+        [("solarize add", 0.2, 2), ("translate y", 0.2, 8)],
+        [("sharpness", 0.0, 2), ("color", 0.4, 8)],
+        [("equalize", 1.0, 8), ("translate y", 1.0, 8)],
+        [("posterize", 0.6, 2), ("rotate", 0.0, 10)],
+        [("auto contrast", 0.6, 0), ("rotate", 1.0, 6)],
+        [("equalize", 0.0, 4), ("cutout", 0.8, 10)],
+        [("brightness", 1.0, 2), ("translate y", 1.0, 6)],
+        [("contrast", 0.0, 2), ("shear y", 0.8, 0)],
+        [("auto contrast", 0.8, 10), ("contrast", 0.2, 10)],
+        [("rotate", 1.0, 10), ("cutout", 1.0, 10)],
+        [("solarize add", 0.8, 6), ("equalize", 0.8, 8)],
+    ],
+    "test": [[("translate x", 1.0, 4), ("equalize", 1.0, 10)]],
+}
+
+
+# ---------------------------------------------------------------------------------------------- policies
+
+
+def autoaugment_image(section: pipeline_pb2.AutoAugmentImage) -> Step:
+    """Read `autoaugment_image`: one of the sub-policies of a policy, each of its operations with its probability."""
+    name = section.policy_name
+    check(name in POLICIES, f'policy_name is "{name}"; choose one of: {", ".join(POLICIES)}')
+    return one_of(
+        [
+            one_after_another([operation(*one) for one in sub_policy if one[1] > 0])
+            for sub_policy in POLICIES[name]
+        ]
+    )
+
+
+def operation(name: str, probability: float, level: int) -> Step:
+    """Return the step that an operation of a policy stands for."""
+    alone = name.removesuffix(_IN_BOXES)
+    if alone != name:
+        # A third of the probability, so that neighbours are not all changed at once.
+        return _in_boxes(_change(alone, level, in_boxes=True), probability / 3)
+    if name in _MOVES:
+        step = _moving(_MOVES[name], level)
+    elif name == "cutout of a box":
+        step = partial(_cutout_of_a_box, share=0.75 * level / _MOST)
+    else:
+        step = _on_image(_change(name, level, in_boxes=False))
+    return with_probability(probability, step)
+
+
+def _change(name: str, level: int, *, in_boxes: bool) -> Change:
+    """Return the function of an image that an operation of a level stands for."""
+    if name in _MOVES:
+        return lambda image, seed: operations.warp(
+            image, _MOVES[name](level, size_of(image), sign(seed), in_boxes)
+        )
+    if name == "cutout":
+        half = (50 if in_boxes else 100) * level // _MOST
+        return partial(_cutout, half=half)
+    change = _CHANGES[name](level)
+    return lambda image, _: change(image)
+
+
+# ---------------------------------------------------------------------------------------------- what a level means
+
+
+def _rotation(level: int, size: Any, direction: Any, in_boxes: bool) -> Any:
+    return operations.rotation(direction * 30 * level / _MOST, size)
+
+
+def _shear(level: int, along_x: bool, direction: Any) -> Any:
+    amount = direction * 0.3 * level / _MOST
+    return operations.shear(amount, 0.0) if along_x else operations.shear(0.0, amount)
+
+
+def _translation(level: int, along_x: bool, direction: Any, in_boxes: bool) -> Any:
+    pixels = direction * (120 if in_boxes else 250) * level / _MOST
+    return operations.translation(pixels, 0.0) if along_x else operations.translation(0.0, pixels)
+
+
+# A level, the size of the picture or box, a direction (1 or -1) and whether it is a box, to the matrix of `warp`.
+_MOVES: dict[str, Callable[[int, Any, Any, bool], Any]] = {
+    "rotate": _rotation,
+    "shear x": lambda level, size, direction, in_boxes: _shear(level, True, direction),
+    "shear y": lambda level, size, direction, in_boxes: _shear(level, False, direction),
+    "translate x": lambda level, size, direction, in_boxes: _translation(level, True, direction, in_boxes),
+    "translate y": lambda level, size, direction, in_boxes: _translation(level, False, direction, in_boxes),
+}
+
+
+def _factor(level: int) -> float:
+    """Return how much of a picture a level asks for: 1 is the picture itself, 0 what it is blended with."""
+    return 0.1 + 1.8 * level / _MOST
+
+
+_CHANGES: dict[str, Callable[[int], Callable[[Any], Any]]] = {
+    "auto contrast": lambda level: operations.auto_contrast,
+    "equalize": lambda level: operations.equalize,
+    "flip": lambda level: lambda image: tf.reverse(image, [1]),
+    "posterize": lambda level: partial(operations.posterize, bits=4 * level // _MOST),
+    "solarize": lambda level: partial(operations.solarize, threshold=256 * level // _MOST),
+    "solarize add": lambda level: partial(operations.solarize_add, addition=110 * level // _MOST),
+    "color": lambda level: partial(operations.color, factor=_factor(level)),
+    "contrast": lambda level: partial(operations.contrast, factor=_factor(level)),
+    "brightness": lambda level: partial(operations.brightness, factor=_factor(level)),
+    "sharpness": lambda level: partial(operations.sharpness, factor=_factor(level)),
+}
+
+
+# ---------------------------------------------------------------------------------------------- pictures and boxes
+
+
+def _on_image(change: Change) -> Step:
+    return lambda sample, seed: sample | {"image": change(sample["image"], seed)}
+
+
+def _moving(move: Callable[[int, Any, Any, bool], Any], level: int) -> Step:
+    """Move picture and boxes; drop the objects of which less than a pixel is left."""
+
+    def step(sample: Sample, seed: Any) -> Sample:
+        size = size_of(sample["image"])
+        matrix = move(level, size, sign(seed), False)
+        boxes = operations.warp_boxes(sample["boxes"], size, matrix)
+        sides = (boxes[:, 2:] - boxes[:, :2]) * tf.cast(size, tf.float32)
+        moved = sample | {"image": operations.warp(sample["image"], matrix), "boxes": boxes}
+        return keep(moved, tf.reduce_all(sides >= 1, 1))
+
+    return step
+
+
+def _in_boxes(change: Change, probability: float) -> Step:
+    """Change what is in each box, as a picture of its own, with a probability each."""
+
+    def change_one(image: Any, box: Any, seed: Any) -> Any:
+        begin, end = _window(image, box)
+        patch = change(image[begin[0] : end[0], begin[1] : end[1]], seed)
+        return paste(image, patch, begin[0], begin[1])
+
+    def step(sample: Sample, seed: Any) -> Sample:
+        def change_next(number: Any, image: Any) -> tuple[Any, Any]:
+            drawn, own = split(fold(seed, number), 2)
+            box = sample["boxes"][number]
+            changed = tf.cond(chance(drawn, probability), lambda: change_one(image, box, own), lambda: image)
+            return number + 1, changed
+
+        image = tf.ensure_shape(sample["image"], [None, None, 3])
+        count = tf.shape(sample["boxes"])[0]
+        _, changed = tf.while_loop(
+            lambda number, _: number < count,
+            change_next,
+            [0, image],
+            shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, None, 3])],
+        )
+        return sample | {"image": changed}
+
+    return step
+
+
+def _window(image: Any, box: Any) -> tuple[Any, Any]:
+    """Return begin and end (int32 [2]) of the pixels of a box [4], one at least."""
+    size = tf.cast(size_of(image), tf.float32)
+    begin = tf.clip_by_value(tf.floor(box[:2] * size), 0.0, size - 1)
+    end = tf.clip_by_value(tf.math.ceil(box[2:] * size), begin + 1, size)
+    return tf.cast(begin, tf.int32), tf.cast(end, tf.int32)
+
+
+# ---------------------------------------------------------------------------------------------- holes
+
+
+def _cutout(image: Any, seed: Any, half: int) -> Any:
+    """Make a grey square of twice `half` pixels around a pixel drawn evenly."""
+    of_row, of_column = split(seed, 2)
+    height, width = tf.unstack(size_of(image))
+    center = tf.stack([integer(of_row, 0, height), integer(of_column, 0, width)])
+    return operations.cutout(image, center - half, center + half)
+
+
+def _cutout_of_a_box(sample: Sample, seed: Any, share: float) -> Sample:
+    """Make a grey window, `share` as high and wide as one of the boxes, around a pixel of that box."""
+
+    def cut() -> Any:
+        of_box, of_row, of_column = split(seed, 3)
+        image, count = sample["image"], tf.shape(sample["boxes"])[0]
+        begin, end = _window(image, sample["boxes"][integer(of_box, 0, count)])
+        center = tf.stack([integer(of_row, begin[0], end[0]), integer(of_column, begin[1], end[1])])
+        half = tf.cast(tf.cast(end - begin, tf.float32) * share / 2, tf.int32)
+        return operations.cutout(image, center - half, center + half)
+
+    has_objects = tf.shape(sample["boxes"])[0] > 0
+    return sample | {"image": tf.cond(has_objects, cut, lambda: sample["image"])}

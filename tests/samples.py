@@ -1,0 +1,50 @@
+"""Pictures with boxes, as `tf.data` hands them from step to step, and steps of augmentation done to them."""
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import text_format
+
+from boxtune.config import pipeline_pb2
+from boxtune.data.augmentation import augmentation
+
+BOXES = [[0.0, 0.0, 0.5, 0.25], [0.25, 0.5, 0.75, 1.0], [0.5, 0.5, 0.6, 0.6]]
+
+
+def sample(boxes=BOXES, height=40, width=60, image=None):
+    """A picture whose pixels say where they are (row, column, 7), or `image`, and as many objects as boxes."""
+    count = len(boxes)
+    if image is None:
+        rows, columns = np.mgrid[:height, :width]
+        image = np.stack([rows, columns, np.full_like(rows, 7)], axis=-1)
+    return {
+        "image": np.uint8(image),
+        "boxes": np.float32(boxes).reshape(-1, 4),
+        "classes": np.arange(count, dtype=np.int32),
+        "weights": np.linspace(1, 0.5, count, dtype=np.float32),
+        "is_crowd": np.arange(count) % 2 == 1,
+        "difficult": np.arange(count) % 2 == 0,
+        "filename": b"a.jpg",
+    }
+
+
+def step(text, num_classes=3):
+    """The augmentation that one step in protobuf text stands for."""
+    return augmentation([text_format.Parse(text, pipeline_pb2.PreprocessingStep())], num_classes)
+
+
+def run(function, given, seed=(1, 2)):
+    """Do a step; everything as numpy arrays."""
+    tensors = {name: tf.constant(value) for name, value in given.items()}
+    changed = function(tensors, tf.constant(seed))
+    return {name: np.asarray(value) for name, value in changed.items()}
+
+
+def unchanged(given):
+    """The sample as `run` returns it where nothing happens."""
+    return run(lambda one, _: one, given)
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
