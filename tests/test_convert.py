@@ -301,6 +301,13 @@ def test_one_part_needs_no_folder_of_its_own(photos, tmp_path, to):
     assert counts(convert(tmp_path / "out", tmp_path / "again", validation_fraction=0.0), "train")[0] == 10
 
 
+def test_folders_do_not_pile_up_from_format_to_format(photos, tmp_path):
+    convert(photos, tmp_path / "one", to="coco")
+    convert(tmp_path / "one", tmp_path / "two", to="yolo")
+    pictures = [path.relative_to(tmp_path / "two").as_posix() for path in tmp_path.glob("two/**/*.jpg")]
+    assert {path.rpartition("/")[0] for path in pictures} == {"train/images", "validation/images"}
+
+
 def test_nothing_is_written_over(photos, tmp_path):
     with pytest.raises(DataError, match="is not empty"):
         convert(photos, photos, to="voc", validation_fraction=0.0)

@@ -1,10 +1,11 @@
 """The verb `convert`: annotated photographs become TFRecords and a label map, or a data set in another format."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
 
 from boxtune.data import recognition, tfrecord
@@ -121,11 +122,19 @@ def _write_folders(
             raise DataError(
                 f"{folder} is not empty. Choose another folder, so that nothing of it is overwritten."
             )
-        names = write_pictures(records, folder / writer.PICTURES_FOLDER, num_workers=num_workers)
+        shortened = [_without_folders(record, {part, writer.PICTURES_FOLDER}) for record in records]
+        names = write_pictures(shortened, folder / writer.PICTURES_FOLDER, num_workers=num_workers)
         writer.write(records, names, folder, prepared.label_map)
         base = folder.relative_to(output_dir) / writer.PICTURES_FOLDER
         files[part] = [(base / name).as_posix() for name in names]
     return files
+
+
+def _without_folders(record: ImageRecord, folders: Collection[str]) -> ImageRecord:
+    """Leave out the first folders of a picture's name that are going to stand before it anyway."""
+    parts = record.name.split("/")
+    kept = list(dropwhile(lambda part: part in folders, parts[:-1]))
+    return replace(record, name="/".join([*kept, parts[-1]]))
 
 
 def _label_map_text(given: Path | None, label_map: LabelMap) -> bytes:

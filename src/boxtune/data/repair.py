@@ -93,7 +93,8 @@ class _Frame:
 
 def _note_format(case: _Case, picture: Picture, look: Look) -> None:
     def add(kind: Kind, message: str) -> None:
-        case.findings.add(kind, picture.path, message, image=case.name)
+        place = case.annotation.place if picture.span else ""
+        case.findings.add(kind, picture.path, message, place=place, image=case.name)
 
     if picture.span is None and not images.fits_extension(look.format, picture.path):
         add(kinds.PICTURE_WRONG_EXTENSION, f"its content is {look.format}.")
