@@ -79,3 +79,39 @@ def test_softmax_cross_entropy():
 def test_softmax_logit_scale_divides():
     measured = losses.softmax_cross_entropy(np.float32([[np.log(9), 0]]), np.float32([[1, 0]]), 2.0)
     np.testing.assert_allclose(measured, [-np.log(3 / 4)], rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize("alpha", [None, 0.25])
+def test_gradients_are_those_of_the_definition(gamma, alpha):
+    logits = tf.constant(np.linspace(-8, 8, 33).repeat(5).astype(np.float32))
+    targets = tf.constant(np.tile([0, 0.1, 0.5, 0.9, 1], 33).astype(np.float32))
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = losses.sigmoid_focal(logits, targets, gamma, alpha)
+    measured = tape.gradient(loss, logits)
+    x, t = tf.cast(logits, tf.float64), tf.cast(targets, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        p = tf.sigmoid(x)
+        entropy = -t * tf.math.log(p) - (1 - t) * tf.math.log(1 - p)
+        weight = 1.0 if alpha is None else t * alpha + (1 - t) * (1 - alpha)
+        wanted = weight * (t * (1 - p) + (1 - t) * p) ** gamma * entropy
+    np.testing.assert_allclose(loss, wanted, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(measured, tape.gradient(wanted, x), rtol=1e-4, atol=1e-6)
+
+
+def test_cross_entropy_has_the_slope_of_what_is_missed():
+    logits = tf.constant([np.log(3.0), np.log(3.0), 0.0, 50.0], tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(logits)
+        loss = losses.sigmoid_cross_entropy(logits, tf.constant([1.0, 0.0, 0.5, 0.0]))
+    np.testing.assert_allclose(tape.gradient(loss, logits), [-1 / 4, 3 / 4, 0, 1], rtol=1e-6, atol=1e-7)
+
+
+def test_smoothing():
+    # Of a certainty of 1 a fifth is taken: of independent classes half of it is doubt...
+    targets = np.float32([[0, 1, 0, 0]])
+    np.testing.assert_allclose(losses.smooth_independent(targets, 0.2), [[0.1, 0.9, 0.1, 0.1]], rtol=1e-6)
+    # ... of exclusive ones all four share it.
+    np.testing.assert_allclose(losses.smooth_exclusive(targets, 0.2), [[0.05, 0.85, 0.05, 0.05]], rtol=1e-6)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from google.protobuf import text_format
 from keras import ops
 
@@ -86,8 +87,9 @@ def test_classification_losses(case: Case):
     prediction, target = case.arrays["prediction"], case.arrays["target"]
     weights = case.arrays["weights"]
     measured = ops.convert_to_numpy(loss(prediction, target))
-    weighted = measured * (weights if measured.ndim == weights.ndim else weights[..., 0])
-    np.testing.assert_allclose(weighted, case.arrays["loss"], atol=1e-5, rtol=1e-5)
+    weights = weights if measured.ndim == weights.ndim else weights[..., 0]
+    np.testing.assert_allclose(measured * weights, case.arrays["loss"], atol=1e-5, rtol=1e-5)
+    check_gradient(loss, case, weights)
 
 
 @pytest.mark.parametrize("case", whole_losses("weighted_smooth_l1"))
@@ -95,6 +97,32 @@ def test_localization_losses(case: Case):
     loss = sections.localization_loss(parse(pipeline_pb2.LocalizationLoss(), case.about["proto"]))
     measured = ops.convert_to_numpy(loss(case.arrays["prediction"], case.arrays["target"]))
     np.testing.assert_allclose(measured * case.arrays["weights"], case.arrays["loss"], atol=1e-5, rtol=1e-5)
+    check_gradient(loss, case, case.arrays["weights"])
+
+
+def check_gradient(loss, case: Case, weights):
+    """Compare with the recorded gradient of the weighted sum."""
+    prediction = tf.constant(case.arrays["prediction"])
+    with tf.GradientTape() as tape:
+        tape.watch(prediction)
+        total = tf.reduce_sum(loss(prediction, case.arrays["target"]) * weights)
+    # TensorFlow's own softmax takes the targets' sum for 1: where it is not, its gradient is not the loss's.
+    exclusive = np.isclose(case.arrays["target"].sum(-1), 1) | (case.about["kind"] == "localization")
+    measured = ops.convert_to_numpy(tape.gradient(total, prediction))[exclusive]
+    np.testing.assert_allclose(measured, case.arrays["gradient"][exclusive], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("case", wanted("losses", "hard_example_miner"))
+def test_hard_example_miners(case: Case):
+    section = parse(pipeline_pb2.Loss(), case.about["proto"])
+    section.classification_weight = case.about["classification_weight"]
+    section.localization_weight = case.about["localization_weight"]
+    mine = sections.hard_example_miner(section)
+    left = mine(
+        case.arrays["location_losses"], case.arrays["cls_losses"], case.arrays["boxes"], case.arrays["match"]
+    )
+    recorded = [case.arrays["mined_location_loss"], case.arrays["mined_cls_loss"]]
+    np.testing.assert_allclose([ops.sum(part) for part in left], recorded, rtol=1e-5)
 
 
 BUILT_NMS = {

@@ -198,6 +198,32 @@ def test_training_steps(feature_extractor):
     assert detector.train_on_batch(IMAGES, empty, return_dict=True)["localization_loss"] == 0
 
 
+@pytest.mark.parametrize("share_prediction_tower", [True, False])
+def test_gradients_repeat_to_the_last_bit(feature_extractor, share_prediction_tower):
+    section = pipeline(feature_extractor).model
+    predictor = section.ssd.box_predictor
+    if predictor.HasField("weight_shared_convolutional_box_predictor"):
+        predictor.weight_shared_convolutional_box_predictor.share_prediction_tower = share_prediction_tower
+    elif not share_prediction_tower:
+        pytest.skip("has no towers")
+    detector = models.build(section)
+
+    @tf.function(jit_compile=False)
+    def gradients():
+        with tf.GradientTape() as tape:
+            total = detector.compute_loss(IMAGES, GROUND_TRUTH, detector(IMAGES, training=True))
+        return [total, *tape.gradient(total, [one.value for one in detector.trainable_variables])]
+
+    # TensorFlow adds two in any order to the same, but not three: it starts with any that it may overwrite.
+    operations = gradients.get_concrete_function().graph.get_operations()
+    assert [op.name for op in operations if op.type == "AddN"]
+    assert not [op.name for op in operations if op.type == "AddN" and len(op.inputs) > 2]
+    first = [part.numpy() for part in gradients()]
+    for _ in range(3):
+        for one, other in zip(gradients(), first, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_regularization_can_be_left_out(feature_extractor):
     detector = build(feature_extractor, add_regularization_loss=False)
     predictions = detector(IMAGES, training=False)

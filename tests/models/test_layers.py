@@ -1,10 +1,18 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
-from boxtune.models.layers import BatchNormalization, at, checkpoint_variables, conv_style
+from boxtune.models.layers import (
+    BatchNormalization,
+    Branches,
+    SharedByMaps,
+    at,
+    checkpoint_variables,
+    conv_style,
+)
 
 
 def style(text):
@@ -15,6 +23,61 @@ PLAIN = (
     "regularizer { l2_regularizer { weight: 0.5 } } "
     "initializer { truncated_normal_initializer { stddev: 0.03 } } "
 )
+
+
+class TestSharedByMaps:
+    MAPS = tuple(
+        tf.constant(np.random.default_rng(side).normal(size=[2, side, side, 3]).astype(np.float32))
+        for side in (8, 4, 2)
+    )
+
+    @pytest.fixture(params=["plain", "separable"])
+    def pair(self, request):
+        """Return a shared convolution, and a plain one with the same weights."""
+        make = style(PLAIN).conv if request.param == "plain" else style(PLAIN).separable_conv
+        shared, plain = SharedByMaps(make(5, 3, "a/b", use_bias=True)), make(5, 3, "a/b", use_bias=True)
+        shared.build([x.shape for x in self.MAPS])
+        plain.build(self.MAPS[0].shape)
+        for one, other in zip(plain.weights, shared.weights, strict=True):
+            assert one.name == other.name
+            one.assign(other)
+        return shared, plain
+
+    @pytest.mark.parametrize("training", [False, True])
+    def test_each_map_is_convolved(self, pair, training):
+        shared, plain = pair
+        for ours, x in zip(shared(self.MAPS, training=training), self.MAPS, strict=True):
+            np.testing.assert_array_equal(ours, plain(x))
+
+    def test_gradients_of_all_maps_are_added(self, pair):
+        shared, plain = pair
+        with tf.GradientTape() as tape:
+            total = sum(tf.reduce_sum(y**2) for y in shared(self.MAPS, training=True))
+        ours = tape.gradient(total, [weight.value for weight in shared.weights])
+        with tf.GradientTape() as tape:
+            total = sum(tf.reduce_sum(plain(x) ** 2) for x in self.MAPS)
+        for one, other in zip(ours, tape.gradient(total, [w.value for w in plain.weights]), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+    def test_it_stands_where_its_convolution_would(self):
+        maps = [keras.Input((8, 8, 3)), keras.Input((4, 4, 3))]
+        network = keras.Model(
+            maps, SharedByMaps(style(PLAIN).separable_conv(5, 3, "a/b", use_bias=True))(maps)
+        )
+        assert set(checkpoint_variables(network)) == {
+            "model/a/b/depthwise_kernel", "model/a/b/pointwise_kernel", "model/a/b/bias",
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_branches(training):
+    x = tf.constant([1.0, 2.0])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        first, second, third = Branches(3)(x, training=training)
+        total = tf.reduce_sum(first + 10 * second + 100 * third)
+    np.testing.assert_array_equal([first, second, third], [[1, 2]] * 3)
+    np.testing.assert_array_equal(tape.gradient(total, x), [111, 111])
 
 
 class TestBatchNormalization:

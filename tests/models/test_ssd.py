@@ -1,11 +1,15 @@
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
+from google.protobuf import text_format
 
 from boxtune import config, models
 from boxtune.detection import losses
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
 from boxtune.detection.matching import ArgMaxMatcher
+from boxtune.detection.mining import HardExampleMiner
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.models import ssd
 from boxtune.training.warm_start import warm_start
@@ -202,6 +206,85 @@ class TestLoss:
         # One number for an anchor: log 3 for even odds of three.
         measured = self.losses(classification_loss=losses.softmax_cross_entropy)
         assert measured[1] == pytest.approx(2 * np.log(3), rel=1e-5)
+
+    def test_matched_anchors_may_lose_certainty(self):
+        # Wanted of the first are 0.1, 0.1 and 0.9 now: each logit of 50 misses a tenth. The background is certain.
+        right = ((-50, -50, 50), (50, -50, -50))
+        smooth = partial(losses.smooth_independent, amount=0.2)
+        assert self.losses(logits=right, smooth=smooth)[1] == pytest.approx(3 * 0.1 * 50, rel=1e-5)
+
+    def test_classes_have_weights(self):
+        # The first anchor is of the second class, the other one is background.
+        class_weights = np.float32([7, 3])
+        measured = self.losses(class_weights=class_weights)
+        assert measured == pytest.approx((0, (3 * 3 + 3) * self.BIT), abs=1e-5)
+        assert self.losses(class_weights=class_weights, valid=False)[1] == pytest.approx(
+            6 * self.BIT, abs=1e-5
+        )
+
+    def test_only_the_hardest_anchors_may_count(self):
+        # The second anchor is wrong by 50, the first even; boxes are counted for the same anchors as classes.
+        codes, wrong = ((1, 0, 0, 0), (0, 0, 0, 0)), ((0, 0, 0), (-50, -50, -50))
+        assert self.losses(codes, wrong) == pytest.approx((0.5, 3 * self.BIT + 50), rel=1e-5)
+        hardest = HardExampleMiner(num_hard_examples=1)
+        assert self.losses(codes, wrong, mine=hardest) == pytest.approx((0, 50), rel=1e-5)
+        by_boxes = HardExampleMiner(num_hard_examples=1, classification_weight=0)
+        assert self.losses(codes, wrong, mine=by_boxes) == pytest.approx((0.5, 3 * self.BIT), rel=1e-5)
+
+
+class TestLossSection:
+    def loss(self, text, **options):
+        stock = section(SSD)
+        text_format.Merge(text, stock.ssd.loss)
+        return models.build(stock, **options).loss
+
+    def test_hard_example_miner(self):
+        mine = self.loss(
+            "classification_loss { weighted_softmax {} } classification_weight: 2 localization_weight: 3 "
+            "hard_example_miner { num_hard_examples: 0 iou_threshold: 0.75 max_negatives_per_positive: 3 }"
+        ).mine
+        assert mine == HardExampleMiner(None, 0.75, 3, 2, max_negatives_per_positive=3)
+
+    def test_a_focal_loss_needs_no_miner(self):
+        with pytest.raises(ConfigError, match="hard_example_miner: the focal loss passes over easy examples"):
+            self.loss("classification_loss { weighted_sigmoid_focal {} } hard_example_miner {}")
+
+    def test_smoothing_fits_the_loss(self):
+        targets = np.float32([[0, 1, 0, 0]])
+        for text, wrong in [("weighted_sigmoid {}", 0.1), ("weighted_softmax {}", 0.05)]:
+            smooth = self.loss(f"classification_loss {{ {text} }}", label_smoothing=0.2).smooth
+            np.testing.assert_allclose(smooth(targets)[0][0], wrong, rtol=1e-6)
+        assert self.loss("").smooth is None
+
+    @pytest.mark.parametrize("amount", [-0.1, 1.0, float("nan")])
+    def test_smoothing_has_limits(self, amount):
+        with pytest.raises(ConfigError, match=r"label_smoothing is .*; it must be at least 0 and below 1"):
+            self.loss("", label_smoothing=amount)
+
+    def test_class_weights(self):
+        np.testing.assert_array_equal(self.loss("", class_weights=[1, 5]).class_weights, [1, 5])
+
+    def test_training_on_hard_examples(self):
+        stock = section(SSD)
+        text_format.Merge(
+            "classification_loss { weighted_softmax {} } hard_example_miner { max_negatives_per_positive: 3 }",
+            stock.ssd.loss,
+        )
+        detector = models.build(stock, label_smoothing=0.1, class_weights=[1, 2])
+        detector.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+        logs = detector.train_on_batch(
+            np.random.default_rng(0).uniform(0, 255, [2, 96, 96, 3]).astype(np.float32),
+            {
+                "boxes": np.float32([[[0.1, 0.1, 0.6, 0.7]]] * 2),
+                "classes": np.int32([[1]] * 2),
+                "weights": np.float32([[1]] * 2),
+                "valid": np.array([[True]] * 2),
+            },
+            return_dict=True,
+        )
+        assert np.isfinite(logs["loss"])
+        assert logs["classification_loss"] > 0
+        assert logs["localization_loss"] > 0
 
 
 ZOO = (

@@ -1,5 +1,7 @@
 """Detectors: a backbone, a neck and heads make a network; a meta-architecture makes it a detector."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from boxtune import config
@@ -8,14 +10,31 @@ from boxtune.models import ssd
 from boxtune.models.detector import Detector
 
 
-def build(section: pipeline_pb2.DetectionModel, *, add_regularization_loss: bool = True) -> Detector:
+def build(
+    section: pipeline_pb2.DetectionModel,
+    *,
+    add_regularization_loss: bool = True,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> Detector:
     """Build the detector that a `model` section describes; its weights are drawn anew.
+
+    Args:
+        section: the configuration.
+        add_regularization_loss: whether the weights' penalties are part of the total loss.
+        label_smoothing: how much certainty the targets of classes lose, in [0, 1).
+        class_weights: what objects of each of the c classes weigh in the classification loss; None for all alike.
 
     Raises:
         ConfigError: for an architecture or a component that boxtune does not have.
     """
     make, chosen = config.chosen(section, {"ssd": ssd.build})
-    return make(chosen, add_regularization_loss=add_regularization_loss)
+    return make(
+        chosen,
+        add_regularization_loss=add_regularization_loss,
+        label_smoothing=label_smoothing,
+        class_weights=class_weights,
+    )
 
 
 def anchors(section: pipeline_pb2.DetectionModel) -> tuple[np.ndarray, float]:

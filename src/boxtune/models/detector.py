@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Any
 
 import keras
+from keras import ops
 
 from boxtune.detection.nms import Detections
 from boxtune.models.layers import checkpoint_variables
@@ -75,8 +76,9 @@ class Detector(keras.Model):
         """Return the boxes [b, a, 4] and scores [b, a, c + 1] of every anchor, background first."""
 
     def regularization_loss(self):
-        """Return the sum of the weights' penalties."""
-        return sum(self.losses)
+        """Return the sum of the weights' penalties, of frozen ones too."""
+        penalties = [weight.regularizer(weight) for weight in self.network.weights if weight.regularizer]
+        return _sum(penalties) if penalties else ops.zeros(())
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the total loss of a batch and note its terms, which `fit` reports by name."""
@@ -85,8 +87,13 @@ class Detector(keras.Model):
             terms[REGULARIZATION] = self.regularization_loss()
         for name, value in terms.items():
             self.last_losses[name].update_state(value)
-        return sum(terms.values())
+        return _sum(terms.values())
 
     def checkpoint_variables(self) -> dict[str, keras.Variable]:
         """Return every variable by its key in a checkpoint of the API: `model/.../kernel`."""
         return checkpoint_variables(self.network)
+
+
+def _sum(scalars):
+    """Add in the order given: TensorFlow would add one by one in the order in which they are done."""
+    return ops.sum(ops.stack(list(scalars)))

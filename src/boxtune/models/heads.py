@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from boxtune.config import pipeline_pb2
-from boxtune.models.layers import ConvStyle, conv_style
+from boxtune.models.layers import Branches, ConvStyle, SharedByMaps, conv_style
 
 CODE_SIZE = 4
 
@@ -51,17 +51,16 @@ def weight_shared_convolutional(
         style,
         bias=section.class_prediction_bias_init,
     )
-    codes, logits = [], []
-    for level, feature in enumerate(
-        _same_depth(features, f"{key}/_additional_projection_layers", style, frozen)
-    ):
-        box_feature = box_tower(feature, level)
-        class_feature = box_feature if class_tower is box_tower else class_tower(feature, level)
-        if dropout:
-            class_feature = keras.layers.Dropout(1 - section.dropout_keep_probability)(class_feature)
-        codes.append(box_head(box_feature))
-        logits.append(class_head(class_feature))
-    return _gather(codes, logits, num_classes, _clip_range(section))
+    maps = _same_depth(features, f"{key}/_additional_projection_layers", style, frozen)
+    if class_tower is box_tower:
+        for_boxes = for_classes = box_tower(maps)
+    else:
+        pairs = [Branches(2)(x) for x in maps]
+        for_boxes = box_tower([pair[0] for pair in pairs])
+        for_classes = class_tower([pair[1] for pair in pairs])
+    if dropout:
+        for_classes = [keras.layers.Dropout(1 - section.dropout_keep_probability)(x) for x in for_classes]
+    return _gather(box_head(for_boxes), class_head(for_classes), num_classes, _clip_range(section))
 
 
 class _SharedTower:
@@ -69,41 +68,42 @@ class _SharedTower:
 
     def __init__(self, key: str, section, style: ConvStyle, frozen: bool):
         self.key, self.section, self.style, self.frozen = key, section, style, frozen
-        self.convolutions: list[keras.layers.Layer] = []
+        self.convolutions: list[SharedByMaps] = []
 
     def create_convolutions(self, key: str):
         use_bias = self.style.batch_norm is None or self.style.force_use_bias
         pointwise = {"style_pointwise": self.section.apply_conv_hyperparams_pointwise}
         for index in range(self.section.num_layers_before_predictor):
             make = self.style.separable_conv if self.section.use_depthwise else self.style.conv
-            self.convolutions.append(
-                make(
-                    self.section.depth,
-                    self.section.kernel_size,
-                    f"{key}/{index}",
-                    use_bias=use_bias,
-                    **(pointwise if self.section.use_depthwise else {}),
-                )
+            convolution = make(
+                self.section.depth,
+                self.section.kernel_size,
+                f"{key}/{index}",
+                use_bias=use_bias,
+                **(pointwise if self.section.use_depthwise else {}),
             )
+            self.convolutions.append(SharedByMaps(convolution))
 
-    def __call__(self, x, level: int):
+    def __call__(self, maps):
         steps = 2 if self.style.batch_norm is None else 3  # convolution, normalization, activation
         for index, convolution in enumerate(self.convolutions):
-            x = self.style.normalize(
-                convolution(x), f"{self.key}/{level}/{steps * index + 1}", frozen=self.frozen
-            )
-            x = self.style.activate(x)
-        return x
+            places = [f"{self.key}/{level}/{steps * index + 1}" for level in range(len(maps))]
+            maps = [
+                self.style.activate(self.style.normalize(x, place, frozen=self.frozen))
+                for x, place in zip(convolution(maps), places, strict=True)
+            ]
+        return maps
 
 
 def _shared_head(filters: int, key: str, section, style: ConvStyle, bias: float = 0.0):
     if not section.use_depthwise:
-        return style.conv(filters, section.kernel_size, key, use_bias=True, bias=bias)
+        return SharedByMaps(style.conv(filters, section.kernel_size, key, use_bias=True, bias=bias))
     styled = section.apply_conv_hyperparams_to_heads
-    return style.separable_conv(
+    separable = style.separable_conv(
         filters, section.kernel_size, key,
         use_bias=True, bias=bias, style_depthwise=styled, style_pointwise=styled,
     )  # fmt: skip
+    return SharedByMaps(separable)
 
 
 def _same_depth(features, key: str, style: ConvStyle, frozen: bool):
@@ -139,12 +139,14 @@ def convolutional(
     heads = "_box_predictor/_prediction_heads"
     codes, logits = [], []
     for level, (feature, anchors) in enumerate(zip(features, per_location, strict=True)):
-        x = _extra_layers(feature, level, section, style, frozen)
+        for_boxes, for_classes = Branches(2)(_extra_layers(feature, level, section, style, frozen))
         box_key = f"{heads}/box_encodings/{level}/_box_encoder_layers"
         class_key = f"{heads}/class_predictions_with_background/{level}/_class_predictor_layers"
-        codes.append(_own_head(x, anchors * CODE_SIZE, box_key, section, style, frozen))
+        codes.append(_own_head(for_boxes, anchors * CODE_SIZE, box_key, section, style, frozen))
         bias = section.class_prediction_bias_init
-        logits.append(_own_head(x, anchors * (num_classes + 1), class_key, section, style, frozen, bias))
+        logits.append(
+            _own_head(for_classes, anchors * (num_classes + 1), class_key, section, style, frozen, bias)
+        )
     return _gather(codes, logits, num_classes, _clip_range(section))
 
 

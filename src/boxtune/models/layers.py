@@ -74,6 +74,51 @@ class BatchNormalization(keras.layers.Layer):
         return normalized
 
 
+class Branches(keras.layers.Layer):
+    """Hands out its input several times; the gradients of the branches are added in their order.
+
+    TensorFlow's tape adds three gradients or more from the one whose memory is free to hold the sum. Which one that is
+    depends on timing, so the last bits would change from run to run; two always add up to the same.
+    """
+
+    def __init__(self, count: int, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        self.count = count
+
+    def call(self, x, training=False):
+        """Return `x` `count` times."""
+        return _copies(x, self.count) if training else [x] * self.count
+
+
+class SharedByMaps(keras.layers.Layer):
+    """One convolution over several maps; its gradients from the maps are added in their order, as in Branches."""
+
+    def __init__(self, convolution: keras.layers.Layer):
+        super().__init__(name=convolution.name, autocast=False)
+        self.convolution = convolution
+
+    def build(self, shapes):
+        """Create the weights for maps that are all of the depth of the first."""
+        self.convolution.build(shapes[0])
+
+    def call(self, maps, training=False):
+        """Return the convolution of each of `maps` [b, h, w, d]."""
+        if not training:
+            return [self.convolution(x) for x in maps]
+        weights = self.convolution.weights
+        copies = zip(*(_copies(weight.value, len(maps)) for weight in weights), strict=True)
+        return [self._convolve(x, own) for x, own in zip(maps, copies, strict=True)]
+
+    def _convolve(self, x, values):
+        with keras.StatelessScope(state_mapping=list(zip(self.convolution.weights, values, strict=True))):
+            return self.convolution(x)
+
+
+def _copies(x, count: int):
+    """Return `x` `count` times, as tensors whose gradients one operation adds."""
+    return ops.unstack(ops.repeat(x[None], count, axis=0), count)
+
+
 @dataclass(frozen=True)
 class ConvStyle:
     """How the convolutions of one part of a network start, are regularized, normalized and activated."""

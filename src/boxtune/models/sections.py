@@ -13,6 +13,7 @@ from boxtune.detection import losses
 from boxtune.detection.anchors import MultiscaleAnchors, SsdAnchors
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
 from boxtune.detection.matching import ArgMaxMatcher
+from boxtune.detection.mining import HardExampleMiner
 from boxtune.detection.nms import NonMaxSuppression
 from boxtune.errors import ConfigError
 
@@ -89,6 +90,50 @@ def classification_loss(section: pipeline_pb2.ClassificationLoss) -> Function:
 def _sigmoid_focal(section: pipeline_pb2.SigmoidFocalClassificationLoss) -> Function:
     alpha = section.alpha if section.HasField("alpha") else None
     return partial(losses.sigmoid_focal, gamma=section.gamma, alpha=alpha)
+
+
+def label_smoothing(section: pipeline_pb2.ClassificationLoss, amount: float) -> Function | None:
+    """Return what takes `amount` from the certainty of the targets [b, a, c] of a `classification_loss`, if any.
+
+    Raises:
+        ConfigError: if the amount is not in [0, 1).
+    """
+    if not 0 <= amount < 1:
+        raise ConfigError(
+            f"boxtune.label_smoothing is {amount:g}; it must be at least 0 and below 1, such as 0.1"
+        )
+    exclusive = section.WhichOneof("classification_loss") == "weighted_softmax"
+    smooth = losses.smooth_exclusive if exclusive else losses.smooth_independent
+    return partial(smooth, amount=amount) if amount else None
+
+
+def hard_example_miner(section: pipeline_pb2.Loss) -> HardExampleMiner | None:
+    """Read `hard_example_miner` of a `loss`, which also says what the two losses weigh; None if it has none.
+
+    Raises:
+        ConfigError: beside a focal loss, which passes over easy examples by itself.
+    """
+    if not section.HasField("hard_example_miner"):
+        return None
+    if section.classification_loss.HasField("weighted_sigmoid_focal"):
+        raise ConfigError(
+            "model.ssd.loss.hard_example_miner: the focal loss passes over easy examples by itself; remove the miner, "
+            "or use classification_loss { weighted_sigmoid {} }"
+        )
+    miner = section.hard_example_miner
+    localization, classification = {
+        miner.BOTH: (section.localization_weight, section.classification_weight),
+        miner.LOCALIZATION: (1.0, 0.0),
+        miner.CLASSIFICATION: (0.0, 1.0),
+    }[miner.loss_type]
+    return HardExampleMiner(
+        num_hard_examples=miner.num_hard_examples if miner.num_hard_examples > 0 else None,
+        iou_threshold=miner.iou_threshold,
+        localization_weight=localization,
+        classification_weight=classification,
+        max_negatives_per_positive=miner.max_negatives_per_positive or None,
+        min_negatives_per_image=miner.min_negatives_per_image,
+    )
 
 
 def localization_loss(section: pipeline_pb2.LocalizationLoss) -> Function:

@@ -14,12 +14,13 @@ from keras import ops
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
-from boxtune.detection.matching import assign_targets
+from boxtune.detection.matching import Targets, assign_targets
+from boxtune.detection.mining import HardExampleMiner
 from boxtune.detection.nms import Detections
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models import backbones, heads, necks, sections
 from boxtune.models.detector import Detector, GroundTruth, Predictions
-from boxtune.models.layers import conv_style
+from boxtune.models.layers import Branches, conv_style
 
 FEATURES = "_feature_extractor"
 BACKBONE = f"{FEATURES}/classification_backbone"
@@ -47,15 +48,16 @@ def mobilenet_v2_fpn(
         style,
         **options,
     )
+    top, going_on = Branches(2)(pyramid[-1])
     coarser = necks.coarser_levels(
-        pyramid[-1],
+        going_on,
         section.fpn.max_level - highest,
         depth,
         f"{FEATURES}/_coarse_feature_layers",
         style,
         **options,
     )
-    return pyramid + coarser
+    return [*pyramid[:-1], top, *coarser]
 
 
 def _require_halves(size, section: pipeline_pb2.SsdFeatureExtractor, multiple: int) -> None:
@@ -128,6 +130,11 @@ class SSDLoss:
     background_as_zeros: bool = False
     normalize_by_num_matches: bool = True
     normalize_localization_by_code_size: bool = False
+    mine: HardExampleMiner | None = None
+    smooth: Callable[[Any], Any] | None = None
+    """Softens the classes [b, a, c + 1] of matched anchors; the background stays certain."""
+    class_weights: Any | None = None
+    """Float [c]: what an anchor matched to an object of each class weighs in the classification loss."""
 
     def __call__(self, codes, logits, groundtruth: GroundTruth) -> dict[str, Any]:
         """Return the two losses of predicted `codes` [b, a, 4] and `logits` [b, a, c + 1]."""
@@ -139,26 +146,36 @@ class SSDLoss:
             self.num_classes,
             self.negative_class_weight,
         )
-        background = 1.0 - ops.sum(targets.classes, axis=-1, keepdims=True)
-        if self.background_as_zeros:
-            background = ops.zeros_like(background)
-        classes = ops.concatenate([background, targets.classes], axis=-1)
-        classification = self.classification_loss(logits, classes)
-        if len(classification.shape) == 3:
-            classification = ops.sum(classification, axis=-1)
-        localization = self.localization_loss(codes, targets.codes)
+        localization = self.localization_loss(codes, targets.codes) * targets.code_weights
+        classification = self._classification(logits, targets)
+        if self.mine is not None:
+            boxes = self.box_coder.decode(codes, self.anchors)
+            localization, classification = self.mine(localization, classification, boxes, targets.matches)
         matched = 1.0
         if self.normalize_by_num_matches:
             matched = ops.maximum(ops.sum(targets.code_weights), 1.0)
         code_size = self.box_coder.code_size if self.normalize_localization_by_code_size else 1
         return {
-            "localization_loss": ops.sum(localization * targets.code_weights)
-            * self.localization_weight
-            / (matched * code_size),
-            "classification_loss": ops.sum(classification * targets.class_weights)
-            * self.classification_weight
-            / matched,
+            "localization_loss": ops.sum(localization) * self.localization_weight / (matched * code_size),
+            "classification_loss": ops.sum(classification) * self.classification_weight / matched,
         }
+
+    def _classification(self, logits, targets: Targets):
+        """Return the weighted classification loss [b, a]."""
+        background = 1.0 - ops.sum(targets.classes, axis=-1, keepdims=True)
+        if self.background_as_zeros:
+            background = ops.zeros_like(background)
+        classes = ops.concatenate([background, targets.classes], axis=-1)
+        if self.smooth is not None:
+            classes = ops.where(targets.matches[..., None] >= 0, self.smooth(classes), classes)
+        loss = self.classification_loss(logits, classes)
+        if len(loss.shape) == 3:
+            loss = ops.sum(loss, axis=-1)
+        weights = targets.class_weights
+        if self.class_weights is not None:
+            of_class = ops.sum(targets.classes * self.class_weights, axis=-1)
+            weights = weights * ops.where(targets.matches >= 0, of_class, 1.0)
+        return loss * weights
 
 
 class SSD(Detector):
@@ -196,8 +213,20 @@ class SSD(Detector):
         return self.suppress(boxes, scores[:, :, 1:], window)
 
 
-def build(section: pipeline_pb2.Ssd, *, add_regularization_loss: bool = True) -> SSD:
+def build(
+    section: pipeline_pb2.Ssd,
+    *,
+    add_regularization_loss: bool = True,
+    label_smoothing: float = 0.0,
+    class_weights: Sequence[float] | None = None,
+) -> SSD:
     """Build the detector that a `model.ssd` section describes.
+
+    Args:
+        section: the configuration.
+        add_regularization_loss: whether the weights' penalties are part of the total loss.
+        label_smoothing: how much certainty the classes of matched anchors lose, in [0, 1).
+        class_weights: what objects of each of the c classes weigh in the classification loss; None for all alike.
 
     Raises:
         ConfigError: for a component that boxtune does not have.
@@ -222,6 +251,9 @@ def build(section: pipeline_pb2.Ssd, *, add_regularization_loss: bool = True) ->
         background_as_zeros=section.encode_background_as_zeros,
         normalize_by_num_matches=section.normalize_loss_by_num_matches,
         normalize_localization_by_code_size=section.normalize_loc_loss_by_codesize,
+        mine=sections.hard_example_miner(section.loss),
+        smooth=sections.label_smoothing(section.loss.classification_loss, label_smoothing),
+        class_weights=None if class_weights is None else sections.as_constant(np.asarray(class_weights)),
     )
     return SSD(
         network,
