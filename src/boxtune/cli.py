@@ -117,6 +117,7 @@ def parser() -> Parser:
         _add_convert,
         _add_config,
         _add_train,
+        _add_lr_range,
         _add_evaluate,
         _add_export,
         _add_predict,
@@ -298,6 +299,24 @@ def _add_choosing(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None
         "--patience", type=integer(1), help="end after so many evaluations that are no better (never)"
     )
     verb.add_argument("--min_delta", type=amount, default=0.0, help="that is better (%(default)s)")
+
+
+def _add_lr_range(verbs: Any) -> None:
+    verb = _verb(verbs, "lr-range", _lr_range)
+    verb.add_argument("--pipeline_config_path", type=Path, required=True, help="the configuration")
+    verb.add_argument("--output_dir", type=Path, required=True, help="takes the curve as picture and numbers")
+    verb.add_argument("--lowest", type=amount, default=1e-5, help="learning rate, first (%(default)s)")
+    verb.add_argument("--highest", type=amount, default=10.0, help="learning rate, last (%(default)s)")
+    verb.add_argument("--num_steps", type=integer(1), default=100, help="at most (%(default)s)")
+    verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
+    _add_overrides(verb)
+
+
+def _lr_range(**options: Any) -> None:
+    """Try learning rates from low to high, and show what the loss does."""
+    learning_rate_range = load("learning_rate_range").learning_rate_range
+
+    print(learning_rate_range(**options))
 
 
 def _train(**options: Any) -> None:

@@ -4,11 +4,11 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import keras
+import tensorflow as tf
 
 from boxtune import config, models
 from boxtune.config import pipeline_pb2
@@ -16,25 +16,24 @@ from boxtune.data.files import writable_folder
 from boxtune.data.input import Records, naming_faults, open_records
 from boxtune.data.label_map import read_label_map
 from boxtune.data.tfrecord import RecordIndex
-from boxtune.errors import ConfigError
+from boxtune.errors import CheckpointError, ConfigError
 from boxtune.models import Detector
 from boxtune.report.evaluation import publish
 from boxtune.report.pictures import training_pictures
 from boxtune.training import learning_rates, provenance
 from boxtune.training.batches import batches, images_of_step
+from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.best import Best, read_best, values_so_far
 from boxtune.training.evaluation import Evaluator
 from boxtune.training.health import StopOnNonFinite
 from boxtune.training.interruption import Interruption
 from boxtune.training.journal import JOURNAL, Journal
-from boxtune.training.optimizer import optimizer
 from boxtune.training.progress import Progress
-from boxtune.training.run_state import RunState
+from boxtune.training.run_state import RunState, not_finite
 from boxtune.training.selection import Selection, full_name
 from boxtune.training.steps import Action, BetweenSteps, every, is_due
 from boxtune.training.summaries import Summaries
 from boxtune.training.validation import Validation
-from boxtune.training.warm_start import warm_start
 
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""
@@ -103,12 +102,7 @@ def train(
     evaluation_records = _evaluation_records(pipeline, patience, evaluate_every_n)
 
     # The model, from random weights, another detector's, or where this run stopped.
-    keras.utils.set_random_seed(seed)
-    detector = models.build(pipeline.model, add_regularization_loss=settings.add_regularization_loss)
-    detector.compile(
-        optimizer(settings.optimizer, gradient_clipping_by_norm=settings.gradient_clipping_by_norm),
-        jit_compile=False,  # on the CPU XLA is many times slower than TensorFlow's own kernels
-    )
+    detector = detector_to_train(pipeline, seed)
     evaluator = Evaluator.from_config(detector, evaluation_records, pipeline) if evaluation_records else None
     metric = full_name(best_metric, evaluator.metric_names) if evaluator else best_metric
     model_dir = writable_folder(Path(model_dir))
@@ -134,11 +128,15 @@ def train(
             publish=partial(publish, pipeline=pipeline, label_map=label_map, model_dir=model_dir),
         )  # fmt: skip
 
+        @lru_cache(maxsize=1)
+        def batches_from(step: int) -> tf.data.Dataset:
+            return batches(pipeline, records, seed=seed, start_step=step)
+
         def save(step: int) -> None:
             state.save()
 
         def show_pictures(step: int) -> None:
-            images, groundtruth = next(iter(batches(pipeline, records, seed=seed, start_step=step)))
+            images, groundtruth = next(iter(batches_from(step)))
             summaries.add_pictures(step, training_pictures(images, groundtruth, label_map.shown_names))
 
         after_each_step: list[Action] = [
@@ -159,7 +157,7 @@ def train(
         if start < num_steps and not selection.exhausted:
             show_pictures(start)
             detector.fit(
-                batches(pipeline, records, seed=seed, start_step=start),
+                batches_from(start),
                 steps_per_epoch=num_steps - start,
                 shuffle=False,
                 verbose=0,
@@ -209,10 +207,15 @@ def _begin(state: RunState, detector: Detector, settings: pipeline_pb2.TrainConf
     """Give the detector its first weights and say where they come from."""
     resumed = state.resume()
     if resumed:
-        return f"Going on from step {state.step} ({resumed})."
-    if settings.fine_tune_checkpoint:
-        return str(warm_start(detector, settings.fine_tune_checkpoint, settings.fine_tune_checkpoint_type))
-    return "Starting from random weights."
+        told = f"Going on from step {state.step} ({resumed})."
+    else:
+        told = take_first_weights(detector, settings)
+    broken = not_finite(state.model_variables)
+    if broken:
+        raise CheckpointError(
+            f"{told} But there {broken[0]} is infinite or not a number: take another checkpoint"
+        )
+    return told
 
 
 def _data(records: Records, evaluation_records: Records | None) -> dict[str, RecordIndex]:

@@ -25,7 +25,7 @@ def full_name(metric: str, known: Collection[str]) -> str:
     """
     names = {name.rpartition("/")[2]: name for name in known} | SHORT_NAMES | {name: name for name in known}
     found = {short.casefold(): name for short, name in names.items()}.get(metric.casefold())
-    if found not in known:
+    if found is None or found not in known:
         raise ConfigError(
             f'there is no metric "{metric}" to choose the best checkpoint by.{did_you_mean(metric, names)} There '
             f"are {', '.join(SHORT_NAMES)}, {', '.join(known)}"

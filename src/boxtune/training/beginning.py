@@ -1,0 +1,36 @@
+"""A detector as a configuration trains it, before its first step."""
+
+import keras
+
+from boxtune import models
+from boxtune.config import pipeline_pb2
+from boxtune.models import Detector
+from boxtune.training.optimizer import optimizer
+from boxtune.training.warm_start import warm_start
+
+
+def detector_to_train(pipeline: pipeline_pb2.TrainEvalPipelineConfig, seed: int) -> Detector:
+    """Return the detector of a configuration, compiled with its optimizer; the weights are drawn from `seed`.
+
+    Raises:
+        ConfigError: for a component that boxtune does not have, or values that contradict one another.
+    """
+    settings = pipeline.train_config
+    keras.utils.set_random_seed(seed)
+    detector = models.build(pipeline.model, add_regularization_loss=settings.add_regularization_loss)
+    detector.compile(
+        optimizer(settings.optimizer, gradient_clipping_by_norm=settings.gradient_clipping_by_norm),
+        jit_compile=False,  # on the CPU XLA is many times slower than TensorFlow's own kernels
+    )
+    return detector
+
+
+def take_first_weights(detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:
+    """Load the checkpoint that `train_config` names, if it does; return what became of it, as a sentence.
+
+    Raises:
+        CheckpointError: if it does not fit.
+    """
+    if settings.fine_tune_checkpoint:
+        return str(warm_start(detector, settings.fine_tune_checkpoint, settings.fine_tune_checkpoint_type))
+    return "Starting from random weights."

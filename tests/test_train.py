@@ -1,0 +1,242 @@
+"""The verb `train` around a detector of two layers: what is kept, what ends it, what is told."""
+
+import json
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from boxtune import config, models
+from boxtune.configure import configure
+from boxtune.convert import convert
+from boxtune.draw import draw
+from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
+from boxtune.learning_rate_range import learning_rate_range
+from boxtune.train import train
+from boxtune.training import checkpoints
+from boxtune.training.checkpoints import Reader, find, step_of
+from boxtune.training.steps import BetweenSteps
+from tiny_run import SIDE, TinyDetector
+
+STEPS = 12
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Records of a few pictures, and a configuration."""
+    folder = tmp_path_factory.mktemp("train")
+    draw(folder / "photos", num_images=10)
+    convert(folder / "photos", folder / "records")
+    pipeline = configure(folder / "records", batch_size=2, num_steps=STEPS, learning_rate=0.01)
+    config.apply_override(
+        pipeline, f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"
+    )
+    config.write(pipeline, folder / "pipeline.config")
+    return folder
+
+
+@pytest.fixture
+def run(folder, tmp_path, monkeypatch):
+    """Train in a folder of its own; the same again goes on."""
+    monkeypatch.setattr(models, "build", lambda section, **options: TinyDetector())
+
+    def run(**options):
+        return train(folder / "pipeline.config", tmp_path, **options)
+
+    return run
+
+
+def evaluated(model_dir):
+    lines = map(json.loads, (model_dir / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line["evaluation"] for line in lines if "evaluation" in line}
+
+
+def test_what_is_left_behind(run, tmp_path):
+    result = run(
+        checkpoint_every_n=4, checkpoint_max_to_keep=1, checkpoint_keep_every_n=6, evaluate_every_n=5
+    )
+    assert result.step == STEPS
+    assert {path.name for path in tmp_path.iterdir() if path.suffix not in (".index", ".data-00000-of-00001")} == {
+        "best", "checkpoint", "complete_pipeline.config", "eval", "evaluation.json", "metrics.jsonl", "run.json",
+        "train",
+    }  # fmt: skip
+    # Written after 4, 6, 8 and 12; the sixth is for good, the twelfth the newest.
+    assert sorted(step_of(str(path.with_suffix(""))) for path in tmp_path.glob("*.index")) == [6, 12]
+    assert evaluated(tmp_path).keys() == {5, 10, 12}
+
+
+def test_the_best_is_the_best_of_its_metric(run, tmp_path):
+    result = run(evaluate_every_n=3, best_metric="loss")
+    losses = {step: values["Loss/total_loss"] for step, values in evaluated(tmp_path).items()}
+    assert losses.keys() == {3, 6, 9, 12}
+    assert result.best.step == min(losses, key=losses.get)
+    assert result.best.value == min(losses.values())
+    assert result.best.metric == "Loss/total_loss"
+    assert step_of(find(tmp_path / "best")) == result.best.step
+    assert find(tmp_path / "best").endswith(result.best.checkpoint)
+    assert (
+        json.loads((tmp_path / "best" / "best.json").read_text())["values"]
+        == evaluated(tmp_path)[result.best.step]
+    )
+
+
+def test_a_run_that_gets_no_better_ends_and_stays_so(run, tmp_path, capsys):
+    # A learning rate of 0: every evaluation is as the first but for batch normalization, and never better by 9.
+    still = [
+        "train_config.optimizer.momentum_optimizer.learning_rate={constant_learning_rate {learning_rate: 0}}"
+    ]
+    options = {
+        "evaluate_every_n": 2,
+        "patience": 2,
+        "min_delta": 9.0,
+        "best_metric": "loss",
+        "overrides": still,
+    }
+    assert run(**options).step == 6
+    assert (
+        "2 evaluations in a row were no better than the best: the run ends after step 6"
+        in capsys.readouterr().out
+    )
+    assert step_of(find(tmp_path)) == 6
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    assert run(**options).step == 6
+    assert "the run ends after step 6. Raise --patience" in capsys.readouterr().out
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+    assert run(**options | {"patience": 4}).step == 10
+
+
+def test_patience_without_evaluations(run):
+    with pytest.raises(ConfigError, match="patience counts evaluations"):
+        run(patience=2, evaluate_every_n=0)
+
+
+def test_a_metric_that_is_not_there(run, tmp_path):
+    with pytest.raises(ConfigError, match='no metric "mAP90"'):
+        run(best_metric="mAP90")
+    assert not list(tmp_path.iterdir())
+
+
+def test_going_on_after_the_steps_is_no_training(run, tmp_path, capsys):
+    run()
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    assert run().step == STEPS
+    assert "12 of 12 steps have been made already" in capsys.readouterr().out
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_changes_are_told_when_a_run_goes_on(run, tmp_path, caplog):
+    run(num_train_steps=2)
+    assert "goes on with changes" not in caplog.text
+    run(num_train_steps=4, seed=3, overrides=["train_config.batch_size=3"])
+    assert (
+        "This run goes on with changes: seed: 0 → 3; train_config.batch_size: 2 → 3; train_config.num_steps: 2 → 4"
+        in caplog.text
+    )
+    assert [entry["step"] for entry in json.loads((tmp_path / "run.json").read_text())] == [0, 2]
+
+
+def test_learning_rates_are_scaled(run, tmp_path, capsys):
+    run(scale_lr=16, num_train_steps=1)
+    assert "Learning rates times 0.125: batches of 2, not 16." in capsys.readouterr().out
+    trained = config.load(tmp_path / "complete_pipeline.config").train_config.optimizer.momentum_optimizer
+    assert trained.learning_rate.cosine_decay_learning_rate.learning_rate_base == pytest.approx(0.00125)
+
+
+def test_an_evaluation_that_a_kill_prevented_is_made_before_the_next_step(run, tmp_path):
+    run(num_train_steps=4, checkpoint_every_n=4, evaluate_every_n=4)
+    journal = tmp_path / "metrics.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    assert "evaluation" in lines[-1]
+    journal.write_text("".join(lines[:-1]))
+    run(num_train_steps=5, evaluate_every_n=4)
+    steps = [
+        (line["step"], "evaluation" in line) for line in map(json.loads, journal.read_text().splitlines())
+    ]
+    assert steps[3:] == [(4, False), (4, True), (5, False), (5, True)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_its_step(run, tmp_path, monkeypatch, capsys, number):
+    begin = BetweenSteps.on_train_batch_begin
+
+    def signalled(self, batch, logs=None):
+        begin(self, batch, logs)
+        if batch == 2:
+            os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(BetweenSteps, "on_train_batch_begin", signalled)
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert signal.getsignal(number) is before
+    assert "Stopped after step 3" in capsys.readouterr().out
+    assert step_of(find(tmp_path)) == 3
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3
+
+
+class Exploding(TinyDetector):
+    """Whose weights become no numbers in the third step, though its loss is one."""
+
+    def train_step(self, data):
+        logs = super().train_step(data)
+        kernel = self.network.layers[-1].kernel
+        kernel.assign(keras.ops.where(self.optimizer.iterations == 3, np.float32("nan"), kernel))
+        return logs
+
+
+def test_broken_weights_end_the_run_and_reach_no_checkpoint(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "build", lambda section, **options: Exploding())
+    with pytest.raises(BoxtuneError) as caught:
+        run(checkpoint_every_n=1, evaluate_every_n=1)
+    message = str(caught.value)
+    assert message.startswith("Step 3: the loss was a number")
+    assert "1 of 6 variables (such as model/dense/kernel)" in message
+    assert "The images of this step: practice-" in message
+    assert f"The last checkpoint is kept: {tmp_path / 'ckpt-2'}" in message
+    for prefix in (find(tmp_path), find(tmp_path / "best")):
+        reader = Reader(prefix)
+        assert all(np.isfinite(reader[key]).all() for key in reader.shapes)
+    assert step_of(find(tmp_path)) == 2
+
+
+def test_nothing_is_trained_from_weights_that_are_no_numbers(run, tmp_path):
+    run(num_train_steps=1, evaluate_every_n=0)
+    reader = Reader(find(tmp_path))
+    stored = {key: keras.Variable(reader[key]) for key in reader.shapes}
+    stored["model/norm/moving_mean"].assign(np.full(8, np.nan))
+    checkpoints.write(stored, find(tmp_path))
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match=r"ckpt-1.*model/norm/moving_mean is infinite or not a number"):
+        run()
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_training_images_are_shown(run, tmp_path):
+    run(num_train_steps=1)
+    events = EventAccumulator(str(tmp_path / "train")).Reload()
+    assert "train_input_images" in events.Tags()["tensors"]
+
+
+def test_a_range_test_finds_a_rate_and_draws_it(run, folder, tmp_path):
+    result = learning_rate_range(folder / "pipeline.config", tmp_path / "range", num_steps=60)
+    assert result.field.endswith("cosine_decay_learning_rate.learning_rate_base")
+    assert result.configured == pytest.approx(0.01)
+    assert 1e-5 < result.test.suggested < 1
+    assert f"={result.test.suggested:.2g}" in str(result)
+    assert (tmp_path / "range" / "learning_rate_range.png").stat().st_size > 5000
+    numbers = json.loads((tmp_path / "range" / "learning_rate_range.json").read_text())
+    np.testing.assert_allclose(
+        [one["learning_rate"] for one in numbers], np.geomspace(1e-5, 10, 60)[: len(numbers)], rtol=1e-3
+    )
+    tags = EventAccumulator(str(tmp_path / "range" / "learning_rate_range")).Reload().Tags()["tensors"]
+    assert {"learning_rate_range", "learning_rate_range/loss"} <= set(tags)
+    assert not list((tmp_path / "range").glob("ckpt*"))
+
+
+@pytest.mark.parametrize("options", [{"lowest": 0.0}, {"lowest": 1.0, "highest": 1.0}, {"num_steps": 10}])
+def test_a_range_that_is_none(run, folder, tmp_path, options):
+    with pytest.raises(ConfigError, match="has to grow"):
+        learning_rate_range(folder / "pipeline.config", tmp_path / "range", **options)

@@ -1,0 +1,109 @@
+"""Trainings of a detector of two layers, in processes that are there at once: to be killed, and compared.
+
+Run as a script it reads lines of JSON, each the arguments of `boxtune.train.train`, trains in a fork of itself, and
+answers with the number of that process and, when it is gone, with its status.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+
+import keras
+from keras import ops
+
+from boxtune import models
+from boxtune.detection.nms import Detections
+from boxtune.models import Detector
+from boxtune.models.layers import BatchNormalization
+from boxtune.train import train
+
+SIDE = 16
+
+
+class TinyDetector(Detector):
+    """Finds one object in every picture."""
+
+    loss_names = ("localization_loss", "classification_loss")
+    fine_tune_prefixes = {"full": "model/"}  # noqa: RUF012 - a constant of the class
+
+    def __init__(self):
+        images = keras.Input((SIDE, SIDE, 3))
+        features = keras.layers.Conv2D(
+            8,
+            5,
+            strides=4,
+            activation="relu",
+            kernel_regularizer=keras.regularizers.L2(1e-3),
+            name="model.conv",
+        )(images / 255.0)
+        features = BatchNormalization(momentum=0.9, epsilon=1e-3, name="model.norm")(features)
+        outputs = keras.layers.Dense(5, name="model.dense")(keras.layers.Flatten()(features))
+        super().__init__(keras.Model(images, outputs), 4)
+
+    def loss_terms(self, predictions, groundtruth):
+        wanted = groundtruth["boxes"][:, 0]
+        crowded = ops.sum(ops.cast(groundtruth["valid"], "float32"), axis=1) > 2
+        return {
+            "localization_loss": ops.mean(ops.square(predictions[:, :4] - wanted)),
+            "classification_loss": ops.mean(
+                ops.binary_crossentropy(ops.cast(crowded, "float32"), predictions[:, 4], from_logits=True)
+            ),
+        }
+
+    def detect(self, predictions, window=None):
+        count = ops.shape(predictions)[0]
+        return Detections(
+            boxes=ops.reshape(ops.clip(predictions[:, :4], 0, 1), [-1, 1, 4]),
+            scores=ops.sigmoid(predictions[:, 4:]),
+            classes=ops.zeros([count, 1], "int32"),
+            anchors=ops.zeros([count, 1], "int32"),
+            count=ops.ones([count], "int32"),
+        )
+
+    def raw_detections(self, predictions):
+        raise NotImplementedError
+
+
+class Runner:
+    """Starts tiny trainings from this process."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def start(self, *arguments, **options):
+        """Begin to train; return the number of the process."""
+        print(json.dumps([list(map(str, arguments)), options]), file=self.process.stdin, flush=True)
+        return int(self.process.stdout.readline())
+
+    def status(self):
+        """Wait for the end of the training that was started last; return its status as `os.wait` gives it."""
+        return int(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def serve():
+    """Answer orders until there are no more."""
+    models.build = lambda section, **options: TinyDetector()
+    for line in sys.stdin:
+        arguments, options = json.loads(line)
+        process = os.fork()
+        if not process:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            train(*arguments, **options)
+            os._exit(0)
+        print(process, flush=True)
+        print(os.waitpid(process, 0)[1], flush=True)
+
+
+if __name__ == "__main__":
+    serve()

@@ -1,0 +1,111 @@
+import json
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from boxtune.errors import DataError
+from boxtune.metrics.evaluation import Evaluation
+from boxtune.training.best import Best, keep_if_best, read_best, values_so_far
+from boxtune.training.selection import Selection
+
+MAP = "DetectionBoxes_Precision/mAP"
+
+
+class State:
+    """A run whose checkpoints are only counted."""
+
+    def __init__(self, model_dir):
+        self.model_dir, self.saved = model_dir, 0
+        (model_dir / "best").mkdir()
+
+    def save_as_best(self):
+        self.saved += 1
+        return str(self.model_dir / "best" / f"ckpt-{self.saved}")
+
+
+def evaluation(step, value):
+    return Evaluation(step, {MAP: value}, {"Loss/total_loss": 2.0}, 40, 57, 1.0)
+
+
+@pytest.fixture
+def state(tmp_path):
+    return State(tmp_path)
+
+
+def test_only_what_is_better_is_kept(state):
+    selection = Selection(MAP)
+    kept = [
+        keep_if_best(evaluation(100 * i, value), selection, state)
+        for i, value in enumerate([0.2, 0.1, 0.4, 0.4], start=1)
+    ]
+    assert kept == [True, False, True, False]
+    assert selection.history == [(100, 0.2), (200, 0.1), (300, 0.4), (400, 0.4)]
+    assert read_best(state.model_dir) == Best(
+        metric=MAP, value=0.4, step=300, checkpoint="ckpt-2", num_images=40,
+        values={MAP: 0.4, "Loss/total_loss": 2.0},
+    )  # fmt: skip
+
+
+def test_an_evaluation_that_is_no_number_is_no_json_either(state):
+    keep_if_best(evaluation(100, math.nan), Selection(MAP), state)
+    text = (state.model_dir / "best" / "best.json").read_text()
+    assert "NaN" not in text
+    assert read_best(state.model_dir).value is None
+
+
+def test_none_yet(tmp_path):
+    assert read_best(tmp_path) is None
+
+
+@pytest.mark.parametrize("junk", ["", "junk", "[]", "{}", '{"metric": "mAP", "more": 1}'])
+def test_a_file_that_is_none(state, junk):
+    (state.model_dir / "best" / "best.json").write_text(junk)
+    with pytest.raises(DataError, match=r"best\.json is not what a training wrote"):
+        read_best(state.model_dir)
+
+
+def test_what_was_found_so_far(state):
+    evaluations = [(100, {MAP: 0.2}), (200, {"other": 1.0})]
+    values = values_so_far(evaluations, MAP, state.model_dir)
+    assert values[0] == (100, 0.2)
+    assert values[1][0] == 200
+    assert math.isnan(values[1][1])
+
+
+def test_another_metric_begins_anew(state, caplog):
+    keep_if_best(evaluation(100, 0.2), Selection(MAP), state)
+    evaluations = [(100, {MAP: 0.2, "Loss/total_loss": 2.0})]
+    assert values_so_far(evaluations, "Loss/total_loss", state.model_dir) == []
+    assert "was chosen by DetectionBoxes_Precision/mAP: by Loss/total_loss" in caplog.text
+    assert json.loads((state.model_dir / "best" / "best.json").read_text())["step"] == 100
+
+
+def test_validation_keeps_first_and_notes_last(state, tmp_path):
+    """A run that is killed before the journal has its line evaluates again; after that nothing may be missing."""
+    from boxtune.training.validation import Validation
+
+    order = []
+    detector = SimpleNamespace(stop_training=False)
+    evaluator = SimpleNamespace(records=[1], detector=detector, evaluate=lambda step: evaluation(step, 0.1))
+    journal = SimpleNamespace(
+        has_evaluation=lambda step: step == 50,
+        add_evaluation=lambda found: order.append((found.step, (tmp_path / "best" / "best.json").exists())),
+    )
+    progress = SimpleNamespace(show=lambda text: None, clear=lambda: None, note="")
+    validate = Validation(
+        evaluator,
+        Selection(MAP, patience=1),
+        state,
+        journal,
+        progress,
+        publish=lambda found: order.append("told"),
+    )
+    validate(50)
+    assert order == []
+    validate(100)
+    assert order == ["told", (100, True)]
+    assert not detector.stop_training
+    validate(200)  # no better
+    assert detector.stop_training
+    assert progress.note == "mAP 0.100 at 200, best 0.100 at 100"

@@ -1,0 +1,84 @@
+"""What broke first is named, with its step and images."""
+
+import re
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+
+from boxtune.config import pipeline_pb2
+from boxtune.errors import BoxtuneError
+from boxtune.training import checkpoints
+from boxtune.training.health import StopOnNonFinite
+from boxtune.training.steps import Step
+
+LOSSES = {"localization_loss": 0.5, "classification_loss": 1.25, "regularization_loss": 0.25}
+
+
+def step(**losses):
+    return Step(12, LOSSES | losses, 0.08, 2, 0.1)
+
+
+@pytest.fixture
+def weights():
+    return {key: keras.Variable(np.ones(3, np.float32)) for key in ("model/a", "model/b", "model/c")} | {
+        "model/mean": keras.Variable(np.ones(3, np.float32), trainable=False)
+    }
+
+
+@pytest.fixture
+def health(weights, tmp_path):
+    settings = pipeline_pb2.TrainConfig()
+    settings.optimizer.momentum_optimizer.learning_rate.constant_learning_rate.learning_rate = 0.3
+    state = SimpleNamespace(model_dir=tmp_path, model_variables=weights)
+    return StopOnNonFinite(state, lambda number: f"the images of {number}", settings)
+
+
+def test_numbers_go_on(health, weights):
+    health(step())
+    weights["model/a"].assign([-1e30, 1e30, 0])
+    health(step())
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_that_is_no_number(health, value):
+    with pytest.raises(BoxtuneError) as caught:
+        health(step(classification_loss=value))
+    assert str(caught.value).startswith(
+        "Step 12: classification_loss became infinite or not a number, while localization_loss 0.5, "
+        "regularization_loss 0.25; the weights before this step were numbers. "
+        "The images of this step: the images of 12. There was no checkpoint yet. "
+        "Try a lower learning rate (--set train_config.optimizer.momentum_optimizer.learning_rate."
+        "constant_learning_rate.learning_rate=0.1)"
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_gradients_that_broke_the_weights(health, weights, value):
+    weights["model/b"].assign([1, value, 1])
+    with pytest.raises(BoxtuneError) as caught:
+        health(step())
+    assert str(caught.value).startswith(
+        "Step 12: the loss was a number (2), but its gradients made 1 of 3 variables (such as model/b) infinite or "
+        "not a number. The images of this step: the images of 12."
+    )
+
+
+def test_weights_whose_sum_overflows(health, weights):
+    weights["model/b"].assign([3e38, 3e38, 3e38])
+    with pytest.raises(BoxtuneError, match="its gradients made the weights infinite"):
+        health(step())
+
+
+def test_opposite_infinities_do_not_cancel(health, weights):
+    weights["model/a"].assign([np.inf, 0, 0])
+    weights["model/b"].assign([-np.inf, 0, 0])
+    with pytest.raises(BoxtuneError, match="made 2 of 3 variables"):
+        health(step())
+
+
+def test_the_last_checkpoint_is_named(health, weights, tmp_path):
+    prefix = checkpoints.write(weights, str(tmp_path / "ckpt-4"))
+    with pytest.raises(BoxtuneError, match=re.escape(f"The last checkpoint is kept: {prefix}.")):
+        health(step(localization_loss=float("nan")))
