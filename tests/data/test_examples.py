@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from boxtune.data.examples import parser
+from boxtune.data.examples import class_parser, parser
 from boxtune.data.label_map import Label, LabelMap
 
 LABEL_MAP = LabelMap((Label(1, "cat", "Katze"), Label(2, "dog", "Hund"), Label(4, "bird")))
@@ -166,3 +166,30 @@ def test_unusable_records(parse, lists, message):
 def test_no_record(parse):
     with pytest.raises(tf.errors.InvalidArgumentError, match="Example"):
         parse(b"no record")
+
+
+class TestClassesAlone:
+    @pytest.mark.parametrize(
+        "lists",
+        [
+            {},
+            {"text": [b"dog", b"Katze"]},
+            {"text": [b"dog", b"Katze"], "label": []},
+            {"text": [b"what", b"bird"], "label": [2, 1]},
+            {"boxes": np.zeros((0, 4)), "label": []},
+        ],
+    )
+    def test_are_those_of_the_whole_record(self, lists):
+        serialized = record(**lists)
+        alone = class_parser(LABEL_MAP, NUM_CLASSES)(serialized)
+        np.testing.assert_array_equal(alone, parser(LABEL_MAP, NUM_CLASSES)(serialized)["classes"])
+        assert alone.dtype == tf.int32
+
+    def test_need_no_picture(self):
+        alone = class_parser(LABEL_MAP, NUM_CLASSES)(record(encoded=[b"no picture"]))
+        np.testing.assert_array_equal(alone, [0, 1])
+
+    @pytest.mark.parametrize("label", [0, 5])
+    def test_outside_of_the_label_map(self, label):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="label"):
+            class_parser(LABEL_MAP, NUM_CLASSES)(record(label=[1, label]))

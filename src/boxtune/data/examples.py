@@ -18,10 +18,10 @@ width of the picture in its file.
 """
 
 _SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
+_CLASS_KEYS = ("image/object/class/text", "image/object/class/label")
 _LISTS = {
     **dict.fromkeys(_SIDES, tf.float32),
-    "image/object/class/text": tf.string,
-    "image/object/class/label": tf.int64,
+    **dict(zip(_CLASS_KEYS, (tf.string, tf.int64), strict=True)),
     "image/object/weight": tf.float32,
     "image/object/is_crowd": tf.int64,
     "image/object/difficult": tf.int64,
@@ -41,7 +41,7 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
     lacks get the API's defaults: weight 1, not crowd, not difficult. A record whose lists disagree in length,
     or with a class outside of [0, `num_classes`), raises `tf.errors.InvalidArgumentError` when it is read.
     """
-    class_of_name = _lookup(label_map)
+    classes_of = _class_reader(label_map, num_classes)
 
     def parse(serialized: Any) -> Sample:
         fields = tf.io.parse_single_example(serialized, _FEATURES)
@@ -52,10 +52,8 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
         tf.debugging.assert_equal(
             is_box, True, "image/object/bbox: a box without a number, or with min above max"
         )
-        classes = _classes(lists["image/object/class/text"], lists["image/object/class/label"], class_of_name)
+        classes = classes_of(lists)
         tf.debugging.assert_equal(tf.size(classes), count, "image/object: a class for every box is needed")
-        tf.debugging.assert_non_negative(classes, "image/object/class: not in the label map")
-        tf.debugging.assert_less(classes, num_classes, "image/object/class: a label id above num_classes")
         image = tf.io.decode_image(fields["image/encoded"], channels=3, expand_animations=False)
         return {
             "image": tf.ensure_shape(image, [None, None, 3]),
@@ -70,6 +68,34 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
         }
 
     return parse
+
+
+def class_parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Any]:
+    """Return a function from a serialized record to the classes (int32 [n]) of its objects, and nothing else.
+
+    Errors of classes are those of `parser`.
+    """
+    classes_of = _class_reader(label_map, num_classes)
+
+    def parse(serialized: Any) -> Any:
+        fields = tf.io.parse_single_example(serialized, {key: _FEATURES[key] for key in _CLASS_KEYS})
+        return classes_of({key: tf.sparse.to_dense(values) for key, values in fields.items()})
+
+    return parse
+
+
+def _class_reader(label_map: LabelMap, num_classes: int) -> Callable[[dict[str, Any]], Any]:
+    """Return a function from the lists of a record to classes (int32 [n]), all of them in [0, `num_classes`)."""
+    class_of_name = _lookup(label_map)
+
+    def read(lists: dict[str, Any]) -> Any:
+        texts, labels = (lists[key] for key in _CLASS_KEYS)
+        classes = _classes(texts, labels, class_of_name)
+        tf.debugging.assert_non_negative(classes, "image/object/class: not in the label map")
+        tf.debugging.assert_less(classes, num_classes, "image/object/class: a label id above num_classes")
+        return classes
+
+    return read
 
 
 def _lookup(label_map: LabelMap) -> tf.lookup.StaticHashTable:

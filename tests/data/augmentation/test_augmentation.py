@@ -1,8 +1,10 @@
 """What holds for every step."""
 
+import hashlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +18,10 @@ from boxtune.data import augmentation
 from boxtune.errors import ConfigError
 from samples import assert_same, run, sample, step, unchanged
 
+OPERATIONS_OF_ONE_SHAPE = (
+    "operations { min_area: 0.3 max_area: 1 } operations { min_area: 0.2 max_area: 0.9 }"
+)
+OPERATIONS = OPERATIONS_OF_ONE_SHAPE.replace("{", "{ min_aspect_ratio: 0.5 max_aspect_ratio: 2")
 # Each step, so that something happens to a picture of 40 x 60.
 STEPS = (
     "random_horizontal_flip { }",
@@ -33,10 +39,10 @@ STEPS = (
     "random_pad_image { }",
     "random_absolute_pad_image { max_height_padding: 9 max_width_padding: 9 }",
     "random_crop_pad_image { min_object_covered: 0 }",
-    "ssd_random_crop { }",
-    "ssd_random_crop_pad { }",
-    "ssd_random_crop_fixed_aspect_ratio { }",
-    "ssd_random_crop_pad_fixed_aspect_ratio { }",
+    f"ssd_random_crop {{ {OPERATIONS} }}",
+    f"ssd_random_crop_pad {{ {OPERATIONS} }}",
+    f"ssd_random_crop_fixed_aspect_ratio {{ {OPERATIONS_OF_ONE_SHAPE} }}",
+    f"ssd_random_crop_pad_fixed_aspect_ratio {{ {OPERATIONS} }}",
     "random_adjust_brightness { }",
     "random_adjust_contrast { }",
     "random_adjust_hue { }",
@@ -148,12 +154,8 @@ def test_what_comes_out_is_a_sample_again(boxes, height, width, text, seed):
     assert changed["filename"] == b"a.jpg"
 
 
-# Pads are black, for the mean colour of a crop may look like paint.
-BLACK = {
-    "random_crop_pad_image": "random_crop_pad_image { min_object_covered: 0 pad_color: [0, 0, 0] }",
-    "ssd_random_crop_pad": "ssd_random_crop_pad { operations { min_aspect_ratio: 0.5 max_aspect_ratio: 2 min_area: 0.2 "
-    "max_area: 1 } }",
-}
+# Black around it, for the mean colour of a crop may look like paint.
+BLACK = {"random_crop_pad_image": "random_crop_pad_image { min_object_covered: 0 pad_color: [0, 0, 0] }"}
 GEOMETRY = [BLACK.get(text.split()[0], text) for text in STEPS[:19] if "self_concat" not in text]
 
 
@@ -188,32 +190,26 @@ def test_boxes_move_with_what_is_in_them(text):
 THREADS = """
 import sys
 import tensorflow as tf
-tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
-tf.config.threading.set_inter_op_parallelism_threads(int(sys.argv[1]))
-import hashlib
-import numpy as np
-from samples import sample, step
-image = np.random.default_rng(0).integers(0, 256, (400, 500, 3))
-given = {name: tf.constant(value) for name, value in sample(image=image).items()}
-for text in sys.argv[2:]:
-    changed = step(text)(given, tf.constant([1, 2]))
-    print(hashlib.sha256(b"".join(np.asarray(changed[name]).tobytes() for name in ("image", "boxes"))).hexdigest())
+tf.config.threading.set_intra_op_parallelism_threads(7)
+tf.config.threading.set_inter_op_parallelism_threads(7)
+from data.augmentation.test_augmentation import STEPS, fingerprint
+print(*map(fingerprint, STEPS), sep="\\n")
 """
+
+
+def fingerprint(text):
+    image = np.random.default_rng(0).integers(0, 256, (400, 500, 3))
+    changed = run(step(text), sample(image=image))
+    return hashlib.sha256(changed["image"].tobytes() + changed["boxes"].tobytes()).hexdigest()
 
 
 def test_threads_make_no_difference():
     """Sums of floats depend on their order, and that on the number of threads: none of the steps may."""
-    folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    environment = os.environ | {"PYTHONPATH": folder, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    one, many = (
-        subprocess.run(
-            [sys.executable, "-c", THREADS, threads, *STEPS],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.split()
-        for threads in ("1", "7")
-    )
-    assert len(one) == len(STEPS)
-    assert dict(zip(STEPS, one, strict=True)) == dict(zip(STEPS, many, strict=True))
+    many = subprocess.run(
+        [sys.executable, "-c", THREADS],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert dict(zip(STEPS, many, strict=True)) == {text: fingerprint(text) for text in STEPS}
