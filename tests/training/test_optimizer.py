@@ -5,7 +5,7 @@ from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
-from boxtune.training.optimizer import optimizer
+from boxtune.training.optimizer import batch_counter, optimizer, optimizer_variables
 
 RATE = "learning_rate { constant_learning_rate { learning_rate: %g } }"
 
@@ -74,6 +74,61 @@ def test_the_rate_follows_the_steps():
         "initial_learning_rate: 1 schedule { step: 2 learning_rate: 0.5 } } } }"
     )
     np.testing.assert_allclose(apply(made, [1], [1], [1])[:, 0], [-1, -2, -2.5])
+
+
+def test_clipping_by_nothing_or_less_is_none():
+    for norm in (0.0, -1.0):
+        made = read(
+            f"momentum_optimizer {{ {RATE % 1} momentum_optimizer_value: 0 }}", gradient_clipping_by_norm=norm
+        )
+        np.testing.assert_allclose(apply(made, [1000.0])[0], [-1000])
+
+
+@pytest.mark.parametrize("kind", ["momentum_optimizer", "rms_prop_optimizer", "adam_optimizer"])
+def test_a_step_of_several_batches_is_that_of_their_mean(kind):
+    # The rate halves with the second step.
+    text = (
+        f"{kind} {{ learning_rate {{ manual_step_learning_rate {{ initial_learning_rate: 1 "
+        "schedule { step: 1 learning_rate: 0.5 } } } }"
+    )
+    plain, accumulating = read(text), read(text, accumulate_batches=2)
+    wanted = apply(plain, [2.0], [-1.0])
+    rates = []
+    variable = keras.Variable(np.zeros(1, np.float32))
+    seen = []
+    for gradient in (1.0, 3.0, 1.5, -3.5):
+        rates.append(float(accumulating.learning_rate))
+        accumulating.apply([np.float32([gradient])], [variable])
+        seen.append(variable.numpy())
+    assert seen[0] == 0  # nothing happens before a step is whole
+    np.testing.assert_allclose(seen[1::2], wanted, rtol=1e-6)
+    if kind != "rms_prop_optimizer":
+        assert rates == [1, 1, 0.5, 0.5]
+    assert int(batch_counter(accumulating)) == 4
+
+
+def test_the_norm_that_is_cut_is_that_of_the_mean():
+    made = read(
+        f"momentum_optimizer {{ {RATE % 1} momentum_optimizer_value: 0 }}",
+        gradient_clipping_by_norm=1.0, accumulate_batches=2,
+    )  # fmt: skip
+    # The mean of 100 and -99.5 is within the norm.
+    np.testing.assert_allclose(apply(made, [100.0], [-99.5])[:, 0], [0, -0.25])
+
+
+def test_what_is_kept_tells_optimizers_apart():
+    keys = set()
+    for text in ("momentum_optimizer", "rms_prop_optimizer", "adam_optimizer"):
+        made = read(f"{text} {{ {RATE % 1} }}", accumulate_batches=2)
+        made.build([keras.Variable(np.zeros(1, np.float32), name="w")])
+        keys |= set(optimizer_variables(made))
+    assert {key.rpartition("/")[0] for key in keys} == {
+        "optimizer/sgd",
+        "optimizer/rmsprop",
+        "optimizer/adam",
+    }
+    # One for momentum, two for each of the others; what is gathered within a step is not kept.
+    assert len(keys) == 5
 
 
 def test_nothing_chosen():

@@ -14,6 +14,7 @@ from boxtune.detection.boxes import iou_pairwise
 def batch_normalization(x, gamma, beta, epsilon):
     """Normalize `x` [..., d] by its own statistics; return the result, its mean [d] and its variance [d].
 
+    `x` may be of lower precision than the float32 of all that is [d], and so is the result.
     The variance is the unbiased one (divided by N - 1), as TensorFlow's fused kernel gives it and as the
     moving variances of the API's checkpoints were gathered.
     """
@@ -23,20 +24,25 @@ def batch_normalization(x, gamma, beta, epsilon):
         normalized, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, gamma, beta, epsilon=epsilon)
         return normalized, mean, variance
     axes = tuple(range(len(x.shape) - 1))
-    mean, variance = ops.moments(x, axes=axes)
-    count = ops.cast(np.prod([x.shape[axis] for axis in axes]), x.dtype)
-    scale = gamma * ops.rsqrt(variance + epsilon)
-    return x * scale + (beta - mean * scale), mean, variance * count / ops.maximum(count - 1, 1)
+    exact = ops.cast(x, gamma.dtype)
+    mean, variance = ops.moments(exact, axes=axes)
+    count = ops.cast(np.prod([x.shape[axis] for axis in axes]), gamma.dtype)
+    normalized = _scale_and_shift(exact, gamma, beta, mean, variance, epsilon)
+    return ops.cast(normalized, x.dtype), mean, variance * count / ops.maximum(count - 1, 1)
 
 
 def normalize_with(x, gamma, beta, mean, variance, epsilon):
-    """Normalize `x` [..., d] with the given statistics [d]."""
+    """Normalize `x` [..., d], which may be of lower precision, with the given statistics [d]."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.compat.v1.nn.fused_batch_norm(
             x, gamma, beta, mean=mean, variance=variance, epsilon=epsilon, is_training=False
         )[0]
+    return ops.cast(_scale_and_shift(x, gamma, beta, mean, variance, epsilon), x.dtype)
+
+
+def _scale_and_shift(x, gamma, beta, mean, variance, epsilon):
     scale = gamma * ops.rsqrt(variance + epsilon)
     return x * scale + (beta - mean * scale)
 

@@ -16,6 +16,7 @@ def build(
     add_regularization_loss: bool = True,
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
+    use_bfloat16: bool = False,
 ) -> Detector:
     """Build the detector that a `model` section describes; its weights are drawn anew.
 
@@ -24,6 +25,7 @@ def build(
         add_regularization_loss: whether the weights' penalties are part of the total loss.
         label_smoothing: how much certainty the targets of classes lose, in [0, 1).
         class_weights: what objects of each of the c classes weigh in the classification loss; None for all alike.
+        use_bfloat16: let the network compute in bfloat16; its weights and all that follows it are float32.
 
     Raises:
         ConfigError: for an architecture or a component that boxtune does not have.
@@ -34,6 +36,7 @@ def build(
         add_regularization_loss=add_regularization_loss,
         label_smoothing=label_smoothing,
         class_weights=class_weights,
+        use_bfloat16=use_bfloat16,
     )
 
 

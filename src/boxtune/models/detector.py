@@ -60,8 +60,9 @@ class Detector(keras.Model):
         self.built = True  # as the network is
 
     def call(self, images, training=None) -> Predictions:
-        """Return the raw predictions for `images` [b, h, w, 3]."""
-        return self.network(images, training=training)
+        """Return the raw predictions for `images` [b, h, w, 3], float32 whatever the network computes in."""
+        predictions = self.network(images, training=training)
+        return keras.tree.map_structure(lambda part: ops.cast(part, "float32"), predictions)
 
     @abstractmethod
     def loss_terms(self, predictions: Predictions, groundtruth: GroundTruth) -> dict[str, Any]:
@@ -90,8 +91,18 @@ class Detector(keras.Model):
         return _sum(terms.values())
 
     def checkpoint_variables(self) -> dict[str, keras.Variable]:
-        """Return every variable by its key in a checkpoint of the API: `model/.../kernel`."""
+        """Return every weight and statistic by its key in a checkpoint of the API: `model/.../kernel`."""
         return checkpoint_variables(self.network)
+
+    def trained_variables(self) -> dict[str, keras.Variable]:
+        """Return by their keys the weights that training changes by their gradients."""
+        return {key: weight for key, weight in self.checkpoint_variables().items() if weight.trainable}
+
+    def random_states(self) -> dict[str, keras.Variable]:
+        """Return what dropout draws from, by keys of its own: a run that goes on needs it, the API has none."""
+        weights = {id(weight) for weight in self.network.weights}
+        states = [variable for variable in self.network.variables if id(variable) not in weights]
+        return {f"random/{number}": state for number, state in enumerate(states)}
 
 
 def _sum(scalars):

@@ -4,7 +4,8 @@ A layer's name *is* its checkpoint key, with "." for "/" (which Keras does not a
 layer `at("_feature_extractor/conv")` are kept under `model/_feature_extractor/conv/kernel` and so on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
@@ -16,17 +17,29 @@ from boxtune.detection import kernels
 Hyperparams = pipeline_pb2.Hyperparams
 
 
+@contextmanager
+def computing_in_bfloat16(enabled: bool = True) -> Iterator[None]:
+    """Have the layers that are made here compute in bfloat16, with weights in float32, if `enabled`."""
+    policy = keras.config.dtype_policy()
+    try:
+        if enabled:
+            keras.config.set_dtype_policy("mixed_bfloat16")
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
 def at(key: str) -> str:
     """Return the layer name for a place in the checkpoint, relative to the model."""
     return f"model/{key}".replace("/", ".")
 
 
 def checkpoint_variables(network: keras.Model) -> dict[str, keras.Variable]:
-    """Return every variable of `network` by its checkpoint key (`model/.../kernel`)."""
+    """Return every weight and statistic of `network` by its checkpoint key (`model/.../kernel`)."""
     return {
-        f"{layer.name.replace('.', '/')}/{_api_name(layer, variable)}": variable
+        f"{layer.name.replace('.', '/')}/{_api_name(layer, weight)}": weight
         for layer in network.layers
-        for variable in layer.variables
+        for weight in layer.weights
     }
 
 
@@ -49,15 +62,21 @@ class BatchNormalization(keras.layers.Layer):
 
     def build(self, input_shape):
         """Create gamma, beta and the moving statistics, each [d]."""
-        depth = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=depth, initializer="ones") if self.scale else None
-        self.beta = self.add_weight(name="beta", shape=depth, initializer="zeros") if self.center else None
-        self.moving_mean = self.add_weight(
-            name="moving_mean", shape=depth, initializer="zeros", trainable=False
-        )
-        self.moving_variance = self.add_weight(
-            name="moving_variance", shape=depth, initializer="ones", trainable=False
-        )
+
+        def vector(name, initializer, trainable):
+            # In float32 even where the maps are not: the kernel wants it so, and small changes are not lost.
+            return self.add_weight(
+                name=name,
+                shape=(input_shape[-1],),
+                initializer=initializer,
+                trainable=trainable,
+                autocast=False,
+            )
+
+        self.gamma = vector("gamma", "ones", trainable=True) if self.scale else None
+        self.beta = vector("beta", "zeros", trainable=True) if self.center else None
+        self.moving_mean = vector("moving_mean", "zeros", trainable=False)
+        self.moving_variance = vector("moving_variance", "ones", trainable=False)
 
     def call(self, x, training=False):
         """Return `x` [..., d] normalized; in training, by the batch's statistics, which also move the kept ones."""

@@ -20,7 +20,7 @@ from boxtune.detection.nms import Detections
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models import backbones, heads, necks, sections
 from boxtune.models.detector import Detector, GroundTruth, Predictions
-from boxtune.models.layers import Branches, conv_style
+from boxtune.models.layers import Branches, computing_in_bfloat16, conv_style
 
 FEATURES = "_feature_extractor"
 BACKBONE = f"{FEATURES}/classification_backbone"
@@ -219,6 +219,7 @@ def build(
     add_regularization_loss: bool = True,
     label_smoothing: float = 0.0,
     class_weights: Sequence[float] | None = None,
+    use_bfloat16: bool = False,
 ) -> SSD:
     """Build the detector that a `model.ssd` section describes.
 
@@ -227,17 +228,14 @@ def build(
         add_regularization_loss: whether the weights' penalties are part of the total loss.
         label_smoothing: how much certainty the classes of matched anchors lose, in [0, 1).
         class_weights: what objects of each of the c classes weigh in the classification loss; None for all alike.
+        use_bfloat16: let the network compute in bfloat16; its weights and all that follows it are float32.
 
     Raises:
         ConfigError: for a component that boxtune does not have.
     """
-    images, features = _feature_maps(section)
+    with computing_in_bfloat16(use_bfloat16):
+        network, features = _network(section)
     anchor_boxes = _tile_anchors(section, features)
-    per_location = sections.anchor_generator(section.anchor_generator).per_location
-    codes, logits = _box_predictor(features, per_location, section)
-    network = keras.Model(
-        images, {"box_encodings": codes, "class_predictions_with_background": logits}, name="network"
-    )
     loss = SSDLoss(
         anchors=sections.as_constant(anchor_boxes),
         num_classes=section.num_classes,
@@ -263,6 +261,15 @@ def build(
         suppress=sections.non_max_suppression(section.post_processing),
         add_regularization_loss=add_regularization_loss,
     )
+
+
+def _network(section: pipeline_pb2.Ssd) -> tuple[keras.Model, list[keras.KerasTensor]]:
+    """Return the network, and the maps in it that boxes are predicted from."""
+    images, features = _feature_maps(section)
+    per_location = sections.anchor_generator(section.anchor_generator).per_location
+    codes, logits = _box_predictor(features, per_location, section)
+    outputs = {"box_encodings": codes, "class_predictions_with_background": logits}
+    return keras.Model(images, outputs, name="network"), features
 
 
 def anchors(section: pipeline_pb2.Ssd) -> tuple[np.ndarray, float]:

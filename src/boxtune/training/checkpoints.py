@@ -84,15 +84,15 @@ class Reader:
             raise CheckpointError(
                 f"{prefix}: a checkpoint of TensorFlow 1; take the model of the same name from the TF2 zoo"
             )
-        self.shapes = {
-            key.removesuffix(_SUFFIX): tuple(shape)
-            for key, shape in stored.items()
-            # The API's optimizers keep their slots under the keys of the model's variables.
-            if key.endswith(_SUFFIX) and "/.OPTIMIZER_SLOT/" not in key
+        shapes = {
+            key.removesuffix(_SUFFIX): tuple(shape) for key, shape in stored.items() if key.endswith(_SUFFIX)
         }
+        # The API's optimizers keep their slots under the keys of the model's variables.
+        self.slots = {key for key in shapes if "/.OPTIMIZER_SLOT/" in key}
+        self.shapes = {key: shape for key, shape in shapes.items() if key not in self.slots}
 
     def __contains__(self, key: str) -> bool:
-        return key in self.shapes
+        return key in self.shapes or key in self.slots
 
     def __getitem__(self, key: str) -> np.ndarray:
         try:

@@ -6,35 +6,42 @@ import keras
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
-from boxtune.training.schedules import LearningRate, Schedule, schedule
+from boxtune.training.schedules import LearningRate, schedule
 
 
 def optimizer(
-    section: pipeline_pb2.Optimizer, *, gradient_clipping_by_norm: float = 0.0
+    section: pipeline_pb2.Optimizer, *, gradient_clipping_by_norm: float = 0.0, accumulate_batches: int = 1
 ) -> keras.optimizers.Optimizer:
-    """Read `optimizer`; gradients are cut to `gradient_clipping_by_norm` over all variables together if above 0.
+    """Read `optimizer`.
 
-    Source: the API's builders.optimizer_builder.
+    A step is one update of the weights, by the mean gradient of `accumulate_batches` batches: that is what the learning
+    rate's schedule counts. Gradients are cut to `gradient_clipping_by_norm` over all variables together, if it is above
+    0. Source: the API's builders.optimizer_builder and model_lib_v2.
     """
     make, chosen = config.chosen(
         section,
         {"momentum_optimizer": _momentum, "rms_prop_optimizer": _rms_prop, "adam_optimizer": _adam},
     )
-    return make(chosen, schedule(chosen.learning_rate), global_clipnorm=gradient_clipping_by_norm or None)
+    return make(
+        chosen,
+        LearningRate(schedule(chosen.learning_rate), accumulate_batches),
+        global_clipnorm=gradient_clipping_by_norm if gradient_clipping_by_norm > 0 else None,
+        gradient_accumulation_steps=accumulate_batches if accumulate_batches > 1 else None,
+    )
 
 
 def _momentum(
-    section: pipeline_pb2.MomentumOptimizer, rate: Schedule, **options: Any
+    section: pipeline_pb2.MomentumOptimizer, rate: LearningRate, **options: Any
 ) -> keras.optimizers.Optimizer:
-    return keras.optimizers.SGD(LearningRate(rate), momentum=section.momentum_optimizer_value, **options)
+    return keras.optimizers.SGD(rate, momentum=section.momentum_optimizer_value, **options)
 
 
 def _rms_prop(
-    section: pipeline_pb2.RMSPropOptimizer, rate: Schedule, **options: Any
+    section: pipeline_pb2.RMSPropOptimizer, rate: LearningRate, **options: Any
 ) -> keras.optimizers.Optimizer:
     # In the API, `decay` slows the learning rate down instead of being the average's decay, which stays 0.9.
     return keras.optimizers.RMSprop(
-        LearningRate(lambda step: rate(step) / (1 + section.decay * step)),
+        LearningRate(lambda step: rate.rate(step) / (1 + section.decay * step), rate.batches_per_step),
         rho=0.9,
         momentum=section.momentum_optimizer_value,
         epsilon=section.epsilon,
@@ -42,5 +49,26 @@ def _rms_prop(
     )
 
 
-def _adam(section: pipeline_pb2.AdamOptimizer, rate: Schedule, **options: Any) -> keras.optimizers.Optimizer:
-    return keras.optimizers.Adam(LearningRate(rate), epsilon=section.epsilon, **options)
+def _adam(
+    section: pipeline_pb2.AdamOptimizer, rate: LearningRate, **options: Any
+) -> keras.optimizers.Optimizer:
+    return keras.optimizers.Adam(rate, epsilon=section.epsilon, **options)
+
+
+def batch_counter(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
+    """Return the variable that counts the batches that an optimizer was given."""
+    return next(variable for variable in optimizer.variables if variable.name == _COUNTER)
+
+
+def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
+    """Return what an optimizer that was built keeps from step to step, by keys that tell kinds of optimizers apart."""
+    prefix = f"optimizer/{type(optimizer).__name__.lower()}"
+    return {
+        f"{prefix}/{variable.path.partition('/')[2].replace('.', '/')}": variable
+        for variable in optimizer.variables
+        if variable.name != _COUNTER and not variable.name.endswith(_WITHIN_A_STEP)
+    }
+
+
+_COUNTER, _WITHIN_A_STEP = "iteration", "_gradient_accumulator"
+"""Keras' names of the count of batches, and of gradients that are gathered: between steps, these are 0."""

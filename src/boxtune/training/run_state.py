@@ -3,12 +3,15 @@
 import logging
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from boxtune.errors import CheckpointError
 from boxtune.models import Detector
 from boxtune.training import checkpoints
+from boxtune.training.averages import Averages
 from boxtune.training.keeping import Keeper
+from boxtune.training.optimizer import batch_counter, optimizer_variables
 
 BEST = "best"
 """In the model directory: the folder of the best checkpoint."""
@@ -22,23 +25,31 @@ class RunState:
     The model part has the API's keys, so the API restores it; `step` and `save_counter` are the API's too.
     """
 
-    def __init__(self, model_dir: Path, detector: Detector, max_to_keep: int, *, keep_every_n: int = 0):
-        """Prepare for a compiled `detector`.
+    def __init__(
+        self,
+        model_dir: Path,
+        detector: Detector,
+        max_to_keep: int,
+        *,
+        keep_every_n: int = 0,
+        averages: Averages | None = None,
+    ):
+        """Prepare for a compiled `detector` and the averages of its weights, if there are any.
 
         Of its checkpoints the newest `max_to_keep` are kept, and those whose step is a multiple of `keep_every_n`.
         """
         optimizer = detector.optimizer
         optimizer.build(detector.trainable_variables)
         self.model_dir = model_dir
+        self.averages = averages or Averages({}, 0.0)
         self.model_variables = detector.checkpoint_variables()
-        self.optimizer_variables = {
-            f"optimizer/{variable.path.partition('/')[2].replace('.', '/')}": variable
-            for variable in optimizer.variables
-            if variable is not optimizer.iterations
-        }
-        self.iterations = optimizer.iterations
+        self.optimizer_variables = optimizer_variables(optimizer) | detector.random_states()
+        self.iterations = batch_counter(optimizer)
+        """How many batches the optimizer was given: `accumulate_batches` for each step."""
+        self._batches_per_step = optimizer.gradient_accumulation_steps or 1
+        self._step = keras.Variable(0, dtype="int64", trainable=False)
         self._root = checkpoints.tree(
-            self.model_variables | self.optimizer_variables | {"step": optimizer.iterations}
+            self.model_variables | self.optimizer_variables | self.averages.variables | {"step": self._step}
         )
         self._keeper = Keeper(self._root, model_dir, max_to_keep=max_to_keep, keep_every_n=keep_every_n)
         self._best_keeper = Keeper(self._root, model_dir / BEST, max_to_keep=1)
@@ -47,7 +58,7 @@ class RunState:
     @property
     def step(self) -> int:
         """How many steps the run has made."""
-        return int(self.iterations.numpy())
+        return int(self.iterations.numpy()) // self._batches_per_step
 
     def save(self) -> str:
         """Write the next checkpoint, whole or not at all, and return its prefix; once only after each step.
@@ -56,7 +67,7 @@ class RunState:
             CheckpointError: if the weights are no numbers any more, or the file system refuses.
         """
         if self._saved is None or self._saved[0] != self.step:
-            self._check_weights()
+            self._prepare_to_save()
             self._saved = (self.step, self._keeper.save())
         return self._saved[1]
 
@@ -66,10 +77,11 @@ class RunState:
         Raises:
             CheckpointError: if the weights are no numbers any more, or the file system refuses.
         """
-        self._check_weights()
+        self._prepare_to_save()
         return self._best_keeper.save()
 
-    def _check_weights(self) -> None:
+    def _prepare_to_save(self) -> None:
+        self._step.assign(self.step)
         broken = not_finite(self.model_variables | self.optimizer_variables)
         if broken:
             raise CheckpointError(
@@ -80,8 +92,8 @@ class RunState:
     def resume(self) -> str | None:
         """Go on from the newest checkpoint in the model directory; return its prefix, or None if there is none.
 
-        A checkpoint of the API holds its optimizer under other names: then weights and step are taken over, the
-        optimizer starts anew, and a warning says so.
+        A checkpoint of the API holds its optimizer under other names: then weights, their averages and the step are
+        taken over. What the optimizer or the averages do not find there starts anew, and a warning says so.
 
         Raises:
             CheckpointError: if that checkpoint is of another model.
@@ -96,12 +108,17 @@ class RunState:
                 f"{self.model_dir} holds another model: {prefix} does not fit this configuration: {difference}. "
                 "Give a new --model_dir, or the pipeline.config that this one was trained with"
             )
-        wanted = self.model_variables | {"step": self.iterations}
-        if all(key in reader for key in self.optimizer_variables):
-            wanted |= self.optimizer_variables
-        else:
-            _log.warning("%s holds no state of this optimizer: its averages start anew.", prefix)
-        checkpoints.load(wanted, prefix)
+        known = {key: variable for key, variable in self.optimizer_variables.items() if key in reader}
+        missing = len(self.optimizer_variables) - len(known)
+        if missing:
+            _log.warning(
+                "%s lacks %d of the %d variables of this optimizer: they start anew.",
+                prefix, missing, len(self.optimizer_variables),
+            )  # fmt: skip
+        checkpoints.load(self.model_variables | known | {"step": self._step}, prefix)
+        self.iterations.assign(int(self._step.numpy()) * self._batches_per_step)
+        if not self.averages.resume(reader):
+            _log.warning("%s lacks averages of the weights: they start anew from the weights.", prefix)
         self._keeper.tidy()
         self._best_keeper.tidy()
         self._saved = (self.step, prefix)

@@ -86,14 +86,14 @@ def _cosine_decay(section: pipeline_pb2.CosineDecayLearningRate) -> Schedule:
 
 
 class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule as Keras' optimizers take it."""
+    """A schedule as Keras' optimizers take it, which count batches: a step may take several."""
 
-    def __init__(self, rate: Schedule):
-        self.rate = rate
+    def __init__(self, rate: Schedule, batches_per_step: int = 1):
+        self.rate, self.batches_per_step = rate, batches_per_step
 
-    def __call__(self, step: Any) -> Any:
-        """Return the rate of `step`, counted from 0."""
-        return self.rate(ops.cast(step, "float32"))
+    def __call__(self, batch: Any) -> Any:
+        """Return the rate of the step to which `batch` belongs, both counted from 0."""
+        return self.rate(ops.cast(ops.floor_divide(batch, self.batches_per_step), "float32"))
 
     def get_config(self) -> dict[str, Any]:
         """Refuse: the pipeline.config is what is saved, not this."""
