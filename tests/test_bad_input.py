@@ -178,6 +178,22 @@ def test_checkpoint_of_another_architecture(base, tmp_path):
     assert not list((tmp_path / "model").glob("ckpt*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("metrics.jsonl", r"metrics\.jsonl:1 is no line"), ("run.json", r"run\.json is not what"),
+                       ("best/best.json", r"best\.json is not what")]
+)  # fmt: skip
+def test_damaged_notes_of_a_run(base, tmp_path, name, said):
+    model_dir = shutil.copytree(base / "model", tmp_path / "model")
+    (model_dir / name).write_text("junk\n")
+    assert re.search(said, fails(*train(base, model_dir, "--num_train_steps", 2)))
+    assert (model_dir / name).read_text() == "junk\n"
+
+
+def test_an_unknown_metric(base, tmp_path):
+    line = fails(*train(base, tmp_path / "model", "--best_metric", "AP500"))
+    assert re.search('no metric "AP500".*Did you mean "AP50"', line)
+
+
 def test_model_directory_of_another_model(base, tmp_path):
     model_dir = shutil.copytree(base / "model", tmp_path / "model")
     before = {path: path.read_bytes() for path in sorted(model_dir.rglob("*")) if path.is_file()}
@@ -237,5 +253,7 @@ def test_numbers_out_of_range(flag, value, capsys):
 def test_a_loss_that_is_no_number_ends_the_run(base, tmp_path):
     rate = "train_config.optimizer.momentum_optimizer.learning_rate={constant_learning_rate {learning_rate: 1e30}}"
     line = fails(*train(base, tmp_path / "model", "--num_train_steps", 6, "--set", rate))
-    assert "infinite or not a number" in line
+    assert re.search(r"Step [2-6]: \w+_loss.* became infinite or not a number", line)
+    assert re.search(r"The images of this step: practice-\d+.jpg, practice-\d+.jpg\.", line)
+    assert "Try a lower learning rate (--set train_config.optimizer.momentum_optimizer.learning_rate" in line
     assert not list((tmp_path / "model").glob("ckpt*"))

@@ -206,10 +206,8 @@ def _evaluation_records(
 def _begin(state: RunState, detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:
     """Give the detector its first weights and say where they come from."""
     resumed = state.resume()
-    if resumed:
-        told = f"Going on from step {state.step} ({resumed})."
-    else:
-        told = take_first_weights(detector, settings)
+    going_on = f"Going on from step {state.step} ({resumed})." if resumed else ""
+    told = going_on or take_first_weights(detector, settings)
     broken = not_finite(state.model_variables)
     if broken:
         raise CheckpointError(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxtune.report.pictures import Box, draw_boxes, side_by_side
+from boxtune.report.pictures import Box, draw_boxes, side_by_side, training_pictures
 
 GREY = 90
 
@@ -94,3 +94,18 @@ def test_side_by_side():
     np.testing.assert_array_equal(joined[:, :3], np.broadcast_to([255, 0, 0], [2, 3, 3]))
     np.testing.assert_array_equal(joined[:, 3:7], np.full([2, 4, 3], 255))
     np.testing.assert_array_equal(joined[:, 7:], np.broadcast_to([0, 0, 255], [2, 5, 3]))
+
+
+def test_training_pictures_have_their_boxes_and_no_padding():
+    images = np.full([3, 40, 60, 3], GREY, np.float32)
+    images[1] = 300.0  # brightened beyond what a pixel holds
+    groundtruth = {
+        "boxes": np.float32([[[0.25, 0.25, 0.75, 0.75], [0, 0, 1, 1]]] * 3),
+        "classes": np.int32([[1, 0]] * 3),
+        "valid": np.array([[True, False]] * 3),
+    }
+    first, second = training_pictures(images, groundtruth, {0: "cat", 1: "dog"}, count=2)
+    assert (first.shape, first.dtype) == ((40, 60, 3), np.uint8)
+    expected = draw_boxes(blank(60, 40), [Box([0.25, 0.25, 0.75, 0.75], "dog", 1)])
+    np.testing.assert_array_equal(first, expected)
+    assert (second[-1] == 255).all()

@@ -1,0 +1,64 @@
+"""The images that are named are the images of the batch."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from boxtune import config
+from boxtune.data.input import Records
+from boxtune.data.label_map import LabelMap
+from boxtune.training.batches import batches, images_of_step
+
+
+def example(number, features):
+    """A picture all of the value `number`."""
+    stream = io.BytesIO()
+    Image.new("RGB", (20, 10), (number,) * 3).save(stream, "PNG")
+
+    def texts(value):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+    content = {"image/encoded": texts(stream.getvalue())} | {
+        f"image/{name}": texts(f"{value}{number}".encode()) for name, value in features.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=content)).SerializeToString()
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Seven pictures: some have a filename, some a source_id, one neither."""
+    features = [
+        {"filename": "a"},
+        {"filename": "b", "source_id": "x"},
+        {"source_id": "s"},
+        {},
+        {"filename": "c"},
+    ]
+    features += [{"filename": "d"}] * 2
+    path = tmp_path / "some.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for number, given in enumerate(features):
+            writer.write(example(number, given))
+    return Records([path], LabelMap.from_names(["thing"]), 1)
+
+
+@pytest.fixture
+def pipeline():
+    pipeline = config.recipe("ssd_mobilenet_v2_keras")
+    pipeline.train_config.batch_size = 3
+    pipeline.train_config.ClearField("data_augmentation_options")
+    return pipeline
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_the_images_of_each_step(records, pipeline, shuffle):
+    pipeline.train_input_reader.shuffle = shuffle
+    names = ["a0", "b1", "s2", f"record 3 of {records.index.paths[0]}", "c4", "d5", "d6"]
+    stream = iter(batches(pipeline, records, seed=5, start_step=2))
+    for step in (3, 4, 5):
+        images, _ = next(stream)
+        numbers = np.round(images[:, 0, 0, 0]).astype(int)
+        assert images_of_step(pipeline, records, 5, step) == ", ".join(names[number] for number in numbers)
