@@ -34,8 +34,12 @@ _FEATURES = {
 }
 
 
-def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
-    """Return a function from a serialized record to a Sample, for use in `tf.data`.
+Cached = Callable[[Callable[[], Any]], Any]
+"""Returns a picture that was decoded before, else what the function it is given returns."""
+
+
+def parser(label_map: LabelMap, num_classes: int) -> Callable[..., Sample]:
+    """Return a function from a serialized record (and a Cached, if wanted) to a Sample, for use in `tf.data`.
 
     The text of a class takes precedence over its number where the label map knows it. Keys that a record
     lacks get the API's defaults: weight 1, not crowd, not difficult. A record whose lists disagree in length,
@@ -43,7 +47,7 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
     """
     classes_of = _class_reader(label_map, num_classes)
 
-    def parse(serialized: Any) -> Sample:
+    def parse(serialized: Any, cached: Cached | None = None) -> Sample:
         fields = tf.io.parse_single_example(serialized, _FEATURES)
         lists = {key: tf.sparse.to_dense(fields[key]) for key in _LISTS}
         count = tf.size(lists[_SIDES[0]])
@@ -54,7 +58,11 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Sample]:
         )
         classes = classes_of(lists)
         tf.debugging.assert_equal(tf.size(classes), count, "image/object: a class for every box is needed")
-        image = tf.io.decode_image(fields["image/encoded"], channels=3, expand_animations=False)
+
+        def decode() -> Any:
+            return tf.io.decode_image(fields["image/encoded"], channels=3, expand_animations=False)
+
+        image = cached(decode) if cached else decode()
         return {
             "image": tf.ensure_shape(image, [None, None, 3]),
             "boxes": boxes,

@@ -7,6 +7,7 @@ which seed it is augmented. So a run can begin at any step at once, and what it 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import tensorflow as tf
 from boxtune.config import fixed_size, input_files, pipeline_pb2
 from boxtune.data.augment import augmentation
 from boxtune.data.examples import Sample, parser
+from boxtune.data.image_cache import ImageCache
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.resize import Resizer, resizer
 from boxtune.data.tfrecord import RecordIndex
@@ -27,12 +29,13 @@ _ORDER, _AUGMENTATION = 0, 1  # what a random number is for
 
 
 class Records:
-    """The records of an input reader, by number."""
+    """The records of an input reader, by number; their pictures are decoded once, as far as memory allows."""
 
     def __init__(self, files: Sequence[Path], label_map: LabelMap, num_classes: int, *, one_of_n: int = 1):
         self.index = RecordIndex(files)
         self.label_map, self.num_classes, self.one_of_n = label_map, num_classes, max(one_of_n, 1)
         self.parse = parser(label_map, num_classes)
+        self.cache = ImageCache()
 
     def __len__(self) -> int:
         return -(-len(self.index) // self.one_of_n)
@@ -40,7 +43,7 @@ class Records:
     def sample(self, number: Any) -> Sample:
         """Return record `number` (a tensor) as a Sample."""
         serialized = tf.numpy_function(self._read, [number], tf.string, stateful=False)
-        return self.parse(tf.ensure_shape(serialized, []))
+        return self.parse(tf.ensure_shape(serialized, []), partial(self.cache.image, number))
 
     def _read(self, number: int) -> bytes:
         return self.index.read(int(number) * self.one_of_n)
