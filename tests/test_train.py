@@ -214,6 +214,41 @@ def test_nothing_is_trained_from_weights_that_are_no_numbers(run, tmp_path):
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
+def test_a_step_may_be_of_several_batches(run, tmp_path):
+    """Two batches of two make the step of one of four, but for batch normalization and rounding."""
+    steady = [
+        "train_config.optimizer.momentum_optimizer.learning_rate={constant_learning_rate {learning_rate: 0.01}}"
+    ]
+    overrides = [*steady, "boxtune.accumulate_batches=2"]
+    assert run(num_train_steps=3, overrides=overrides).step == 3
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "evaluation" not in line] == [1, 2, 3]
+    assert step_of(find(tmp_path)) == 3
+    assert run(num_train_steps=5, overrides=overrides).step == 5
+
+
+def test_averages_are_evaluated_where_the_configuration_says_so(run, tmp_path):
+    overrides = [
+        "train_config.optimizer.use_moving_average=true",
+        "train_config.optimizer.moving_average_decay=0.9",
+    ]
+    run(overrides=overrides)
+    weights = evaluated(tmp_path)[STEPS]
+    for path in tmp_path.glob("*.jsonl"):
+        path.unlink()
+    run(overrides=[*overrides, "eval_config.use_moving_averages=true"])
+    assert evaluated(tmp_path)[STEPS]["Loss/localization_loss"] != weights["Loss/localization_loss"]
+
+
+def test_frozen_variables_stay_as_they_are(run, tmp_path):
+    run(num_train_steps=1)
+    before = Reader(find(tmp_path))
+    run(num_train_steps=4, overrides=["train_config.freeze_variables=[conv]"])
+    after = Reader(find(tmp_path))
+    for key in ("model/conv/kernel", "model/conv/bias", "model/dense/kernel"):
+        assert (before[key].tobytes() == after[key].tobytes()) == ("conv" in key)
+
+
 def test_training_images_are_shown(run, tmp_path):
     run(num_train_steps=1)
     events = EventAccumulator(str(tmp_path / "train")).Reload()

@@ -13,9 +13,10 @@ from PIL import Image
 from boxtune import config, models
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.input import naming_faults, open_records
+from boxtune.data.label_map import read_label_map
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.report.chart import Curve, Mark, draw_chart
-from boxtune.training.batches import batches
+from boxtune.training.batches import batches, images_per_step
 from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.learning_rates import highest_rate
 from boxtune.training.progress import Progress
@@ -87,7 +88,8 @@ def learning_rate_range(
     let_rate_grow(pipeline.train_config.optimizer, lowest, highest, num_steps)
 
     records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model))
-    detector = detector_to_train(pipeline, seed)
+    label_map = read_label_map(Path(pipeline.train_input_reader.label_map_path))
+    detector = detector_to_train(pipeline, label_map, seed)
     print(take_first_weights(detector, pipeline.train_config), flush=True)
     output_dir = writable_folder(Path(output_dir))
 
@@ -103,13 +105,17 @@ def learning_rate_range(
         detector.stop_training = broken or test.diverged
 
     progress = Progress(0, num_steps)
+    batches_per_step = pipeline.boxtune.accumulate_batches
+    between = BetweenSteps(
+        0, images_per_step(pipeline), [progress.tell, note], batches_per_step=batches_per_step
+    )
     with naming_faults(records):
         detector.fit(
             batches(pipeline, records, seed=seed, start_step=0),
-            steps_per_epoch=num_steps,
+            steps_per_epoch=num_steps * batches_per_step,
             shuffle=False,
             verbose=0,
-            callbacks=[BetweenSteps(0, pipeline.train_config.batch_size, [progress.tell, note])],
+            callbacks=[between],
         )
     progress.clear()
     if len(losses) <= MIN_STEPS:

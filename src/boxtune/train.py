@@ -21,7 +21,8 @@ from boxtune.models import Detector
 from boxtune.report.evaluation import publish
 from boxtune.report.pictures import training_pictures
 from boxtune.training import learning_rates, provenance
-from boxtune.training.batches import batches, images_of_step
+from boxtune.training.averages import averages
+from boxtune.training.batches import batches, images_of_step, images_per_step
 from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.best import Best, read_best, values_so_far
 from boxtune.training.evaluation import Evaluator
@@ -102,11 +103,17 @@ def train(
     evaluation_records = _evaluation_records(pipeline, patience, evaluate_every_n)
 
     # The model, from random weights, another detector's, or where this run stopped.
-    detector = detector_to_train(pipeline, seed)
+    detector = detector_to_train(pipeline, label_map, seed)
     evaluator = Evaluator.from_config(detector, evaluation_records, pipeline) if evaluation_records else None
     metric = full_name(best_metric, evaluator.metric_names) if evaluator else best_metric
     model_dir = writable_folder(Path(model_dir))
-    state = RunState(model_dir, detector, checkpoint_max_to_keep, keep_every_n=checkpoint_keep_every_n)
+    state = RunState(
+        model_dir,
+        detector,
+        checkpoint_max_to_keep,
+        keep_every_n=checkpoint_keep_every_n,
+        averages=averages(settings.optimizer, detector),
+    )
     print(_begin(state, detector, settings), flush=True)
     start = state.step
     _write_down(pipeline, model_dir, provenance.entry(seed, start, _data(records, evaluation_records)))
@@ -126,6 +133,7 @@ def train(
         validate = Validation(
             evaluator, selection, state, journal, progress,
             publish=partial(publish, pipeline=pipeline, label_map=label_map, model_dir=model_dir),
+            averaged=pipeline.eval_config.use_moving_averages,
         )  # fmt: skip
 
         @lru_cache(maxsize=1)
@@ -141,6 +149,7 @@ def train(
 
         after_each_step: list[Action] = [
             StopOnNonFinite(state, partial(images_of_step, pipeline, records, seed), settings),
+            lambda step: state.averages.update(step.number),
             journal.add_step,
             progress.tell,
             summaries.add_step,
@@ -156,12 +165,16 @@ def train(
             validate(start)  # the run was stopped before it could
         if start < num_steps and not selection.exhausted:
             show_pictures(start)
+            batches_per_step = pipeline.boxtune.accumulate_batches
+            between = BetweenSteps(
+                start, images_per_step(pipeline), after_each_step, batches_per_step=batches_per_step
+            )
             detector.fit(
                 batches_from(start),
-                steps_per_epoch=num_steps - start,
+                steps_per_epoch=(num_steps - start) * batches_per_step,
                 shuffle=False,
                 verbose=0,
-                callbacks=[interruption, BetweenSteps(start, settings.batch_size, after_each_step)],
+                callbacks=[interruption, between],
             )
             state.save()
         validate(state.step)

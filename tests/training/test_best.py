@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from boxtune.errors import DataError
 from boxtune.metrics.evaluation import Evaluation
 from boxtune.training.best import Best, keep_if_best, read_best, values_so_far
 from boxtune.training.selection import Selection
+from boxtune.training.validation import Validation
 
 MAP = "DetectionBoxes_Precision/mAP"
 
@@ -81,10 +83,36 @@ def test_another_metric_begins_anew(state, caplog):
     assert json.loads((state.model_dir / "best" / "best.json").read_text())["step"] == 100
 
 
+@pytest.mark.parametrize("averaged", [True, False])
+def test_averages_are_evaluated_if_so_wanted(state, averaged):
+    weights = {"now": "weights"}
+    seen = []
+
+    @contextlib.contextmanager
+    def swapped_in():
+        weights["now"] = "averages"
+        yield
+        weights["now"] = "weights"
+
+    def evaluate(step):
+        seen.append(weights["now"])
+        return evaluation(step, 0.1)
+
+    state.averages = SimpleNamespace(swapped_in=swapped_in)
+    state.save_as_best = lambda: seen.append(weights["now"]) or "ckpt-1"
+    evaluator = SimpleNamespace(records=[1], detector=SimpleNamespace(), evaluate=evaluate)
+    journal = SimpleNamespace(has_evaluation=lambda step: False, add_evaluation=lambda found: None)
+    progress = SimpleNamespace(show=lambda text: None, clear=lambda: None)
+    validate = Validation(
+        evaluator, Selection(MAP), state, journal, progress, publish=lambda found: None, averaged=averaged
+    )
+    validate(100)
+    # What is kept is the state of the run, which has both.
+    assert seen == ["averages" if averaged else "weights", "weights"]
+
+
 def test_validation_keeps_first_and_notes_last(state, tmp_path):
     """A run that is killed before the journal has its line evaluates again; after that nothing may be missing."""
-    from boxtune.training.validation import Validation
-
     order = []
     detector = SimpleNamespace(stop_training=False)
     evaluator = SimpleNamespace(records=[1], detector=detector, evaluate=lambda step: evaluation(step, 0.1))

@@ -24,14 +24,18 @@ TIMES = {"time", "images_per_sec", "seconds"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Records of a few pictures, and a configuration that flips and crops them."""
+    """Records of a few pictures, and a configuration with all that a run has to remember."""
     folder = tmp_path_factory.mktemp("killed")
     draw(folder / "photos", num_images=10)
     convert(folder / "photos", folder / "records")
     pipeline = configure(folder / "records", batch_size=2, num_steps=STEPS, learning_rate=0.01)
-    config.apply_override(
-        pipeline, f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"
-    )
+    for override in (
+        f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}",
+        "train_config.optimizer.use_moving_average=true",
+        "eval_config.use_moving_averages=true",
+        "boxtune.accumulate_batches=2",
+    ):
+        config.apply_override(pipeline, override)
     config.write(pipeline, folder / "pipeline.config")
     return folder
 

@@ -55,6 +55,19 @@ def test_the_learning_rate_is_the_one_that_the_step_was_made_with():
     assert [one.learning_rate for one in seen] == pytest.approx([0.0, 0.1, 0.2])
 
 
+def test_a_step_of_several_batches_has_their_means():
+    seen, losses = [], iter([0.5, 1.5, 2.0, 4.0, 9.0])
+    between = BetweenSteps(3, 16, [seen.append], batches_per_step=2)
+    between.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=tf.constant(0.5))))
+    for batch, loss in enumerate(losses):
+        between.on_train_batch_begin(batch)
+        between.on_train_batch_end(batch, {"localization_loss": tf.constant(loss)})
+    assert [(one.number, one.losses, one.num_images) for one in seen] == [
+        (4, {"localization_loss": 1.0}, 16),
+        (5, {"localization_loss": 3.0}, 16),
+    ]
+
+
 def test_actions_come_in_order_and_the_first_that_raises_is_the_last():
     seen = []
 

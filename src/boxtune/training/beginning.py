@@ -4,22 +4,42 @@ import keras
 
 from boxtune import models
 from boxtune.config import pipeline_pb2
+from boxtune.data.label_map import LabelMap
 from boxtune.models import Detector
+from boxtune.training.class_weights import class_weights
+from boxtune.training.freezing import freeze
 from boxtune.training.optimizer import optimizer
 from boxtune.training.warm_start import warm_start
 
 
-def detector_to_train(pipeline: pipeline_pb2.TrainEvalPipelineConfig, seed: int) -> Detector:
+def detector_to_train(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig, label_map: LabelMap, seed: int
+) -> Detector:
     """Return the detector of a configuration, compiled with its optimizer; the weights are drawn from `seed`.
 
     Raises:
         ConfigError: for a component that boxtune does not have, or values that contradict one another.
     """
-    settings = pipeline.train_config
+    settings, own = pipeline.train_config, pipeline.boxtune
     keras.utils.set_random_seed(seed)
-    detector = models.build(pipeline.model, add_regularization_loss=settings.add_regularization_loss)
+    detector = models.build(
+        pipeline.model,
+        add_regularization_loss=settings.add_regularization_loss,
+        label_smoothing=own.label_smoothing,
+        class_weights=class_weights(own.class_weights, label_map, models.num_classes(pipeline.model)),
+        use_bfloat16=settings.use_bfloat16,
+    )
+    freeze(
+        detector,
+        freeze_variables=settings.freeze_variables,
+        update_trainable_variables=settings.update_trainable_variables,
+    )
     detector.compile(
-        optimizer(settings.optimizer, gradient_clipping_by_norm=settings.gradient_clipping_by_norm),
+        optimizer(
+            settings.optimizer,
+            gradient_clipping_by_norm=settings.gradient_clipping_by_norm,
+            accumulate_batches=own.accumulate_batches,
+        ),
         jit_compile=False,  # on the CPU XLA is many times slower than TensorFlow's own kernels
     )
     return detector

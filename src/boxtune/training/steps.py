@@ -19,9 +19,9 @@ class Step:
     learning_rate: float
     """That this step was made with."""
     num_images: int
-    """In its batch."""
+    """That it was made from."""
     seconds: float
-    """What it took, waiting for its batch included."""
+    """What it took, waiting for images included."""
 
     @property
     def total_loss(self) -> float:
@@ -33,25 +33,38 @@ Action = Callable[[Step], object]
 
 
 class BetweenSteps(keras.callbacks.Callback):
-    """Calls some functions with each step after it was made, one after the other."""
+    """Calls some functions with each step after it was made, one after the other.
 
-    def __init__(self, start_step: int, batch_size: int, actions: Sequence[Action]):
+    A step is an update of the weights, by `batches_per_step` batches; its losses are their means.
+    """
+
+    def __init__(
+        self, start_step: int, images_per_step: int, actions: Sequence[Action], *, batches_per_step: int = 1
+    ):
         super().__init__()
-        self._number, self._batch_size, self._actions = start_step, batch_size, actions
+        self._number, self._images_per_step, self._actions = start_step, images_per_step, actions
+        self._batches_per_step = batches_per_step
+        self._batches: list[dict[str, float]] = []
         self._began = self._learning_rate = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
-        self._learning_rate = float(self.model.optimizer.learning_rate)
-        self._began = time.perf_counter()
+        if not self._batches:
+            self._learning_rate = float(self.model.optimizer.learning_rate)
+            self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Read what the step came to, and hand it on."""
-        self._number += 1
+        """Read what the batch came to, and hand the step on when it is made."""
         # Under "loss" Keras has a mean over the steps so far.
         losses = {name: float(value) for name, value in (logs or {}).items() if name != "loss"}
+        self._batches.append(losses)
+        if len(self._batches) < self._batches_per_step:
+            return
+        self._number += 1
+        means = {name: sum(one[name] for one in self._batches) / len(self._batches) for name in losses}
+        self._batches = []
         seconds = time.perf_counter() - self._began
-        step = Step(self._number, losses, self._learning_rate, self._batch_size, seconds)
+        step = Step(self._number, means, self._learning_rate, self._images_per_step, seconds)
         for action in self._actions:
             action(step)
 

@@ -1,6 +1,7 @@
 """Evaluating a run on its way: telling what was found, keeping the best, and ending what gets no better."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from boxtune.metrics.evaluation import Evaluation
 from boxtune.training.best import keep_if_best
@@ -25,7 +26,11 @@ class Validation:
         journal: Journal,
         progress: Progress,
         publish: Callable[[Evaluation], object],
+        *,
+        averaged: bool = False,
     ):
+        """Prepare to evaluate the weights, or with `averaged` their averages."""
+        self.averaged = averaged
         self.evaluator, self.selection, self.publish = evaluator, selection, publish
         self.state, self.journal, self.progress = state, journal, progress
 
@@ -34,7 +39,8 @@ class Validation:
         if self.evaluator is None or self.journal.has_evaluation(step):
             return
         self.progress.show(f"step {step}: evaluating on {len(self.evaluator.records)} images")
-        evaluation = self.evaluator.evaluate(step)
+        with self.state.averages.swapped_in() if self.averaged else nullcontext():
+            evaluation = self.evaluator.evaluate(step)
         self.progress.clear()
         self.publish(evaluation)
         # The journal last: a run that is killed before that line evaluates this step again.
