@@ -100,10 +100,32 @@ TRAINING = [
 ]
 
 
+TRAINING += [
+    (
+        "eval_config.use_moving_averages=true",
+        "there would be no averages to evaluate. Make both true or both",
+    ),
+    ("boxtune.accumulate_batches=0", "accumulate_batches is 0; write 1 for a step with every batch"),
+    ("boxtune.label_smoothing=1", "label_smoothing is 1; it must be at least 0 and below 1, such as 0.1"),
+    ("boxtune.label_smoothing=-0.1", "label_smoothing is -0.1"),
+]
+
+
 @pytest.mark.parametrize(("override", "reason"), TRAINING)
 def test_training_is_refused(project, override, reason):
     config.apply_override(project, override)
     with pytest.raises(ConfigError, match=reason):
+        config.check_for_training(project)
+
+
+@pytest.mark.parametrize("decay", ["1", "-0.5"])
+def test_a_decay_is_a_share(project, decay):
+    config.apply_override(project, "train_config.optimizer.use_moving_average=true")
+    config.check_for_training(project)
+    config.apply_override(project, f"train_config.optimizer.moving_average_decay={decay}")
+    with pytest.raises(
+        ConfigError, match=f"moving_average_decay is {decay}; it is the share that an average keeps"
+    ):
         config.check_for_training(project)
 
 
@@ -168,9 +190,8 @@ def test_classes_beyond_the_label_map_are_reported(project, caplog):
 @pytest.mark.parametrize(
     ("override", "error"),
     [
-        ("model.ssd.loss.hard_example_miner={num_hard_examples: 64}", "model.ssd.loss.hard_example_miner"),
+        ("model.ssd.loss.random_example_sampler={}", "use hard_example_miner, which also limits negatives"),
         ("model.ssd.similarity_calculator={ioa_similarity {}}", "use iou_similarity"),
-        ("train_config.freeze_variables=[FeatureExtractor]", "train_config.freeze_variables"),
     ],
 )
 def test_what_is_not_built_is_refused(project, override, error):
@@ -180,9 +201,9 @@ def test_what_is_not_built_is_refused(project, override, error):
 
 
 def test_what_is_not_built_and_changes_no_model_is_reported(project, caplog):
-    config.apply_override(project, "train_config.use_bfloat16=true")
+    config.apply_override(project, "eval_config.include_metrics_per_category=true")
     config.check_for_training(project)
-    assert "train_config.use_bfloat16 (training is in float32)" in caplog.text
+    assert "eval_config.include_metrics_per_category (the metrics are over all classes)" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["", "item { id: 0 name: 'background' }"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from boxtune.config.loading import read_label_map
 from boxtune.config.pipeline_pb2 import (
+    Boxtune,
     CheckpointVersion,
     InputReader,
     StringIntLabelMapItem,
@@ -36,6 +37,8 @@ def check_for_training(config: TrainEvalPipelineConfig) -> None:
     _check_matcher(config)
     _check_steps(config.train_config)
     _check_fine_tuning(config.train_config)
+    _check_averages(config)
+    _check_own_section(config.boxtune)
     _check_reader(config.train_input_reader, "train_input_reader", config.model.ssd.num_classes)
     if config.train_input_reader.num_epochs:
         raise ConfigError(
@@ -158,6 +161,29 @@ def _check_steps(train: TrainConfig) -> None:
             f"train_config.optimizer.{optimizer}.learning_rate.cosine_decay_learning_rate: warmup_steps "
             f"{cosine.warmup_steps} exceeds total_steps {cosine.total_steps}, so the rate would never decay; "
             "lower warmup_steps, or raise total_steps (usually to num_steps)."
+        )
+
+
+def _check_averages(config: TrainEvalPipelineConfig) -> None:
+    optimizer = config.train_config.optimizer
+    if config.eval_config.use_moving_averages and not optimizer.use_moving_average:
+        raise ConfigError(
+            "eval_config.use_moving_averages is true, but train_config.optimizer.use_moving_average is false: there "
+            "would be no averages to evaluate. Make both true or both false."
+        )
+    if optimizer.use_moving_average and not 0 <= optimizer.moving_average_decay < 1:
+        raise ConfigError(
+            f"train_config.optimizer.moving_average_decay is {optimizer.moving_average_decay:g}; it is the share that "
+            "an average keeps at every step, at least 0 and below 1, such as 0.9999."
+        )
+
+
+def _check_own_section(own: Boxtune) -> None:
+    if own.accumulate_batches < 1:
+        raise ConfigError("boxtune.accumulate_batches is 0; write 1 for a step with every batch.")
+    if not 0 <= own.label_smoothing < 1:
+        raise ConfigError(
+            f"boxtune.label_smoothing is {own.label_smoothing:g}; it must be at least 0 and below 1, such as 0.1."
         )
 
 

@@ -10,8 +10,7 @@ _log = logging.getLogger("boxtune")
 
 # Path, the values that mean "not used", and what the field would change.
 _REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
-    ("model.ssd.loss.hard_example_miner", (None,), "remove it; the focal loss needs no mining"),
-    ("model.ssd.loss.random_example_sampler", (None,), "remove it"),
+    ("model.ssd.loss.random_example_sampler", (None,), "use hard_example_miner, which also limits negatives"),
     ("model.ssd.similarity_calculator", (None, "iou_similarity"), "use iou_similarity"),
     ("model.ssd.add_background_class", (True,), "leave it true"),
     (
@@ -22,13 +21,8 @@ _REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("model.ssd.post_processing.batch_non_max_suppression.max_classes_per_detection", (1,), "leave it 1"),
     ("model.ssd.box_predictor.convolutional_box_predictor.box_code_size", (4,), "leave it 4"),
     ("model.ssd.box_predictor.weight_shared_convolutional_box_predictor.box_code_size", (4,), "leave it 4"),
-    ("train_config.freeze_variables", ((),), "remove it"),
-    ("train_config.update_trainable_variables", ((),), "remove it"),
 )
 _REPORTED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
-    ("train_config.use_bfloat16", (False,), "training is in float32"),
-    ("train_config.optimizer.use_moving_average", (False,), "no averages of the weights are kept"),
-    ("eval_config.use_moving_averages", (False,), "the weights themselves are evaluated"),
     ("eval_config.metrics_set", ((), ("coco_detection_metrics",)), "the COCO detection metrics are computed"),
     ("eval_config.include_metrics_per_category", (False,), "the metrics are over all classes"),
     ("eval_config.all_metrics_per_category", (False,), "the metrics are over all classes"),
