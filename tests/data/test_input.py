@@ -11,7 +11,7 @@ from PIL import Image
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, evaluation_batches, naming_faults, training_batches
 from boxtune.data.label_map import LabelMap
-from boxtune.errors import DataError
+from boxtune.errors import ConfigError, DataError
 
 LABEL_MAP = LabelMap.from_names(["cat", "dog", "owl"])
 RESIZER = text_format.Parse("fixed_shape_resizer { height: 8 width: 8 }", pipeline_pb2.ImageResizer())
@@ -148,6 +148,107 @@ class TestStartStep:
     def test_far_into_a_run(self, seven):
         far = batches(seven, 1, start_step=10**9, batch_size=8, augmentation_options=AUGMENTATIONS)
         assert far[0][0].shape == (8, 8, 8, 3)
+
+
+MIXING = {"mosaic_probability": 0.5, "mixup_probability": 0.3, "copy_paste_probability": 0.5}
+
+
+def flat(number, *, boxes=1, label=1):
+    """A record of a picture of one value, by which it is known again."""
+    return record(
+        number, num_boxes=boxes, label=label, encoded=encode(np.full((12, 16, 3), number, np.uint8))
+    )
+
+
+class TestMixing:
+    def test_of_four_pictures(self, records):
+        four = records([flat(number) for number in (10, 20, 30, 40)])
+        for images, truth in batches(four, 6, batch_size=2, mosaic_probability=1):
+            for image, valid in zip(images, truth["valid"], strict=True):
+                corners = image[[0, 0, -1, -1], [0, -1, 0, -1], 0]
+                assert set(corners) <= {10, 20, 30, 40}
+                assert 1 <= valid.sum() <= 4
+
+    def test_blends(self, records):
+        two = records([flat(0), flat(200)])
+        drawn = batches(two, 30, mixup_probability=1)
+        values = {round(float(images[0, 0, 0, 0])) for images, _ in drawn}
+        assert len(values - {0, 200}) > 8
+        for _, truth in drawn:
+            assert truth["weights"].sum() == pytest.approx(1)
+
+    def test_pasted_objects(self, records):
+        two = records([flat(0, boxes=0), flat(200)])
+        drawn = batches(two, 10, copy_paste_probability=1, shuffle=False)
+        # To every other picture, the empty one, one or none of the other's objects is added.
+        counts = [int(truth["valid"].sum()) for _, truth in drawn[::2]]
+        assert set(counts) == {0, 1}
+        for images, truth in drawn[::2]:
+            assert images.any() == truth["valid"].any()
+
+    def test_a_run_repeats_itself_from_any_step_on(self, seven):
+        options = {"batch_size": 3, "class_balance": 0.5} | MIXING
+        whole = batches(seven, 8, **options)
+        assert_same(batches(seven, 3, start_step=5, **options), whole[5:])
+
+    def test_threads_make_no_difference(self, seven):
+        drawn = []
+        for threads in (1, 8):
+            options = tf.data.Options()
+            options.threading.private_threadpool_size = threads
+            options.threading.max_intra_op_parallelism = threads
+            dataset = training_batches(
+                seven,
+                batch_size=4,
+                seed=0,
+                image_resizer=RESIZER,
+                augmentation_options=AUGMENTATIONS[:1],
+                class_balance=1,
+                mosaic_probability=0.5,
+            )
+            drawn.append(list(dataset.with_options(options).take(6).as_numpy_iterator()))
+        assert_same(*drawn)
+
+    @pytest.mark.parametrize("name", MIXING)
+    def test_probabilities_that_cannot_be(self, seven, name):
+        with pytest.raises(ConfigError, match=f"boxtune.{name} is 2; it must be in"):
+            batches(seven, 1, **{name: 2})
+
+    def test_a_fault_in_what_is_mixed_in_is_named(self, records):
+        bad = records([record(0), record(1, encoded=b"no picture")])
+        with pytest.raises(DataError, match=r"picture1\.png"), naming_faults(bad):
+            batches(bad, 8, mosaic_probability=1)
+
+
+class TestClassBalance:
+    def test_rare_classes_are_seen_more_often(self, records):
+        # Eight records of class 1 and two of class 2: evenly, that is five records of each in an epoch of ten.
+        ten = records([flat(number, label=1 + (number >= 8)) for number in range(10)])
+        shown = numbers(batches(ten, 10, class_balance=1))
+        assert sum(number >= 8 for number in shown) == 5
+        assert set(shown) >= {8, 9}
+        assert sorted(numbers(batches(ten, 10))) == list(range(10))
+
+    def test_copies_of_a_record_are_augmented_each_for_itself(self, records):
+        ten = records([record(number, label=1 + (number == 9)) for number in range(10)])
+        drawn = batches(ten, 10, class_balance=1, augmentation_options=AUGMENTATIONS)
+        assert len({images.tobytes() for images, _ in drawn}) == 10
+
+    def test_classes_of_records(self, seven):
+        assert [list(one) for one in seven.classes] == [[], [0], [0, 0], [], [0], [0, 0], []]
+
+    def test_classes_of_one_of_n(self, records):
+        every_third = records([flat(number, label=1 + number % 3) for number in range(7)], one_of_n=3)
+        assert [list(one) for one in every_third.classes] == [[0], [0], [0]]
+
+    def test_a_record_without_a_known_class_is_named(self, records):
+        bad = records([record(0), record(1, label=4)])
+        with pytest.raises(DataError, match=r"record 1 .*picture1.png.*label id above num_classes"):
+            batches(bad, 1, class_balance=0.5)
+
+    def test_exponents_that_cannot_be(self, seven):
+        with pytest.raises(ConfigError, match="class_balance is 2"):
+            batches(seven, 1, class_balance=2)
 
 
 class TestGroundTruth:

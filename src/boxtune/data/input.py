@@ -7,25 +7,27 @@ which seed it is augmented. So a run can begin at any step at once, and what it 
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from boxtune.config import fixed_size, input_files, pipeline_pb2
-from boxtune.data.augment import augmentation
-from boxtune.data.examples import Sample, parser
+from boxtune.data.augmentation import augmentation
+from boxtune.data.augmentation.mixing import mixing
+from boxtune.data.examples import Sample, class_parser, parser
 from boxtune.data.image_cache import ImageCache
 from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.order import Order, Purpose, balanced_shares, seed_for
 from boxtune.data.resize import Resizer, resizer
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
 
 # What TensorFlow raises for a damaged record: the second where its own message is no text.
 _READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
-
-_ORDER, _AUGMENTATION = 0, 1  # what a random number is for
 
 
 class Records:
@@ -42,8 +44,26 @@ class Records:
 
     def sample(self, number: Any) -> Sample:
         """Return record `number` (a tensor) as a Sample."""
-        serialized = tf.numpy_function(self._read, [number], tf.string, stateful=False)
-        return self.parse(tf.ensure_shape(serialized, []), partial(self.cache.image, number))
+        return self.parse(self._serialized(number), partial(self.cache.image, number))
+
+    @cached_property
+    def classes(self) -> list[npt.NDArray[np.int32]]:
+        """The classes [n] of the objects of every record, read without decoding a picture.
+
+        Raises:
+            DataError: if a record cannot be read.
+        """
+        parse = class_parser(self.label_map, self.num_classes)
+        read = tf.data.Dataset.range(len(self)).map(
+            lambda number: parse(self._serialized(number)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        with naming_faults(self):
+            return list(read.as_numpy_iterator())
+
+    def _serialized(self, number: Any) -> Any:
+        return tf.ensure_shape(tf.numpy_function(self._read, [number], tf.string, stateful=False), [])
 
     def _read(self, number: int) -> bytes:
         return self.index.read(int(number) * self.one_of_n)
@@ -116,6 +136,10 @@ def training_batches(
     image_resizer: pipeline_pb2.ImageResizer,
     augmentation_options: Sequence[pipeline_pb2.PreprocessingStep] = (),
     shuffle: bool = True,
+    class_balance: float = 0.0,
+    mosaic_probability: float = 0.0,
+    mixup_probability: float = 0.0,
+    copy_paste_probability: float = 0.0,
     start_step: int = 0,
     fixed_boxes: int | None = None,
 ) -> tf.data.Dataset:
@@ -124,14 +148,25 @@ def training_batches(
     Images are float32 [b, h, w, 3] in [0, 255]; the ground truth has `boxes` [b, n, 4], `classes` [b, n], `weights`
     [b, n] and `valid` [b, n], where n is the largest number of objects in the batch plus one (never none), or
     `fixed_boxes` for backends that need one shape.
+
+    Raises:
+        ConfigError: if a step of augmentation, a probability or `class_balance` cannot be.
+        DataError: if the classes of a record are needed and cannot be read.
     """
-    augment, resize = augmentation(augmentation_options), resizer(image_resizer)
-    count = len(records)
+    order = record_order(records, seed=seed, shuffle=shuffle, class_balance=class_balance)
+    mix = mixing(
+        lambda drawn: records.sample(order.draw(drawn)),
+        mosaic=mosaic_probability,
+        mixup=mixup_probability,
+        copy_paste=copy_paste_probability,
+    )
+    augment = augmentation(augmentation_options, records.num_classes)
+    resize = resizer(image_resizer)
 
     def example(position: Any) -> tuple[Any, Sample]:
-        epoch, place = position // count, position % count
-        number = shuffled(place, count, _seed(seed, _ORDER, epoch)) if shuffle else place
-        sample = augment(records.sample(number), _seed(seed, _AUGMENTATION, epoch, number))
+        sample = records.sample(order.number(position))
+        sample = mix(sample, seed_for(seed, Purpose.MIXING, position))
+        sample = augment(sample, seed_for(seed, Purpose.AUGMENTATION, position))
         # Floats as late as this: until here a quarter of the bytes are moved.
         return resize(tf.cast(sample["image"], tf.float32)).image, _groundtruth(sample)
 
@@ -147,19 +182,15 @@ def training_batches(
     return batches.map(_with_static_size(image_resizer)).prefetch(2)
 
 
-def _seed(run_seed: int, purpose: int, *parts: Any) -> Any:
-    """Return a seed int32 [2] that is another one for every run, purpose and part."""
-    seed = tf.constant([run_seed, purpose], tf.int32)
-    for part in parts:
-        seed = tf.random.experimental.stateless_fold_in(seed, part)
-    return seed
+def record_order(records: Records, *, seed: int, shuffle: bool, class_balance: float = 0.0) -> Order:
+    """Return which record stands at which position of a training.
 
-
-def shuffled(place: Any, count: int, seed: Any) -> Any:
-    """Return which of `count` examples stands at `place` (int64) of the order that `seed` draws."""
-    if count == 1:
-        return place
-    return tf.random.experimental.index_shuffle(place, seed, tf.constant(count - 1, tf.int64))
+    Raises:
+        ConfigError: if `class_balance` is not in [0, 1].
+        DataError: if it is above 0 and the classes of a record cannot be read.
+    """
+    shares = balanced_shares(records.classes, class_balance) if class_balance else None
+    return Order(len(records), seed, shuffle, shares)
 
 
 def _groundtruth(sample: Sample) -> Sample:

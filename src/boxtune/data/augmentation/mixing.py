@@ -151,16 +151,31 @@ def _copy_paste(draw: Draw) -> Step:
         other = keep(other, ~other["is_crowd"] & (areas(other["boxes"]) > 0))
         order = tf.argsort(uniform(of_order, shape=[tf.shape(other["boxes"])[0]]))
         count = tf.minimum(integer(of_count, 1, _MOST_PASTED + 1), tf.size(order))
-        for number in range(_MOST_PASTED):
-            own = fold(of_objects, number)
-            sample = tf.cond(
-                number < count,
-                lambda sample=sample, number=number, own=own: _paste_one(sample, other, order[number], own),
-                lambda sample=sample: sample,
-            )
-        return sample
+        return _repeated(
+            count,
+            sample,
+            lambda number, sample: _paste_one(sample, other, order[number], fold(of_objects, number)),
+        )
 
     return step
+
+
+def _repeated(count: Any, sample: Sample, change: Callable[[Any, Sample], Sample]) -> Sample:
+    """Change a sample `count` times; the number of its objects may change."""
+    shapes = {name: tf.TensorShape([None, *value.shape[1:]]) for name, value in objects_of(sample).items()}
+    shapes["image"] = tf.TensorShape([None, None, 3])
+
+    def change_next(number: Any, changing: Sample) -> tuple[Any, Sample]:
+        changed = change(number, sample | changing)
+        return number + 1, {name: changed[name] for name in shapes}
+
+    _, changed = tf.while_loop(
+        lambda number, _: number < count,
+        change_next,
+        [0, {name: sample[name] for name in shapes}],
+        shape_invariants=[tf.TensorShape([]), shapes],
+    )
+    return sample | changed
 
 
 def _paste_one(sample: Sample, other: Sample, number: Any, seed: Any) -> Sample:
