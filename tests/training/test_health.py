@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import BoxtuneError
@@ -16,8 +17,10 @@ from boxtune.training.steps import Step
 LOSSES = {"localization_loss": 0.5, "classification_loss": 1.25, "regularization_loss": 0.25}
 
 
-def step(**losses):
-    return Step(12, LOSSES | losses, 0.08, 2, 0.1)
+def step(weights=(), **losses):
+    """A step after which the weights are as given; their sum is made as the compiled step makes it."""
+    total = ops.sum(ops.stack([ops.sum(variable) for variable in dict(weights).values()] or [0.0]))
+    return Step(12, LOSSES | losses, 0.08, float(total), 2, 0.1)
 
 
 @pytest.fixture
@@ -36,9 +39,9 @@ def health(weights, tmp_path):
 
 
 def test_numbers_go_on(health, weights):
-    health(step())
+    health(step(weights))
     weights["model/a"].assign([-1e30, 1e30, 0])
-    health(step())
+    health(step(weights))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -58,7 +61,7 @@ def test_a_loss_that_is_no_number(health, value):
 def test_gradients_that_broke_the_weights(health, weights, value):
     weights["model/b"].assign([1, value, 1])
     with pytest.raises(BoxtuneError) as caught:
-        health(step())
+        health(step(weights))
     assert str(caught.value).startswith(
         "Step 12: the loss was a number (2), but its gradients made 1 of 3 variables (such as model/b) infinite or "
         "not a number. The images of this step: the images of 12."
@@ -68,14 +71,14 @@ def test_gradients_that_broke_the_weights(health, weights, value):
 def test_weights_whose_sum_overflows(health, weights):
     weights["model/b"].assign([3e38, 3e38, 3e38])
     with pytest.raises(BoxtuneError, match="its gradients made the weights infinite"):
-        health(step())
+        health(step(weights))
 
 
 def test_opposite_infinities_do_not_cancel(health, weights):
     weights["model/a"].assign([np.inf, 0, 0])
     weights["model/b"].assign([-np.inf, 0, 0])
     with pytest.raises(BoxtuneError, match="made 2 of 3 variables"):
-        health(step())
+        health(step(weights))
 
 
 def test_the_last_checkpoint_is_named(health, weights, tmp_path):

@@ -15,7 +15,7 @@ from boxtune.training.steps import Step
 
 
 def step(number, loss=0.5):
-    return Step(number, {"localization_loss": loss, "classification_loss": 1.25}, 0.08, 8, 0.4)
+    return Step(number, {"localization_loss": loss, "classification_loss": 1.25}, 0.08, 7.0, 8, 0.4)
 
 
 def evaluation(number, value=0.5):

@@ -33,7 +33,7 @@ def clock(monkeypatch):
 def run(progress, clock, numbers, seconds=0.4):
     for number in numbers:
         clock.now += seconds
-        progress.tell(Step(number, LOSSES, 0.08, 8, seconds))
+        progress.tell(Step(number, LOSSES, 0.08, 7.0, 8, seconds))
 
 
 def test_a_line_has_everything(clock):

@@ -1,38 +1,28 @@
 """Each step is measured once and handed to every action."""
 
-from types import SimpleNamespace
-
 import pytest
 import tensorflow as tf
 
 from boxtune.training.steps import BetweenSteps, Step, every, is_due
 
-LOGS = {
-    "localization_loss": tf.constant(0.5),
-    "classification_loss": tf.constant(1.25),
-    "loss": tf.constant(99.0),
-}
-
 
 def step(number):
-    return Step(number, {"localization_loss": 0.5}, 0.08, 8, 0.1)
+    return Step(number, {"localization_loss": 0.5}, 0.08, 7.0, 8, 0.1)
 
 
 def run(actions, start, steps):
     """Make steps as `fit` does; the learning rate is a tenth of the steps made before."""
-    iterations = tf.Variable(start, dtype=tf.int64)
-
-    class Optimizer:
-        @property
-        def learning_rate(self):
-            return tf.cast(iterations, tf.float32) / 10
-
     between = BetweenSteps(start, 8, actions)
-    between.set_model(SimpleNamespace(optimizer=Optimizer()))
     for batch in range(steps):
         between.on_train_batch_begin(batch)
-        iterations.assign_add(1)
-        between.on_train_batch_end(batch, LOGS)
+        between.on_train_batch_end(batch, logs(batch / 10, 0.5))
+
+
+def logs(learning_rate, loss):
+    return {name: tf.constant(value) for name, value in {
+        "localization_loss": loss, "classification_loss": 1.25, "loss": 99.0, "weights": 7.0,
+        "learning_rate": learning_rate,
+    }.items()}  # fmt: skip
 
 
 def test_a_step_is_counted_from_where_the_run_stood():
@@ -47,6 +37,7 @@ def test_a_step_has_its_terms_and_not_the_mean_of_keras():
     run([seen.append], start=0, steps=1)
     assert seen[0].losses == {"localization_loss": 0.5, "classification_loss": 1.25}
     assert seen[0].total_loss == 1.75
+    assert seen[0].weights == 7.0
 
 
 def test_the_learning_rate_is_the_one_that_the_step_was_made_with():
@@ -58,13 +49,12 @@ def test_the_learning_rate_is_the_one_that_the_step_was_made_with():
 def test_a_step_of_several_batches_has_their_means():
     seen, losses = [], iter([0.5, 1.5, 2.0, 4.0, 9.0])
     between = BetweenSteps(3, 16, [seen.append], batches_per_step=2)
-    between.set_model(SimpleNamespace(optimizer=SimpleNamespace(learning_rate=tf.constant(0.5))))
     for batch, loss in enumerate(losses):
         between.on_train_batch_begin(batch)
-        between.on_train_batch_end(batch, {"localization_loss": tf.constant(loss)})
-    assert [(one.number, one.losses, one.num_images) for one in seen] == [
-        (4, {"localization_loss": 1.0}, 16),
-        (5, {"localization_loss": 3.0}, 16),
+        between.on_train_batch_end(batch, logs(0.1, loss))
+    assert [(one.number, one.losses["localization_loss"], one.num_images) for one in seen] == [
+        (4, 1.0, 16),
+        (5, 3.0, 16),
     ]
 
 

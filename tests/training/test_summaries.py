@@ -22,7 +22,7 @@ def values(folder):
 def test_scalars_are_written_under_the_tags_of_the_api(tmp_path):
     with Summaries(tmp_path, 0, interval=2) as summaries:
         for number in range(1, 6):
-            summaries.add_step(Step(number, LOSSES, 0.08, 8, 0.4))
+            summaries.add_step(Step(number, LOSSES, 0.08, 7.0, 8, 0.4))
     written = values(tmp_path)
     assert written["Loss/total_loss"] == {2: 2.0, 4: 2.0}
     assert written["Loss/classification_loss"] == {2: 1.25, 4: 1.25}

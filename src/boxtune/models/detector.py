@@ -14,6 +14,8 @@ GroundTruth = dict[str, Any]
 
 
 REGULARIZATION = "regularization_loss"
+LEARNING_RATE, WEIGHTS = "learning_rate", "weights"
+"""What `fit` reports of a batch beside its losses: the rate it was taken with; the sum of the weights after it."""
 
 
 class LastValue(keras.metrics.Metric):
@@ -89,6 +91,16 @@ class Detector(keras.Model):
         for name, value in terms.items():
             self.last_losses[name].update_state(value)
         return _sum(terms.values())
+
+    def train_step(self, *arguments):
+        """Train on a batch as Keras does; report, too, its learning rate, and whether the weights are still numbers.
+
+        Within the compiled step that costs nothing that can be measured; read from outside, it would.
+        """
+        rate = self.optimizer.learning_rate  # before it is updated, too
+        logs = super().train_step(*arguments)
+        sums = [ops.sum(weight) for weight in self.trainable_weights]
+        return logs | {LEARNING_RATE: rate, WEIGHTS: _sum(sums)}
 
     def checkpoint_variables(self) -> dict[str, keras.Variable]:
         """Return every weight and statistic by its key in a checkpoint of the API: `model/.../kernel`."""

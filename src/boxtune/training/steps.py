@@ -7,6 +7,8 @@ from typing import Any
 
 import keras
 
+from boxtune.models.detector import LEARNING_RATE, WEIGHTS
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -18,6 +20,8 @@ class Step:
     """Every term of the loss, by the detector's names."""
     learning_rate: float
     """That this step was made with."""
+    weights: float
+    """The sum of the weights after it: no number if any of them is none."""
     num_images: int
     """That it was made from."""
     seconds: float
@@ -45,28 +49,38 @@ class BetweenSteps(keras.callbacks.Callback):
         self._number, self._images_per_step, self._actions = start_step, images_per_step, actions
         self._batches_per_step = batches_per_step
         self._batches: list[dict[str, float]] = []
-        self._began = self._learning_rate = 0.0
+        self._began = 0.0
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Start the clock."""
         if not self._batches:
-            self._learning_rate = float(self.model.optimizer.learning_rate)
             self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Read what the batch came to, and hand the step on when it is made."""
-        # Under "loss" Keras has a mean over the steps so far.
-        losses = {name: float(value) for name, value in (logs or {}).items() if name != "loss"}
-        self._batches.append(losses)
+        self._batches.append({name: float(value) for name, value in (logs or {}).items()})
         if len(self._batches) < self._batches_per_step:
             return
         self._number += 1
-        means = {name: sum(one[name] for one in self._batches) / len(self._batches) for name in losses}
+        step = self._step_of(self._batches)
         self._batches = []
-        seconds = time.perf_counter() - self._began
-        step = Step(self._number, means, self._learning_rate, self._images_per_step, seconds)
         for action in self._actions:
             action(step)
+
+    def _step_of(self, batches: list[dict[str, float]]) -> Step:
+        return Step(
+            number=self._number,
+            # Under "loss" Keras has a mean over the steps so far.
+            losses={
+                name: sum(batch[name] for batch in batches) / len(batches)
+                for name in batches[-1]
+                if name not in ("loss", LEARNING_RATE, WEIGHTS)
+            },
+            learning_rate=batches[-1][LEARNING_RATE],
+            weights=batches[-1][WEIGHTS],
+            num_images=self._images_per_step,
+            seconds=time.perf_counter() - self._began,
+        )
 
 
 def every(interval: int, action: Callable[[int], object]) -> Action:
