@@ -45,9 +45,7 @@ def small_detector(optimizer=None, *, seed=0, **options):
     """Return a compiled detector, the same for the same seed."""
     keras.utils.set_random_seed(seed)
     detector = SmallDetector(**options)
-    optimizer = optimizer or keras.optimizers.SGD(0.01, momentum=0.9)
-    steps = optimizer.gradient_accumulation_steps or 1
-    detector.compile(optimizer, jit_compile=False, steps_per_execution=steps)
+    detector.compile(optimizer or keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=False)
     return detector
 
 

@@ -72,7 +72,8 @@ def test_steps_are_updates(tmp_path):
     state = RunState(tmp_path, detector, 5)
     fit(detector, batches=2, steps=3, callbacks=[steps])
     assert state.step == 3
-    assert steps.rates == [0.01, 0.002, 0.002]  # that of the step to come
+    # After each of six batches that of the next: the third step has the lower rate.
+    assert steps.rates == [0.01, 0.01, 0.01, 0.002, 0.002, 0.002]
 
 
 def test_a_run_goes_on_to_the_last_bit(tmp_path):

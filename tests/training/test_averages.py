@@ -111,11 +111,14 @@ def test_a_run_that_had_none_begins_with_its_weights(averaged, tmp_path, caplog)
 
 def test_averages_are_loaded_for_evaluation(averaged, tmp_path):
     detector = small_detector(seed=1)
-    averages.load(detector, checkpoints.find(tmp_path))
+    averages.load(detector, checkpoints.find(tmp_path), averaged=True)
     loaded = values(detector.checkpoint_variables())
     with averaged.averages.swapped_in():
         assert_same(loaded, values(averaged.model_variables))
-    assert any(not np.array_equal(loaded[key], w.numpy()) for key, w in averaged.model_variables.items())
+    averages.load(detector, checkpoints.find(tmp_path), averaged=False)
+    as_they_are = values(detector.checkpoint_variables())
+    assert_same(as_they_are, values(averaged.model_variables))
+    assert any(not np.array_equal(loaded[key], value) for key, value in as_they_are.items())
 
 
 def test_averages_of_the_api(tmp_path):
@@ -128,7 +131,7 @@ def test_averages_of_the_api(tmp_path):
     tree = checkpoints.tree(source.checkpoint_variables())
     prefix = tf.train.Checkpoint(model=tree.model, optimizer=slots).write(str(tmp_path / "ckpt-1"))
     detector = small_detector(seed=1)
-    averages.load(detector, prefix)
+    averages.load(detector, prefix, averaged=True)
     assert_same(values(detector.trained_variables()), drawn)
 
 
@@ -136,7 +139,7 @@ def test_a_checkpoint_without_averages(tmp_path):
     detector = small_detector()
     RunState(tmp_path, detector, 5).save()
     with pytest.raises(CheckpointError, match="ckpt-1: holds no averages of its weights"):
-        averages.load(detector, checkpoints.find(tmp_path))
+        averages.load(detector, checkpoints.find(tmp_path), averaged=True)
 
 
 def test_averages_of_another_shape(tmp_path):
@@ -144,4 +147,4 @@ def test_averages_of_another_shape(tmp_path):
     wrong = {averages.key_of_average(key): variable(1, 2, 3) for key in detector.trained_variables()}
     prefix = checkpoints.write(detector.checkpoint_variables() | wrong, str(tmp_path / "ckpt-1"))
     with pytest.raises(CheckpointError, match=r"ckpt-1: moving_averages/.* is of the shape \[3\]"):
-        averages.load(detector, prefix)
+        averages.load(detector, prefix, averaged=True)

@@ -104,21 +104,27 @@ def average_in(reader: checkpoints.Reader, key: str) -> str | None:
     return next((name for name in stored if name in reader), None)
 
 
-def load(detector: Detector, prefix: str) -> None:
-    """Give `detector` the averages that the checkpoint `prefix` holds, and the weights that were not averaged.
+def load(detector: Detector, prefix: str, *, averaged: bool) -> None:
+    """Give `detector` the weights that the checkpoint `prefix` holds, or with `averaged` their averages.
+
+    What was not averaged, such as statistics and frozen weights, is taken as it is.
 
     Raises:
-        CheckpointError: if it holds no averages, or is of another model.
+        CheckpointError: if it holds no averages though they are wanted, or is of another model.
     """
-    reader = checkpoints.Reader(prefix)
     variables = detector.checkpoint_variables()
+    checkpoints.load(variables, prefix)
+    if averaged:
+        _load_averages(variables, checkpoints.Reader(prefix))
+
+
+def _load_averages(variables: Mapping[str, keras.Variable], reader: checkpoints.Reader) -> None:
     stored = {key: name for key in variables if (name := average_in(reader, key))}
     if not stored:
         raise CheckpointError(
-            f"{prefix}: holds no averages of its weights, as eval_config.use_moving_averages asks for. Set that to "
-            "false, or train with train_config.optimizer.use_moving_average: true"
+            f"{reader.prefix}: holds no averages of its weights, as eval_config.use_moving_averages asks for. Set that "
+            "to false, or train with train_config.optimizer.use_moving_average: true"
         )
-    checkpoints.load(variables, prefix)
     for key, name in stored.items():
         _assign(variables[key], reader, name)
 
