@@ -5,8 +5,7 @@ import tensorflow as tf
 
 from boxtune import models
 from boxtune.config import pipeline_pb2
-from boxtune.data.input import Records, training_batches
-from boxtune.data.order import Order
+from boxtune.data.input import Records, record_order, training_batches
 from boxtune.data.tfrecord import parse_example
 
 
@@ -14,7 +13,7 @@ def batches(
     pipeline: pipeline_pb2.TrainEvalPipelineConfig, records: Records, *, seed: int, start_step: int
 ) -> tf.data.Dataset:
     """Return the endless batches (images, ground truth) that a configuration trains on, from `start_step` on."""
-    settings = pipeline.train_config
+    settings, own = pipeline.train_config, pipeline.boxtune
     return training_batches(
         records,
         batch_size=settings.batch_size,
@@ -22,7 +21,11 @@ def batches(
         image_resizer=models.image_resizer(pipeline.model),
         augmentation_options=settings.data_augmentation_options,
         shuffle=pipeline.train_input_reader.shuffle,
-        start_step=start_step * pipeline.boxtune.accumulate_batches,
+        class_balance=own.class_balance,
+        mosaic_probability=own.mosaic_probability,
+        mixup_probability=own.mixup_probability,
+        copy_paste_probability=own.copy_paste_probability,
+        start_step=start_step * own.accumulate_batches,
     )
 
 
@@ -34,8 +37,9 @@ def images_per_step(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> int:
 def images_of_step(
     pipeline: pipeline_pb2.TrainEvalPipelineConfig, records: Records, seed: int, step: int
 ) -> str:
-    """Return the names of the images of step `step`, counted from 1, for a message."""
-    order = Order(len(records), seed, pipeline.train_input_reader.shuffle)
+    """Return the names of the images of step `step`, counted from 1, for a message; without those mixed into them."""
+    shuffle, class_balance = pipeline.train_input_reader.shuffle, pipeline.boxtune.class_balance
+    order = record_order(records, seed=seed, shuffle=shuffle, class_balance=class_balance)
     size = images_per_step(pipeline)
     positions = np.arange((step - 1) * size, step * size)
     return ", ".join(_name_of(records, int(order.number(position))) for position in positions)
