@@ -97,7 +97,7 @@ class Detector(keras.Model):
 
         Within the compiled step that costs nothing that can be measured; read from outside, it would.
         """
-        rate = self.optimizer.learning_rate  # before it is updated, too
+        rate = ops.convert_to_tensor(self.optimizer.learning_rate)  # before its count of steps moves on
         logs = super().train_step(*arguments)
         sums = [ops.sum(weight) for weight in self.trainable_weights]
         return logs | {LEARNING_RATE: rate, WEIGHTS: _sum(sums)}
