@@ -3,12 +3,14 @@
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-MAX_BYTES = 2**30
+MAX_BYTES = 2**29  # of training, and as much of validation
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
 
 
@@ -49,8 +51,10 @@ class ImageCache:
 
 
 def _memory() -> int:
-    """Return the bytes of memory of this machine, or much where that cannot be told."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 2**40
+    """Return the bytes of memory that this process may use, or much where that cannot be told."""
+    limits = [2**40]
+    with suppress(AttributeError, ValueError, OSError):
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(ValueError, OSError):  # "max", or no such group
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(limits)

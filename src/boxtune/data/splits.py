@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 
 from boxtune.data.files import read_lines
@@ -241,17 +242,26 @@ def _matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _part_of(image: ImageRecord, *, shared: bool) -> int | None:
     """Return the part that the picture's folders, its annotation's name (if shared) or its folders say."""
-    annotation = PurePosixPath(image.annotation)
-    named = {_PART_OF_WORD[word] for word in _words(annotation.stem) if word in _PART_OF_WORD}
-    if (part := _part_of_folders(PurePosixPath(image.name))) is not None:
+    if (part := _part_of_folder(image.name.rpartition("/")[0])) is not None:
         return part
-    return named.pop() if shared and len(named) == 1 else _part_of_folders(annotation)
+    folder, _, name = image.annotation.rpartition("/")
+    if shared and (part := _part_of_file(name)) is not None:
+        return part
+    return _part_of_folder(folder)
 
 
-def _part_of_folders(path: PurePosixPath) -> int | None:
+@cache
+def _part_of_file(name: str) -> int | None:
+    """Return the one part that the words of a file's name stand for, None if there is none or several."""
+    named = {_PART_OF_WORD[word] for word in _words(PurePosixPath(name).stem) if word in _PART_OF_WORD}
+    return named.pop() if len(named) == 1 else None
+
+
+@cache
+def _part_of_folder(folder: str) -> int | None:
     """Return the part that the innermost folder with such a name stands for, None if there is none."""
-    for folder in path.parents:
-        words = [word for word in _words(folder.name) if word not in _FILLERS]
+    for name in reversed(folder.split("/")):
+        words = [word for word in _words(name) if word not in _FILLERS]
         if len(words) == 1 and words[0] in _PART_OF_WORD:
             return _PART_OF_WORD[words[0]]
     return None
