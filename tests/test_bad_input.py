@@ -250,6 +250,28 @@ def test_numbers_out_of_range(flag, value, capsys):
     assert str(value) in line
 
 
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("--patience", 0), ("--min_delta", -1), ("--min_delta", "inf"), ("--scale_lr", 0),
+     ("--checkpoint_keep_every_n", -1)],
+)  # fmt: skip
+def test_numbers_of_a_training_out_of_range(flag, value, capsys):
+    line = refused(capsys, "train", "--pipeline_config_path=x", "--model_dir=y", flag, value)
+    assert f"argument {flag}" in line
+    assert str(value) in line
+
+
+def test_patience_without_evaluations(base, tmp_path):
+    line = fails(*train(base, tmp_path / "model", "--patience", 2, "--evaluate_every_n", 0))
+    assert "patience counts evaluations" in line
+
+
+def test_a_range_of_learning_rates_that_is_none(base, tmp_path):
+    line = fails("lr-range", "--pipeline_config_path", base / "pipeline.config", "--output_dir", tmp_path / "range",
+                 "--lowest", 1, "--highest", 0.1)  # fmt: skip
+    assert "lowest 1, highest 0.1" in line
+
+
 def test_a_loss_that_is_no_number_ends_the_run(base, tmp_path):
     rate = "train_config.optimizer.momentum_optimizer.learning_rate={constant_learning_rate {learning_rate: 1e30}}"
     line = fails(*train(base, tmp_path / "model", "--num_train_steps", 6, "--set", rate))

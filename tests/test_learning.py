@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from boxtune.data.preparation import Options
 from boxtune.retrain import retrain
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
@@ -18,10 +19,10 @@ def test_retraining_on_forty_held_out_raccoons(shared, tmp_path):
         photos,
         tmp_path / "model",
         checkpoint=shared / "checkpoints" / "ssd_mobilenet_v2_fpnlite_224x224_a050_coco",
-        validation_files=held_out,
+        options=Options(validation_files=held_out),
     )
     print(result)
-    assert result.evaluation.num_images == 40
+    assert result.best.num_images == 40
     # The API reached 0.497 and 0.907 from the same checkpoint in as many steps (one run).
     assert result.mean_average_precision > 0.55
     assert result.ap50 > 0.9

@@ -126,6 +126,7 @@ def retrain(
     trained = train(
         model_dir / CONFIG,
         model_dir,
+        checkpoint_every_n=min(evaluate_every_n or 1000, 1000),
         evaluate_every_n=evaluate_every_n,
         best_metric=best_metric,
         patience=patience,
