@@ -181,6 +181,16 @@ def test_a_checkpoint_is_given_as_folder_prefix_or_index(project, path):
     config.check_for_training(project)
 
 
+def test_a_background_without_loss_is_reported(project, caplog):
+    config.apply_override(project, "model.ssd.loss.classification_loss={weighted_softmax {}}")
+    config.apply_override(project, "model.ssd.encode_background_as_zeros=false")
+    config.check_for_training(project)
+    assert "background" not in caplog.text
+    config.apply_override(project, "model.ssd.encode_background_as_zeros=true")
+    config.check_for_training(project)
+    assert "nothing is learned of the background" in caplog.text
+
+
 def test_classes_beyond_the_label_map_are_reported(project, caplog):
     config.apply_override(project, "model.ssd.num_classes=90")
     config.check_for_training(project)

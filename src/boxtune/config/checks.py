@@ -35,6 +35,7 @@ def check_for_training(config: TrainEvalPipelineConfig) -> None:
     """
     refuse_or_report(config)
     _check_matcher(config)
+    _warn_of_background_without_loss(config)
     _check_steps(config.train_config)
     _check_fine_tuning(config.train_config)
     _check_averages(config)
@@ -137,6 +138,15 @@ def _check_matcher(config: TrainEvalPipelineConfig) -> None:
         raise ConfigError(
             f"model.ssd.matcher.argmax_matcher: unmatched_threshold {matcher.unmatched_threshold:g} is above "
             f"matched_threshold {matcher.matched_threshold:g}; an anchor would be both positive and negative."
+        )
+
+
+def _warn_of_background_without_loss(config: TrainEvalPipelineConfig) -> None:
+    ssd = config.model.ssd
+    if ssd.encode_background_as_zeros and ssd.loss.classification_loss.HasField("weighted_softmax"):
+        _log.warning(
+            "model.ssd: with weighted_softmax and encode_background_as_zeros: true nothing is learned of the "
+            "background: every anchor will be some object. Set encode_background_as_zeros to false."
         )
 
 
