@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from boxtune.metrics.coco import NAMES, ImageResult, coco_metrics
+from boxtune.metrics.coco import NAMES, coco_metrics
+from boxtune.metrics.results import ImageResult
 from golden.recordings import Case, unit_cases
 
 pytestmark = pytest.mark.shared
@@ -15,6 +16,7 @@ NUM_CLASSES = 5  # the fifth without any object
 def result(case: Case, *, crowd: bool) -> ImageResult:
     arrays = case.arrays
     return ImageResult(
+        name="",
         height=400,
         width=500,
         true_boxes=arrays["gt"],

@@ -4,7 +4,8 @@ import io
 import numpy as np
 import pytest
 
-from boxtune.metrics.coco import NAMES, ImageResult, coco_metrics
+from boxtune.metrics.coco import NAMES, coco_metrics
+from boxtune.metrics.results import ImageResult
 
 MAP, MAP50, MAP75, SMALL, MEDIUM, LARGE, AR1, AR10, AR100, AR_SMALL, AR_MEDIUM, AR_LARGE = NAMES
 
@@ -12,6 +13,7 @@ MAP, MAP50, MAP75, SMALL, MEDIUM, LARGE, AR1, AR10, AR100, AR_SMALL, AR_MEDIUM, 
 def result(true=(), found=(), *, crowd=None, side=200):
     """A picture; `true` are (box, class), `found` (box, class, score)."""
     return ImageResult(
+        name="",
         height=side,
         width=side,
         true_boxes=np.float32([box for box, _ in true]).reshape(-1, 4),
@@ -113,6 +115,7 @@ def random_results(seed):
             found = np.tile([10.0, 10, 60, 70], (k, 1))
         results.append(
             ImageResult(
+                name="",
                 height=200,
                 width=200,
                 true_boxes=true.astype(np.float32),

@@ -1,9 +1,10 @@
 """The twelve COCO numbers of detections, under the API's names."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from boxtune.metrics.results import ImageResult
 
 NAMES = (
     "DetectionBoxes_Precision/mAP",
@@ -20,20 +21,6 @@ NAMES = (
     "DetectionBoxes_Recall/AR@100 (large)",
 )
 """In the order of COCO's own table. -1 where there is no object of that size."""
-
-
-@dataclass(frozen=True)
-class ImageResult:
-    """The truth of a picture and what was found in it; boxes [n, 4] `[ymin, xmin, ymax, xmax]` in pixels."""
-
-    height: int
-    width: int
-    true_boxes: np.ndarray
-    true_classes: np.ndarray  # int [n], 0-based
-    is_crowd: np.ndarray  # bool [n]
-    boxes: np.ndarray
-    classes: np.ndarray
-    scores: np.ndarray
 
 
 def coco_metrics(results: Sequence[ImageResult], num_classes: int) -> dict[str, float]:

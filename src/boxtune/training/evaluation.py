@@ -9,8 +9,9 @@ import tensorflow as tf
 from boxtune import models
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, evaluation_batches, naming_faults
-from boxtune.metrics.coco import NAMES, ImageResult, coco_metrics
+from boxtune.metrics.coco import NAMES, coco_metrics
 from boxtune.metrics.evaluation import Evaluation, Example
+from boxtune.metrics.results import ImageResult
 from boxtune.models import Detector
 from boxtune.models.detector import REGULARIZATION
 
@@ -107,11 +108,13 @@ def _result(truth: dict[str, np.ndarray], found: dict[str, np.ndarray], i: int) 
     to_pixels = np.array([height, width, height, width], np.float32)
     n, k = truth["count"][i], found["count"][i]
     return ImageResult(
+        name=truth["filename"][i].decode("utf-8", "replace"),
         height=height,
         width=width,
         true_boxes=truth["boxes"][i, :n] * to_pixels,
         true_classes=truth["classes"][i, :n],
         is_crowd=truth["is_crowd"][i, :n],
+        difficult=truth["difficult"][i, :n],
         boxes=found["boxes"][i, :k] * to_pixels,
         classes=found["classes"][i, :k],
         scores=found["scores"][i, :k],
