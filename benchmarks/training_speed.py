@@ -1,15 +1,18 @@
-"""How fast training is, and how much of that the network itself takes.
+"""How fast training is, how much of that the network itself takes, and how fast the same network is in PyTorch.
 
 Prints, for the stock SSD MobileNet V2 FPNLite at 320 pixels and batch 8: images a second of training with its input
-pipeline, of the bare forward and backward pass on one batch in the same process, their ratio, seconds to the first
-step, and the peak of resident memory.
+pipeline, of the bare forward and backward pass on one batch in the same process, their ratio, the share of the time
+that training waits for images, seconds to the first step, and the peak of resident memory. With `--pytorch`, the bare
+pass of an equal PyTorch model too, in turn with the others, and the ratio of their times.
 
-    python benchmarks/training_speed.py [PHOTOS] [--steps 40] [--repeats 3]
+    python benchmarks/training_speed.py [PHOTOS] [--steps 40] [--repeats 3] [--pytorch] [--set FIELD=VALUE]
 
-Without PHOTOS (a folder with Pascal VOC XML) it draws pictures itself.
+Without PHOTOS (a folder of annotated photographs) it draws pictures itself. PyTorch is not needed for anything else:
+`pip install torch`.
 """
 
 import argparse
+import math
 import os
 import resource
 import statistics
@@ -19,17 +22,20 @@ import time
 STARTED = time.perf_counter()
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from collections.abc import Callable  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from boxtune import models  # noqa: E402
+from boxtune import config, models  # noqa: E402
 from boxtune.configure import configure  # noqa: E402
 from boxtune.convert import convert  # noqa: E402
-from boxtune.data.input import open_records, training_batches  # noqa: E402
+from boxtune.data.input import open_records  # noqa: E402
+from boxtune.data.label_map import read_label_map  # noqa: E402
 from boxtune.draw import draw  # noqa: E402
-from boxtune.training.optimizer import optimizer  # noqa: E402
+from boxtune.training.batches import batches  # noqa: E402
+from boxtune.training.beginning import detector_to_train  # noqa: E402
 
 
 class Clock(keras.callbacks.Callback):
@@ -54,6 +60,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--pytorch", action="store_true")
+    parser.add_argument("--set", dest="overrides", action="append", default=[])
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         photos = options.photos
@@ -61,47 +69,92 @@ def main() -> None:
             photos = Path(folder) / "photos"
             draw(photos)
         convert(photos, Path(folder) / "records")
-        measure(Path(folder) / "records", options.batch_size, options.steps, options.repeats)
+        pipeline = configure(Path(folder) / "records", batch_size=options.batch_size)
+        for override in options.overrides:
+            config.apply_override(pipeline, override)
+        measure(pipeline, options.steps, options.repeats, with_pytorch=options.pytorch)
 
 
-def measure(records_folder: Path, batch_size: int, steps: int, repeats: int) -> None:
+def measure(
+    pipeline: config.pipeline_pb2.TrainEvalPipelineConfig, steps: int, repeats: int, *, with_pytorch: bool
+) -> None:
     """Train and pass bare batches in turn, so that what else the machine does falls on both."""
     began = time.perf_counter()
-    pipeline = configure(records_folder, batch_size=batch_size)
-    settings = pipeline.train_config
-    detector = models.build(pipeline.model)
-    detector.compile(optimizer(settings.optimizer), jit_compile=False)
-    records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model))
-    batches = training_batches(
-        records,
-        batch_size=batch_size,
-        seed=0,
-        image_resizer=models.image_resizer(pipeline.model),
-        augmentation_options=settings.data_augmentation_options,
+    batch_size = pipeline.train_config.batch_size
+    detector = detector_to_train(
+        pipeline, read_label_map(Path(pipeline.train_input_reader.label_map_path)), 0
     )
-    images, groundtruth = next(iter(batches))
-    bare = bare_pass(detector, images, groundtruth)
+    records = open_records(pipeline.train_input_reader, detector.num_classes)
+    stream = batches(pipeline, records, seed=0, start_step=0)
+    bare = bare_pass(detector, *next(iter(stream)))
 
     first = Clock()
-    detector.fit(batches, steps_per_epoch=1, verbose=0, shuffle=False, callbacks=[first])
+    detector.fit(stream, steps_per_epoch=1, verbose=0, shuffle=False, callbacks=[first])
     print(f"first step          {first.times[0] - began:7.1f} s after the libraries were loaded "
           f"({began - STARTED:.1f} s with conversion)")  # fmt: skip
-    bare()
-    ratios = []
+    passes = {"forward and backward": bare} | (
+        {"in PyTorch": pytorch_pass(pipeline, detector)} if with_pytorch else {}
+    )
+    for warm_up in passes.values():
+        warm_up()
+    ratios: dict[str, list[float]] = {name: [] for name in passes}
     for _ in range(repeats):
         clock = Clock()
-        detector.fit(batches, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[clock])
+        detector.fit(stream, steps_per_epoch=steps, verbose=0, shuffle=False, callbacks=[clock])
         # The first steps of a fit fill the pipeline.
         training = batch_size * (steps - 3) / (clock.times[-1] - clock.times[2])
-        start = time.perf_counter()
-        for _ in range(steps):
-            bare()
-        network = batch_size * steps / (time.perf_counter() - start)
-        ratios.append(training / network)
-        print(f"training {training:7.2f} images/s   forward and backward {network:7.2f} images/s   "
-              f"ratio {ratios[-1]:.3f}", flush=True)  # fmt: skip
-    print(f"ratio, median       {statistics.median(ratios):7.3f}")
+        told = f"training {training:7.2f} images/s"
+        for name, one_pass in passes.items():
+            speed = batch_size * steps / seconds_of(one_pass, steps)
+            ratios[name].append(training / speed)
+            told += f"   {name} {speed:7.2f}"
+        print(told, flush=True)
+    for name, values in ratios.items():
+        print(f"training / {name}: {statistics.median(values):.3f}")
+    if with_pytorch:
+        each = [own / other for own, other in zip(*ratios.values(), strict=True)]
+        print(f"time of the bare pass / in PyTorch: {statistics.median(each):.3f}")
+    print(f"waiting for images  {share_of_waiting(detector, stream, steps):7.1%} of the time")
     print(f"peak memory         {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:7.2f} GiB")
+
+
+def seconds_of(one_pass: Callable[[], object], times: int) -> float:
+    """Return how long `times` passes take."""
+    start = time.perf_counter()
+    for _ in range(times):
+        one_pass()
+    return time.perf_counter() - start
+
+
+def share_of_waiting(detector: models.Detector, stream: tf.data.Dataset, steps: int) -> float:
+    """Return which share of the time of some steps goes by until the next batch is there."""
+    iterator = iter(stream)
+    detector.train_on_batch(*next(iterator))
+    waited = 0.0
+    started = time.perf_counter()
+    for _ in range(steps):
+        asked = time.perf_counter()
+        images, groundtruth = next(iterator)
+        waited += time.perf_counter() - asked
+        detector.train_on_batch(images, groundtruth)
+    return waited / (time.perf_counter() - started)
+
+
+def pytorch_pass(
+    pipeline: config.pipeline_pb2.TrainEvalPipelineConfig, detector: models.Detector
+) -> Callable[[], object]:
+    """Return a function that makes one pass of the equal PyTorch model, after making sure that it is equal."""
+    from pytorch_ssd import bare_pass as of_pytorch
+
+    side = detector.input_size[0]
+    network, one_pass = of_pytorch(detector.num_classes, pipeline.train_config.batch_size, side)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    own = sum(math.prod(weight.shape) for weight in detector.trainable_variables)
+    if count != own:
+        raise SystemExit(
+            f"The PyTorch model has {count:,} parameters, boxtune's {own:,}: they are not equal."
+        )
+    return one_pass
 
 
 def bare_pass(detector: models.Detector, images: tf.Tensor, groundtruth: dict):
