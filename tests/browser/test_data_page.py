@@ -8,7 +8,7 @@ from boxtune.data import findings as kinds
 from boxtune.data.findings import Finding
 from boxtune.data.label_map import LabelMap
 from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
-from boxtune.report import data_page
+from boxtune.report import previews
 from boxtune.report.anchor_fit import AnchorFit, best_ious
 from boxtune.report.data_page import write_page
 
@@ -416,7 +416,7 @@ def test_a_picture_that_is_gone_still_shows_its_boxes(visit, tmp_path):
 
 
 def test_the_page_says_which_pictures_have_no_preview(visit, tmp_path, monkeypatch):
-    monkeypatch.setattr(data_page, "MAX_PREVIEWS", 20)
+    monkeypatch.setattr(previews, "MAX_PREVIEWS", 20)
     path = tmp_path / "page.html"
     found = [Finding(kinds.NO_OBJECT, "p29.xml", "It has no object.", image="pictures/p29.png")]
     label_map = LabelMap.from_names(["owl", "cat"])

@@ -2,14 +2,11 @@ import base64
 import io
 import json
 import re
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 
 from boxtune.data import findings as kinds
@@ -17,18 +14,11 @@ from boxtune.data.findings import Finding
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
 from boxtune.errors import DataError
-from boxtune.report import data_page
+from boxtune.report import page as pages
+from boxtune.report import previews
 from boxtune.report.anchor_fit import AnchorFit
-from boxtune.report.data_page import (
-    MAX_PREVIEW_CHARACTERS,
-    MAX_PREVIEW_SIDE,
-    MAX_PREVIEWS,
-    choose_previews,
-    encode_preview,
-    escaped_json,
-    preview_limits,
-    write_page,
-)
+from boxtune.report.data_page import write_page
+from boxtune.report.previews import MAX_PREVIEW_SIDE, MAX_PREVIEWS, choose_previews
 
 HOSTILE = '</script><img src=x onerror="alert(1)">&amp;\u2028'
 
@@ -160,7 +150,7 @@ def test_previews_are_small_and_upright(tmp_path):
 
 
 def test_previews_lie_in_blocks_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_page, "_PREVIEWS_IN_BLOCK", 2)
+    monkeypatch.setattr(pages, "PREVIEWS_IN_BLOCK", 2)
     pictures = [picture_file(tmp_path / f"{number}.png", color=(50 * number,) * 3) for number in range(5)]
     page = written(
         tmp_path, parts={"all": [record(picture, f"{n}.png") for n, picture in enumerate(pictures)]}
@@ -178,19 +168,9 @@ def test_a_picture_that_is_gone_has_no_preview(tmp_path):
     assert [preview is None for preview in previews_of(page)] == [True, False]
 
 
-def test_beyond_the_limit_those_with_findings_come_first():
-    number, with_findings = MAX_PREVIEWS + 500, set(range(0, 3000, 3)) | {MAX_PREVIEWS + 499}
-    chosen = choose_previews(number, with_findings)
-    assert len(chosen) == len(set(chosen)) == MAX_PREVIEWS
-    assert chosen == sorted(chosen) == choose_previews(number, with_findings)
-    assert with_findings <= set(chosen)
-    # The others are drawn from everywhere.
-    assert not set(range(MAX_PREVIEWS, number)).isdisjoint(set(chosen) - with_findings)
-
-
 def test_up_to_the_limit_all_have_a_preview(tmp_path, monkeypatch):
     assert choose_previews(MAX_PREVIEWS, set()) == list(range(MAX_PREVIEWS))
-    monkeypatch.setattr(data_page, "MAX_PREVIEWS", 1)
+    monkeypatch.setattr(previews, "MAX_PREVIEWS", 1)
     picture = picture_file(tmp_path / "a.png")
     found = [Finding(kinds.PICTURE_GREY, "b.png", "It is grey.", image="b.png")]
     page = written(
@@ -198,39 +178,6 @@ def test_up_to_the_limit_all_have_a_preview(tmp_path, monkeypatch):
     )
     assert integers(data_of(page)["pictures"]["preview"]) == [0, 1]
     assert len(previews_of(page)) == 1
-
-
-@given(st.integers(0, MAX_PREVIEWS))
-def test_all_previews_together_stay_within_the_limit(number):
-    side, max_bytes = preview_limits(number)
-    assert 100 <= side <= MAX_PREVIEW_SIDE
-    assert max_bytes >= 1000
-    assert number * 4 * -(-max_bytes // 3) <= MAX_PREVIEW_CHARACTERS + 4 * number
-
-
-def test_few_pictures_have_large_previews_and_many_small_ones():
-    assert preview_limits(100)[0] == MAX_PREVIEW_SIDE
-    assert 140 <= preview_limits(MAX_PREVIEWS)[0] <= 180
-
-
-@pytest.mark.parametrize("max_bytes", [1000, 4500, 10**6])
-@pytest.mark.parametrize("size", [(160, 120), (160, 1), (1, 1)])
-def test_a_preview_never_has_more_bytes_than_allowed(max_bytes, size):
-    # Noise is what JPEG can do least about.
-    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    preview = encode_preview(Image.fromarray(noise), max_bytes)
-    assert len(preview) <= max_bytes
-    width, height = Image.open(io.BytesIO(preview)).size
-    assert width <= size[0]
-    assert height <= size[1]
-
-
-@given(st.text() | st.sampled_from([HOSTILE, "<!--", "]]>", "\ud800"]))
-def test_json_keeps_every_string_and_ends_no_script(text):
-    escaped = escaped_json({"name": text})
-    assert json.loads(escaped) == {"name": text}
-    assert escaped.isascii()
-    assert not set("<>&") & set(escaped)
 
 
 def test_hostile_names_reach_the_page_as_text(tmp_path):
@@ -252,16 +199,6 @@ def test_placeholders_in_names_stay_names(tmp_path):
     page = written(tmp_path, title=names[1], parts={"all": [record(picture, name) for name in names]})
     assert data_of(page)["pictures"]["name"] == names
     assert len(previews_of(page)) == 3
-
-
-def test_the_page_asks_for_nothing():
-    template = resources.files("boxtune.report").joinpath("data_page.html").read_text(encoding="utf-8")
-    assert "default-src 'none'" in template
-    # The only address in it is the name of SVG, which is not fetched.
-    assert set(re.findall(r"https?://[^\"')\s]+", template)) == {"http://www.w3.org/2000/svg"}
-    assert not re.search(
-        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function", template
-    )
 
 
 def test_the_fit_of_anchors(tmp_path):

@@ -1,0 +1,92 @@
+"""Pages to look at: each a single file that needs no network and opens from the disk.
+
+A template `NAME.html` names in `<!-- ... -->` what is put in: the look and the script that pages share (`page.css`,
+`page.js`), the data as one JSON object of columns (numbers as base64 of little-endian arrays, so that a hundred
+thousand objects open at once) and previews of pictures in blocks of base64, which the page takes apart as they come
+into view. Names come from files of unknown origin: they reach a page in JSON only, and the page treats them as text.
+"""
+
+import base64
+import html
+import json
+import re
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from boxtune.data.files import whole_file
+from boxtune.data.findings import printable
+
+PREVIEWS_IN_BLOCK = 250
+
+Columns = dict[str, Any]
+
+
+def write(
+    path: Path, template: str, *, title: str, data: Columns, previews: Iterable[str], **more: Iterable[str]
+) -> None:
+    """Write a page.
+
+    Args:
+        path: the HTML file to write.
+        template: the name of the template's file.
+        title: what the page is called.
+        data: what can be said in JSON.
+        previews: JPEGs in base64, one for each picture that has a number of a preview; may be empty strings.
+        more: texts that the template names besides. They are put in as they are.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    texts = {
+        "title": [html.escape(printable(title))],
+        "style": [_resource("page.css")],
+        "script": [_resource("page.js")],
+        "data": [escaped_json(data)],
+        "previews": _blocks(previews),
+        **more,
+    }
+    # What is put in is not looked through for names of the template's: one of them may be the name of a picture.
+    pieces = re.split(r"<!-- (\w+) -->", _resource(template))
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as page:
+        for number, piece in enumerate(pieces):
+            page.writelines(texts[piece] if number % 2 else [piece])
+
+
+def escaped_json(data: Any) -> str:
+    """Return JSON that ends no script element, whatever strings are in it: of ASCII, without <, > and &."""
+    text = json.dumps(data, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def integers(values: ArrayLike) -> str:
+    """Return a column of integers in [0, 2^32)."""
+    return base64.b64encode(np.asarray(values, "<u4").tobytes()).decode("ascii")
+
+
+def floats(values: ArrayLike) -> str:
+    """Return a column of numbers in single precision."""
+    return base64.b64encode(np.asarray(values, "<f4").tobytes()).decode("ascii")
+
+
+def starts(counts: Iterable[int]) -> str:
+    """Return where each of several lists laid end to end begins, and where the last one ends."""
+    return integers(list(accumulate(counts, initial=0)))
+
+
+def _blocks(previews: Iterable[str]) -> Iterator[str]:
+    """Return the elements that hold the previews, one a line, in blocks."""
+    remaining = iter(previews)
+    number = 0
+    while block := list(islice(remaining, PREVIEWS_IN_BLOCK)):
+        yield f'<script type="text/plain" id="previews-{number}">' + "\n".join(block) + "</script>\n"
+        number += 1
+
+
+def _resource(name: str) -> str:
+    return resources.files("boxtune.report").joinpath(name).read_text(encoding="utf-8")

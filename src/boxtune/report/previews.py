@@ -1,0 +1,53 @@
+"""Small copies of pictures that a page carries within itself."""
+
+import base64
+import io
+import math
+import random
+
+from PIL import Image
+
+from boxtune.data import images
+from boxtune.data.records import Picture
+from boxtune.errors import DataError
+
+MAX_PREVIEWS = 10_000
+MAX_PREVIEW_SIDE = 800
+MAX_PREVIEW_CHARACTERS = 60_000_000  # of base64, all previews together
+# Bytes that a small JPEG of quality 80 takes, divided by the square of its longer side: measured on photographs.
+_BYTES_PER_SQUARE = 0.17
+
+
+def choose_previews(num_pictures: int, preferred: set[int]) -> list[int]:
+    """Return which pictures get a preview, in order: all, or MAX_PREVIEWS with those that are preferred first."""
+    if num_pictures <= MAX_PREVIEWS:
+        return list(range(num_pictures))
+    rng = random.Random(0)
+    drawn = sorted(range(num_pictures), key=lambda picture: (picture not in preferred, rng.random()))
+    return sorted(drawn[:MAX_PREVIEWS])
+
+
+def preview_limits(number: int) -> tuple[int, int]:
+    """Return the longer side in pixels and the most bytes of each of `number` previews."""
+    max_bytes = MAX_PREVIEW_CHARACTERS * 3 // 4 // max(number, 1)
+    return min(MAX_PREVIEW_SIDE, int(math.sqrt(max_bytes / _BYTES_PER_SQUARE))), max_bytes
+
+
+def preview_base64(source: tuple[Picture, int], *, side: int, max_bytes: int) -> str:
+    """Return a JPEG in base64 of a picture and its orientation; nothing if it cannot be read (any more)."""
+    try:
+        small = images.read_rgb(*source, max_side=side)
+    except DataError:
+        return ""
+    return base64.b64encode(encode_preview(small, max_bytes)).decode("ascii")
+
+
+def encode_preview(picture: Image.Image, max_bytes: int) -> bytes:
+    """Return a JPEG of at most `max_bytes` (a thousand at least), coarser or smaller where it must be."""
+    while True:
+        for quality in (80, 65, 50):
+            file = io.BytesIO()
+            picture.save(file, "JPEG", quality=quality)
+            if file.tell() <= max_bytes:
+                return file.getvalue()
+        picture = picture.reduce(2)
