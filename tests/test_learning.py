@@ -1,11 +1,16 @@
 """Learning on real photographs: minutes, run by `make test-slow`."""
 
 import os
+import shutil
 
 import pytest
 
+from boxtune import config
+from boxtune.configure import configure
+from boxtune.convert import convert
 from boxtune.data.preparation import Options
 from boxtune.retrain import retrain
+from boxtune.train import train
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
@@ -26,3 +31,25 @@ def test_retraining_on_forty_held_out_raccoons(shared, tmp_path):
     # The API reached 0.497 and 0.907 from the same checkpoint in as many steps (one run).
     assert result.mean_average_precision > 0.55
     assert result.ap50 > 0.9
+
+
+def test_one_picture_is_learned_by_heart(shared, tmp_path):
+    raccoons = shared / "data" / "voc" / "raccoon"
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("images/raccoon-12.jpg", "annotations/raccoon-12.xml"):  # two raccoons
+        shutil.copy(raccoons / name, photos)
+    convert(photos, tmp_path / "records", Options(validation_fraction=0))
+    checkpoint = shared / "checkpoints" / "ssd_mobilenet_v2_fpnlite_224x224_a050_coco"
+    pipeline = configure(tmp_path / "records", checkpoint=checkpoint, batch_size=4, num_steps=200)
+    pipeline.train_config.ClearField("data_augmentation_options")
+    pipeline.eval_input_reader[0].CopyFrom(pipeline.train_input_reader)
+    config.write(pipeline, tmp_path / "pipeline.config")
+
+    trained = train(tmp_path / "pipeline.config", tmp_path / "model", evaluate_every_n=0)
+
+    values = trained.best.values
+    print({name: value for name, value in values.items() if "Loss" in name or name.endswith("mAP")})
+    assert values["Loss/localization_loss"] < 0.005
+    assert values["Loss/classification_loss"] < 0.02
+    assert values["DetectionBoxes_Precision/mAP"] == pytest.approx(1)
