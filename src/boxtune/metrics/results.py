@@ -1,34 +1,226 @@
 """What a detector found in a picture, beside what is there."""
 
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from boxtune.errors import DataError
+from boxtune.metrics.masks import Mask
+
 Boxes = npt.NDArray[np.floating]
+Flags = npt.NDArray[np.bool_]
+Classes = npt.NDArray[np.integer]
+
+_MANY = 5
 
 
-def _none() -> npt.NDArray[np.bool_]:
+def _none() -> Flags:
     return np.zeros(0, bool)
+
+
+def _no_areas() -> npt.NDArray[np.floating]:
+    return np.zeros(0)
+
+
+def _no_classes() -> Classes:
+    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The truth of a picture and what was found in it; boxes `[ymin, xmin, ymax, xmax]` in pixels, classes 0-based."""
+    """The truth of a picture and what was found in it; boxes `[ymin, xmin, ymax, xmax]` in pixels, classes 0-based.
+
+    Keypoints are `[y, x]` in pixels with COCO's visibility: 0 not labelled, 1 hidden, 2 visible. Masks cover the whole
+    picture; an object without one has a mask without pixels. `present_classes` and `absent_classes` are labels of the
+    whole picture: classes known to be in it and known not to be. With either, a class of neither and without an
+    object is unknown; with neither, every class was looked for. Of `not_exhaustive_classes` some objects are marked
+    and some may not be.
+    """
 
     name: str
     height: int
     width: int
     true_boxes: Boxes  # [n, 4]
-    true_classes: npt.NDArray[np.integer]  # [n]
-    is_crowd: npt.NDArray[np.bool_]  # [n]
+    true_classes: Classes  # [n]
+    is_crowd: Flags  # [n]
     boxes: Boxes  # [k, 4]
-    classes: npt.NDArray[np.integer]  # [k]
+    classes: Classes  # [k]
     scores: npt.NDArray[np.floating]  # [k]
-    difficult: npt.NDArray[np.bool_] = field(default_factory=_none)  # [n], or empty: none of them is
-    group_of: npt.NDArray[np.bool_] = field(default_factory=_none)  # [n], or empty: none of them is
+    difficult: Flags = field(default_factory=_none)  # [n], or empty: none of them is
+    group_of: Flags = field(default_factory=_none)  # [n], or empty: none of them is
+    true_areas: npt.NDArray[np.floating] = field(
+        default_factory=_no_areas
+    )  # [n] as annotated; 0, or empty: the box's
+    true_masks: Sequence[Mask] | None = None  # n
+    masks: Sequence[Mask] | None = None  # k
+    true_keypoints: npt.NDArray[np.floating] | None = None  # [n, p, 2]
+    true_visibility: npt.NDArray[np.integer] | None = None  # [n, p]; None: all visible
+    keypoints: npt.NDArray[np.floating] | None = None  # [k, p, 2]
+    present_classes: Classes | None = None
+    absent_classes: Classes | None = None
+    not_exhaustive_classes: Classes = field(default_factory=_no_classes)
 
     def __post_init__(self) -> None:
         for name in ("difficult", "group_of"):
             if not len(getattr(self, name)):
                 object.__setattr__(self, name, np.zeros(len(self.true_classes), bool))
+        if not len(self.true_areas):
+            object.__setattr__(self, "true_areas", np.zeros(len(self.true_classes)))
+
+
+def in_order(results: Sequence[ImageResult]) -> list[ImageResult]:
+    """Return the results by the names of their pictures, so that no number depends on the order they came in.
+
+    The order decides between detections of equal scores. COCO's own code goes by the number of a picture; here that
+    number is the rank of the name. Pictures of the same name keep their order.
+    """
+    return sorted(results, key=lambda result: result.name)
+
+
+def known_classes(result: ImageResult) -> Classes | None:
+    """Return the classes whose presence in the picture is known, sorted, or None if that is so for all."""
+    if result.present_classes is None and result.absent_classes is None:
+        return None
+    labels = [part for part in (result.present_classes, result.absent_classes) if part is not None]
+    return np.unique(np.concatenate([result.true_classes, *labels]).astype(np.int64))
+
+
+def without_unknown(result: ImageResult) -> ImageResult:
+    """Return the result without detections of classes whose presence in the picture is not known."""
+    known = known_classes(result)
+    return result if known is None else keep_found(result, np.flatnonzero(np.isin(result.classes, known)))
+
+
+def keep_found(result: ImageResult, rows: npt.NDArray[np.integer]) -> ImageResult:
+    """Return the result with the detections of `rows` only, in that order."""
+    return replace(
+        result,
+        boxes=result.boxes[rows],
+        classes=result.classes[rows],
+        scores=result.scores[rows],
+        masks=None if result.masks is None else [result.masks[row] for row in rows.tolist()],
+        keypoints=None if result.keypoints is None else result.keypoints[rows],
+    )
+
+
+def count_by_class(results: Sequence[ImageResult], num_classes: int) -> tuple[Classes, Classes]:
+    """Return how many objects and how many detections there are of each class, [c] each."""
+    objects, found = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
+    for result in results:
+        objects += np.bincount(result.true_classes, minlength=num_classes)
+        found += np.bincount(result.classes, minlength=num_classes)
+    return objects, found
+
+
+def check_results(results: Sequence[ImageResult], num_classes: int) -> None:
+    """Raise DataError, naming picture and value, for results that no metric can be computed of.
+
+    That is: no pictures, two of the same name, arrays whose lengths disagree, coordinates, areas or scores that are no
+    numbers, boxes with their minimum above their maximum, and classes outside of 0 to `num_classes` - 1.
+    """
+    if not results:
+        raise DataError("there are no pictures to evaluate: look at the input path of the evaluation.")
+    _check_names(results)
+    for result in results:
+        _check_lengths(result)
+        _check_boxes(result, "object", result.true_boxes)
+        _check_boxes(result, "detection", result.boxes)
+        _check_classes(result, num_classes)
+        _check_numbers(result)
+
+
+def _check_names(results: Sequence[ImageResult]) -> None:
+    if len({result.name for result in results}) == len(results):
+        return
+    twice = [repr(name) for name, count in Counter(result.name for result in results).items() if count > 1]
+    raise DataError(
+        f"{len(twice)} pictures are evaluated twice, such as {', '.join(twice[:_MANY])}: each needs a name of its own."
+    )
+
+
+def _check_lengths(result: ImageResult) -> None:
+    n, k = len(result.true_classes), len(result.classes)
+    shapes: dict[str, tuple[npt.NDArray[Any], tuple[int, ...]]] = {
+        "true_boxes": (result.true_boxes, (n, 4)),
+        "true_classes": (result.true_classes, (n,)),
+        "is_crowd": (result.is_crowd, (n,)),
+        "difficult": (result.difficult, (n,)),
+        "group_of": (result.group_of, (n,)),
+        "true_areas": (result.true_areas, (n,)),
+        "boxes": (result.boxes, (k, 4)),
+        "classes": (result.classes, (k,)),
+        "scores": (result.scores, (k,)),
+    }
+    for name, (array, shape) in shapes.items():
+        if array.shape != shape:
+            raise DataError(f"{result.name}: {name} are of shape {array.shape}, not {shape}.")
+    for name, masks, count in (("true_masks", result.true_masks, n), ("masks", result.masks, k)):
+        if masks is not None and len(masks) != count:
+            raise DataError(f"{result.name}: there are {len(masks)} {name}, not {count}.")
+        for mask in masks or ():
+            if (mask.height, mask.width) != (result.height, result.width):
+                raise DataError(
+                    f"{result.name}: one of its {name} is {mask.height} x {mask.width} pixels, "
+                    f"the picture {result.height} x {result.width}."
+                )
+    _check_keypoints(result, n, k)
+
+
+def _check_keypoints(result: ImageResult, n: int, k: int) -> None:
+    given = [part for part in (result.true_keypoints, result.keypoints) if part is not None and len(part)]
+    points = len(given[0][0]) if given else 0
+    for name, array, shape in (
+        ("true_keypoints", result.true_keypoints, (n, points, 2)),
+        ("true_visibility", result.true_visibility, (n, points)),
+        ("keypoints", result.keypoints, (k, points, 2)),
+    ):
+        if array is not None and len(array) and array.shape != shape:
+            raise DataError(f"{result.name}: {name} are of shape {array.shape}, not {shape}.")
+
+
+def _check_boxes(result: ImageResult, what: str, boxes: Boxes) -> None:
+    finite = np.asarray(np.isfinite(boxes).all(axis=1))
+    ordered = (boxes[:, 0] <= boxes[:, 2]) & (boxes[:, 1] <= boxes[:, 3])
+    bad = np.flatnonzero(~(finite & ordered))
+    if not len(bad):
+        return
+    row = bad[0]
+    fault = "its minimum above its maximum" if finite[row] else "coordinates that are no numbers"
+    raise DataError(
+        f"{result.name}: {what} {row} has a box with {fault}, {boxes[row].tolist()} "
+        f"(ymin, xmin, ymax, xmax); so have {len(bad) - 1} more of this picture."
+    )
+
+
+def _check_classes(result: ImageResult, num_classes: int) -> None:
+    unknown = [part for part in (result.present_classes, result.absent_classes) if part is not None]
+    for what, classes in (
+        ("an object", result.true_classes),
+        ("a detection", result.classes),
+        *(("a label", part) for part in (*unknown, result.not_exhaustive_classes)),
+    ):
+        bad = classes[(classes < 0) | (classes >= num_classes)]
+        if len(bad):
+            raise DataError(
+                f"{result.name}: {what} is of class {bad[0] + 1}, but there are {num_classes} classes: "
+                "do the label map and the detector belong together?"
+            )
+
+
+def _check_numbers(result: ImageResult) -> None:
+    for what, numbers in (
+        ("score", result.scores),
+        ("annotated area", result.true_areas),
+        ("keypoint", result.keypoints),
+    ):
+        if numbers is not None and not np.isfinite(numbers).all():
+            bad = numbers[~np.isfinite(numbers)]
+            raise DataError(f"{result.name}: {len(bad)} times a {what} is {bad[0]}, which is no number.")
+    if result.true_keypoints is not None and result.true_visibility is not None:
+        shown = result.true_keypoints[result.true_visibility > 0]
+        if not np.isfinite(shown).all():
+            raise DataError(f"{result.name}: a visible keypoint is no number.")

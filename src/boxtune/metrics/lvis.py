@@ -1,0 +1,144 @@
+"""The metrics of LVIS: many classes, each looked for in some of the pictures only."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from boxtune.errors import ConfigError
+from boxtune.metrics.coco import AREAS, THRESHOLDS, num_objects, outside
+from boxtune.metrics.greedy_matching import Averages, averages, match, mean
+from boxtune.metrics.results import ImageResult, keep_found, without_unknown
+from boxtune.metrics.tables import (
+    Flags,
+    Floats,
+    Overlap,
+    Table,
+    box_overlap,
+    found_masks,
+    mask_areas,
+    mask_overlap,
+    pair_up,
+    tabulate,
+    true_masks,
+)
+
+NAMES = (
+    *("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf"),
+    *("AR@300", "ARs@300", "ARm@300", "ARl@300"),
+)
+"""Small, medium, large; rare, common, frequent."""
+FREQUENCIES = "rcf"
+_MAX_DETECTIONS = 300
+_AT_50, _AT_75 = 0, 5
+
+
+def box_metrics(
+    results: Sequence[ImageResult],
+    class_names: Sequence[str],
+    *,
+    frequencies: Sequence[str] = (),
+    per_category: bool = False,
+) -> dict[str, float]:
+    """Return LVIS' numbers of boxes, named `DetectionBoxes_AP` and so on, and the AP of each class.
+
+    A detection counts if its class is known to be in the picture or not to be (`ImageResult.present_classes` and
+    `absent_classes`); where a class is not exhaustively marked, a detection that finds nothing is not wrong. The 300
+    best detections of a picture count. Source: Gupta et al. 2019 (arXiv:1908.03195), section 4 and appendix, and its
+    evaluation code.
+
+    Args:
+        results: of all pictures.
+        class_names: by class.
+        frequencies: by class, `r`, `c` or `f`: in up to 10, up to 100 or more pictures of training. Without them APr,
+            APc and APf are -1.
+        per_category: add `DetectionBoxes_PerformanceByCategory/AP/NAME`.
+
+    Raises:
+        ConfigError: for frequencies that are no such letters, one for each class.
+    """
+    table = _tabulate(results, class_names)
+    overlap = box_overlap(table, np.zeros(len(table.truth.group), bool))
+    measured = _averages(table, overlap, table.found.areas)
+    return _named("DetectionBoxes_", measured, class_names, frequencies, per_category)
+
+
+def mask_metrics(
+    results: Sequence[ImageResult],
+    class_names: Sequence[str],
+    *,
+    frequencies: Sequence[str] = (),
+    per_category: bool = False,
+) -> dict[str, float]:
+    """Return the same of masks, named `DetectionMasks_AP` and so on."""
+    table = _tabulate(results, class_names)
+    found, truth = found_masks(table), true_masks(table)
+    overlap = mask_overlap(found, truth, np.zeros(len(truth), bool))
+    measured = _averages(table, overlap, mask_areas(found))
+    return _named("DetectionMasks_", measured, class_names, frequencies, per_category)
+
+
+def _tabulate(results: Sequence[ImageResult], class_names: Sequence[str]) -> Table:
+    return tabulate([without_unknown(_most_certain(result)) for result in results], len(class_names))
+
+
+def _most_certain(result: ImageResult) -> ImageResult:
+    if len(result.scores) <= _MAX_DETECTIONS:
+        return result
+    best = np.argsort(-result.scores.astype(np.float64), kind="stable")[:_MAX_DETECTIONS]
+    return keep_found(result, best)
+
+
+def _averages(table: Table, overlap: Overlap, found_areas: Floats) -> Averages:
+    sizes = tuple(AREAS)
+    ignored = outside(table.truth.areas, sizes)
+    pairs = pair_up(table, overlap, THRESHOLDS[0])
+    # A crowd is an object like others here.
+    kinds = match(pairs, table, ignored, THRESHOLDS, _MAX_DETECTIONS, shared=np.zeros(len(ignored), bool))
+    forgiven = outside(found_areas, sizes) | _not_exhaustive(table)[:, None]
+    return averages(table, kinds, forgiven, num_objects(table, ignored), (_MAX_DETECTIONS,))
+
+
+def _not_exhaustive(table: Table) -> Flags:
+    """Return which detections [m] are of a class that is not exhaustively marked in their picture."""
+    count = len(table.results)
+    groups = [
+        result.not_exhaustive_classes.astype(np.int64) * count + picture
+        for picture, result in enumerate(table.results)
+    ]
+    return np.isin(table.found.group, np.concatenate(groups))
+
+
+def _named(
+    prefix: str,
+    found: Averages,
+    class_names: Sequence[str],
+    frequencies: Sequence[str],
+    per_category: bool,
+) -> dict[str, float]:
+    precision, recall = found.precision, found.recall[..., 0]
+    numbers = [
+        mean(precision[:, :, 0]),
+        mean(precision[_AT_50, :, 0]),
+        mean(precision[_AT_75, :, 0]),
+        *(mean(precision[:, :, size]) for size in (1, 2, 3)),
+        *(mean(precision[:, classes, 0]) for classes in _by_frequency(frequencies, class_names)),
+        *(mean(recall[:, :, size]) for size in (0, 1, 2, 3)),
+    ]
+    named = {prefix + name: value for name, value in zip(NAMES, numbers, strict=True)}
+    if per_category:
+        named |= {
+            f"{prefix}PerformanceByCategory/AP/{name}": mean(precision[:, index, 0])
+            for index, name in enumerate(class_names)
+        }
+    return named
+
+
+def _by_frequency(frequencies: Sequence[str], class_names: Sequence[str]) -> list[list[int]]:
+    if not frequencies:
+        return [[], [], []]
+    if len(frequencies) != len(class_names) or not set(frequencies) <= set(FREQUENCIES):
+        raise ConfigError(
+            f"frequencies of LVIS have to be one of r, c, f for each of {len(class_names)} classes, "
+            f"not {list(frequencies)!r:.80}."
+        )
+    return [[index for index, one in enumerate(frequencies) if one == letter] for letter in FREQUENCIES]

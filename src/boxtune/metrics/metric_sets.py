@@ -1,0 +1,223 @@
+"""The sets of metrics that `eval_config.metrics_set` names."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from boxtune.errors import ConfigError, did_you_mean
+from boxtune.metrics import coco, lvis, open_images, pascal_voc
+from boxtune.metrics.coco import KeypointClass
+from boxtune.metrics.pascal_matching import eleven_points
+from boxtune.metrics.results import ImageResult, check_results, without_unknown
+
+DEFAULT = ("coco_detection_metrics",)
+"""What an empty `metrics_set` means."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `eval_config` says about metrics besides their names.
+
+    `per_category` and `all_per_category` (`include_metrics_per_category`, `all_metrics_per_category`) are about COCO's
+    and LVIS' sets: those of Pascal VOC and Open Images have all classes in any case. `skip_unlabeled`
+    (`skip_predictions_for_unlabeled_class`) is about `coco_detection_metrics` and
+    `precision_at_recall_detection_metrics`. `frequencies` are LVIS' letters, by class.
+    """
+
+    per_category: bool = False
+    all_per_category: bool = False
+    super_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    recall_bounds: tuple[float, float] = (0.0, 1.0)
+    skip_unlabeled: bool = False
+    keypoints: Sequence[KeypointClass] = ()
+    frequencies: Sequence[str] = ()
+
+
+MetricSet = Callable[[Sequence[ImageResult], Sequence[str], Options], dict[str, float]]
+"""From the results of all pictures and the names of the classes to numbers by the API's tags."""
+
+
+def measure(
+    metrics_set: Sequence[str],
+    results: Sequence[ImageResult],
+    class_names: Sequence[str],
+    options: Options | None = None,
+) -> dict[str, float]:
+    """Return the numbers of all sets by the API's tags; -1 where no object counts, see `explain`.
+
+    No number depends on the order of the pictures.
+
+    Args:
+        metrics_set: names of METRIC_SETS; none for DEFAULT.
+        results: of all pictures, each once.
+        class_names: by class.
+        options: of `eval_config`.
+
+    Raises:
+        ConfigError: for a name that is unknown, or a set that cannot be computed.
+        DataError: for results that `check_results` refuses.
+    """
+    options = options or Options()
+    check_names(metrics_set)
+    check_results(results, len(class_names))
+    numbers: dict[str, float] = {}
+    for name in metrics_set or DEFAULT:
+        numbers |= METRIC_SETS[name](results, class_names, options)
+    if "coco_keypoint_metrics" not in metrics_set and options.keypoints:
+        numbers |= _coco_keypoints(results, class_names, options)
+    return numbers
+
+
+def tags(metrics_set: Sequence[str], class_names: Sequence[str], options: Options | None = None) -> list[str]:
+    """Return the tags of the numbers that `measure` returns, in their order. Raises ConfigError as it does."""
+    nothing = ImageResult(
+        name="",
+        height=1,
+        width=1,
+        true_boxes=np.zeros((0, 4)),
+        true_classes=np.zeros(0, int),
+        is_crowd=np.zeros(0, bool),
+        boxes=np.zeros((0, 4)),
+        classes=np.zeros(0, int),
+        scores=np.zeros(0),
+    )
+    return list(measure(metrics_set, [nothing], class_names, options))
+
+
+def check_names(metrics_set: Sequence[str]) -> None:
+    """Raise ConfigError for the name of a set that is unknown or not computed, with the nearest one that is."""
+    for name in metrics_set:
+        if name == "coco_panoptic_metrics":
+            raise ConfigError(
+                "eval_config.metrics_set: coco_panoptic_metrics are about every pixel of a picture, and boxtune's "
+                "detectors find objects; use coco_detection_metrics or coco_mask_metrics."
+            )
+        if name not in METRIC_SETS:
+            raise ConfigError(
+                f'eval_config.metrics_set: there are no metrics "{name}".{did_you_mean(name, METRIC_SETS)} '
+                f"Known are: {', '.join(METRIC_SETS)}."
+            )
+
+
+def explain(tag: str) -> str:
+    """Return in words why the number of `tag` is -1: of which objects there are none."""
+    size = next((words for part, words in _SIZES.items() if part in tag), "")
+    kind = next((words for part, words in _KINDS.items() if part in tag), "")
+    group = re.search(r" By(?:Super)?Category/(.+)$|BySuperCategory/(.+)$|ByCategory/[^/]+/(.+)$", tag)
+    name = next(filter(None, group.groups()), "") if group else ""
+    rarity = next((words for part, words in _FREQUENCIES.items() if tag.endswith(part)), "")
+    what = " ".join(filter(None, (size, "objects", kind, rarity)))
+    of_class = f' of "{name}"' if name else ""
+    return f"there are no {what}{of_class} in these pictures that count"
+
+
+_SIZES = {
+    "(small)": "small (up to 32 x 32 pixels)",
+    "(medium)": "medium (32 x 32 to 96 x 96 pixels)",
+    "(large)": "large (from 96 x 96 pixels)",
+    "_APs": "small (up to 32 x 32 pixels)",
+    "_APm": "medium (32 x 32 to 96 x 96 pixels)",
+    "_APl": "large (from 96 x 96 pixels)",
+    "_ARs@": "small (up to 32 x 32 pixels)",
+    "_ARm@": "medium (32 x 32 to 96 x 96 pixels)",
+    "_ARl@": "large (from 96 x 96 pixels)",
+}
+_KINDS = {"Keypoints_": "with labelled keypoints", "PascalMasks": "with masks"}
+_FREQUENCIES = {
+    "_APr": "of rare classes (of known frequency)",
+    "_APc": "of common classes (of known frequency)",
+    "_APf": "of frequent classes (of known frequency)",
+}
+
+
+def _coco_boxes(
+    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
+) -> dict[str, float]:
+    if options.skip_unlabeled:
+        results = [without_unknown(result) for result in results]
+    return coco.box_metrics(results, class_names, **_by_category(options))
+
+
+def _coco_masks(
+    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
+) -> dict[str, float]:
+    return coco.mask_metrics(results, class_names, **_by_category(options))
+
+
+def _by_category(options: Options) -> dict:
+    return {
+        "per_category": options.per_category,
+        "all_per_category": options.all_per_category,
+        "super_categories": options.super_categories,
+    }
+
+
+def _coco_keypoints(
+    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
+) -> dict[str, float]:
+    if not options.keypoints:
+        raise ConfigError(
+            "eval_config.metrics_set: coco_keypoint_metrics need to know the class and how exactly its keypoints can "
+            "be placed: say so in eval_config.parameterized_metric.coco_keypoint_metrics."
+        )
+    numbers: dict[str, float] = {}
+    for keypoints in options.keypoints:
+        numbers |= coco.keypoint_metrics(results, class_names, keypoints)
+    return numbers
+
+
+def _precision_at_recall(
+    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
+) -> dict[str, float]:
+    low, high = options.recall_bounds
+    if not 0 <= low < high <= 1:
+        raise ConfigError(
+            f"eval_config: recall_lower_bound {low} and recall_upper_bound {high} have to rise, from 0 to 1."
+        )
+    if options.skip_unlabeled:
+        results = [without_unknown(result) for result in results]
+    return pascal_voc.precision_at_recall(results, class_names, low=low, high=high)
+
+
+def _lvis(options: Options) -> dict:
+    return {"frequencies": options.frequencies, "per_category": options.per_category}
+
+
+METRIC_SETS: dict[str, MetricSet] = {
+    "coco_detection_metrics": _coco_boxes,
+    "coco_mask_metrics": _coco_masks,
+    "coco_keypoint_metrics": _coco_keypoints,
+    "pascal_voc_detection_metrics": lambda results, names, _: pascal_voc.detection_metrics(results, names),
+    "weighted_pascal_voc_detection_metrics": lambda results, names, _: pascal_voc.detection_metrics(
+        results, names, prefix="WeightedPascalBoxes", weighted=True
+    ),
+    "pascal_voc_instance_segmentation_metrics": lambda results, names, _: pascal_voc.segmentation_metrics(
+        results, names
+    ),
+    "weighted_pascal_voc_instance_segmentation_metrics": (
+        lambda results, names, _: pascal_voc.segmentation_metrics(
+            results, names, prefix="WeightedPascalMasks", weighted=True
+        )
+    ),
+    "precision_at_recall_detection_metrics": _precision_at_recall,
+    "oid_V2_detection_metrics": lambda results, names, _: open_images.v2_metrics(results, names),
+    "oid_challenge_detection_metrics": (
+        lambda results, names, _: open_images.challenge_detection_metrics(results, names)
+    ),
+    "oid_challenge_segmentation_metrics": (
+        lambda results, names, _: open_images.challenge_segmentation_metrics(results, names)
+    ),
+    "lvis_mask_metrics": lambda results, names, options: lvis.mask_metrics(results, names, **_lvis(options)),
+    # Those below are boxtune's own names: the API has the numbers, or the field does, but no set of them.
+    "lvis_detection_metrics": lambda results, names, options: lvis.box_metrics(
+        results, names, **_lvis(options)
+    ),
+    "pascal_voc_2007_detection_metrics": lambda results, names, _: pascal_voc.detection_metrics(
+        results, names, prefix="PascalBoxes2007", average_precision=eleven_points
+    ),
+    "pascal_voc_corloc_metrics": lambda results, names, _: pascal_voc.corloc_metrics(results, names),
+}
+METRIC_SETS["open_images_V2_detection_metrics"] = METRIC_SETS["oid_V2_detection_metrics"]
+"""The sets by their names in the API, where it has them. Those of Open Images V2 go by two names."""

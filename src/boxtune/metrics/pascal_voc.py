@@ -1,0 +1,148 @@
+"""Pascal VOC's mean average precision and correct localisation, under the API's names."""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from boxtune.metrics.greedy_matching import mean
+from boxtune.metrics.pascal_matching import (
+    Curve,
+    Labels,
+    area_under,
+    correct_localisation,
+    curve,
+    label_boxes,
+    label_masks,
+    tabulate_backwards,
+    within_recalls,
+)
+from boxtune.metrics.results import ImageResult, keep_found
+from boxtune.metrics.tables import Table, tabulate
+
+AveragePrecision = Callable[[Curve], float]
+
+
+def detection_metrics(
+    results: Sequence[ImageResult],
+    class_names: Sequence[str],
+    *,
+    prefix: str = "PascalBoxes",
+    at_least: float = 0.5,
+    average_precision: AveragePrecision = area_under,
+    weighted: bool = False,
+) -> dict[str, float]:
+    """Return the mean average precision of boxes and that of each class.
+
+    Difficult objects are neither wanted nor wrong; crowds and groups are objects like others. A detection without area
+    does not count. Boxes are continuous: unlike VOC's own kit, no pixel is added to their sides. Of equal scores
+    that of the picture whose name comes last counts first: the API sorts all scores upwards, in the order in which
+    pictures were read, and goes backwards. Source: the API's utils/object_detection_evaluation.py.
+
+    Args:
+        results: of all pictures.
+        class_names: by class.
+        prefix: of the names.
+        at_least: the intersection over union that makes a detection right.
+        average_precision: `area_under` as since 2010, or `eleven_points` as before.
+        weighted: take the mean over detections, as if all were of one class, in place of the mean over classes.
+    """
+    table = tabulate_backwards(results, len(class_names))
+    labels = label_boxes(table, at_least, difficult=table.truth.difficult, group_of=_nothing(table))
+    return named(labels, class_names, prefix, at_least, average_precision, weighted=weighted)
+
+
+def segmentation_metrics(
+    results: Sequence[ImageResult],
+    class_names: Sequence[str],
+    *,
+    prefix: str = "PascalMasks",
+    at_least: float = 0.5,
+    weighted: bool = False,
+) -> dict[str, float]:
+    """Return the same of masks. Objects without a mask are neither wanted nor wrong."""
+    table = tabulate_backwards(results, len(class_names))
+    labels = label_masks(table, at_least, difficult=table.truth.difficult, group_of=_nothing(table))
+    return named(labels, class_names, prefix, at_least, area_under, weighted=weighted)
+
+
+def precision_at_recall(
+    results: Sequence[ImageResult], class_names: Sequence[str], *, low: float, high: float
+) -> dict[str, float]:
+    """Return the mean average precision of the part of each curve whose recall is from `low` to `high`.
+
+    As the API has it, the precision of the first point within counts from recall 0 on.
+    """
+
+    def part(whole: Curve) -> float:
+        return area_under(within_recalls(whole, low, high))
+
+    numbers = detection_metrics(results, class_names, prefix="PrecisionAtRecallBoxes", average_precision=part)
+    if low <= 0 and high >= 1:
+        return numbers
+    total = "PrecisionAtRecallBoxes_Precision/mAP@0.5IOU"
+    return {f"{total}@[{low:.1f},{high:.1f}]Recall": numbers.pop(total)} | numbers
+
+
+def corloc_metrics(
+    results: Sequence[ImageResult],
+    class_names: Sequence[str],
+    *,
+    prefix: str = "PascalBoxes",
+    at_least: float = 0.5,
+) -> dict[str, float]:
+    """Return the mean correct localisation and that of each class."""
+    table = tabulate([_with_areas(result) for result in results], len(class_names))
+    values = correct_localisation(table, at_least)
+    by_class = {
+        f"{prefix}_PerformanceByCategory/CorLoc@{at_least}IOU/{plain(name)}": float(value)
+        for name, value in zip(class_names, values, strict=True)
+    }
+    return {f"{prefix}_Precision/meanCorLoc@{at_least}IOU": mean(values)} | by_class
+
+
+def named(
+    labels: Labels,
+    class_names: Sequence[str],
+    prefix: str,
+    at_least: float,
+    average_precision: AveragePrecision,
+    *,
+    weighted: bool = False,
+) -> dict[str, float]:
+    """Return the mean of average precisions, and each; -1 for a class without objects."""
+    precisions = np.full(len(class_names), -1.0)
+    for cls in np.flatnonzero(labels.num_objects):
+        mine = labels.classes == cls
+        precisions[cls] = average_precision(
+            curve(labels.scores[mine], labels.right[mine], labels.num_objects[cls])
+        )
+    total = _over_all(labels, average_precision) if weighted else mean(precisions)
+    by_class = {
+        f"{prefix}_PerformanceByCategory/AP@{at_least}IOU/{plain(name)}": float(value)
+        for name, value in zip(class_names, precisions, strict=True)
+    }
+    return {f"{prefix}_Precision/mAP@{at_least}IOU": total} | by_class
+
+
+def plain(name: str) -> str:
+    """Return a class's name as the API writes it in the names of these metrics: decomposed, in the form NFKD."""
+    return unicodedata.normalize("NFKD", name)
+
+
+def _over_all(labels: Labels, average_precision: AveragePrecision) -> float:
+    total = labels.num_objects.sum()
+    if not total:
+        return -1.0
+    wanted = labels.num_objects[labels.classes] > 0
+    return average_precision(curve(labels.scores[wanted], labels.right[wanted], total))
+
+
+def _nothing(table: Table) -> np.ndarray:
+    return np.zeros(len(table.truth.group), bool)
+
+
+def _with_areas(result: ImageResult) -> ImageResult:
+    """Return the result without detections that have no area: none of them can be the best."""
+    sides = result.boxes[:, 2:] - result.boxes[:, :2]
+    return keep_found(result, np.flatnonzero((sides > 0).all(axis=1)))
