@@ -9,6 +9,7 @@ from boxtune.data.label_map import read_label_map
 from boxtune.metrics.evaluation import Evaluation
 from boxtune.report.evaluation import publish
 from boxtune.training import checkpoints
+from boxtune.training.backends import prepare_backend
 from boxtune.training.evaluation import Evaluator
 
 
@@ -30,6 +31,7 @@ def evaluate(
     Raises:
         BoxtuneError: for anything the user can mend.
     """
+    prepare_backend()
     pipeline = config.load(pipeline_config_path, overrides)
     config.check_for_evaluation(pipeline)
     reader = pipeline.eval_input_reader[0]

@@ -14,6 +14,7 @@ from boxtune.data.files import writable_folder
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models import Detector
 from boxtune.training import checkpoints
+from boxtune.training.backends import require_tensorflow
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
     "saved_model",
@@ -46,6 +47,7 @@ def export(
     Raises:
         BoxtuneError: for anything the user can mend.
     """
+    require_tensorflow("A SavedModel")
     if input_type not in INPUT_TYPES:
         raise ConfigError(
             f'--input_type "{input_type}" is not one of {", ".join(INPUT_TYPES)}.'

@@ -16,6 +16,7 @@ from boxtune.data.input import naming_faults, open_records
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.report.chart import Curve, Mark, draw_chart
+from boxtune.training.backends import prepare_backend
 from boxtune.training.batches import batches, images_per_step
 from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.learning_rates import highest_rate
@@ -81,6 +82,7 @@ def learning_rate_range(
             f"lowest {lowest:g}, highest {highest:g}, num_steps {num_steps}: the learning rate has to grow from "
             f"above 0, in more than {MIN_STEPS} steps"
         )
+    prepare_backend()
     pipeline = config.load(pipeline_config_path, overrides)
     config.check_for_training(pipeline)
     configured = highest_rate(pipeline.train_config)

@@ -22,6 +22,7 @@ from boxtune.report.evaluation import publish
 from boxtune.report.pictures import training_pictures
 from boxtune.training import learning_rates, provenance
 from boxtune.training.averages import averages
+from boxtune.training.backends import prepare_backend
 from boxtune.training.batches import batches, images_of_step, images_per_step
 from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.best import Best, read_best, values_so_far
@@ -94,6 +95,7 @@ def train(
     Raises:
         BoxtuneError: for anything the user can mend; nothing that was written before is lost.
     """
+    prepare_backend()
     pipeline = _configuration(pipeline_config_path, overrides, num_train_steps, scale_lr)
     settings, num_steps = pipeline.train_config, pipeline.train_config.num_steps
     label_map = read_label_map(Path(pipeline.train_input_reader.label_map_path))

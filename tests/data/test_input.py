@@ -273,9 +273,20 @@ class TestGroundTruth:
         assert truth["boxes"].shape == (2, 1, 4)
         assert not truth["valid"].any()
 
-    def test_fixed_boxes(self, seven):
-        for _, truth in batches(seven, 4, batch_size=2, fixed_boxes=5):
-            assert truth["boxes"].shape == (2, 5, 4)
+    def test_rows_in_multiples_are_of_few_shapes(self, seven):
+        for (_, plain), (_, padded) in zip(
+            batches(seven, 4, batch_size=2), batches(seven, 4, batch_size=2, row_multiple=5), strict=True
+        ):
+            assert padded["boxes"].shape == (2, 5, 4)
+            for name, part in plain.items():
+                np.testing.assert_array_equal(padded[name][:, : part.shape[1]], part)
+                assert not np.any(padded[name][:, part.shape[1] :])
+
+    def test_rows_in_multiples_cut_nothing(self, records):
+        crowded = records([record(0, num_boxes=7), record(1, num_boxes=1)])
+        ((_, truth),) = batches(crowded, 1, batch_size=2, row_multiple=4)
+        assert truth["boxes"].shape == (2, 8, 4)
+        assert sorted(truth["valid"].sum(axis=1)) == [1, 7]
 
     def test_shapes_are_known_beforehand(self, seven):
         dataset = training_batches(seven, batch_size=2, seed=0, image_resizer=RESIZER)

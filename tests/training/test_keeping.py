@@ -15,8 +15,7 @@ class Run:
 
     def __init__(self, folder, **options):
         self.step = tf.Variable(0, dtype=tf.int64)
-        self.root = tf.train.Checkpoint(step=self.step)
-        self.keeper = Keeper(self.root, folder, **{"max_to_keep": 3} | options)
+        self.keeper = Keeper({"step": self.step}, folder, **{"max_to_keep": 3} | options)
 
     def save_at(self, *steps):
         for step in steps:
@@ -60,8 +59,9 @@ def test_tensorflow_finds_them(tmp_path):
     assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "ckpt-4")
     assert list(state.all_model_checkpoint_paths) == [str(tmp_path / f"ckpt-{n}") for n in (2, 3, 4)]
     other = Run(tmp_path)
-    other.root.restore(str(tmp_path / "ckpt-4")).assert_consumed()
-    assert (int(other.step), int(other.root.save_counter)) == (40, 4)
+    root = checkpoints.tree({"step": other.step})
+    root.restore(str(tmp_path / "ckpt-4")).assert_consumed()
+    assert (int(other.step), int(root.save_counter)) == (40, 4)
 
 
 def test_checkpoints_of_others_are_left_alone(tmp_path):

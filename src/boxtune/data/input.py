@@ -141,13 +141,13 @@ def training_batches(
     mixup_probability: float = 0.0,
     copy_paste_probability: float = 0.0,
     start_step: int = 0,
-    fixed_boxes: int | None = None,
+    row_multiple: int = 1,
 ) -> tf.data.Dataset:
     """Return the endless batches of training from `start_step` on: (images, ground truth).
 
     Images are float32 [b, h, w, 3] in [0, 255]; the ground truth has `boxes` [b, n, 4], `classes` [b, n], `weights`
-    [b, n] and `valid` [b, n], where n is the largest number of objects in the batch plus one (never none), or
-    `fixed_boxes` for backends that need one shape.
+    [b, n] and `valid` [b, n], where n is above the largest number of objects in the batch (never none): the next
+    multiple of `row_multiple`, for backends that compile each shape anew.
 
     Raises:
         ConfigError: if a step of augmentation, a probability or `class_balance` cannot be.
@@ -172,13 +172,12 @@ def training_batches(
 
     positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
     examples = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    padded = {
-        "boxes": [fixed_boxes, 4],
-        "classes": [fixed_boxes],
-        "weights": [fixed_boxes],
-        "valid": [fixed_boxes],
-    }
+    padded = {"boxes": [None, 4], "classes": [None], "weights": [None], "valid": [None]}
     batches = examples.padded_batch(batch_size, padded_shapes=([None, None, 3], padded), drop_remainder=True)
+    if row_multiple > 1:
+        batches = batches.map(
+            lambda images, groundtruth: (images, _with_more_rows(groundtruth, row_multiple))
+        )
     return batches.map(_with_static_size(image_resizer)).prefetch(2)
 
 
@@ -201,6 +200,15 @@ def _groundtruth(sample: Sample) -> Sample:
         "classes": tf.pad(sample["classes"], [[0, 1]]),
         "weights": tf.pad(sample["weights"], [[0, 1]]),
         "valid": tf.pad(tf.ones([count], tf.bool), [[0, 1]]),
+    }
+
+
+def _with_more_rows(samples: Sample, multiple: int) -> Sample:
+    """Pad parts [b, n, ...] of a batch behind the last row, until n is a multiple."""
+    missing = -tf.shape(next(iter(samples.values())))[1] % multiple
+    return {
+        name: tf.pad(part, [[0, 0], [0, missing], *[[0, 0]] * (part.shape.rank - 2)])
+        for name, part in samples.items()
     }
 
 

@@ -42,7 +42,7 @@ class FasterRcnnBoxCoder:
     def decode(self, codes, anchors):
         """Return the boxes [..., a, 4] that `codes` [..., a, 4] stand for."""
         anchor_y, anchor_x, anchor_height, anchor_width = to_centers(anchors)
-        code_y, code_x, code_height, code_width = ops.unstack(codes, 4, axis=-1)
+        code_y, code_x, code_height, code_width = ops.unstack(ops.convert_to_tensor(codes), 4, axis=-1)
         return from_centers(
             code_y / self.y_scale * anchor_height + anchor_y,
             code_x / self.x_scale * anchor_width + anchor_x,

@@ -3,16 +3,21 @@
 from keras import ops
 
 
+def sides(boxes):
+    """Return ymin, xmin, ymax and xmax, each [...], of `boxes` [..., 4]."""
+    return ops.unstack(ops.convert_to_tensor(boxes), 4, axis=-1)
+
+
 def area(boxes):
     """Return the areas [...] of `boxes` [..., 4]."""
-    ymin, xmin, ymax, xmax = ops.unstack(boxes, 4, axis=-1)
+    ymin, xmin, ymax, xmax = sides(boxes)
     return (ymax - ymin) * (xmax - xmin)
 
 
 def intersection_pairwise(boxes1, boxes2):
     """Return the areas [..., n, a] that `boxes1` [..., n, 4] and `boxes2` [..., a, 4] share pairwise."""
     ymin1, xmin1, ymax1, xmax1 = ops.split(boxes1, 4, axis=-1)  # each [..., n, 1]
-    ymin2, xmin2, ymax2, xmax2 = (side[..., None, :] for side in ops.unstack(boxes2, 4, axis=-1))
+    ymin2, xmin2, ymax2, xmax2 = (side[..., None, :] for side in sides(boxes2))
     height = ops.relu(ops.minimum(ymax1, ymax2) - ops.maximum(ymin1, ymin2))
     width = ops.relu(ops.minimum(xmax1, xmax2) - ops.maximum(xmin1, xmin2))
     return height * width
@@ -37,8 +42,8 @@ def ioa_pairwise(boxes1, boxes2):
 
 def clip(boxes, window):
     """Cut `boxes` [..., 4] to `window` [..., 4] (broadcast against the boxes)."""
-    ymin, xmin, ymax, xmax = ops.unstack(boxes, 4, axis=-1)
-    top, left, bottom, right = ops.unstack(window, 4, axis=-1)
+    ymin, xmin, ymax, xmax = sides(boxes)
+    top, left, bottom, right = sides(window)
     return ops.stack(
         [
             ops.clip(ymin, top, bottom),
@@ -52,7 +57,7 @@ def clip(boxes, window):
 
 def to_frame_of(boxes, window):
     """Express `boxes` [..., 4] in coordinates in which `window` [..., 4] is [0, 0, 1, 1]."""
-    top, left, bottom, right = ops.unstack(window, 4, axis=-1)
+    top, left, bottom, right = sides(window)
     origin = ops.stack([top, left, top, left], axis=-1)
     size = ops.stack([bottom - top, right - left, bottom - top, right - left], axis=-1)
     return (boxes - origin) / size
@@ -60,7 +65,7 @@ def to_frame_of(boxes, window):
 
 def to_centers(boxes):
     """Return centre y, centre x, height and width, each [...], of `boxes` [..., 4]."""
-    ymin, xmin, ymax, xmax = ops.unstack(boxes, 4, axis=-1)
+    ymin, xmin, ymax, xmax = sides(boxes)
     height, width = ymax - ymin, xmax - xmin
     return ymin + 0.5 * height, xmin + 0.5 * width, height, width
 

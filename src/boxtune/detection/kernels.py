@@ -1,7 +1,7 @@
-"""The two operations of which Keras has no fast form on TensorFlow: batch normalization and suppression.
+"""Operations of which Keras has no form that is fast, or sure, under every backend.
 
-The rest of the models and of the detection arithmetic sees only `keras.ops`. Here, and nowhere else there,
-the backend is asked for: TensorFlow takes its own fused kernels; the others take the plain form beside them.
+Batch normalization and suppression are slow on TensorFlow but for its own fused kernels; the others take the plain form
+beside them. The rest of the detection arithmetic sees only `keras.ops`, and does not ask for the backend.
 """
 
 import keras
@@ -95,10 +95,12 @@ def _greedy_suppression_tensorflow(boxes, scores, limit, iou_threshold, score_th
 
 def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma):
     removed = -1.0
-    remaining = ops.where(scores > score_threshold, scores, removed)
-    indices, kept_scores = [], []
-    for _ in range(limit):
-        best = ops.argmax(remaining, axis=-1)  # [b, c]
+    boxes, scores = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores)
+    places, ranks = ops.arange(scores.shape[2], dtype="int32"), ops.arange(limit, dtype="int32")
+
+    def keep_the_best(rank, state):
+        remaining, indices, kept = state
+        best = ops.cast(ops.argmax(remaining, axis=-1), "int32")  # [b, c]
         best_boxes = ops.take_along_axis(boxes, best[:, :, None], axis=1)  # [b, c, 4]
         overlap = iou_pairwise(best_boxes, boxes)  # [b, c, a]
         if soft_sigma > 0:
@@ -106,11 +108,27 @@ def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_thresho
             survives = (decayed > score_threshold) & (remaining > removed)
         else:
             decayed, survives = remaining, overlap <= iou_threshold
-        is_best = ops.arange(scores.shape[2], dtype=best.dtype) == best[:, :, None]
-        indices.append(best)
-        kept_scores.append(ops.max(remaining, axis=-1))
-        remaining = ops.where(survives & ~is_best, decayed, removed)
-    kept = ops.stack(kept_scores, axis=-1)
+        is_best, is_rank = places == best[:, :, None], ranks == rank
+        return (
+            ops.where(survives & ~is_best, decayed, removed),
+            ops.where(is_rank, best[:, :, None], indices),
+            ops.where(is_rank, ops.max(remaining, axis=-1, keepdims=True), kept),
+        )
+
+    # A loop of the backend's own: unrolled, it would take XLA minutes to compile.
+    none = ops.repeat(ops.zeros_like(scores[:, :, :1]), limit, axis=2)  # [b, c, k]
+    candidates = ops.where(scores > score_threshold, scores, removed)
+    _, indices, kept = ops.fori_loop(0, limit, keep_the_best, (candidates, ops.cast(none, "int32"), none))
     valid = kept > removed
-    picked = ops.cast(ops.stack(indices, axis=-1), "int32")
-    return [ops.where(valid, picked, ops.zeros_like(picked)), ops.where(valid, kept, 0.0), valid]
+    return [ops.where(valid, indices, 0), ops.where(valid, kept, 0.0), valid]
+
+
+def highest(scores, count):
+    """Return the `count` highest of `scores` [b, a] in falling order, and where they stand, int32 [b, count].
+
+    Of equal ones the first comes first: PyTorch's own operation takes them in any order, and so it sorts instead.
+    """
+    if keras.backend.backend() != "torch":
+        return ops.top_k(scores, count)
+    order = ops.argsort(-scores, axis=-1)[:, :count]
+    return ops.take_along_axis(scores, order, axis=1), order

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from boxtune.detection.kernels import greedy_suppression
+from boxtune.detection.kernels import greedy_suppression, highest
 from boxtune.detection.matching import UNMATCHED
 
 _WORST = 1e30  # where a loss is no number: picked first, so that it is seen
@@ -52,7 +52,7 @@ class HardExampleMiner:
         """Return the indices int32 [b, k] of anchors that do not overlap, and bool [b, k]: false is padding."""
         limit = min(self.num_hard_examples or hardness.shape[1], hardness.shape[1])
         if self.iou_threshold >= 1:
-            _, anchors = ops.top_k(hardness, limit)
+            _, anchors = highest(hardness, limit)
             return anchors, ops.ones_like(anchors, dtype="bool")
         anchors, _, valid = greedy_suppression(
             boxes, hardness[:, None], limit=limit, iou_threshold=self.iou_threshold, score_threshold=-1.0

@@ -6,7 +6,7 @@ from typing import Any
 from keras import ops
 
 from boxtune.detection.boxes import area, clip, to_frame_of
-from boxtune.detection.kernels import greedy_suppression
+from boxtune.detection.kernels import greedy_suppression, highest
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class NonMaxSuppression:
     def _best_of_all(self, boxes, ranks, anchors, num_classes) -> Detections:
         per_class = ranks.shape[1] // num_classes
         total = min(self.max_total_detections, ranks.shape[1])
-        scores, order = ops.top_k(ranks, total)  # ties: the lower class and index first
+        scores, order = highest(ranks, total)  # ties: the lower class and index first
         valid = scores >= 0
         zero = ops.zeros_like(order)
         return Detections(

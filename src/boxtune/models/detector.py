@@ -97,10 +97,18 @@ class Detector(keras.Model):
 
         Within the compiled step that costs nothing that can be measured; read from outside, it would.
         """
+        if keras.backend.backend() == "jax":
+            return self._stateless_train_step(*arguments)
         rate = ops.convert_to_tensor(self.optimizer.learning_rate)  # before its count of steps moves on
         logs = super().train_step(*arguments)
-        sums = [ops.sum(weight) for weight in self.trainable_weights]
-        return logs | {LEARNING_RATE: rate, WEIGHTS: _sum(sums)}
+        return logs | {LEARNING_RATE: rate, WEIGHTS: _sum_of_all(self.trainable_weights)}
+
+    def _stateless_train_step(self, state, data):
+        """Do it as Keras wants it for JAX: the values of all variables are an argument, and a result."""
+        with keras.StatelessScope(state_mapping=list(zip(self.optimizer.variables, state[2], strict=True))):
+            rate = ops.convert_to_tensor(self.optimizer.learning_rate)
+        logs, state = super().train_step(state, data)
+        return logs | {LEARNING_RATE: rate, WEIGHTS: _sum_of_all(state[0])}, state
 
     def checkpoint_variables(self) -> dict[str, keras.Variable]:
         """Return every weight and statistic by its key in a checkpoint of the API: `model/.../kernel`."""
@@ -115,6 +123,10 @@ class Detector(keras.Model):
         weights = {id(weight) for weight in self.network.weights}
         states = [variable for variable in self.network.variables if id(variable) not in weights]
         return {f"random/{number}": state for number, state in enumerate(states)}
+
+
+def _sum_of_all(weights):
+    return _sum([ops.sum(ops.stop_gradient(weight)) for weight in weights])
 
 
 def _sum(scalars):

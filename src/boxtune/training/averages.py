@@ -6,12 +6,12 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import CheckpointError
 from boxtune.models import Detector
 from boxtune.training import checkpoints
+from boxtune.training.backends import compiled
 
 _FOLDER = "moving_averages/"
 _SLOT_OF_THE_API = "/.OPTIMIZER_SLOT/optimizer/average"
@@ -36,21 +36,23 @@ class Averages:
         self.variables = dict(zip(map(key_of_average, self._averaged), averages, strict=True))
         """The averages by their keys in a checkpoint."""
         self._pairs = list(zip(averages, self._averaged.values(), strict=True))
-        self._move = tf.function(self._move_by, jit_compile=False)
+        self._move = compiled(self._move_by, [*averages, *self._averaged.values()])
 
     def update(self, step: int) -> None:
         """Move the averages towards the weights that `step` steps have made."""
         if self._pairs:
-            self._move(tf.constant(np.float32(1) - decay_of_step(self.decay, step)))
+            self._move(keras.ops.convert_to_tensor(np.float32(1) - decay_of_step(self.decay, step)))
 
     def _move_by(self, share: Any) -> None:
         for average, variable in self._pairs:
-            average.value.assign_sub(share * (average.value - variable.value))
+            average.assign_sub(share * (average.value - variable.value))
 
     def start(self) -> None:
         """Begin anew at the weights as they are."""
         for average, variable in self._pairs:
-            average.assign(variable)
+            average.assign(
+                variable.numpy()
+            )  # a copy: JAX would share the tensor, and training takes its memory
 
     def resume(self, reader: checkpoints.Reader) -> bool:
         """Take over what a checkpoint holds of them, boxtune's or the API's; begin anew if that is not all of them.

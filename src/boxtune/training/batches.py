@@ -7,6 +7,7 @@ from boxtune import models
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, record_order, training_batches
 from boxtune.data.tfrecord import parse_example
+from boxtune.training.backends import compiles_by_shape
 
 
 def batches(
@@ -26,7 +27,17 @@ def batches(
         mixup_probability=own.mixup_probability,
         copy_paste_probability=own.copy_paste_probability,
         start_step=start_step * own.accumulate_batches,
+        row_multiple=row_multiple(pipeline.train_input_reader),
     )
+
+
+def row_multiple(reader: pipeline_pb2.InputReader) -> int:
+    """Return what the number of objects in a batch is rounded up to, so that few numbers are ever met.
+
+    Where each shape is compiled anew it is `max_number_of_boxes`: most data are of one shape then, and a batch with
+    more objects costs a compilation, not an object.
+    """
+    return max(reader.max_number_of_boxes, 1) if compiles_by_shape() else 1
 
 
 def images_per_step(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> int:

@@ -40,7 +40,8 @@ def detector_to_train(
             gradient_clipping_by_norm=settings.gradient_clipping_by_norm,
             accumulate_batches=own.accumulate_batches,
         ),
-        jit_compile=False,  # on the CPU XLA is many times slower than TensorFlow's own kernels
+        # JAX knows nothing else; of TensorFlow, on the CPU, XLA is many times slower than its own kernels.
+        jit_compile=keras.backend.backend() == "jax",
     )
     return detector
 

@@ -14,7 +14,7 @@ from boxtune.errors import CheckpointError, did_you_mean
 
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
-Variables = Mapping[str, keras.Variable]
+Variables = Mapping[str, keras.Variable | tf.Variable]
 
 
 def find(path: str | os.PathLike[str]) -> str:
@@ -173,7 +173,10 @@ def load(variables: Variables, prefix: str) -> None:
 
 
 def tree(variables: Variables) -> tf.train.Checkpoint:
-    """Return a trackable whose object graph spells the keys of `variables`, as the API's object graph does."""
+    """Return a trackable whose object graph spells the keys of `variables`, as the API's object graph does.
+
+    Under another backend than TensorFlow it holds the values that they have now.
+    """
     branches: dict[str, Any] = {}
     for key, variable in variables.items():
         branch = branches
@@ -193,7 +196,9 @@ def _checkpoint(branches: dict[str, Any]) -> tf.train.Checkpoint:
     )
 
 
-def _tensorflow_variable(variable: keras.Variable) -> tf.Variable:
+def _tensorflow_variable(variable: keras.Variable | tf.Variable) -> tf.Variable:
+    if isinstance(variable, tf.Variable):
+        return variable
     if keras.backend.backend() == "tensorflow":
         return variable.value
     return tf.Variable(keras.ops.convert_to_numpy(variable))

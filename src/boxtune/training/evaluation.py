@@ -3,8 +3,10 @@
 import time
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from boxtune import models
 from boxtune.config import pipeline_pb2
@@ -14,6 +16,8 @@ from boxtune.metrics.evaluation import Evaluation, Example
 from boxtune.metrics.results import ImageResult
 from boxtune.models import Detector
 from boxtune.models.detector import REGULARIZATION
+from boxtune.training.backends import compiled
+from boxtune.training.batches import row_multiple
 
 
 class Evaluator:
@@ -27,10 +31,12 @@ class Evaluator:
         image_resizer: pipeline_pb2.ImageResizer,
         batch_size: int,
         num_examples: int = 10,
+        row_multiple: int = 1,
     ):
         self.detector, self.records, self.num_examples = detector, records, num_examples
+        self._row_multiple = row_multiple
         self.batches = evaluation_batches(records, batch_size=batch_size, image_resizer=image_resizer)
-        self._detect = tf.function(self._predict_and_measure, reduce_retracing=True)
+        self._detect = compiled(self._predict_and_measure, detector.variables)
 
     @classmethod
     def from_config(
@@ -43,6 +49,7 @@ class Evaluator:
             image_resizer=models.image_resizer(pipeline.model),
             batch_size=max(pipeline.eval_config.batch_size, 8),
             num_examples=pipeline.eval_config.num_visualizations,
+            row_multiple=row_multiple(pipeline.eval_input_reader[0]),
         )
 
     @property
@@ -63,8 +70,8 @@ class Evaluator:
         losses: list[dict[str, float]] = []
         with naming_faults(self.records):
             for images, extents, samples in self.batches:
-                detections, terms = self._detect(images, extents, _groundtruth(samples))
-                found = {name: part.numpy() for name, part in detections.items()}
+                detections, terms = self._detect(images, extents, _groundtruth(samples, self._row_multiple))
+                found = keras.tree.map_structure(ops.convert_to_numpy, detections)
                 truth = {name: part.numpy() for name, part in samples.items()}
                 # An incomplete last batch counts by its size.
                 losses.append({name: float(value) * len(truth["count"]) for name, value in terms.items()})
@@ -84,22 +91,23 @@ class Evaluator:
 
     def _predict_and_measure(self, images: Any, extents: Any, groundtruth: Any) -> tuple[dict, dict]:
         predictions = self.detector(images, training=False)
-        window = tf.concat([tf.zeros_like(extents), extents], axis=-1)
+        window = ops.concatenate([ops.zeros_like(extents), extents], axis=-1)
         detections = self.detector.detect(predictions, window)
         # The ground truth counts boxes in the picture's frame; the anchors lie in the input's.
-        groundtruth = groundtruth | {"boxes": groundtruth["boxes"] * tf.tile(extents, [1, 2])[:, None]}
+        groundtruth = groundtruth | {"boxes": groundtruth["boxes"] * ops.tile(extents, [1, 2])[:, None]}
         terms = self.detector.loss_terms(predictions, groundtruth)
         return vars(detections), terms | {"regularization_loss": self.detector.regularization_loss()}
 
 
-def _groundtruth(samples: dict[str, Any]) -> dict[str, Any]:
-    """Return the batch's objects with one more row of padding, so that no batch is without rows."""
-    rows = tf.shape(samples["boxes"])[1] + 1
+def _groundtruth(samples: dict[str, Any], row_multiple: int) -> dict[str, Any]:
+    """Return the batch's objects with a row of padding or more, so that their number is a multiple, but not 0."""
+    count = tf.shape(samples["boxes"])[1]
+    more = row_multiple - count % row_multiple
     return {
-        "boxes": tf.pad(samples["boxes"], [[0, 0], [0, 1], [0, 0]]),
-        "classes": tf.pad(samples["classes"], [[0, 0], [0, 1]]),
-        "weights": tf.pad(samples["weights"], [[0, 0], [0, 1]]),
-        "valid": tf.range(rows)[None] < samples["count"][:, None],
+        "boxes": tf.pad(samples["boxes"], [[0, 0], [0, more], [0, 0]]),
+        "classes": tf.pad(samples["classes"], [[0, 0], [0, more]]),
+        "weights": tf.pad(samples["weights"], [[0, 0], [0, more]]),
+        "valid": tf.range(count + more)[None] < samples["count"][:, None],
     }
 
 

@@ -24,13 +24,15 @@ _NAME = re.compile(r"ckpt-\d+")
 class Keeper:
     """The checkpoints `ckpt-N` that a run leaves in a folder: the newest ones, and some for good."""
 
-    def __init__(self, root: tf.train.Checkpoint, folder: Path, *, max_to_keep: int, keep_every_n: int = 0):
-        """Prepare to write `root` into `folder`, which is made when the first checkpoint is.
+    def __init__(
+        self, variables: checkpoints.Variables, folder: Path, *, max_to_keep: int, keep_every_n: int = 0
+    ):
+        """Prepare to write `variables` by their keys into `folder`, which is made when the first checkpoint is.
 
         Of the checkpoints that a run writes or finds there, the newest `max_to_keep` stay, and those whose step is
         a multiple of `keep_every_n`.
         """
-        self.root, self.folder = root, folder
+        self.variables, self.folder = variables, folder
         self.max_to_keep, self.keep_every_n = max_to_keep, keep_every_n
 
     def save(self) -> str:
@@ -45,8 +47,9 @@ class Keeper:
         number = checkpoints.number_of(newest) + 1 if newest else 1
         name = f"ckpt-{number}"
         before = self._managed()
-        self.root.save_counter.assign(number)
-        self._write(name)
+        root = checkpoints.tree(self.variables)
+        root.save_counter.assign(number)
+        self._write(root, name)
         self._record([*(one for one in before if one != name), name])
         return str(self.folder / name)
 
@@ -57,10 +60,10 @@ class Keeper:
             if not data.with_name(f"{data.name.rpartition('.data-')[0]}.index").exists():
                 data.unlink(missing_ok=True)
 
-    def _write(self, name: str) -> None:
+    def _write(self, root: tf.train.Checkpoint, name: str) -> None:
         partial = self.folder / _PARTIAL
         try:
-            self.root.write(str(partial / name))
+            root.write(str(partial / name))
             # There may be one of this name that was written but never recorded.
             (self.folder / f"{name}.index").unlink(missing_ok=True)
             for data in sorted(partial.glob(f"{name}.data-*")):

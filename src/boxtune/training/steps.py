@@ -62,6 +62,9 @@ class BetweenSteps(keras.callbacks.Callback):
         if len(self._batches) < self._batches_per_step:
             return
         self._number += 1
+        _ = (
+            self.model
+        )  # under JAX, Keras gives the variables their values back when it is asked for the model
         step = self._step_of(self._batches)
         self._batches = []
         for action in self._actions:

@@ -1,0 +1,98 @@
+"""What differs between the backends that Keras computes with, and what is TensorFlow's alone.
+
+Reading data, checkpoints and TensorBoard are TensorFlow's under every backend. What a network computes is the
+backend's.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from boxtune.errors import ConfigError
+
+BACKENDS = ("tensorflow", "jax", "torch")
+"""That can train and evaluate, as the environment variable KERAS_BACKEND names them."""
+
+
+def prepare_backend() -> None:
+    """Leave the devices to the backend: another one than TensorFlow shares none with it. To be called before any work.
+
+    Raises:
+        ConfigError: if Keras runs on a backend that cannot train.
+    """
+    backend = keras.backend.backend()
+    if backend not in BACKENDS:
+        raise ConfigError(
+            f"KERAS_BACKEND={backend} cannot train or evaluate a detector; set it to one of {', '.join(BACKENDS)}"
+        )
+    if backend != "tensorflow":
+        tf.config.set_visible_devices([], "GPU")
+
+
+def require_tensorflow(what: str) -> None:
+    """Refuse `what`, which only TensorFlow can do, under another backend.
+
+    Raises:
+        ConfigError: with the way out.
+    """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise ConfigError(
+            f"{what} is TensorFlow's own, and Keras runs on {backend} here: run this command with "
+            "KERAS_BACKEND=tensorflow. Checkpoints are the same files under every backend"
+        )
+
+
+def compiles_by_shape() -> bool:
+    """Return whether each new shape of a batch is compiled anew, which takes long: then there should be few."""
+    return keras.backend.backend() == "jax"
+
+
+def compiled(function: Callable[..., Any], variables: Sequence[keras.Variable] = ()) -> Callable[..., Any]:
+    """Return `function` as the backend runs it fastest, without gradients.
+
+    It may read and assign `variables`, and no others. It takes tensors, of whatever library, or structures of them, and
+    returns a structure of the backend's.
+    """
+    run = {"tensorflow": _graph, "jax": _jitted, "torch": _without_gradients}[keras.backend.backend()]
+    return run(function, variables)
+
+
+def _graph(function: Callable[..., Any], variables: Sequence[keras.Variable]) -> Callable[..., Any]:
+    return tf.function(function, reduce_retracing=True, jit_compile=False)
+
+
+def _jitted(function: Callable[..., Any], variables: Sequence[keras.Variable]) -> Callable[..., Any]:
+    import jax
+
+    @jax.jit
+    def pure(values: list[Any], arguments: tuple[Any, ...]) -> tuple[Any, dict[int, Any]]:
+        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
+            result = function(*arguments)
+        after = [scope.get_current_value(variable) for variable in variables]
+        assigned = {i: new for i, (new, old) in enumerate(zip(after, values, strict=True)) if new is not old}
+        return result, assigned
+
+    def run(*arguments: Any) -> Any:
+        values = [variable.value for variable in variables]
+        result, assigned = pure(values, keras.tree.map_structure(np.asarray, arguments))
+        for i, value in assigned.items():
+            variables[i].assign(value)
+        return result
+
+    return run
+
+
+def _without_gradients(
+    function: Callable[..., Any], variables: Sequence[keras.Variable]
+) -> Callable[..., Any]:
+    import torch
+
+    def run(*arguments: Any) -> Any:
+        with torch.no_grad():
+            return function(*keras.tree.map_structure(keras.ops.convert_to_tensor, arguments))
+
+    return run
