@@ -1,0 +1,157 @@
+"""What is wrong with detections, and what AP50 would gain if one kind of error were mended.
+
+Source: TIDE, Bolya et al. 2020 (arXiv:2008.08115), with its thresholds: a detection is right from an IoU of 0.5 with an
+object of its class, and about nothing below 0.1 with every object. Gains are of AP50, as there.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from boxtune.metrics.curves import mean, rank
+from boxtune.metrics.matches import IGNORED, RIGHT, WRONG, Bools, Floats, Ints, Overlaps, Pool, outcomes
+
+FOREGROUND, BACKGROUND = 0.5, 0.1
+
+KINDS = (
+    "correct",
+    "class",
+    "localisation",
+    "class and localisation",
+    "duplicate",
+    "background",
+    "ignored",
+)
+"""What a detection can be."""
+
+MISSED = "missed"
+"""The one kind of error that is of an object."""
+
+_CORRECT, _CLASS, _LOCALISATION, _BOTH, _DUPLICATE, _BACKGROUND, _IGNORED = range(len(KINDS))
+
+
+@dataclass(frozen=True, eq=False)
+class Mistakes:
+    """The errors of a pool.
+
+    Attributes:
+        kind: int8 [k], index into KINDS.
+        target: int [k], the object that it finds, or that a mistaken class or box was meant for, else -1.
+        missed: bool [n], the wanted objects that nothing finds and nothing is meant for.
+    """
+
+    kind: Ints
+    target: Ints
+    missed: Bools
+
+
+@dataclass(frozen=True)
+class ErrorKind:
+    """How often a kind of error occurs, at any score, and what AP50 would gain without it (None without objects)."""
+
+    kind: str
+    count: int
+    AP50_gain: float | None
+
+
+def mistakes(pool: Pool, overlaps: Overlaps, matched: Ints, ignored: Bools) -> Mistakes:
+    """Sort the detections of `pool` by what is wrong with them.
+
+    A detection that finds no object is, in this order (that of TIDE's program):
+    - "localisation": its IoU with an object of its class is in [0.1, 0.5);
+    - "class": its IoU with an object of another class is 0.5 or more;
+    - "duplicate": its IoU with an object of its class is 0.5 or more, and a better scored one has found that;
+    - "background": its IoU with every object is below 0.1;
+    - "class and localisation": what is left.
+    Crowds take no part, but what finds a crowd, or another object that is `ignored`, is itself "ignored".
+
+    Args:
+        pool: pictures.
+        overlaps: their pairs from an IoU of 0.1.
+        matched: int [k], the object that each detection finds at an IoU of 0.5.
+        ignored: bool [n], objects that are neither wanted nor wrong.
+    """
+    own = pool.found.cls[overlaps.detection] == pool.truth.cls[overlaps.truth]
+    own_iou, own_truth = _best(pool, overlaps, own)
+    other_iou, other_truth = _best(pool, overlaps, ~own)
+    outcome = outcomes(matched, ignored)
+    kind = np.select(
+        [
+            outcome == RIGHT,
+            outcome == IGNORED,
+            (own_iou >= BACKGROUND) & (own_iou < FOREGROUND),
+            other_iou >= FOREGROUND,
+            own_iou >= FOREGROUND,
+            other_iou < BACKGROUND,
+        ],
+        [_CORRECT, _IGNORED, _LOCALISATION, _CLASS, _DUPLICATE, _BACKGROUND],
+        _BOTH,
+    ).astype(np.int8)
+    target = np.select(
+        [kind == _CORRECT, kind == _LOCALISATION, kind == _CLASS], [matched, own_truth, other_truth], -1
+    )
+    missed = ~ignored
+    missed[target[target >= 0]] = False
+    return Mistakes(kind, target, missed)
+
+
+def _best(pool: Pool, overlaps: Overlaps, chosen: Bools) -> tuple[Floats, Ints]:
+    """Return float [k] and int [k]: the highest IoU of each detection in the `chosen` pairs, and with which object."""
+    pairs = np.flatnonzero(chosen & ~pool.truth.crowd[overlaps.truth])
+    detection, first = np.unique(overlaps.detection[pairs], return_index=True)
+    iou, truth = np.zeros(len(pool.found.cls)), np.full(len(pool.found.cls), -1)
+    iou[detection], truth[detection] = overlaps.iou[pairs[first]], overlaps.truth[pairs[first]]
+    return iou, truth
+
+
+def error_kinds(pool: Pool, found: Mistakes, ignored: Bools) -> list[ErrorKind]:
+    """Return how many errors there are of each kind, and what AP50 would gain if it were mended and all else stayed.
+
+    Mending is as in TIDE: a mistaken class or box is set right, if no other detection has found the object and none
+    scored better is set right for it; otherwise, and of every other kind, the detection goes; a missed object is no
+    longer wanted. A class of which no object is left so counts 1, or 0 if something is still found of it.
+    """
+    outcome = np.select([found.kind == _CORRECT, found.kind == _IGNORED], [RIGHT, IGNORED], WRONG).astype(
+        np.int8
+    )
+    before = _ap50(pool, pool.found.cls, outcome, ~ignored)
+    rows = []
+    for kind in range(_CLASS, _IGNORED):
+        cls, mended = _mended(pool, found, outcome, ignored, kind)
+        gain = _difference(_ap50(pool, cls, mended, ~ignored), before)
+        rows.append(ErrorKind(KINDS[kind], int(np.count_nonzero(found.kind == kind)), gain))
+    after = _ap50(pool, pool.found.cls, outcome, ~ignored & ~found.missed)
+    wrong = np.bincount(pool.found.cls[outcome == WRONG], minlength=pool.num_classes)
+    after = np.where(np.isnan(after) & ~np.isnan(before), wrong == 0, after)
+    return [*rows, ErrorKind(MISSED, int(np.count_nonzero(found.missed)), _difference(after, before))]
+
+
+def _mended(pool: Pool, found: Mistakes, outcome: Ints, ignored: Bools, kind: int) -> tuple[Ints, Ints]:
+    """Return the classes and outcomes of detections once those of `kind` are mended."""
+    cls, mended = pool.found.cls.copy(), outcome.copy()
+    mended[found.kind == kind] = IGNORED
+    free = ~ignored
+    free[found.target[found.kind == _CORRECT]] = False
+    candidates = np.flatnonzero(
+        (found.kind == kind) & (found.target >= 0) & np.append(free, False)[found.target]
+    )
+    target, first = np.unique(found.target[candidates], return_index=True)  # the best scored comes first
+    cls[candidates[first]], mended[candidates[first]] = pool.truth.cls[target], RIGHT
+    return cls, mended
+
+
+def _ap50(pool: Pool, cls: Ints, outcome: Ints, wanted: Bools) -> Floats:
+    order = pool.by_class if cls is pool.found.cls else np.lexsort((-pool.found.score, cls))
+    ranking = rank(
+        (1, pool.num_classes),
+        pool.found.image[order],
+        cls[order],
+        outcome[None, order],
+        pool.truth.image[wanted],
+        pool.truth.cls[wanted],
+    )
+    return ranking.average_precision(np.ones(len(pool.images), np.int64))[0]
+
+
+def _difference(after: Floats, before: Floats) -> float | None:
+    return mean(after - before)
