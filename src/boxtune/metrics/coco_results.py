@@ -1,0 +1,345 @@
+"""Detections as COCO's results JSON: what any program found in the pictures that are evaluated."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, TextIO
+
+import numpy as np
+
+from boxtune.errors import DataError
+from boxtune.metrics import masks
+from boxtune.metrics.masks import Mask
+from boxtune.metrics.results import ImageResult
+
+ImageId = int | str
+
+_CHUNK = 1 << 20
+# One detection: a mask's run lengths are the longest that it can have.
+_MAX_DETECTION = 1 << 26
+_EXAMPLES = 3
+_MAX_POINTS = 1000
+
+
+@dataclass
+class _Detections:
+    """What was found in one picture, as it is read."""
+
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    classes: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    masks: list[Mask | None] = field(default_factory=list)
+    keypoints: list[tuple[float, ...]] = field(default_factory=list)
+
+
+def read_detections(
+    path: Path,
+    truth: Sequence[ImageResult],
+    *,
+    categories: Mapping[int, int],
+    image_ids: Mapping[ImageId, str] | None = None,
+) -> list[ImageResult]:
+    """Return the pictures of `truth` with the detections of a file in place of their own.
+
+    The file is a JSON list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`, in pixels, with
+    `segmentation` (run lengths) and `keypoints` (x, y, visibility, ...) for all or for none; without a `bbox` the box
+    is that of the mask. It is read piece by piece.
+
+    Args:
+        path: of the file.
+        truth: pictures with their truth, each with a name of its own.
+        categories: from the `category_id` of the file to the class, as the label map has it.
+        image_ids: from the `image_id` of the file to the name of a picture; None for `ids_of_names`.
+
+    Raises:
+        DataError: naming file and number of the first, for a detection that cannot be used: not of these pictures or
+            classes, without a part, with a number that is none, a negative size, or an `id` that another one has.
+    """
+    known = ids_of_names([result.name for result in truth]) if image_ids is None else image_ids
+    found = {result.name: _Detections() for result in truth}
+    sizes = {result.name: (result.height, result.width) for result in truth}
+    faults: Counter[str] = Counter()
+    examples: dict[str, list[str]] = {}
+    ids: set[ImageId] = set()
+    for index, item in enumerate(_items(path)):
+        try:
+            _take(item, found, sizes, known, categories, ids)
+        except _Fault as fault:
+            faults[fault.kind] += 1
+            if len(listed := examples.setdefault(fault.kind, [])) < _EXAMPLES:
+                listed.append(f"number {index}: {fault.what}")
+    if faults:
+        raise DataError(f"{path}: {'; '.join(_told(kind, faults[kind], examples[kind]) for kind in faults)}.")
+    _check_parts(path, found.values())
+    return [_with_detections(result, found[result.name]) for result in truth]
+
+
+def ids_of_names(names: Sequence[str]) -> dict[ImageId, str]:
+    """Return what a file of detections may call pictures: their names, and, where no two share it, the name without
+    folders, that without its ending, and the number that this is (as in COCO, 000000000139.jpg is 139)."""
+    known: dict[ImageId, str] = {name: name for name in names}
+    for shorten in (_file_name, _stem, _number):
+        shorter = [(shorten(name), name) for name in names]
+        times = Counter(short for short, _ in shorter)
+        for short, name in shorter:
+            if short is not None and times[short] == 1:
+                known.setdefault(short, name)
+    return known
+
+
+def write_detections(
+    path: Path,
+    results: Sequence[ImageResult],
+    *,
+    category_ids: Sequence[int],
+    image_ids: Mapping[str, ImageId] | None = None,
+) -> None:
+    """Write all detections as COCO's results JSON, in the order of the pictures.
+
+    Args:
+        path: of the file; its folder has to exist.
+        results: of all pictures.
+        category_ids: by class.
+        image_ids: by the name of a picture; None for the names themselves.
+
+    Raises:
+        DataError: if the file cannot be written.
+    """
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            separator = "[\n"
+            for item in _written(results, category_ids, image_ids):
+                file.write(separator + json.dumps(item, allow_nan=False))
+                separator = ",\n"
+            file.write("[]\n" if separator == "[\n" else "\n]\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written: {error.strerror}.") from error
+
+
+class _Fault(Exception):
+    """What is wrong with one detection: of a kind, to be counted, and what it is here."""
+
+    def __init__(self, kind: str, what: str):
+        super().__init__(kind, what)
+        self.kind, self.what = kind, what
+
+
+_KINDS = {
+    "images": "of pictures that are not evaluated (give the data that the file is about)",
+    "classes": "of classes that the label map lacks (give the label map that the file is about)",
+    "ids": 'with an "id" that another one has, or that is none',
+    "form": "that cannot be used",
+}
+
+
+def _told(kind: str, count: int, examples: list[str]) -> str:
+    return f"{count} detection{'s' if count > 1 else ''} {_KINDS[kind]}, such as {', '.join(examples)}"
+
+
+def _take(
+    item: Any,
+    found: dict[str, _Detections],
+    sizes: dict[str, tuple[int, int]],
+    known: Mapping[ImageId, str],
+    categories: Mapping[int, int],
+    ids: set[ImageId],
+) -> None:
+    """Add one detection to those of its picture, or raise _Fault."""
+    if not isinstance(item, dict):
+        raise _Fault("form", f"{item!r:.60} is no object")
+    image_id, category = item.get("image_id"), item.get("category_id")
+    name = known.get(image_id) if isinstance(image_id, int | str) else None
+    if name is None or name not in found:
+        raise _Fault("images", f"image_id {image_id!r:.60}")
+    if type(category) is not int or category not in categories:
+        raise _Fault("classes", f"category_id {category!r:.60}")
+    own = item.get("id")
+    if own is not None:
+        if not isinstance(own, int | str) or own in ids:
+            raise _Fault("ids", f"id {own!r:.60}")
+        ids.add(own)
+    mask = _mask(item["segmentation"], sizes[name]) if item.get("segmentation") else None
+    detections = found[name]
+    box, score = _box(item.get("bbox"), mask), _numbers("score", [item.get("score")])[0]
+    points = _points(item.get("keypoints") or [])
+    detections.boxes.append(box)
+    detections.classes.append(categories[category])
+    detections.scores.append(score)
+    detections.masks.append(mask)
+    detections.keypoints.append(points)
+
+
+def _numbers(what: str, values: list[Any]) -> list[float]:
+    if not all(type(value) in (int, float) and math.isfinite(_float(value)) for value in values):
+        raise _Fault("form", f"{what} {values if len(values) > 1 else values[0]!r:.60}")
+    return [float(value) for value in values]
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _box(bbox: Any, mask: Mask | None) -> tuple[float, float, float, float]:
+    if not bbox and mask is not None:
+        return masks.box(mask)
+    if not isinstance(bbox, list) or len(bbox) != 4:
+        raise _Fault("form", f"bbox {bbox!r:.60}, not [x, y, width, height]")
+    x, y, width, height = _numbers("bbox", bbox)
+    if width < 0 or height < 0 or not math.isfinite(x + width) or not math.isfinite(y + height):
+        raise _Fault("form", f"bbox {bbox!r:.60}, whose width or height is negative or too large")
+    return y, x, y + height, x + width
+
+
+def _mask(segmentation: Any, size: tuple[int, int]) -> Mask:
+    try:
+        mask = masks.from_coco(segmentation)
+    except DataError as error:
+        raise _Fault("form", f"segmentation: {str(error).rstrip('.')}") from None
+    if (mask.height, mask.width) != size:
+        picture = f"{size[0]} x {size[1]}"
+        raise _Fault("form", f"segmentation of {mask.height} x {mask.width} in a picture of {picture} pixels")
+    return mask
+
+
+def _points(keypoints: Any) -> tuple[float, ...]:
+    """Return y, x, y, x, ..."""
+    if not isinstance(keypoints, list) or len(keypoints) % 3 or len(keypoints) > 3 * _MAX_POINTS:
+        raise _Fault("form", f"keypoints {keypoints!r:.60}, not [x, y, visibility, ...]")
+    numbers = _numbers("keypoints", keypoints) if keypoints else []
+    return tuple(place for x, y in zip(numbers[0::3], numbers[1::3], strict=True) for place in (y, x))
+
+
+def _check_parts(path: Path, found: Collection[_Detections]) -> None:
+    """Raise DataError unless all detections have masks or none, and all as many keypoints."""
+    drawn = [mask is not None for one in found for mask in one.masks]
+    if any(drawn) and not all(drawn):
+        raise DataError(
+            f"{path}: {drawn.count(False)} of {len(drawn)} detections have no segmentation: all or none may."
+        )
+    counts = {len(points) // 2 for one in found for points in one.keypoints}
+    if len(counts) > 1:
+        raise DataError(
+            f"{path}: detections have different numbers of keypoints: {sorted(counts)[:_EXAMPLES]}."
+        )
+
+
+def _with_detections(result: ImageResult, found: _Detections) -> ImageResult:
+    drawn = [mask for mask in found.masks if mask is not None]
+    posed = any(found.keypoints)
+    return replace(
+        result,
+        boxes=np.array(found.boxes, np.float64).reshape(-1, 4),
+        classes=np.array(found.classes, np.int64),
+        scores=np.array(found.scores, np.float64),
+        masks=drawn or None,
+        keypoints=np.array(found.keypoints).reshape(len(found.scores), -1, 2) if posed else None,
+    )
+
+
+def _items(path: Path) -> Iterator[Any]:
+    """Yield the items of a JSON list of objects, one by one."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield from _parsed(_Reader(path, file))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: no JSON list of detections: {error}.") from error
+
+
+def _parsed(reader: "_Reader") -> Iterator[Any]:
+    index = 0
+    reader.take("[", index)
+    while index or reader.sign() != "]":
+        yield reader.item(index)
+        index += 1
+        if reader.sign() == "]":
+            break
+        reader.take(",", index)
+    reader.take("]", index)
+    if reader.sign():
+        raise DataError(f"{reader.path}: goes on behind its list of detections.")
+
+
+@dataclass
+class _Reader:
+    """A file of JSON, of which a piece is in memory."""
+
+    path: Path
+    file: TextIO
+    text: str = ""
+    place: int = 0
+
+    def sign(self) -> str:
+        """Return the next sign that is no space, without taking it; an empty text at the end."""
+        while True:
+            while self.place < len(self.text) and self.text[self.place] in " \t\r\n":
+                self.place += 1
+            if self.place < len(self.text):
+                return self.text[self.place]
+            self.text, self.place = self.file.read(_CHUNK), 0
+            if not self.text:
+                return ""
+
+    def take(self, expected: str, index: int) -> None:
+        """Take a sign, or say that it is missing."""
+        if (sign := self.sign()) != expected:
+            found = f'"{sign}"' if sign else "the end of the file"
+            raise DataError(
+                f'{self.path}: no JSON list of detections: at number {index} "{expected}" should be, not {found}.'
+            )
+        self.place += 1
+
+    def item(self, index: int) -> Any:
+        """Take a value, reading on until it is whole."""
+        self.sign()
+        decoder, size = json.JSONDecoder(), _CHUNK
+        while True:
+            try:
+                item, self.place = decoder.raw_decode(self.text, self.place)
+                return item
+            except ValueError as error:
+                more = self.file.read(size)
+                if not more or len(self.text) - self.place > _MAX_DETECTION:
+                    raise DataError(f"{self.path}: detection number {index} is no JSON: {error}.") from error
+                # Twice as much each time: what is not whole yet is looked at a few times only.
+                self.text, self.place, size = self.text[self.place :] + more, 0, 2 * size
+
+
+def _file_name(name: str) -> str:
+    return PurePosixPath(name).name
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _number(name: str) -> int | None:
+    stem = _stem(name)
+    return int(stem) if stem.isascii() and stem.isdigit() and len(stem) < 20 else None
+
+
+def _written(
+    results: Sequence[ImageResult], category_ids: Sequence[int], image_ids: Mapping[str, ImageId] | None
+) -> Iterator[dict[str, Any]]:
+    for result in results:
+        boxes = np.asarray(result.boxes, np.float64).reshape(-1, 4)
+        image_id = result.name if image_ids is None else image_ids[result.name]
+        for row, (ymin, xmin, ymax, xmax) in enumerate(boxes.tolist()):
+            item: dict[str, Any] = {
+                "image_id": image_id,
+                "category_id": int(category_ids[int(result.classes[row])]),
+                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
+                "score": float(result.scores[row]),
+            }
+            if result.masks is not None:
+                item["segmentation"] = masks.to_coco(result.masks[row])
+            if result.keypoints is not None:
+                item["keypoints"] = [value for y, x in result.keypoints[row].tolist() for value in (x, y, 1)]
+            yield item
