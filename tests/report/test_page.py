@@ -19,7 +19,7 @@ def test_json_keeps_every_string_and_ends_no_script(text):
     assert not set("<>&") & set(escaped)
 
 
-@pytest.mark.parametrize("template", ["data_page.html"])
+@pytest.mark.parametrize("template", ["data_page.html", "evaluation_page.html"])
 def test_a_page_asks_for_nothing(template):
     files = resources.files("boxtune.report")
     text = "".join(
