@@ -1,28 +1,25 @@
 import contextlib
+import dataclasses
 import io
 
 import numpy as np
 import pytest
 
-from boxtune.metrics.coco import NAMES, coco_metrics
+from boxtune.errors import ConfigError
+from boxtune.metrics import masks
+from boxtune.metrics.coco import (
+    KEYPOINT_NAMES,
+    NAMES,
+    KeypointClass,
+    box_metrics,
+    coco_metrics,
+    keypoint_metrics,
+    mask_metrics,
+)
 from boxtune.metrics.results import ImageResult
+from image_results import image_result, random_results, with_areas, with_keypoints, with_masks
 
 MAP, MAP50, MAP75, SMALL, MEDIUM, LARGE, AR1, AR10, AR100, AR_SMALL, AR_MEDIUM, AR_LARGE = NAMES
-
-
-def result(true=(), found=(), *, crowd=None, side=200):
-    """A picture; `true` are (box, class), `found` (box, class, score)."""
-    return ImageResult(
-        name="",
-        height=side,
-        width=side,
-        true_boxes=np.float32([box for box, _ in true]).reshape(-1, 4),
-        true_classes=np.array([cls for _, cls in true], int),
-        is_crowd=np.array(crowd if crowd is not None else [False] * len(true), bool),
-        boxes=np.float32([box for box, *_ in found]).reshape(-1, 4),
-        classes=np.array([cls for _, cls, _ in found], int),
-        scores=np.float32([score for *_, score in found]),
-    )
 
 
 # 100 x 100 pixels are large (over 96 x 96), 50 x 50 medium, 20 x 20 small (up to 32 x 32).
@@ -31,7 +28,7 @@ BIG, MIDDLE, LITTLE = [0, 0, 100, 100], [100, 100, 150, 150], [160, 0, 180, 20]
 
 def test_everything_found():
     truth = [(BIG, 0), (MIDDLE, 1), (LITTLE, 1)]
-    measured = coco_metrics([result(truth, [(box, cls, 0.9) for box, cls in truth])], 2)
+    measured = coco_metrics([image_result(truth, [(box, cls, 0.9) for box, cls in truth])], 2)
     assert list(measured) == list(NAMES)
     expected = dict.fromkeys(NAMES, 1.0)
     # Of class 1 with its two objects one detection finds one: (1 + 1/2) / 2.
@@ -39,33 +36,33 @@ def test_everything_found():
 
 
 def test_nothing_found():
-    measured = coco_metrics([result([(BIG, 0)])], 2)
+    measured = coco_metrics([image_result([(BIG, 0)])], 2)
     expected = dict.fromkeys(NAMES, 0.0) | dict.fromkeys([SMALL, MEDIUM, AR_SMALL, AR_MEDIUM], -1.0)
     assert measured == expected
 
 
 def test_no_truth():
-    assert coco_metrics([result(found=[(BIG, 0, 0.9)])], 2) == dict.fromkeys(NAMES, -1.0)
+    assert coco_metrics([image_result(found=[(BIG, 0, 0.9)])], 2) == dict.fromkeys(NAMES, -1.0)
 
 
 def test_neither():
-    assert coco_metrics([result()], 2) == dict.fromkeys(NAMES, -1.0)
+    assert coco_metrics([image_result()], 2) == dict.fromkeys(NAMES, -1.0)
 
 
 def test_the_wrong_class_is_not_found():
-    measured = coco_metrics([result([(BIG, 0)], [(BIG, 1, 0.9)])], 2)
+    measured = coco_metrics([image_result([(BIG, 0)], [(BIG, 1, 0.9)])], 2)
     assert (measured[MAP], measured[AR100]) == (0, 0)
 
 
 def test_an_overlap_counts_up_to_its_own_threshold():
     # 70 of 100 rows: IoU 0.7 passes the thresholds 0.50, 0.55, ..., 0.70: 5 of 10.
-    measured = coco_metrics([result([(BIG, 0)], [([0, 0, 70, 100], 0, 0.9)])], 1)
+    measured = coco_metrics([image_result([(BIG, 0)], [([0, 0, 70, 100], 0, 0.9)])], 1)
     assert measured[MAP] == pytest.approx(0.5, abs=1e-6)
     assert (measured[MAP50], measured[MAP75]) == (pytest.approx(1), 0)
 
 
 def test_a_better_scored_mistake_halves_precision():
-    measured = coco_metrics([result([(BIG, 0)], [(MIDDLE, 0, 0.9), (BIG, 0, 0.8)])], 1)
+    measured = coco_metrics([image_result([(BIG, 0)], [(MIDDLE, 0, 0.9), (BIG, 0, 0.8)])], 1)
     assert measured[MAP] == pytest.approx(0.5, abs=1e-6)
     # The one detection that counts for AR@1 is the mistake.
     assert (measured[AR1], measured[AR10]) == (0, pytest.approx(1))
@@ -73,113 +70,211 @@ def test_a_better_scored_mistake_halves_precision():
 
 def test_finding_an_object_twice_is_a_mistake():
     twice = [(BIG, 0, 0.9), (BIG, 0, 0.95)]
-    measured = coco_metrics([result([(BIG, 0)], twice), result([(BIG, 0)], [(BIG, 0, 0.5)])], 1)
+    measured = coco_metrics([image_result([(BIG, 0)], twice), image_result([(BIG, 0)], [(BIG, 0, 0.5)])], 1)
     # Hit, miss, hit: precision 1 up to half of recall, then 2/3; of 101 points of recall 51 and 50.
     assert measured[MAP] == pytest.approx((51 + 50 * 2 / 3) / 101, abs=1e-6)
 
 
 def test_what_lies_in_a_crowd_is_neither_right_nor_wrong():
-    crowd = result(
-        [(BIG, 0), (MIDDLE, 0)], [([10, 10, 40, 40], 0, 0.9), (MIDDLE, 0, 0.8)], crowd=[True, False]
+    crowd = image_result(
+        [(BIG, 0), (MIDDLE, 0)], [([10, 10, 40, 40], 0, 0.9), (MIDDLE, 0, 0.8)], is_crowd=[True, False]
     )
     assert coco_metrics([crowd], 1)[MAP] == pytest.approx(1, abs=1e-6)
-    alone = result([(BIG, 0), (MIDDLE, 0)], [([10, 10, 40, 40], 0, 0.9), (MIDDLE, 0, 0.8)])
+    alone = image_result([(BIG, 0), (MIDDLE, 0)], [([10, 10, 40, 40], 0, 0.9), (MIDDLE, 0, 0.8)])
     assert coco_metrics([alone], 1)[MAP] == pytest.approx(0.5 * 51 / 101, abs=1e-6)
 
 
 def test_classes_without_objects_do_not_count():
-    picture = result([(BIG, 0)], [(BIG, 0, 0.9), (MIDDLE, 4, 0.95)])
+    picture = image_result([(BIG, 0)], [(BIG, 0, 0.9), (MIDDLE, 4, 0.95)])
     assert coco_metrics([picture], 90)[MAP] == pytest.approx(1, abs=1e-6)
 
 
 def test_no_more_than_a_hundred_detections_of_a_picture_count():
     noise = [([150, 150, 160 + i % 7, 160], 0, 0.9) for i in range(100)]
-    assert coco_metrics([result([(BIG, 0)], [*noise, (BIG, 0, 0.5)])], 1)[AR100] == 0
-    assert coco_metrics([result([(BIG, 0)], [*noise[1:], (BIG, 0, 0.5)])], 1)[AR100] == pytest.approx(1)
+    assert coco_metrics([image_result([(BIG, 0)], [*noise, (BIG, 0, 0.5)])], 1)[AR100] == 0
+    assert coco_metrics([image_result([(BIG, 0)], [*noise[1:], (BIG, 0, 0.5)])], 1)[AR100] == pytest.approx(1)
 
 
-def random_results(seed):
-    """Pictures with many near misses, equal scores, crowds, and now and then without objects or detections."""
-    rng = np.random.default_rng(seed)
-    results = []
-    for _ in range(12):
-        n, k = int(rng.integers(0, 7)), int(rng.integers(0, 15))
-        corners = rng.uniform(0, 100, [n, 2])
-        true = np.concatenate(
-            [corners, corners + rng.choice([8, 40, 99], [n, 1]) * rng.uniform(0.7, 1, [n, 2])], 1
-        )
-        if n:
-            found = true[rng.integers(0, n, k)] + rng.normal(0, 4, [k, 4])
-            found[:, 2:] = np.maximum(found[:, 2:], found[:, :2] + 1)
-        else:
-            found = np.tile([10.0, 10, 60, 70], (k, 1))
-        results.append(
-            ImageResult(
-                name="",
-                height=200,
-                width=200,
-                true_boxes=true.astype(np.float32),
-                true_classes=rng.integers(0, 3, n),
-                is_crowd=rng.random(n) < 0.2,
-                boxes=found.astype(np.float32),
-                classes=rng.integers(0, 4, k),
-                scores=np.float32(np.round(rng.random(k), 1)),
-            )
-        )
-    return results
+def xywh(box):
+    ymin, xmin, ymax, xmax = (float(side) for side in box)
+    return [xmin, ymin, xmax - xmin, ymax - ymin]
 
 
-def by_pycocotools(results, num_classes):
+def as_coco(mask):
+    return masks.to_coco(mask) | {"counts": masks.to_coco(mask)["counts"].encode()}
+
+
+def points(keypoints, visibility):
+    return [
+        value
+        for (y, x), v in zip(keypoints, visibility, strict=True)
+        for value in (float(x), float(y), int(v))
+    ]
+
+
+def true_annotations(number, one: ImageResult):
+    for row, box in enumerate(one.true_boxes):
+        area = float(one.true_areas[row]) or float((box[2] - box[0]) * (box[3] - box[1]))
+        item = {
+            "image_id": number,
+            "category_id": int(one.true_classes[row]),
+            "bbox": xywh(box),
+            "area": area,
+        }
+        item["iscrowd"] = int(one.is_crowd[row])
+        if one.true_masks is not None:
+            item["segmentation"] = as_coco(one.true_masks[row])
+        if one.true_keypoints is not None:
+            item["keypoints"] = points(one.true_keypoints[row], one.true_visibility[row])
+            item["num_keypoints"] = int((one.true_visibility[row] > 0).sum())
+        yield item
+
+
+def found_annotations(number, one: ImageResult):
+    for row, box in enumerate(one.boxes):
+        item = {"image_id": number, "category_id": int(one.classes[row]), "score": float(one.scores[row])}
+        item["bbox"] = xywh(box)
+        item["area"] = item["bbox"][2] * item["bbox"][3]
+        if one.masks is not None:
+            item |= {"segmentation": as_coco(one.masks[row]), "area": masks.area(one.masks[row])}
+        if one.keypoints is not None:
+            item["keypoints"] = points(one.keypoints[row], [1] * len(one.keypoints[row]))
+        yield item | {"iscrowd": 0}
+
+
+def by_pycocotools(results, num_classes, kind="bbox", only=None, sigmas=None):
+    """The numbers of the public evaluator; `only` these classes."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    def xywh(box):
-        ymin, xmin, ymax, xmax = (float(side) for side in box)
-        return [xmin, ymin, xmax - xmin, ymax - ymin]
+    def data(annotations):
+        coco, listed = COCO(), []
+        for number, one in enumerate(results):
+            listed += annotations(number, one)
+        coco.dataset = {
+            "images": [{"id": number, "height": 200, "width": 200} for number in range(len(results))],
+            "categories": [{"id": number} for number in range(num_classes)],
+            "annotations": [item | {"id": place} for place, item in enumerate(listed, start=1)],
+        }
+        coco.createIndex()
+        return coco
 
-    truth = COCO()
-    truth.dataset = {
-        "images": [{"id": number} for number in range(len(results))],
-        "categories": [{"id": number} for number in range(num_classes)],
-        "annotations": [
-            {
-                "image_id": number,
-                "category_id": int(cls),
-                "bbox": xywh(box),
-                "area": float((box[2] - box[0]) * (box[3] - box[1])),
-                "iscrowd": int(crowd),
-            }
-            for number, one in enumerate(results)
-            for box, cls, crowd in zip(one.true_boxes, one.true_classes, one.is_crowd, strict=True)
-        ],
-    }
-    for number, annotation in enumerate(truth.dataset["annotations"], start=1):
-        annotation["id"] = number
-    truth.createIndex()
-    found = truth.loadRes(
-        [
-            {"image_id": number, "category_id": int(cls), "bbox": xywh(box), "score": float(score)}
-            for number, one in enumerate(results)
-            for box, cls, score in zip(one.boxes, one.classes, one.scores, strict=True)
-        ]
-    )
-    evaluation = COCOeval(truth, found, "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    evaluation.summarize()
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(data(true_annotations), data(found_annotations), kind)
+        if sigmas is not None:
+            evaluation.params.kpt_oks_sigmas = np.array(sigmas)
+        if only is not None:
+            evaluation.params.catIds = only
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
     return evaluation.stats
 
 
 @pytest.mark.parametrize("seed", range(8))
 def test_the_numbers_are_those_of_pycocotools(seed):
     results = random_results(seed)
-    with contextlib.redirect_stdout(io.StringIO()):
-        expected = by_pycocotools(results, 5)
+    if seed % 2:
+        results = with_areas(results, seed)
     measured = coco_metrics(results, 5)
     assert measured[MAP] > 0
+    np.testing.assert_allclose(list(measured.values()), by_pycocotools(results, 5), atol=1e-6)
+
+
+CLASSES = ["ant", "bee", "cow", "dog", "eel"]
+
+
+def test_each_class_as_pycocotools_has_it():
+    results = random_results(1, 20)
+    measured = box_metrics(results, CLASSES, per_category=True, all_per_category=True)
+    for index, name in enumerate(CLASSES):
+        expected = by_pycocotools(results, 5, only=[index])
+        numbers = [measured[f"{tag} ByCategory/{name}"] for tag in NAMES]
+        np.testing.assert_allclose(numbers, expected, atol=1e-6)
+        assert measured[f"DetectionBoxes_PerformanceByCategory/mAP/{name}"] == numbers[0]
+    assert measured["DetectionBoxes_PerformanceByCategory/mAP/ant"] > 0
+    assert measured["DetectionBoxes_PerformanceByCategory/mAP/eel"] == -1
+
+
+def test_classes_are_added_as_asked():
+    results = random_results(1)
+    few = box_metrics(results, CLASSES)
+    some = box_metrics(results, CLASSES, per_category=True)
+    assert list(few) == list(NAMES)
+    assert list(some)[12:] == [f"DetectionBoxes_PerformanceByCategory/mAP/{name}" for name in CLASSES]
+
+
+def test_super_categories():
+    results = random_results(1)
+    measured = box_metrics(
+        results,
+        CLASSES,
+        per_category=True,
+        all_per_category=True,
+        super_categories={"insects": ["ant", "bee"], "fish": ["eel"]},
+    )
+    ant, bee = (measured[f"DetectionBoxes_PerformanceByCategory/mAP/{name}"] for name in CLASSES[:2])
+    assert measured["DetectionBoxes_PerformanceBySuperCategory/insects"] == pytest.approx((ant + bee) / 2)
+    assert measured["DetectionBoxes_Precision/mAP BySuperCategory/insects"] == pytest.approx((ant + bee) / 2)
+    assert measured["DetectionBoxes_PerformanceBySuperCategory/fish"] == -1
+    with pytest.raises(ConfigError, match='"insects" has the class "wasp"'):
+        box_metrics(results, CLASSES, per_category=True, super_categories={"insects": ["wasp"]})
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_masks_as_pycocotools_has_them(seed):
+    results = with_areas(with_masks(random_results(seed), seed), seed)
+    measured = mask_metrics(results, CLASSES)
+    assert list(measured) == [name.replace("Boxes", "Masks") for name in NAMES]
+    assert measured["DetectionMasks_Precision/mAP"] > 0
+    np.testing.assert_allclose(list(measured.values()), by_pycocotools(results, 5, "segm"), atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_keypoints_as_pycocotools_has_them(seed):
+    sigmas = [0.1, 0.2, 0.4, 0.8]
+    results = with_areas(with_keypoints(random_results(seed, 50), seed), seed)
+    measured = keypoint_metrics(results, CLASSES, KeypointClass(1, sigmas))
+    assert list(measured) == [f"Keypoints_{name} ByCategory/bee" for name in KEYPOINT_NAMES]
+    expected = by_pycocotools(results, 5, "keypoints", [1], sigmas)
+    assert max(expected) > 0
     np.testing.assert_allclose(list(measured.values()), expected, atol=1e-6)
 
 
-def test_it_prints_nothing(capfd):
-    coco_metrics(random_results(0), 5)
-    assert capfd.readouterr().out == ""
+def test_a_class_may_have_some_of_the_keypoints():
+    results = with_keypoints(random_results(0, 20), 0)
+    two = keypoint_metrics(results, CLASSES, KeypointClass(1, [0.2, 0.1], points=[2, 0]))
+    cut = [
+        dataclasses.replace(
+            one,
+            true_keypoints=one.true_keypoints[:, [2, 0]],
+            true_visibility=one.true_visibility[:, [2, 0]],
+            keypoints=one.keypoints[:, [2, 0]],
+        )
+        for one in results
+    ]
+    assert two == keypoint_metrics(cut, CLASSES, KeypointClass(1, [0.2, 0.1]))
+
+
+def test_places_of_keypoints_that_are_not_labelled_do_not_matter():
+    results = with_keypoints(random_results(0, 20), 0)
+    person = KeypointClass(1, [0.1] * 4)
+    expected = keypoint_metrics(results, CLASSES, person)
+    for one in results:
+        one.true_keypoints[one.true_visibility == 0] = np.nan
+    assert keypoint_metrics(results, CLASSES, person) == expected
+
+
+def test_the_annotated_area_decides_the_size():
+    picture = image_result([(BIG, 0)], [(BIG, 0, 0.9)], true_areas=np.array([900.0]))
+    measured = coco_metrics([picture], 1)
+    assert (measured[SMALL], measured[LARGE]) == (pytest.approx(1), -1)
+
+
+def test_the_order_of_pictures_does_not_matter():
+    results = random_results(3)
+    backwards = box_metrics(results[::-1], CLASSES, per_category=True)
+    assert backwards == box_metrics(results, CLASSES, per_category=True)
+    # It would, were it not for their names: of equal scores the first counts first.
+    renamed = [dataclasses.replace(one, name=f"{99 - i}") for i, one in enumerate(results)]
+    assert box_metrics(renamed, CLASSES, per_category=True) != backwards

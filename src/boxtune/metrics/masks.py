@@ -64,7 +64,8 @@ def from_coco(segmentation: Any) -> Mask:
 
 def to_coco(mask: Mask) -> dict[str, Any]:
     """Return the mask as COCO's compressed run lengths, `{"size": [h, w], "counts": text}`."""
-    ends = np.append(mask.edges, mask.height * mask.width)
+    pixels = mask.height * mask.width
+    ends = mask.edges if pixels in mask.edges[-1:] else np.append(mask.edges, pixels)
     runs = np.diff(ends, prepend=0)
     return {"size": [mask.height, mask.width], "counts": _compressed(runs).decode("ascii")}
 

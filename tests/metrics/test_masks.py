@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from boxtune.errors import DataError
+from boxtune.metrics import masks
+
+drawings = arrays.arrays(bool, st.tuples(st.integers(1, 7), st.integers(1, 7)))
+
+
+def test_runs_go_down_the_columns():
+    mask = masks.from_array(np.array([[0, 1], [1, 1], [0, 0]]))
+    # Columns 0 1 0 and 1 1 0: pixels 1, and 3 and 4.
+    assert mask.edges.tolist() == [1, 2, 3, 5]
+    assert masks.area(mask) == 3
+    assert masks.box(mask) == (0, 0, 2, 2)
+
+
+@given(drawings)
+def test_masks_keep_their_pixels(drawing):
+    mask = masks.from_array(drawing)
+    np.testing.assert_array_equal(masks.to_array(mask), drawing)
+    again = masks.from_coco(masks.to_coco(mask))
+    assert (again.height, again.width) == drawing.shape
+    np.testing.assert_array_equal(again.edges, mask.edges)
+    assert masks.area(mask) == drawing.sum()
+
+
+@given(drawings)
+def test_the_box_is_tight(drawing):
+    rows, columns = np.flatnonzero(drawing.any(axis=1)), np.flatnonzero(drawing.any(axis=0))
+    expected = (rows[0], columns[0], rows[-1] + 1, columns[-1] + 1) if len(rows) else (0, 0, 0, 0)
+    assert masks.box(masks.from_array(drawing)) == expected
+
+
+@given(drawings, st.data())
+def test_intersections_are_counted(drawing, data):
+    other = data.draw(arrays.arrays(bool, drawing.shape))
+    shared = masks.intersection(masks.from_array(drawing), masks.from_array(other))
+    assert shared == (drawing & other).sum()
+
+
+@given(drawings)
+def test_the_text_is_that_of_pycocotools(drawing):
+    from pycocotools import mask as coco
+
+    expected = coco.encode(np.asfortranarray(drawing.astype(np.uint8)))
+    written = masks.to_coco(masks.from_array(drawing))
+    assert written == {"size": list(drawing.shape), "counts": expected["counts"].decode()}
+    np.testing.assert_array_equal(masks.to_array(masks.from_coco(expected)), drawing)
+
+
+def test_long_runs():
+    mask = masks.Mask(5000, 5000, np.array([3, 70_000, 70_001, 24_000_000]))
+    assert masks.from_coco(masks.to_coco(mask)).edges.tolist() == mask.edges.tolist()
+
+
+@pytest.mark.parametrize(
+    ("counts", "edges"),
+    [
+        ([0, 6], [0, 6]),
+        ([6], []),
+        ([], None),
+        # Runs without pixels: 2 on, none off, 3 on are 5 on.
+        ([1, 2, 0, 3], [1, 6]),
+        ([1, 0, 0, 0, 2, 3], [3, 6]),
+        ([1, 0, 0, 2, 3], [1, 3]),
+    ],
+)
+def test_lists_of_runs(counts, edges):
+    rle = {"size": [2, 3], "counts": counts}
+    if edges is None:
+        with pytest.raises(DataError, match="do not fill"):
+            masks.from_coco(rle)
+    else:
+        assert masks.from_coco(rle).edges.tolist() == edges
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        None,
+        [[0, 0, 1, 1, 0, 1]],
+        {"size": [2, 3]},
+        {"size": [2], "counts": [6]},
+        {"size": [2, -3], "counts": [6]},
+        {"size": ["2", 3], "counts": [6]},
+        {"size": [2, 3], "counts": [5]},
+        {"size": [2, 3], "counts": [7, -1]},
+        {"size": [2, 3], "counts": [6.0]},
+        {"size": [2, 3], "counts": 6},
+        {"size": [2, 3], "counts": "!"},
+        {"size": [2, 3], "counts": "P"},
+        {"size": [2, 3], "counts": "oooooooo0"},
+        {"size": [2, 3], "counts": "é"},
+        {"size": [2, 3], "counts": "6O"},
+    ],
+)
+def test_what_is_no_mask(segmentation):
+    with pytest.raises(DataError, match="a mask"):
+        masks.from_coco(segmentation)
+
+
+@given(st.text(st.characters(min_codepoint=40, max_codepoint=120), max_size=12))
+def test_no_text_breaks_it(counts):
+    try:
+        mask = masks.from_coco({"size": [4, 5], "counts": counts})
+    except DataError:
+        return
+    assert 0 <= masks.area(mask) <= 20
