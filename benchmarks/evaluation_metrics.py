@@ -1,8 +1,8 @@
 """How long the numbers of an evaluation take, and how much memory, for made-up results.
 
-Prints for the twelve COCO numbers, the analysis, its JSON, and the comparison of two runs, one after another: seconds by
-the clock and of a processor, and the peak of memory of the process so far. The made-up detector finds most objects, some
-of them twice, some under another name, and fills up with guesses to `--detections` in each picture.
+Prints for the twelve COCO numbers, the analysis, its JSON, and the comparison of two runs, one after another: seconds
+by the clock and of a processor, and the peak of memory of the process so far. The made-up detector finds most objects,
+some of them twice, some under another name, and fills up with guesses to `--detections` in each picture.
 
     python benchmarks/evaluation_metrics.py [--images 5000] [--detections 100] [--objects 7] [--classes 80]
 """

@@ -40,6 +40,7 @@ from boxtune.metrics.matches import (
     overlaps,
     pair,
     pool,
+    reaches,
 )
 from boxtune.metrics.results import ImageResult, check_results
 
@@ -159,7 +160,7 @@ class Analysis:
             self.truth.crowd | self.truth.difficult,
             self.found.cls,
             _flat(self.found.confusion, self.found.image, self.truth.image),
-            self.found.score >= threshold,
+            reaches(self.found.score, threshold),
             len(self.class_names),
         )
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.metrics.matches import IGNORED, RIGHT, Floats, Ints
+from boxtune.metrics.matches import IGNORED, RIGHT, SCORE_DIGITS, Floats, Ints
 
 NUM_BINS = 10
 
@@ -41,11 +41,12 @@ def calibration(score: Floats, outcome: Ints) -> Calibration:
     Source: Guo et al. 2017 (arXiv:1706.04599), equation 3, with ten bins of equal width.
     """
     counts = outcome != IGNORED
-    score, right = score[counts], outcome[counts] == RIGHT
+    score, right = score[counts].astype(np.float64), outcome[counts] == RIGHT
     if not len(score) or score.min() < 0 or score.max() > 1:
         return Calibration(None, [])
-    edges = np.linspace(0, 1, NUM_BINS + 1)
-    number = np.minimum(np.searchsorted(edges, score, side="right") - 1, NUM_BINS - 1)
+    edges = np.arange(NUM_BINS + 1) / NUM_BINS
+    number = np.searchsorted(edges, np.round(score, SCORE_DIGITS), side="right") - 1
+    number = np.minimum(number, NUM_BINS - 1)
     sums = [np.bincount(number, values, minlength=NUM_BINS) for values in (np.ones(len(score)), score, right)]
     bins = [_bin(*values) for values in zip(edges[:-1], edges[1:], *sums, strict=True)]
     return Calibration(float(np.abs(sums[1] - sums[2]).sum() / len(score)), bins)

@@ -19,6 +19,7 @@ from boxtune.metrics.matches import (
     outcomes,
     overlaps,
     pool,
+    reaches,
 )
 from boxtune.metrics.results import ImageResult, check_results
 
@@ -140,7 +141,7 @@ def _scores(pool: Pool, pairs: Overlaps, threshold: float) -> Floats:
     """Return float [n]: the score with which each wanted object is found, NaN where it is not."""
     unwanted = pool.truth.unwanted
     matched = match(pool, pairs, np.array([0.5]), unwanted, unwanted)
-    finds = (outcomes(matched, unwanted)[0] == RIGHT) & (pool.found.score >= threshold)
+    finds = (outcomes(matched, unwanted)[0] == RIGHT) & reaches(pool.found.score, threshold)
     scores = np.full(len(pool.truth.cls), np.nan)
     scores[matched[0, finds]] = pool.found.score[finds]
     return scores

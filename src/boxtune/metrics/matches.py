@@ -21,6 +21,9 @@ COCO_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 COCO_MAX_DETECTIONS = 100
 """COCO looks at so many detections of each class in a picture, the best scored."""
 
+SCORE_DIGITS = 6
+"""Of scores where people and pages read them; for ranks all digits count."""
+
 WRONG, RIGHT, IGNORED = 0, 1, -1
 """What can come of a detection."""
 
@@ -229,6 +232,11 @@ def pair(pool: Pool, overlaps: Overlaps, threshold: float, ignored: Bools) -> In
     eligible = np.flatnonzero((overlaps.iou >= threshold) & ~(other & passed))
     choice = (other + 2 * passed)[eligible]
     return _choose(pool, overlaps, eligible, choice, pool.found.image, np.array([threshold]), ignored)[0]
+
+
+def reaches(score: Floats, threshold: float) -> Bools:
+    """Return bool [k]: the score is `threshold` or better, read to six digits: 0.9 as float32 is 0.9."""
+    return np.round(score, SCORE_DIGITS) >= threshold
 
 
 def outcomes(matched: Ints, ignored: Bools) -> Ints:

@@ -1,0 +1,228 @@
+import json
+import re
+from dataclasses import asdict, replace
+
+import numpy as np
+import pytest
+
+from boxtune.errors import DataError
+from boxtune.metrics import matches
+from boxtune.metrics.analysis import analyse, from_json, to_json
+from boxtune.metrics.coco import coco_metrics
+from hand_drawn import FAR, A, B, picture, random_pictures, rows
+
+CLASSES = ["cat", "dog"]
+MAP, MAP50 = "DetectionBoxes_Precision/mAP", "DetectionBoxes_Precision/mAP@.50IOU"
+NAMES_OF_RANDOM = ["a", "b", "c", "d", "e"]
+
+
+def drawn():
+    """Two cats and a dog: one cat found well, and again; the dog taken for a cat; something invented."""
+    return [
+        picture(
+            [(A, 0), (B, 1)],
+            [(A, 0, 0.9), (rows(80), 0, 0.8), (B, 0, 0.7), (FAR, 1, 0.6)],
+            name="b.jpg",
+        ),
+        picture([(A, 0)], name="a.jpg"),
+    ]
+
+
+def text_of(analysis):
+    return json.dumps(to_json(analysis), allow_nan=False)
+
+
+def test_all_of_two_pictures():
+    document = to_json(
+        analyse(drawn(), CLASSES, title="pets", step=7, metrics={MAP: -1.0}, losses={"Loss": 0.5})
+    )
+    assert (document["version"], document["title"], document["step"]) == (1, "pets", 7)
+    assert (document["num_images"], document["num_objects"], document["classes"]) == (2, 3, CLASSES)
+    assert (document["metrics"], document["losses"]) == ({MAP: -1}, {"Loss": 0.5})
+    assert set(document["intervals"]) == {MAP, MAP50}
+    cat, dog = document["per_class"]
+    # Of two cats one is found, first: recall 1/2, 51 of 101 points; F1 is 2/3.
+    expected = {
+        "name": "cat",
+        "num_objects": 2,
+        "num_detections": 3,
+        "AP": 51 / 101,
+        "AP50": 51 / 101,
+        "AR100": 0.5,
+    }
+    expected |= {"best_threshold": 0.9, "precision": 1, "recall": 0.5, "f1": 2 / 3}
+    assert {key: cat[key] for key in expected} == pytest.approx(expected, abs=1e-6)
+    assert cat["AP_interval"] == [0, 1]
+    expected = dict.fromkeys(["best_threshold", "precision", "recall", "f1", "AP_interval"])
+    assert {key: dog[key] for key in expected} == expected  # in one picture, and not found
+    assert document["curves"] == [
+        {"score": [0.9, 0.8, 0.7], "precision": [1, 0.5, 0.333333], "recall": [0.5, 0.5, 0.5]},
+        {"score": [0.6], "precision": [0], "recall": [0]},
+    ]
+    assert {row["kind"]: row["count"] for row in document["error_kinds"]} == {
+        "class": 1,
+        "localisation": 0,
+        "class and localisation": 0,
+        "duplicate": 1,
+        "background": 1,
+        "missed": 1,
+    }
+    assert list(document["groups"]) == ["size", "aspect", "crowding"]
+    assert document["calibration"]["error"] == pytest.approx((0.1 + 0.8 + 0.7 + 0.6) / 4)
+
+
+def test_pictures_by_name_with_all_that_was_found():
+    first, second = to_json(analyse(drawn(), CLASSES, previews={"b.jpg": "data:,"}))["images"]
+    assert first == {
+        "name": "a.jpg",
+        "height": 500,
+        "width": 500,
+        "preview": None,
+        "AP50": 0,
+        "truth": {"box": [A], "class": [0], "crowd": [0], "difficult": [0]},
+        "found": {key: [] for key in ("box", "class", "score", "match", "confusion", "kind", "iou")},
+    }
+    assert (second["name"], second["preview"], second["AP50"]) == ("b.jpg", "data:,", 0.5)
+    assert second["found"] == {
+        "box": [A, rows(80), B, FAR],
+        "class": [0, 0, 0, 1],
+        "score": [0.9, 0.8, 0.7, 0.6],
+        "match": [0, -1, -1, -1],
+        "confusion": [0, -1, 1, -1],
+        "kind": [0, 4, 1, 5],
+        "iou": [1, 0.8, 1, 0],
+    }
+
+
+def test_confusion_matrix():
+    analysis = analyse(drawn(), CLASSES)
+    assert analysis.confusion_matrix().tolist() == [[1, 0, 1], [1, 0, 0], [1, 1, 0]]
+    assert analysis.confusion_matrix(0.9).tolist() == [[1, 0, 1], [0, 0, 1], [0, 0, 0]]
+    assert analysis.confusion_matrix(0.75).tolist() == [[1, 0, 1], [0, 0, 1], [1, 0, 0]]
+
+
+def test_difficult_objects_are_wanted_by_coco_and_ignored_elsewhere():
+    one = picture([(A, 0), (B, 0)], [(A, 0, 0.9), (B, 0, 0.8)], difficult=[1])
+    cat = analyse([one], CLASSES).per_class[0]
+    assert (cat.num_objects, cat.best_threshold) == (2, pytest.approx(0.9))
+    one = picture([(A, 0), (B, 0)], [(A, 0, 0.9)], difficult=[1])
+    cat = analyse([one], CLASSES).per_class[0]
+    assert (cat.AP50, cat.recall) == (pytest.approx(51 / 101), 1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_classes_average_to_the_headline_numbers(seed):
+    pictures = random_pictures(seed, difficult=0.2)
+    analysis = analyse(pictures, NAMES_OF_RANDOM)
+    measured = coco_metrics(pictures, 5)
+    for key, tag in (("AP", MAP), ("AP50", MAP50), ("AR100", "DetectionBoxes_Recall/AR@100")):
+        known = [value for row in analysis.per_class if (value := getattr(row, key)) is not None]
+        assert np.mean(known) == pytest.approx(measured[tag], abs=1e-6)
+    for tag, (low, high) in analysis.intervals.items():
+        assert low <= measured[tag] <= high
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_order_of_pictures_changes_nothing(seed):
+    pictures = random_pictures(seed, difficult=0.2)
+    shuffled = [pictures[i] for i in np.random.default_rng(seed).permutation(len(pictures))]
+    assert text_of(analyse(pictures, NAMES_OF_RANDOM)) == text_of(analyse(shuffled, NAMES_OF_RANDOM))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_json_and_back(seed):
+    analysis = analyse(
+        random_pictures(seed, difficult=0.2), NAMES_OF_RANDOM, title="t", losses={"Loss": 1.25}
+    )
+    written = text_of(analysis)
+    read = from_json(json.loads(written))
+    assert text_of(read) == written
+    np.testing.assert_array_equal(read.confusion_matrix(0.35), analysis.confusion_matrix(0.35))
+
+
+def test_what_is_not_finite_becomes_null():
+    assert to_json(analyse(drawn(), CLASSES, losses={"Loss": float("nan")}))["losses"] == {"Loss": None}
+
+
+@pytest.mark.parametrize(
+    "pictures",
+    [
+        [picture()],
+        [picture([(A, 0)])],
+        [picture(found=[(A, 0, 0.9)])],
+        [picture([(A, 0)], [(A, 0, 0.9)], crowd=[0])],
+        [picture([(A, 0)], [(A, 0, 0.9)], difficult=[0])],
+        [picture([(A, 0)], [(A, 0, 0.9)])],
+        [picture([([5, 5, 5, 5], 0)], [([5, 5, 5, 5], 0, 0.9)])],
+        [picture(name="a"), picture([(A, 0)], name="b")],
+    ],
+)
+@pytest.mark.parametrize("class_names", [["cat"], ["cat", "dog", "bird"]])
+def test_little_or_nothing(pictures, class_names):
+    analysis = analyse(pictures, class_names)
+    read = from_json(json.loads(text_of(analysis)))
+    assert [row.name for row in read.per_class] == class_names
+    assert all(row.AP is None for row in read.per_class[1:])
+    assert read.intervals == {}
+
+
+def test_no_pictures_are_an_error():
+    with pytest.raises(DataError, match="no pictures"):
+        analyse([], CLASSES)
+
+
+def test_an_unknown_class_is_an_error():
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        analyse([picture([(A, 2)])], CLASSES)
+
+
+def test_two_pictures_of_one_name_are_an_error():
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        analyse([picture(), picture()], CLASSES)
+
+
+def test_a_score_that_is_no_number_is_an_error():
+    one = picture(found=[(A, 0, 0.5)])
+    with pytest.raises(DataError, match=r"a\.jpg"):
+        analyse([replace(one, scores=np.float32([np.nan]))], CLASSES)
+
+
+def test_rows_go_into_a_data_frame_as_they_are():
+    analysis = analyse(random_pictures(0), NAMES_OF_RANDOM)
+    for rows_ in (analysis.per_class, analysis.error_kinds, analysis.groups["size"], analysis.images):
+        for row in rows_:
+            assert all(
+                value is None or isinstance(value, str | int | float | tuple)
+                for value in asdict(row).values()
+            )
+    for table in (analysis.truth, analysis.found):
+        assert len({len(column) for column in vars(table).values()}) == 1
+
+
+def test_another_version_is_refused():
+    with pytest.raises(DataError, match=re.escape("version 2")):
+        from_json(to_json(analyse(drawn(), CLASSES)) | {"version": 2})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda document: document.pop("per_class"),
+        lambda document: document["images"][0].pop("found"),
+        lambda document: document["images"][0]["truth"].update(box=[[1, 2, 3]]),
+        lambda document: document["groups"].update(size=[{"name": "small"}]),
+        lambda document: document.update(curves=None),
+        lambda document: document.update(metrics=5),
+        lambda document: document["images"][1]["found"].update(score=["high"]),
+    ],
+)
+def test_damaged_json_is_refused(damage):
+    document = to_json(analyse(drawn(), CLASSES))
+    damage(document)
+    with pytest.raises(DataError, match="not the JSON of an evaluation"):
+        from_json(document)
+
+
+def test_memory_of_pairs_is_bounded():
+    everything = matches.pool(random_pictures(0, number=2, most_found=400), 4)
+    assert all(len(found) < matches._PAIRS_AT_ONCE + 7 for found, _ in matches._pairs(everything))
