@@ -55,6 +55,11 @@ def test_three_hundred_detections_of_a_picture_count():
     )
 
 
+def test_what_has_no_area_is_not_there():
+    nothing = [5, 5, 5, 9]
+    assert ap(image_result([(A, 0), (nothing, 0)], [(nothing, 0, 0.9), (A, 0, 0.8)])) == pytest.approx(1)
+
+
 def test_classes_by_their_frequency():
     picture = image_result([(A, 0), (A, 1), (A, 2)], [(A, 0, 0.5), (A, 1, 0.5)])
     measured = box_metrics([picture], NAMES, frequencies="rrcf", per_category=True)

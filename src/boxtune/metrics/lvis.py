@@ -43,7 +43,7 @@ def box_metrics(
 
     A detection counts if its class is known to be in the picture or not to be (`ImageResult.present_classes` and
     `absent_classes`); where a class is not exhaustively marked, a detection that finds nothing is not wrong. The 300
-    best detections of a picture count. Source: Gupta et al. 2019 (arXiv:1908.03195), section 4 and appendix, and its
+    best detections of a picture count, and none without area. Source: Gupta et al. 2019 (arXiv:1908.03195), section 4 and appendix, and its
     evaluation code.
 
     Args:
@@ -90,11 +90,12 @@ def _most_certain(result: ImageResult) -> ImageResult:
 
 def _averages(table: Table, overlap: Overlap, found_areas: Floats) -> Averages:
     sizes = tuple(AREAS)
-    ignored = outside(table.truth.areas, sizes)
+    # What has no area is not there at all.
+    ignored = outside(table.truth.areas, sizes) | (table.truth.areas <= 0)[:, None]
     pairs = pair_up(table, overlap, THRESHOLDS[0])
     # A crowd is an object like others here.
     kinds = match(pairs, table, ignored, THRESHOLDS, _MAX_DETECTIONS, shared=np.zeros(len(ignored), bool))
-    forgiven = outside(found_areas, sizes) | _not_exhaustive(table)[:, None]
+    forgiven = outside(found_areas, sizes) | (_not_exhaustive(table) | (found_areas <= 0))[:, None]
     return averages(table, kinds, forgiven, num_objects(table, ignored), (_MAX_DETECTIONS,))
 
 
