@@ -21,8 +21,10 @@ def sample(boxes=BOXES, height=40, width=60, image=None):
         "boxes": np.float32(boxes).reshape(-1, 4),
         "classes": np.arange(count, dtype=np.int32),
         "weights": np.linspace(1, 0.5, count, dtype=np.float32),
+        "areas": np.arange(count, dtype=np.float32),
         "is_crowd": np.arange(count) % 2 == 1,
         "difficult": np.arange(count) % 2 == 0,
+        "group_of": np.arange(count) % 3 == 2,
         "filename": b"a.jpg",
     }
 

@@ -30,7 +30,7 @@ def feature(key, values):
     """As the API's dataset_util makes features of lists, each of one kind also where it is empty."""
     if key.endswith(("text", "encoded", "format", "filename", "source_id")):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-    if "bbox" in key or key.endswith("weight"):
+    if "bbox" in key or key.endswith(("weight", "area")):
         return tf.train.Feature(float_list=tf.train.FloatList(value=values))
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
@@ -50,7 +50,7 @@ def record(boxes=BOXES, **lists):
     }
     known = {
         "label": "class/label", "text": "class/text", "weight": "weight",
-        "is_crowd": "is_crowd", "difficult": "difficult", "ymin": "bbox/ymin",
+        "is_crowd": "is_crowd", "difficult": "difficult", "group_of": "group_of", "area": "area", "ymin": "bbox/ymin",
     }  # fmt: skip
     for name, values in lists.items():
         key = f"image/object/{known[name]}" if name in known else f"image/{name}"
@@ -85,17 +85,20 @@ def test_the_keys_that_every_script_writes(parse):
     np.testing.assert_array_equal(sample["weights"], [1, 1])
     np.testing.assert_array_equal(sample["is_crowd"], [False, False])
     np.testing.assert_array_equal(sample["difficult"], [False, False])
+    np.testing.assert_array_equal(sample["group_of"], [False, False])
+    np.testing.assert_array_equal(sample["areas"], [0, 0])
     np.testing.assert_array_equal(sample["size"], [4, 6])
     assert (sample["filename"], sample["source_id"]) == (b"", b"")
 
 
 def test_all_keys(parse):
-    sample = parse(
-        record(weight=[0.5, 2.0], is_crowd=[0, 1], difficult=[1, 0], filename=[b"a.png"], source_id=[b"7"])
-    )
+    flags = {"is_crowd": [0, 1], "difficult": [1, 0], "group_of": [0, 1]}
+    sample = parse(record(weight=[0.5, 2.0], area=[3.5, 2.0], filename=[b"a.png"], source_id=[b"7"], **flags))
     np.testing.assert_array_equal(sample["weights"], [0.5, 2])
     np.testing.assert_array_equal(sample["is_crowd"], [False, True])
     np.testing.assert_array_equal(sample["difficult"], [True, False])
+    np.testing.assert_array_equal(sample["group_of"], [False, True])
+    np.testing.assert_array_equal(sample["areas"], [3.5, 2])
     assert (sample["filename"], sample["source_id"]) == (b"a.png", b"7")
 
 
@@ -120,7 +123,7 @@ def test_classes(parse, text, label, classes):
 def test_a_picture_without_objects(parse, lists):
     sample = parse(record(boxes=np.zeros([0, 4]), **lists))
     assert sample["boxes"].shape == (0, 4)
-    for name in ("classes", "weights", "is_crowd", "difficult"):
+    for name in ("classes", "weights", "areas", "is_crowd", "difficult", "group_of"):
         assert sample[name].shape == (0,), name
 
 

@@ -13,18 +13,19 @@ from boxtune.data.label_map import LabelMap
 
 Sample = dict[str, Any]
 """An image and its objects: `image` uint8 [h, w, 3], `boxes` float32 [n, 4], `classes` int32 [n] (0-based), `weights`
-float32 [n], `is_crowd` and `difficult` bool [n], `filename` and `source_id` strings, `size` int32 [2], the height and
-width of the picture in its file.
+float32 [n], `is_crowd`, `difficult` and `group_of` bool [n], `areas` float32 [n] as annotated, in pixels of the file,
+or 0, `filename` and `source_id` strings, `size` int32 [2], the height and width of the picture in its file.
 """
 
 _SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
 _CLASS_KEYS = ("image/object/class/text", "image/object/class/label")
+_FLAGS = ("is_crowd", "difficult", "group_of")
 _LISTS = {
     **dict.fromkeys(_SIDES, tf.float32),
     **dict(zip(_CLASS_KEYS, (tf.string, tf.int64), strict=True)),
     "image/object/weight": tf.float32,
-    "image/object/is_crowd": tf.int64,
-    "image/object/difficult": tf.int64,
+    **{f"image/object/{flag}": tf.int64 for flag in _FLAGS},
+    "image/object/area": tf.float32,
 }
 _FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string, ""),
@@ -42,8 +43,8 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[..., Sample]:
     """Return a function from a serialized record (and a Cached, if wanted) to a Sample, for use in `tf.data`.
 
     The text of a class takes precedence over its number where the label map knows it. Keys that a record
-    lacks get the API's defaults: weight 1, not crowd, not difficult. A record whose lists disagree in length,
-    or with a class outside of [0, `num_classes`), raises `tf.errors.InvalidArgumentError` when it is read.
+    lacks get the API's defaults: weight 1, no annotated area, none of the flags. A record whose lists disagree in
+    length, or with a class outside of [0, `num_classes`), raises `tf.errors.InvalidArgumentError` when it is read.
     """
     classes_of = _class_reader(label_map, num_classes)
 
@@ -68,8 +69,11 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[..., Sample]:
             "boxes": boxes,
             "classes": classes,
             "weights": _one_each(lists, "image/object/weight", count, default=1),
-            "is_crowd": tf.cast(_one_each(lists, "image/object/is_crowd", count, default=0), tf.bool),
-            "difficult": tf.cast(_one_each(lists, "image/object/difficult", count, default=0), tf.bool),
+            "areas": _one_each(lists, "image/object/area", count, default=0),
+            **{
+                flag: tf.cast(_one_each(lists, f"image/object/{flag}", count, default=0), tf.bool)
+                for flag in _FLAGS
+            },
             "filename": fields["image/filename"],
             "source_id": fields["image/source_id"],
             "size": tf.shape(image)[:2],

@@ -148,7 +148,7 @@ def test_what_comes_out_is_a_sample_again(boxes, height, width, text, seed):
     assert changed["boxes"].shape == (count, 4)
     assert np.all((changed["boxes"] >= -1e-6) & (changed["boxes"] <= 1 + 1e-6))
     assert np.all(changed["boxes"][:, :2] <= changed["boxes"][:, 2:] + 1e-6)
-    for name in ("classes", "weights", "is_crowd", "difficult"):
+    for name in ("classes", "weights", "areas", "is_crowd", "difficult", "group_of"):
         assert changed[name].shape == (count,)
         assert changed[name].dtype == sample()[name].dtype
     assert changed["filename"] == b"a.jpg"

@@ -14,7 +14,7 @@ Step = Callable[[Sample, Any], Sample]
 
 MAX_SIDE = 16384  # pixels; so that no typing error asks for pictures that fit into no memory
 
-_PER_OBJECT = ("boxes", "classes", "weights", "is_crowd", "difficult")
+_PER_OBJECT = ("boxes", "classes", "weights", "areas", "is_crowd", "difficult", "group_of")
 
 
 # ---------------------------------------------------------------------------------------------- steps of steps
