@@ -1,7 +1,7 @@
 """Which learning rate a short fine-tuning bears, over sets of photographs, models and batch sizes.
 
     python benchmarks/learning_rates.py RESULTS CHECKPOINT PHOTOS [PHOTOS ...] [--batch_sizes 4 8 16]
-        [--rates scaled 0.02 0.08 0.32] [--images 4800] [--models fpn ssd]
+        [--rates scaled 0.02 0.08 0.32] [--images 2400] [--models fpn ssd]
 
 CHECKPOINT is laid out like a zoo download. Every run sees the same number of images with the recipe of `boxtune
 config`, only the learning rate differs; "scaled" is 0.08 * batch size / 128. The model "fpn" is the checkpoint's own,
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[4, 8, 16])
     parser.add_argument("--rates", nargs="+", default=["scaled", "0.02", "0.08", "0.32"])
-    parser.add_argument("--images", type=int, default=4800)
+    parser.add_argument("--images", type=int, default=2400)
     parser.add_argument("--models", choices=["fpn", "ssd"], nargs="+", default=["fpn"])
     options = parser.parse_args()
     for photos, model in product(options.photos, options.models):

@@ -5,7 +5,7 @@ pipeline, of the bare forward and backward pass on one batch in the same process
 that training waits for images, seconds to the first step, and the peak of resident memory. With `--pytorch`, the bare
 pass of an equal PyTorch model too, in turn with the others, and the ratio of their times.
 
-    python benchmarks/training_speed.py [PHOTOS] [--steps 40] [--repeats 3] [--pytorch] [--set FIELD=VALUE]
+    python benchmarks/training_speed.py [PHOTOS] [--steps 15] [--repeats 7] [--pytorch] [--set FIELD=VALUE]
 
 Without PHOTOS (a folder of annotated photographs) it draws pictures itself. PyTorch is not needed for anything else:
 `pip install torch`.
@@ -57,8 +57,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("photos", type=Path, nargs="?")
-    parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=15)
+    parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--pytorch", action="store_true")
     parser.add_argument("--set", dest="overrides", action="append", default=[])
