@@ -38,10 +38,10 @@ class TinyDetector(Detector):
             strides=4,
             activation="relu",
             kernel_regularizer=keras.regularizers.L2(1e-3),
-            name="model.conv",
+            name="model>conv",
         )(images / 255.0)
-        features = BatchNormalization(momentum=0.9, epsilon=1e-3, name="model.norm")(features)
-        outputs = keras.layers.Dense(5, name="model.dense")(keras.layers.Flatten()(features))
+        features = BatchNormalization(momentum=0.9, epsilon=1e-3, name="model>norm")(features)
+        outputs = keras.layers.Dense(5, name="model>dense")(keras.layers.Flatten()(features))
         super().__init__(keras.Model(images, outputs), 4)
 
     def loss_terms(self, predictions, groundtruth):

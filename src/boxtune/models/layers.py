@@ -1,6 +1,6 @@
 """The layers that every network is made of, named by their place in the checkpoint.
 
-A layer's name *is* its checkpoint key, with "." for "/" (which Keras does not allow in names): the variables of the
+A layer's name *is* its checkpoint key, with ">" for "/" (which Keras does not allow in names): the variables of the
 layer `at("_feature_extractor/conv")` are kept under `model/_feature_extractor/conv/kernel` and so on.
 """
 
@@ -31,13 +31,21 @@ def computing_in_bfloat16(enabled: bool = True) -> Iterator[None]:
 
 def at(key: str) -> str:
     """Return the layer name for a place in the checkpoint, relative to the model."""
-    return f"model/{key}".replace("/", ".")
+    return f"model/{key}".replace("/", _SEPARATOR)
+
+
+def key_of(name: str) -> str:
+    """Return the place in the checkpoint that a layer's name, or a name made of it, stands for."""
+    return name.replace(_SEPARATOR, "/")
+
+
+_SEPARATOR = ">"  # PyTorch knows no "." in names of parameters, TensorFlow little else in scopes of names
 
 
 def checkpoint_variables(network: keras.Model) -> dict[str, keras.Variable]:
     """Return every weight and statistic of `network` by its checkpoint key (`model/.../kernel`)."""
     return {
-        f"{layer.name.replace('.', '/')}/{_api_name(layer, weight)}": weight
+        f"{key_of(layer.name)}/{_api_name(layer, weight)}": weight
         for layer in network.layers
         for weight in layer.weights
     }

@@ -6,6 +6,7 @@ import keras
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
+from boxtune.models.layers import key_of
 from boxtune.training.schedules import LearningRate, schedule
 
 
@@ -64,7 +65,7 @@ def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> dict[str, kera
     """Return what an optimizer that was built keeps from step to step, by keys that tell kinds of optimizers apart."""
     prefix = f"optimizer/{type(optimizer).__name__.lower()}"
     return {
-        f"{prefix}/{variable.path.partition('/')[2].replace('.', '/')}": variable
+        f"{prefix}/{key_of(variable.path.partition('/')[2])}": variable
         for variable in optimizer.variables
         if variable.name != _COUNTER and not variable.name.endswith(_WITHIN_A_STEP)
     }

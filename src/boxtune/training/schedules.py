@@ -93,7 +93,8 @@ class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
     def __call__(self, batch: Any) -> Any:
         """Return the rate of the step to which `batch` belongs, both counted from 0."""
-        return self.rate(ops.cast(ops.floor_divide(batch, self.batches_per_step), "float32"))
+        step = ops.floor_divide(ops.convert_to_tensor(batch), self.batches_per_step)
+        return self.rate(ops.cast(step, "float32"))
 
     def get_config(self) -> dict[str, Any]:
         """Refuse: the pipeline.config is what is saved, not this."""
