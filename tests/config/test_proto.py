@@ -102,6 +102,12 @@ FACTS = [
     ("EvalConfig", "min_score_threshold", 13, 0.5),
     ("EvalConfig", "max_num_boxes_to_visualize", 14, 20),
     ("EvalConfig", "include_metrics_per_category", 24, False),
+    ("EvalConfig", "recall_lower_bound", 26, 0.0),
+    ("EvalConfig", "recall_upper_bound", 27, 1.0),
+    ("EvalConfig", "super_categories", 34, None),
+    # An entry of a map is a message of key and value.
+    ("SuperCategory", "key", 1, ""),
+    ("SuperCategory", "value", 2, ""),
     ("InputReader", "label_map_path", 1, ""),
     ("InputReader", "shuffle", 2, True),
     ("InputReader", "tf_record_input_reader", 8, None),

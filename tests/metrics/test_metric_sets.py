@@ -95,7 +95,7 @@ def test_names_that_are_none(name, message):
 
 
 def test_keypoints_without_their_class(results):
-    with pytest.raises(ConfigError, match="parameterized_metric"):
+    with pytest.raises(ConfigError, match="the class whose keypoints"):
         measure(["coco_keypoint_metrics"], results, NAMES)
 
 

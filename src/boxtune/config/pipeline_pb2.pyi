@@ -994,11 +994,14 @@ class CosineDecayLearningRate(_message.Message):
     def __init__(self, learning_rate_base: _Optional[float] = ..., total_steps: _Optional[int] = ..., warmup_learning_rate: _Optional[float] = ..., warmup_steps: _Optional[int] = ..., hold_base_rate_steps: _Optional[int] = ...) -> None: ...
 
 class EvalConfig(_message.Message):
-    __slots__ = ("batch_size", "metrics_set", "include_metrics_per_category", "all_metrics_per_category", "use_moving_averages", "num_visualizations", "min_score_threshold", "max_num_boxes_to_visualize", "num_examples", "eval_interval_secs", "max_evals", "save_graph", "visualization_export_dir", "eval_master", "export_path", "ignore_groundtruth", "skip_scores", "skip_labels", "visualize_groundtruth_boxes", "groundtruth_box_visualization_color", "keep_image_id_for_visualization_export", "retain_original_images", "use_dummy_loss_in_eval")
+    __slots__ = ("batch_size", "metrics_set", "include_metrics_per_category", "all_metrics_per_category", "recall_lower_bound", "recall_upper_bound", "super_categories", "use_moving_averages", "num_visualizations", "min_score_threshold", "max_num_boxes_to_visualize", "num_examples", "eval_interval_secs", "max_evals", "save_graph", "visualization_export_dir", "eval_master", "export_path", "ignore_groundtruth", "skip_scores", "skip_labels", "visualize_groundtruth_boxes", "groundtruth_box_visualization_color", "keep_image_id_for_visualization_export", "retain_original_images", "use_dummy_loss_in_eval")
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     METRICS_SET_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_METRICS_PER_CATEGORY_FIELD_NUMBER: _ClassVar[int]
     ALL_METRICS_PER_CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    RECALL_LOWER_BOUND_FIELD_NUMBER: _ClassVar[int]
+    RECALL_UPPER_BOUND_FIELD_NUMBER: _ClassVar[int]
+    SUPER_CATEGORIES_FIELD_NUMBER: _ClassVar[int]
     USE_MOVING_AVERAGES_FIELD_NUMBER: _ClassVar[int]
     NUM_VISUALIZATIONS_FIELD_NUMBER: _ClassVar[int]
     MIN_SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -1022,6 +1025,9 @@ class EvalConfig(_message.Message):
     metrics_set: _containers.RepeatedScalarFieldContainer[str]
     include_metrics_per_category: bool
     all_metrics_per_category: bool
+    recall_lower_bound: float
+    recall_upper_bound: float
+    super_categories: _containers.RepeatedCompositeFieldContainer[SuperCategory]
     use_moving_averages: bool
     num_visualizations: int
     min_score_threshold: float
@@ -1041,7 +1047,15 @@ class EvalConfig(_message.Message):
     keep_image_id_for_visualization_export: bool
     retain_original_images: bool
     use_dummy_loss_in_eval: bool
-    def __init__(self, batch_size: _Optional[int] = ..., metrics_set: _Optional[_Iterable[str]] = ..., include_metrics_per_category: bool = ..., all_metrics_per_category: bool = ..., use_moving_averages: bool = ..., num_visualizations: _Optional[int] = ..., min_score_threshold: _Optional[float] = ..., max_num_boxes_to_visualize: _Optional[int] = ..., num_examples: _Optional[int] = ..., eval_interval_secs: _Optional[int] = ..., max_evals: _Optional[int] = ..., save_graph: bool = ..., visualization_export_dir: _Optional[str] = ..., eval_master: _Optional[str] = ..., export_path: _Optional[str] = ..., ignore_groundtruth: bool = ..., skip_scores: bool = ..., skip_labels: bool = ..., visualize_groundtruth_boxes: bool = ..., groundtruth_box_visualization_color: _Optional[str] = ..., keep_image_id_for_visualization_export: bool = ..., retain_original_images: bool = ..., use_dummy_loss_in_eval: bool = ...) -> None: ...
+    def __init__(self, batch_size: _Optional[int] = ..., metrics_set: _Optional[_Iterable[str]] = ..., include_metrics_per_category: bool = ..., all_metrics_per_category: bool = ..., recall_lower_bound: _Optional[float] = ..., recall_upper_bound: _Optional[float] = ..., super_categories: _Optional[_Iterable[_Union[SuperCategory, _Mapping]]] = ..., use_moving_averages: bool = ..., num_visualizations: _Optional[int] = ..., min_score_threshold: _Optional[float] = ..., max_num_boxes_to_visualize: _Optional[int] = ..., num_examples: _Optional[int] = ..., eval_interval_secs: _Optional[int] = ..., max_evals: _Optional[int] = ..., save_graph: bool = ..., visualization_export_dir: _Optional[str] = ..., eval_master: _Optional[str] = ..., export_path: _Optional[str] = ..., ignore_groundtruth: bool = ..., skip_scores: bool = ..., skip_labels: bool = ..., visualize_groundtruth_boxes: bool = ..., groundtruth_box_visualization_color: _Optional[str] = ..., keep_image_id_for_visualization_export: bool = ..., retain_original_images: bool = ..., use_dummy_loss_in_eval: bool = ...) -> None: ...
+
+class SuperCategory(_message.Message):
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value: str
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
 
 class InputReader(_message.Message):
     __slots__ = ("name", "label_map_path", "tf_record_input_reader", "shuffle", "num_epochs", "sample_1_of_n_examples", "max_number_of_boxes", "use_display_name", "queue_capacity", "min_after_dequeue", "num_readers", "shuffle_buffer_size", "filenames_shuffle_buffer_size", "prefetch_size", "num_parallel_map_calls", "read_block_length", "num_parallel_batches", "num_prefetch_batches", "include_source_id", "drop_remainder")

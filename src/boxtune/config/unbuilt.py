@@ -26,6 +26,9 @@ _REPORTED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("eval_config.metrics_set", ((), ("coco_detection_metrics",)), "the COCO detection metrics are computed"),
     ("eval_config.include_metrics_per_category", (False,), "the metrics are over all classes"),
     ("eval_config.all_metrics_per_category", (False,), "the metrics are over all classes"),
+    ("eval_config.super_categories", ((),), "the metrics are over all classes"),
+    ("eval_config.recall_lower_bound", (0.0,), "the COCO detection metrics are computed"),
+    ("eval_config.recall_upper_bound", (1.0,), "the COCO detection metrics are computed"),
 )
 
 

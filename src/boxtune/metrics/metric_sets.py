@@ -159,8 +159,8 @@ def _coco_keypoints(
 ) -> dict[str, float]:
     if not options.keypoints:
         raise ConfigError(
-            "eval_config.metrics_set: coco_keypoint_metrics need to know the class and how exactly its keypoints can "
-            "be placed: say so in eval_config.parameterized_metric.coco_keypoint_metrics."
+            "eval_config.metrics_set: coco_keypoint_metrics need the class whose keypoints are measured and how "
+            "exactly each can be placed (Options.keypoints); a detector of boxes has none: leave them out."
         )
     numbers: dict[str, float] = {}
     for keypoints in options.keypoints:
