@@ -20,6 +20,10 @@ class CheckpointError(BoxtuneError):
     """A checkpoint or an exported model that is absent, damaged or of another architecture."""
 
 
+class WorkerLostError(BoxtuneError):
+    """One of the processes that train together is gone. The command line begins again, and waits for it."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``' Did you mean "x"?'`` for the known word nearest to `word`, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

@@ -20,12 +20,13 @@ from boxtune.errors import CheckpointError, ConfigError
 from boxtune.models import Detector
 from boxtune.report.evaluation import publish
 from boxtune.report.pictures import training_pictures
-from boxtune.training import learning_rates, provenance
+from boxtune.training import devices, learning_rates, provenance
 from boxtune.training.averages import averages
 from boxtune.training.backends import prepare_backend
 from boxtune.training.batches import batches, images_of_step, images_per_step
 from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.best import Best, read_best, values_so_far
+from boxtune.training.checkpoints import find, step_of
 from boxtune.training.evaluation import Evaluator
 from boxtune.training.health import StopOnNonFinite
 from boxtune.training.interruption import Interruption
@@ -35,6 +36,7 @@ from boxtune.training.run_state import RunState, not_finite
 from boxtune.training.selection import Selection, full_name
 from boxtune.training.steps import Action, BetweenSteps, every, is_due
 from boxtune.training.summaries import Summaries
+from boxtune.training.team import Team
 from boxtune.training.validation import Validation
 
 COMPLETE_CONFIG = "complete_pipeline.config"
@@ -74,6 +76,7 @@ def train(
     patience: int | None = None,
     min_delta: float = 0.0,
     seed: int = 0,
+    num_devices: int | None = None,
 ) -> TrainResult:
     """Train, or go on training, until exactly the configured number of steps has been made.
 
@@ -91,24 +94,40 @@ def train(
         patience: how many evaluations without progress end the run; None for no such end.
         min_delta: how much better than the best before it an evaluation has to be to count as progress.
         seed: of the first weights, the order of the examples and their augmentation.
+        num_devices: how many GPUs of this machine share each batch; None for all, or for those of TF_CONFIG.
 
     Raises:
         BoxtuneError: for anything the user can mend; nothing that was written before is lost.
     """
+    arguments = {name: value for name, value in locals().items() if name != "num_devices"}
     prepare_backend()
+    # The devices that share each batch: mostly it is one, and this process has it.
+    processes = devices.processes_to_start(num_devices)
+    if processes > 1:
+        devices.train_in_processes(arguments, processes)
+        return TrainResult(Path(model_dir), step_of(find(model_dir)), read_best(Path(model_dir)))
     pipeline = _configuration(pipeline_config_path, overrides, num_train_steps, scale_lr)
     settings, num_steps = pipeline.train_config, pipeline.train_config.num_steps
     label_map = read_label_map(Path(pipeline.train_input_reader.label_map_path))
 
+    team = devices.join(num_devices, settings.batch_size)
+
     # The data first: what is wrong with it is known before the model is built.
     records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model))
-    evaluation_records = _evaluation_records(pipeline, patience, evaluate_every_n)
+    evaluation_records = _evaluation_records(pipeline, patience, evaluate_every_n) if team.is_chief else None
+    with team.telling_who_is_gone():
+        team.require_same(
+            provenance.facts(pipeline, records.index)
+            | {"seed": str(seed), "evaluate_every_n": str(evaluate_every_n)}
+        )
 
     # The model, from random weights, another detector's, or where this run stopped.
     detector = detector_to_train(pipeline, label_map, seed)
+    detector.batch_shares = team.shares
+    team.add_gradients(detector.optimizer)
     evaluator = Evaluator.from_config(detector, evaluation_records, pipeline) if evaluation_records else None
     metric = full_name(best_metric, evaluator.metric_names) if evaluator else best_metric
-    model_dir = writable_folder(Path(model_dir))
+    model_dir = Path(model_dir)
     state = RunState(
         model_dir,
         detector,
@@ -116,23 +135,30 @@ def train(
         keep_every_n=checkpoint_keep_every_n,
         averages=averages(settings.optimizer, detector),
     )
-    print(_begin(state, detector, settings), flush=True)
+    if team.is_chief:
+        writable_folder(model_dir)
+        print(_begin(state, detector, settings), flush=True)
+        _write_down(
+            pipeline, model_dir, provenance.entry(seed, state.step, _data(records, evaluation_records))
+        )
+    with team.telling_who_is_gone():
+        team.take_from_chief([*state.variables.values(), state.iterations])
+    team.draw_apart(detector.random_states().values())
     start = state.step
-    _write_down(pipeline, model_dir, provenance.entry(seed, start, _data(records, evaluation_records)))
 
     with (
-        Journal(model_dir / JOURNAL, start) as journal,
-        Summaries(model_dir, start) as summaries,
-        Interruption() as interruption,
+        devices.folder_of(team, model_dir) as folder,
+        Journal(folder / JOURNAL, start) as journal,
+        Summaries(folder, start) as summaries,
+        Interruption(None if team.is_alone else team.any) as interruption,
         naming_faults(records),
-        _saving_when_interrupted(state),
+        _saving_when_interrupted(state, team),
+        team.telling_who_is_gone(),
     ):
         # What happens between the steps.
         progress = Progress(start, num_steps)
-        selection = Selection(
-            metric, values_so_far(journal.evaluations, metric, model_dir), patience, min_delta
-        )
-        validate = Validation(
+        selection = Selection(metric, values_so_far(journal.evaluations, metric, folder), patience, min_delta)
+        validation = Validation(
             evaluator, selection, state, journal, progress,
             publish=partial(publish, pipeline=pipeline, label_map=label_map, model_dir=model_dir),
             averaged=pipeline.eval_config.use_moving_averages,
@@ -140,21 +166,26 @@ def train(
 
         @lru_cache(maxsize=1)
         def batches_from(step: int) -> tf.data.Dataset:
-            return batches(pipeline, records, seed=seed, start_step=step)
+            return batches(pipeline, records, seed=seed, start_step=step, shares=team.shares)
+
+        def validate(step: int) -> None:
+            validation(step)
+            detector.stop_training = team.as_chief_says(detector.stop_training)
 
         def save(step: int) -> None:
-            state.save()
+            if team.is_chief:
+                state.save()
 
         def show_pictures(step: int) -> None:
+            if not team.is_chief:
+                return
             images, groundtruth = next(iter(batches_from(step)))
             summaries.add_pictures(step, training_pictures(images, groundtruth, label_map.shown_names))
 
         after_each_step: list[Action] = [
             StopOnNonFinite(state, partial(images_of_step, pipeline, records, seed), settings),
             lambda step: state.averages.update(step.number),
-            journal.add_step,
-            progress.tell,
-            summaries.add_step,
+            *([journal.add_step, progress.tell, summaries.add_step] if team.is_chief else []),
             interruption.give_way,
             every(checkpoint_every_n, save),
             every(checkpoint_keep_every_n, save),
@@ -165,7 +196,7 @@ def train(
         # The steps that are left.
         if is_due(start, evaluate_every_n):
             validate(start)  # the run was stopped before it could
-        if start < num_steps and not selection.exhausted:
+        if start < num_steps and not team.as_chief_says(selection.exhausted):
             show_pictures(start)
             batches_per_step = pipeline.boxtune.accumulate_batches
             between = BetweenSteps(
@@ -178,9 +209,10 @@ def train(
                 verbose=0,
                 callbacks=[interruption, between],
             )
-            state.save()
+            save(state.step)
         validate(state.step)
-    print(_outcome(start, state.step, num_steps, selection), end="", flush=True)
+    if team.is_chief:
+        print(_outcome(start, state.step, num_steps, selection), end="", flush=True)
     return TrainResult(model_dir, state.step, read_best(model_dir))
 
 
@@ -251,12 +283,12 @@ def _write_down(pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path,
 
 
 @contextmanager
-def _saving_when_interrupted(state: RunState) -> Iterator[None]:
+def _saving_when_interrupted(state: RunState, team: Team) -> Iterator[None]:
     """Keep what was learned so far when the user stops the run."""
     try:
         yield
     except KeyboardInterrupt:
-        if state.step:
+        if state.step and team.is_chief:
             print(f"\nStopped after step {state.step}, kept in {state.save()}.", flush=True)
         raise
 

@@ -142,12 +142,16 @@ def training_batches(
     copy_paste_probability: float = 0.0,
     start_step: int = 0,
     row_multiple: int = 1,
+    rank: int = 0,
+    num_shares: int = 1,
 ) -> tf.data.Dataset:
     """Return the endless batches of training from `start_step` on: (images, ground truth).
 
     Images are float32 [b, h, w, 3] in [0, 255]; the ground truth has `boxes` [b, n, 4], `classes` [b, n], `weights`
     [b, n] and `valid` [b, n], where n is above the largest number of objects in the batch (never none): the next
     multiple of `row_multiple`, for backends that compile each shape anew.
+
+    With `num_shares`, batches are shares of `batch_size` each: number `rank` of so many that make up the whole batch.
 
     Raises:
         ConfigError: if a step of augmentation, a probability or `class_balance` cannot be.
@@ -163,15 +167,17 @@ def training_batches(
     augment = augmentation(augmentation_options, records.num_classes)
     resize = resizer(image_resizer)
 
-    def example(position: Any) -> tuple[Any, Sample]:
+    def example(number: Any) -> tuple[Any, Sample]:
+        step, place = number // batch_size, number % batch_size
+        position = (step * num_shares + rank) * batch_size + place
         sample = records.sample(order.number(position))
         sample = mix(sample, seed_for(seed, Purpose.MIXING, position))
         sample = augment(sample, seed_for(seed, Purpose.AUGMENTATION, position))
         # Floats as late as this: until here a quarter of the bytes are moved.
         return resize(tf.cast(sample["image"], tf.float32)).image, _groundtruth(sample)
 
-    positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
-    examples = positions.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    numbers = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
+    examples = numbers.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     padded = {"boxes": [None, 4], "classes": [None], "weights": [None], "valid": [None]}
     batches = examples.padded_batch(batch_size, padded_shapes=([None, None, 3], padded), drop_remainder=True)
     if row_multiple > 1:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from boxtune.detection import shares
 from boxtune.detection.nms import Detections
 from boxtune.models.layers import checkpoint_variables
 
@@ -44,6 +45,9 @@ class Detector(keras.Model):
     One training step: Keras calls the network, then `compute_loss`, then the optimizer.
     """
 
+    batch_shares: shares.Shares = shares.WHOLE
+    """How the batches of training are shared out over devices."""
+
     loss_names: tuple[str, ...]
     """The terms that `loss_terms` returns."""
 
@@ -68,7 +72,10 @@ class Detector(keras.Model):
 
     @abstractmethod
     def loss_terms(self, predictions: Predictions, groundtruth: GroundTruth) -> dict[str, Any]:
-        """Return the scalar losses of a batch by name, without regularization."""
+        """Return the scalar losses of a batch by name, without regularization.
+
+        Where the batch is shared out (`boxtune.detection.shares`), return what this share adds to them.
+        """
 
     @abstractmethod
     def detect(self, predictions: Predictions, window=None) -> Detections:
@@ -84,12 +91,15 @@ class Detector(keras.Model):
         return _sum(penalties) if penalties else ops.zeros(())
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Return the total loss of a batch and note its terms, which `fit` reports by name."""
+        """Return the total loss of a batch and note its terms, which `fit` reports by name.
+
+        Where the batch is shared out, this is what its share adds to the loss; the terms noted are of the whole batch.
+        """
         terms = self.loss_terms(y_pred, y)
         if self.add_regularization_loss:
-            terms[REGULARIZATION] = self.regularization_loss()
+            terms[REGULARIZATION] = self.regularization_loss() / shares.count()
         for name, value in terms.items():
-            self.last_losses[name].update_state(value)
+            self.last_losses[name].update_state(shares.total(value))
         return _sum(terms.values())
 
     def train_step(self, *arguments):
@@ -100,7 +110,8 @@ class Detector(keras.Model):
         if keras.backend.backend() == "jax":
             return self._stateless_train_step(*arguments)
         rate = ops.convert_to_tensor(self.optimizer.learning_rate)  # before its count of steps moves on
-        logs = super().train_step(*arguments)
+        with shares.shared_out(self.batch_shares):
+            logs = super().train_step(*arguments)
         return logs | {LEARNING_RATE: rate, WEIGHTS: _sum_of_all(self.trainable_weights)}
 
     def _stateless_train_step(self, state, data):

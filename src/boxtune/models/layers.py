@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from boxtune.config import pipeline_pb2
-from boxtune.detection import kernels
+from boxtune.detection import kernels, shares
 
 Hyperparams = pipeline_pb2.Hyperparams
 
@@ -95,7 +95,8 @@ class BatchNormalization(keras.layers.Layer):
                 ops.convert_to_tensor(kept) for kept in (self.moving_mean, self.moving_variance)
             )
             return kernels.normalize_with(x, gamma, beta, mean, variance, self.epsilon)
-        normalized, mean, variance = kernels.batch_normalization(x, gamma, beta, self.epsilon)
+        normalize = shares.batch_normalization if shares.count() > 1 else kernels.batch_normalization
+        normalized, mean, variance = normalize(x, gamma, beta, self.epsilon)
         self.moving_mean.assign_sub((self.moving_mean - mean) * (1 - self.momentum))
         self.moving_variance.assign_sub((self.moving_variance - variance) * (1 - self.momentum))
         return normalized

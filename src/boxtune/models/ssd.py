@@ -14,6 +14,7 @@ from keras import ops
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
+from boxtune.detection import shares
 from boxtune.detection.matching import Targets, assign_targets
 from boxtune.detection.mining import HardExampleMiner
 from boxtune.detection.nms import Detections
@@ -153,7 +154,7 @@ class SSDLoss:
             localization, classification = self.mine(localization, classification, boxes, targets.matches)
         matched = 1.0
         if self.normalize_by_num_matches:
-            matched = ops.maximum(ops.sum(targets.code_weights), 1.0)
+            matched = ops.maximum(shares.total(ops.sum(targets.code_weights)), 1.0)
         code_size = self.box_coder.code_size if self.normalize_localization_by_code_size else 1
         return {
             "localization_loss": ops.sum(localization) * self.localization_weight / (matched * code_size),

@@ -7,17 +7,26 @@ from boxtune import models
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, record_order, training_batches
 from boxtune.data.tfrecord import parse_example
+from boxtune.detection.shares import WHOLE, Shares
 from boxtune.training.backends import compiles_by_shape
 
 
 def batches(
-    pipeline: pipeline_pb2.TrainEvalPipelineConfig, records: Records, *, seed: int, start_step: int
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    records: Records,
+    *,
+    seed: int,
+    start_step: int,
+    shares: Shares = WHOLE,
 ) -> tf.data.Dataset:
-    """Return the endless batches (images, ground truth) that a configuration trains on, from `start_step` on."""
+    """Return the endless batches (images, ground truth) that a configuration trains on, from `start_step` on.
+
+    Of each it is the share that this device has.
+    """
     settings, own = pipeline.train_config, pipeline.boxtune
     return training_batches(
         records,
-        batch_size=settings.batch_size,
+        batch_size=settings.batch_size // shares.count,
         seed=seed,
         image_resizer=models.image_resizer(pipeline.model),
         augmentation_options=settings.data_augmentation_options,
@@ -28,6 +37,8 @@ def batches(
         copy_paste_probability=own.copy_paste_probability,
         start_step=start_step * own.accumulate_batches,
         row_multiple=row_multiple(pipeline.train_input_reader),
+        rank=shares.rank,
+        num_shares=shares.count,
     )
 
 

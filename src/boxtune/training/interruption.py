@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
@@ -17,9 +18,14 @@ class Interruption(keras.callbacks.Callback):
     nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agree: Callable[[bool], bool] | None = None) -> None:
+        """With `agree`, which tells whether any of those who train together wants to end, all end after one step.
+
+        Then signals wait between the steps as well.
+        """
         super().__init__()
-        self._within_step = self._wanted = False
+        self._agree = agree
+        self._within_step, self._wanted = agree is not None, False
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -38,8 +44,9 @@ class Interruption(keras.callbacks.Callback):
 
     def give_way(self, step: Step) -> None:
         """Raise KeyboardInterrupt if a signal came within the step; from here to the next step they are not held."""
-        self._within_step = False
-        if self._wanted:
+        if self._agree is None:
+            self._within_step = False
+        if self._agree(self._wanted) if self._agree else self._wanted:
             raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

@@ -19,6 +19,7 @@ import tensorflow as tf
 from google.protobuf.message import Message
 
 import boxtune
+from boxtune.config import pipeline_pb2
 from boxtune.data.files import read_text, whole_file
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
@@ -70,6 +71,23 @@ def _hash_of_checksums(path: Path, positions: np.ndarray) -> str:
         for position in positions.tolist():
             digest.update(os.pread(file.fileno(), _CHECKSUM_BYTES, position))
     return digest.hexdigest()
+
+
+def facts(pipeline: pipeline_pb2.TrainEvalPipelineConfig, training: RecordIndex) -> dict[str, str]:
+    """Return what must be the same for all processes that train together, by its name; paths may differ."""
+    same = pipeline_pb2.TrainEvalPipelineConfig()
+    same.CopyFrom(pipeline)
+    same.train_config.ClearField("fine_tune_checkpoint")
+    same.train_input_reader.ClearField("tf_record_input_reader")
+    same.train_input_reader.ClearField("label_map_path")
+    for evaluating in ("eval_config", "eval_input_reader"):
+        same.ClearField(evaluating)
+    versions = (boxtune.__version__, tf.__version__, keras.__version__)
+    return {
+        "the configuration": str(same),
+        "the versions of boxtune, TensorFlow and Keras": " ".join(versions),
+        "the training records": json.dumps(list(fingerprints(training).values())),
+    }
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -48,10 +48,11 @@ class RunState:
         """How many batches the optimizer was given: `accumulate_batches` for each step."""
         self._batches_per_step = optimizer.gradient_accumulation_steps or 1
         self._step = tf.Variable(0, dtype=tf.int64)  # not Keras': JAX would make 32 bits of the API's 64
-        everything = self.model_variables | self.optimizer_variables | self.averages.variables
-        everything |= {"step": self._step}
-        self._keeper = Keeper(everything, model_dir, max_to_keep=max_to_keep, keep_every_n=keep_every_n)
-        self._best_keeper = Keeper(everything, model_dir / BEST, max_to_keep=1)
+        self.variables = self.model_variables | self.optimizer_variables | self.averages.variables
+        self.variables |= {"step": self._step}
+        """All that a checkpoint holds, by its keys."""
+        self._keeper = Keeper(self.variables, model_dir, max_to_keep=max_to_keep, keep_every_n=keep_every_n)
+        self._best_keeper = Keeper(self.variables, model_dir / BEST, max_to_keep=1)
         self._saved: tuple[int, str] | None = None
 
     @property

@@ -1,0 +1,40 @@
+"""One of the processes of a training on several devices of a machine, as `boxtune.training.devices` starts them."""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from boxtune import cli
+from boxtune.errors import BoxtuneError
+
+
+def main() -> int:
+    """Train with the arguments that the command line has as JSON; note an error in the file that it names."""
+    threading.Thread(target=_leave_when_left, daemon=True).start()
+    arguments, error_file = json.loads(sys.argv[1]), Path(sys.argv[2])
+    return cli.run(_train, {"arguments": arguments, "error_file": error_file})
+
+
+def _train(arguments: dict[str, Any], error_file: Path) -> int:
+    try:
+        cli.load("train").train(**arguments)
+    except BoxtuneError as error:
+        error_file.write_text(json.dumps([type(error).__name__, str(error)]), encoding="utf-8")
+        return cli.USER_ERROR
+    except KeyboardInterrupt:
+        return cli.INTERRUPTED
+    return 0
+
+
+def _leave_when_left() -> None:
+    """End as after a polite kill when the process that looks after this one is gone, and closes its input so."""
+    sys.stdin.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
