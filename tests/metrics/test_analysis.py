@@ -214,11 +214,24 @@ def test_another_version_is_refused():
         lambda document: document.update(curves=None),
         lambda document: document.update(metrics=5),
         lambda document: document["images"][1]["found"].update(score=["high"]),
+        lambda document: document["images"][1]["found"].update(score=[0.5]),
+        lambda document: document["images"][1]["found"].update(match=[0, -1, 2, -1]),
+        lambda document: document["images"][1]["found"].update(confusion=[0, -1, -2, -1]),
+        lambda document: document["images"][1]["found"].update(kind=[7, 0, 0, 0]),
+        lambda document: document["images"][1]["truth"].update({"class": [0, 2]}),
+        lambda document: document["images"][1]["truth"].update({"class": [0, 10**30]}),
+        lambda document: document.pop("version"),
     ],
 )
 def test_damaged_json_is_refused(damage):
     document = to_json(analyse(drawn(), CLASSES))
     damage(document)
+    with pytest.raises(DataError, match="not the JSON of an evaluation"):
+        from_json(document)
+
+
+@pytest.mark.parametrize("document", [None, [], "text", 5])
+def test_other_json_is_refused(document):
     with pytest.raises(DataError, match="not the JSON of an evaluation"):
         from_json(document)
 

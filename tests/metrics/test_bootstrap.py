@@ -9,15 +9,13 @@ from boxtune.metrics.bootstrap import (
     resamples,
 )
 from boxtune.metrics.curves import coco_ranking, mean, rank
-from boxtune.metrics.matches import COCO_THRESHOLDS, RIGHT, WRONG, match, outcomes, overlaps, pool
+from boxtune.metrics.matches import RIGHT, WRONG, coco_outcomes, overlaps, pool
 from hand_drawn import A, picture, random_pictures
 
 
 def ranking_of(pictures, num_classes):
     everything = pool(pictures, num_classes)
-    crowd = everything.truth.crowd
-    matched = match(everything, overlaps(everything), COCO_THRESHOLDS, crowd, crowd)
-    return coco_ranking(everything, outcomes(matched, crowd), crowd)
+    return coco_ranking(everything, coco_outcomes(everything, overlaps(everything)), everything.truth.crowd)
 
 
 def test_resamples_draw_as_many_pictures_as_there_are():

@@ -4,12 +4,13 @@ import io
 import numpy as np
 import pytest
 
+from boxtune.metrics.coco import THRESHOLDS
 from boxtune.metrics.curves import best_threshold, coco_ranking, curve, curves, mean, thinned
-from boxtune.metrics.matches import COCO_THRESHOLDS, match, outcomes, overlaps, pool
+from boxtune.metrics.matches import match, outcomes, overlaps, pool
 from hand_drawn import FAR, A, B, picture, random_pictures, rows
 
 
-def ranking(pictures, num_classes, thresholds=COCO_THRESHOLDS):
+def ranking(pictures, num_classes, thresholds=THRESHOLDS):
     everything = pool(pictures, num_classes)
     crowd = everything.truth.crowd
     matched = match(everything, overlaps(everything), np.asarray(thresholds), crowd, crowd)

@@ -102,9 +102,9 @@ def test_crowding():
     )
     assert found == {
         "1 object": (1, 1, pytest.approx(1)),
-        "2 to 5": (2, 1, pytest.approx(2 / 3)),  # wrong, right, right
-        "6 to 15": (6, 0.5, pytest.approx(51 / 101)),
-        "16 or more": (0, None, None),
+        "2 to 5 objects": (2, 1, pytest.approx(2 / 3)),  # wrong, right, right
+        "6 to 15 objects": (6, 0.5, pytest.approx(51 / 101)),
+        "16 objects or more": (0, None, None),
     }
 
 

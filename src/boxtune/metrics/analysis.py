@@ -30,12 +30,13 @@ from boxtune.metrics.curves import Curve, Ranking, best_threshold, coco_ranking,
 from boxtune.metrics.error_kinds import KINDS, ErrorKind, error_kinds, mistakes
 from boxtune.metrics.groups import Group
 from boxtune.metrics.matches import (
-    COCO_THRESHOLDS,
+    MATCH_IOU,
     Bools,
     Floats,
     Ints,
     Pool,
-    match,
+    coco_outcomes,
+    match_wanted,
     outcomes,
     overlaps,
     pair,
@@ -45,8 +46,7 @@ from boxtune.metrics.matches import (
 from boxtune.metrics.results import ImageResult, check_results
 
 VERSION = 1
-_IOU = 0.5
-_AT_50, _AT_75 = 0, 5  # in COCO_THRESHOLDS
+_AT_50, _AT_75 = 0, 5  # in coco.THRESHOLDS
 
 
 @dataclass(frozen=True)
@@ -192,19 +192,15 @@ def analyse(
         DataError: for no results, and for those that no number can be computed of, as `results.check_results` does.
     """
     check_results(results, len(class_names))
-    all_pictures = pool(results, len(class_names))
-    crowd, unwanted = all_pictures.truth.crowd, all_pictures.truth.unwanted
-    pairs = overlaps(all_pictures)
-    matched_by_coco = match(all_pictures, pairs, COCO_THRESHOLDS, crowd, crowd)
-    by_coco = outcomes(matched_by_coco, crowd)
-    matched = match(all_pictures, pairs, np.array([_IOU]), unwanted, unwanted)
-    outcome = outcomes(matched, unwanted)[0]
-    paired = pair(all_pictures, pairs, _IOU, unwanted)
-    ranking = coco_ranking(all_pictures, by_coco, crowd)
-    ranking50 = coco_ranking(all_pictures, by_coco[:1], crowd)
-    draws = resampled(ranking, len(all_pictures.images), num_resamples(len(all_pictures.found.cls)), seed)
-    per_class_curves = curves(all_pictures, outcome, unwanted)
-    errors = mistakes(all_pictures, pairs, matched[0], unwanted)
+    pictures = pool(results, len(class_names))
+    pairs = overlaps(pictures)
+    crowd, unwanted = pictures.truth.crowd, pictures.truth.unwanted
+    by_coco, matched = coco_outcomes(pictures, pairs), match_wanted(pictures, pairs)
+    outcome = outcomes(matched, unwanted)
+    ranking = coco_ranking(pictures, by_coco, crowd)
+    draws = resampled(ranking, len(pictures.images), num_resamples(len(pictures.found.cls)), seed)
+    per_class_curves = curves(pictures, outcome, unwanted)
+    errors = mistakes(pictures, pairs, matched, unwanted)
     return Analysis(
         title=title,
         step=step,
@@ -213,18 +209,20 @@ def analyse(
         metrics=dict(metrics or {}),
         losses=dict(losses or {}),
         intervals=_intervals(ranking, draws),
-        per_class=_per_class(all_pictures, class_names, ranking, draws, per_class_curves),
+        per_class=_per_class(pictures, class_names, ranking, draws, per_class_curves),
         curves=[thinned(one) for one in per_class_curves],
-        error_kinds=error_kinds(all_pictures, errors, unwanted),
+        error_kinds=error_kinds(pictures, errors, unwanted),
         groups={
-            "size": groups.by_size(all_pictures, pairs),
-            "aspect": groups.by_aspect(all_pictures, pairs),
-            "crowding": groups.by_crowding(all_pictures, ranking50),
+            "size": groups.by_size(pictures, pairs),
+            "aspect": groups.by_aspect(pictures, pairs),
+            "crowding": groups.by_crowding(pictures, coco_ranking(pictures, by_coco[:1], crowd)),
         },
-        calibration=calibration(all_pictures.found.score, outcome),
-        images=_pictures(all_pictures, groups.by_image(all_pictures, by_coco[0], crowd), previews or {}),
-        truth=TruthTable(**{key.name: getattr(all_pictures.truth, key.name) for key in fields(TruthTable)}),
-        found=_found_table(all_pictures, matched[0], paired, errors.kind, pairs.best),
+        calibration=calibration(pictures.found.score, outcome),
+        images=_pictures(pictures, groups.by_image(pictures, by_coco[0], crowd), previews or {}),
+        truth=TruthTable(**{key.name: getattr(pictures.truth, key.name) for key in fields(TruthTable)}),
+        found=_found_table(
+            pictures, matched, pair(pictures, pairs, MATCH_IOU, unwanted), errors.kind, pairs.best
+        ),
     )
 
 
@@ -374,13 +372,13 @@ def from_json(document: Mapping[str, Any]) -> Analysis:
     Raises:
         DataError: telling what is absent or of another kind, or that the version is another.
     """
-    if document.get("version") != VERSION:
-        raise DataError(
-            f"an evaluation of version {document.get('version')!r}: only {VERSION} can be read. Evaluate again."
-        )
     try:
-        return _from_json(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if document["version"] != VERSION:
+            raise DataError(
+                f"an evaluation of version {document['version']!r}: only {VERSION} can be read. Evaluate again."
+            )
+        return _checked(_from_json(document))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
             f"not the JSON of an evaluation: {type(error).__name__}: {error}. Evaluate again."
         ) from error
@@ -430,6 +428,22 @@ def _from_json(document: Mapping[str, Any]) -> Analysis:
     )
 
 
+def _checked(analysis: Analysis) -> Analysis:
+    """Raise ValueError where a table counts what is not there."""
+    truth, found = analysis.truth, analysis.found
+    objects = np.bincount(truth.image, minlength=len(analysis.images))[found.image]
+    for name, column, low, high in (
+        ("class of an object", truth.cls, 0, len(analysis.class_names)),
+        ("class", found.cls, 0, len(analysis.class_names)),
+        ("kind", found.kind, 0, len(KINDS)),
+        ("match", found.match, -1, objects),
+        ("confusion", found.confusion, -1, objects),
+    ):
+        if np.any((column < low) | (column >= high)):
+            raise ValueError(f"a {name} is out of range")
+    return analysis
+
+
 def _columns(rows: Iterable[Mapping[str, list]], **dtypes: type) -> dict[str, np.ndarray]:
     """Return the lists of each picture as columns of all."""
     rows = list(rows)
@@ -438,4 +452,6 @@ def _columns(rows: Iterable[Mapping[str, list]], **dtypes: type) -> dict[str, np
         for name, dtype in dtypes.items()
     }
     columns["box"] = columns["box"].reshape(-1, 4)
+    if len({len(column) for column in columns.values()}) > 1:
+        raise ValueError("columns of different lengths")
     return columns | {"image": np.repeat(np.arange(len(rows)), [len(row["box"]) for row in rows])}

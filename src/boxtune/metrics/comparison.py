@@ -10,12 +10,12 @@ from boxtune.metrics.bootstrap import CONFIDENCE, Interval, interval, num_resamp
 from boxtune.metrics.coco import NAMES
 from boxtune.metrics.curves import Ranking, coco_ranking, mean
 from boxtune.metrics.matches import (
-    COCO_THRESHOLDS,
     RIGHT,
     Floats,
     Overlaps,
     Pool,
-    match,
+    coco_outcomes,
+    match_wanted,
     outcomes,
     overlaps,
     pool,
@@ -139,11 +139,11 @@ def _same_truth(first: ImageResult, second: ImageResult) -> bool:
 
 def _scores(pool: Pool, pairs: Overlaps, threshold: float) -> Floats:
     """Return float [n]: the score with which each wanted object is found, NaN where it is not."""
-    unwanted = pool.truth.unwanted
-    matched = match(pool, pairs, np.array([0.5]), unwanted, unwanted)
-    finds = (outcomes(matched, unwanted)[0] == RIGHT) & reaches(pool.found.score, threshold)
+    matched = match_wanted(pool, pairs)
+    right = outcomes(matched, pool.truth.unwanted) == RIGHT
+    finds = right & reaches(pool.found.score, threshold)
     scores = np.full(len(pool.truth.cls), np.nan)
-    scores[matched[0, finds]] = pool.found.score[finds]
+    scores[matched[finds]] = pool.found.score[finds]
     return scores
 
 
@@ -171,8 +171,7 @@ def _found_object(pool: Pool, class_names: Sequence[str], i: int, score: float) 
 
 
 def _ranking(pool: Pool, pairs: Overlaps) -> Ranking:
-    matched = match(pool, pairs, COCO_THRESHOLDS, pool.truth.crowd, pool.truth.crowd)
-    return coco_ranking(pool, outcomes(matched, pool.truth.crowd), pool.truth.crowd)
+    return coco_ranking(pool, coco_outcomes(pool, pairs), pool.truth.crowd)
 
 
 def _differences(

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from boxtune.metrics.coco import AREAS
 from boxtune.metrics.curves import Ranking, coco_ranking, mean, rank
 from boxtune.metrics.matches import (
     IGNORED,
+    MATCH_IOU,
     WRONG,
     Bools,
     Floats,
@@ -19,19 +21,19 @@ from boxtune.metrics.matches import (
     Pool,
     match,
     outcomes,
-    sides,
 )
-
-SIZES = {"small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
-"""COCO's sizes as areas in square pixels; what lies on a border belongs to both sides, as there."""
+from boxtune.metrics.tables import box_areas
 
 ASPECT = 1.5
 """How many times longer one side is than the other where an object is tall or wide."""
 
-CROWDING = {"1 object": (1, 1), "2 to 5": (2, 5), "6 to 15": (6, 15), "16 or more": (16, np.inf)}
+CROWDING = {
+    "1 object": (1, 1),
+    "2 to 5 objects": (2, 5),
+    "6 to 15 objects": (6, 15),
+    "16 objects or more": (16, np.inf),
+}
 """How many objects there are in a picture."""
-
-_IOU = np.array([0.5])
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class Group:
 
 
 def by_size(pool: Pool, overlaps: Overlaps) -> list[Group]:
-    """Return the results by COCO's SIZES."""
-    areas, found_areas = pool.truth.area, sides(pool.found.box).prod(axis=1)
+    """Return the results by COCO's sizes, `coco.AREAS`; what lies on a border belongs to both sides, as there."""
+    areas, found_areas = pool.truth.area, box_areas(pool.found.box)
     return [
         _group(
             name,
@@ -55,7 +57,8 @@ def by_size(pool: Pool, overlaps: Overlaps) -> list[Group]:
             (areas >= low) & (areas <= high),
             (found_areas >= low) & (found_areas <= high),
         )
-        for name, (low, high) in SIZES.items()
+        for name, (low, high) in AREAS.items()
+        if name != "all"
     ]
 
 
@@ -108,7 +111,7 @@ def by_image(pool: Pool, outcome: Ints, ignored: Bools) -> Floats:
 def _group(name: str, pool: Pool, overlaps: Overlaps, members: Bools, found_members: Bools) -> Group:
     """Look at `members` alone: other objects are ignored, and so is what finds none and is itself of another group."""
     ignored = pool.truth.crowd | ~members
-    outcome = outcomes(match(pool, overlaps, _IOU, ignored, pool.truth.crowd), ignored)
+    outcome = outcomes(match(pool, overlaps, np.array([MATCH_IOU]), ignored, pool.truth.crowd), ignored)
     outcome[:, ~found_members] = np.where(
         outcome[:, ~found_members] == WRONG, IGNORED, outcome[:, ~found_members]
     )
@@ -125,5 +128,5 @@ def _row(name: str, ranking: Ranking, weights: Ints) -> Group:
 
 def _shapes(boxes: Floats) -> Ints:
     """Return int [n]: -1 of tall boxes, 1 of wide ones, else 0."""
-    height, width = sides(boxes).T
+    height, width = (boxes[:, 2:] - boxes[:, :2]).T
     return (width > ASPECT * height).astype(np.int64) - (height > ASPECT * width)

@@ -11,13 +11,17 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from boxtune.metrics.coco import THRESHOLDS
 from boxtune.metrics.results import ImageResult, in_order
+from boxtune.metrics.tables import box_areas, box_intersections
 
 Ints = npt.NDArray[np.integer]
-Floats = npt.NDArray[np.floating]
+Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-COCO_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+MATCH_IOU = 0.5
+"""From this overlap on a single detection is said to find an object."""
+
 COCO_MAX_DETECTIONS = 100
 """COCO looks at so many detections of each class in a picture, the best scored."""
 
@@ -102,7 +106,7 @@ def _truth(images: Sequence[ImageResult]) -> Truth:
         image=_numbers([len(result.true_classes) for result in images]),
         cls=_joined([result.true_classes for result in images], np.int64),
         box=box,
-        area=np.where(annotated > 0, annotated, sides(box).prod(axis=1)),
+        area=np.where(annotated > 0, annotated, box_areas(box)),
         crowd=_joined([result.is_crowd for result in images], bool),
         difficult=_joined([result.difficult for result in images], bool),
     )
@@ -117,11 +121,6 @@ def _found(images: Sequence[ImageResult], best: Sequence[Ints]) -> Found:
         box=_joined([result.boxes[order] for result, order in both], np.float64).reshape(-1, 4),
         score=_joined([result.scores[order] for result, order in both], np.float64),
     )
-
-
-def sides(boxes: Floats) -> Floats:
-    """Return float [n, 2]: height and width of `boxes` [n, 4]."""
-    return boxes[:, 2:] - boxes[:, :2]
 
 
 def _numbers(counts: Sequence[int]) -> Ints:
@@ -175,14 +174,8 @@ def ious(boxes: Floats, others: Floats, crowd: Bools) -> Floats:
 
     Where the other is a `crowd` (bool [n]) it is the intersection over the area of the box, as COCO has it.
     """
-    top, left, bottom, right = np.ascontiguousarray(boxes.T)
-    other_top, other_left, other_bottom, other_right = np.ascontiguousarray(others.T)
-    height = np.minimum(bottom, other_bottom) - np.maximum(top, other_top)
-    width = np.minimum(right, other_right) - np.maximum(left, other_left)
-    shared = np.maximum(height, 0) * np.maximum(width, 0)
-    area = (bottom - top) * (right - left)
-    other_area = (other_bottom - other_top) * (other_right - other_left)
-    union = np.where(crowd, area, area + other_area - shared)
+    shared, area = box_intersections(boxes, others), box_areas(boxes)
+    union = np.where(crowd, area, area + box_areas(others) - shared)
     return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
@@ -214,9 +207,9 @@ def match(pool: Pool, overlaps: Overlaps, thresholds: Floats, ignored: Bools, re
     """
     same = pool.found.cls[overlaps.detection] == pool.truth.cls[overlaps.truth]
     eligible = np.flatnonzero(same & (overlaps.iou >= np.min(thresholds)))
-    second = ignored[overlaps.truth[eligible]].astype(np.int64)
+    choice = ignored[overlaps.truth[eligible]].astype(np.int64)
     group = pool.found.image * pool.num_classes + pool.found.cls
-    return _choose(pool, overlaps, eligible, second, group, thresholds, reusable)
+    return _choose(pool, overlaps, eligible, choice, group, thresholds, reusable)
 
 
 def pair(pool: Pool, overlaps: Overlaps, threshold: float, ignored: Bools) -> Ints:
@@ -234,13 +227,25 @@ def pair(pool: Pool, overlaps: Overlaps, threshold: float, ignored: Bools) -> In
     return _choose(pool, overlaps, eligible, choice, pool.found.image, np.array([threshold]), ignored)[0]
 
 
+def coco_outcomes(pool: Pool, overlaps: Overlaps) -> Ints:
+    """Return int8 [10, k]: what comes of each detection at COCO's thresholds, where crowds alone are ignored."""
+    crowd = pool.truth.crowd
+    return outcomes(match(pool, overlaps, THRESHOLDS, crowd, crowd), crowd)
+
+
+def match_wanted(pool: Pool, overlaps: Overlaps) -> Ints:
+    """Return int [k]: the object that each detection finds at MATCH_IOU, where all that is unwanted is ignored."""
+    unwanted = pool.truth.unwanted
+    return match(pool, overlaps, np.array([MATCH_IOU]), unwanted, unwanted)[0]
+
+
 def reaches(score: Floats, threshold: float) -> Bools:
     """Return bool [k]: the score is `threshold` or better, read to six digits: 0.9 as float32 is 0.9."""
     return np.round(score, SCORE_DIGITS) >= threshold
 
 
 def outcomes(matched: Ints, ignored: Bools) -> Ints:
-    """Return int8 [t, k] of WRONG, RIGHT and IGNORED for what detections have `matched` (int [t, k])."""
+    """Return int8 of WRONG, RIGHT and IGNORED, one for each object that detections have `matched` (int, any shape)."""
     passed = np.append(ignored, False)[matched]  # -1 takes the last
     return np.where(matched < 0, WRONG, np.where(passed, IGNORED, RIGHT)).astype(np.int8)
 
