@@ -148,12 +148,15 @@ def _missing(there: dict[int, socket.socket], count: int) -> list[int]:
 
 
 def _is_open(connection: socket.socket) -> bool:
+    connection.settimeout(0)
     try:
-        return bool(connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        return bool(connection.recv(1, socket.MSG_PEEK))
     except BlockingIOError:
         return True
     except OSError:
         return False
+    finally:
+        connection.settimeout(_ANSWER)
 
 
 def _rank_of(connection: socket.socket, count: int) -> int | None:
