@@ -278,3 +278,11 @@ def test_the_order_of_pictures_does_not_matter():
     # It would, were it not for their names: of equal scores the first counts first.
     renamed = [dataclasses.replace(one, name=f"{99 - i}") for i, one in enumerate(results)]
     assert box_metrics(renamed, CLASSES, per_category=True) != backwards
+
+
+def test_beyond_a_hundred_detections_of_a_picture_nothing_is_wrong():
+    noise = [([150, 150, 160 + i % 7, 160], 0, 0.8) for i in range(100)]
+    crowded = image_result([(BIG, 0)], [(BIG, 0, 0.9), *noise], name="a")
+    other = image_result([(BIG, 0)], [(BIG, 0, 0.1)], name="b")
+    # Right, 99 times wrong, right: the hundredth mistake does not count.
+    assert coco_metrics([crowded, other], 1)[MAP] == pytest.approx((51 + 50 * 2 / 101) / 101, abs=1e-9)

@@ -52,10 +52,11 @@ def match(
     order = np.lexsort((pairs.truth, pairs.overlap, pairs.found, turn))
     found, truth, overlap = pairs.found[order], pairs.truth[order], pairs.overlap[order]
     bounds = np.searchsorted(turn[order], np.arange(turn.max(initial=-1) + 2))
-    limits = np.minimum(thresholds, 1 - 1e-10)
     for first, last in itertools.pairwise(bounds):
         rows, starts = np.unique(found[first:last], return_index=True)
-        chosen, kind = _best(truth[first:last], overlap[first:last], starts, taken, ignored, limits, shared)
+        chosen, kind = _best(
+            truth[first:last], overlap[first:last], starts, taken, ignored, thresholds, shared
+        )
         kinds[rows] = kind
         row, threshold, size = np.nonzero(kind)
         taken[truth[first + chosen[row, threshold, size]], threshold, size] = True
@@ -80,12 +81,12 @@ def _best(
     starts: Integers,
     taken: Flags,
     ignored: Flags,
-    limits: Floats,
+    thresholds: Floats,
     shared: Flags,
 ) -> tuple[Integers, Kinds]:
     """Return for each detection the pair that it takes, and of what kind it is, [r, t, s] each."""
     free = ~taken[truth] | shared[truth][:, None, None]
-    eligible = free & (overlap[:, None] >= limits)[:, :, None]
+    eligible = free & (overlap[:, None] >= thresholds)[:, :, None]
     # Pairs of a detection come by rising overlap; those that count rank above all others.
     place = np.arange(len(truth), dtype=np.int64)[:, None]
     value = np.where(ignored[truth], place, place + len(truth))[:, None, :]

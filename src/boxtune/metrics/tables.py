@@ -121,7 +121,7 @@ def _boxes(parts: list[npt.NDArray[np.floating]]) -> Floats:
     return np.concatenate([part.reshape(-1, 4) for part in parts]).astype(np.float64)
 
 
-def box_areas(boxes: Floats) -> Floats:
+def box_areas(boxes: npt.NDArray[np.floating]) -> Floats:
     """Return the areas [m] of boxes [m, 4]."""
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
@@ -157,7 +157,7 @@ def _candidates(table: Table, among: Flags | None) -> Iterator[tuple[Integers, I
         start = stop
 
 
-def box_intersections(one: Floats, other: Floats) -> Floats:
+def box_intersections(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> Floats:
     """Return the areas [p] that boxes [p, 4] share with boxes [p, 4]."""
     sides = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
     return np.prod(np.maximum(sides, 0), axis=1)
