@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import boxtune
-from boxtune.errors import BoxtuneError, did_you_mean
+from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean
 from boxtune.quiet import muted
 
 UNFIT = 1
@@ -81,15 +81,25 @@ def run(verb: Any, options: dict[str, Any]) -> int:
     _quiet()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interruption too
+    lost = None
     try:
         status = verb(**options)
+    except WorkerLostError as error:
+        lost = str(error)
     except BoxtuneError as error:
         print(f"boxtune: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("boxtune: interrupted; run the same command again to go on", file=sys.stderr)
         return INTERRUPTED
-    return status or 0
+    return _begin_again(lost) if lost else status or 0
+
+
+def _begin_again(lost: str) -> NoReturn:
+    """Start this program anew: TensorFlow cannot be connected twice, and whoever is gone may come back."""
+    print(f"boxtune: {lost}. Beginning again from the last one", file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _quiet() -> None:
@@ -151,6 +161,7 @@ def _add_retrain(verbs: Any) -> None:
         "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
     )
     _add_choosing(verb, evaluate_every_n=None)
+    _add_devices(verb)
     _add_overrides(verb)
 
 
@@ -282,8 +293,15 @@ def _add_train(verbs: Any) -> None:
         "--checkpoint_keep_every_n", type=integer(0), default=0, help="steps; keep these for good (none)"
     )
     _add_choosing(verb, evaluate_every_n=1000)
+    _add_devices(verb)
     verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
     _add_overrides(verb)
+
+
+def _add_devices(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--num_devices", type=integer(1, 1024), help="GPUs of this machine that share each batch (all)"
+    )
 
 
 def _add_choosing(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None) -> None:

@@ -10,10 +10,11 @@ from boxtune.configure import BATCH_SIZE, configure
 from boxtune.convert import convert
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.preparation import Options
-from boxtune.errors import BoxtuneError
+from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.export import export
 from boxtune.train import train
 from boxtune.training.best import Best
+from boxtune.training.cluster import cluster_from_environment
 from boxtune.training.run_state import BEST
 from boxtune.training.selection import SHORT_NAMES
 
@@ -88,6 +89,7 @@ def retrain(
     patience: int | None = None,
     min_delta: float = 0.0,
     seed: int = 0,
+    num_devices: int | None = None,
     overrides: Sequence[str] = (),
 ) -> RetrainResult:
     """Convert, configure, train, evaluate and export the best, with defaults for a few hundred photographs.
@@ -106,11 +108,17 @@ def retrain(
         patience: how many evaluations without progress end the training; None for no such end.
         min_delta: how much better than the best before it an evaluation has to be to count as progress.
         seed: of the split (where `options` are not given), the first weights, the order and the augmentation.
+        num_devices: how many GPUs of this machine share each batch; None for all.
         overrides: "path.to.field=value" changes of the configuration.
 
     Raises:
         BoxtuneError: for anything the user can mend.
     """
+    if cluster_from_environment():
+        raise ConfigError(
+            "TF_CONFIG names several machines, and retrain runs on one: unset it, or prepare with `boxtune convert` and "
+            "`boxtune config`, and give `boxtune train` to each"
+        )
     model_dir = writable_folder(Path(model_dir))
     print(convert(Path(photos), model_dir / RECORDS, options or Options(seed=seed)), flush=True)
 
@@ -132,6 +140,7 @@ def retrain(
         patience=patience,
         min_delta=min_delta,
         seed=seed,
+        num_devices=num_devices,
     )
     if trained.best is None:
         raise BoxtuneError(f"{model_dir}: nothing was evaluated")

@@ -10,6 +10,7 @@ from absl import app, flags
 
 from boxtune import cli
 from boxtune.errors import ConfigError
+from boxtune.training.cluster import cluster_from_environment
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("pipeline_config_path", None, "The pipeline.config.", required=True)
@@ -20,7 +21,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("checkpoint_every_n", 1000, "Steps between checkpoints.", lower_bound=1)
 flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "Evaluate on every n-th only.", lower_bound=1)
-flags.DEFINE_integer("num_workers", 1, "Machines that train together: only 1.")
+flags.DEFINE_integer("num_workers", 1, "Workers that train together: those of TF_CONFIG.")
 flags.DEFINE_bool("use_tpu", False, "Not available.")
 flags.DEFINE_string("tpu_name", None, "Not available.")
 flags.DEFINE_string("train_dir", None, "A flag of TensorFlow 1's train.py.")
@@ -37,6 +38,12 @@ def main(_: list[str]) -> int:
 
 def _train() -> None:
     _refuse_unavailable()
+    cluster = cluster_from_environment()
+    if FLAGS.num_workers != (cluster.count if cluster else 1):
+        raise ConfigError(
+            f"--num_workers is {FLAGS.num_workers}, TF_CONFIG names {cluster.count if cluster else 'no others'}: "
+            "make them agree"
+        )
     cli.load("train").train(
         FLAGS.pipeline_config_path,
         FLAGS.model_dir,
@@ -59,8 +66,8 @@ def _evaluate() -> None:
 def _refuse_unavailable() -> None:
     if FLAGS.train_dir:
         raise ConfigError("--train_dir is a flag of TensorFlow 1; write --model_dir")
-    if FLAGS.use_tpu or FLAGS.num_workers > 1:
-        raise ConfigError("--use_tpu and --num_workers above 1 are not built; leave them out")
+    if FLAGS.use_tpu:
+        raise ConfigError("--use_tpu is not built; leave it out")
 
 
 if __name__ == "__main__":
