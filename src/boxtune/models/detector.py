@@ -32,7 +32,7 @@ class LastValue(keras.metrics.Metric):
 
     def result(self):
         """Return it."""
-        return self.value
+        return ops.convert_to_tensor(self.value)
 
 
 class Detector(keras.Model):
