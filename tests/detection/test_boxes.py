@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from keras import ops
 
 from boxtune.detection import boxes
 
@@ -89,7 +90,7 @@ def test_clip():
 def test_to_frame_of():
     # A window of 2 x 4 at (1, 2): its own frame is the unit square.
     window = np.float32([1, 2, 3, 6])
-    moved = boxes.to_frame_of(np.float32([[1, 2, 3, 6], [2, 4, 3, 5]]), window)
+    moved = boxes.to_frame_of(ops.convert_to_tensor([[1.0, 2, 3, 6], [2, 4, 3, 5]]), window)
     np.testing.assert_array_equal(moved, [[0, 0, 1, 1], [0.5, 0.5, 1, 0.75]])
 
 

@@ -1,7 +1,9 @@
 """The plain forms, which the other backends run, against TensorFlow's kernels."""
 
+import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from boxtune.detection import kernels
 
@@ -54,38 +56,51 @@ def batch():
 
 
 @pytest.fixture
-def plain(monkeypatch):
-    """Calls a function of `kernels` as another backend would."""
+def fused(monkeypatch):
+    """Calls a function of `kernels` as TensorFlow does, which runs its own kernel, under any backend."""
 
     def call(function, *arguments):
         with monkeypatch.context() as patch:
-            patch.setattr(kernels.keras.backend, "backend", lambda: "another")
-            return function(*arguments)
+            patch.setattr(kernels.keras.backend, "backend", lambda: "tensorflow")
+            return keras.tree.map_structure(np.asarray, function(*arguments))
 
     return call
 
 
-def test_batch_normalization(batch, plain):
+@pytest.fixture
+def plain(monkeypatch):
+    """Calls a function of `kernels` as another backend than TensorFlow does."""
+
+    def call(function, *arguments):
+        with monkeypatch.context() as patch:
+            patch.setattr(kernels.keras.backend, "backend", lambda: "another")
+            return keras.tree.map_structure(
+                ops.convert_to_numpy, function(*map(ops.convert_to_tensor, arguments))
+            )
+
+    return call
+
+
+def test_batch_normalization(batch, fused, plain):
     arguments = (batch["x"], batch["gamma"], batch["beta"], 1e-3)
-    fused = kernels.batch_normalization(*arguments)
-    for one, other in zip(fused, plain(kernels.batch_normalization, *arguments), strict=True):
+    others = plain(kernels.batch_normalization, *arguments)
+    for one, other in zip(fused(kernels.batch_normalization, *arguments), others, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-5)
 
 
-def test_batch_statistics_are_mean_and_unbiased_variance(batch):
-    _, mean, variance = kernels.batch_normalization(batch["x"], batch["gamma"], batch["beta"], 1e-3)
+def test_batch_statistics_are_mean_and_unbiased_variance(batch, fused):
+    _, mean, variance = fused(kernels.batch_normalization, batch["x"], batch["gamma"], batch["beta"], 1e-3)
     np.testing.assert_allclose(mean, batch["x"].mean((0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(variance, batch["x"].var((0, 1, 2), ddof=1), rtol=1e-5)
 
 
-def test_normalization_with_given_statistics(batch, plain):
+def test_normalization_with_given_statistics(batch, fused, plain):
     arguments = (*batch.values(), 1e-3)
-    fused = kernels.normalize_with(*arguments)
-    np.testing.assert_allclose(fused, plain(kernels.normalize_with, *arguments), atol=1e-5, rtol=1e-5)
     by_hand = (batch["x"] - batch["mean"]) / np.sqrt(batch["variance"] + 1e-3) * batch["gamma"] + batch[
         "beta"
     ]
-    np.testing.assert_allclose(fused, by_hand, atol=1e-5, rtol=1e-5)
+    for call in (fused, plain):
+        np.testing.assert_allclose(call(kernels.normalize_with, *arguments), by_hand, atol=1e-5, rtol=1e-5)
 
 
 def test_a_single_value_has_no_variance(plain):
@@ -93,3 +108,10 @@ def test_a_single_value_has_no_variance(plain):
     one = np.ones([1, 1, 1, 3], np.float32)
     _, _, variance = plain(kernels.batch_normalization, one, one[0, 0, 0], one[0, 0, 0], 1e-3)
     np.testing.assert_array_equal(variance, [0, 0, 0])
+
+
+def test_of_equal_scores_the_first_is_the_highest():
+    scores = ops.convert_to_tensor(np.float32([[1, 3, 3, 2, 3] * 20]))
+    values, places = kernels.highest(scores, 5)
+    np.testing.assert_array_equal(values, [[3] * 5])
+    np.testing.assert_array_equal(places, [[1, 2, 4, 6, 7]])

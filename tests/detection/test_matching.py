@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from keras import ops
 
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
 from boxtune.detection.matching import IGNORED, UNMATCHED, ArgMaxMatcher, assign_targets
@@ -8,7 +9,8 @@ from boxtune.detection.matching import IGNORED, UNMATCHED, ArgMaxMatcher, assign
 def match(matcher, similarity, valid=None):
     similarity = np.float32(similarity)
     valid = np.ones(len(similarity), bool) if valid is None else np.array(valid)
-    return np.asarray(matcher.match(similarity[None], valid[None]))[0].tolist()
+    matches = matcher.match(ops.convert_to_tensor(similarity[None]), ops.convert_to_tensor(valid[None]))
+    return np.asarray(matches)[0].tolist()
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,26 @@
 """Whole models against the API: variables, anchors, predictions, targets, losses, gradients, detections.
 
 The weights are made by a formula from each variable's key, written to a checkpoint file under those keys, and
-loaded from there.
+loaded from there. The tolerances are the same under every backend.
 """
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from keras import ops
 
 from boxtune import config, models
 from boxtune.data import resize
 from boxtune.detection.matching import assign_targets
+from boxtune.detection.nms import Detections
 from boxtune.training import checkpoints, warm_start
+from boxtune.training.backends import compiled
+from differentiation import differentiated
 from golden.recordings import built_models, element_index, recorded_batch, recorded_weights, row_index
 
 pytestmark = pytest.mark.shared
@@ -34,6 +38,13 @@ class Recording:
     frozen: models.Detector
     images: np.ndarray
     groundtruth: dict[str, np.ndarray]
+
+    @cached_property
+    def predictions(self):
+        """Of the images, with the kept statistics."""
+        detector = self.detector
+        predict = compiled(lambda images: detector(images, training=False), detector.variables)
+        return predict(self.images)
 
     def gradients(self, name):
         return json.loads((self.folder / f"{name}.json").read_text())
@@ -99,17 +110,16 @@ def test_anchors(recording):
 
 
 def test_inference(recording):
-    predictions = recording.detector(recording.images, training=False)
-    for name, tensor in predictions.items():
+    for name, tensor in recording.predictions.items():
         assert recording.difference(f"inference/{name}", tensor) <= 2e-4, name
 
 
 def test_detections(recording):
-    predictions = recording.detector(recording.images, training=False)
-    boxes, scores = recording.detector.raw_detections(predictions)
+    boxes, scores = recording.detector.raw_detections(recording.predictions)
     assert recording.difference("detections/raw_detection_boxes", boxes) <= 2e-4
     assert recording.difference("detections/raw_detection_scores", scores) <= 2e-4
-    found = recording.detector.detect(predictions)
+    detect = compiled(lambda predictions: vars(recording.detector.detect(predictions)))
+    found = Detections(**detect(recording.predictions))
     np.testing.assert_array_equal(found.count, recording.arrays["detections/num_detections"])
     recorded = recording.arrays["detections/detection_scores"]
     np.testing.assert_allclose(np.asarray(found.scores)[:, :50], recorded, atol=1e-4)
@@ -129,9 +139,8 @@ def test_detections(recording):
 
 def test_targets(recording):
     loss = recording.detector.loss
-    targets = assign_targets(
-        recording.groundtruth, loss.anchors, loss.matcher, loss.box_coder, loss.num_classes
-    )
+    groundtruth = keras.tree.map_structure(ops.convert_to_tensor, recording.groundtruth)
+    targets = assign_targets(groundtruth, loss.anchors, loss.matcher, loss.box_coder, loss.num_classes)
     for image in range(2):
         recorded = {
             name.split("/", 2)[2]: value
@@ -151,19 +160,22 @@ def test_targets(recording):
 
 def losses_and_gradients(recording, detector):
     """Run one training pass; return losses by the API's names and the norm of each variable's gradient."""
-    with tf.GradientTape() as tape:
+    groundtruth = keras.tree.map_structure(ops.convert_to_tensor, recording.groundtruth)
+
+    def loss():
         predictions = detector(recording.images, training=True)
-        terms = detector.loss_terms(predictions, recording.groundtruth)
+        terms = detector.loss_terms(predictions, groundtruth)
         terms["regularization_loss"] = detector.regularization_loss()
-        total = sum(terms.values())
-    trained = {
-        key: variable for key, variable in detector.checkpoint_variables().items() if variable.trainable
-    }
-    gradients = tape.gradient(total, [variable.value for variable in trained.values()])
+        return sum(terms.values()), (terms, predictions)
+
+    trained = detector.trained_variables()
+    (total, (terms, predictions)), gradients = differentiated(
+        loss, list(trained.values()), detector.non_trainable_variables
+    )
     terms["total_loss"] = total
     return (
         {f"Loss/{name}": float(value) for name, value in terms.items()},
-        {key: float(tf.norm(gradient)) for key, gradient in zip(trained, gradients, strict=True)},
+        {key: float(np.linalg.norm(gradient)) for key, gradient in zip(trained, gradients, strict=True)},
         predictions,
     )
 

@@ -1,0 +1,145 @@
+"""A training under whatever backend Keras runs on: the numbers of TensorFlow's, stopped, gone on with, measured."""
+
+import json
+import os
+
+import keras
+import numpy as np
+import pytest
+
+from boxtune import config, models
+from boxtune.configure import configure
+from boxtune.convert import convert
+from boxtune.draw import draw
+from boxtune.errors import ConfigError
+from boxtune.evaluate import evaluate
+from boxtune.export import export
+from boxtune.train import train
+from boxtune.training import checkpoints
+from boxtune.training.backends import prepare_backend
+from tiny_run import SIDE, TinyDetector
+
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
+STEPS = 6
+OPTIONS = {"checkpoint_every_n": 3, "evaluate_every_n": 3, "best_metric": "loss"}
+
+TOTAL_LOSSES = [1.560994, 1.212694, 1.128665, 1.262305, 1.087291, 1.075735]
+"""Of the steps, as TensorFlow computed them."""
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setattr(models, "build", lambda section, **options: TinyDetector())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Records of a few pictures, weights to start from, and a configuration with all that a run has to remember."""
+    folder = tmp_path_factory.mktemp("backends")
+    draw(folder / "photos", num_images=10)
+    convert(folder / "photos", folder / "records")
+    checkpoints.write(drawn_weights(), str(folder / "ckpt-0"))
+    pipeline = configure(folder / "records", batch_size=2, num_steps=STEPS, learning_rate=0.01)
+    for override in (
+        f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}",
+        f'train_config.fine_tune_checkpoint="{folder / "ckpt-0"}"',
+        'train_config.fine_tune_checkpoint_type="full"',
+        "train_config.optimizer.use_moving_average=true",
+        "boxtune.accumulate_batches=2",
+    ):
+        config.apply_override(pipeline, override)
+    config.write(pipeline, folder / "pipeline.config")
+    return folder
+
+
+def drawn_weights():
+    """Return weights that are the same under every backend, unlike those that a backend draws."""
+    rng = np.random.default_rng(0)
+    variables = TinyDetector().checkpoint_variables()
+    for key, variable in variables.items():
+        if key.endswith("kernel"):
+            variable.assign(rng.normal(0, 0.1, variable.shape))
+    return variables
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "build", lambda section, **options: TinyDetector())
+        train(folder / "pipeline.config", folder / "whole", **OPTIONS)
+    return folder / "whole"
+
+
+def journal(model_dir):
+    return [json.loads(line) for line in (model_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(model_dir):
+    return [line["Loss/total_loss"] for line in journal(model_dir) if "learning_rate" in line]
+
+
+def values(model_dir):
+    reader = checkpoints.Reader(checkpoints.find(model_dir))
+    return {key: reader[key] for key in reader.shapes if key != "save_counter"}
+
+
+def test_this_is_the_backend():
+    assert keras.backend.backend() == BACKEND
+
+
+def test_the_losses_are_those_of_tensorflow(whole):
+    np.testing.assert_allclose(losses(whole), TOTAL_LOSSES, rtol=1e-5)
+
+
+def test_a_run_that_goes_on_makes_the_same_steps(folder, whole, tiny):
+    for steps in (3, STEPS):
+        result = train(folder / "pipeline.config", folder / "resumed", num_train_steps=steps, **OPTIONS)
+        assert result.step == steps
+    np.testing.assert_allclose(losses(folder / "resumed"), losses(whole), rtol=1e-5)
+    before, after = values(whole), values(folder / "resumed")
+    assert before.keys() == after.keys()
+    for key, value in before.items():
+        assert value.dtype == after[key].dtype
+        np.testing.assert_allclose(after[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
+    assert any(np.abs(value).max() > 0 for key, value in before.items() if key.startswith("optimizer/"))
+
+
+def test_a_checkpoint_has_the_keys_and_types_of_tensorflow(whole):
+    written = {key: value.dtype for key, value in values(whole).items()}
+    assert written.pop("step") == np.int64
+    assert set(written.values()) == {np.dtype("float32")}
+    model = {key for key in written if key.startswith("model/")}
+    assert model == {
+        *(f"model/{layer}/{part}" for layer in ("conv", "dense") for part in ("kernel", "bias")),
+        *(f"model/norm/{part}" for part in ("gamma", "beta", "moving_mean", "moving_variance")),
+    }
+    trained = {key.removeprefix("model/") for key in model if "moving" not in key}
+    assert {key for key in written if key.startswith("moving_averages/")} == {
+        f"moving_averages/{key}" for key in trained
+    }
+    assert len([key for key in written if key.startswith("optimizer/")]) == len(trained)
+
+
+def test_a_checkpoint_is_measured_as_it_was_on_the_way(folder, whole, tiny, capsys):
+    found = evaluate(folder / "pipeline.config", whole, output_dir=folder / "measured")
+    assert found.step == STEPS
+    (on_the_way,) = [
+        line["evaluation"] for line in journal(whole) if "evaluation" in line and line["step"] == STEPS
+    ]
+    assert found.values.keys() == on_the_way.keys()
+    for name, value in found.values.items():
+        wanted = np.nan if on_the_way[name] is None else on_the_way[name]
+        np.testing.assert_allclose(value, wanted, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_exporting_says_the_way_out(backend, folder, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    with pytest.raises(ConfigError, match=rf"runs on {backend} .* KERAS_BACKEND=tensorflow"):
+        export(folder / "pipeline.config", folder / "ckpt-0", folder / "exported")
+
+
+def test_a_backend_that_cannot_train_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "numpy")
+    with pytest.raises(ConfigError, match=r"KERAS_BACKEND=numpy cannot train .* tensorflow, jax, torch"):
+        prepare_backend()
