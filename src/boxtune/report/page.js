@@ -2,7 +2,9 @@
 
 // What the pages of this package share; the page's own script follows this one. It gives
 //   data, pictures                          the columns; of pictures: name, width, height, preview (0: none, else from 1 on)
-//   NEUTRAL, FILTERS, MEANINGFUL, VIEWS     the state; VIEWS draws each view, the first is where a page begins
+//   NEUTRAL, FILTERS, MEANINGFUL, VIEWS     the state: what it begins with, what chooses pictures, what has a meaning; VIEWS
+//                                           draws each view
+//   KEPT                                    what of the state the links between views keep
 //   chosenBy, choosePictures                which pictures the gallery shows, in which order, and by what that was decided
 //   makeCell, CAPTION, GALLERY_COVER        a cell of the gallery, the height below its picture, what sticks above the gallery
 //   showPicture                             what the viewer shows
@@ -116,28 +118,31 @@ function fromAddress() {
   return read;
 }
 
-function address() {
-  const given = new URLSearchParams(Object.entries(state).filter(([name, value]) => name !== "view" && value !== NEUTRAL[name]));
-  return `#/${state.view}?${given}`.replace(/\?$/, "");
+function address(of) {
+  const given = new URLSearchParams(Object.entries(of).filter(([name, value]) => name !== "view" && value !== NEUTRAL[name]));
+  return `#/${of.view}?${given}`.replace(/\?$/, "");
 }
 
 /** Change the state; with `push` the browser's back button undoes it. */
 function go(change, { push = false } = {}) {
   if (writing) writeAddress();
   state = { ...state, ...change };
-  if (push) history.pushState(null, "", address());
+  if (push) history.pushState(null, "", address(state));
   else writing = setTimeout(writeAddress, 200);  // browsers refuse many changes in a short time
   show();
 }
 function writeAddress() {
   clearTimeout(writing);
   writing = 0;
-  history.replaceState(null, "", address());
+  history.replaceState(null, "", address(state));
 }
 
 function show() {
+  const kept = Object.fromEntries(KEPT.map((name) => [name, state[name]]));
   for (const link of document.querySelectorAll(".top nav a")) {
-    if (link.hash === `#/${state.view}`) link.setAttribute("aria-current", "page");
+    const { view } = link.dataset;
+    link.href = address({ ...NEUTRAL, ...kept, view });
+    if (view === state.view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
   }
   const turned = byId(state.view).hidden;

@@ -1,0 +1,36 @@
+"""What tests of pages ask a browser."""
+
+HOSTILE = "</script><img src=x onerror=\"alert('x')\"><b>bold</b>&amp;"
+DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+
+
+def shown(page):
+    """Return the names below the pictures of the gallery."""
+    return page.locator("#gallery .name").all_inner_texts()
+
+
+def count(page):
+    return page.locator("#count").inner_text()
+
+
+def plain(text):
+    """Return a text on one line, with x for the sign of multiplication."""
+    return " ".join(text.replace("\N{MULTIPLICATION SIGN}", "x").split())
+
+
+def filter_by(page, label, option):
+    page.get_by_label(label, exact=True).select_option(label=option)
+
+
+def unnamed_controls(page):
+    """Return the controls and pictures that a screen reader could not name."""
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    roles = "button link combobox searchbox textbox checkbox slider image dialog navigation tab DisclosureTriangle"
+    return [
+        (node["role"]["value"], node.get("description"))
+        for node in nodes
+        if not node["ignored"]
+        and node["role"]["value"] in roles.split()
+        and not node.get("name", {}).get("value", "").strip()
+    ]
