@@ -75,20 +75,27 @@ class Ranking:
 
         `weights` (int [images], 0 or more) says how often each picture counts.
         """
-        segment, objects = self.hit_segment, self.num_objects(weights)
-        right_before = _sums_before(weights[self.hit_image])
-        right = right_before[1:] - right_before[self.hit_start][segment]
-        counted_before = _sums_before(weights[self.image])
-        ignored_before = _sums_before(weights[self.ignored_image])
-        counted = counted_before[self.hit + 1] - counted_before[self.start][segment]
-        counted -= ignored_before[self.ignored_before] - ignored_before[self.ignored_start][segment]
-        best = _best_to_come(right / np.maximum(counted, 1), segment)
-        reached = _recalls_reached(right, np.maximum(objects, 1)[segment % self.shape[1]])
+        objects = self.num_objects(weights)
+        right, counted = self._sums(weights)
+        best = _best_to_come(right / np.maximum(counted, 1), self.hit_segment)
+        wanted = np.tile(np.maximum(objects, 1), self.shape[0])[self.hit_segment]
+        reached = _recalls_reached(right, wanted)
         new = np.diff(reached, prepend=0)
-        heads = np.diff(segment, prepend=-1) > 0
+        heads = self.hit_start[self.hit_start < len(self.hit)]
         new[heads] = reached[heads]
-        sums = np.bincount(segment, best * new, minlength=np.prod(self.shape)).reshape(self.shape)
-        return np.where(objects > 0, sums / len(RECALLS), np.nan)
+        sums = np.bincount(self.hit_segment, best * new, minlength=np.prod(self.shape))
+        return np.where(objects > 0, sums.reshape(self.shape) / len(RECALLS), np.nan)
+
+    def _sums(self, weights: Ints) -> tuple[Ints, Ints]:
+        """Return int [h] twice: how many detections are right, and how many count, up to each right one."""
+        right = _sums_before(weights[self.hit_image])
+        counted = _sums_before(weights[self.image])
+        ignored = _sums_before(weights[self.ignored_image])
+        before = counted[self.start] - ignored[self.ignored_start]
+        return (
+            right[1:] - right[self.hit_start][self.hit_segment],
+            counted[1:][self.hit] - ignored[self.ignored_before] - before[self.hit_segment],
+        )
 
 
 def rank(
