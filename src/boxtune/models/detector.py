@@ -95,7 +95,8 @@ class Detector(keras.Model):
 
         Where the batch is shared out, this is what its share adds to the loss; the terms noted are of the whole batch.
         """
-        terms = self.loss_terms(y_pred, y)
+        # PyTorch's operators want tensors of its own, on the device of the predictions.
+        terms = self.loss_terms(y_pred, keras.tree.map_structure(ops.convert_to_tensor, y))
         if self.add_regularization_loss:
             terms[REGULARIZATION] = self.regularization_loss() / shares.count()
         for name, value in terms.items():

@@ -210,7 +210,8 @@ class SSD(Detector):
         """Return the detections that survive suppression, cut to the picture."""
         boxes, scores = self.raw_detections(predictions)
         if window is None:
-            window = ops.tile([[0.0, 0.0, 1.0, 1.0]], (ops.shape(boxes)[0], 1))
+            whole = ops.convert_to_tensor([[0.0, 0.0, 1.0, 1.0]])
+            window = ops.tile(whole, (ops.shape(boxes)[0], 1))
         return self.suppress(boxes, scores[:, :, 1:], window)
 
 
