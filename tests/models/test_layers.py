@@ -148,8 +148,8 @@ class TestBatchNormalization:
 
 class TestCheckpointKeys:
     def test_a_layer_is_named_by_its_place(self):
-        assert at("_feature_extractor/conv/0") == "model>_feature_extractor>conv>0"
-        assert key_of("model>_feature_extractor>conv>0") == "model/_feature_extractor/conv/0"
+        assert at("_feature_extractor/conv/0") == "model--_feature_extractor--conv--0"
+        assert key_of("model--_feature_extractor--conv--0") == "model/_feature_extractor/conv/0"
 
     def test_of_every_kind_of_layer(self):
         images = keras.Input((8, 8, 3))

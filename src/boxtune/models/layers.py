@@ -1,6 +1,6 @@
 """The layers that every network is made of, named by their place in the checkpoint.
 
-A layer's name *is* its checkpoint key, with ">" for "/" (which Keras does not allow in names): the variables of the
+A layer's name *is* its checkpoint key, with "--" for "/" (which Keras does not allow in names): the variables of the
 layer `at("_feature_extractor/conv")` are kept under `model/_feature_extractor/conv/kernel` and so on.
 """
 
@@ -39,7 +39,8 @@ def key_of(name: str) -> str:
     return name.replace(_SEPARATOR, "/")
 
 
-_SEPARATOR = ">"  # PyTorch knows no "." in names of parameters, TensorFlow little else in scopes of names
+# PyTorch knows no "." in names of parameters; TensorFlow's scopes of names know little else, and ">" not before "_".
+_SEPARATOR = "--"
 
 
 def checkpoint_variables(network: keras.Model) -> dict[str, keras.Variable]:
