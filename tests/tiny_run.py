@@ -16,6 +16,7 @@ import keras
 from keras import ops
 
 from boxtune import models
+from boxtune.detection import shares
 from boxtune.detection.nms import Detections
 from boxtune.models import Detector
 from boxtune.models.layers import BatchNormalization
@@ -38,26 +39,30 @@ class TinyDetector(Detector):
             strides=4,
             activation="relu",
             kernel_regularizer=keras.regularizers.L2(1e-3),
-            name="model>conv",
+            name="model--conv",
         )(images / 255.0)
-        features = BatchNormalization(momentum=0.9, epsilon=1e-3, name="model>norm")(features)
-        outputs = keras.layers.Dense(5, name="model>dense")(keras.layers.Flatten()(features))
+        features = BatchNormalization(momentum=0.9, epsilon=1e-3, name="model--norm")(features)
+        outputs = keras.layers.Dense(5, name="model--dense")(keras.layers.Flatten()(features))
         super().__init__(keras.Model(images, outputs), 4)
 
     def loss_terms(self, predictions, groundtruth):
         wanted = groundtruth["boxes"][:, 0]
         crowded = ops.sum(ops.cast(groundtruth["valid"], "float32"), axis=1) > 2
-        return {
+        terms = {
             "localization_loss": ops.mean(ops.square(predictions[:, :4] - wanted)),
             "classification_loss": ops.mean(
                 ops.binary_crossentropy(ops.cast(crowded, "float32"), predictions[:, 4], from_logits=True)
             ),
         }
+        # What this share of a batch adds to the mean over all of it.
+        return {name: value / shares.count() for name, value in terms.items()}
 
     def detect(self, predictions, window=None):
         count = ops.shape(predictions)[0]
+        corners = ops.reshape(ops.clip(predictions[:, :4], 0, 1), [-1, 2, 2])
+        corners = ops.concatenate([ops.min(corners, axis=1), ops.max(corners, axis=1)], axis=-1)
         return Detections(
-            boxes=ops.reshape(ops.clip(predictions[:, :4], 0, 1), [-1, 1, 4]),
+            boxes=corners[:, None],
             scores=ops.sigmoid(predictions[:, 4:]),
             classes=ops.zeros([count, 1], "int32"),
             anchors=ops.zeros([count, 1], "int32"),
