@@ -449,6 +449,12 @@ def test_five_thousand_pictures(visit, large_file):
     last = page.locator("#gallery img").last
     assert last.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
     assert elements() < 3000
+    # The same pictures in the same order stay where they are.
+    filter_by(page, "Order", "By name")
+    page.evaluate("scrollTo(0, 5000)")
+    slide(page, 0.7)
+    page.wait_for_url(re.compile(r"threshold=0\.7$"))
+    assert page.evaluate("scrollY") == 5000
     filter_by(page, "Kind", "Wrong class")
     slide(page, 0.8)
     assert re.fullmatch(r"1,\d\d\d of 5,000 pictures", count(page))

@@ -72,7 +72,7 @@ def test_pictures_objects_and_detections_as_columns(tmp_path):
 
 def test_the_pictures_of_the_other_run_are_put_in_order(tmp_path):
     comparison = {"differences": [{"name": MAP, "difference": 0.02, "interval": None, "p_value": None}]}
-    now, before = hand_drawn(comparison=comparison), hand_drawn_before()
+    now, before = hand_drawn(comparison=comparison | {"fixed": [], "broken": []}), hand_drawn_before()
     now["images"][0]["preview"] = None  # the other run has one
     page = written(tmp_path, now, before)
     data = data_of(page)

@@ -28,11 +28,12 @@ _OF_RUN = (
     *("error_kinds", "groups", "calibration"),
 )
 
+_UNTITLED = "Evaluation"
 _TOLERANCE = 0.1  # pixels, between the boxes of two runs
 
 
 @dataclass(frozen=True)
-class Truth:
+class _Truth:
     """The objects that are there, picture after picture."""
 
     counts: Ints  # of each picture
@@ -71,17 +72,23 @@ def write_page(evaluation: Json, path: Path, other: Json | None = None) -> None:
         "pictures": _pictures(evaluation["images"], previews),
         "truth": _truth_columns(truth),
         "runs": [_run(run, truth) for run in runs],
-        "comparison": evaluation.get("comparison") if other is not None else None,
+        "comparison": _comparison(evaluation) if other is not None else None,
         "previews": {"block": page.PREVIEWS_IN_BLOCK},
     }
     page.write(
         path,
         "evaluation_page.html",
-        title=" against ".join(run["title"] for run in runs),
+        title=" against ".join(run["title"] or _UNTITLED for run in runs),
         data=data,
         previews=(preview.removeprefix(_PREVIEW_START) for preview in previews if preview),
         charts=[_charts()],
     )
+
+
+def _comparison(evaluation: Json) -> Columns | None:
+    """Return what redraws say of the differences; objects that are fixed or broken are counted in the page."""
+    comparison = evaluation.get("comparison")
+    return comparison and {"differences": comparison["differences"]}
 
 
 @cache
@@ -108,9 +115,9 @@ def _in_order_of(evaluation: Json, other: Json) -> Json:
     return {**other, "images": [images[number] for number in range(len(names))]}
 
 
-def _truth(evaluation: Json) -> Truth:
+def _truth(evaluation: Json) -> _Truth:
     """Return the columns of the objects that are there, picture after picture."""
-    return Truth(
+    return _Truth(
         num_objects(evaluation, "truth"),
         column(evaluation, "truth", "box"),
         indices(evaluation, "truth", "class", len(evaluation["classes"])),
@@ -119,7 +126,7 @@ def _truth(evaluation: Json) -> Truth:
     )
 
 
-def _check_same_truth(runs: Sequence[Json], truth: Truth) -> None:
+def _check_same_truth(runs: Sequence[Json], truth: _Truth) -> None:
     boxes, other = truth.boxes, _truth(runs[1])
     same = all(np.array_equal(a, b) for a, b in zip(truth.integers(), other.integers(), strict=True))
     if not same or not np.allclose(boxes, other.boxes, rtol=0, atol=_TOLERANCE):
@@ -129,7 +136,7 @@ def _check_same_truth(runs: Sequence[Json], truth: Truth) -> None:
         )
 
 
-def _truth_columns(truth: Truth) -> Columns:
+def _truth_columns(truth: _Truth) -> Columns:
     return {
         "start": starts(truth.counts),
         "box": floats(truth.boxes),
@@ -138,13 +145,13 @@ def _truth_columns(truth: Truth) -> Columns:
     }
 
 
-def _run(run: Json, truth: Truth) -> Columns:
+def _run(run: Json, truth: _Truth) -> Columns:
     """Return what is shown of a run. Objects count from 1 on within their picture, 0 is none."""
     counts = num_objects(run, "found")
     there = np.repeat(truth.counts, counts)
     return {
         **{key: run[key] for key in _OF_RUN},
-        "title": printable(run["title"]),
+        "title": printable(run["title"] or _UNTITLED),
         "AP50": floats([np.nan if image["AP50"] is None else image["AP50"] for image in run["images"]]),
         "start": starts(counts),
         "box": floats(column(run, "found", "box")),

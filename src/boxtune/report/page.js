@@ -157,12 +157,15 @@ function show() {
 
 let chosen = [];  // the pictures that fit the filters, in the order to show them
 let chosenKey = null;
+let numChoices = 0;  // how often other pictures, or another order, have been chosen
 
 function choose() {
   const key = chosenBy();
   if (key === chosenKey) return;
   chosenKey = key;
+  const last = chosen;
   chosen = choosePictures();
+  if (chosen.length !== last.length || chosen.some((picture, i) => picture !== last[i])) numChoices++;
 }
 function sortedBy(some, key) {
   const keys = new Map(some.map((picture) => [picture, key(picture)]));
@@ -217,7 +220,7 @@ function showGallery() {
 const GAP = 12;
 const cells = new Map();  // from a position among the chosen to its element
 let cursor = 0;  // the position of the picture that the keyboard is at
-let layout = { key: null, rows: [], x: [], width: [] };
+let layout = { key: null, choice: 0, drawn: null, rows: [], x: [], width: [] };
 
 const rowHeight = () => Math.max(90, Math.min(420, Number(state.zoom) || (innerWidth < 600 ? 130 : 190)));
 /** Width to height of a cell: very long and very high pictures get a mat around them. */
@@ -226,10 +229,12 @@ const aspect = (picture) => Math.max(0.5, Math.min(2.5, pictures.width[picture] 
 /** Divide the chosen pictures into rows of equal height that fill the width. */
 function layOut() {
   const width = byId("gallery").clientWidth;
-  const key = `${chosenKey} ${width} ${rowHeight()}`;
+  const key = `${numChoices} ${width} ${rowHeight()}`;
+  if (layout.drawn !== chosenKey) clearCells();
+  layout.drawn = chosenKey;
   if (layout.key === key) return renderCells();
-  const moved = layout.key !== null && !layout.key.startsWith(chosenKey);
-  layout = { key, rows: [], x: new Float32Array(chosen.length), width: new Float32Array(chosen.length) };
+  const moved = layout.key !== null && layout.choice !== numChoices;
+  layout = { ...layout, key, choice: numChoices, rows: [], x: new Float32Array(chosen.length), width: new Float32Array(chosen.length) };
   let top = 0, start = 0, sum = 0;
   for (let i = 0; i < chosen.length; i++) {
     sum += aspect(chosen[i]);
