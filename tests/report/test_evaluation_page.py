@@ -3,14 +3,29 @@ import gzip
 import json
 import re
 from copy import deepcopy
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 from plotly.offline import get_plotlyjs
 
 from boxtune.errors import DataError
+from boxtune.metrics.analysis import analyse, to_json
+from boxtune.metrics.comparison import compare
+from boxtune.metrics.results import ImageResult
 from boxtune.report.evaluation_page import write_page
-from evaluation_results import MAP, at_random, evaluation, found, hand_drawn, hand_drawn_before, image, truth
+from evaluation_results import (
+    MAP,
+    A,
+    B,
+    at_random,
+    evaluation,
+    found,
+    hand_drawn,
+    hand_drawn_before,
+    image,
+    truth,
+)
 
 HOSTILE = '</script><img src=x onerror="alert(1)">&amp;\u2028'
 
@@ -199,3 +214,34 @@ def test_runs_that_cannot_be_held_against_each_other(tmp_path):
 def test_a_page_that_cannot_be_written(tmp_path):
     with pytest.raises(DataError, match=r"no/page\.html cannot be written"):
         write_page(at_random(2, ["owl"]), tmp_path / "no" / "page.html")
+
+
+def result(name, boxes, scores):
+    """Return a picture with one owl at A, and what was found in it."""
+    return ImageResult(
+        name=name,
+        height=100,
+        width=200,
+        true_boxes=np.array([A], float),
+        true_classes=np.array([0]),
+        is_crowd=np.array([False]),
+        boxes=np.array(boxes, float).reshape(-1, 4),
+        classes=np.zeros(len(boxes), int),
+        scores=np.array(scores, float),
+    )
+
+
+def test_what_analyses_say_is_what_the_page_reads(tmp_path):
+    names = ("owl", "cat")
+    before = [result("a.png", [A], [0.9]), result("b.png", [], [])]
+    now = [result("a.png", [A, B], [0.9, 0.4]), result("b.png", [A], [0.8])]
+    made = to_json(analyse(now, names, title="now", metrics={MAP: 1.0}))
+    made["comparison"] = asdict(compare(before, now, names))
+    data = data_of(written(tmp_path, made, to_json(analyse(before, names, title="before"))))
+    assert [integers(run["start"]) for run in data["runs"]] == [[0, 2, 3], [0, 1, 1]]
+    assert [data["kinds"][kind] for kind in integers(data["runs"][0]["kind"])] == [
+        "correct",
+        "background",
+        "correct",
+    ]
+    assert data["comparison"]["differences"][0]["name"] == MAP

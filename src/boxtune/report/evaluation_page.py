@@ -88,7 +88,10 @@ def write_page(evaluation: Json, path: Path, other: Json | None = None) -> None:
 def _comparison(evaluation: Json) -> Columns | None:
     """Return what redraws say of the differences; objects that are fixed or broken are counted in the page."""
     comparison = evaluation.get("comparison")
-    return comparison and {"differences": comparison["differences"]}
+    keys = ("name", "difference", "interval", "p_value")
+    return comparison and {
+        "differences": [{key: row[key] for key in keys} for row in comparison["differences"]]
+    }
 
 
 @cache
