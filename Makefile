@@ -2,8 +2,10 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BACKEND_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile tests/backends tests/detection tests/golden/test_models.py \
+	  -k "not coco17 or fpnlite_320x320"
 
-.PHONY: demo test lint unit test-slow format proto clean
+.PHONY: demo test lint unit test-slow test-backends format proto clean
 
 demo: $(VENV)/.installed
 	$(BIN)/boxtune draw demo/photos --num_images 240
@@ -24,6 +26,11 @@ lint: $(VENV)/.installed-dev
 
 unit: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# A backend that is not there is a failure: nothing of it can be imported.
+test-backends: $(VENV)/.installed-backends
+	KERAS_BACKEND=jax $(BACKEND_TESTS)
+	KERAS_BACKEND=torch $(BACKEND_TESTS)
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow -s
@@ -46,6 +53,11 @@ $(VENV)/.pip:
 
 $(VENV)/.installed: $(VENV)/.pip pyproject.toml
 	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+# The version is given so that no newer build with a GPU's libraries is looked for.
+$(VENV)/.installed-backends: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --editable ".[jax,torch]" torch==2.13.0
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
