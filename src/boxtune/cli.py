@@ -346,20 +346,66 @@ def _train(**options: Any) -> None:
 
 def _add_evaluate(verbs: Any) -> None:
     verb = _verb(verbs, "evaluate", _evaluate)
-    verb.add_argument("--model_dir", type=Path, help="of a training: gives the two others their defaults")
-    verb.add_argument("--pipeline_config_path", type=Path, help="the configuration it was trained with")
-    verb.add_argument("--checkpoint", type=Path, help="a folder, a prefix or an .index file (the newest)")
-    verb.add_argument("--output_dir", type=Path, help="takes evaluation.json and summaries (the model_dir)")
+    what = verb.add_argument_group("what is measured")
+    what.add_argument("--model_dir", type=Path, help="of a training: its checkpoint and configuration")
+    what.add_argument(
+        "--which", choices=["newest", "best", "all"], default="newest",
+        help="of its checkpoints (%(default)s); all: as a table over the steps",
+    )  # fmt: skip
+    what.add_argument("--checkpoint", type=Path, help="a folder, a prefix or an .index file")
+    what.add_argument("--pipeline_config_path", type=Path, help="the configuration it was trained with")
+    what.add_argument("--saved_model", type=Path, help="what `boxtune export` or the API's exporter wrote")
+    what.add_argument("--detections", type=Path, help="of any program, as COCO's results JSON")
+    where = verb.add_argument_group("what it is measured on")
+    where.add_argument("--data", type=Path, help="records or annotated pictures (those of the configuration)")
+    where.add_argument("--label_map", type=Path, help="of the model (the one that belongs to it)")
+    where.add_argument(
+        "--metrics_set", action="append", default=[], metavar="NAME",
+        help="such as pascal_voc_detection_metrics (that of the configuration); may be given many times",
+    )  # fmt: skip
+    verb.add_argument(
+        "--output_dir", type=Path, help="takes evaluation.html, evaluation.json and summaries (the model_dir)"
+    )
+    verb.add_argument(
+        "--compare_with", type=Path, help="the evaluation.json of another run on the same pictures"
+    )
+    verb.add_argument(
+        "--wait", action="store_true", help="with --which all: go on until the training has ended"
+    )
     _add_overrides(verb)
 
 
-def _evaluate(output_dir: Path | None, model_dir: Path | None, **options: Any) -> None:
-    """Measure a checkpoint on its validation records."""
-    evaluate = load("evaluate").evaluate
+def _evaluate(
+    model_dir: Path | None,
+    which: str,
+    checkpoint: Path | None,
+    pipeline_config_path: Path | None,
+    output_dir: Path | None,
+    wait: bool,
+    overrides: list[str],
+    **options: Any,
+) -> None:
+    """Measure a checkpoint, an exported model, or what another program has found."""
+    verb = load("evaluate")
 
-    where = _trained(model_dir, options.pop("pipeline_config_path"), options.pop("checkpoint"))
-    folder = output_dir or model_dir or (where[1] if where[1].is_dir() else where[1].parent)
-    evaluate(*where, output_dir=folder, **options)
+    if options["saved_model"] or options["detections"]:
+        output = output_dir or Path("evaluation")
+        verb.evaluate(pipeline_config_path, checkpoint, output_dir=output, overrides=overrides, **options)
+        return
+    configuration, folder = _trained(model_dir, pipeline_config_path, checkpoint)
+    output = output_dir or model_dir or (folder if folder.is_dir() else folder.parent)
+    if which == "all":
+        given = [f"--{name}" for name, value in options.items() if value]
+        if given:
+            raise BoxtuneError(
+                f"--which all goes without {', '.join(given)}: evaluate one checkpoint with it"
+            )
+        verb.evaluate_checkpoints(configuration, folder, output_dir=output, overrides=overrides, wait=wait)
+    else:
+        if wait:
+            raise BoxtuneError("--wait goes with --which all")
+        chosen = folder / "best" if which == "best" else folder
+        verb.evaluate(configuration, chosen, output_dir=output, overrides=overrides, **options)
 
 
 def _add_export(verbs: Any) -> None:

@@ -1,48 +1,328 @@
-"""The verb `evaluate`: measure a checkpoint on the validation records of its configuration."""
+"""The verb `evaluate`: measure a checkpoint, an exported model, or what any other program has found."""
 
-from collections.abc import Sequence
+import glob
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from boxtune import config, models
-from boxtune.data.input import open_records
-from boxtune.data.label_map import read_label_map
-from boxtune.metrics.evaluation import Evaluation
-from boxtune.report.evaluation import publish
+from boxtune.config import pipeline_pb2
+from boxtune.convert import LABEL_MAP_NAME, convert
+from boxtune.data.files import writable_folder
+from boxtune.data.formats import coco
+from boxtune.data.input import Records, open_records
+from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.preparation import Options
+from boxtune.errors import ConfigError, DataError
+from boxtune.metrics import metric_sets
+from boxtune.metrics.analysis import Analysis, results_of
+from boxtune.metrics.coco_results import ids_of_names, read_detections
+from boxtune.metrics.comparison import compare
+from boxtune.metrics.evaluation import Evaluation, Example, evaluation_of
+from boxtune.metrics.results import ImageResult
+from boxtune.report import data_set
+from boxtune.report.evaluation import (
+    JSON_NAME,
+    PAGE_NAME,
+    analysis_of,
+    read_evaluation,
+    show_in_tensorboard,
+    table_head,
+    table_row,
+    text,
+    write_evaluation,
+    write_json,
+)
+from boxtune.report.previews import Previews
 from boxtune.training import checkpoints
 from boxtune.training.backends import prepare_backend
-from boxtune.training.evaluation import Evaluator
+from boxtune.training.evaluation import Evaluator, metric_options
+from boxtune.training.exported import (
+    CHECKPOINT,
+    LABEL_MAP,
+    PIPELINE_CONFIG,
+    SAVED_MODEL,
+    beside_model,
+    detect_exported,
+    load_exported,
+)
+from boxtune.training.following import all_checkpoints
+from boxtune.training.run_state import BEST
+from boxtune.training.truth import class_names, truths
+
+_RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
+"""Of a folder of records, those that fit the first of these that any fits."""
+
+See = Callable[[Example], object]
 
 
 def evaluate(
-    pipeline_config_path: str | Path,
-    checkpoint: str | Path,
+    pipeline_config_path: str | Path | None = None,
+    checkpoint: str | Path | None = None,
     *,
-    output_dir: str | Path,
+    saved_model: str | Path | None = None,
+    detections: str | Path | None = None,
+    data: str | Path | None = None,
+    label_map: str | Path | None = None,
+    metrics_set: Sequence[str] = (),
+    output_dir: str | Path | None = None,
+    compare_with: str | Path | None = None,
     overrides: Sequence[str] = (),
-) -> Evaluation:
-    """Evaluate a checkpoint and return what was found, after printing and keeping it.
+) -> Analysis:
+    """Evaluate a checkpoint, an exported model or a file of detections; return all there is to say about it.
 
     Args:
-        pipeline_config_path: the configuration that it was trained with.
+        pipeline_config_path: the configuration that the checkpoint was trained with; for an exported model by default
+            the one beside it, for detections not needed.
         checkpoint: a folder (its newest checkpoint), a prefix or an `.index` file.
-        output_dir: takes `evaluation.json` and TensorBoard's `eval` folder.
+        saved_model: in place of a checkpoint: what `export` wrote, or an exporter of the API.
+        detections: in place of a checkpoint: a file of COCO's results JSON.
+        data: what to measure on, in place of the configuration's `eval_input_reader`: a folder or pattern of TFRecords,
+            or a folder of annotated pictures in any known format.
+        label_map: of the model; by default the configuration's, the one beside the model, or that of the data.
+        metrics_set: in place of `eval_config.metrics_set`.
+        output_dir: if given, takes `evaluation.json`, the page `evaluation.html`, and TensorBoard's `eval` folder.
+        compare_with: the `evaluation.json` of an earlier run on the same pictures, to be shown beside this one.
         overrides: "path.to.field=value" changes of the configuration.
 
     Raises:
         BoxtuneError: for anything the user can mend.
     """
     prepare_backend()
-    pipeline = config.load(pipeline_config_path, overrides)
-    config.check_for_evaluation(pipeline)
-    reader = pipeline.eval_input_reader[0]
-    label_map = read_label_map(Path(reader.label_map_path))
-    records = open_records(reader, models.num_classes(pipeline.model))
+    if sum(given is not None for given in (checkpoint, saved_model, detections)) != 1:
+        raise ConfigError("give one of: a checkpoint, a saved_model, detections")
+    pipeline = _configuration(pipeline_config_path, saved_model, metrics_set, overrides)
+    earlier = read_evaluation(Path(compare_with)) if compare_with else None
+    with _records(pipeline, data, _label_map(pipeline, label_map, saved_model)) as records:
+        previews = Previews(len(records))
+        see = previews.add if output_dir else None
+        if checkpoint is not None:
+            evaluation = _of_checkpoint(pipeline, Path(checkpoint), records, see)
+        elif saved_model is not None:
+            evaluation = _of_exported(pipeline, Path(saved_model), records, see)
+        else:
+            where = Path(data) if data is not None else None
+            evaluation = _of_detections(pipeline, Path(detections or ""), where, records, see)
+    analysis = analysis_of(
+        evaluation, _title(Path(checkpoint or saved_model or detections or "")), previews.urls
+    )
+    comparison = compare(results_of(earlier), evaluation.results, evaluation.class_names) if earlier else None
+    print(text(analysis, evaluation.seconds), flush=True)
+    if output_dir is not None:
+        write_evaluation(analysis, Path(output_dir), earlier, comparison)
+        show_in_tensorboard(analysis, evaluation.examples, pipeline, Path(output_dir))
+        print(f"To look at: {Path(output_dir) / PAGE_NAME}", flush=True)
+    return analysis
 
+
+def evaluate_checkpoints(
+    pipeline_config_path: str | Path,
+    checkpoint_dir: str | Path,
+    *,
+    output_dir: str | Path,
+    overrides: Sequence[str] = (),
+    wait: bool = False,
+    timeout: float = 3600.0,
+) -> list[Evaluation]:
+    """Evaluate every checkpoint of a training, the oldest first, and print a table of them.
+
+    Each is shown in TensorBoard; `evaluation.json` in `output_dir` is that of the last.
+
+    Args:
+        pipeline_config_path: the configuration that they were trained with.
+        checkpoint_dir: the model directory of the training.
+        output_dir: takes `evaluation.json` and TensorBoard's `eval` folder.
+        overrides: "path.to.field=value" changes of the configuration.
+        wait: go on with those that a training still writes, until it has ended or `timeout` is over.
+        timeout: how many seconds without a new checkpoint end the waiting.
+
+    Raises:
+        BoxtuneError: for anything the user can mend; a checkpoint that cannot be evaluated is never passed over.
+    """
+    prepare_backend()
+    pipeline = _configuration(pipeline_config_path, None, (), overrides)
+    with _records(pipeline, None, _label_map(pipeline, None, None)) as records:
+        detector = models.build(pipeline.model)
+        evaluator = Evaluator.from_config(detector, records, pipeline)
+        evaluations: list[Evaluation] = []
+        for prefix in all_checkpoints(
+            Path(checkpoint_dir), wait=wait, last_step=pipeline.train_config.num_steps, timeout=timeout
+        ):
+            checkpoints.load(detector.checkpoint_variables(), prefix)
+            evaluation = evaluator.evaluate(checkpoints.step_of(prefix))
+            analysis = analysis_of(evaluation, Path(checkpoint_dir).resolve().name)
+            write_json(analysis, writable_folder(Path(output_dir)) / JSON_NAME)
+            show_in_tensorboard(analysis, evaluation.examples, pipeline, Path(output_dir))
+            if not evaluations:
+                print(table_head(evaluation), flush=True)
+            evaluations.append(evaluation)
+            print(table_row(evaluation), flush=True)
+    return evaluations
+
+
+def _title(measured: Path) -> str:
+    """Return what people call what was measured: the name of its file or folder, of a part of it that of the whole."""
+    path = measured.resolve()
+    parts = ("ckpt-", BEST, SAVED_MODEL, CHECKPOINT)
+    return path.parent.name if path.name.startswith(parts) else path.name
+
+
+def _configuration(
+    path: str | Path | None,
+    saved_model: str | Path | None,
+    metrics_set: Sequence[str],
+    overrides: Sequence[str],
+) -> pipeline_pb2.TrainEvalPipelineConfig:
+    """Return the configuration to evaluate by; an empty one where there is none."""
+    found = path or (beside_model(Path(saved_model), PIPELINE_CONFIG) if saved_model else None)
+    pipeline = config.load(found, overrides) if found else pipeline_pb2.TrainEvalPipelineConfig()
+    if metrics_set:
+        del pipeline.eval_config.metrics_set[:]
+        pipeline.eval_config.metrics_set.extend(metrics_set)
+    metric_sets.check_names(pipeline.eval_config.metrics_set)
+    return pipeline
+
+
+def _label_map(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    given: str | Path | None,
+    saved_model: str | Path | None,
+) -> Path | None:
+    """Return the label map of the model, None if only the data can know."""
+    if given is not None:
+        return Path(given)
+    beside = beside_model(Path(saved_model), LABEL_MAP) if saved_model else None
+    readers = [*pipeline.eval_input_reader, pipeline.train_input_reader]
+    configured = [Path(reader.label_map_path) for reader in readers if reader.label_map_path]
+    return beside or next(iter(configured), None)
+
+
+@contextmanager
+def _records(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig, data: str | Path | None, label_map: Path | None
+) -> Iterator[Records]:
+    """Open what to measure on: the configuration's records, others, or annotated pictures made into records."""
+    with tempfile.TemporaryDirectory(prefix="boxtune-") as folder:
+        if data is None:
+            config.check_for_evaluation(pipeline)
+            reader = pipeline.eval_input_reader[0]
+        else:
+            reader = _reader(Path(data), label_map, Path(folder) / "records")
+        labels = read_label_map(Path(reader.label_map_path))
+        yield open_records(reader, _num_classes(pipeline, labels, reader.label_map_path))
+
+
+def _num_classes(pipeline: pipeline_pb2.TrainEvalPipelineConfig, labels: LabelMap, where: str) -> int:
+    """Return how many classes there are, by the model if there is one.
+
+    Raises:
+        ConfigError: if the label map knows more.
+    """
+    highest = max(label.id for label in labels.labels)
+    if not pipeline.HasField("model"):
+        return highest
+    num_classes = models.num_classes(pipeline.model)
+    if highest > num_classes:
+        raise ConfigError(
+            f"{where} has a class of id {highest}, the model has {num_classes} classes: they do not belong together; "
+            "give the model's own with --label_map"
+        )
+    return num_classes
+
+
+def _reader(data: Path, label_map: Path | None, made: Path) -> pipeline_pb2.InputReader:
+    """Return an input reader for a folder or pattern of records, or for annotated pictures, made into records."""
+    pattern = _records_in(data)
+    if pattern is None:
+        if not data.is_dir():
+            raise DataError(f"{data}: no such records, nor a folder of annotated pictures")
+        converted = convert(data, made, Options(label_map=label_map, validation_fraction=0.0))
+        print(f"{data}: {data_set.summary(converted.prepared.findings)}.", flush=True)
+        pattern, label_map = made / "train-*", made / LABEL_MAP_NAME
+    elif label_map is None:
+        label_map = data.parent / LABEL_MAP_NAME if not data.is_dir() else data / LABEL_MAP_NAME
+    reader = pipeline_pb2.InputReader(label_map_path=str(label_map))
+    reader.tf_record_input_reader.input_path.append(str(pattern))
+    return reader
+
+
+def _records_in(data: Path) -> Path | None:
+    """Return the pattern of the records that `data` stands for, None if it has none."""
+    if data.is_dir():
+        return next((data / pattern for pattern in _RECORD_PATTERNS if any(data.glob(pattern))), None)
+    return data if data.is_file() or glob.has_magic(str(data)) else None
+
+
+def _of_checkpoint(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig, checkpoint: Path, records: Records, see: See | None
+) -> Evaluation:
     prefix = checkpoints.find(checkpoint)
     detector = models.build(pipeline.model)
     checkpoints.load(detector.checkpoint_variables(), prefix)
+    return Evaluator.from_config(detector, records, pipeline).evaluate(checkpoints.step_of(prefix), see)
 
-    evaluator = Evaluator.from_config(detector, records, pipeline)
-    evaluation = evaluator.evaluate(checkpoints.step_of(prefix))
-    publish(evaluation, pipeline, label_map, Path(output_dir))
-    return evaluation
+
+def _of_exported(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig, model: Path, records: Records, see: See | None
+) -> Evaluation:
+    started = time.perf_counter()
+    results = detect_exported(load_exported(model), records, see)
+    return _measured(pipeline, results, records, started)
+
+
+def _of_detections(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    file: Path,
+    data: Path | None,
+    records: Records,
+    see: See | None,
+) -> Evaluation:
+    started = time.perf_counter()
+    truth = []
+    for result, picture in truths(records):
+        truth.append(result)
+        if see:
+            see(Example(result, picture))
+    pictures, classes = _identifiers(data, [result.name for result in truth], records.label_map)
+    results = read_detections(file, truth, categories=classes, image_ids=pictures)
+    return _measured(pipeline, results, records, started)
+
+
+def _measured(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    results: Sequence[ImageResult],
+    records: Records,
+    started: float,
+) -> Evaluation:
+    names = class_names(records.label_map, records.num_classes)
+    settings = pipeline.eval_config
+    return evaluation_of(
+        results,
+        names,
+        metrics=metric_sets.measure(settings.metrics_set, results, names, metric_options(settings)),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _identifiers(
+    data: Path | None, names: Sequence[str], label_map: LabelMap
+) -> tuple[dict[int | str, str], dict[int, int]]:
+    """Return what a file of detections calls pictures and classes: by COCO JSON in `data`, else names and label ids."""
+    pictures = ids_of_names(names)
+    files = (
+        [path for path in sorted(data.rglob("*.json")) if coco.recognises(path)]
+        if data and data.is_dir()
+        else []
+    )
+    if len(files) != 1:
+        return pictures, {label.id: label.id - 1 for label in label_map.labels}
+    known = coco.identifiers(files[0])
+    own = {number: pictures[name] for number, name in known.pictures.items() if name in pictures}
+    classes = {
+        number: label_map.by_any_name[name].id - 1
+        for number, name in known.classes.items()
+        if name in label_map.by_any_name and isinstance(number, int)
+    }
+    return pictures | own, classes

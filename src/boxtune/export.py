@@ -15,13 +15,7 @@ from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models import Detector
 from boxtune.training import checkpoints
 from boxtune.training.backends import require_tensorflow
-
-SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
-    "saved_model",
-    "checkpoint",
-    "pipeline.config",
-    "label_map.pbtxt",
-)
+from boxtune.training.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
 
 
 def export(

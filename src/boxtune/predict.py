@@ -14,9 +14,9 @@ from boxtune.data.files import list_files, whole_file, writable_folder
 from boxtune.data.findings import Findings
 from boxtune.data.label_map import read_label_map
 from boxtune.data.records import Picture
-from boxtune.errors import CheckpointError, DataError
-from boxtune.export import LABEL_MAP, SAVED_MODEL
+from boxtune.errors import DataError
 from boxtune.report.pictures import Box, draw_boxes
+from boxtune.training.exported import LABEL_MAP, beside_model, load_exported
 
 DETECTIONS = "detections.json"
 
@@ -64,7 +64,7 @@ def predict(
     Raises:
         BoxtuneError: if the model cannot be used, or a picture cannot be read.
     """
-    detect = load_model(Path(model))
+    detect = load_exported(Path(model))
     names = _class_names(Path(model), label_map)
     output_dir = writable_folder(Path(output_dir))
     predictions = [
@@ -80,28 +80,9 @@ def predict(
     return predictions
 
 
-def load_model(path: Path) -> Any:
-    """Return the function of an exported model: uint8 [1, h, w, 3] in, detections by the API's names out."""
-    folder = path / SAVED_MODEL if (path / SAVED_MODEL).is_dir() else path
-    if not (folder / "saved_model.pb").is_file():
-        raise CheckpointError(f"{path}: no saved model here; give a folder that `boxtune export` wrote")
-    try:
-        loaded = tf.saved_model.load(str(folder))
-        signature = loaded.signatures["serving_default"]
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise CheckpointError(f"{folder}: cannot be loaded: {error}") from error
-    (spec,) = signature.structured_input_signature[1].values()
-    if spec.dtype != tf.uint8:
-        raise CheckpointError(f"{folder}: takes {spec.dtype.name}; export it with --input_type image_tensor")
-    signature.keep_alive = loaded  # the signature alone does not hold the variables
-    return signature
-
-
 def _class_names(model: Path, label_map: str | Path | None) -> dict[int, str]:
-    beside = [folder / LABEL_MAP for folder in (model, model.parent) if (folder / LABEL_MAP).is_file()]
-    if label_map is None and not beside:
-        return {}
-    return read_label_map(Path(label_map) if label_map else beside[0]).shown_names
+    path = Path(label_map) if label_map else beside_model(model, LABEL_MAP)
+    return read_label_map(path).shown_names if path else {}
 
 
 def _pictures(path: Path) -> Iterator[tuple[Path, str]]:

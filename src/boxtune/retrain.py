@@ -116,7 +116,7 @@ def retrain(
     """
     if cluster_from_environment():
         raise ConfigError(
-            "TF_CONFIG names several machines, and retrain runs on one: unset it, or prepare with `boxtune convert` and "
+            "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
     model_dir = writable_folder(Path(model_dir))

@@ -160,7 +160,7 @@ def train(
         selection = Selection(metric, values_so_far(journal.evaluations, metric, folder), patience, min_delta)
         validation = Validation(
             evaluator, selection, state, journal, progress,
-            publish=partial(publish, pipeline=pipeline, label_map=label_map, model_dir=model_dir),
+            publish=partial(publish, pipeline=pipeline, model_dir=model_dir),
             averaged=pipeline.eval_config.use_moving_averages,
         )  # fmt: skip
 
@@ -212,6 +212,7 @@ def train(
             save(state.step)
         validate(state.step)
     if team.is_chief:
+        provenance.mark_as_ended(model_dir / provenance.RUN, state.step)
         print(_outcome(start, state.step, num_steps, selection), end="", flush=True)
     return TrainResult(model_dir, state.step, read_best(model_dir))
 

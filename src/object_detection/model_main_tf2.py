@@ -17,7 +17,7 @@ flags.DEFINE_string("pipeline_config_path", None, "The pipeline.config.", requir
 flags.DEFINE_string("model_dir", None, "Takes checkpoints and summaries.", required=True)
 flags.DEFINE_integer("num_train_steps", None, "In place of train_config.num_steps.", lower_bound=1)
 flags.DEFINE_string(
-    "checkpoint_dir", None, "Evaluate the newest checkpoint of this folder instead of training."
+    "checkpoint_dir", None, "Evaluate every checkpoint of this folder, until its training has ended."
 )
 flags.DEFINE_integer("checkpoint_every_n", 1000, "Steps between checkpoints.", lower_bound=1)
 flags.DEFINE_integer("sample_1_of_n_eval_examples", None, "Evaluate on every n-th only.", lower_bound=1)
@@ -25,7 +25,7 @@ flags.DEFINE_integer("num_workers", 1, "Workers that train together: those of TF
 flags.DEFINE_bool("use_tpu", False, "Not available.")
 flags.DEFINE_string("tpu_name", None, "Not available.")
 flags.DEFINE_string("train_dir", None, "A flag of TensorFlow 1's train.py.")
-flags.DEFINE_integer("eval_timeout", 3600, "Without effect: evaluation does not wait for checkpoints.")
+flags.DEFINE_integer("eval_timeout", 3600, "Seconds without a new checkpoint that end an evaluation.")
 flags.DEFINE_bool("eval_on_train_data", False, "Without effect, as in the API under TensorFlow 2.")
 flags.DEFINE_integer("sample_1_of_n_eval_on_train_examples", 5, "Without effect.")
 flags.DEFINE_bool("record_summaries", True, "Without effect: summaries are always written.")
@@ -58,8 +58,13 @@ def _evaluate() -> None:
     overrides = []
     if FLAGS.sample_1_of_n_eval_examples:
         overrides = [f"eval_input_reader[0].sample_1_of_n_examples={FLAGS.sample_1_of_n_eval_examples}"]
-    cli.load("evaluate").evaluate(
-        FLAGS.pipeline_config_path, FLAGS.checkpoint_dir, output_dir=FLAGS.model_dir, overrides=overrides
+    cli.load("evaluate").evaluate_checkpoints(
+        FLAGS.pipeline_config_path,
+        FLAGS.checkpoint_dir,
+        output_dir=FLAGS.model_dir,
+        overrides=overrides,
+        wait=True,
+        timeout=FLAGS.eval_timeout,
     )
 
 

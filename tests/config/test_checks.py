@@ -210,12 +210,6 @@ def test_what_is_not_built_is_refused(project, override, error):
         config.check_for_training(project)
 
 
-def test_what_is_not_built_and_changes_no_model_is_reported(project, caplog):
-    config.apply_override(project, "eval_config.include_metrics_per_category=true")
-    config.check_for_training(project)
-    assert "eval_config.include_metrics_per_category (the metrics are over all classes)" in caplog.text
-
-
 @pytest.mark.parametrize("text", ["", "item { id: 0 name: 'background' }"])
 def test_a_label_map_without_classes_is_refused(project, text):
     Path("label_map.pbtxt").write_text(text, encoding="utf-8")

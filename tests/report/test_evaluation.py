@@ -6,109 +6,162 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from boxtune.config import pipeline_pb2
-from boxtune.data.label_map import Label, LabelMap
-from boxtune.metrics.coco import NAMES
-from boxtune.metrics.evaluation import Evaluation, Example
+from boxtune.errors import DataError
+from boxtune.metrics.analysis import results_of
+from boxtune.metrics.coco import NAMES, coco_metrics
+from boxtune.metrics.evaluation import Example, evaluation_of
+from boxtune.metrics.results import ImageResult
 from boxtune.report import evaluation as report
 from boxtune.report.pictures import Box, draw_boxes, side_by_side
 
-BOX = [0.2, 0.2, 0.8, 0.8]
+CLASSES = ("cat", "dog")
+BOX = [10, 16, 40, 64]  # of pixels of 50 x 80
+OTHER = [5, 40, 20, 80]
 
 
-def example(*, scores=(0.9, 0.4)):
-    return Example(
-        name="a.jpg",
-        picture=np.full([50, 80, 3], 90, np.uint8),
+def result(name="a.jpg", *, scores=(0.9, 0.4)):
+    """A dog, found, and a cat where there is none."""
+    count = len(scores)
+    return ImageResult(
+        name=name,
+        height=50,
+        width=80,
         true_boxes=np.float32([BOX]),
         true_classes=np.array([1]),
-        boxes=np.float32([BOX, [0.1, 0.5, 0.4, 1]])[: len(scores)],
-        classes=np.array([1, 0])[: len(scores)],
+        is_crowd=np.array([False]),
+        boxes=np.float32([BOX, OTHER])[:count].reshape(-1, 4),
+        classes=np.array([1, 0], int)[:count],
         scores=np.float32(scores),
     )
 
 
-def evaluation(examples=()):
-    metrics = {name: number / 20 for number, name in enumerate(NAMES)}
-    return Evaluation(
+def example(**options):
+    return Example(result(**options), np.full([50, 80, 3], 90, np.uint8))
+
+
+def evaluation(*names, examples=(), metrics=None):
+    results = [result(name) for name in names or ("a.jpg", "b.jpg")]
+    return evaluation_of(
+        results,
+        CLASSES,
         step=300,
-        metrics=metrics | {"DetectionBoxes_Precision/mAP (small)": -1.0},
+        metrics=coco_metrics(results, 2) if metrics is None else metrics,
         losses={"Loss/total_loss": 1.5},
-        num_images=40,
-        num_objects=57,
         seconds=1.26,
-        examples=list(examples),
+        examples=examples,
     )
 
 
-def test_table():
-    lines = report.table(evaluation()).splitlines()
-    assert lines[0] == "Evaluation of step 300 on 40 images with 57 objects (1.3 s)"
-    assert len(lines) == 13
-    assert lines[1].split() == ["AP", "IoU", "0.50:0.95", "0.000"]
-    assert lines[2].split() == ["AP", "IoU", "0.50", "0.050"]
-    assert lines[4].endswith("small   no such objects")
-    assert lines[12].split() == ["AR", "100", "detections", "large", "0.550"]
-    # The numbers stand in one column.
-    assert len({len(line) for number, line in enumerate(lines[1:], 1) if number != 4}) == 1
+def analysis(**options):
+    return report.analysis_of(evaluation(**options), "mine")
 
 
-def test_json():
-    numbers = json.loads(evaluation().to_json())
-    assert (numbers["step"], numbers["num_images"], numbers["num_objects"]) == (300, 40, 57)
-    assert numbers["DetectionBoxes_Precision/mAP@.50IOU"] == 0.05
-    assert numbers["Loss/total_loss"] == 1.5
-    assert set(NAMES) <= set(numbers)
+class TestText:
+    def test_headline(self):
+        lines = report.text(analysis(), 1.26).splitlines()
+        assert lines[0] == "Evaluation of step 300 on 2 images with 2 objects (1.3 s)"
+        assert lines[1].split()[:4] == ["AP", "IoU", "0.50:0.95", "1.000"]
+        # Every redraw of the same two pictures has the same AP.
+        assert lines[1].endswith("1.000 to 1.000 in 95 of 100 redraws")
+        assert "there are no small (up to 32 x 32 pixels) objects" in lines[4]
+        assert lines[12].split()[:4] == ["AR", "100", "detections", "large"]
+
+    def test_classes(self):
+        rows = [line.split() for line in report.text(analysis(), 1).splitlines()]
+        assert ["cat", "0", "2", *["-"] * 6] in rows
+        # At a threshold of 0.9, the only score of a dog, all is right.
+        assert ["dog", "2", "2", *["1.000"] * 3, "0.900", *["1.000"] * 2] in rows
+
+    def test_of_many_classes_the_worst_are_shown(self):
+        names = [f"class {number}" for number in range(30)]
+        one = evaluation_of([result(), result("b.jpg")], names, metrics={}, seconds=1)
+        lines = report.text(report.analysis_of(one, ""), 1).splitlines()
+        assert any(line.split()[:2] == ["class", "1"] for line in lines)
+        assert "  and 10 classes of higher AP, or without objects" in lines
+
+    def test_kinds_of_error(self):
+        results = [result(scores=(0.4, 0.9))]  # the dog is found after a cat beside it
+        one = evaluation_of(results, CLASSES, metrics={}, seconds=1)
+        assert "kind" not in report.text(report.analysis_of(one, ""), 1)  # the cat costs the dogs nothing
+        missed = evaluation_of([result(scores=()), result("b.jpg")], CLASSES, metrics={}, seconds=1)
+        # One of two dogs is found: AP50 is 51/101, and 1 without the miss.
+        assert "AP50 would gain without mistakes of the kind: missed 0.495" in report.text(
+            report.analysis_of(missed, ""), 1
+        )
+
+    def test_other_sets_of_metrics_go_by_their_tags(self):
+        shown = report.text(analysis(metrics={"PascalBoxes_Precision/mAP@0.5IOU": 0.25}), 1)
+        assert "  PascalBoxes_Precision/mAP@0.5IOU  0.250" in shown
 
 
-def pictures(one, *, min_score=0.0, max_boxes=10, names=None):
-    found = report.side_by_side_pictures(
-        evaluation([one]), {0: "cat", 1: "dog"} if names is None else names,
-        min_score=min_score, max_boxes=max_boxes,
-    )  # fmt: skip
-    assert len(found) == 1
-    return found[0]
+class TestFiles:
+    def test_json_is_read_again(self, tmp_path):
+        report.write_json(analysis(), tmp_path / "evaluation.json")
+        again = report.read_evaluation(tmp_path / "evaluation.json")
+        assert (again.title, again.step, again.class_names) == ("mine", 300, CLASSES)
+        assert again.metrics.keys() == set(NAMES)
+        for one, before in zip(results_of(again), evaluation().results, strict=True):
+            assert one.name == before.name
+            np.testing.assert_array_equal(one.boxes, before.boxes)
+            np.testing.assert_allclose(one.scores, before.scores, atol=1e-6)
+
+    @pytest.mark.parametrize("content", ["{", "[]", '{"version": 1}', '{"version": 9}', "[" * 5000])
+    def test_what_is_no_evaluation_is_named(self, tmp_path, content):
+        (tmp_path / "other.json").write_text(content)
+        with pytest.raises(DataError, match=r"other\.json: "):
+            report.read_evaluation(tmp_path / "other.json")
+
+    def test_a_page_with_its_json(self, tmp_path):
+        report.write_evaluation(analysis(), tmp_path / "new")
+        assert {path.name for path in (tmp_path / "new").iterdir()} == {"evaluation.json", "evaluation.html"}
 
 
-def expected(*shown, truth="dog"):
-    picture = Image.fromarray(example().picture)
-    return np.asarray(side_by_side(draw_boxes(picture, shown), draw_boxes(picture, [Box(BOX, truth, 1)])))
+class TestSideBySide:
+    DOG = Box([0.2, 0.2, 0.8, 0.8], "dog 90%", 1)
+    CAT = Box([0.1, 0.5, 0.4, 1], "cat 40%", 0)
 
+    def pictures(self, one, *, min_score=0.0, max_boxes=10):
+        found = report.side_by_side_pictures([one], CLASSES, min_score=min_score, max_boxes=max_boxes)
+        assert len(found) == 1
+        return found[0]
 
-DOG, CAT = Box(BOX, "dog 90%", 1), Box([0.1, 0.5, 0.4, 1], "cat 40%", 0)
+    def expected(self, *shown):
+        picture = Image.fromarray(example().picture)
+        truth = draw_boxes(picture, [Box([0.2, 0.2, 0.8, 0.8], "dog", 1)])
+        return np.asarray(side_by_side(draw_boxes(picture, shown), truth))
 
+    def test_what_was_found_lies_left_and_the_truth_right(self):
+        # The better one is drawn last.
+        np.testing.assert_array_equal(self.pictures(example()), self.expected(self.CAT, self.DOG))
 
-def test_what_was_found_lies_left_and_the_truth_right():
-    # The better one is drawn last.
-    np.testing.assert_array_equal(pictures(example()), expected(CAT, DOG))
+    @pytest.mark.parametrize("limit", [{"min_score": 0.5}, {"max_boxes": 1}])
+    def test_only_the_best_are_shown(self, limit):
+        np.testing.assert_array_equal(self.pictures(example(), **limit), self.expected(self.DOG))
 
-
-@pytest.mark.parametrize("limit", [{"min_score": 0.5}, {"max_boxes": 1}])
-def test_only_the_best_are_shown(limit):
-    np.testing.assert_array_equal(pictures(example(), **limit), expected(DOG))
-
-
-def test_nothing_found():
-    np.testing.assert_array_equal(pictures(example(scores=())), expected())
-
-
-def test_a_class_that_has_no_name_shows_its_number():
-    shown = pictures(example(scores=(0.9,)), names={})
-    np.testing.assert_array_equal(shown, expected(Box(BOX, "1 90%", 1), truth="1"))
+    def test_nothing_found(self):
+        np.testing.assert_array_equal(self.pictures(example(scores=())), self.expected())
 
 
 def test_published_under_the_tags_of_the_api(tmp_path, capsys):
     pipeline = pipeline_pb2.TrainEvalPipelineConfig()
     pipeline.eval_input_reader.add(name="held_out")
     pipeline.eval_config.min_score_threshold = 0.5
-    label_map = LabelMap((Label(1, "cat"), Label(2, "dog")))
-    report.publish(evaluation([example(), example()]), pipeline, label_map, tmp_path / "run")
+    report.publish(evaluation(examples=[example(), example()]), pipeline, tmp_path / "run")
 
-    assert capsys.readouterr().out == report.table(evaluation()) + "\n"
-    assert (tmp_path / "run" / "evaluation.json").read_text() == evaluation().to_json()
+    assert capsys.readouterr().out == report.text(analysis(), 1.26) + "\n"
+    assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["title"] == "run"
     events = EventAccumulator(str(tmp_path / "run" / "eval" / "held_out")).Reload()
-    tags = events.Tags()
-    # What TensorFlow 2 writes as scalars and images are tensors to TensorBoard.
-    assert set(tags["tensors"]) == {
-        *NAMES, "Loss/total_loss", "eval_side_by_side_0_0", "eval_side_by_side_1_0",
+    # What TensorFlow 2 writes as scalars and images are tensors to TensorBoard. There are no cats.
+    assert set(events.Tags()["tensors"]) == {
+        *NAMES, "Loss/total_loss", "eval_side_by_side_0_0", "eval_side_by_side_1_0", "confusion_matrix",
+        "precision_over_recall/dog", "DetectionBoxes_PerformanceByCategory/mAP/dog",
+        "DetectionBoxes_Precision/mAP@.50IOU ByCategory/dog", "DetectionBoxes_Precision/mAP@.75IOU ByCategory/dog",
+        "DetectionBoxes_Recall/AR@100 ByCategory/dog",
     }  # fmt: skip
     assert events.Tensors("Loss/total_loss")[0].step == 300
+
+
+def test_table_of_evaluations():
+    one = evaluation()
+    assert report.table_head(one).splitlines()[0] == "On 2 images with 2 objects"
+    assert report.table_row(one).split() == ["300", "1.000", "1.000", "1.000", "1.000", "1.500"]

@@ -123,4 +123,4 @@ def test_the_numbers_do_not_depend_on_the_size_of_batches(records, batch_size):
 def test_examples_are_cut_to_their_pictures(records):
     _, evaluation = evaluate(records, [TRUTH])
     assert [one.picture.shape for one in evaluation.examples] == [(40, 20, 3), (20, 40, 3), (40, 40, 3)]
-    assert all(np.allclose(one.true_boxes, [TRUTH]) for one in evaluation.examples)
+    assert [one.result for one in evaluation.examples] == list(evaluation.results)

@@ -14,7 +14,7 @@ from boxtune.config.pipeline_pb2 import (
     TrainConfig,
     TrainEvalPipelineConfig,
 )
-from boxtune.config.unbuilt import refuse_or_report
+from boxtune.config.unbuilt import refuse
 from boxtune.errors import ConfigError
 
 _log = logging.getLogger("boxtune")
@@ -33,7 +33,7 @@ def check_for_training(config: TrainEvalPipelineConfig) -> None:
         ConfigError: a value contradicts another or the files, naming the field and the way out.
         DataError: the label map cannot be read.
     """
-    refuse_or_report(config)
+    refuse(config)
     _check_matcher(config)
     _warn_of_background_without_loss(config)
     _check_steps(config.train_config)

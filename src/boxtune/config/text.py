@@ -38,7 +38,6 @@ _NOT_YET = {
     "num_keypoints": "keypoints",
     "parameterized_metric": "keypoint metrics",
     "sample_from_datasets_weights": "weighted sampling from several files",
-    "super_categories": "metrics of super-categories",
     "use_multiclass_scores": "labels given as scores",
 }
 

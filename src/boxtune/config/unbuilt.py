@@ -1,12 +1,9 @@
-"""Fields that the API honours and boxtune does not yet: set, they are refused or reported, never passed over."""
+"""Fields that the API honours and boxtune does not yet: set, they are refused, never passed over."""
 
-import logging
 from typing import Any
 
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.errors import ConfigError
-
-_log = logging.getLogger("boxtune")
 
 # Path, the values that mean "not used", and what the field would change.
 _REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
@@ -22,27 +19,14 @@ _REFUSED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
     ("model.ssd.box_predictor.convolutional_box_predictor.box_code_size", (4,), "leave it 4"),
     ("model.ssd.box_predictor.weight_shared_convolutional_box_predictor.box_code_size", (4,), "leave it 4"),
 )
-_REPORTED: tuple[tuple[str, tuple[Any, ...], str], ...] = (
-    ("eval_config.metrics_set", ((), ("coco_detection_metrics",)), "the COCO detection metrics are computed"),
-    ("eval_config.include_metrics_per_category", (False,), "the metrics are over all classes"),
-    ("eval_config.all_metrics_per_category", (False,), "the metrics are over all classes"),
-    ("eval_config.super_categories", ((),), "the metrics are over all classes"),
-    ("eval_config.recall_lower_bound", (0.0,), "the COCO detection metrics are computed"),
-    ("eval_config.recall_upper_bound", (1.0,), "the COCO detection metrics are computed"),
-)
 
 
-def refuse_or_report(config: TrainEvalPipelineConfig) -> None:
-    """Raise ConfigError for a field that would change the model; log one warning for the others that are set."""
+def refuse(config: TrainEvalPipelineConfig) -> None:
+    """Raise ConfigError for a field that would change the model."""
     for path, unused, advice in _REFUSED:
         value = _value(config, path)
         if value not in unused:
             raise ConfigError(f"{path}: boxtune does not have this yet; {advice}.")
-    reports = [
-        f"{path} ({effect})" for path, unused, effect in _REPORTED if _value(config, path) not in unused
-    ]
-    if reports:
-        _log.warning("not built yet, and so without effect: %s.", ", ".join(reports))
 
 
 def _value(message: Any, path: str) -> Any:

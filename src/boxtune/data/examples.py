@@ -17,6 +17,9 @@ float32 [n], `is_crowd`, `difficult` and `group_of` bool [n], `areas` float32 [n
 or 0, `filename` and `source_id` strings, `size` int32 [2], the height and width of the picture in its file.
 """
 
+PER_OBJECT = ("boxes", "classes", "weights", "areas", "is_crowd", "difficult", "group_of")
+"""The parts of a Sample that have a row for each object."""
+
 _SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
 _CLASS_KEYS = ("image/object/class/text", "image/object/class/label")
 _FLAGS = ("is_crowd", "difficult", "group_of")

@@ -300,6 +300,33 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
+def results_of(analysis: Analysis) -> list[ImageResult]:
+    """Return the results that an analysis was made of, as far as it keeps them: without masks and the like."""
+    pictures = np.arange(len(analysis.images) + 1)
+    truth, found = analysis.truth, analysis.found
+    true_bounds, bounds = (np.searchsorted(table.image, pictures).tolist() for table in (truth, found))
+    return [
+        ImageResult(
+            name=picture.name,
+            height=picture.height,
+            width=picture.width,
+            true_boxes=truth.box[true],
+            true_classes=truth.cls[true],
+            is_crowd=truth.crowd[true],
+            difficult=truth.difficult[true],
+            boxes=found.box[own],
+            classes=found.cls[own],
+            scores=found.score[own],
+        )
+        for picture, true, own in zip(
+            analysis.images,
+            (slice(*pair) for pair in pairwise(true_bounds)),
+            (slice(*pair) for pair in pairwise(bounds)),
+            strict=True,
+        )
+    ]
+
+
 def to_json(analysis: Analysis) -> dict[str, Any]:
     """Return `analysis` as an object of JSON: numbers to 6 digits, boxes to 2, None for what is not finite."""
     return {

@@ -43,8 +43,8 @@ def box_metrics(
 
     A detection counts if its class is known to be in the picture or not to be (`ImageResult.present_classes` and
     `absent_classes`); where a class is not exhaustively marked, a detection that finds nothing is not wrong. The 300
-    best detections of a picture count, and none without area. Source: Gupta et al. 2019 (arXiv:1908.03195), section 4 and appendix, and its
-    evaluation code.
+    best detections of a picture count, and none without area. Source: Gupta et al. 2019 (arXiv:1908.03195), section 4
+    and appendix, and its evaluation code.
 
     Args:
         results: of all pictures.

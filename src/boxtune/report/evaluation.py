@@ -1,103 +1,234 @@
-"""An evaluation as people look at it: a table, and pictures with truth and detections side by side."""
+"""An evaluation as people look at it: as text, and as pictures with truth and detections side by side."""
 
-from collections.abc import Mapping
-from contextlib import closing
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
+import numpy.typing as npt
 from PIL import Image
 
 from boxtune.config import pipeline_pb2
-from boxtune.data.files import whole_file, writable_folder
-from boxtune.data.label_map import LabelMap
+from boxtune.data.files import read_text, whole_file, writable_folder
+from boxtune.data.findings import printable
+from boxtune.errors import DataError
+from boxtune.metrics.analysis import Analysis, ClassResult, analyse, from_json, to_json
 from boxtune.metrics.coco import NAMES
+from boxtune.metrics.comparison import Comparison
 from boxtune.metrics.evaluation import Evaluation, Example
+from boxtune.metrics.metric_sets import explain
+from boxtune.report.evaluation_page import write_page
 from boxtune.report.pictures import Box, draw_boxes, side_by_side
-
-_ROWS = (
-    "AP   IoU 0.50:0.95          ",
-    "AP   IoU 0.50               ",
-    "AP   IoU 0.75               ",
-    "AP   IoU 0.50:0.95  small   ",
-    "AP   IoU 0.50:0.95  medium  ",
-    "AP   IoU 0.50:0.95  large   ",
-    "AR   1 detection            ",
-    "AR   10 detections          ",
-    "AR   100 detections         ",
-    "AR   100 detections small   ",
-    "AR   100 detections medium  ",
-    "AR   100 detections large   ",
-)
-
+from boxtune.report.tensorboard import write_summaries
 
 JSON_NAME = "evaluation.json"
-"""In the model directory: the numbers of the newest evaluation."""
+"""In the model directory: the newest evaluation, whole."""
+
+PAGE_NAME = "evaluation.html"
+"""Beside it, where a page was asked for."""
+
+MAX_JSON_BYTES = 1 << 30
+
+MOST_CLASSES = 20
+"""That the text has a row for; of more, those of the lowest AP."""
+
+_ROWS = (
+    "AP   IoU 0.50:0.95",
+    "AP   IoU 0.50",
+    "AP   IoU 0.75",
+    "AP   IoU 0.50:0.95  small",
+    "AP   IoU 0.50:0.95  medium",
+    "AP   IoU 0.50:0.95  large",
+    "AR   1 detection",
+    "AR   10 detections",
+    "AR   100 detections",
+    "AR   100 detections small",
+    "AR   100 detections medium",
+    "AR   100 detections large",
+)
+_TABLE = {
+    "mAP": "DetectionBoxes_Precision/mAP",
+    "AP50": "DetectionBoxes_Precision/mAP@.50IOU",
+    "AP75": "DetectionBoxes_Precision/mAP@.75IOU",
+    "AR100": "DetectionBoxes_Recall/AR@100",
+    "loss": "Loss/total_loss",
+}
+_COLUMNS = {
+    "objects": "num_objects",
+    "found": "num_detections",
+    "AP": "AP",
+    "AP50": "AP50",
+    "AR100": "AR100",
+    "threshold": "best_threshold",
+    "precision": "precision",
+    "recall": "recall",
+}
 
 
-def publish(
-    evaluation: Evaluation,
+def publish(evaluation: Evaluation, pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path) -> None:
+    """Print an evaluation of a training, keep it as JSON, and show it in TensorBoard."""
+    analysis = analysis_of(evaluation, model_dir.resolve().name)
+    print(text(analysis, evaluation.seconds), flush=True)
+    write_json(analysis, writable_folder(model_dir) / JSON_NAME)
+    show_in_tensorboard(analysis, evaluation.examples, pipeline, model_dir)
+
+
+def analysis_of(evaluation: Evaluation, title: str, previews: Mapping[str, str] | None = None) -> Analysis:
+    """Return all there is to say about an evaluation; `previews` are data URLs by the names of pictures."""
+    return analyse(
+        evaluation.results,
+        evaluation.class_names,
+        title=title,
+        step=evaluation.step or None,
+        metrics=evaluation.metrics,
+        losses=evaluation.losses,
+        previews=previews,
+    )
+
+
+def write_json(analysis: Analysis, path: Path) -> None:
+    """Write an analysis as JSON, which a page is made from."""
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        json.dump(to_json(analysis), file, allow_nan=False)
+        file.write("\n")
+
+
+def read_evaluation(path: Path) -> Analysis:
+    """Return the evaluation that a file `evaluation.json` holds.
+
+    Raises:
+        DataError: naming the file, if it cannot be read or is none.
+    """
+    try:
+        return from_json(json.loads(read_text(path, max_bytes=MAX_JSON_BYTES)))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON: {error}") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def write_evaluation(
+    analysis: Analysis,
+    output_dir: Path,
+    earlier: Analysis | None = None,
+    comparison: Comparison | None = None,
+) -> None:
+    """Write `evaluation.json`, and from it the page `evaluation.html`, with an `earlier` run beside it."""
+    writable_folder(output_dir)
+    write_json(analysis, output_dir / JSON_NAME)
+    content = to_json(analysis)
+    if comparison:
+        content["comparison"] = asdict(comparison)
+    write_page(content, output_dir / PAGE_NAME, to_json(earlier) if earlier else None)
+
+
+def show_in_tensorboard(
+    analysis: Analysis,
+    examples: Sequence[Example],
     pipeline: pipeline_pb2.TrainEvalPipelineConfig,
-    label_map: LabelMap,
     model_dir: Path,
 ) -> None:
-    """Print an evaluation, keep it as JSON, and show it in TensorBoard under the API's tags."""
-    print(table(evaluation), flush=True)
-    writable_folder(model_dir)
-    with whole_file(model_dir / JSON_NAME) as temporary:
-        temporary.write_text(evaluation.to_json(), encoding="utf-8")
+    """Write an evaluation to the folder where TensorBoard looks for that of the API."""
+    settings = pipeline.eval_config
     pictures = side_by_side_pictures(
-        evaluation,
-        label_map.shown_names,
-        min_score=pipeline.eval_config.min_score_threshold,
-        max_boxes=pipeline.eval_config.max_num_boxes_to_visualize,
+        examples,
+        analysis.class_names,
+        min_score=settings.min_score_threshold,
+        max_boxes=settings.max_num_boxes_to_visualize,
     )
-    folder = model_dir / "eval" / pipeline.eval_input_reader[0].name
-    writer = tf.summary.create_file_writer(str(folder))
-    with closing(writer), writer.as_default(evaluation.step):
-        for name, value in evaluation.values.items():
-            tf.summary.scalar(name, value)
-        for number, picture in enumerate(pictures):
-            tf.summary.image(f"eval_side_by_side_{number}_0", picture[None])
+    readers = pipeline.eval_input_reader
+    folder = model_dir / "eval" / (readers[0].name if readers else "")
+    write_summaries(analysis, folder, analysis.step or 0, pictures)
 
 
-def table(evaluation: Evaluation) -> str:
-    """Return the twelve COCO numbers as lines of text."""
-    title = (
-        f"Evaluation of step {evaluation.step} on {evaluation.num_images} images with "
-        f"{evaluation.num_objects} objects ({evaluation.seconds:.1f} s)"
-    )
-    numbers = [evaluation.metrics[name] for name in NAMES]
-    rows = [f"  {row}{_shown(number)}" for row, number in zip(_ROWS, numbers, strict=True)]
-    return "\n".join([title, *rows])
+def text(analysis: Analysis, seconds: float) -> str:
+    """Return an evaluation as lines: the headline numbers, the classes, and the kinds of error."""
+    what = "Evaluation" if analysis.step is None else f"Evaluation of step {analysis.step}"
+    title = f"{what} on {len(analysis.images)} images with {analysis.num_objects} objects ({seconds:.1f} s)"
+    return "\n".join([title, *_numbers(analysis), *_classes(analysis), *_errors(analysis)])
 
 
-def _shown(number: float) -> str:
-    return "no such objects" if number == -1 else f"{number:.3f}"
+def _numbers(analysis: Analysis) -> Iterator[str]:
+    """Return COCO's twelve numbers under names for people, and all others by their tags."""
+    coco = dict(zip(NAMES, _ROWS, strict=True))
+    shown = {tag: coco.get(tag, printable(tag)) for tag in analysis.metrics if "ByCategory" not in tag}
+    width = max(map(len, shown.values()), default=0) + 1
+    for tag, name in shown.items():
+        value = analysis.metrics[tag]
+        told = f"{value:6.3f}" if value != -1 else f" {explain(tag)}"
+        interval = analysis.intervals.get(tag)
+        within = f"   {interval[0]:.3f} to {interval[1]:.3f} in 95 of 100 redraws" if interval else ""
+        yield f"  {name:{width}}{told}{within}"
+
+
+def _classes(analysis: Analysis) -> list[str]:
+    rows = sorted(analysis.per_class, key=lambda row: (row.AP is None, row.AP or 0.0))[:MOST_CLASSES]
+    order = {id(row): number for number, row in enumerate(analysis.per_class)}
+    rows = sorted(rows, key=lambda row: order[id(row)])
+    names = [printable(row.name) for row in rows]
+    width = max([len("class"), *map(len, names)])
+    more = len(analysis.per_class) - len(rows)
+    return [
+        f"  {'class':{width}}" + "".join(f"  {column:>9}" for column in _COLUMNS),
+        *(f"  {name:{width}}{_cells(row)}" for name, row in zip(names, rows, strict=True)),
+        *([f"  and {more} classes of higher AP, or without objects"] if more else []),
+    ]
+
+
+def _cells(row: ClassResult) -> str:
+    values = (getattr(row, column) for column in _COLUMNS.values())
+    return "".join(f"  {_shown(value):>9}" for value in values)
+
+
+def _shown(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def _errors(analysis: Analysis) -> Iterator[str]:
+    worst = sorted(analysis.error_kinds, key=lambda kind: -(kind.AP50_gain or 0.0))
+    gains = [f"{kind.kind} {kind.AP50_gain:.3f}" for kind in worst if kind.AP50_gain]
+    if gains:
+        yield f"  AP50 would gain without mistakes of the kind: {', '.join(gains)}"
 
 
 def side_by_side_pictures(
-    evaluation: Evaluation, names: Mapping[int, str], *, min_score: float, max_boxes: int
-) -> list[np.ndarray]:
-    """Return the example pictures as uint8 [h, w, 3]: what was found on the left, the truth on the right.
+    examples: Sequence[Example], names: Sequence[str], *, min_score: float, max_boxes: int
+) -> list[npt.NDArray[np.uint8]]:
+    """Return pictures as uint8 [h, w, 3]: what was found on the left, the truth on the right.
 
     `names` gives the name of each class, 0-based.
     """
-    return [np.asarray(_side_by_side(one, names, min_score, max_boxes)) for one in evaluation.examples]
+    return [np.asarray(_side_by_side(one, names, min_score, max_boxes)) for one in examples]
 
 
-def _side_by_side(
-    example: Example, names: Mapping[int, str], min_score: float, max_boxes: int
-) -> Image.Image:
-    picture = Image.fromarray(example.picture)
+def _side_by_side(example: Example, names: Sequence[str], min_score: float, max_boxes: int) -> Image.Image:
+    result = example.result
+    sides = np.array([result.height, result.width] * 2)
     shown = [
-        Box(box, f"{names.get(int(cls), int(cls))} {score:.0%}", int(cls))
-        for box, cls, score in zip(example.boxes, example.classes, example.scores, strict=True)
+        Box(box / sides, f"{names[cls]} {score:.0%}", int(cls))
+        for box, cls, score in zip(result.boxes, result.classes, result.scores, strict=True)
         if score >= min_score
     ][:max_boxes]
     truth = [
-        Box(box, str(names.get(int(cls), int(cls))), int(cls))
-        for box, cls in zip(example.true_boxes, example.true_classes, strict=True)
+        Box(box / sides, names[cls], int(cls))
+        for box, cls in zip(result.true_boxes, result.true_classes, strict=True)
     ]
+    picture = Image.fromarray(example.picture)
     # The best last, so that it lies on top.
     return side_by_side(draw_boxes(picture, shown[::-1]), draw_boxes(picture, truth))
+
+
+def table_head(evaluation: Evaluation) -> str:
+    """Return the first line of a table of evaluations."""
+    columns = "".join(f"  {name:>7}" for name in _TABLE)
+    return f"On {evaluation.num_images} images with {evaluation.num_objects} objects\n{'step':>9}{columns}"
+
+
+def table_row(evaluation: Evaluation) -> str:
+    """Return a line of a table of evaluations."""
+    values = (evaluation.values.get(tag) for tag in _TABLE.values())
+    cells = ("-" if value is None or value == -1 else f"{value:.3f}" for value in values)
+    return f"{evaluation.step:>9}" + "".join(f"  {cell:>7}" for cell in cells)

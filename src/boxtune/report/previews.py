@@ -10,6 +10,7 @@ from PIL import Image
 from boxtune.data import images
 from boxtune.data.records import Picture
 from boxtune.errors import DataError
+from boxtune.metrics.evaluation import Example
 
 MAX_PREVIEWS = 10_000
 MAX_PREVIEW_SIDE = 800
@@ -51,3 +52,29 @@ def encode_preview(picture: Image.Image, max_bytes: int) -> bytes:
             if file.tell() <= max_bytes:
                 return file.getvalue()
         picture = picture.reduce(2)
+
+
+class Previews:
+    """Small copies of the pictures of an evaluation, made as they come by.
+
+    Attributes:
+        urls: data URLs, by the names of the pictures.
+    """
+
+    def __init__(self, num_pictures: int):
+        self._chosen = set(choose_previews(num_pictures, set()))
+        self._side, self._max_bytes = preview_limits(len(self._chosen))
+        self._seen = 0
+        self.urls: dict[str, str] = {}
+
+    def add(self, example: Example) -> None:
+        """Take the next picture, which may have been squeezed into the shape of a model's input."""
+        self._seen += 1
+        if self._seen - 1 not in self._chosen:
+            return
+        height, width = example.result.height, example.result.width
+        scale = min(1.0, self._side / max(height, width))
+        size = max(round(width * scale), 1), max(round(height * scale), 1)
+        small = Image.fromarray(example.picture).resize(size, Image.Resampling.BILINEAR)
+        encoded = base64.b64encode(encode_preview(small, self._max_bytes)).decode("ascii")
+        self.urls[example.result.name] = f"data:image/jpeg;base64,{encoded}"

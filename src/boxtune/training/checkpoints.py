@@ -51,6 +51,12 @@ def latest(folder: Path) -> str | None:
     return str(indices[-1].with_suffix("")) if indices else None
 
 
+def all_in(folder: Path) -> list[str]:
+    """Return the prefixes of all whole checkpoints `NAME-N` in `folder`, by their numbers."""
+    indices = [index for index in folder.glob("*-*.index") if index.stem.rpartition("-")[2].isdecimal()]
+    return sorted((str(index.with_suffix("")) for index in indices), key=number_of)
+
+
 def number_of(prefix: str) -> int:
     """Return the number that a checkpoint's name ends with, 0 if there is none."""
     digits = prefix.rpartition("-")[2]

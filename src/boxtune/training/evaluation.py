@@ -1,6 +1,8 @@
 """Measuring a detector on records: every picture once, or an error."""
 
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -11,13 +13,14 @@ from keras import ops
 from boxtune import models
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, evaluation_batches, naming_faults
-from boxtune.metrics.coco import NAMES, coco_metrics
-from boxtune.metrics.evaluation import Evaluation, Example
+from boxtune.metrics import metric_sets
+from boxtune.metrics.evaluation import Evaluation, Example, evaluation_of
 from boxtune.metrics.results import ImageResult
 from boxtune.models import Detector
 from boxtune.models.detector import REGULARIZATION
 from boxtune.training.backends import compiled
 from boxtune.training.batches import row_multiple
+from boxtune.training.truth import Arrays, Names, class_names, picture_of, truth_of
 
 
 class Evaluator:
@@ -30,10 +33,15 @@ class Evaluator:
         *,
         image_resizer: pipeline_pb2.ImageResizer,
         batch_size: int,
+        metrics_set: Sequence[str] = (),
+        metric_options: metric_sets.Options | None = None,
         num_examples: int = 10,
         row_multiple: int = 1,
     ):
+        """Prepare; `metrics_set` and `metric_options` say which numbers to compute, as for `metric_sets.measure`."""
         self.detector, self.records, self.num_examples = detector, records, num_examples
+        self.class_names = class_names(records.label_map, detector.num_classes)
+        self._metrics_set, self._metric_options = metrics_set, metric_options
         self._row_multiple = row_multiple
         self.batches = evaluation_batches(records, batch_size=batch_size, image_resizer=image_resizer)
         self._detect = compiled(self._predict_and_measure, detector.variables)
@@ -48,6 +56,8 @@ class Evaluator:
             records,
             image_resizer=models.image_resizer(pipeline.model),
             batch_size=max(pipeline.eval_config.batch_size, 8),
+            metrics_set=pipeline.eval_config.metrics_set,
+            metric_options=metric_options(pipeline.eval_config),
             num_examples=pipeline.eval_config.num_visualizations,
             row_multiple=row_multiple(pipeline.eval_input_reader[0]),
         )
@@ -56,10 +66,11 @@ class Evaluator:
     def metric_names(self) -> list[str]:
         """The names of the numbers that an evaluation gives."""
         terms = (*self.detector.loss_names, REGULARIZATION, "total_loss")
-        return [*NAMES, *(f"Loss/{name}" for name in terms)]
+        tags = metric_sets.tags(self._metrics_set, self.class_names, self._metric_options)
+        return [*tags, *(f"Loss/{name}" for name in terms)]
 
-    def evaluate(self, step: int) -> Evaluation:
-        """Return the evaluation of the detector as it is now.
+    def evaluate(self, step: int, see: Callable[[Example], object] | None = None) -> Evaluation:
+        """Return the evaluation of the detector as it is now, after `step` steps; `see` is shown every picture.
 
         Raises:
             DataError: naming the record that cannot be read.
@@ -68,6 +79,7 @@ class Evaluator:
         results: list[ImageResult] = []
         examples: list[Example] = []
         losses: list[dict[str, float]] = []
+        names = Names()
         with naming_faults(self.records):
             for images, extents, samples in self.batches:
                 detections, terms = self._detect(images, extents, _groundtruth(samples, self._row_multiple))
@@ -75,16 +87,18 @@ class Evaluator:
                 truth = {name: part.numpy() for name, part in samples.items()}
                 # An incomplete last batch counts by its size.
                 losses.append({name: float(value) * len(truth["count"]) for name, value in terms.items()})
-                for i in range(len(truth["count"])):
-                    results.append(_result(truth, found, i))
-                    if len(examples) < self.num_examples:
-                        examples.append(_example(images[i].numpy(), extents[i].numpy(), truth, found, i))
-        return Evaluation(
+                batch = [_result(truth, found, i, names) for i in range(len(truth["count"]))]
+                results += batch
+                examples += _examples(images, extents, batch[: self.num_examples - len(examples)])
+                if see:
+                    for example in _examples(images, extents, batch):
+                        see(example)
+        return evaluation_of(
+            results,
+            self.class_names,
             step=step,
-            metrics=coco_metrics(results, self.detector.num_classes),
+            metrics=metric_sets.measure(self._metrics_set, results, self.class_names, self._metric_options),
             losses=_mean_losses(losses, len(results)),
-            num_images=len(results),
-            num_objects=sum(len(result.true_classes) for result in results),
             seconds=time.perf_counter() - started,
             examples=examples,
         )
@@ -99,6 +113,16 @@ class Evaluator:
         return vars(detections), terms | {"regularization_loss": self.detector.regularization_loss()}
 
 
+def metric_options(section: pipeline_pb2.EvalConfig) -> metric_sets.Options:
+    """Read what `eval_config` says about metrics, their names apart."""
+    return metric_sets.Options(
+        per_category=section.include_metrics_per_category,
+        all_per_category=section.all_metrics_per_category,
+        super_categories={one.key: one.value.split(",") for one in section.super_categories},
+        recall_bounds=(section.recall_lower_bound, section.recall_upper_bound),
+    )
+
+
 def _groundtruth(samples: dict[str, Any], row_multiple: int) -> dict[str, Any]:
     """Return the batch's objects with a row of padding or more, so that their number is a multiple, but not 0."""
     count = tf.shape(samples["boxes"])[1]
@@ -111,36 +135,28 @@ def _groundtruth(samples: dict[str, Any], row_multiple: int) -> dict[str, Any]:
     }
 
 
-def _result(truth: dict[str, np.ndarray], found: dict[str, np.ndarray], i: int) -> ImageResult:
-    height, width = (int(side) for side in truth["size"][i])
-    to_pixels = np.array([height, width, height, width], np.float32)
-    n, k = truth["count"][i], found["count"][i]
-    return ImageResult(
-        name=truth["filename"][i].decode("utf-8", "replace"),
-        height=height,
-        width=width,
-        true_boxes=truth["boxes"][i, :n] * to_pixels,
-        true_classes=truth["classes"][i, :n],
-        is_crowd=truth["is_crowd"][i, :n],
-        difficult=truth["difficult"][i, :n],
-        boxes=found["boxes"][i, :k] * to_pixels,
-        classes=found["classes"][i, :k],
-        scores=found["scores"][i, :k],
+def _result(truth: Arrays, found: Arrays, i: int, names: Names) -> ImageResult:
+    """Return what was found in picture `i` of a batch."""
+    sample = picture_of(truth, i)
+    result = truth_of(sample, names.of(sample))
+    count = found["count"][i]
+    return replace(
+        result,
+        boxes=found["boxes"][i, :count] * np.array([result.height, result.width] * 2, np.float32),
+        classes=found["classes"][i, :count],
+        scores=found["scores"][i, :count],
     )
 
 
-def _example(image: np.ndarray, extent: np.ndarray, truth: dict, found: dict, i: int) -> Example:
-    n, k = truth["count"][i], found["count"][i]
-    height, width = np.round(extent * image.shape[:2]).astype(int)
-    return Example(
-        name=truth["filename"][i].decode("utf-8", "replace"),
-        picture=np.clip(image[:height, :width], 0, 255).astype(np.uint8),
-        true_boxes=truth["boxes"][i, :n],
-        true_classes=truth["classes"][i, :n],
-        boxes=found["boxes"][i, :k],
-        classes=found["classes"][i, :k],
-        scores=found["scores"][i, :k],
-    )
+def _examples(images: Any, extents: Any, results: Sequence[ImageResult]) -> list[Example]:
+    """Return the first pictures of a batch, without the padding of its inputs."""
+    count = len(results)
+    pixels = np.clip(images[:count].numpy(), 0, 255).astype(np.uint8)
+    sizes = np.round(extents[:count].numpy() * images.shape[1:3]).astype(int)
+    return [
+        Example(result, picture[:height, :width])
+        for result, picture, (height, width) in zip(results, pixels, sizes, strict=True)
+    ]
 
 
 def _mean_losses(batches: list[dict[str, float]], count: int) -> dict[str, float]:

@@ -113,6 +113,19 @@ def write(path: Path, entries: list[dict[str, Any]]) -> None:
         temporary.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
 
+def mark_as_ended(path: Path, step: int) -> None:
+    """Note in a `run.json` that its last entry ended after `step` steps, with nothing left to do."""
+    entries = read(path)
+    entries[-1]["ended_after_step"] = step
+    write(path, entries)
+
+
+def has_ended(path: Path) -> bool:
+    """Return whether the run of a `run.json` ended: none is under way, and none was interrupted."""
+    entries = read(path)
+    return bool(entries) and "ended_after_step" in entries[-1]
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return in which way a run goes on otherwise than it began: seed, versions and data, as "what: before → now"."""
     flat_before, flat_now = (dict(_flat({key: one.get(key) for key in _COMPARED})) for one in (before, now))

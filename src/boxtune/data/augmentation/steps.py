@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.data.augmentation.draws import chance, integer, split
-from boxtune.data.examples import Sample
+from boxtune.data.examples import PER_OBJECT, Sample
 from boxtune.errors import ConfigError
 
 Step = Callable[[Sample, Any], Sample]
@@ -14,7 +14,6 @@ Step = Callable[[Sample, Any], Sample]
 
 MAX_SIDE = 16384  # pixels; so that no typing error asks for pictures that fit into no memory
 
-_PER_OBJECT = ("boxes", "classes", "weights", "areas", "is_crowd", "difficult", "group_of")
 
 
 # ---------------------------------------------------------------------------------------------- steps of steps
@@ -62,12 +61,12 @@ def size_of(image: Any) -> Any:
 
 def keep(sample: Sample, kept: Any) -> Sample:
     """Return the sample with those objects only for which `kept` (bool [n]) is true."""
-    return sample | {name: tf.boolean_mask(sample[name], kept) for name in _PER_OBJECT}
+    return sample | {name: tf.boolean_mask(sample[name], kept) for name in PER_OBJECT}
 
 
 def objects_of(*samples: Sample) -> Sample:
     """Return the objects of all `samples`, one after another, and nothing else."""
-    return {name: tf.concat([sample[name] for sample in samples], 0) for name in _PER_OBJECT}
+    return {name: tf.concat([sample[name] for sample in samples], 0) for name in PER_OBJECT}
 
 
 def areas(boxes: Any) -> Any:

@@ -59,6 +59,35 @@ def parse(path: Path, findings: Findings) -> Iterator[Annotation]:
             yield _annotation(path, (number, document["images"][number]), items, categories, findings)
 
 
+@dataclass(frozen=True, slots=True)
+class Identifiers:
+    """What other files call the pictures and classes of a file: names by their ids."""
+
+    pictures: dict[int | str, str]
+    classes: dict[int | str, str]
+
+
+def identifiers(path: Path) -> Identifiers:
+    """Return the ids of a file; of those that are there several times, the last.
+
+    Raises:
+        DataError: if it is not COCO JSON.
+    """
+    document = json_text.load_format(path, _belongs, _TITLE)
+    pictures = {
+        item["id"]: _filename(item)
+        for item in document["images"]
+        if isinstance(item, dict) and isinstance(item.get("id"), int | str)
+    }
+    listed = document.get("categories")
+    classes = {
+        item["id"]: json_text.as_text(item.get("name"))
+        for item in (listed if isinstance(listed, list) else [])
+        if isinstance(item, dict) and isinstance(item.get("id"), int | str)
+    }
+    return Identifiers(pictures, classes)
+
+
 def _prepare(listing: Listing, findings: Findings) -> Parse:
     return parse
 

@@ -1,0 +1,91 @@
+"""An evaluation as TensorBoard shows it, under the API's tags where the API has them."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from tensorboard.plugins.pr_curve import metadata as pr_curve
+
+from boxtune.metrics.analysis import Analysis
+from boxtune.metrics.error_kinds import KINDS
+from boxtune.report.confusion_picture import draw_confusion_matrix
+
+NUM_THRESHOLDS = 101
+"""Points of each curve of precision over recall: at scores of 0, 0.01, ..., 1."""
+
+_TAGS = {
+    "AP": "PerformanceByCategory/mAP",
+    "AP50": "Precision/mAP@.50IOU ByCategory",
+    "AP75": "Precision/mAP@.75IOU ByCategory",
+    "AR100": "Recall/AR@100 ByCategory",
+}
+
+_CORRECT, _IGNORED = KINDS.index("correct"), KINDS.index("ignored")
+
+
+def write_summaries(
+    analysis: Analysis, folder: Path, step: int, pictures: Sequence[npt.NDArray[np.uint8]] = ()
+) -> None:
+    """Write an evaluation after `step` steps to a folder of TensorBoard's.
+
+    That is: metrics and losses; for each class with objects, its numbers and its curve of precision over recall at an
+    IoU of 0.5; the confusion matrix at a score of 0.5; and `pictures` uint8 [h, w, 3], each under a tag of its own.
+    """
+    writer = tf.summary.create_file_writer(str(folder))
+    with closing(writer), writer.as_default(step):
+        for tag, value in (analysis.metrics | analysis.losses | class_numbers(analysis)).items():
+            tf.summary.scalar(tag, value)
+        for tag, curve in class_curves(analysis).items():
+            metadata = pr_curve.create_summary_metadata(tag, "at an IoU of 0.5", NUM_THRESHOLDS)
+            tf.summary.write(tag, tf.constant(curve, tf.float32), metadata=metadata)
+        matrix = draw_confusion_matrix(analysis.confusion_matrix(), analysis.class_names)
+        tf.summary.image("confusion_matrix", np.asarray(matrix)[None])
+        for number, picture in enumerate(pictures):
+            tf.summary.image(f"eval_side_by_side_{number}_0", picture[None])
+
+
+def class_numbers(analysis: Analysis) -> dict[str, float]:
+    """Return AP and AR of every class with objects, by the API's tags."""
+    return {
+        f"DetectionBoxes_{tag}/{row.name}": value
+        for row in analysis.per_class
+        for name, tag in _TAGS.items()
+        if (value := getattr(row, name)) is not None
+    }
+
+
+def class_curves(analysis: Analysis) -> dict[str, npt.NDArray[np.float64]]:
+    """Return for every class with objects what TensorBoard's curves are made of, float [6, NUM_THRESHOLDS].
+
+    The rows are true positives, false positives, true negatives (of which detection has none), false negatives,
+    precision and recall of the detections whose scores reach each threshold.
+    """
+    wanted = ~(analysis.truth.crowd | analysis.truth.difficult)
+    curves = {}
+    for number, name in enumerate(analysis.class_names):
+        num_objects = int(np.count_nonzero(wanted & (analysis.truth.cls == number)))
+        if num_objects:
+            own = (analysis.found.cls == number) & (analysis.found.kind != _IGNORED)
+            scores, right = analysis.found.score[own], analysis.found.kind[own] == _CORRECT
+            curves[f"precision_over_recall/{name}"] = _curve(scores, right, num_objects)
+    return curves
+
+
+def _curve(scores: npt.NDArray[Any], right: npt.NDArray[Any], num_objects: int) -> npt.NDArray[np.float64]:
+    kept = scores >= np.linspace(0, 1, NUM_THRESHOLDS)[:, None]
+    true_positives = np.count_nonzero(kept & right, axis=1)
+    false_positives = np.count_nonzero(kept & ~right, axis=1)
+    return np.stack(
+        [
+            true_positives,
+            false_positives,
+            np.zeros(NUM_THRESHOLDS),
+            num_objects - true_positives,
+            true_positives / np.maximum(true_positives + false_positives, 1),
+            true_positives / num_objects,
+        ]
+    )

@@ -1,0 +1,89 @@
+"""Running an exported model, whoever exported it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from boxtune.data.input import Records
+from boxtune.errors import CheckpointError, DataError
+from boxtune.metrics.evaluation import Example
+from boxtune.metrics.results import ImageResult
+from boxtune.training.truth import truths
+
+SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
+    "saved_model",
+    "checkpoint",
+    "pipeline.config",
+    "label_map.pbtxt",
+)
+"""What lies in the folder of an exported model."""
+
+_PARTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+
+
+def load_exported(path: Path) -> Any:
+    """Return the function of an exported model: uint8 [1, h, w, 3] in, detections by the API's names out.
+
+    Raises:
+        CheckpointError: if there is no such model, or it takes something else.
+    """
+    folder = path / SAVED_MODEL if (path / SAVED_MODEL).is_dir() else path
+    if not (folder / "saved_model.pb").is_file():
+        raise CheckpointError(f"{path}: no saved model here; give a folder that `boxtune export` wrote")
+    try:
+        loaded = tf.saved_model.load(str(folder))
+        signature = loaded.signatures["serving_default"]
+    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise CheckpointError(f"{folder}: cannot be loaded: {error}") from error
+    (spec,) = signature.structured_input_signature[1].values()
+    if spec.dtype != tf.uint8:
+        raise CheckpointError(f"{folder}: takes {spec.dtype.name}; export it with --input_type image_tensor")
+    signature.keep_alive = loaded  # the signature alone does not hold the variables
+    return signature
+
+
+def beside_model(path: Path, name: str) -> Path | None:
+    """Return the file of that name in the folder of an exported model, given that folder or its `saved_model`."""
+    return next((folder / name for folder in (path, path.parent) if (folder / name).is_file()), None)
+
+
+def detect_exported(
+    detect: Callable[[Any], dict[str, Any]], records: Records, see: Callable[[Example], object] | None = None
+) -> list[ImageResult]:
+    """Return what a model finds in the picture of every record; `see` is shown every picture.
+
+    Args:
+        detect: from a picture uint8 [1, h, w, 3] to detections by the API's names, classes from 1 on.
+        records: of which the label map belongs to the model.
+        see: called with every picture and what was found in it.
+
+    Raises:
+        DataError: naming the record that cannot be read, or the part that the model does not return.
+    """
+    results = []
+    for truth, picture in truths(records):
+        found = detect(tf.constant(picture[None]))
+        missing = [name for name in _PARTS if name not in found]
+        if missing:
+            raise DataError(f"The model returns no {', '.join(missing)}: it is not one of the API's exporters")
+        result = _with_found(truth, {name: np.asarray(found[name])[0] for name in _PARTS})
+        results.append(result)
+        if see:
+            see(Example(result, picture))
+    return results
+
+
+def _with_found(truth: ImageResult, found: dict[str, np.ndarray]) -> ImageResult:
+    count = int(found["num_detections"])
+    order = np.argsort(-found["detection_scores"][:count], kind="stable")
+    return replace(
+        truth,
+        boxes=found["detection_boxes"][:count][order]
+        * np.array([truth.height, truth.width] * 2, np.float32),
+        classes=found["detection_classes"][:count][order].astype(np.int64) - 1,
+        scores=found["detection_scores"][:count][order],
+    )

@@ -1,0 +1,61 @@
+"""The checkpoints of a training one after the other, while it goes on too."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from boxtune.errors import CheckpointError
+from boxtune.training import checkpoints, provenance
+
+_SECONDS_BETWEEN_LOOKS = 2.0
+
+_log = logging.getLogger("boxtune")
+
+
+def all_checkpoints(
+    folder: Path, *, wait: bool = False, last_step: int, timeout: float = 3600.0
+) -> Iterator[str]:
+    """Yield every checkpoint of a training, each once, the oldest first.
+
+    Args:
+        folder: its model directory.
+        wait: go on with those that come later, until the training has ended: its `run.json` says so, or the newest
+            was written after `last_step` steps.
+        last_step: of the training.
+        timeout: how many seconds without a new one end the waiting.
+
+    Raises:
+        CheckpointError: if there is none at all.
+    """
+    newest = 0
+    ended = False
+    last_seen = time.monotonic()
+    while True:
+        # Asked before looking: what was written until then is still seen.
+        ended = ended or not wait or provenance.has_ended(folder / provenance.RUN)
+        new = [prefix for prefix in checkpoints.all_in(folder) if checkpoints.number_of(prefix) > newest]
+        for prefix in new:
+            if wait:
+                _tell_of_gap(newest, checkpoints.number_of(prefix))
+            ended = ended or checkpoints.step_of(prefix) >= last_step
+            yield prefix
+            newest, last_seen = checkpoints.number_of(prefix), time.monotonic()
+        if new:
+            continue  # there may be others by now
+        if ended:
+            break
+        if time.monotonic() - last_seen > timeout:
+            print(f"No new checkpoint in {folder} for {timeout:g} seconds: the evaluation ends.", flush=True)
+            break
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    if not newest:
+        raise CheckpointError(f"{folder}: no checkpoint ckpt-N here")
+
+
+def _tell_of_gap(newest: int, number: int) -> None:
+    if newest and number > newest + 1:
+        _log.warning(
+            "ckpt-%d to ckpt-%d were removed before they could be evaluated; train with a higher "
+            "--checkpoint_max_to_keep.", newest + 1, number - 1,
+        )  # fmt: skip
