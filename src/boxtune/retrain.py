@@ -11,8 +11,11 @@ from boxtune.convert import convert
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError, ConfigError
+from boxtune.evaluate import evaluate
 from boxtune.export import export
+from boxtune.report.evaluation import PAGE_NAME
 from boxtune.train import train
+from boxtune.training.backends import require_tensorflow
 from boxtune.training.best import Best
 from boxtune.training.cluster import cluster_from_environment
 from boxtune.training.run_state import BEST
@@ -57,6 +60,7 @@ class RetrainResult:
         folder = self.model_dir
         rows = [
             (f"{folder / EXPORTED}", "the detector: saved_model, checkpoint, pipeline.config, label map"),
+            (f"{folder / PAGE_NAME}", "what it finds, and every mistake: open it in a browser"),
             (f"{folder / RESULTS}", "these figures and all the others"),
             (f"{folder / CONFIG}", "what to change for the next run"),
             (f"{folder / RECORDS}", "the records, and the report of what was read"),
@@ -114,6 +118,7 @@ def retrain(
     Raises:
         BoxtuneError: for anything the user can mend.
     """
+    require_tensorflow("The exported model that retrain ends with")
     if cluster_from_environment():
         raise ConfigError(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
@@ -145,6 +150,8 @@ def retrain(
     if trained.best is None:
         raise BoxtuneError(f"{model_dir}: nothing was evaluated")
     export(model_dir / CONFIG, model_dir / BEST, model_dir / EXPORTED)
+    print("\nThe best:")
+    evaluate(model_dir / CONFIG, model_dir / BEST, output_dir=model_dir)
     result = RetrainResult(model_dir, trained.best)
     with whole_file(model_dir / RESULTS) as temporary:
         temporary.write_text(result.to_json(), encoding="utf-8")
