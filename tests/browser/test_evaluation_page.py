@@ -458,5 +458,13 @@ def test_five_thousand_pictures(visit, large_file):
     filter_by(page, "Kind", "Wrong class")
     slide(page, 0.8)
     assert re.fullmatch(r"1,\d\d\d of 5,000 pictures", count(page))
+    # Names of many boxes find their places.
+    page.locator("#gallery button").first.click()
+    for _ in range(30):
+        page.keyboard.press("ArrowRight")
+    assert page.locator("#picture-about").inner_text().startswith("31 of 1,")
+    assert page.locator(".labels span").count() > 0
+    page.keyboard.press("Escape")
+    page.locator("#viewer").wait_for(state="hidden")
     page.get_by_label("Search by name").fill("0001")
     assert all("0001" in name for name in shown(page))
