@@ -1,4 +1,5 @@
 import errno
+import importlib
 import json
 import os
 import subprocess
@@ -8,13 +9,14 @@ from collections import Counter
 import pytest
 import tensorflow as tf
 
-from boxtune import convert as verb
 from boxtune.check import check
 from boxtune.data import files, tfrecord
 from boxtune.data.label_map import Label, LabelMap, read_label_map, write_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import DataError
 from voc_folder import annotated, annotation, element, picture
+
+verb = importlib.import_module("boxtune.convert")
 
 
 def convert(photos, output_dir, *, to="tfrecord", **options):

@@ -1,3 +1,38 @@
-"""boxtune: retrain object detectors on your own photographs."""
+"""boxtune: retrain object detectors on your own photographs.
+
+The verbs are functions of this package: `boxtune.evaluate(...)`. Each is imported when it is first asked for, so that
+`import boxtune` takes no time.
+"""
+
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
 
 __version__ = "0.1.0"
+
+VERBS = ("check", "configure", "convert", "evaluate", "export", "predict", "retrain", "train")
+"""Each is a function in the module of its name."""
+
+
+class _Package(ModuleType):
+    """This package, where the name of a verb means its function and never its module.
+
+    Importing `boxtune.evaluate` makes Python set the module as an attribute of the package: its function is set instead.
+    The module is what `from boxtune.evaluate import ...` and `importlib.import_module` go by, as for any other.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in VERBS:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{self.__name__}.{name}"), name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_module = name in VERBS and isinstance(value, ModuleType)
+        super().__setattr__(name, getattr(value, name) if is_module else value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *VERBS})
+
+
+sys.modules[__name__].__class__ = _Package

@@ -1,0 +1,11 @@
+from boxtune.check import check as check
+from boxtune.configure import configure as configure
+from boxtune.convert import convert as convert
+from boxtune.evaluate import evaluate as evaluate
+from boxtune.export import export as export
+from boxtune.predict import predict as predict
+from boxtune.retrain import retrain as retrain
+from boxtune.train import train as train
+
+__version__: str
+VERBS: tuple[str, ...]

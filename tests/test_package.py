@@ -1,0 +1,53 @@
+"""`import boxtune`: its verbs are functions, whatever was imported before, and cost nothing until they are called."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+from types import ModuleType
+
+import pytest
+
+import boxtune
+
+
+def runs(code):
+    """Run Python code in a new process, where nothing is imported yet."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("verb", boxtune.VERBS)
+def test_a_verb_is_the_function_in_the_module_of_its_name(verb):
+    module = importlib.import_module(f"boxtune.{verb}")
+    assert isinstance(module, ModuleType)
+    assert inspect.isfunction(getattr(boxtune, verb))
+    assert getattr(boxtune, verb) is getattr(module, verb)
+    assert verb in dir(boxtune)
+
+
+def test_the_order_of_imports_does_not_matter():
+    # `check` and `convert` are those that load quickly.
+    asked_first = (
+        "import boxtune; a = boxtune.check; import boxtune.check; from boxtune.check import check as b"
+    )
+    imported_first = "from boxtune.check import check as b; import boxtune.check, boxtune; a = boxtune.check"
+    from_package = (
+        "from boxtune import check as a; import boxtune.check; from boxtune.check import check as b"
+    )
+    for imports in (asked_first, imported_first, from_package):
+        assert runs(f"{imports}; print(a is b is boxtune.check, callable(a))") == "True True"
+
+
+def test_importing_the_package_imports_no_verb():
+    told = (
+        "import sys, boxtune; dir(boxtune); print(*sorted(m for m in sys.modules if m.startswith('boxtune')))"
+    )
+    assert runs(told) == "boxtune"
+
+
+def test_a_name_that_is_none():
+    with pytest.raises(AttributeError, match="module 'boxtune' has no attribute 'evalaute'"):
+        boxtune.evalaute  # noqa: B018
+    assert not hasattr(boxtune, "__path_hooks__")
