@@ -198,5 +198,5 @@ def _difference(name: str, first: float | None, second: float | None, changes: F
         return Difference(name, first, second, second - first, None, None, False)
     against = min(np.count_nonzero(changes <= 0), np.count_nonzero(changes >= 0))
     p_value = min(1.0, 2 * (1 + against) / (1 + len(changes)))
-    significant = p_value < 1 - CONFIDENCE
+    significant = bool(p_value < 1 - CONFIDENCE)
     return Difference(name, first, second, second - first, interval(changes), p_value, significant)
