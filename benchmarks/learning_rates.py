@@ -96,7 +96,7 @@ def _train(pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path) -> d
     ended = subprocess.run(command, capture_output=True, text=True)
     if ended.returncode:
         return {"error": ended.stderr.strip().splitlines()[-1][:300]}
-    found = json.loads((model_dir / "evaluation.json").read_text("utf-8"))
+    found = json.loads((model_dir / "evaluation.json").read_text("utf-8"))["metrics"]
     return {
         "mAP": round(found["DetectionBoxes_Precision/mAP"], 4),
         "AP50": round(found["DetectionBoxes_Precision/mAP@.50IOU"], 4),
