@@ -217,3 +217,18 @@ def test_tf_config_says_how_many(monkeypatch):
         devices.processes_to_start(2)
     with pytest.raises(ConfigError, match="retrain runs on one"):
         retrain("photos", "mine")
+
+
+@pytest.mark.parametrize(("there", "number", "used"), [(0, 1, []), (1, 0, []), (3, 0, [0]), (3, 2, [2])])
+def test_each_process_has_a_gpu_of_its_own(monkeypatch, there, number, used):
+    chosen = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: list(range(there)))
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpu, kind: chosen.append(gpu))
+    devices.use_gpu(number, "worker 1")
+    assert chosen == used
+
+
+def test_more_processes_than_gpus(monkeypatch):
+    gpus(monkeypatch, 1)
+    with pytest.raises(ConfigError, match=r"than it has GPUs \(1\): worker 1 on b:2 finds none left"):
+        devices.use_gpu(1, "worker 1 on b:2")

@@ -33,6 +33,22 @@ def test_so_does_a_second_one():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_of_those_who_train_together_all_end_after_one_step():
+    asked = []
+
+    def anyone(wanted):
+        asked.append(wanted)
+        return len(asked) == 3
+
+    with Interruption(anyone) as interruption:
+        interruption.give_way(None)
+        os.kill(os.getpid(), signal.SIGTERM)  # between the steps, too, it waits for the others
+        interruption.give_way(None)
+        with pytest.raises(KeyboardInterrupt):
+            interruption.give_way(None)
+    assert asked == [False, True, True]
+
+
 def test_steps_without_a_signal_go_on():
     with Interruption() as interruption:
         for batch in range(3):

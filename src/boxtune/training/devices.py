@@ -79,10 +79,10 @@ def join(num_devices: int | None, batch_size: int) -> Team:
     cluster = cluster_from_environment()
     if cluster is None:
         if num_devices == 1:
-            _use_gpu(0, "one of them")
+            use_gpu(0, "one of them")
         return ALONE
     share = share_of(batch_size, cluster.count)
-    _use_gpu(cluster.local_rank, f"worker {cluster.rank} on {cluster.addresses[cluster.rank]}")
+    use_gpu(cluster.local_rank, f"worker {cluster.rank} on {cluster.addresses[cluster.rank]}")
     print(
         f"Worker {cluster.rank} of {cluster.count}, {share} images of each batch of {batch_size}: waiting for the "
         f"others at {cluster.addresses[0]}.",
@@ -104,10 +104,10 @@ def join(num_devices: int | None, batch_size: int) -> Team:
     return Team(cluster.rank, cluster.count)
 
 
-def _use_gpu(number: int, who: str) -> None:
+def use_gpu(number: int, who: str) -> None:
     """Let TensorFlow see one GPU only, if there are any."""
     gpus = tf.config.list_physical_devices("GPU")
-    if not gpus:
+    if not gpus or (len(gpus) == 1 and number == 0):
         return
     if number >= len(gpus):
         raise ConfigError(

@@ -25,6 +25,7 @@ _GONE = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
 )
 _SAYING_SO = ("Collective ops is aborted", "heartbeat", "unhealthy", "RecvBuf")
