@@ -18,7 +18,7 @@ VERBS = ("check", "configure", "convert", "evaluate", "export", "predict", "retr
 class _Package(ModuleType):
     """This package, where the name of a verb means its function and never its module.
 
-    Importing `boxtune.evaluate` makes Python set the module as an attribute of the package: its function is set instead.
+    Importing `boxtune.evaluate` makes Python set that module as an attribute of this one: its function is set instead.
     The module is what `from boxtune.evaluate import ...` and `importlib.import_module` go by, as for any other.
     """
 

@@ -372,6 +372,9 @@ def _add_evaluate(verbs: Any) -> None:
     verb.add_argument(
         "--wait", action="store_true", help="with --which all: go on until the training has ended"
     )
+    verb.add_argument(
+        "--timeout", type=amount, help="seconds without a new checkpoint that end the waiting (3600)"
+    )
     _add_overrides(verb)
 
 
@@ -382,30 +385,51 @@ def _evaluate(
     pipeline_config_path: Path | None,
     output_dir: Path | None,
     wait: bool,
-    overrides: list[str],
+    timeout: float | None,
     **options: Any,
 ) -> None:
     """Measure a checkpoint, an exported model, or what another program has found."""
+    _check_evaluate_flags(model_dir, which, checkpoint, wait, timeout, options)
     verb = load("evaluate")
 
     if options["saved_model"] or options["detections"]:
-        output = output_dir or Path("evaluation")
-        verb.evaluate(pipeline_config_path, checkpoint, output_dir=output, overrides=overrides, **options)
+        verb.evaluate(pipeline_config_path, output_dir=output_dir or Path("evaluation"), **options)
         return
     configuration, folder = _trained(model_dir, pipeline_config_path, checkpoint)
     output = output_dir or model_dir or (folder if folder.is_dir() else folder.parent)
     if which == "all":
-        given = [f"--{name}" for name, value in options.items() if value]
-        if given:
-            raise BoxtuneError(
-                f"--which all goes without {', '.join(given)}: evaluate one checkpoint with it"
-            )
-        verb.evaluate_checkpoints(configuration, folder, output_dir=output, overrides=overrides, wait=wait)
+        for only_of_one in ("saved_model", "detections", "compare_with"):
+            del options[only_of_one]
+        limit = {} if timeout is None else {"timeout": timeout}
+        verb.evaluate_checkpoints(configuration, folder, output_dir=output, wait=wait, **limit, **options)
     else:
-        if wait:
-            raise BoxtuneError("--wait goes with --which all")
         chosen = folder / "best" if which == "best" else folder
-        verb.evaluate(configuration, chosen, output_dir=output, overrides=overrides, **options)
+        verb.evaluate(configuration, chosen, output_dir=output, **options)
+
+
+def _check_evaluate_flags(
+    model_dir: Path | None,
+    which: str,
+    checkpoint: Path | None,
+    wait: bool,
+    timeout: float | None,
+    options: dict[str, Any],
+) -> None:
+    """Refuse flags that would mean nothing beside others."""
+    of_training = {
+        "--model_dir": model_dir,
+        "--checkpoint": checkpoint,
+        f"--which {which}": which != "newest",
+    }
+    unused = [flag for flag, given in of_training.items() if given]
+    if unused and (options["saved_model"] or options["detections"]):
+        raise BoxtuneError(f"--saved_model and --detections go without {', '.join(unused)}")
+    if wait and which != "all":
+        raise BoxtuneError("--wait goes with --which all")
+    if timeout is not None and not wait:
+        raise BoxtuneError("--timeout goes with --wait")
+    if options["compare_with"] and which == "all":
+        raise BoxtuneError("--compare_with goes with one evaluation: leave --which all out")
 
 
 def _add_export(verbs: Any) -> None:

@@ -11,14 +11,13 @@ from boxtune import config, models
 from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME, convert
 from boxtune.data.files import writable_folder
-from boxtune.data.formats import coco
+from boxtune.data.findings import printable
 from boxtune.data.input import Records, open_records
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import ConfigError, DataError
 from boxtune.metrics import metric_sets
 from boxtune.metrics.analysis import Analysis, results_of
-from boxtune.metrics.coco_results import ids_of_names, read_detections
 from boxtune.metrics.comparison import compare
 from boxtune.metrics.evaluation import Evaluation, Example, evaluation_of
 from boxtune.metrics.results import ImageResult
@@ -36,8 +35,9 @@ from boxtune.report.evaluation import (
     write_json,
 )
 from boxtune.report.previews import Previews
-from boxtune.training import checkpoints
+from boxtune.training import averages, checkpoints
 from boxtune.training.backends import prepare_backend
+from boxtune.training.detections_file import detections_of
 from boxtune.training.evaluation import Evaluator, metric_options
 from boxtune.training.exported import (
     CHECKPOINT,
@@ -50,10 +50,13 @@ from boxtune.training.exported import (
 )
 from boxtune.training.following import all_checkpoints
 from boxtune.training.run_state import BEST
-from boxtune.training.truth import class_names, truths
+from boxtune.training.truth import class_names
 
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
 """Of a folder of records, those that fit the first of these that any fits."""
+
+MAX_CLASSES = 10_000
+"""That a confusion matrix is made of, where no model says how many there are."""
 
 See = Callable[[Example], object]
 
@@ -92,10 +95,19 @@ def evaluate(
     """
     prepare_backend()
     if sum(given is not None for given in (checkpoint, saved_model, detections)) != 1:
-        raise ConfigError("give one of: a checkpoint, a saved_model, detections")
+        raise ConfigError("give one of --checkpoint, --saved_model and --detections")
+    if checkpoint is not None and pipeline_config_path is None:
+        raise ConfigError(f"{checkpoint}: give the --pipeline_config_path that it was trained with")
     pipeline = _configuration(pipeline_config_path, saved_model, metrics_set, overrides)
     earlier = read_evaluation(Path(compare_with)) if compare_with else None
-    with _records(pipeline, data, _label_map(pipeline, label_map, saved_model)) as records:
+    labels = _label_map(pipeline, label_map, saved_model)
+    if data is None and not pipeline.eval_input_reader:
+        raise ConfigError("what is it measured on? No configuration says so: give --data")
+    if labels is None and detections is None:
+        raise ConfigError(f"{checkpoint or saved_model}: what are the model's classes? Give its --label_map")
+    with _records(pipeline, data, labels) as records:
+        if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
+            raise DataError(f"{compare_with}: is of other classes: {_some(earlier.class_names)}")
         previews = Previews(len(records))
         see = previews.add if output_dir else None
         if checkpoint is not None:
@@ -108,8 +120,8 @@ def evaluate(
     analysis = analysis_of(
         evaluation, _title(Path(checkpoint or saved_model or detections or "")), previews.urls
     )
-    comparison = compare(results_of(earlier), evaluation.results, evaluation.class_names) if earlier else None
     print(text(analysis, evaluation.seconds), flush=True)
+    comparison = compare(results_of(earlier), evaluation.results, evaluation.class_names) if earlier else None
     if output_dir is not None:
         write_evaluation(analysis, Path(output_dir), earlier, comparison)
         show_in_tensorboard(analysis, evaluation.examples, pipeline, Path(output_dir))
@@ -122,6 +134,9 @@ def evaluate_checkpoints(
     checkpoint_dir: str | Path,
     *,
     output_dir: str | Path,
+    data: str | Path | None = None,
+    label_map: str | Path | None = None,
+    metrics_set: Sequence[str] = (),
     overrides: Sequence[str] = (),
     wait: bool = False,
     timeout: float = 3600.0,
@@ -134,6 +149,7 @@ def evaluate_checkpoints(
         pipeline_config_path: the configuration that they were trained with.
         checkpoint_dir: the model directory of the training.
         output_dir: takes `evaluation.json` and TensorBoard's `eval` folder.
+        data, label_map, metrics_set: as for `evaluate`.
         overrides: "path.to.field=value" changes of the configuration.
         wait: go on with those that a training still writes, until it has ended or `timeout` is over.
         timeout: how many seconds without a new checkpoint end the waiting.
@@ -142,15 +158,15 @@ def evaluate_checkpoints(
         BoxtuneError: for anything the user can mend; a checkpoint that cannot be evaluated is never passed over.
     """
     prepare_backend()
-    pipeline = _configuration(pipeline_config_path, None, (), overrides)
-    with _records(pipeline, None, _label_map(pipeline, None, None)) as records:
+    pipeline = _configuration(pipeline_config_path, None, metrics_set, overrides)
+    with _records(pipeline, data, _label_map(pipeline, label_map, None)) as records:
         detector = models.build(pipeline.model)
         evaluator = Evaluator.from_config(detector, records, pipeline)
         evaluations: list[Evaluation] = []
         for prefix in all_checkpoints(
             Path(checkpoint_dir), wait=wait, last_step=pipeline.train_config.num_steps, timeout=timeout
         ):
-            checkpoints.load(detector.checkpoint_variables(), prefix)
+            averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
             evaluation = evaluator.evaluate(checkpoints.step_of(prefix))
             analysis = analysis_of(evaluation, Path(checkpoint_dir).resolve().name)
             write_json(analysis, writable_folder(Path(output_dir)) / JSON_NAME)
@@ -160,6 +176,10 @@ def evaluate_checkpoints(
             evaluations.append(evaluation)
             print(table_row(evaluation), flush=True)
     return evaluations
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(map(printable, names[:most])) + (", ..." if len(names) > most else "")
 
 
 def _title(measured: Path) -> str:
@@ -206,6 +226,8 @@ def _records(
     """Open what to measure on: the configuration's records, others, or annotated pictures made into records."""
     with tempfile.TemporaryDirectory(prefix="boxtune-") as folder:
         if data is None:
+            for reader in pipeline.eval_input_reader:
+                reader.label_map_path = str(label_map) if label_map else reader.label_map_path
             config.check_for_evaluation(pipeline)
             reader = pipeline.eval_input_reader[0]
         else:
@@ -218,10 +240,12 @@ def _num_classes(pipeline: pipeline_pb2.TrainEvalPipelineConfig, labels: LabelMa
     """Return how many classes there are, by the model if there is one.
 
     Raises:
-        ConfigError: if the label map knows more.
+        ConfigError: if the label map knows more, or more than can be measured.
     """
     highest = max(label.id for label in labels.labels)
     if not pipeline.HasField("model"):
+        if highest > MAX_CLASSES:
+            raise ConfigError(f"{where} has a class of id {highest}: number classes from 1 to {MAX_CLASSES}")
         return highest
     num_classes = models.num_classes(pipeline.model)
     if highest > num_classes:
@@ -251,7 +275,8 @@ def _reader(data: Path, label_map: Path | None, made: Path) -> pipeline_pb2.Inpu
 def _records_in(data: Path) -> Path | None:
     """Return the pattern of the records that `data` stands for, None if it has none."""
     if data.is_dir():
-        return next((data / pattern for pattern in _RECORD_PATTERNS if any(data.glob(pattern))), None)
+        folder = Path(glob.escape(str(data)))
+        return next((folder / pattern for pattern in _RECORD_PATTERNS if any(data.glob(pattern))), None)
     return data if data.is_file() or glob.has_magic(str(data)) else None
 
 
@@ -260,7 +285,7 @@ def _of_checkpoint(
 ) -> Evaluation:
     prefix = checkpoints.find(checkpoint)
     detector = models.build(pipeline.model)
-    checkpoints.load(detector.checkpoint_variables(), prefix)
+    averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
     return Evaluator.from_config(detector, records, pipeline).evaluate(checkpoints.step_of(prefix), see)
 
 
@@ -280,14 +305,7 @@ def _of_detections(
     see: See | None,
 ) -> Evaluation:
     started = time.perf_counter()
-    truth = []
-    for result, picture in truths(records):
-        truth.append(result)
-        if see:
-            see(Example(result, picture))
-    pictures, classes = _identifiers(data, [result.name for result in truth], records.label_map)
-    results = read_detections(file, truth, categories=classes, image_ids=pictures)
-    return _measured(pipeline, results, records, started)
+    return _measured(pipeline, detections_of(file, records, data, see), records, started)
 
 
 def _measured(
@@ -304,25 +322,3 @@ def _measured(
         metrics=metric_sets.measure(settings.metrics_set, results, names, metric_options(settings)),
         seconds=time.perf_counter() - started,
     )
-
-
-def _identifiers(
-    data: Path | None, names: Sequence[str], label_map: LabelMap
-) -> tuple[dict[int | str, str], dict[int, int]]:
-    """Return what a file of detections calls pictures and classes: by COCO JSON in `data`, else names and label ids."""
-    pictures = ids_of_names(names)
-    files = (
-        [path for path in sorted(data.rglob("*.json")) if coco.recognises(path)]
-        if data and data.is_dir()
-        else []
-    )
-    if len(files) != 1:
-        return pictures, {label.id: label.id - 1 for label in label_map.labels}
-    known = coco.identifiers(files[0])
-    own = {number: pictures[name] for number, name in known.pictures.items() if name in pictures}
-    classes = {
-        number: label_map.by_any_name[name].id - 1
-        for number, name in known.classes.items()
-        if name in label_map.by_any_name and isinstance(number, int)
-    }
-    return pictures | own, classes

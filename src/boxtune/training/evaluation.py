@@ -7,12 +7,14 @@ from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from keras import ops
 
 from boxtune import models
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, evaluation_batches, naming_faults
+from boxtune.errors import CheckpointError
 from boxtune.metrics import metric_sets
 from boxtune.metrics.evaluation import Evaluation, Example, evaluation_of
 from boxtune.metrics.results import ImageResult
@@ -59,7 +61,7 @@ class Evaluator:
             metrics_set=pipeline.eval_config.metrics_set,
             metric_options=metric_options(pipeline.eval_config),
             num_examples=pipeline.eval_config.num_visualizations,
-            row_multiple=row_multiple(pipeline.eval_input_reader[0]),
+            row_multiple=row_multiple(next(iter(pipeline.eval_input_reader), pipeline_pb2.InputReader())),
         )
 
     @property
@@ -74,6 +76,7 @@ class Evaluator:
 
         Raises:
             DataError: naming the record that cannot be read.
+            CheckpointError: naming the picture of which the predictions are no numbers.
         """
         started = time.perf_counter()
         results: list[ImageResult] = []
@@ -88,6 +91,7 @@ class Evaluator:
                 # An incomplete last batch counts by its size.
                 losses.append({name: float(value) * len(truth["count"]) for name, value in terms.items()})
                 batch = [_result(truth, found, i, names) for i in range(len(truth["count"]))]
+                _check_finite(found["finite"], batch)
                 results += batch
                 examples += _examples(images, extents, batch[: self.num_examples - len(examples)])
                 if see:
@@ -98,7 +102,7 @@ class Evaluator:
             self.class_names,
             step=step,
             metrics=metric_sets.measure(self._metrics_set, results, self.class_names, self._metric_options),
-            losses=_mean_losses(losses, len(results)),
+            losses=_mean_losses(losses, len(results), float(self.detector.regularization_loss())),
             seconds=time.perf_counter() - started,
             examples=examples,
         )
@@ -109,8 +113,8 @@ class Evaluator:
         detections = self.detector.detect(predictions, window)
         # The ground truth counts boxes in the picture's frame; the anchors lie in the input's.
         groundtruth = groundtruth | {"boxes": groundtruth["boxes"] * ops.tile(extents, [1, 2])[:, None]}
-        terms = self.detector.loss_terms(predictions, groundtruth)
-        return vars(detections), terms | {"regularization_loss": self.detector.regularization_loss()}
+        found = vars(detections) | {"finite": _finite(predictions)}
+        return found, self.detector.loss_terms(predictions, groundtruth)
 
 
 def metric_options(section: pipeline_pb2.EvalConfig) -> metric_sets.Options:
@@ -159,6 +163,23 @@ def _examples(images: Any, extents: Any, results: Sequence[ImageResult]) -> list
     ]
 
 
-def _mean_losses(batches: list[dict[str, float]], count: int) -> dict[str, float]:
+def _finite(predictions: Any) -> Any:
+    """Return bool [b]: whether all that is predicted of a picture are numbers, parts [b, ...] of any structure."""
+    # A sum is a number if all that it is of are: less work than to ask each.
+    parts = [ops.reshape(part, [ops.shape(part)[0], -1]) for part in keras.tree.flatten(predictions)]
+    return ops.isfinite(sum(ops.sum(part, axis=1) for part in parts))
+
+
+def _check_finite(finite: npt.NDArray[np.bool_], results: Sequence[ImageResult]) -> None:
+    """Raise CheckpointError unless the predictions of every picture of a batch are numbers."""
+    if not finite.all():
+        raise CheckpointError(
+            f"{results[int(np.argmin(finite))].name}: what the model predicts is infinite or not a number, so it finds "
+            "nothing: its weights are broken. Evaluate an earlier checkpoint, or train again at a lower learning rate"
+        )
+
+
+def _mean_losses(batches: list[dict[str, float]], count: int, regularization: float) -> dict[str, float]:
     means = {f"Loss/{name}": sum(batch[name] for batch in batches) / count for name in batches[0]}
+    means[f"Loss/{REGULARIZATION}"] = regularization
     return means | {"Loss/total_loss": sum(means.values())}

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from boxtune.data.input import Records
-from boxtune.errors import CheckpointError, DataError
+from boxtune.errors import CheckpointError
 from boxtune.metrics.evaluation import Example
 from boxtune.metrics.results import ImageResult
 from boxtune.training.truth import truths
@@ -22,7 +22,10 @@ SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
 )
 """What lies in the folder of an exported model."""
 
+_GRAPH = "saved_model.pb"
 _PARTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+_RAW = "raw_detection_scores"
+"""Of every anchor: those of a broken model are no numbers, though nothing of that is left in its detections."""
 
 
 def load_exported(path: Path) -> Any:
@@ -32,7 +35,7 @@ def load_exported(path: Path) -> Any:
         CheckpointError: if there is no such model, or it takes something else.
     """
     folder = path / SAVED_MODEL if (path / SAVED_MODEL).is_dir() else path
-    if not (folder / "saved_model.pb").is_file():
+    if not (folder / _GRAPH).is_file():
         raise CheckpointError(f"{path}: no saved model here; give a folder that `boxtune export` wrote")
     try:
         loaded = tf.saved_model.load(str(folder))
@@ -48,7 +51,8 @@ def load_exported(path: Path) -> Any:
 
 def beside_model(path: Path, name: str) -> Path | None:
     """Return the file of that name in the folder of an exported model, given that folder or its `saved_model`."""
-    return next((folder / name for folder in (path, path.parent) if (folder / name).is_file()), None)
+    folder = path.parent if (path / _GRAPH).is_file() else path
+    return folder / name if (folder / name).is_file() else None
 
 
 def detect_exported(
@@ -62,19 +66,34 @@ def detect_exported(
         see: called with every picture and what was found in it.
 
     Raises:
-        DataError: naming the record that cannot be read, or the part that the model does not return.
+        DataError: naming the record that cannot be read.
+        CheckpointError: naming the part that the model does not return, or the picture of which what it returns is no
+            number.
     """
     results = []
     for truth, picture in truths(records):
         found = detect(tf.constant(picture[None]))
         missing = [name for name in _PARTS if name not in found]
         if missing:
-            raise DataError(f"The model returns no {', '.join(missing)}: it is not one of the API's exporters")
-        result = _with_found(truth, {name: np.asarray(found[name])[0] for name in _PARTS})
+            raise CheckpointError(
+                f"the model returns no {', '.join(missing)}: it is not one of boxtune's or the API's exporters"
+            )
+        parts = {name: np.asarray(found[name])[0] for name in (*_PARTS, _RAW) if name in found}
+        _check_finite(parts, truth.name)
+        result = _with_found(truth, parts)
         results.append(result)
         if see:
             see(Example(result, picture))
     return results
+
+
+def _check_finite(parts: dict[str, np.ndarray], picture: str) -> None:
+    broken = next((name for name, part in parts.items() if not np.isfinite(part).all()), None)
+    if broken:
+        raise CheckpointError(
+            f"{picture}: {broken} of the model are infinite or no numbers: its weights are broken. Export an earlier "
+            "checkpoint, or train again at a lower learning rate"
+        )
 
 
 def _with_found(truth: ImageResult, found: dict[str, np.ndarray]) -> ImageResult:
@@ -82,8 +101,7 @@ def _with_found(truth: ImageResult, found: dict[str, np.ndarray]) -> ImageResult
     order = np.argsort(-found["detection_scores"][:count], kind="stable")
     return replace(
         truth,
-        boxes=found["detection_boxes"][:count][order]
-        * np.array([truth.height, truth.width] * 2, np.float32),
+        boxes=found["detection_boxes"][:count][order] * np.array([truth.height, truth.width] * 2, np.float32),
         classes=found["detection_classes"][:count][order].astype(np.int64) - 1,
         scores=found["detection_scores"][:count][order],
     )

@@ -29,26 +29,30 @@ def all_checkpoints(
         CheckpointError: if there is none at all.
     """
     newest = 0
-    ended = False
+    ended = not wait
     last_seen = time.monotonic()
     while True:
         # Asked before looking: what was written until then is still seen.
-        ended = ended or not wait or provenance.has_ended(folder / provenance.RUN)
-        new = [prefix for prefix in checkpoints.all_in(folder) if checkpoints.number_of(prefix) > newest]
-        for prefix in new:
+        ended = ended or provenance.has_ended(folder / provenance.RUN)
+        # Looked for anew each time: others may have been removed meanwhile.
+        following = (
+            prefix for prefix in checkpoints.all_in(folder) if checkpoints.number_of(prefix) > newest
+        )
+        prefix = next(following, None)
+        if prefix is not None:
+            number = checkpoints.number_of(prefix)
             if wait:
-                _tell_of_gap(newest, checkpoints.number_of(prefix))
+                _tell_of_gap(newest, number)
             ended = ended or checkpoints.step_of(prefix) >= last_step
             yield prefix
-            newest, last_seen = checkpoints.number_of(prefix), time.monotonic()
-        if new:
-            continue  # there may be others by now
-        if ended:
+            newest, last_seen = number, time.monotonic()
+        elif ended:
             break
-        if time.monotonic() - last_seen > timeout:
+        elif time.monotonic() - last_seen > timeout:
             print(f"No new checkpoint in {folder} for {timeout:g} seconds: the evaluation ends.", flush=True)
             break
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
+        else:
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
     if not newest:
         raise CheckpointError(f"{folder}: no checkpoint ckpt-N here")
 

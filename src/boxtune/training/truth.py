@@ -1,5 +1,6 @@
 """The truth that detections are held against: the objects of records, picture by picture."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import tensorflow as tf
 from boxtune.data.examples import PER_OBJECT
 from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
+from boxtune.errors import DataError
 from boxtune.metrics.results import ImageResult
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -18,23 +20,37 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 def class_names(label_map: LabelMap, num_classes: int) -> list[str]:
     """Return the names to show of `num_classes` classes, 0-based; each is there once."""
     names = [label_map.shown_names.get(number, f"class {number + 1}") for number in range(num_classes)]
-    return [
-        name if names.count(name) == 1 else f"{name} ({number})" for number, name in enumerate(names, start=1)
-    ]
+    times = Counter(names)
+    return [name if times[name] == 1 else f"{name} ({number})" for number, name in enumerate(names, start=1)]
 
 
 class Names:
-    """Gives every picture of an evaluation a name of its own: that in its record, where it can."""
+    """Gives every picture of an evaluation a name of its own: that in its record, where it can.
 
-    def __init__(self) -> None:
+    That is its `source_id` where this is a path to its `filename`, as boxtune writes them, else its `filename`, else
+    its `source_id`. One that is taken gets the number of the record behind it, unless names must be `distinct`.
+    """
+
+    def __init__(self, *, distinct: bool = False) -> None:
+        self._distinct = distinct
         self._taken: set[str] = set()
 
     def of(self, sample: Arrays) -> str:
-        """Return the name of the next picture."""
+        """Return the name of the next picture.
+
+        Raises:
+            DataError: if it is taken, and names must be distinct.
+        """
         number = len(self._taken)
-        given = (_text(sample[key]) for key in ("filename", "source_id"))
-        name = next(filter(None, given), f"record {number}")
+        filename, source = _text(sample["filename"]), _text(sample["source_id"])
+        path = source if filename and source.endswith(f"/{filename}") else ""
+        name = path or filename or source or f"record {number}"
         if name in self._taken:
+            if self._distinct:
+                raise DataError(
+                    f'"{name}" is the name of several pictures, which a file of detections cannot tell apart: '
+                    "give each record an image/filename or image/source_id of its own"
+                )
             name = f"{name} (record {number})"
         self._taken.add(name)
         return name
@@ -76,13 +92,15 @@ def picture_of(samples: Arrays, i: int) -> dict[str, Any]:
     return {name: part[i, :count] if name in PER_OBJECT else part[i] for name, part in samples.items()}
 
 
-def truths(records: Records) -> Iterator[tuple[ImageResult, npt.NDArray[np.uint8]]]:
+def truths(
+    records: Records, *, distinct: bool = False
+) -> Iterator[tuple[ImageResult, npt.NDArray[np.uint8]]]:
     """Yield the truth of every record, in order, and its picture uint8 [h, w, 3].
 
     Raises:
-        DataError: naming the record that cannot be read.
+        DataError: naming the record that cannot be read, or, if names must be `distinct`, a name that is there twice.
     """
-    names = Names()
+    names = Names(distinct=distinct)
     samples = tf.data.Dataset.range(len(records)).map(
         records.sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )

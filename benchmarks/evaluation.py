@@ -1,0 +1,132 @@
+"""How fast an evaluation is, and how much of that the network itself takes.
+
+Prints, for the stock SSD MobileNet V2 FPNLite at 320 pixels and batches of 8: images a second of a whole evaluation
+(reading, network, detections, losses, numbers), of the network's bare inference on one batch in the same process,
+without and with its detections, and the ratios of the first to these. They are measured in turn, so that what else the
+machine does falls on all.
+
+    python benchmarks/evaluation.py [--num_images 2000] [--repeats 3] [--previews] [--profile]
+"""
+
+import argparse
+import cProfile
+import os
+import pstats
+import resource
+import statistics
+import tempfile
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from boxtune import models
+from boxtune.configure import configure
+from boxtune.convert import convert
+from boxtune.data.input import open_records
+from boxtune.data.preparation import Options
+from boxtune.report.previews import Previews
+from boxtune.training.backends import compiled
+from boxtune.training.evaluation import Evaluator
+from data_sets import make
+
+BATCH_SIZE = 8
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--num_images", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--previews", action="store_true", help="make those of the page, too")
+    parser.add_argument("--profile", action="store_true", help="print what Python spends its time on")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        evaluator = prepared(Path(folder), options.num_images)
+        measure(evaluator, options.repeats, previews=options.previews)
+        if options.profile:
+            profile(evaluator)
+
+
+def prepared(folder: Path, num_images: int) -> Evaluator:
+    """Return the evaluator of a stock detector, of random weights, on `num_images` pictures."""
+    make(folder / "photos", num_images + 1)
+    # One is left for training, which the configuration asks for.
+    fraction = num_images / (num_images + 1)
+    convert(folder / "photos", folder / "records", Options(validation_fraction=fraction))
+    pipeline = configure(folder / "records", batch_size=BATCH_SIZE)
+    pipeline.eval_config.batch_size = BATCH_SIZE
+    detector = models.build(pipeline.model)
+    records = open_records(pipeline.eval_input_reader[0], detector.num_classes)
+    return Evaluator.from_config(detector, records, pipeline)
+
+
+def measure(evaluator: Evaluator, repeats: int, *, previews: bool) -> None:
+    """Evaluate and pass bare batches in turn."""
+    count = len(evaluator.records)
+    passes = bare_passes(evaluator)
+    for warm_up in passes.values():
+        warm_up()
+    ratios: dict[str, list[float]] = {name: [] for name in passes}
+    for _ in range(repeats):
+        see = Previews(count).add if previews else None
+        # Before and behind: the load of the machine changes.
+        before = {name: seconds_of(one, passes_for(count)) for name, one in passes.items()}
+        evaluation = evaluator.evaluate(1, see)
+        behind = {name: seconds_of(one, passes_for(count)) for name, one in passes.items()}
+        whole = count / evaluation.seconds
+        told = f"evaluation {whole:7.2f} images/s"
+        for name in passes:
+            speed = 2 * BATCH_SIZE * passes_for(count) / (before[name] + behind[name])
+            ratios[name].append(whole / speed)
+            told += f"   {name} {speed:7.2f}"
+        print(told, flush=True)
+    for name, values in ratios.items():
+        print(f"evaluation / {name}: {statistics.median(values):.3f}")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+def bare_passes(evaluator: Evaluator) -> dict[str, Callable[[], object]]:
+    """Return what passes one batch through the network alone, and through the network to its detections."""
+    detector = evaluator.detector
+    images, extents, _ = next(iter(evaluator.batches))
+    window = tf.concat([tf.zeros_like(extents), extents], axis=-1)
+    network = compiled(lambda images: detector(images, training=False), detector.variables)
+    detect = compiled(
+        lambda images, window: vars(detector.detect(detector(images, training=False), window)),
+        detector.variables,
+    )
+    return {
+        "network": lambda: tf.nest.map_structure(lambda part: part.numpy(), network(images)),
+        "network and detections": lambda: detect(images, window)["count"].numpy(),
+    }
+
+
+def passes_for(num_images: int) -> int:
+    """Return how many bare passes are enough to compare with: as many as make up a tenth of the pictures."""
+    return max(num_images // BATCH_SIZE // 10, 5)
+
+
+def seconds_of(one_pass: Callable[[], object], times: int) -> float:
+    """Return how long `times` passes take."""
+    start = time.perf_counter()
+    for _ in range(times):
+        one_pass()
+    return time.perf_counter() - start
+
+
+def profile(evaluator: Evaluator) -> None:
+    """Evaluate once more and print the functions that take longest by themselves."""
+    profiler = cProfile.Profile()
+    profiler.runcall(evaluator.evaluate, 1)
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(25)
+
+
+if __name__ == "__main__":
+    main()

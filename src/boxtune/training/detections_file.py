@@ -1,0 +1,80 @@
+"""Detections that another program left in a file, as what was found in the pictures of records."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from boxtune.data.formats import coco
+from boxtune.data.input import Records
+from boxtune.data.label_map import LabelMap
+from boxtune.metrics.coco_results import ImageId, ids_of_names, read_detections
+from boxtune.metrics.evaluation import Example
+from boxtune.metrics.results import ImageResult
+from boxtune.training.truth import truths
+
+
+def detections_of(
+    file: Path,
+    records: Records,
+    data: Path | None = None,
+    see: Callable[[Example], object] | None = None,
+) -> list[ImageResult]:
+    """Return what a file of COCO's results JSON says was found in the picture of every record.
+
+    Args:
+        file: of detections; `metrics.coco_results.read_detections` says what it holds.
+        records: the pictures and their truth.
+        data: the folder that the records were made of. If it holds one file of COCO JSON, its ids are those of the
+            detections; else pictures go by their names, and classes by the ids of the label map.
+        see: is shown every picture.
+
+    Raises:
+        DataError: naming the record that cannot be read, the pictures that have the same name, or the first detection
+            that cannot be used.
+    """
+    truth = []
+    for result, picture in truths(records, distinct=True):
+        truth.append(result)
+        if see:
+            see(Example(result, picture))
+    pictures, classes = _identifiers(data, [result.name for result in truth], records.label_map)
+    return read_detections(file, truth, categories=classes, image_ids=pictures)
+
+
+def _identifiers(
+    data: Path | None, names: Sequence[str], label_map: LabelMap
+) -> tuple[dict[ImageId, str], dict[int, int]]:
+    """Return what a file of detections calls pictures and classes."""
+    pictures = ids_of_names(names)
+    files = _coco_files(data) if data and data.is_dir() else []
+    if len(files) != 1:
+        return pictures, {label.id: label.id - 1 for label in label_map.labels}
+    known = coco.identifiers(files[0])
+    places = _by_end(names)
+    own = {number: places[end] for number, name in known.pictures.items() if (end := _end_in(name, places))}
+    classes = {
+        number: label_map.by_any_name[name].id - 1
+        for number, name in known.classes.items()
+        if name in label_map.by_any_name and isinstance(number, int)
+    }
+    return pictures | own, classes
+
+
+def _by_end(names: Sequence[str]) -> dict[str, str]:
+    """Return names by the ends of their paths, as far as these belong to one only: b/c.jpg and c.jpg for a/b/c.jpg."""
+    times = Counter(end for name in names for end in _ends(name))
+    return {end: name for name in names for end in _ends(name) if times[end] == 1}
+
+
+def _end_in(name: str, places: Mapping[str, str]) -> str | None:
+    """Return the longest end of a path that is known."""
+    return next((end for end in _ends(name) if end in places), None)
+
+
+def _ends(name: str) -> list[str]:
+    parts = name.split("/")
+    return ["/".join(parts[i:]) for i in range(len(parts))]
+
+
+def _coco_files(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.rglob("*.json")) if coco.recognises(path)]

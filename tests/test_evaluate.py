@@ -1,0 +1,591 @@
+"""The verb `evaluate` around a detector of two layers: what can be measured, on what, and what is refused."""
+
+import contextlib
+import io
+import json
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from boxtune import cli, config, models
+from boxtune.configure import configure
+from boxtune.convert import convert
+from boxtune.data.label_map import LabelMap, write_label_map
+from boxtune.data.preparation import Options
+from boxtune.errors import CheckpointError, ConfigError, DataError
+from boxtune.evaluate import evaluate, evaluate_checkpoints
+from boxtune.metrics.analysis import from_json, to_json
+from boxtune.report.evaluation import read_evaluation
+from boxtune.training import checkpoints, following
+from tiny_run import SIDE, TinyDetector
+from voc_folder import annotated, element
+
+MAP, AP50 = "DetectionBoxes_Precision/mAP", "DetectionBoxes_Precision/mAP@.50IOU"
+PHOTOS = 10
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "build", lambda section, **options: TinyDetector())
+        yield
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """Photographs, records of nine of them for evaluation, a configuration, and checkpoints of two steps."""
+    folder = tmp_path_factory.mktemp("base")
+    with contextlib.redirect_stdout(io.StringIO()):
+        photographs(folder / "photos")
+        convert(folder / "photos", folder / "records", Options(validation_fraction=0.9))
+    pipeline = configure(folder / "records", batch_size=2, num_steps=20)
+    fixed = f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"
+    for override in (fixed, "eval_input_reader[0].name=validation"):
+        config.apply_override(pipeline, override)
+    config.write(pipeline, folder / "pipeline.config")
+    for number, step in ((1, 10), (2, 20)):
+        checkpoint(folder / "model", number, step)
+    checkpoint(folder / "model" / "best", 1, 10)
+    shutil.copyfile(folder / "pipeline.config", folder / "model" / "complete_pipeline.config")
+    return folder
+
+
+def photographs(folder):
+    """Draw a ball where the tiny detector finds something, or one of three other things where it does not."""
+    for number in range(PHOTOS):
+        ball = element("ball", 8, 4, 28, 14 + number % 3)  # of 40 x 20
+        other = element(["leaf", "mug", "star"][number % 3], 30, 2, 39, 9)
+        annotated(
+            folder, f"shot-{number}", *([ball] if number % 2 else [ball, other] if number % 4 else [other])
+        )
+
+
+def checkpoint(folder, number, step, change=None):
+    """Write weights drawn from `step`; `change` may spoil them."""
+    rng = np.random.default_rng(step)
+    detector = TinyDetector()
+    variables = detector.checkpoint_variables()
+    for key, variable in variables.items():
+        if key.endswith("kernel"):
+            variable.assign(rng.normal(0, 0.05, variable.shape))
+    variables["model/dense/bias"].assign([0.2, 0.2, 0.7, 0.7, 0])
+    if change:
+        change(variables)
+    return checkpoints.write({**variables, "step": tf.Variable(step)}, str(folder / f"ckpt-{number}"))
+
+
+def of_checkpoint(base, **options):
+    return evaluate(base / "pipeline.config", base / "model" / "ckpt-1", **options)
+
+
+@pytest.fixture(scope="module")
+def measured(base):
+    """The newest checkpoint's evaluation, and the folder that it was written to."""
+    return of_checkpoint(base, output_dir=base / "measured"), base / "measured"
+
+
+def same_numbers(one, other):
+    assert one.metrics == other.metrics
+    assert one.losses == pytest.approx(other.losses, rel=1e-5)
+    assert [row.AP for row in one.per_class] == [row.AP for row in other.per_class]
+    assert [picture.name for picture in one.images] == [picture.name for picture in other.images]
+    np.testing.assert_allclose(one.found.score, other.found.score, atol=2e-6)
+
+
+class TestACheckpoint:
+    def test_is_measured_on_the_records_of_its_configuration(self, measured):
+        analysis, _ = measured
+        assert (analysis.step, len(analysis.images)) == (10, 9)
+        assert analysis.title == "model"
+        assert len(analysis.found.score) == 9  # the tiny detector finds one thing in every picture
+        assert 0 < analysis.metrics[AP50] <= 1
+        assert analysis.losses["Loss/total_loss"] == pytest.approx(
+            sum(value for name, value in analysis.losses.items() if name != "Loss/total_loss")
+        )
+        assert [row.name for row in analysis.per_class] == list(analysis.class_names)
+
+    def test_leaves_json_page_and_summaries(self, measured):
+        analysis, folder = measured
+        assert {path.name for path in folder.iterdir()} == {"evaluation.json", "evaluation.html", "eval"}
+        same_numbers(read_evaluation(folder / "evaluation.json"), rounded(analysis))
+        assert all(picture.preview.startswith("data:image/jpeg;base64,") for picture in analysis.images)
+        events = EventAccumulator(str(folder / "eval" / "validation")).Reload()
+        assert {MAP, "Loss/total_loss", "confusion_matrix", "eval_side_by_side_0_0"} <= set(
+            events.Tags()["tensors"]
+        )
+        assert [event.step for event in events.Tensors(MAP)] == [10]
+
+    def test_leaves_nothing_unless_asked_for(self, base):
+        before = set(base.rglob("*"))
+        assert all(picture.preview is None for picture in of_checkpoint(base).images)
+        assert set(base.rglob("*")) == before
+
+    def test_may_have_averages_of_its_weights(self, base, tmp_path):
+        def shift(variables):
+            for key in [key for key in variables if key.startswith("model/")]:
+                average = variables[key].numpy()
+                variables[key.replace("model/", "moving_averages/")] = tf.Variable(average)
+            variables["model/dense/bias"].assign([0.5, 0.5, 0.1, 0.1, 3])
+
+        prefix = checkpoint(tmp_path, 1, 10, shift)
+        averaged = evaluate(
+            base / "pipeline.config", prefix, overrides=["eval_config.use_moving_averages=true"]
+        )
+        own = evaluate(base / "pipeline.config", prefix)
+        wanted = of_checkpoint(base)
+        np.testing.assert_array_equal(averaged.found.score, wanted.found.score)
+        assert not np.array_equal(own.found.score, wanted.found.score)
+
+    def test_of_which_the_weights_are_no_numbers(self, base, tmp_path):
+        prefix = checkpoint(tmp_path, 1, 10, lambda all: all["model/dense/bias"].assign([0, 0, 0, 0, np.nan]))
+        with pytest.raises(
+            CheckpointError, match=r"shot-\d\.jpg: what the model predicts is infinite or not"
+        ):
+            evaluate(base / "pipeline.config", prefix, output_dir=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def rounded(analysis):
+    """Return an analysis as its JSON has it."""
+    return from_json(to_json(analysis))
+
+
+def records_of(base):
+    return sorted((base / "records").glob("validation-*"))
+
+
+class TestNumbersDoNotDependOn:
+    def test_the_batch_size(self, base, measured):
+        for size in (9, 32):
+            same_numbers(measured[0], of_checkpoint(base, overrides=[f"eval_config.batch_size={size}"]))
+
+    def test_the_order_of_the_pictures(self, base, measured, tmp_path):
+        (path,) = records_of(base)
+        examples = [data.numpy() for data in tf.data.TFRecordDataset(str(path))]
+        with tf.io.TFRecordWriter(str(tmp_path / "turned.record")) as writer:
+            for example in reversed(examples):
+                writer.write(example)
+        turned = of_checkpoint(base, data=tmp_path / "turned.record")
+        same_numbers(measured[0], turned)
+
+
+class TestData:
+    def test_is_a_file_a_pattern_or_a_folder_of_records(self, base, measured):
+        (path,) = records_of(base)
+        for data in (path, base / "records" / "validation-*", base / "records"):
+            same_numbers(measured[0], of_checkpoint(base, data=data))
+
+    def test_is_a_folder_of_annotated_pictures_in_any_format(self, base, tmp_path, capsys):
+        voc = of_checkpoint(base, data=base / "photos")
+        assert len(voc.images) == PHOTOS
+        assert voc.num_objects == records_objects(base)
+        convert(base / "photos", tmp_path / "coco", Options(validation_fraction=0.0), to="coco")
+        coco = of_checkpoint(base, data=tmp_path / "coco")
+        assert coco.metrics == voc.metrics
+        assert coco.num_objects == voc.num_objects
+
+    def test_may_lie_in_a_folder_whose_name_is_a_pattern(self, base, measured, tmp_path):
+        folder = tmp_path / "shots [1]"
+        shutil.copytree(base / "records", folder)
+        same_numbers(measured[0], of_checkpoint(base, data=folder))
+
+    def test_that_is_not_there(self, base, tmp_path):
+        with pytest.raises(DataError, match="nowhere: no such records, nor a folder of annotated pictures"):
+            of_checkpoint(base, data=tmp_path / "nowhere")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(DataError, match="empty"):
+            of_checkpoint(base, data=tmp_path / "empty")
+
+    def test_that_is_no_record(self, base, tmp_path):
+        (tmp_path / "found.json").write_text('{"images": [], "annotations": []}')
+        with pytest.raises(DataError, match=r"found\.json"):
+            of_checkpoint(base, data=tmp_path / "found.json")
+
+    def test_whose_label_map_disagrees_with_the_model(self, base, tmp_path):
+        write_label_map(LabelMap.from_names(list("abcde")), tmp_path / "five.pbtxt")
+        with pytest.raises(ConfigError, match=r"num_classes is 4, but .*five\.pbtxt has the id 5"):
+            of_checkpoint(base, label_map=tmp_path / "five.pbtxt")
+        with pytest.raises(ConfigError, match=r"five\.pbtxt has a class of id 5, the model has 4 classes"):
+            of_checkpoint(base, label_map=tmp_path / "five.pbtxt", data=base / "records")
+
+    def test_with_a_class_that_the_model_lacks(self, base, tmp_path):
+        write_label_map(LabelMap.from_names(["nothing like it"]), tmp_path / "one.pbtxt")
+        with pytest.raises(DataError, match="label map has no class"):
+            of_checkpoint(base, label_map=tmp_path / "one.pbtxt", data=base / "photos")
+
+    def test_with_a_damaged_record_gives_no_numbers_of_the_others(self, base, tmp_path):
+        (path,) = records_of(base)
+        examples = [tf.train.Example.FromString(data.numpy()) for data in tf.data.TFRecordDataset(str(path))]
+        examples[5].features.feature["image/encoded"].bytes_list.value[0] = b"no picture"
+        write(tmp_path / "damaged.record", examples)
+        name = examples[5].features.feature["image/filename"].bytes_list.value[0].decode()
+        with pytest.raises(DataError, match=rf"damaged\.record: record 5 .*{name}.*cannot be decoded"):
+            of_checkpoint(base, data=tmp_path / "damaged.record", output_dir=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_without_objects_is_explained(self, base, tmp_path, capsys):
+        write(tmp_path / "empty.record", [picture(), picture()])
+        analysis = of_checkpoint(base, data=tmp_path / "empty.record", output_dir=tmp_path / "out")
+        assert set(analysis.metrics.values()) == {-1}
+        assert "there are no objects in these pictures that count" in capsys.readouterr().out
+        assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["num_objects"] == 0
+
+    def test_whose_pictures_share_a_name_or_have_none(self, base, tmp_path):
+        write(
+            tmp_path / "names.record", [picture(), picture(b"a.jpg"), picture(b"a.jpg"), picture(b"", b"7")]
+        )
+        analysis = of_checkpoint(base, data=tmp_path / "names.record")
+        assert [one.name for one in analysis.images] == ["7", "a.jpg", "a.jpg (record 2)", "record 0"]
+
+
+def records_objects(base):
+    """Return how many objects there are in the photographs, without help from what is tested."""
+    return sum(path.read_text().count("<object>") for path in (base / "photos").rglob("*.xml"))
+
+
+def write(path, examples):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in examples:
+            writer.write(example.SerializeToString())
+
+
+def picture(filename=b"", source_id=b""):
+    """Return a record of a picture without objects."""
+    stream = io.BytesIO()
+    Image.new("RGB", (20, 10)).save(stream, "PNG")
+    texts = {"encoded": stream.getvalue(), "filename": filename, "source_id": source_id}
+    features = {
+        f"image/{key}": tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
+        for key, text in texts.items()
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features))
+
+
+class TestMetricsSet:
+    def test_by_argument_and_by_configuration(self, base):
+        sets = ["pascal_voc_detection_metrics", "coco_detection_metrics"]
+        given = of_checkpoint(base, metrics_set=sets)
+        configured = of_checkpoint(base, overrides=[f"eval_config.metrics_set=[{', '.join(sets)}]"])
+        assert given.metrics == configured.metrics
+        assert {MAP, "PascalBoxes_Precision/mAP@0.5IOU"} <= given.metrics.keys()
+
+    def test_the_argument_takes_the_place_of_the_configuration(self, base):
+        given = of_checkpoint(
+            base,
+            metrics_set=["pascal_voc_detection_metrics"],
+            overrides=["eval_config.metrics_set=[coco_detection_metrics]"],
+        )
+        assert MAP not in given.metrics
+
+    def test_that_is_unknown(self, base):
+        with pytest.raises(ConfigError, match='no metrics "coco_metrics"'):
+            of_checkpoint(base, metrics_set=["coco_metrics"])
+
+
+class TestDetections:
+    """Found by another program, on annotated pictures."""
+
+    def test_are_measured_under_the_ids_of_the_coco_data(self, tmp_path):
+        data = coco_folder(tmp_path / "data")
+        found = detections(tmp_path, [(30, 70, [2, 1, 8, 4], 0.9), (10, 90, [0, 0, 10, 5], 0.8)])
+        analysis = evaluate(detections=found, data=data, output_dir=tmp_path / "out")
+        assert (analysis.title, analysis.step) == ("found.json", None)
+        assert analysis.metrics[MAP] == pytest.approx(1)  # each object is found exactly
+        assert {row.name: row.num_objects for row in analysis.per_class} == {"cat": 1, "dog": 1}
+        assert {path.name for path in (tmp_path / "out").iterdir()} == {
+            "evaluation.json",
+            "evaluation.html",
+            "eval",
+        }
+
+    def test_of_pictures_of_one_name_in_two_folders(self, tmp_path):
+        data = coco_folder(tmp_path / "data", names=("a/1.jpg", "b/1.jpg"))
+        found = detections(tmp_path, [(30, 70, [2, 1, 8, 4], 0.9), (10, 90, [0, 0, 10, 5], 0.8)])
+        assert evaluate(detections=found, data=data).metrics[MAP] == pytest.approx(1)
+
+    def test_go_by_names_and_label_ids_on_records(self, base, tmp_path):
+        names = [example_name(base, number) for number in range(2)]
+        found = detections(tmp_path, [(names[0], 1, [2, 1, 8, 4], 0.9), (names[1], 4, [0, 0, 10, 5], 0.8)])
+        analysis = evaluate(detections=found, data=base / "records")
+        assert analysis.found.cls.tolist() == [0, 3]
+        assert [analysis.images[number].name.rpartition("/")[2] for number in analysis.found.image] == sorted(
+            names
+        )
+
+    @pytest.mark.parametrize(
+        ("items", "said"),
+        [
+            ([(99, 70, [0, 0, 1, 1], 0.5)], "1 detection of pictures that are not evaluated.*image_id 99"),
+            (
+                [(30, 71, [0, 0, 1, 1], 0.5)],
+                "1 detection of classes that the label map lacks.*category_id 71",
+            ),
+            ([(30, 70, [0, 0, 1, float("nan")], 0.5)], "cannot be used.*bbox"),
+            ([(30, 70, [0, 0, 1, 1], float("inf"))], "cannot be used.*score"),
+        ],
+    )
+    def test_that_cannot_be_used(self, tmp_path, items, said):
+        data = coco_folder(tmp_path / "data")
+        with pytest.raises(DataError, match=said):
+            evaluate(detections=detections(tmp_path, items), data=data, output_dir=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_that_have_an_id_twice(self, tmp_path):
+        data = coco_folder(tmp_path / "data")
+        found = detections(tmp_path, [(30, 70, [0, 0, 1, 1], 0.5)] * 2, id=4)
+        with pytest.raises(DataError, match='1 detection with an "id" that another one has'):
+            evaluate(detections=found, data=data)
+
+    def test_of_pictures_that_share_a_name(self, tmp_path):
+        write(tmp_path / "names.record", [picture(b"a.jpg"), picture(b"a.jpg")])
+        write_label_map(LabelMap.from_names(["cat"]), tmp_path / "label_map.pbtxt")
+        with pytest.raises(DataError, match=r'"a\.jpg" is the name of several pictures'):
+            evaluate(detections=detections(tmp_path, []), data=tmp_path / "names.record")
+
+    def test_without_data(self, tmp_path):
+        with pytest.raises(ConfigError, match="give --data"):
+            evaluate(detections=detections(tmp_path, []))
+
+    def test_of_classes_beyond_counting(self, tmp_path):
+        write(tmp_path / "one.record", [picture(b"a.jpg")])
+        (tmp_path / "label_map.pbtxt").write_text("item { id: 2147483647 name: 'cat' }")
+        with pytest.raises(ConfigError, match="a class of id 2147483647: number classes from 1 to 10000"):
+            evaluate(detections=detections(tmp_path, []), data=tmp_path / "one.record")
+
+    def test_that_are_not_there(self, tmp_path):
+        with pytest.raises(DataError, match=r"none\.json"):
+            evaluate(detections=tmp_path / "none.json", data=coco_folder(tmp_path / "data"))
+
+
+def coco_folder(folder, names=("b.jpg", "a.jpg")):
+    """Write two pictures of 20 x 10 with a dog (category 70) on picture 30 and a cat (90) on picture 10."""
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((20, 10), 50 + number).convert("RGB").save(folder / name)
+    document = {
+        "images": [
+            {"id": key, "file_name": name, "width": 20, "height": 10} for key, name in zip((30, 10), names, strict=True)
+        ],
+        "categories": [{"id": 70, "name": "dog"}, {"id": 90, "name": "cat"}],
+        "annotations": [
+            {"id": 1, "image_id": 30, "category_id": 70, "bbox": [2, 1, 8, 4], "area": 32, "iscrowd": 0},
+            {"id": 2, "image_id": 10, "category_id": 90, "bbox": [0, 0, 10, 5], "area": 50, "iscrowd": 0},
+        ],
+    }  # fmt: skip
+    (folder / "annotations.json").write_text(json.dumps(document))
+    return folder
+
+
+def detections(folder, items, **more):
+    """Write detections (image_id, category_id, bbox, score) as COCO's results JSON."""
+    keys = ("image_id", "category_id", "bbox", "score")
+    path = folder / "found.json"
+    path.write_text(json.dumps([dict(zip(keys, item, strict=True)) | more for item in items]))
+    return path
+
+
+def example_name(base, number):
+    (path,) = records_of(base)
+    data = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())[number]
+    return tf.train.Example.FromString(data).features.feature["image/filename"].bytes_list.value[0].decode()
+
+
+class TestAnExportedModel:
+    def test_is_measured_whoever_exported_it(self, base, exported):
+        analysis = evaluate(saved_model=exported, data=base / "records")
+        assert analysis.title == "exported"
+        assert len(analysis.found.score) == 9 * 2
+        # The best is the whole picture as class 1, the second, a quarter of it, class 3.
+        assert analysis.found.cls[:2].tolist() == [0, 2]
+        np.testing.assert_allclose(analysis.found.score[:2], [0.9, 0.4], rtol=1e-6)
+        first = analysis.images[0]
+        np.testing.assert_allclose(
+            analysis.found.box[:2],
+            [[0, 0, first.height, first.width], [0, 0, first.height / 2, first.width / 2]],
+        )
+        same = evaluate(saved_model=exported / "saved_model", data=base / "records")
+        assert same.metrics == analysis.metrics
+
+    def test_without_a_label_map(self, base, exported, tmp_path):
+        alone = shutil.copytree(exported / "saved_model", tmp_path / "alone")
+        with pytest.raises(ConfigError, match="alone: what are the model's classes\\? Give its --label_map"):
+            evaluate(saved_model=alone, data=base / "records")
+
+    def test_with_a_label_map_of_fewer_classes(self, base, exported, tmp_path):
+        write(tmp_path / "one.record", [picture(b"a.jpg")])
+        write_label_map(LabelMap.from_names(["cat"]), tmp_path / "one.pbtxt")
+        with pytest.raises(DataError, match=r"a\.jpg: a detection is of class 3, but there are 1 classes"):
+            evaluate(saved_model=exported, data=tmp_path / "one.record", label_map=tmp_path / "one.pbtxt")
+
+    def test_that_is_none(self, base, tmp_path):
+        with pytest.raises(CheckpointError, match="no saved model here"):
+            evaluate(
+                saved_model=tmp_path, data=base / "records", label_map=base / "records" / "label_map.pbtxt"
+            )
+
+
+@pytest.fixture(scope="module")
+def exported(base):
+    """A model with the signature of the API's exporters, beside its label map."""
+
+    class Model(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8, "input_tensor")])
+        def serve(self, input_tensor):
+            one = tf.ones([1, 1]) + 0 * tf.cast(tf.reduce_mean(tf.cast(input_tensor, tf.float32)), tf.float32)
+            return {
+                "detection_boxes": one[..., None]
+                * tf.constant([[[0, 0, 0.5, 0.5], [0, 0, 1, 1], [0, 0, 0, 0.0]]]),
+                "detection_scores": one * tf.constant([[0.4, 0.9, 0]]),
+                "detection_classes": one * tf.constant([[3.0, 1.0, 1.0]]),
+                "num_detections": one[0] * 2,
+            }
+
+    folder, model = base / "exported", Model()
+    tf.saved_model.save(model, str(folder / "saved_model"), {"serving_default": model.serve})
+    shutil.copyfile(base / "records" / "label_map.pbtxt", folder / "label_map.pbtxt")
+    return folder
+
+
+class TestComparison:
+    def test_with_a_run_on_the_same_pictures(self, base, measured, tmp_path):
+        evaluate(
+            base / "pipeline.config", base / "model" / "ckpt-2", output_dir=tmp_path,
+            compare_with=measured[1] / "evaluation.json",
+        )  # fmt: skip
+        page = (tmp_path / "evaluation.html").read_text()
+        assert '"differences"' in page
+        assert '"differences"' not in (measured[1] / "evaluation.html").read_text()
+
+    def test_with_a_run_on_other_pictures(self, base, measured, tmp_path):
+        with pytest.raises(DataError, match="Runs cannot be compared"):
+            of_checkpoint(base, data=base / "photos", compare_with=measured[1] / "evaluation.json")
+
+    def test_with_a_run_of_other_classes(self, measured, tmp_path):
+        data, found = coco_folder(tmp_path / "data"), detections(tmp_path, [])
+        with pytest.raises(DataError, match=r"evaluation\.json: is of other classes: "):
+            evaluate(detections=found, data=data, compare_with=measured[1] / "evaluation.json")
+
+    def test_with_what_is_none(self, base, tmp_path):
+        (tmp_path / "evaluation.json").write_text("{}")
+        for path in (tmp_path / "evaluation.json", tmp_path / "nowhere.json"):
+            with pytest.raises(DataError, match=path.name):
+                of_checkpoint(base, compare_with=path)
+
+
+class TestAllCheckpoints:
+    def test_are_a_table_over_the_steps(self, base, tmp_path, capsys):
+        evaluations = evaluate_checkpoints(base / "pipeline.config", base / "model", output_dir=tmp_path)
+        assert [one.step for one in evaluations] == [10, 20]
+        table = capsys.readouterr().out.splitlines()
+        assert table[0].startswith("On 9 images with ")
+        assert [line.split()[0] for line in table[1:]] == ["step", "10", "20"]
+        assert f"{evaluations[1].values[AP50]:.3f}" in table[3]
+        assert json.loads((tmp_path / "evaluation.json").read_text())["step"] == 20
+        events = EventAccumulator(str(tmp_path / "eval" / "validation")).Reload()
+        assert [event.step for event in events.Tensors(MAP)] == [10, 20]
+
+    def test_on_other_data_by_other_metrics(self, base, tmp_path):
+        first, _ = evaluate_checkpoints(
+            base / "pipeline.config", base / "model", output_dir=tmp_path,
+            data=base / "photos", metrics_set=["pascal_voc_detection_metrics"],
+        )  # fmt: skip
+        assert first.num_images == PHOTOS
+        assert MAP not in first.metrics
+
+    def test_one_that_comes_later_is_waited_for(self, base, tmp_path, monkeypatch):
+        model_dir = tmp_path / "model"
+        checkpoint(model_dir, 1, 10)
+        monkeypatch.setattr(following.time, "sleep", lambda _: checkpoint(model_dir, 2, 20))
+        evaluations = evaluate_checkpoints(
+            base / "pipeline.config", model_dir, output_dir=tmp_path, wait=True
+        )
+        assert [one.step for one in evaluations] == [10, 20]  # the last step of the configuration ends it
+
+    def test_a_broken_one_ends_it(self, base, tmp_path):
+        checkpoint(tmp_path, 1, 10)
+        (tmp_path / "ckpt-2.index").write_bytes(b"junk")
+        with pytest.raises(CheckpointError, match="ckpt-2"):
+            evaluate_checkpoints(base / "pipeline.config", tmp_path, output_dir=tmp_path)
+
+    def test_of_a_folder_without_any(self, base, tmp_path):
+        with pytest.raises(CheckpointError, match="no checkpoint ckpt-N here"):
+            evaluate_checkpoints(base / "pipeline.config", tmp_path, output_dir=tmp_path)
+
+
+class TestWhatIsMeasured:
+    def test_is_one_thing(self, base):
+        for given in ({}, {"checkpoint": "a", "saved_model": "b"}, {"saved_model": "b", "detections": "c"}):
+            with pytest.raises(ConfigError, match="give one of --checkpoint, --saved_model and --detections"):
+                evaluate(base / "pipeline.config", **given)
+
+    def test_needs_the_configuration_of_a_checkpoint(self, base):
+        with pytest.raises(ConfigError, match="give the --pipeline_config_path that it was trained with"):
+            evaluate(checkpoint=base / "model")
+
+    def test_without_records_in_the_configuration(self, base, tmp_path, measured):
+        pipeline = config.load(base / "pipeline.config")
+        del pipeline.eval_input_reader[:]
+        config.write(pipeline, tmp_path / "pipeline.config")
+        with pytest.raises(ConfigError, match="give --data"):
+            evaluate(tmp_path / "pipeline.config", base / "model")
+        same_numbers(
+            measured[0],
+            evaluate(tmp_path / "pipeline.config", base / "model" / "ckpt-1", data=base / "records"),
+        )
+
+
+def runs(*arguments):
+    """Run the command line and return what it printed."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        assert cli.main(list(map(str, arguments))) == 0
+    return output.getvalue()
+
+
+class TestCommandLine:
+    def test_the_newest_and_the_best(self, base, tmp_path):
+        told = runs("evaluate", "--model_dir", base / "model", "--output_dir", tmp_path / "newest")
+        assert "Evaluation of step 20 on 9 images" in told
+        assert f"To look at: {tmp_path / 'newest' / 'evaluation.html'}" in told
+        told = runs(
+            "evaluate", "--model_dir", base / "model", "--which", "best", "--output_dir", tmp_path / "best"
+        )
+        assert "Evaluation of step 10 on 9 images" in told
+        assert json.loads((tmp_path / "best" / "evaluation.json").read_text())["title"] == "model"
+
+    def test_all(self, base, tmp_path):
+        told = runs(
+            "evaluate", "--model_dir", base / "model", "--which", "all", "--wait", "--timeout", 0,
+            "--output_dir", tmp_path, "--metrics_set", "pascal_voc_detection_metrics",
+        )  # fmt: skip
+        assert [line.split()[0] for line in told.splitlines()[1:4]] == ["step", "10", "20"]
+
+    @pytest.mark.parametrize(
+        ("flags", "said"),
+        [
+            (["--wait"], "--wait goes with --which all"),
+            (["--which", "all", "--timeout", "3"], "--timeout goes with --wait"),
+            (["--which", "all", "--compare_with", "a.json"], "--compare_with goes with one evaluation"),
+            (["--saved_model", "a"], "--saved_model and --detections go without --model_dir"),
+            (["--detections", "a", "--which", "best"], "go without --model_dir, --which best"),
+        ],
+    )
+    def test_flags_that_do_not_go_together(self, flags, said, capsys):
+        assert cli.main(["evaluate", "--model_dir", "mine", *flags]) == 2
+        assert said in capsys.readouterr().err
+
+    def test_nothing_given(self, capsys):
+        assert cli.main(["evaluate"]) == 2
+        assert "give --model_dir" in capsys.readouterr().err
+
+    def test_errors_are_lines(self, base, tmp_path, capsys):
+        arguments = ["evaluate", "--detections", tmp_path / "none.json", "--data", base / "records"]
+        assert cli.main(list(map(str, arguments))) == 2
+        told = capsys.readouterr().err
+        assert told.startswith("boxtune: ")
+        assert told.count("\n") == 1
+        assert "none.json" in told
