@@ -1,21 +1,17 @@
 """The verb `train`: fine-tune the detector that a pipeline.config describes."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import tensorflow as tf
 
 from boxtune import config, models
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import writable_folder
-from boxtune.data.input import Records, naming_faults, open_records
+from boxtune.data.input import open_records
 from boxtune.data.label_map import read_label_map
-from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.models import Detector
 from boxtune.report.evaluation import publish
@@ -23,21 +19,14 @@ from boxtune.report.pictures import training_pictures
 from boxtune.training import devices, learning_rates, provenance
 from boxtune.training.averages import averages
 from boxtune.training.backends import prepare_backend
-from boxtune.training.batches import batches, images_of_step, images_per_step
 from boxtune.training.beginning import detector_to_train, take_first_weights
-from boxtune.training.best import Best, read_best, values_so_far
+from boxtune.training.best import Best, read_best
 from boxtune.training.checkpoints import find, step_of
 from boxtune.training.evaluation import Evaluator
-from boxtune.training.health import StopOnNonFinite
-from boxtune.training.interruption import Interruption
-from boxtune.training.journal import JOURNAL, Journal
-from boxtune.training.progress import Progress
+from boxtune.training.run import Choice, Data, Intervals, Run
 from boxtune.training.run_state import RunState, not_finite
 from boxtune.training.selection import Selection, full_name
-from boxtune.training.steps import Action, BetweenSteps, every, is_due
-from boxtune.training.summaries import Summaries
 from boxtune.training.team import Team
-from boxtune.training.validation import Validation
 
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""
@@ -107,113 +96,51 @@ def train(
         devices.train_in_processes(arguments, processes)
         return TrainResult(Path(model_dir), step_of(find(model_dir)), read_best(Path(model_dir)))
     pipeline = _configuration(pipeline_config_path, overrides, num_train_steps, scale_lr)
-    settings, num_steps = pipeline.train_config, pipeline.train_config.num_steps
-    label_map = read_label_map(Path(pipeline.train_input_reader.label_map_path))
-
-    team = devices.join(num_devices, settings.batch_size)
+    team = devices.join(num_devices, pipeline.train_config.batch_size)
 
     # The data first: what is wrong with it is known before the model is built.
-    records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model))
-    evaluation_records = _evaluation_records(pipeline, patience, evaluate_every_n) if team.is_chief else None
+    data = _open_data(pipeline, team, patience, evaluate_every_n)
     with team.telling_who_is_gone():
         team.require_same(
-            provenance.facts(pipeline, records.index)
+            provenance.facts(pipeline, data.training.index)
             | {"seed": str(seed), "evaluate_every_n": str(evaluate_every_n)}
         )
 
     # The model, from random weights, another detector's, or where this run stopped.
-    detector = detector_to_train(pipeline, label_map, seed)
+    model_dir = Path(model_dir)
+    detector = detector_to_train(pipeline, data.label_map, seed)
     detector.batch_shares = team.shares
     team.add_gradients(detector.optimizer)
-    evaluator = Evaluator.from_config(detector, evaluation_records, pipeline) if evaluation_records else None
+    evaluator = Evaluator.from_config(detector, data.evaluation, pipeline) if data.evaluation else None
     metric = full_name(best_metric, evaluator.metric_names) if evaluator else best_metric
-    model_dir = Path(model_dir)
     state = RunState(
         model_dir,
         detector,
         checkpoint_max_to_keep,
         keep_every_n=checkpoint_keep_every_n,
-        averages=averages(settings.optimizer, detector),
+        averages=averages(pipeline.train_config.optimizer, detector),
     )
     if team.is_chief:
-        writable_folder(model_dir)
-        print(_begin(state, detector, settings), flush=True)
-        _write_down(
-            pipeline, model_dir, provenance.entry(seed, state.step, _data(records, evaluation_records))
-        )
+        _begin(pipeline, data, detector, state, seed)
     with team.telling_who_is_gone():
         team.take_from_chief([*state.variables.values(), state.iterations])
     team.draw_apart(detector.random_states().values())
-    start = state.step
 
-    with (
-        devices.folder_of(team, model_dir) as folder,
-        Journal(folder / JOURNAL, start) as journal,
-        Summaries(folder, start) as summaries,
-        Interruption(None if team.is_alone else team.any) as interruption,
-        naming_faults(records),
-        _saving_when_interrupted(state, team),
-        team.telling_who_is_gone(),
-    ):
-        # What happens between the steps.
-        progress = Progress(start, num_steps)
-        selection = Selection(metric, values_so_far(journal.evaluations, metric, folder), patience, min_delta)
-        validation = Validation(
-            evaluator, selection, state, journal, progress,
-            publish=partial(publish, pipeline=pipeline, model_dir=model_dir),
-            averaged=pipeline.eval_config.use_moving_averages,
-        )  # fmt: skip
-
-        @lru_cache(maxsize=1)
-        def batches_from(step: int) -> tf.data.Dataset:
-            return batches(pipeline, records, seed=seed, start_step=step, shares=team.shares)
-
-        def validate(step: int) -> None:
-            validation(step)
-            detector.stop_training = team.as_chief_says(detector.stop_training)
-
-        def save(step: int) -> None:
-            if team.is_chief:
-                state.save()
-
-        def show_pictures(step: int) -> None:
-            if not team.is_chief:
-                return
-            images, groundtruth = next(iter(batches_from(step)))
-            summaries.add_pictures(step, training_pictures(images, groundtruth, label_map.shown_names))
-
-        after_each_step: list[Action] = [
-            StopOnNonFinite(state, partial(images_of_step, pipeline, records, seed), settings),
-            lambda step: state.averages.update(step.number),
-            *([journal.add_step, progress.tell, summaries.add_step] if team.is_chief else []),
-            interruption.give_way,
-            every(checkpoint_every_n, save),
-            every(checkpoint_keep_every_n, save),
-            every(evaluate_every_n, validate),
-            every(PICTURES_EVERY_N, show_pictures),
-        ]
-
-        # The steps that are left.
-        if is_due(start, evaluate_every_n):
-            validate(start)  # the run was stopped before it could
-        if start < num_steps and not team.as_chief_says(selection.exhausted):
-            show_pictures(start)
-            batches_per_step = pipeline.boxtune.accumulate_batches
-            between = BetweenSteps(
-                start, images_per_step(pipeline), after_each_step, batches_per_step=batches_per_step
-            )
-            detector.fit(
-                batches_from(start),
-                steps_per_epoch=(num_steps - start) * batches_per_step,
-                shuffle=False,
-                verbose=0,
-                callbacks=[interruption, between],
-            )
-            save(state.step)
-        validate(state.step)
+    # The steps that are left.
+    run = Run(
+        pipeline, data, detector, state,
+        evaluator=evaluator,
+        intervals=Intervals(checkpoint_every_n, checkpoint_keep_every_n, evaluate_every_n, PICTURES_EVERY_N),
+        choice=Choice(metric, patience, min_delta),
+        publish=partial(publish, pipeline=pipeline, model_dir=model_dir),
+        draw=partial(training_pictures, names=data.label_map.shown_names),
+        seed=seed,
+        team=team,
+    )  # fmt: skip
+    selection = run.make_steps()
     if team.is_chief:
         provenance.mark_as_ended(model_dir / provenance.RUN, state.step)
-        print(_outcome(start, state.step, num_steps, selection), end="", flush=True)
+        print(_outcome(run, selection), end="", flush=True)
     return TrainResult(model_dir, state.step, read_best(model_dir))
 
 
@@ -237,22 +164,43 @@ def _configuration(
     return pipeline
 
 
-def _evaluation_records(
-    pipeline: pipeline_pb2.TrainEvalPipelineConfig, patience: int | None, evaluate_every_n: int
-) -> Records | None:
+def _open_data(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig, team: Team, patience: int | None, evaluate_every_n: int
+) -> Data:
+    """Open the records of a configuration; those of the evaluation are the chief's alone."""
+    num_classes = models.num_classes(pipeline.model)
     if patience is not None and not (pipeline.eval_input_reader and evaluate_every_n):
         raise ConfigError(
             "patience counts evaluations: it needs an eval_input_reader and evaluate_every_n above 0"
         )
-    if not pipeline.eval_input_reader:
+    training, evaluation = open_records(pipeline.train_input_reader, num_classes), None
+    if team.is_chief and pipeline.eval_input_reader:
+        config.check_for_evaluation(pipeline)
+        evaluation = open_records(pipeline.eval_input_reader[0], num_classes)
+    elif team.is_chief:
         print("No eval_input_reader: training without evaluation.")
-        return None
-    config.check_for_evaluation(pipeline)
-    return open_records(pipeline.eval_input_reader[0], models.num_classes(pipeline.model))
+    label_map = read_label_map(Path(pipeline.train_input_reader.label_map_path))
+    return Data(label_map, training, evaluation)
 
 
-def _begin(state: RunState, detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:
-    """Give the detector its first weights and say where they come from."""
+def _begin(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    data: Data,
+    detector: Detector,
+    state: RunState,
+    seed: int,
+) -> None:
+    """Give the detector its first weights, say where they come from, and write down what the run is made from."""
+    writable_folder(state.model_dir)
+    print(_first_weights(state, detector, pipeline.train_config), flush=True)
+    indices = {"training": data.training.index}
+    if data.evaluation:
+        indices["evaluation"] = data.evaluation.index
+    _write_down(pipeline, state.model_dir, provenance.entry(seed, state.step, indices))
+
+
+def _first_weights(state: RunState, detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:
+    """Load the weights of this run or of another detector; return what was done as a sentence."""
     resumed = state.resume()
     going_on = f"Going on from step {state.step} ({resumed})." if resumed else ""
     told = going_on or take_first_weights(detector, settings)
@@ -262,12 +210,6 @@ def _begin(state: RunState, detector: Detector, settings: pipeline_pb2.TrainConf
             f"{told} But there {broken[0]} is infinite or not a number: take another checkpoint"
         )
     return told
-
-
-def _data(records: Records, evaluation_records: Records | None) -> dict[str, RecordIndex]:
-    return {"training": records.index} | (
-        {"evaluation": evaluation_records.index} if evaluation_records else {}
-    )
 
 
 def _write_down(pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path, now: dict[str, Any]) -> None:
@@ -283,24 +225,14 @@ def _write_down(pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path,
     provenance.write(model_dir / provenance.RUN, [*before, now])
 
 
-@contextmanager
-def _saving_when_interrupted(state: RunState, team: Team) -> Iterator[None]:
-    """Keep what was learned so far when the user stops the run."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        if state.step and team.is_chief:
-            print(f"\nStopped after step {state.step}, kept in {state.save()}.", flush=True)
-        raise
-
-
-def _outcome(start: int, step: int, num_steps: int, selection: Selection) -> str:
+def _outcome(run: Run, selection: Selection) -> str:
     """Return a line about a run that did not make the steps it was asked for, or nothing."""
-    if step < num_steps:
+    step = run.state.step
+    if step < run.last:
         return (
             f"{selection.waited} evaluations in a row were no better than the best: the run ends after step {step}. "
             "Raise --patience to go on.\n"
         )
-    if start >= num_steps:
-        return f"{start} of {num_steps} steps have been made already; raise --num_train_steps to go on.\n"
+    if run.start >= run.last:
+        return f"{run.start} of {run.last} steps have been made already; raise --num_train_steps to go on.\n"
     return ""
