@@ -259,7 +259,7 @@ def _add_config(verbs: Any) -> None:
     verb.add_argument(
         "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
     )
-    verb.add_argument("--learning_rate", type=float, help="the highest (0.08)")
+    verb.add_argument("--learning_rate", type=float, help="the highest (0.01 for each image, at most 0.08)")
     _add_overrides(verb)
 
 

@@ -10,10 +10,11 @@ from boxtune.convert import LABEL_MAP_NAME
 from boxtune.data.label_map import read_label_map
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import ConfigError
+from boxtune.training.learning_rates import RATE_PER_IMAGE
 
 FEATURE_EXTRACTOR = "ssd_mobilenet_v2_fpn_keras"
 BATCH_SIZE = 8
-LEARNING_RATE = 0.08
+MAX_LEARNING_RATE = 0.08
 MIN_STEPS, MIN_EPOCHS = 600, 30
 WARMUP_SHARE, WARMUP_FACTOR = 1 / 6, 1 / 3
 SETTLING_SHARE, LEAST_DECAY = 1 / 20, 0.9
@@ -26,7 +27,7 @@ def configure(
     feature_extractor: str = FEATURE_EXTRACTOR,
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
-    learning_rate: float = LEARNING_RATE,
+    learning_rate: float | None = None,
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
     """Return a configuration that trains on the records of `convert`.
 
@@ -41,7 +42,8 @@ def configure(
         feature_extractor: of the stock recipe, where there is no checkpoint.
         batch_size: images in a step.
         num_steps: by default 600, or more where every image would not be seen 30 times.
-        learning_rate: the highest, reached after a sixth of the steps; then it falls along a cosine.
+        learning_rate: the highest, reached after a sixth of the steps; then it falls along a cosine. By default 0.01 for
+            each image of a batch, at most 0.08: docs/recipes.md has what that rests on.
 
     Raises:
         BoxtuneError: if records, label map or checkpoint cannot be used.
@@ -64,7 +66,8 @@ def configure(
     steps = num_steps or _default_steps(records, batch_size)
     pipeline.train_config.batch_size = batch_size
     pipeline.train_config.num_steps = steps
-    _set_optimizer(pipeline.train_config.optimizer, learning_rate, steps)
+    highest = min(RATE_PER_IMAGE * batch_size, MAX_LEARNING_RATE) if learning_rate is None else learning_rate
+    _set_optimizer(pipeline.train_config.optimizer, highest, steps)
     _let_batch_norm_settle(pipeline.model, steps)
 
     pipeline.ClearField("train_input_reader")
