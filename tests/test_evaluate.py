@@ -21,6 +21,7 @@ from boxtune.evaluate import evaluate, evaluate_checkpoints
 from boxtune.metrics.analysis import from_json, to_json
 from boxtune.report.evaluation import read_evaluation
 from boxtune.training import checkpoints, following
+from picture_records import picture_record, read_records, write_records
 from tiny_run import SIDE, TinyDetector
 from voc_folder import annotated, element
 
@@ -165,11 +166,8 @@ class TestNumbersDoNotDependOn:
 
     def test_the_order_of_the_pictures(self, base, measured, tmp_path):
         (path,) = records_of(base)
-        examples = [data.numpy() for data in tf.data.TFRecordDataset(str(path))]
-        with tf.io.TFRecordWriter(str(tmp_path / "turned.record")) as writer:
-            for example in reversed(examples):
-                writer.write(example)
-        turned = of_checkpoint(base, data=tmp_path / "turned.record")
+        examples = read_records(path)
+        turned = of_checkpoint(base, data=write_records(tmp_path / "turned.record", examples[::-1]))
         same_numbers(measured[0], turned)
 
 
@@ -219,25 +217,24 @@ class TestData:
 
     def test_with_a_damaged_record_gives_no_numbers_of_the_others(self, base, tmp_path):
         (path,) = records_of(base)
-        examples = [tf.train.Example.FromString(data.numpy()) for data in tf.data.TFRecordDataset(str(path))]
+        examples = list(map(tf.train.Example.FromString, read_records(path)))
         examples[5].features.feature["image/encoded"].bytes_list.value[0] = b"no picture"
-        write(tmp_path / "damaged.record", examples)
+        write_records(tmp_path / "damaged.record", [example.SerializeToString() for example in examples])
         name = examples[5].features.feature["image/filename"].bytes_list.value[0].decode()
         with pytest.raises(DataError, match=rf"damaged\.record: record 5 .*{name}.*cannot be decoded"):
             of_checkpoint(base, data=tmp_path / "damaged.record", output_dir=tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
     def test_without_objects_is_explained(self, base, tmp_path, capsys):
-        write(tmp_path / "empty.record", [picture(), picture()])
+        write_records(tmp_path / "empty.record", [picture_record(), picture_record()])
         analysis = of_checkpoint(base, data=tmp_path / "empty.record", output_dir=tmp_path / "out")
         assert set(analysis.metrics.values()) == {-1}
         assert "there are no objects in these pictures that count" in capsys.readouterr().out
         assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["num_objects"] == 0
 
     def test_whose_pictures_share_a_name_or_have_none(self, base, tmp_path):
-        write(
-            tmp_path / "names.record", [picture(), picture(b"a.jpg"), picture(b"a.jpg"), picture(b"", b"7")]
-        )
+        names = [("", ""), ("a.jpg", ""), ("a.jpg", ""), ("", "7")]
+        write_records(tmp_path / "names.record", [picture_record(*pair) for pair in names])
         analysis = of_checkpoint(base, data=tmp_path / "names.record")
         assert [one.name for one in analysis.images] == ["7", "a.jpg", "a.jpg (record 2)", "record 0"]
 
@@ -245,24 +242,6 @@ class TestData:
 def records_objects(base):
     """Return how many objects there are in the photographs, without help from what is tested."""
     return sum(path.read_text().count("<object>") for path in (base / "photos").rglob("*.xml"))
-
-
-def write(path, examples):
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for example in examples:
-            writer.write(example.SerializeToString())
-
-
-def picture(filename=b"", source_id=b""):
-    """Return a record of a picture without objects."""
-    stream = io.BytesIO()
-    Image.new("RGB", (20, 10)).save(stream, "PNG")
-    texts = {"encoded": stream.getvalue(), "filename": filename, "source_id": source_id}
-    features = {
-        f"image/{key}": tf.train.Feature(bytes_list=tf.train.BytesList(value=[text]))
-        for key, text in texts.items()
-    }
-    return tf.train.Example(features=tf.train.Features(feature=features))
 
 
 class TestMetricsSet:
@@ -341,7 +320,7 @@ class TestDetections:
             evaluate(detections=found, data=data)
 
     def test_of_pictures_that_share_a_name(self, tmp_path):
-        write(tmp_path / "names.record", [picture(b"a.jpg"), picture(b"a.jpg")])
+        write_records(tmp_path / "names.record", [picture_record("a.jpg"), picture_record("a.jpg")])
         write_label_map(LabelMap.from_names(["cat"]), tmp_path / "label_map.pbtxt")
         with pytest.raises(DataError, match=r'"a\.jpg" is the name of several pictures'):
             evaluate(detections=detections(tmp_path, []), data=tmp_path / "names.record")
@@ -351,7 +330,7 @@ class TestDetections:
             evaluate(detections=detections(tmp_path, []))
 
     def test_of_classes_beyond_counting(self, tmp_path):
-        write(tmp_path / "one.record", [picture(b"a.jpg")])
+        write_records(tmp_path / "one.record", [picture_record("a.jpg")])
         (tmp_path / "label_map.pbtxt").write_text("item { id: 2147483647 name: 'cat' }")
         with pytest.raises(ConfigError, match="a class of id 2147483647: number classes from 1 to 10000"):
             evaluate(detections=detections(tmp_path, []), data=tmp_path / "one.record")
@@ -390,7 +369,7 @@ def detections(folder, items, **more):
 
 def example_name(base, number):
     (path,) = records_of(base)
-    data = list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())[number]
+    data = read_records(path)[number]
     return tf.train.Example.FromString(data).features.feature["image/filename"].bytes_list.value[0].decode()
 
 
@@ -416,7 +395,7 @@ class TestAnExportedModel:
             evaluate(saved_model=alone, data=base / "records")
 
     def test_with_a_label_map_of_fewer_classes(self, base, exported, tmp_path):
-        write(tmp_path / "one.record", [picture(b"a.jpg")])
+        write_records(tmp_path / "one.record", [picture_record("a.jpg")])
         write_label_map(LabelMap.from_names(["cat"]), tmp_path / "one.pbtxt")
         with pytest.raises(DataError, match=r"a\.jpg: a detection is of class 3, but there are 1 classes"):
             evaluate(saved_model=exported, data=tmp_path / "one.record", label_map=tmp_path / "one.pbtxt")

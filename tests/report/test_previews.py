@@ -1,3 +1,4 @@
+import base64
 import io
 
 import numpy as np
@@ -6,14 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from boxtune.metrics.evaluation import Example
+from boxtune.report import previews as module
 from boxtune.report.previews import (
     MAX_PREVIEW_CHARACTERS,
     MAX_PREVIEW_SIDE,
     MAX_PREVIEWS,
+    Previews,
     choose_previews,
     encode_preview,
     preview_limits,
 )
+from image_results import image_result
 
 
 def test_beyond_the_limit_those_with_findings_come_first():
@@ -49,3 +54,46 @@ def test_a_preview_never_has_more_bytes_than_allowed(max_bytes, size):
     width, height = Image.open(io.BytesIO(preview)).size
     assert width <= size[0]
     assert height <= size[1]
+
+
+def shown(name, size, taken):
+    """Return a picture of `size` that a model took as `taken` (width, height): its left half black, the right white."""
+    pixels = np.zeros((taken[1], taken[0], 3), np.uint8)
+    pixels[:, taken[0] // 2 :] = 255
+    result = image_result(name=name)
+    object.__setattr__(result, "width", size[0])
+    object.__setattr__(result, "height", size[1])
+    return Example(result, pixels)
+
+
+def decoded(url):
+    kind, comma, content = url.partition(",")
+    assert (kind, comma) == ("data:image/jpeg;base64", ",")
+    return Image.open(io.BytesIO(base64.b64decode(content, validate=True)))
+
+
+class TestPreviews:
+    @pytest.mark.parametrize(
+        ("size", "wanted"),
+        [
+            ((64, 48), (64, 48)),
+            ((4000, 1000), (MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE // 4)),
+            ((1, 9000), (1, 800)),
+        ],
+    )
+    def test_the_shape_is_that_of_the_picture_not_of_what_the_model_took(self, size, wanted):
+        previews = Previews(1)
+        previews.add(shown("a.jpg", size, (32, 32)))
+        small = decoded(previews.urls["a.jpg"])
+        assert small.size == wanted
+        if wanted[0] > 1:
+            assert small.getpixel((2, 2))[0] < 50
+            assert small.getpixel((wanted[0] - 3, 2))[0] > 200
+
+    def test_of_too_many_pictures_some_have_none(self, monkeypatch):
+        monkeypatch.setattr(module, "MAX_PREVIEWS", 3)
+        previews = Previews(8)
+        for number in range(8):
+            previews.add(shown(f"{number}.jpg", (8, 8), (8, 8)))
+        assert len(previews.urls) == 3
+        assert list(previews.urls) == [f"{number}.jpg" for number in choose_previews(8, set())]

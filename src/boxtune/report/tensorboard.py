@@ -76,9 +76,7 @@ def class_curves(analysis: Analysis) -> dict[str, npt.NDArray[np.float64]]:
 
 
 def _curve(scores: npt.NDArray[Any], right: npt.NDArray[Any], num_objects: int) -> npt.NDArray[np.float64]:
-    kept = scores >= np.linspace(0, 1, NUM_THRESHOLDS)[:, None]
-    true_positives = np.count_nonzero(kept & right, axis=1)
-    false_positives = np.count_nonzero(kept & ~right, axis=1)
+    true_positives, false_positives = _counts(scores[right]), _counts(scores[~right])
     return np.stack(
         [
             true_positives,
@@ -89,3 +87,8 @@ def _curve(scores: npt.NDArray[Any], right: npt.NDArray[Any], num_objects: int) 
             true_positives / num_objects,
         ]
     )
+
+
+def _counts(scores: npt.NDArray[Any]) -> npt.NDArray[np.integer]:
+    """Return how many scores reach each threshold."""
+    return len(scores) - np.searchsorted(np.sort(scores), np.linspace(0, 1, NUM_THRESHOLDS))

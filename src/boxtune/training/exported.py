@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from boxtune.data.input import Records
@@ -39,14 +40,30 @@ def load_exported(path: Path) -> Any:
         raise CheckpointError(f"{path}: no saved model here; give a folder that `boxtune export` wrote")
     try:
         loaded = tf.saved_model.load(str(folder))
-        signature = loaded.signatures["serving_default"]
     except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
         raise CheckpointError(f"{folder}: cannot be loaded: {error}") from error
-    (spec,) = signature.structured_input_signature[1].values()
-    if spec.dtype != tf.uint8:
-        raise CheckpointError(f"{folder}: takes {spec.dtype.name}; export it with --input_type image_tensor")
+    signature = getattr(loaded, "signatures", {}).get("serving_default")
+    if signature is None:
+        raise CheckpointError(
+            f"{folder}: has no signature serving_default: it is not one of the API's exporters"
+        )
+    _check_input(folder, list(signature.structured_input_signature[1].values()))
     signature.keep_alive = loaded  # the signature alone does not hold the variables
     return signature
+
+
+def _check_input(folder: Path, specs: list[Any]) -> None:
+    """Raise CheckpointError unless a model takes one picture uint8 [1, h, w, 3] of any size."""
+    dtypes = [spec.dtype.name for spec in specs]
+    if dtypes != ["uint8"]:
+        raise CheckpointError(
+            f"{folder}: takes {', '.join(dtypes)}; export it with --input_type image_tensor"
+        )
+    shape = specs[0].shape
+    if not all(shape.is_compatible_with([1, side, side + 1, 3]) for side in (1, 2)):
+        raise CheckpointError(
+            f"{folder}: takes pictures of {shape} only, not [1, height, width, 3] of any size"
+        )
 
 
 def beside_model(path: Path, name: str) -> Path | None:
@@ -72,19 +89,40 @@ def detect_exported(
     """
     results = []
     for truth, picture in truths(records):
-        found = detect(tf.constant(picture[None]))
-        missing = [name for name in _PARTS if name not in found]
-        if missing:
-            raise CheckpointError(
-                f"the model returns no {', '.join(missing)}: it is not one of boxtune's or the API's exporters"
-            )
-        parts = {name: np.asarray(found[name])[0] for name in (*_PARTS, _RAW) if name in found}
-        _check_finite(parts, truth.name)
-        result = _with_found(truth, parts)
+        result = _with_found(truth, _detected(detect, picture, truth.name))
         results.append(result)
         if see:
             see(Example(result, picture))
     return results
+
+
+def _detected(
+    detect: Callable[[Any], dict[str, Any]], picture: npt.NDArray[np.uint8], name: str
+) -> dict[str, np.ndarray]:
+    """Return the parts of what a model finds in the picture of that name, checked."""
+    try:
+        found = detect(tf.constant(picture[None]))
+    except tf.errors.OpError as error:
+        raise CheckpointError(f"{name}: the model fails: {error.message.partition(chr(10))[0]}") from error
+    missing = [part for part in _PARTS if part not in found]
+    if missing:
+        raise CheckpointError(
+            f"the model returns no {', '.join(missing)}: it is not one of boxtune's or the API's exporters"
+        )
+    parts = {part: np.asarray(found[part]) for part in (*_PARTS, _RAW) if part in found}
+    _check_finite(parts, name)
+    _check_shapes(parts)
+    return {part: parts[part][0] for part in _PARTS}
+
+
+def _check_shapes(parts: dict[str, np.ndarray]) -> None:
+    k = parts["detection_scores"].size
+    wanted = dict(zip(_PARTS, ((1, k, 4), (1, k), (1, k), (1,)), strict=True))
+    for name, shape in wanted.items():
+        if parts[name].shape != shape:
+            raise CheckpointError(f"the model returns {name} of the shape {parts[name].shape}, not {shape}")
+    if not 0 <= (count := parts["num_detections"][0]) <= k:
+        raise CheckpointError(f"the model returns num_detections {count} of {k}")
 
 
 def _check_finite(parts: dict[str, np.ndarray], picture: str) -> None:
