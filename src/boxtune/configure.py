@@ -42,8 +42,8 @@ def configure(
         feature_extractor: of the stock recipe, where there is no checkpoint.
         batch_size: images in a step.
         num_steps: by default 600, or more where every image would not be seen 30 times.
-        learning_rate: the highest, reached after a sixth of the steps; then it falls along a cosine. By default 0.01 for
-            each image of a batch, at most 0.08: docs/recipes.md has what that rests on.
+        learning_rate: the highest, reached after a sixth of the steps; then it falls along a cosine. By default 0.01
+            for each image of a batch, at most 0.08: docs/recipes.md has what that rests on.
 
     Raises:
         BoxtuneError: if records, label map or checkpoint cannot be used.

@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 from boxtune.config import pipeline_pb2
 
 RATE_PER_IMAGE = 0.01
-"""With momentum: of the runs in docs/recipes.md, those above it for each image of a batch were the worse on some data."""
+"""With momentum: of the runs in docs/recipes.md, those above it for each image of a batch were worse on some data."""
 
 LEAST_RATE_TIMES_STEPS = 4.0
 """With momentum: of those runs, all below it learned too little."""
@@ -82,9 +82,9 @@ def _too_high(settings: pipeline_pb2.TrainConfig) -> Iterator[str]:
     highest, bearable = highest_rate(settings), RATE_PER_IMAGE * settings.batch_size
     if highest.value > bearable * 1.001:
         yield (
-            f"The learning rate {highest.value:g} is high for batches of {settings.batch_size} images. Of the short runs "
-            f"in docs/recipes.md, such ones lost up to 0.28 mAP on some photographs and gained 0.03 on others. Should the "
-            f"results be poor, try --set {highest.path}={bearable:.2g}"
+            f"The learning rate {highest.value:g} is high for batches of {settings.batch_size} images. Of the short "
+            f"runs in docs/recipes.md, such ones lost up to 0.28 mAP on some photographs and gained 0.03 on others. "
+            f"Should the results be poor, try --set {highest.path}={bearable:.2g}"
         )
 
 

@@ -15,7 +15,6 @@ Step = Callable[[Sample, Any], Sample]
 MAX_SIDE = 16384  # pixels; so that no typing error asks for pictures that fit into no memory
 
 
-
 # ---------------------------------------------------------------------------------------------- steps of steps
 
 
