@@ -82,8 +82,8 @@ def _too_high(settings: pipeline_pb2.TrainConfig) -> Iterator[str]:
     highest, bearable = highest_rate(settings), RATE_PER_IMAGE * settings.batch_size
     if highest.value > bearable * 1.001:
         yield (
-            f"The learning rate {highest.value:g} is high for batches of {settings.batch_size} images. Of the short "
-            f"runs in docs/recipes.md, such ones gained 0.03 mAP on some photographs, lost 0.28 on others, or diverged. "
+            f"The learning rate {highest.value:g} is high for batches of {settings.batch_size} images. Such runs in "
+            "docs/recipes.md gained 0.03 mAP on some photographs, lost 0.28 on others, or diverged. "
             f"Should the results be poor, try --set {highest.path}={bearable:.2g}"
         )
 
