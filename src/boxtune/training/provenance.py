@@ -42,6 +42,7 @@ def entry(seed: int, step: int, data: Mapping[str, RecordIndex]) -> dict[str, An
             "python": platform.python_version(),
             "tensorflow": tf.__version__,
             "keras": keras.__version__,
+            "backend": keras.backend.backend(),
             "numpy": np.__version__,
         },
         "data": {use: fingerprints(index) for use, index in data.items()},
