@@ -108,6 +108,12 @@ FACTS = [
     # An entry of a map is a message of key and value.
     ("SuperCategory", "key", 1, ""),
     ("SuperCategory", "value", 2, ""),
+    ("EvalConfig", "parameterized_metric", 31, None),
+    ("ParameterizedMetric", "coco_keypoint_metrics", 1, None),
+    ("CocoKeypointMetrics", "class_label", 1, ""),
+    ("CocoKeypointMetrics", "keypoint_label_to_sigmas", 2, None),
+    ("KeypointSigma", "key", 1, ""),
+    ("KeypointSigma", "value", 2, 0.0),
     ("InputReader", "label_map_path", 1, ""),
     ("InputReader", "shuffle", 2, True),
     ("InputReader", "tf_record_input_reader", 8, None),

@@ -32,6 +32,13 @@ def test_any_name_is_read_as_it_was_written(tmp_path_factory, names):
     assert read_label_map(path) == label_map
 
 
+def test_keypoints_are_kept(tmp_path):
+    text = "item {\n  id: 1\n  name: 'cat'\n  keypoints {\n    id: 0\n    label: 'cat\\'s nose'\n  }\n}\n"
+    label_map = read(tmp_path, text)
+    assert label_map.labels == (Label(1, "cat", "", ((0, "cat's nose"),)),)
+    assert label_map.to_text() == text
+
+
 def test_ids_may_have_gaps_and_come_in_any_order(tmp_path):
     label_map = read(tmp_path, 'item { id: 7 name: "b" display_name: "B" } item { name: "a" id: 2 }')
     assert label_map.labels == (Label(2, "a"), Label(7, "b", "B"))

@@ -994,7 +994,7 @@ class CosineDecayLearningRate(_message.Message):
     def __init__(self, learning_rate_base: _Optional[float] = ..., total_steps: _Optional[int] = ..., warmup_learning_rate: _Optional[float] = ..., warmup_steps: _Optional[int] = ..., hold_base_rate_steps: _Optional[int] = ...) -> None: ...
 
 class EvalConfig(_message.Message):
-    __slots__ = ("batch_size", "metrics_set", "include_metrics_per_category", "all_metrics_per_category", "recall_lower_bound", "recall_upper_bound", "super_categories", "use_moving_averages", "num_visualizations", "min_score_threshold", "max_num_boxes_to_visualize", "num_examples", "eval_interval_secs", "max_evals", "save_graph", "visualization_export_dir", "eval_master", "export_path", "ignore_groundtruth", "skip_scores", "skip_labels", "visualize_groundtruth_boxes", "groundtruth_box_visualization_color", "keep_image_id_for_visualization_export", "retain_original_images", "use_dummy_loss_in_eval")
+    __slots__ = ("batch_size", "metrics_set", "include_metrics_per_category", "all_metrics_per_category", "recall_lower_bound", "recall_upper_bound", "super_categories", "parameterized_metric", "use_moving_averages", "num_visualizations", "min_score_threshold", "max_num_boxes_to_visualize", "num_examples", "eval_interval_secs", "max_evals", "save_graph", "visualization_export_dir", "eval_master", "export_path", "ignore_groundtruth", "skip_scores", "skip_labels", "visualize_groundtruth_boxes", "groundtruth_box_visualization_color", "keep_image_id_for_visualization_export", "retain_original_images", "use_dummy_loss_in_eval")
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     METRICS_SET_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_METRICS_PER_CATEGORY_FIELD_NUMBER: _ClassVar[int]
@@ -1002,6 +1002,7 @@ class EvalConfig(_message.Message):
     RECALL_LOWER_BOUND_FIELD_NUMBER: _ClassVar[int]
     RECALL_UPPER_BOUND_FIELD_NUMBER: _ClassVar[int]
     SUPER_CATEGORIES_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERIZED_METRIC_FIELD_NUMBER: _ClassVar[int]
     USE_MOVING_AVERAGES_FIELD_NUMBER: _ClassVar[int]
     NUM_VISUALIZATIONS_FIELD_NUMBER: _ClassVar[int]
     MIN_SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
@@ -1028,6 +1029,7 @@ class EvalConfig(_message.Message):
     recall_lower_bound: float
     recall_upper_bound: float
     super_categories: _containers.RepeatedCompositeFieldContainer[SuperCategory]
+    parameterized_metric: _containers.RepeatedCompositeFieldContainer[ParameterizedMetric]
     use_moving_averages: bool
     num_visualizations: int
     min_score_threshold: float
@@ -1047,7 +1049,7 @@ class EvalConfig(_message.Message):
     keep_image_id_for_visualization_export: bool
     retain_original_images: bool
     use_dummy_loss_in_eval: bool
-    def __init__(self, batch_size: _Optional[int] = ..., metrics_set: _Optional[_Iterable[str]] = ..., include_metrics_per_category: bool = ..., all_metrics_per_category: bool = ..., recall_lower_bound: _Optional[float] = ..., recall_upper_bound: _Optional[float] = ..., super_categories: _Optional[_Iterable[_Union[SuperCategory, _Mapping]]] = ..., use_moving_averages: bool = ..., num_visualizations: _Optional[int] = ..., min_score_threshold: _Optional[float] = ..., max_num_boxes_to_visualize: _Optional[int] = ..., num_examples: _Optional[int] = ..., eval_interval_secs: _Optional[int] = ..., max_evals: _Optional[int] = ..., save_graph: bool = ..., visualization_export_dir: _Optional[str] = ..., eval_master: _Optional[str] = ..., export_path: _Optional[str] = ..., ignore_groundtruth: bool = ..., skip_scores: bool = ..., skip_labels: bool = ..., visualize_groundtruth_boxes: bool = ..., groundtruth_box_visualization_color: _Optional[str] = ..., keep_image_id_for_visualization_export: bool = ..., retain_original_images: bool = ..., use_dummy_loss_in_eval: bool = ...) -> None: ...
+    def __init__(self, batch_size: _Optional[int] = ..., metrics_set: _Optional[_Iterable[str]] = ..., include_metrics_per_category: bool = ..., all_metrics_per_category: bool = ..., recall_lower_bound: _Optional[float] = ..., recall_upper_bound: _Optional[float] = ..., super_categories: _Optional[_Iterable[_Union[SuperCategory, _Mapping]]] = ..., parameterized_metric: _Optional[_Iterable[_Union[ParameterizedMetric, _Mapping]]] = ..., use_moving_averages: bool = ..., num_visualizations: _Optional[int] = ..., min_score_threshold: _Optional[float] = ..., max_num_boxes_to_visualize: _Optional[int] = ..., num_examples: _Optional[int] = ..., eval_interval_secs: _Optional[int] = ..., max_evals: _Optional[int] = ..., save_graph: bool = ..., visualization_export_dir: _Optional[str] = ..., eval_master: _Optional[str] = ..., export_path: _Optional[str] = ..., ignore_groundtruth: bool = ..., skip_scores: bool = ..., skip_labels: bool = ..., visualize_groundtruth_boxes: bool = ..., groundtruth_box_visualization_color: _Optional[str] = ..., keep_image_id_for_visualization_export: bool = ..., retain_original_images: bool = ..., use_dummy_loss_in_eval: bool = ...) -> None: ...
 
 class SuperCategory(_message.Message):
     __slots__ = ("key", "value")
@@ -1056,6 +1058,28 @@ class SuperCategory(_message.Message):
     key: str
     value: str
     def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+
+class ParameterizedMetric(_message.Message):
+    __slots__ = ("coco_keypoint_metrics",)
+    COCO_KEYPOINT_METRICS_FIELD_NUMBER: _ClassVar[int]
+    coco_keypoint_metrics: CocoKeypointMetrics
+    def __init__(self, coco_keypoint_metrics: _Optional[_Union[CocoKeypointMetrics, _Mapping]] = ...) -> None: ...
+
+class CocoKeypointMetrics(_message.Message):
+    __slots__ = ("class_label", "keypoint_label_to_sigmas")
+    CLASS_LABEL_FIELD_NUMBER: _ClassVar[int]
+    KEYPOINT_LABEL_TO_SIGMAS_FIELD_NUMBER: _ClassVar[int]
+    class_label: str
+    keypoint_label_to_sigmas: _containers.RepeatedCompositeFieldContainer[KeypointSigma]
+    def __init__(self, class_label: _Optional[str] = ..., keypoint_label_to_sigmas: _Optional[_Iterable[_Union[KeypointSigma, _Mapping]]] = ...) -> None: ...
+
+class KeypointSigma(_message.Message):
+    __slots__ = ("key", "value")
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    key: str
+    value: float
+    def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
 
 class InputReader(_message.Message):
     __slots__ = ("name", "label_map_path", "tf_record_input_reader", "shuffle", "num_epochs", "sample_1_of_n_examples", "max_number_of_boxes", "use_display_name", "queue_capacity", "min_after_dequeue", "num_readers", "shuffle_buffer_size", "filenames_shuffle_buffer_size", "prefetch_size", "num_parallel_map_calls", "read_block_length", "num_parallel_batches", "num_prefetch_batches", "include_source_id", "drop_remainder")

@@ -36,7 +36,6 @@ _NOT_YET = {
     "mask_type": "instance masks",
     "merge_multiple_label_boxes": "boxes with several labels",
     "num_keypoints": "keypoints",
-    "parameterized_metric": "keypoint metrics",
     "sample_from_datasets_weights": "weighted sampling from several files",
     "use_multiclass_scores": "labels given as scores",
 }

@@ -13,11 +13,12 @@ from boxtune.errors import DataError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A class: its number from 1 on, its name, and the name to show if that differs."""
+    """A class: its number from 1 on, its name, the name to show if that differs, and ids and names of its keypoints."""
 
     id: int
     name: str
     display_name: str = ""
+    keypoints: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,12 @@ def read_label_map(path: Path) -> LabelMap:
     Raises DataError if it cannot be read, has no classes, or a number or name is unusable or occurs twice.
     """
     labels = [
-        Label(item.id, item.name or item.display_name, item.display_name)
+        Label(
+            item.id,
+            item.name or item.display_name,
+            item.display_name,
+            tuple((point.id, point.label) for point in item.keypoints),
+        )
         for item in config.read_label_map(path).item
         if not (item.id == 0 and "background" in (item.name, item.display_name))
     ]
@@ -111,8 +117,12 @@ def require_classes(label_map: LabelMap, images: Iterable[ImageRecord]) -> None:
 
 
 def _item_text(label: Label) -> str:
-    display_name = f"  display_name: '{_escaped(label.display_name)}'\n" if label.display_name else ""
-    return f"item {{\n  id: {label.id}\n  name: '{_escaped(label.name)}'\n{display_name}}}\n"
+    shown = f"  display_name: '{_escaped(label.display_name)}'\n" if label.display_name else ""
+    points = "".join(
+        f"  keypoints {{\n    id: {number}\n    label: '{_escaped(name)}'\n  }}\n"
+        for number, name in label.keypoints
+    )
+    return f"item {{\n  id: {label.id}\n  name: '{_escaped(label.name)}'\n{shown}{points}}}\n"
 
 
 def _escaped(text: str) -> str:
