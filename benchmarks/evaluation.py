@@ -2,8 +2,8 @@
 
 Prints, for the stock SSD MobileNet V2 FPNLite at 320 pixels and batches of 8: images a second of a whole evaluation
 (reading, network, detections, losses, numbers), of the network's bare inference on one batch in the same process,
-without and with its detections, and the ratios of the first to these. They are measured in turn, so that what else the
-machine does falls on all.
+without and with its detections, and the ratios of the first to these, by the clock and by the time of processors. They
+are measured in turn, so that what else the machine does falls on all; where it does much, the second ratio says more.
 
     python benchmarks/evaluation.py [--num_images 2000] [--repeats 3] [--previews] [--profile]
 """
@@ -13,15 +13,16 @@ import cProfile
 import os
 import pstats
 import resource
-import statistics
 import tempfile
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from boxtune import models
@@ -73,29 +74,32 @@ def measure(evaluator: Evaluator, repeats: int, *, previews: bool) -> None:
     passes = bare_passes(evaluator)
     for warm_up in passes.values():
         warm_up()
-    ratios: dict[str, list[float]] = {name: [] for name in passes}
+    ratios: dict[str, list[np.ndarray]] = {name: [] for name in passes}
+    times = passes_for(count)
     for _ in range(repeats):
         see = Previews(count).add if previews else None
         # Before and behind: the load of the machine changes.
-        before = {name: seconds_of(one, passes_for(count)) for name, one in passes.items()}
-        evaluation = evaluator.evaluate(1, see)
-        behind = {name: seconds_of(one, passes_for(count)) for name, one in passes.items()}
-        whole = count / evaluation.seconds
-        told = f"evaluation {whole:7.2f} images/s"
+        before = {name: seconds_of(one, times) for name, one in passes.items()}
+        whole = seconds_of(partial(evaluator.evaluate, 1, see), 1) / count
+        behind = {name: seconds_of(one, times) for name, one in passes.items()}
+        told = f"evaluation {1 / whole[0]:7.2f} images/s"
         for name in passes:
-            speed = 2 * BATCH_SIZE * passes_for(count) / (before[name] + behind[name])
-            ratios[name].append(whole / speed)
-            told += f"   {name} {speed:7.2f}"
+            bare = (before[name] + behind[name]) / (2 * times * BATCH_SIZE)
+            ratios[name].append(bare / whole)
+            told += f"   {name} {1 / bare[0]:7.2f}"
         print(told, flush=True)
     for name, values in ratios.items():
-        print(f"evaluation / {name}: {statistics.median(values):.3f}")
+        by_clock, by_processors = np.median(values, axis=0)
+        print(
+            f"evaluation / {name}: {by_clock:.3f} by the clock, {by_processors:.3f} by the time of processors"
+        )
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 
 def bare_passes(evaluator: Evaluator) -> dict[str, Callable[[], object]]:
     """Return what passes one batch through the network alone, and through the network to its detections."""
     detector = evaluator.detector
-    images, extents, _ = next(iter(evaluator.batches))
+    images, extents, *_ = next(iter(evaluator.batches))
     window = tf.concat([tf.zeros_like(extents), extents], axis=-1)
     network = compiled(lambda images: detector(images, training=False), detector.variables)
     detect = compiled(
@@ -113,12 +117,12 @@ def passes_for(num_images: int) -> int:
     return max(num_images // BATCH_SIZE // 10, 5)
 
 
-def seconds_of(one_pass: Callable[[], object], times: int) -> float:
-    """Return how long `times` passes take."""
-    start = time.perf_counter()
+def seconds_of(work: Callable[[], object], times: int) -> np.ndarray:
+    """Return how long doing `work` so many times takes: seconds [2] by the clock, and of all processors."""
+    start = np.array([time.perf_counter(), time.process_time()])
     for _ in range(times):
-        one_pass()
-    return time.perf_counter() - start
+        work()
+    return np.array([time.perf_counter(), time.process_time()]) - start
 
 
 def profile(evaluator: Evaluator) -> None:

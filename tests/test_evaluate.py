@@ -1,6 +1,7 @@
 """The verb `evaluate` around a detector of two layers: what can be measured, on what, and what is refused."""
 
 import contextlib
+import dataclasses
 import io
 import json
 import shutil
@@ -11,14 +12,15 @@ import tensorflow as tf
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import boxtune
 from boxtune import cli, config, models
 from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.preparation import Options
-from boxtune.errors import CheckpointError, ConfigError, DataError
+from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, DataError
 from boxtune.evaluate import evaluate, evaluate_checkpoints
-from boxtune.metrics.analysis import from_json, to_json
+from boxtune.metrics.analysis import Analysis, from_json, to_json
 from boxtune.report.evaluation import read_evaluation
 from boxtune.training import checkpoints, following
 from picture_records import picture_record, read_records, write_records
@@ -148,6 +150,16 @@ class TestACheckpoint:
         ):
             evaluate(base / "pipeline.config", prefix, output_dir=tmp_path / "out")
         assert not (tmp_path / "out").exists()
+
+
+def test_the_result_of_the_python_function_is_rows_of_plain_values(base):
+    result = boxtune.evaluate(base / "pipeline.config", base / "model" / "ckpt-1")
+    assert isinstance(result, Analysis)
+    for row in map(dataclasses.asdict, result.per_class):
+        assert all(isinstance(value, str | int | float | tuple | None) for value in row.values())
+    (ball, *_) = result.per_class
+    assert (ball.name, ball.num_objects, ball.num_detections) == ("ball", 7, 9)
+    assert pytest.approx(4 * result.metrics[MAP]) == ball.AP  # the other three classes are never found
 
 
 def rounded(analysis):
@@ -504,6 +516,12 @@ class TestWhatIsMeasured:
     def test_needs_the_configuration_of_a_checkpoint(self, base):
         with pytest.raises(ConfigError, match="give the --pipeline_config_path that it was trained with"):
             evaluate(checkpoint=base / "model")
+
+    @pytest.mark.parametrize("option", ["pipeline_config_path", "checkpoint", "label_map"])
+    def test_may_not_be_there(self, base, tmp_path, option):
+        given = {"pipeline_config_path": base / "pipeline.config", "checkpoint": base / "model"}
+        with pytest.raises(BoxtuneError, match="nowhere"):
+            evaluate(**given | {option: tmp_path / "nowhere"})
 
     def test_without_records_in_the_configuration(self, base, tmp_path, measured):
         pipeline = config.load(base / "pipeline.config")

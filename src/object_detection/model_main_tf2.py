@@ -55,14 +55,15 @@ def _train() -> None:
 
 def _evaluate() -> None:
     _refuse_unavailable()
-    overrides = []
-    if FLAGS.sample_1_of_n_eval_examples:
-        overrides = [f"eval_input_reader[0].sample_1_of_n_examples={FLAGS.sample_1_of_n_eval_examples}"]
+    overrides = {
+        "eval_input_reader[0].sample_1_of_n_examples": FLAGS.sample_1_of_n_eval_examples,
+        "train_config.num_steps": FLAGS.num_train_steps,
+    }
     cli.load("evaluate").evaluate_checkpoints(
         FLAGS.pipeline_config_path,
         FLAGS.checkpoint_dir,
         output_dir=FLAGS.model_dir,
-        overrides=overrides,
+        overrides=[f"{field}={value}" for field, value in overrides.items() if value],
         wait=True,
         timeout=FLAGS.eval_timeout,
     )

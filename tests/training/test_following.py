@@ -34,6 +34,9 @@ class Training:
         for number in numbers:
             (self.folder / f"ckpt-{number}.index").unlink()
 
+    def begin(self):
+        (self.folder / "run.json").write_text(json.dumps([{"step": 0}]))
+
     def end(self):
         (self.folder / "run.json").write_text(json.dumps([{"step": 0, "ended_after_step": 40}]))
 
@@ -69,6 +72,13 @@ def test_a_training_that_says_that_it_has_ended(training):
     training.write(1)
     training.happens = [lambda: (training.write(4), training.end())]
     assert list(training.follow(wait=True)) == [1, 4]
+
+
+def test_a_training_that_goes_on_beyond_what_its_configuration_says(training):
+    training.begin()
+    training.write(9, 10)
+    training.happens = [lambda: training.write(11), lambda: training.write(12), training.end]
+    assert list(training.follow(wait=True)) == [9, 10, 11, 12]
 
 
 def test_a_training_that_had_ended_before(training):

@@ -44,8 +44,10 @@ class Evaluator:
         self.detector, self.records, self.num_examples = detector, records, num_examples
         self.class_names = class_names(records.label_map, detector.num_classes)
         self._metrics_set, self._metric_options = metrics_set, metric_options
-        self._row_multiple = row_multiple
-        self.batches = evaluation_batches(records, batch_size=batch_size, image_resizer=image_resizer)
+        batches = evaluation_batches(records, batch_size=batch_size, image_resizer=image_resizer)
+        self.batches = batches.map(
+            lambda images, extents, samples: (images, extents, samples, _groundtruth(samples, row_multiple))
+        )
         self._detect = compiled(self._predict_and_measure, detector.variables)
 
     @classmethod
@@ -84,8 +86,8 @@ class Evaluator:
         losses: list[dict[str, float]] = []
         names = Names()
         with naming_faults(self.records):
-            for images, extents, samples in self.batches:
-                detections, terms = self._detect(images, extents, _groundtruth(samples, self._row_multiple))
+            for images, extents, samples, groundtruth in self.batches:
+                detections, terms = self._detect(images, extents, groundtruth)
                 found = keras.tree.map_structure(ops.convert_to_numpy, detections)
                 truth = {name: part.numpy() for name, part in samples.items()}
                 # An incomplete last batch counts by its size.

@@ -20,8 +20,8 @@ def all_checkpoints(
 
     Args:
         folder: its model directory.
-        wait: go on with those that come later, until the training has ended: its `run.json` says so, or the newest
-            was written after `last_step` steps.
+        wait: go on with those that come later, until the training has ended: its `run.json` says so; that of another
+            program, which has none, has ended when the newest was written after `last_step` steps.
         last_step: of the training.
         timeout: how many seconds without a new one end the waiting.
 
@@ -30,10 +30,11 @@ def all_checkpoints(
     """
     newest = 0
     ended = not wait
+    run = folder / provenance.RUN
     last_seen = time.monotonic()
     while True:
         # Asked before looking: what was written until then is still seen.
-        ended = ended or provenance.has_ended(folder / provenance.RUN)
+        ended = ended or provenance.has_ended(run)
         # Looked for anew each time: others may have been removed meanwhile.
         following = (
             prefix for prefix in checkpoints.all_in(folder) if checkpoints.number_of(prefix) > newest
@@ -43,7 +44,7 @@ def all_checkpoints(
             number = checkpoints.number_of(prefix)
             if wait:
                 _tell_of_gap(newest, number)
-            ended = ended or checkpoints.step_of(prefix) >= last_step
+            ended = ended or (not run.exists() and checkpoints.step_of(prefix) >= last_step)
             yield prefix
             newest, last_seen = number, time.monotonic()
         elif ended:
