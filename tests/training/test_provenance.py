@@ -48,7 +48,7 @@ def test_an_entry_is_what_it_takes_to_make_the_run_again(tmp_path):
         entry = provenance.entry(7, 300, {"training": index})
     assert (entry["seed"], entry["step"]) == (7, 300)
     assert entry["versions"]["tensorflow"] == tf.__version__
-    assert entry["versions"].keys() == {"boxtune", "python", "tensorflow", "keras", "numpy"}
+    assert entry["versions"].keys() == {"boxtune", "python", "tensorflow", "keras", "backend", "numpy"}
     assert entry["data"]["training"].keys() == {str(tmp_path / "a")}
     assert isinstance(entry["command"], list)
     provenance.write(tmp_path / "run.json", [entry])
