@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from boxtune import config, models
@@ -50,6 +51,7 @@ from boxtune.training.exported import (
 )
 from boxtune.training.following import all_checkpoints
 from boxtune.training.run_state import BEST
+from boxtune.training.shapes import Wanted, keypoint_classes, wanted_by
 from boxtune.training.truth import class_names
 
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
@@ -293,8 +295,10 @@ def _of_exported(
     pipeline: pipeline_pb2.TrainEvalPipelineConfig, model: Path, records: Records, see: See | None
 ) -> Evaluation:
     started = time.perf_counter()
-    results = detect_exported(load_exported(model), records, see)
-    return _measured(pipeline, results, records, started)
+    wanted = wanted_by(pipeline.eval_config, records)
+    options = _options(pipeline.eval_config, records, wanted)
+    results = detect_exported(load_exported(model), records, see, wanted)
+    return _measured(pipeline, results, records, options, started)
 
 
 def _of_detections(
@@ -305,20 +309,29 @@ def _of_detections(
     see: See | None,
 ) -> Evaluation:
     started = time.perf_counter()
-    return _measured(pipeline, detections_of(file, records, data, see), records, started)
+    wanted = wanted_by(pipeline.eval_config, records)
+    options = _options(pipeline.eval_config, records, wanted)
+    results = detections_of(file, records, data, see, wanted)
+    return _measured(pipeline, results, records, options, started)
+
+
+def _options(settings: pipeline_pb2.EvalConfig, records: Records, wanted: Wanted) -> metric_sets.Options:
+    """Read the options of metrics before anything is measured: what is wrong with them shows at once."""
+    keypoints = keypoint_classes(settings, records.label_map, wanted.places)
+    return replace(metric_options(settings), keypoints=keypoints)
 
 
 def _measured(
     pipeline: pipeline_pb2.TrainEvalPipelineConfig,
     results: Sequence[ImageResult],
     records: Records,
+    options: metric_sets.Options,
     started: float,
 ) -> Evaluation:
     names = class_names(records.label_map, records.num_classes)
-    settings = pipeline.eval_config
     return evaluation_of(
         results,
         names,
-        metrics=metric_sets.measure(settings.metrics_set, results, names, metric_options(settings)),
+        metrics=metric_sets.measure(pipeline.eval_config.metrics_set, results, names, options),
         seconds=time.perf_counter() - started,
     )

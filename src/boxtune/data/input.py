@@ -63,9 +63,10 @@ class Records:
             return list(read.as_numpy_iterator())
 
     def _serialized(self, number: Any) -> Any:
-        return tf.ensure_shape(tf.numpy_function(self._read, [number], tf.string, stateful=False), [])
+        return tf.ensure_shape(tf.numpy_function(self.read, [number], tf.string, stateful=False), [])
 
-    def _read(self, number: int) -> bytes:
+    def read(self, number: int) -> bytes:
+        """Return record `number` as it is serialized."""
         return self.index.read(int(number) * self.one_of_n)
 
     def find_fault(self) -> DataError | None:
@@ -85,7 +86,7 @@ class Records:
         file = self.index.paths[self.index.file_numbers[position]]
         place = f"{file}: record {position} at byte {self.index.offsets[position]}"
         try:
-            example = tf.train.Example.FromString(self._read(number))
+            example = tf.train.Example.FromString(self.read(number))
             names = example.features.feature["image/filename"].bytes_list.value
         except Exception:
             return f"{place} (not a tf.train.Example)"

@@ -91,6 +91,14 @@ def to_array(mask: Mask, height: int, width: int) -> np.ndarray:
     return grid if grid.shape == (height, width) else _stretched(grid, height, width)
 
 
+def from_png(data: bytes, height: int, width: int) -> np.ndarray:
+    """Return uint8 [h, w], 1 where a PNG of exactly that size has values above 0.
+
+    Raises DataError if it is of another size, which shows before it is decoded, or damaged.
+    """
+    return _png_grid(data, (height, width))
+
+
 def to_png(mask: Mask, height: int, width: int) -> bytes:
     """Return a grey PNG of the upright picture's size with values 0 and 1, as the API's COCO tool writes it.
 
@@ -171,13 +179,18 @@ def _grid(mask: Mask) -> np.ndarray:
     return np.repeat((np.arange(len(runs)) & 1).astype(np.uint8), runs).reshape(width, height).T
 
 
-def _png_grid(data: bytes) -> np.ndarray:
+def _png_grid(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Return uint8 [h, w] of a PNG file, which has to be of `size` (height, width) if that is given."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow's own limit, which depends on a global
             with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise DataError(f"its mask has {image.width} x {image.height} pixels, over the limit.")
+                if size and (image.height, image.width) != size:
+                    raise DataError(
+                        f"its mask is {image.height} x {image.width} pixels, the picture {size[0]} x {size[1]}."
+                    )
                 return (np.asarray(image.convert("L")) > 0).astype(np.uint8)
     except DataError:
         raise

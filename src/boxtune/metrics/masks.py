@@ -41,6 +41,43 @@ def to_array(mask: Mask) -> npt.NDArray[np.bool_]:
     return np.cumsum(change[:-1]).astype(bool).reshape(mask.height, mask.width, order="F")
 
 
+def from_box(grid: npt.NDArray[np.floating], box: npt.NDArray[np.floating], height: int, width: int) -> Mask:
+    """Return the mask in a picture of what a model finds within a box.
+
+    Source: the API's utils/ops.py, reframe_box_masks_to_image_masks, and its threshold in eval_util.py.
+
+    Args:
+        grid: [gh, gw], how certain the object is there, over the box from its first to its last row and column; pixels
+            above 0.5, between them bilinearly, belong to it.
+        box: [4] ymin, xmin, ymax, xmax in shares of the picture.
+        height: of the picture.
+        width: of the picture.
+    """
+    ymin, xmin, ymax, xmax = box.tolist()
+    rows, ys = _grid_places(ymin, ymax, grid.shape[0], height)
+    columns, xs = _grid_places(xmin, xmax, grid.shape[1], width)
+    if not len(rows) or not len(columns):
+        return Mask(height, width, np.zeros(0, np.int64))
+    band = np.zeros((height, len(columns)), bool)
+    band[rows] = _between(_between(grid, ys).T, xs).T > 0.5
+    return Mask(height, width, from_array(band).edges + columns[0] * height)
+
+
+def _grid_places(low: float, high: float, size: int, count: int) -> tuple[Integers, npt.NDArray[np.float64]]:
+    """Return which of `count` pixels lie in a grid of `size` between two shares of the picture, and where in it."""
+    shares = np.arange(count) / (count - 1) if count > 1 else np.full(1, 0.5)
+    places = (size - 1) * (shares - low) / max(high - low, 1e-4)
+    within = np.flatnonzero((places >= 0) & (places <= size - 1))
+    return within, places[within]
+
+
+def _between(grid: npt.NDArray[np.floating], places: npt.NDArray[np.float64]) -> npt.NDArray[np.floating]:
+    """Return the rows of a grid at places between its own, linearly."""
+    below = np.floor(places).astype(np.int64)
+    share = (places - below)[:, None]
+    return grid[below] * (1 - share) + grid[np.ceil(places).astype(np.int64)] * share
+
+
 def from_coco(segmentation: Any) -> Mask:
     """Return the mask of COCO's `{"size": [h, w], "counts": ...}`, whose counts are a list or compressed text.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from boxtune.errors import ConfigError, did_you_mean
+from boxtune.errors import ConfigError, DataError, did_you_mean
 from boxtune.metrics import coco, lvis, open_images, pascal_voc
 from boxtune.metrics.coco import KeypointClass
 from boxtune.metrics.pascal_matching import eleven_points
@@ -14,6 +14,20 @@ from boxtune.metrics.results import ImageResult, check_results, without_unknown
 
 DEFAULT = ("coco_detection_metrics",)
 """What an empty `metrics_set` means."""
+
+KEYPOINTS = "coco_keypoint_metrics"
+"""The set about keypoints."""
+
+MASKS = frozenset(
+    (
+        "coco_mask_metrics",
+        "pascal_voc_instance_segmentation_metrics",
+        "weighted_pascal_voc_instance_segmentation_metrics",
+        "oid_challenge_segmentation_metrics",
+        "lvis_mask_metrics",
+    )
+)
+"""The sets about masks."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +71,18 @@ def measure(
 
     Raises:
         ConfigError: for a name that is unknown, or a set that cannot be computed.
-        DataError: for results that `check_results` refuses.
+        DataError: for results that `check_results` refuses, and where the numbers would be 0 because all objects, or
+            all detections, lack the masks or keypoints that a set is about.
     """
     options = options or Options()
     check_names(metrics_set)
     check_results(results, len(class_names))
     numbers: dict[str, float] = {}
     for name in metrics_set or DEFAULT:
+        if name in MASKS:
+            _check_masks(name, results)
         numbers |= METRIC_SETS[name](results, class_names, options)
-    if "coco_keypoint_metrics" not in metrics_set and options.keypoints:
+    if KEYPOINTS not in metrics_set and options.keypoints:
         numbers |= _coco_keypoints(results, class_names, options)
     return numbers
 
@@ -146,6 +163,23 @@ def _coco_masks(
     return coco.mask_metrics(results, class_names, **_by_category(options))
 
 
+def _check_masks(name: str, results: Sequence[ImageResult]) -> None:
+    if _lack(results, "masks"):
+        raise DataError(f"eval_config.metrics_set: {name}: the detections have no masks: leave it out.")
+    objects = sum(len(result.true_classes) for result in results)
+    if objects and not any(len(mask.edges) for result in results for mask in result.true_masks or ()):
+        raise DataError(
+            f"eval_config.metrics_set: {name}: none of the {objects} objects has a mask (image/object/mask of the "
+            "records): leave it out, or measure on pictures with masks."
+        )
+
+
+def _lack(results: Sequence[ImageResult], part: str) -> bool:
+    """Say whether there are detections, and none has that part."""
+    found = [result for result in results if len(result.classes)]
+    return bool(found) and all(getattr(result, part) is None for result in found)
+
+
 def _by_category(options: Options) -> dict:
     return {
         "per_category": options.per_category,
@@ -160,8 +194,11 @@ def _coco_keypoints(
     if not options.keypoints:
         raise ConfigError(
             "eval_config.metrics_set: coco_keypoint_metrics need the class whose keypoints are measured and how "
-            "exactly each can be placed (Options.keypoints); a detector of boxes has none: leave them out."
+            "exactly each can be placed: eval_config.parameterized_metric { coco_keypoint_metrics { class_label: "
+            "... } }. A detector of boxes has none: leave them out."
         )
+    if _lack(results, "keypoints"):
+        raise DataError(f"{KEYPOINTS}: the detections have no keypoints: leave them out.")
     numbers: dict[str, float] = {}
     for keypoints in options.keypoints:
         numbers |= coco.keypoint_metrics(results, class_names, keypoints)

@@ -10,6 +10,7 @@ from boxtune.data.label_map import LabelMap
 from boxtune.metrics.coco_results import ImageId, ids_of_names, read_detections
 from boxtune.metrics.evaluation import Example
 from boxtune.metrics.results import ImageResult
+from boxtune.training.shapes import Wanted
 from boxtune.training.truth import truths
 
 
@@ -18,6 +19,7 @@ def detections_of(
     records: Records,
     data: Path | None = None,
     see: Callable[[Example], object] | None = None,
+    wanted: Wanted | None = None,
 ) -> list[ImageResult]:
     """Return what a file of COCO's results JSON says was found in the picture of every record.
 
@@ -27,13 +29,14 @@ def detections_of(
         data: the folder that the records were made of. If it holds one file of COCO JSON, its ids are those of the
             detections; else pictures go by their names, and classes by the ids of the label map.
         see: is shown every picture.
+        wanted: what is read of the truth besides its boxes.
 
     Raises:
         DataError: naming the record that cannot be read, the pictures that have the same name, or the first detection
             that cannot be used.
     """
     truth = []
-    for result, picture in truths(records, distinct=True):
+    for result, picture in truths(records, distinct=True, wanted=wanted):
         truth.append(result)
         if see:
             see(Example(result, picture))

@@ -22,6 +22,7 @@ from boxtune.models import Detector
 from boxtune.models.detector import REGULARIZATION
 from boxtune.training.backends import compiled
 from boxtune.training.batches import row_multiple
+from boxtune.training.shapes import require_boxes_only
 from boxtune.training.truth import Arrays, Names, class_names, picture_of, truth_of
 
 
@@ -54,7 +55,12 @@ class Evaluator:
     def from_config(
         cls, detector: Detector, records: Records, pipeline: pipeline_pb2.TrainEvalPipelineConfig
     ) -> "Evaluator":
-        """Read `eval_config` and the resizer. Batches are of 8 pictures at least: the result does not depend on it."""
+        """Read `eval_config` and the resizer. Batches are of 8 pictures at least: the result does not depend on it.
+
+        Raises:
+            ConfigError: if metrics are of masks or keypoints.
+        """
+        require_boxes_only(pipeline.eval_config)
         return cls(
             detector,
             records,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import tensorflow as tf
 
 from boxtune.data.input import Records
 from boxtune.errors import CheckpointError
+from boxtune.metrics import masks
 from boxtune.metrics.evaluation import Example
+from boxtune.metrics.masks import Mask
 from boxtune.metrics.results import ImageResult
+from boxtune.training.shapes import Wanted
 from boxtune.training.truth import truths
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
@@ -25,6 +29,7 @@ SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
 
 _GRAPH = "saved_model.pb"
 _PARTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+_MASKS, _KEYPOINTS = "detection_masks", "detection_keypoints"
 _RAW = "raw_detection_scores"
 """Of every anchor: those of a broken model are no numbers, though nothing of that is left in its detections."""
 
@@ -73,7 +78,10 @@ def beside_model(path: Path, name: str) -> Path | None:
 
 
 def detect_exported(
-    detect: Callable[[Any], dict[str, Any]], records: Records, see: Callable[[Example], object] | None = None
+    detect: Callable[[Any], dict[str, Any]],
+    records: Records,
+    see: Callable[[Example], object] | None = None,
+    wanted: Wanted | None = None,
 ) -> list[ImageResult]:
     """Return what a model finds in the picture of every record; `see` is shown every picture.
 
@@ -81,6 +89,8 @@ def detect_exported(
         detect: from a picture uint8 [1, h, w, 3] to detections by the API's names, classes from 1 on.
         records: of which the label map belongs to the model.
         see: called with every picture and what was found in it.
+        wanted: what is read of truth and detections besides their boxes: `detection_masks` [1, k, gh, gw] within their
+            boxes, `detection_keypoints` [1, k, p, 2] as (y, x) in shares of the picture.
 
     Raises:
         DataError: naming the record that cannot be read.
@@ -88,8 +98,9 @@ def detect_exported(
             number.
     """
     results = []
-    for truth, picture in truths(records):
-        result = _with_found(truth, _detected(detect, picture, truth.name))
+    wanted = wanted or Wanted()
+    for truth, picture in truths(records, wanted=wanted):
+        result = _with_found(truth, _detected(detect, picture, truth.name, wanted))
         results.append(result)
         if see:
             see(Example(result, picture))
@@ -97,7 +108,7 @@ def detect_exported(
 
 
 def _detected(
-    detect: Callable[[Any], dict[str, Any]], picture: npt.NDArray[np.uint8], name: str
+    detect: Callable[[Any], dict[str, Any]], picture: npt.NDArray[np.uint8], name: str, wanted: Wanted
 ) -> dict[str, np.ndarray]:
     """Return the parts of what a model finds in the picture of that name, checked."""
     try:
@@ -109,17 +120,23 @@ def _detected(
         raise CheckpointError(
             f"the model returns no {', '.join(missing)}: it is not one of boxtune's or the API's exporters"
         )
-    parts = {part: np.asarray(found[part]) for part in (*_PARTS, _RAW) if part in found}
+    shapes = [part for part, needed in ((_MASKS, wanted.masks), (_KEYPOINTS, wanted.places)) if needed]
+    for part in shapes:
+        if part not in found:
+            raise CheckpointError(f"the model returns no {part}: leave out the metrics that are about them")
+    parts = {part: np.asarray(found[part]) for part in (*_PARTS, *shapes, _RAW) if part in found}
     _check_finite(parts, name)
-    _check_shapes(parts)
-    return {part: parts[part][0] for part in _PARTS}
+    _check_shapes(parts, wanted)
+    return {part: parts[part][0] for part in (*_PARTS, *shapes)}
 
 
-def _check_shapes(parts: dict[str, np.ndarray]) -> None:
+def _check_shapes(parts: dict[str, np.ndarray], wanted: Wanted) -> None:
     k = parts["detection_scores"].size
-    wanted = dict(zip(_PARTS, ((1, k, 4), (1, k), (1, k), (1,)), strict=True))
-    for name, shape in wanted.items():
-        if parts[name].shape != shape:
+    shapes = dict(zip(_PARTS, ((1, k, 4), (1, k), (1, k), (1,)), strict=True))
+    shapes |= {_MASKS: (1, k, *parts[_MASKS].shape[2:4])} if _MASKS in parts else {}
+    shapes |= {_KEYPOINTS: (1, k, wanted.num_points, 2)} if _KEYPOINTS in parts else {}
+    for name, shape in shapes.items():
+        if parts[name].shape != shape or (name == _MASKS and 0 in shape[2:]):
             raise CheckpointError(f"the model returns {name} of the shape {parts[name].shape}, not {shape}")
     if not 0 <= (count := parts["num_detections"][0]) <= k:
         raise CheckpointError(f"the model returns num_detections {count} of {k}")
@@ -137,9 +154,18 @@ def _check_finite(parts: dict[str, np.ndarray], picture: str) -> None:
 def _with_found(truth: ImageResult, found: dict[str, np.ndarray]) -> ImageResult:
     count = int(found["num_detections"])
     order = np.argsort(-found["detection_scores"][:count], kind="stable")
+    kept = {name: part[order] for name, part in found.items() if part.ndim}
+    size = truth.height, truth.width
+    drawn, points = kept.get(_MASKS), kept.get(_KEYPOINTS)
     return replace(
         truth,
-        boxes=found["detection_boxes"][:count][order] * np.array([truth.height, truth.width] * 2, np.float32),
-        classes=found["detection_classes"][:count][order].astype(np.int64) - 1,
-        scores=found["detection_scores"][:count][order],
+        boxes=kept["detection_boxes"] * np.array(size * 2, np.float32),
+        classes=kept["detection_classes"].astype(np.int64) - 1,
+        scores=kept["detection_scores"],
+        masks=None if drawn is None else list(map(partial(_pasted, size), drawn, kept["detection_boxes"])),
+        keypoints=None if points is None else points * np.array(size, np.float32),
     )
+
+
+def _pasted(size: tuple[int, int], grid: np.ndarray, box: np.ndarray) -> Mask:
+    return masks.from_box(grid, box, *size)

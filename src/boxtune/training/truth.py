@@ -13,6 +13,7 @@ from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import DataError
 from boxtune.metrics.results import ImageResult
+from boxtune.training.shapes import ShapeReader, Wanted
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -93,17 +94,17 @@ def picture_of(samples: Arrays, i: int) -> dict[str, Any]:
 
 
 def truths(
-    records: Records, *, distinct: bool = False
+    records: Records, *, distinct: bool = False, wanted: Wanted | None = None
 ) -> Iterator[tuple[ImageResult, npt.NDArray[np.uint8]]]:
-    """Yield the truth of every record, in order, and its picture uint8 [h, w, 3].
+    """Yield the truth of every record, in order, and its picture uint8 [h, w, 3]; masks and keypoints if `wanted`.
 
     Raises:
         DataError: naming the record that cannot be read, or, if names must be `distinct`, a name that is there twice.
     """
-    names = Names(distinct=distinct)
+    names, shapes = Names(distinct=distinct), ShapeReader(records, wanted or Wanted())
     samples = tf.data.Dataset.range(len(records)).map(
         records.sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     with naming_faults(records):
-        for sample in samples.prefetch(2).as_numpy_iterator():
-            yield truth_of(sample, names.of(sample)), sample["image"]
+        for number, sample in enumerate(samples.prefetch(2).as_numpy_iterator()):
+            yield shapes.add(number, truth_of(sample, names.of(sample))), sample["image"]

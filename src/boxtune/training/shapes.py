@@ -1,0 +1,315 @@
+"""Masks and keypoints of records: read only where a metric wants them, and without TensorFlow.
+
+Source of keys: the API's data_decoders.tf_example_decoder, and its dataset_tools that write them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from boxtune.config import pipeline_pb2
+from boxtune.data import masks as drawn_masks
+from boxtune.data.example_pb2 import Feature
+from boxtune.data.input import Records
+from boxtune.data.label_map import Label, LabelMap
+from boxtune.data.tfrecord import parse_example
+from boxtune.errors import ConfigError, DataError, did_you_mean
+from boxtune.metrics import masks, metric_sets
+from boxtune.metrics.coco import KeypointClass
+from boxtune.metrics.masks import Mask
+from boxtune.metrics.results import ImageResult
+
+MAX_POINTS = 1000
+"""Keypoints of an object."""
+
+MAX_EDGES = 100_000_000
+"""Beginnings and ends of runs of pixels in all masks together: 800 MB. Those of COCO's 5,000 pictures are 8 million."""
+
+_DEFAULT_SIGMA = 0.05  # the API's, where a configuration gives none
+_NOTHING = Feature()
+
+T = TypeVar("T")
+Features = Mapping[str, Feature]
+Places = Mapping[str, int]
+"""By the name of a keypoint which of an object's points it is."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the metrics need besides boxes: masks, and the keypoints of these places."""
+
+    masks: bool = False
+    places: Places = field(default_factory=dict)
+
+    @property
+    def num_points(self) -> int:
+        """How many keypoints an object has."""
+        return max(self.places.values(), default=-1) + 1
+
+
+def wanted_by(section: pipeline_pb2.EvalConfig, records: Records) -> Wanted:
+    """Return what the metrics of `eval_config` need of records.
+
+    Keypoints are placed by their ids in the label map; where it has none, as the records list them.
+
+    Raises:
+        DataError: if the label map or the records disagree about the keypoints.
+    """
+    keypoints = metric_sets.KEYPOINTS in section.metrics_set or section.parameterized_metric
+    places = (_places_of_labels(records.label_map) or _places_of_records(records)) if keypoints else {}
+    return Wanted(not metric_sets.MASKS.isdisjoint(section.metrics_set), places)
+
+
+def require_boxes_only(section: pipeline_pb2.EvalConfig) -> None:
+    """Raise ConfigError if `eval_config` asks for what a detector of boxes does not find."""
+    named = [name for name in section.metrics_set if name in metric_sets.MASKS | {metric_sets.KEYPOINTS}]
+    if named or section.parameterized_metric:
+        what = f"metrics_set: {named[0]}" if named else "parameterized_metric: keypoints"
+        raise ConfigError(
+            f"eval_config.{what} cannot be measured: this model finds boxes. Leave it out, or evaluate an exported "
+            "model or a file of detections that has masks or keypoints."
+        )
+
+
+def keypoint_classes(
+    section: pipeline_pb2.EvalConfig, label_map: LabelMap, places: Places
+) -> list[KeypointClass]:
+    """Read `eval_config.parameterized_metric`.
+
+    Of a class with keypoints in the label map all of these are measured, as in the API; of another one those that the
+    configuration names, or all.
+
+    Raises:
+        ConfigError: for a class or keypoint that is unknown, or a standard deviation that is missing or not above 0.
+    """
+    return [
+        _keypoint_class(metric.coco_keypoint_metrics, label_map, places)
+        for metric in section.parameterized_metric
+    ]
+
+
+def _keypoint_class(
+    metric: pipeline_pb2.CocoKeypointMetrics, label_map: LabelMap, places: Places
+) -> KeypointClass:
+    label = label_map.by_any_name.get(metric.class_label)
+    if label is None:
+        hint = did_you_mean(metric.class_label, label_map.by_any_name)
+        raise _wrong(f'the label map has no class "{metric.class_label}".{hint}')
+    given = {one.key: one.value for one in metric.keypoint_label_to_sigmas}
+    names = [name for _, name in sorted(label.keypoints)] or list(given) or list(places)
+    if not names:
+        raise _wrong("neither the label map nor the records have keypoints.")
+    sigmas = given or dict.fromkeys(names, _DEFAULT_SIGMA)
+    for name in names:
+        _check_sigma(label, name, sigmas.get(name), places)
+    return KeypointClass(label.id - 1, [sigmas[name] for name in names], [places[name] for name in names])
+
+
+def _check_sigma(label: Label, name: str, sigma: float | None, places: Places) -> None:
+    if sigma is None:
+        raise _wrong(f'give a keypoint_label_to_sigmas {{ key: "{name}" value: ... }} of "{label.name}" too.')
+    if not sigma > 0:
+        raise _wrong(f'the standard deviation of "{name}" is {sigma:g}, not above 0.')
+    if name not in places:
+        raise _wrong(f'no object has a keypoint "{name}".{did_you_mean(name, places)}')
+
+
+def _wrong(what: str) -> ConfigError:
+    return ConfigError(f"eval_config.parameterized_metric.coco_keypoint_metrics: {what}")
+
+
+# Which keypoint is where
+
+
+def _places_of_labels(label_map: LabelMap) -> dict[str, int]:
+    """Return places by the ids of a label map, which count from 0, or from 1 if none is 0; {} if it has none."""
+    points = [(label, number, name) for label in label_map.labels for number, name in label.keypoints]
+    first = 0 if any(number == 0 for _, number, _ in points) else 1
+    places: dict[str, int] = {}
+    for label, number, name in points:
+        if not 0 <= number - first < MAX_POINTS:
+            raise DataError(
+                f'the label map: keypoint "{name}" of "{label.name}" has the id {number}, not 0 to {MAX_POINTS - 1}.'
+            )
+        if places.setdefault(name, number - first) != number - first:
+            raise DataError(f'the label map: keypoint "{name}" has several ids; it needs one.')
+    for label in label_map.labels:
+        for (number, name), (next_number, next_name) in pairwise(sorted(label.keypoints)):
+            if number == next_number:
+                raise DataError(
+                    f'the label map: keypoints "{name}" and "{next_name}" of "{label.name}" have the id {number}.'
+                )
+    return places
+
+
+def _places_of_records(records: Records) -> dict[str, int]:
+    """Return places in the order that all records have; {} if none has keypoints."""
+    common: tuple[str, ...] = ()
+    for number in range(len(records)):
+        try:
+            names = _listed_names(_features(records, number))
+            if names and common and names != common:
+                raise DataError(
+                    f"its keypoints are {_some(names)}, those of other records {_some(common)}: which is which? Number "
+                    "them in the label map, item { ... keypoints { id: 0 label: 'nose' } }."
+                )
+        except DataError as error:
+            raise DataError(f"{records.name_of(number)}: {error}") from error
+        common = common or names
+    return {name: place for place, name in enumerate(common)}
+
+
+def _listed_names(features: Features) -> tuple[str, ...]:
+    """Return the names of the points of an object of a record, their numbers where it names none."""
+    count, each = _num_objects(features), _num_points(features)
+    texts = _texts(features, count * each)
+    return tuple(texts[:each] if texts else map(str, range(each)))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+# Of one record
+
+
+class ShapeReader:
+    """Reads masks and keypoints of records, as far as they are wanted; counts what the masks take of memory."""
+
+    def __init__(self, records: Records, wanted: Wanted) -> None:
+        self._records, self._wanted = records, wanted
+        self._edges_left = MAX_EDGES
+
+    def add(self, number: int, truth: ImageResult) -> ImageResult:
+        """Return the truth of record `number` with its masks and keypoints.
+
+        Raises:
+            DataError: naming the record, if these are not as many as its objects, its masks of another size than its
+                picture, or altogether too large.
+        """
+        if not self._wanted.masks and not self._wanted.places:
+            return truth
+        try:
+            features = _features(self._records, number)
+            if self._wanted.masks:
+                truth = replace(truth, true_masks=self._masks(features, truth))
+            if self._wanted.places:
+                points, visibility = _keypoints(features, len(truth.true_classes), self._wanted)
+                pixels = points * np.array([truth.height, truth.width])
+                truth = replace(truth, true_keypoints=pixels, true_visibility=visibility)
+        except DataError as error:
+            raise DataError(f"{self._records.name_of(number)}: {error}") from error
+        return truth
+
+    def _masks(self, features: Features, truth: ImageResult) -> list[Mask]:
+        """Return the mask of each object, one without pixels where it has none."""
+        size, count = (truth.height, truth.width), len(truth.true_classes)
+        weights = _one_each(_numbers(features, "mask/weight"), "image/object/mask/weight", count)
+        found = [Mask(*size, np.zeros(0, np.int64))] * count
+        for row, draw in enumerate(_drawings(features, count, size)):
+            if not weights or weights[row]:
+                found[row] = masks.from_array(draw())
+                self._edges_left -= len(found[row].edges)
+            if self._edges_left < 0:
+                raise DataError("the masks up to this record are too many to measure: they are no outlines.")
+        return found
+
+
+def _drawings(features: Features, count: int, size: tuple[int, int]) -> Sequence[Callable[[], npt.NDArray]]:
+    """Return for each object what draws its mask [h, w]; nothing if a record has no masks."""
+    feature = features.get("image/object/mask", _NOTHING)
+    if numbers := feature.float_list.value or feature.int64_list.value:
+        return [partial(np.asarray, grid) for grid in _numerical(numbers, count, size)]
+    pngs = _one_each(feature.bytes_list.value, "image/object/mask", count)
+    return [partial(drawn_masks.from_png, png, *size) for png in pngs]
+
+
+def _features(records: Records, number: int) -> Features:
+    return parse_example(records.read(number)).features.feature
+
+
+def _numerical(numbers: Sequence[float], count: int, size: tuple[int, int]) -> npt.NDArray[np.float32]:
+    """Return the masks [n, h, w] of a record that has them as numbers, which was the API's default."""
+    height, width = size
+    if len(numbers) != count * height * width:
+        raise DataError(
+            f"image/object/mask has {len(numbers)} numbers for {count} boxes and {height} x {width} pixels."
+        )
+    return np.array(numbers, np.float32).reshape(count, height, width)
+
+
+def _keypoints(
+    features: Features, count: int, wanted: Wanted
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return the keypoints [n, p, 2] in shares of the picture and COCO's visibility [n, p] of `count` objects."""
+    points = np.zeros((count, wanted.num_points, 2))
+    visibility = np.zeros((count, wanted.num_points), np.int64)
+    each = _num_points(features)
+    if not each:
+        return points, visibility
+    yx = np.stack([np.array(_numbers(features, f"keypoint/{axis}"), np.float64) for axis in "yx"], axis=-1)
+    seen = np.array(_one_each(_numbers(features, "keypoint/visibility"), _SEEN, len(yx)) or [2] * len(yx))
+    places = _places(features, each, len(yx), wanted)
+    rows = np.arange(len(yx)) // each
+    known = (places >= 0) & np.isfinite(yx).all(axis=1)
+    points[rows[known], places[known]] = yx[known]
+    visibility[rows[known], places[known]] = np.clip(seen[known], 0, 2)
+    return points, visibility
+
+
+_SEEN = "image/object/keypoint/visibility"
+
+
+def _places(features: Features, each: int, total: int, wanted: Wanted) -> npt.NDArray[np.int64]:
+    """Return the place of every point of a record, -1 for those that nobody wants."""
+    texts = _texts(features, total)
+    if texts:
+        places = np.array([wanted.places.get(text, -1) for text in texts])
+        if places.max() < 0:
+            raise DataError(
+                f"its keypoints are {_some(texts)}, the label map's {_some(list(wanted.places))}."
+            )
+        return places
+    if each > wanted.num_points:
+        raise DataError(f"its objects have {each} keypoints, not {wanted.num_points}, and no names of them.")
+    return np.arange(total) % each
+
+
+def _num_points(features: Features) -> int:
+    """Return how many keypoints each object of a record has."""
+    ys, xs = (len(_numbers(features, f"keypoint/{axis}")) for axis in "yx")
+    count = _num_objects(features)
+    if ys != xs or (xs and (not count or xs % count)):
+        raise DataError(f"its keypoints have {xs} values of x and {ys} of y for {count} boxes.")
+    each = xs // count if count else 0
+    if each > MAX_POINTS:
+        raise DataError(f"its objects have {each} keypoints each, over the limit of {MAX_POINTS}.")
+    return each
+
+
+def _num_objects(features: Features) -> int:
+    return len(_numbers(features, "bbox/ymin"))
+
+
+def _texts(features: Features, total: int) -> list[str]:
+    values = features.get("image/object/keypoint/text", _NOTHING).bytes_list.value
+    return [
+        value.decode("utf-8", "replace") for value in _one_each(values, "image/object/keypoint/text", total)
+    ]
+
+
+def _numbers(features: Features, key: str) -> Sequence[float]:
+    feature = features.get(f"image/object/{key}", _NOTHING)
+    return feature.float_list.value or feature.int64_list.value
+
+
+def _one_each(values: Sequence[T], key: str, count: int) -> Sequence[T]:
+    """Return the values of a list; raise DataError unless they are none or as many as wanted."""
+    if len(values) not in (0, count):
+        raise DataError(f"{key} has {len(values)} values, not {count}.")
+    return values
