@@ -57,6 +57,11 @@ from boxtune.training.truth import class_names
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
 """Of a folder of records, those that fit the first of these that any fits."""
 
+_WITHOUT_MODEL = (
+    "An exported model needs no model's section: give another file, of an eval_config alone or empty, with "
+    "--pipeline_config_path."
+)
+
 MAX_CLASSES = 10_000
 """That a confusion matrix is made of, where no model says how many there are."""
 
@@ -80,7 +85,7 @@ def evaluate(
 
     Args:
         pipeline_config_path: the configuration that the checkpoint was trained with; for an exported model by default
-            the one beside it, for detections not needed.
+            the one beside it, for detections not needed. For these two a file of an `eval_config` is enough.
         checkpoint: a folder (its newest checkpoint), a prefix or an `.index` file.
         saved_model: in place of a checkpoint: what `export` wrote, or an exporter of the API.
         detections: in place of a checkpoint: a file of COCO's results JSON.
@@ -100,7 +105,9 @@ def evaluate(
         raise ConfigError("give one of --checkpoint, --saved_model and --detections")
     if checkpoint is not None and pipeline_config_path is None:
         raise ConfigError(f"{checkpoint}: give the --pipeline_config_path that it was trained with")
-    pipeline = _configuration(pipeline_config_path, saved_model, metrics_set, overrides)
+    pipeline = _configuration(
+        pipeline_config_path, saved_model, metrics_set, overrides, needs_model=checkpoint is not None
+    )
     earlier = read_evaluation(Path(compare_with)) if compare_with else None
     labels = _label_map(pipeline, label_map, saved_model)
     if data is None and not pipeline.eval_input_reader:
@@ -196,10 +203,19 @@ def _configuration(
     saved_model: str | Path | None,
     metrics_set: Sequence[str],
     overrides: Sequence[str],
+    *,
+    needs_model: bool = True,
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
     """Return the configuration to evaluate by; an empty one where there is none."""
-    found = path or (beside_model(Path(saved_model), PIPELINE_CONFIG) if saved_model else None)
-    pipeline = config.load(found, overrides) if found else pipeline_pb2.TrainEvalPipelineConfig()
+    beside = beside_model(Path(saved_model), PIPELINE_CONFIG) if saved_model and not path else None
+    pipeline = pipeline_pb2.TrainEvalPipelineConfig()
+    try:
+        if found := path or beside:
+            pipeline = config.load(found, overrides, needs_model=needs_model)
+    except ConfigError as error:
+        if not beside:
+            raise
+        raise ConfigError(f"{error} {_WITHOUT_MODEL}") from None
     if metrics_set:
         del pipeline.eval_config.metrics_set[:]
         pipeline.eval_config.metrics_set.extend(metrics_set)

@@ -26,6 +26,19 @@ def test_load_completes_and_overrides(minimal):
     assert loaded == expected
 
 
+def test_without_a_model_only_where_none_is_needed(tmp_path):
+    path = tmp_path / "pipeline.config"
+    path.write_text("eval_config { metrics_set: 'coco_mask_metrics' }")
+    loaded = config.load(path, ["eval_config.include_metrics_per_category=true"], needs_model=False)
+    assert [field.name for field, _ in loaded.ListFields()] == ["eval_config"]
+    assert (loaded.eval_config.metrics_set, loaded.eval_config.include_metrics_per_category) == (
+        ["coco_mask_metrics"],
+        True,
+    )
+    with pytest.raises(ConfigError, match="feature_extractor"):
+        config.load(path)
+
+
 def test_an_override_of_the_type_chooses_the_recipe(minimal):
     loaded = config.load(str(minimal), ["model.ssd.feature_extractor.type=ssd_mobilenet_v2_keras"])
     assert loaded.model.ssd.image_resizer.fixed_shape_resizer.height == 300

@@ -110,3 +110,20 @@ def test_no_text_breaks_it(counts):
     except DataError:
         return
     assert 0 <= masks.area(mask) <= 20
+
+
+class TestWithinABox:
+    def test_between_the_first_and_the_last_column(self):
+        # Of 5 columns, at shares 0, .25, .5, .75 and 1, three are in the box; there the grid is 1, 0.5 and 0.
+        mask = masks.from_box(np.array([[1.0, 0], [1, 0]]), np.array([0, 0.25, 0.5, 0.75]), 5, 5)
+        assert (mask.height, mask.width) == (5, 5)
+        assert np.argwhere(masks.to_array(mask)).tolist() == [[0, 1], [1, 1], [2, 1]]
+
+    def test_beyond_the_picture(self):
+        mask = masks.from_box(np.ones((3, 3)), np.array([-1, 0.5, 0.5, 7]), 3, 3)
+        # Rows at 0 and 0.5, columns at 0.5 and 1.
+        assert np.argwhere(masks.to_array(mask)).tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]
+        assert masks.area(masks.from_box(np.ones((3, 3)), np.array([2, 2, 3, 3]), 3, 3)) == 0
+
+    def test_of_no_size(self):
+        assert masks.area(masks.from_box(np.ones((3, 3)), np.array([0.3, 0.3, 0.3, 0.3]), 5, 5)) == 0

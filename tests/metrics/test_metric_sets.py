@@ -1,12 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from boxtune.errors import ConfigError, DataError
+from boxtune.metrics import masks
 from boxtune.metrics.coco import NAMES as COCO
 from boxtune.metrics.coco import KeypointClass
 from boxtune.metrics.metric_sets import METRIC_SETS, Options, check_names, explain, measure, tags
 from image_results import image_result, random_results, with_keypoints, with_masks
 
+BOX = (10, 10, 60, 60)
 NAMES = ["ant", "bee", "cow", "dog"]
 # Of the API's eval_util.py, but for the one that is refused, and of its older evaluator the last.
 API = {
@@ -97,6 +101,44 @@ def test_names_that_are_none(name, message):
 def test_keypoints_without_their_class(results):
     with pytest.raises(ConfigError, match="the class whose keypoints"):
         measure(["coco_keypoint_metrics"], results, NAMES)
+
+
+MASK_SETS = sorted(name for name in METRIC_SETS if "mask" in name or "segmentation" in name)
+
+
+@pytest.mark.parametrize("name", MASK_SETS)
+class TestWithoutMasks:
+    """Neither objects that have no masks nor detections that have none give a 0."""
+
+    def test_of_any_object(self, name):
+        (drawn,) = with_masks([image_result([(BOX, 0)], [(BOX, 0, 0.5)])], seed=0)
+        for true_masks in (None, [masks.from_array(np.zeros((200, 200)))]):
+            with pytest.raises(DataError, match=f"{name}: none of the 1 objects has a mask"):
+                measure([name], [replace(drawn, true_masks=true_masks)], NAMES)
+
+    def test_of_any_detection(self, name):
+        (drawn,) = with_masks([image_result([(BOX, 0)], [(BOX, 0, 0.5)])], seed=0)
+        with pytest.raises(DataError, match=f"{name}: the detections have no masks"):
+            measure([name], [replace(drawn, masks=None)], NAMES)
+
+    def test_because_there_are_no_objects_or_detections(self, name):
+        none = measure([name], [image_result()], NAMES)
+        assert -1 in none.values() or any(np.isnan(value) for value in none.values())
+        (drawn,) = with_masks([image_result([(BOX, 0)])], seed=0)
+        assert 0 in measure([name], [replace(drawn, masks=None)], NAMES).values()  # nothing is found
+
+
+def test_detections_without_keypoints_give_no_0():
+    options = Options(keypoints=[KeypointClass(0, [0.1])])
+    (posed,) = with_keypoints([image_result([(BOX, 0)], [(BOX, 0, 0.5)])], seed=0, count=1)
+    with pytest.raises(DataError, match="coco_keypoint_metrics: the detections have no keypoints"):
+        measure([], [replace(posed, keypoints=None)], NAMES, options)
+    # Where no object has a labelled keypoint, the number is -1, and explained.
+    unlabelled = measure(
+        ["coco_keypoint_metrics"], [replace(posed, true_visibility=np.array([[0]]))], NAMES, options
+    )
+    assert set(unlabelled.values()) == {-1}
+    assert "with labelled keypoints" in explain(next(iter(unlabelled)))
 
 
 @pytest.mark.parametrize("bounds", [(0.5, 0.5), (-0.1, 1), (0, 1.1), (float("nan"), 1)])

@@ -7,7 +7,9 @@ import tensorflow as tf
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError
+from boxtune.metrics import masks
 from boxtune.training.exported import beside_model, detect_exported, load_exported
+from boxtune.training.shapes import Wanted
 from picture_records import picture_record, write_records
 
 FOUND = {
@@ -93,6 +95,63 @@ class TestDetecting:
     def test_numbers_that_are_none_name_the_picture_and_the_way_out(self, records, part, value):
         with pytest.raises(CheckpointError, match=rf"10\.jpg: {part} .* Export an earlier checkpoint"):
             detect_exported(finding(**{part: value}), records)
+
+
+class TestMasksAndKeypoints:
+    def test_masks_are_pasted_into_their_boxes_as_the_api_does(self, records):
+        grids = np.random.default_rng(0).random((1, 3, 4, 6), np.float32)
+        first, _ = detect_exported(finding(detection_masks=grids), records, wanted=Wanted(masks=True))
+        for mask, found in zip(first.masks, (1, 0), strict=True):  # best first
+            ymin, xmin, ymax, xmax = FOUND["detection_boxes"][0][found]
+            height, width = ymax - ymin, xmax - xmin
+            picture = [-ymin / height, -xmin / width, (1 - ymin) / height, (1 - xmin) / width]
+            grid = grids[:, found, :, :, None]
+            pasted = tf.image.crop_and_resize(grid, [picture], [0], [10, 20], extrapolation_value=0)
+            np.testing.assert_array_equal(masks.to_array(mask), pasted[0, :, :, 0].numpy() > 0.5)
+            assert 0 < masks.area(mask) < 200
+
+    def test_keypoints_are_in_pixels_best_first(self, records):
+        points = [[[[0, 0.5]], [[1, 0.25]], [[9, 9]]]]
+        wanted = Wanted(places={"nose": 0})
+        first, _ = detect_exported(finding(detection_keypoints=points), records, wanted=wanted)
+        assert first.keypoints.tolist() == [[[10, 5]], [[0, 10]]]
+
+    def test_nobody_looks_at_what_nobody_wants(self, records):
+        first, _ = detect_exported(finding(detection_masks=[np.nan], detection_keypoints=[np.nan]), records)
+        assert first.masks is None
+        assert first.keypoints is None
+
+    @pytest.mark.parametrize(
+        ("parts", "wanted", "said"),
+        [
+            ({}, Wanted(masks=True), "returns no detection_masks: leave out the metrics"),
+            ({}, Wanted(places={"nose": 0}), "returns no detection_keypoints: leave out the metrics"),
+            (
+                {"detection_masks": np.ones((1, 2, 4, 4))},
+                Wanted(masks=True),
+                r"\(1, 2, 4, 4\), not \(1, 3, 4, 4\)",
+            ),
+            ({"detection_masks": np.ones((1, 3, 9))}, Wanted(masks=True), r"\(1, 3, 9\), not"),
+            (
+                {"detection_masks": np.ones((1, 3, 0, 4))},
+                Wanted(masks=True),
+                r"\(1, 3, 0, 4\), not \(1, 3, 1, 4\)",
+            ),
+            (
+                {"detection_masks": np.full((1, 3, 4, 4), np.nan)},
+                Wanted(masks=True),
+                "detection_masks of the model",
+            ),
+            (
+                {"detection_keypoints": np.ones((1, 3, 2, 2))},
+                Wanted(places={"nose": 0}),
+                r"\(1, 3, 2, 2\), not \(1, 3, 1, 2\)",
+            ),
+        ],
+    )
+    def test_that_are_not_there_or_do_not_fit(self, records, parts, wanted, said):
+        with pytest.raises(CheckpointError, match=said):
+            detect_exported(finding(**parts), records, wanted=wanted)
 
 
 def save(folder, shape=(1, None, None, 3), dtype=tf.uint8):

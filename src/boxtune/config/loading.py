@@ -27,13 +27,15 @@ def parse(text: str, source: str) -> TrainEvalPipelineConfig:
     return from_text(text, TrainEvalPipelineConfig(), source, error=ConfigError)
 
 
-def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainEvalPipelineConfig:
+def load(
+    path: str | os.PathLike[str], overrides: Sequence[str] = (), *, needs_model: bool = True
+) -> TrainEvalPipelineConfig:
     """Return the configuration of a file, completed from the stock recipe (see `complete`) and overridden.
 
     An override that sets the feature extractor's type, alone or within its section, is applied before
     completing, and so chooses the recipe; the others are applied after, in order, and so change one value of
     a stock section rather than replace the section. Fields that are set and have no effect are left out; one
-    warning of the logger "boxtune" lists them.
+    warning of the logger "boxtune" lists them. Unless it `needs_model`, a configuration without one is not completed.
 
     Raises:
         ConfigError: the file cannot be read; it, an override or the feature extractor is not understood.
@@ -43,7 +45,7 @@ def load(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> TrainEv
     late = [override for override in overrides if override not in early]
     _override(given, early)
     try:
-        config = complete(given)
+        config = complete(given) if needs_model or given.HasField("model") else given
     except ConfigError as exc:
         raise ConfigError(f"{path}: {exc}") from None
     _override(config, late)

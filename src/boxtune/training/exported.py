@@ -133,10 +133,12 @@ def _detected(
 def _check_shapes(parts: dict[str, np.ndarray], wanted: Wanted) -> None:
     k = parts["detection_scores"].size
     shapes = dict(zip(_PARTS, ((1, k, 4), (1, k), (1, k), (1,)), strict=True))
-    shapes |= {_MASKS: (1, k, *parts[_MASKS].shape[2:4])} if _MASKS in parts else {}
     shapes |= {_KEYPOINTS: (1, k, wanted.num_points, 2)} if _KEYPOINTS in parts else {}
+    if _MASKS in parts:
+        height, width = (max(side, 1) for side in (*parts[_MASKS].shape[2:], 1, 1)[:2])
+        shapes[_MASKS] = (1, k, height, width)
     for name, shape in shapes.items():
-        if parts[name].shape != shape or (name == _MASKS and 0 in shape[2:]):
+        if parts[name].shape != shape:
             raise CheckpointError(f"the model returns {name} of the shape {parts[name].shape}, not {shape}")
     if not 0 <= (count := parts["num_detections"][0]) <= k:
         raise CheckpointError(f"the model returns num_detections {count} of {k}")
