@@ -13,7 +13,7 @@ from boxtune.data import resize
 from boxtune.data.files import writable_folder
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models import Detector
-from boxtune.training import checkpoints
+from boxtune.training import averages, checkpoints
 from boxtune.training.backends import require_tensorflow
 from boxtune.training.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
 
@@ -50,7 +50,7 @@ def export(
     pipeline = config.load(pipeline_config_path, overrides)
     prefix = checkpoints.find(checkpoint)
     detector = models.build(pipeline.model)
-    checkpoints.load(detector.checkpoint_variables(), prefix)
+    averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
 
     output_dir = writable_folder(Path(output_dir))
     with tempfile.TemporaryDirectory(dir=output_dir, prefix=".partial-") as name:

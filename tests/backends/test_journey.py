@@ -11,7 +11,7 @@ from boxtune import config, models
 from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.draw import draw
-from boxtune.errors import ConfigError
+from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluate import evaluate
 from boxtune.export import export
 from boxtune.train import train
@@ -126,10 +126,18 @@ def test_a_checkpoint_is_measured_as_it_was_on_the_way(folder, whole, tiny, caps
     (on_the_way,) = [
         line["evaluation"] for line in journal(whole) if "evaluation" in line and line["step"] == STEPS
     ]
-    assert found.values.keys() == on_the_way.keys()
-    for name, value in found.values.items():
+    values = found.metrics | found.losses
+    assert values.keys() == on_the_way.keys()
+    for name, value in values.items():
         wanted = np.nan if on_the_way[name] is None else on_the_way[name]
         np.testing.assert_allclose(value, wanted, rtol=1e-4, err_msg=name)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="SavedModels are TensorFlow's alone")
+def test_exporting_averages_that_are_not_there(folder, tiny):
+    wanted = ["eval_config.use_moving_averages=true"]
+    with pytest.raises(CheckpointError, match="holds no averages of its weights"):
+        export(folder / "pipeline.config", folder / "ckpt-0", folder / "exported", overrides=wanted)
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

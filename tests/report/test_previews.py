@@ -76,9 +76,10 @@ class TestPreviews:
     @pytest.mark.parametrize(
         ("size", "wanted"),
         [
-            ((64, 48), (64, 48)),
-            ((4000, 1000), (MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE // 4)),
-            ((1, 9000), (1, 800)),
+            ((24, 18), (24, 18)),
+            # No larger than the 32 pixels that there are to see.
+            ((4000, 1000), (32, 8)),
+            ((1, 9000), (1, 32)),
         ],
     )
     def test_the_shape_is_that_of_the_picture_not_of_what_the_model_took(self, size, wanted):
@@ -89,6 +90,11 @@ class TestPreviews:
         if wanted[0] > 1:
             assert small.getpixel((2, 2))[0] < 50
             assert small.getpixel((wanted[0] - 3, 2))[0] > 200
+
+    def test_no_larger_than_a_page_can_carry(self):
+        previews = Previews(1)
+        previews.add(shown("a.jpg", (4000, 1000), (1000, 250)))
+        assert decoded(previews.urls["a.jpg"]).size == (MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE // 4)
 
     def test_of_too_many_pictures_some_have_none(self, monkeypatch):
         monkeypatch.setattr(module, "MAX_PREVIEWS", 3)

@@ -73,7 +73,9 @@ class Previews:
         if self._seen - 1 not in self._chosen:
             return
         height, width = example.result.height, example.result.width
-        scale = min(1.0, self._side / max(height, width))
+        # No larger than what the model saw: there is nothing more to see.
+        side = min(self._side, max(example.picture.shape[:2]))
+        scale = min(1.0, side / max(height, width))
         size = max(round(width * scale), 1), max(round(height * scale), 1)
         small = Image.fromarray(example.picture).resize(size, Image.Resampling.BILINEAR)
         encoded = base64.b64encode(encode_preview(small, self._max_bytes)).decode("ascii")

@@ -110,7 +110,9 @@ class Evaluator:
             self.class_names,
             step=step,
             metrics=metric_sets.measure(self._metrics_set, results, self.class_names, self._metric_options),
-            losses=_mean_losses(losses, len(results), float(self.detector.regularization_loss())),
+            losses=_mean_losses(
+                losses, len(results), float(ops.convert_to_numpy(self.detector.regularization_loss()))
+            ),
             seconds=time.perf_counter() - started,
             examples=examples,
         )
