@@ -109,3 +109,11 @@ def test_clipped_boxes_lie_in_the_window(given_boxes):
     clipped = as_array(boxes.clip(given_boxes, UNIT))
     assert np.all((clipped >= 0) & (clipped <= 1))
     assert np.all(as_array(boxes.area(clipped)) <= as_array(boxes.area(given_boxes)) + 1e-6)
+
+
+def test_rows_are_taken_of_each_of_a_batch():
+    values = np.arange(24).reshape(2, 4, 3)
+    taken = boxes.take_rows(ops.convert_to_tensor(values), ops.convert_to_tensor(np.int32([[3, 0], [1, 1]])))
+    np.testing.assert_array_equal(
+        ops.convert_to_numpy(taken), [[values[0, 3], values[0, 0]], [values[1, 1], values[1, 1]]]
+    )

@@ -46,13 +46,14 @@ def test_every_share_is_gathered():
 @pytest.mark.parametrize("count", [2, 4])
 def test_normalized_as_the_whole_batch(count):
     x = np.random.default_rng(0).normal([3, -1, 0], [1, 5, 0.1], [8, 4, 4, 3]).astype(np.float32)
-    gamma, beta = np.float32([1, 2, 0.5]), np.float32([0, 1, -1])
-    whole = [ops.convert_to_numpy(part) for part in kernels.batch_normalization(x, gamma, beta, 1e-3)]
+    gamma, beta = (ops.convert_to_tensor(np.float32(part)) for part in ([1, 2, 0.5], [0, 1, -1]))
+    whole = kernels.batch_normalization(ops.convert_to_tensor(x), gamma, beta, 1e-3)
+    whole = [ops.convert_to_numpy(part) for part in whole]
 
     def normalize(part):
         return shares.batch_normalization(ops.convert_to_tensor(part), gamma, beta, 1e-3)
 
-    found = of_each(normalize, np.split(x, count))
+    found = [list(map(ops.convert_to_numpy, parts)) for parts in of_each(normalize, np.split(x, count))]
     normalized = np.concatenate([part[0] for part in found])
     np.testing.assert_allclose(normalized, whole[0], rtol=1e-4, atol=1e-5)
     for _, mean, variance in found:
@@ -65,10 +66,10 @@ def test_no_large_squares_cancel(mean, deviation, apart):
     x = np.random.default_rng(0).normal(0, deviation, [4, 6, 6, 1])
     x[:2] += apart
     x = (x + mean).astype(np.float32)
-    one = np.ones(1, np.float32)
+    one = ops.ones(1)
     found = of_each(
         lambda part: shares.batch_normalization(ops.convert_to_tensor(part), one, 0 * one, 1e-3),
         np.split(x, 2),
     )
     # float32 keeps 1e-7 of the mean: of 1e4 that is 0.001, beside a deviation of 0.1 and more.
-    np.testing.assert_allclose(found[0][2], x.astype(np.float64).var(ddof=1), rtol=0.02)
+    np.testing.assert_allclose(ops.convert_to_numpy(found[0][2]), x.astype(np.float64).var(ddof=1), rtol=0.02)

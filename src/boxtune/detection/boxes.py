@@ -77,3 +77,10 @@ def from_centers(center_y, center_x, height, width):
         [center_y - half_height, center_x - half_width, center_y + half_height, center_x + half_width],
         axis=-1,
     )
+
+
+def take_rows(values, indices):
+    """Return of `values` [b, n, ...] the rows `indices` [b, k], as [b, k, ...]; faster than Keras' take_along_axis."""
+    b, n = ops.shape(values)[0], ops.shape(values)[1]
+    flat = ops.reshape(values, (-1, *values.shape[2:]))
+    return ops.take(flat, indices + n * ops.arange(b, dtype=indices.dtype)[:, None], axis=0)

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from boxtune.detection.boxes import iou_pairwise
+from boxtune.detection.boxes import iou_pairwise, take_rows
 
 UNMATCHED, IGNORED = -1, -2
 
@@ -81,9 +81,9 @@ def assign_targets(groundtruth, anchors, matcher, box_coder, num_classes, negati
     matches = matcher.match(iou_pairwise(groundtruth["boxes"], anchors), groundtruth["valid"])
     is_matched = matches >= 0
     matched = ops.maximum(matches, 0)
-    boxes = ops.take_along_axis(groundtruth["boxes"], matched[:, :, None], axis=1)
-    weights = ops.take_along_axis(groundtruth["weights"], matched, axis=1)
-    classes = ops.take_along_axis(groundtruth["classes"], matched, axis=1)
+    boxes, weights, classes = (
+        take_rows(groundtruth[part], matched) for part in ("boxes", "weights", "classes")
+    )
     codes = box_coder.encode(boxes, anchors)
     return Targets(
         classes=ops.one_hot(ops.where(is_matched, classes, -1), num_classes, dtype="float32"),

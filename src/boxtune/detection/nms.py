@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from boxtune.detection.boxes import area, clip, to_frame_of
+from boxtune.detection.boxes import area, clip, take_rows, to_frame_of
 from boxtune.detection.kernels import greedy_suppression, highest
 
 
@@ -42,7 +42,7 @@ class NonMaxSuppression:
         false).
         """
         anchors, per_class, valid = self._suppress_each_class(boxes, scores)
-        kept = ops.take_along_axis(boxes, anchors[..., None], axis=1)  # [b, c * k', 4]
+        kept = take_rows(boxes, anchors)  # [b, c * k', 4]
         ranks = ops.where(valid, per_class, -1.0)
         if window is not None:
             kept = clip(kept, window[:, None])
@@ -70,9 +70,9 @@ class NonMaxSuppression:
         valid = scores >= 0
         zero = ops.zeros_like(order)
         return Detections(
-            boxes=ops.where(valid[..., None], ops.take_along_axis(boxes, order[..., None], axis=1), 0.0),
+            boxes=ops.where(valid[..., None], take_rows(boxes, order), 0.0),
             scores=ops.where(valid, scores, 0.0),
             classes=ops.where(valid, order // per_class, zero),
-            anchors=ops.where(valid, ops.take_along_axis(anchors, order, axis=1), zero),
+            anchors=ops.where(valid, take_rows(anchors, order), zero),
             count=ops.sum(ops.cast(valid, "int32"), axis=1),
         )
