@@ -27,6 +27,7 @@ from boxtune.report.evaluation import (
     JSON_NAME,
     PAGE_NAME,
     analysis_of,
+    comparison_text,
     read_evaluation,
     show_in_tensorboard,
     table_head,
@@ -130,7 +131,10 @@ def evaluate(
         evaluation, _title(Path(checkpoint or saved_model or detections or "")), previews.urls
     )
     print(text(analysis, evaluation.seconds), flush=True)
-    comparison = compare(results_of(earlier), evaluation.results, evaluation.class_names) if earlier else None
+    comparison = None
+    if earlier:
+        comparison = compare(results_of(earlier), evaluation.results, evaluation.class_names)
+        print(comparison_text(comparison, earlier.title), flush=True)
     if output_dir is not None:
         write_evaluation(analysis, Path(output_dir), earlier, comparison)
         show_in_tensorboard(analysis, evaluation.examples, pipeline, Path(output_dir))

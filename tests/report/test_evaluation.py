@@ -9,6 +9,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.errors import DataError
 from boxtune.metrics.analysis import results_of
 from boxtune.metrics.coco import NAMES, coco_metrics
+from boxtune.metrics.comparison import compare
 from boxtune.metrics.evaluation import Example, evaluation_of
 from boxtune.metrics.results import ImageResult
 from boxtune.report import evaluation as report
@@ -159,6 +160,32 @@ def test_published_under_the_tags_of_the_api(tmp_path, capsys):
         "DetectionBoxes_Recall/AR@100 ByCategory/dog",
     }  # fmt: skip
     assert events.Tensors("Loss/total_loss")[0].step == 300
+
+
+class TestComparison:
+    def lines(self, first, second):
+        return report.comparison_text(compare(first, second, CLASSES), "old").splitlines()
+
+    def test_what_only_one_run_finds(self):
+        # The dog of b.jpg was missed before, that of c.jpg is missed now.
+        before = [result("a.jpg"), result("b.jpg", scores=()), result("c.jpg")]
+        now = [result("a.jpg"), result("b.jpg"), result("c.jpg", scores=())]
+        lines = self.lines(before, now)
+        assert lines[0] == "Against old"
+        assert lines[1].startswith("  mAP: 0.663 before, 0.663 now, +0.000, ")  # 67 of 101 points of recall
+        assert lines[1].endswith(": no more than chance")
+        assert lines[-1] == "  objects found at a score of 0.5: 1 that were not before, 1 no more"
+
+    def test_more_than_chance(self):
+        names = [f"{number}.jpg" for number in range(30)]
+        lines = self.lines([result(name, scores=()) for name in names], [result(name) for name in names])
+        assert lines[1].endswith(": more than chance")
+
+    def test_one_picture_tells_nothing(self):
+        lines = self.lines([result()], [result()])
+        assert (
+            lines[1] == "  mAP: 1.000 before, 1.000 now, +0.000; too few pictures to tell whether by chance"
+        )
 
 
 def test_table_of_evaluations():

@@ -15,7 +15,7 @@ from boxtune.data.findings import printable
 from boxtune.errors import DataError
 from boxtune.metrics.analysis import Analysis, ClassResult, analyse, from_json, to_json
 from boxtune.metrics.coco import NAMES
-from boxtune.metrics.comparison import Comparison
+from boxtune.metrics.comparison import Comparison, Difference
 from boxtune.metrics.evaluation import Evaluation, Example
 from boxtune.metrics.metric_sets import explain
 from boxtune.report.evaluation_page import write_page
@@ -192,6 +192,23 @@ def _errors(analysis: Analysis) -> Iterator[str]:
     gains = [f"{kind.kind} {kind.AP50_gain:.3f}" for kind in worst if kind.AP50_gain]
     if gains:
         yield f"  AP50 would gain without mistakes of the kind: {', '.join(gains)}"
+
+
+def comparison_text(comparison: Comparison, earlier: str) -> str:
+    """Return lines about a run and the one called `earlier`: differences, and the objects only one of them finds."""
+    rows = [_difference(one) for one in comparison.differences if one.difference is not None]
+    fixed, broken = len(comparison.fixed), len(comparison.broken)
+    found = f"  objects found at a score of {comparison.threshold:g}: {fixed} that were not before, {broken} no more"
+    return "\n".join([f"Against {printable(earlier)}", *rows, found])
+
+
+def _difference(one: Difference) -> str:
+    name = one.name.rpartition("/")[2]
+    told = f"  {name}: {one.first:.3f} before, {one.second:.3f} now, {one.difference:+.3f}"
+    if one.interval is None:
+        return f"{told}; too few pictures to tell whether by chance"
+    verdict = "more than chance" if one.significant else "no more than chance"
+    return f"{told}, {one.interval[0]:+.3f} to {one.interval[1]:+.3f} in 95 of 100 redraws: {verdict}"
 
 
 def side_by_side_pictures(

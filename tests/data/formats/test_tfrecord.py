@@ -361,7 +361,7 @@ CONTEXT = train.Example(features=train.Features(feature={"label": feature([1])})
     [
         ("train.record", b"", kinds.ANNOTATION_UNREADABLE),
         ("train.tfrecord", b"anything else", kinds.ANNOTATION_UNREADABLE),
-        ("train.record-00000-of-00002", gzip.compress(b"anything"), kinds.ANNOTATION_UNREADABLE),
+        ("train.record-00000-of-00002", gzip.compress(b"anything", mtime=0), kinds.ANNOTATION_UNREADABLE),
         ("LICENSE", b"Permission is hereby granted", kinds.FOREIGN),
     ],
 )
