@@ -328,7 +328,7 @@ def framed(length, payload=b""):
     [
         (b"item {\n  id: 1\n}\n", "is not a TFRecord file"),
         (b"\0" * 100, "is not a TFRecord file"),
-        (gzip.compress(b"anything"), "gunzip"),
+        (gzip.compress(b"anything", mtime=0), "gunzip"),
         (framed(2**30 + 1), "byte 0 has 1073741825 bytes, over the limit"),
         (framed(2**63), "over the limit"),
         (framed(3, b"abcCRC!") + b"junk junk junk", "damaged: there should be a record at byte 19"),
