@@ -7,7 +7,7 @@ import pytest
 
 from boxtune.errors import DataError
 from boxtune.metrics import matches
-from boxtune.metrics.analysis import analyse, from_json, to_json
+from boxtune.metrics.analysis import analyse, from_json, results_of, to_json
 from boxtune.metrics.coco import coco_metrics
 from hand_drawn import FAR, A, B, picture, random_pictures, rows
 
@@ -138,6 +138,16 @@ def test_json_and_back(seed):
     read = from_json(json.loads(written))
     assert text_of(read) == written
     np.testing.assert_array_equal(read.confusion_matrix(0.35), analysis.confusion_matrix(0.35))
+
+
+def test_scores_as_near_as_floats_can_be_are_kept_apart():
+    # Of a detector that has learned little: the right box is the better one by a single step of float32.
+    low = np.float32(0.0100001)
+    found = [(B, 0, low), (A, 0, np.nextafter(low, np.float32(1)))]
+    pictures = [picture([(A, 0)], found)]
+    again = results_of(from_json(json.loads(json.dumps(to_json(analyse(pictures, ["cat"]))))))
+    assert coco_metrics(again, 1) == coco_metrics(pictures, 1)
+    assert coco_metrics(again, 1)["DetectionBoxes_Precision/mAP"] == pytest.approx(1)
 
 
 def test_what_is_not_finite_becomes_null():

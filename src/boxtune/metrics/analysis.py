@@ -328,7 +328,10 @@ def results_of(analysis: Analysis) -> list[ImageResult]:
 
 
 def to_json(analysis: Analysis) -> dict[str, Any]:
-    """Return `analysis` as an object of JSON: numbers to 6 digits, boxes to 2, None for what is not finite."""
+    """Return `analysis` as an object of JSON: numbers to 6 digits, None for what is not finite.
+
+    Scores and boxes of detections have as many as it takes to compute the same numbers again.
+    """
     return {
         "version": VERSION,
         "title": analysis.title,
@@ -390,7 +393,18 @@ def _columns_by_image(table: TruthTable | FoundTable, num_images: int) -> list[d
 def _rounded(name: str, column: np.ndarray) -> list:
     if column.dtype == bool:
         return column.astype(int).tolist()
-    return np.round(column, 2 if name == "box" else 6).tolist()
+    if name == "score":
+        return _exact(column)
+    return np.round(column, 4 if name == "box" else 6).tolist()
+
+
+def _exact(column: Floats) -> list:
+    """Return numbers that are read as the same again, as short as can be where they come from float32.
+
+    Rounded, scores of a detector that has learned little would be equal, and their order another.
+    """
+    single = column.astype(np.float32)
+    return np.where(single == column, single.astype(str).astype(float), column).tolist()
 
 
 def from_json(document: Mapping[str, Any]) -> Analysis:

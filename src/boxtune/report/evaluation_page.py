@@ -159,7 +159,8 @@ def _run(run: Json, truth: _Truth) -> Columns:
         "start": starts(counts),
         "box": floats(column(run, "found", "box")),
         "class": integers(indices(run, "found", "class", len(run["classes"]))),
-        "score": floats(_falling_scores(run, counts)),
+        # As thresholds are read, so that one that is a score keeps its detection.
+        "score": floats(np.round(_falling_scores(run, counts), 6)),
         "match": integers(indices(run, "found", "match", there, start=-1) + 1),
         "confusion": integers(indices(run, "found", "confusion", there, start=-1) + 1),
         "kind": integers(indices(run, "found", "kind", len(run["kinds"]))),
