@@ -298,6 +298,14 @@ class TestDetections:
         found = detections(tmp_path, [(30, 70, [2, 1, 8, 4], 0.9), (10, 90, [0, 0, 10, 5], 0.8)])
         assert evaluate(detections=found, data=data).metrics[MAP] == pytest.approx(1)
 
+    def test_by_changes_of_a_configuration_that_is_not_there(self, tmp_path):
+        data = coco_folder(tmp_path / "data")
+        wanted = ['eval_config.metrics_set="pascal_voc_detection_metrics"']
+        analysis = evaluate(detections=detections(tmp_path, []), data=data, overrides=wanted)
+        assert "PascalBoxes_Precision/mAP@0.5IOU" in analysis.metrics
+        with pytest.raises(ConfigError, match="metric_set"):
+            evaluate(detections=detections(tmp_path, []), data=data, overrides=["eval_config.metric_set=x"])
+
     def test_go_by_names_and_label_ids_on_records(self, base, tmp_path):
         names = [example_name(base, number) for number in range(2)]
         found = detections(tmp_path, [(names[0], 1, [2, 1, 8, 4], 0.9), (names[1], 4, [0, 0, 10, 5], 0.8)])

@@ -216,6 +216,9 @@ def _configuration(
     try:
         if found := path or beside:
             pipeline = config.load(found, overrides, needs_model=needs_model)
+        else:
+            for override in overrides:
+                config.apply_override(pipeline, override)
     except ConfigError as error:
         if not beside:
             raise

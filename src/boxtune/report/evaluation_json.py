@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from boxtune.data.findings import printable
 from boxtune.errors import DataError
+from boxtune.metrics.analysis import VERSION
 
-VERSION = 1
 _MAX = 1e9  # no coordinate or score is near that, and single precision keeps it
 
 Json = Mapping[str, Any]
