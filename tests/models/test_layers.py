@@ -26,6 +26,40 @@ PLAIN = (
 )
 
 
+class TestConvolutions:
+    """In training, what only mixes channels is a matrix product: as a convolution, and so its gradients."""
+
+    CASES = (
+        ("conv", 1, 1, True), ("conv", 1, 1, False), ("conv", 1, 2, True), ("conv", 3, 1, True),
+        ("separable_conv", 3, 1, True), ("separable_conv", 3, 2, False),
+    )  # fmt: skip
+
+    @pytest.mark.parametrize(("kind", "kernel_size", "strides", "use_bias"), CASES)
+    def test_training_gives_what_a_convolution_gives(self, kind, kernel_size, strides, use_bias):
+        make = getattr(style(PLAIN), kind)
+        layer = make(5, kernel_size, "a/b", strides=strides, use_bias=use_bias, bias=0.5)
+        x = tf.constant(np.random.default_rng(0).normal(size=[2, 7, 6, 3]).astype(np.float32))
+        layer.build(x.shape)
+
+        def value_and_gradients(training):
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                y = layer(x, training=training)
+                total = tf.reduce_sum(y**2)
+            return [y, *tape.gradient(total, [x, *(weight.value for weight in layer.weights)])]
+
+        for one, other in zip(value_and_gradients(True), value_and_gradients(False), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize(("training", "expected"), [(True, "MatMul"), (False, "Conv2D")])
+    def test_which_operation_it_is(self, training, expected):
+        layer = style(PLAIN).conv(5, 1, "a/b")
+        x = tf.ones([1, 4, 4, 3])
+        layer.build(x.shape)
+        graph = tf.function(lambda x: layer(x, training=training)).get_concrete_function(x).graph
+        assert {operation.type for operation in graph.get_operations()} & {"MatMul", "Conv2D"} == {expected}
+
+
 class TestSharedByMaps:
     MAPS = tuple(
         tf.constant(np.random.default_rng(side).normal(size=[2, side, side, 3]).astype(np.float32))

