@@ -30,6 +30,13 @@ def test_momentum():
     np.testing.assert_allclose(apply(made, [1], [1], [0])[:, 0], [-0.1, -0.25, -0.325], rtol=1e-6)
 
 
+def test_momentum_is_that_of_keras_to_the_last_bit():
+    gradients = np.random.default_rng(0).normal(size=[5, 1000]).astype(np.float32)
+    made = read(f"momentum_optimizer {{ {RATE % 0.013} momentum_optimizer_value: 0.9 }}")
+    plain = keras.optimizers.SGD(0.013, momentum=float(np.float32(0.9)))
+    np.testing.assert_array_equal(apply(made, *gradients), apply(plain, *gradients))
+
+
 def test_the_default_momentum():
     made = read(f"momentum_optimizer {{ {RATE % 0.1} }}")
     assert made.momentum == pytest.approx(0.9)

@@ -34,7 +34,26 @@ def optimizer(
 def _momentum(
     section: pipeline_pb2.MomentumOptimizer, rate: LearningRate, **options: Any
 ) -> keras.optimizers.Optimizer:
-    return keras.optimizers.SGD(rate, momentum=section.momentum_optimizer_value, **options)
+    return SGD(rate, momentum=section.momentum_optimizer_value, **options)
+
+
+class SGD(keras.optimizers.SGD):
+    """Keras' gradient descent with momentum, by TensorFlow's fused kernel where there is one: equal to the last bit."""
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update one variable and its momentum."""
+        if keras.backend.backend() != "tensorflow" or not self.momentum:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=self.momentums[self._get_variable_index(variable)].value.handle,
+            lr=learning_rate,
+            grad=gradient,
+            momentum=tf.cast(self.momentum, variable.dtype),
+        )
 
 
 def _rms_prop(
