@@ -1,6 +1,9 @@
 """Areas, overlaps and frames of boxes [..., 4] as `[ymin, xmin, ymax, xmax]`."""
 
+import numpy as np
 from keras import ops
+
+_SMALLEST = np.finfo(np.float32).tiny
 
 
 def sides(boxes):
@@ -30,7 +33,7 @@ def iou_pairwise(boxes1, boxes2):
     """
     shared = intersection_pairwise(boxes1, boxes2)
     union = area(boxes1)[..., :, None] + area(boxes2)[..., None, :] - shared
-    return ops.where(shared > 0, shared / ops.where(union > 0, union, 1.0), 0.0)
+    return shared / ops.maximum(union, _SMALLEST)
 
 
 def ioa_pairwise(boxes1, boxes2):

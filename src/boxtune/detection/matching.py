@@ -36,11 +36,8 @@ class ArgMaxMatcher:
         matches = self._match_by_threshold(similarity)
         if not self.force_match:
             return matches
-        best_anchor = ops.argmax(similarity, axis=2)  # [b, n]
-        anchors = ops.arange(ops.shape(similarity)[2], dtype=best_anchor.dtype)
-        wanted = (best_anchor[:, :, None] == anchors) & valid[:, :, None]  # [b, n, a]
-        first_to_want = ops.cast(ops.argmax(ops.cast(wanted, "int32"), axis=1), "int32")
-        return ops.where(ops.any(wanted, axis=1), first_to_want, matches)
+        wanting = _first_to_want(similarity, valid)
+        return ops.where(wanting >= 0, wanting, matches)
 
     def _match_by_threshold(self, similarity):
         matches = ops.cast(ops.argmax(similarity, axis=1), "int32")
@@ -52,6 +49,20 @@ class ArgMaxMatcher:
             matches = ops.where(highest < self.matched_threshold, between, matches)
             matches = ops.where(highest < self.unmatched_threshold, low, matches)
         return ops.where(highest < 0, UNMATCHED, matches)
+
+
+def _first_to_want(similarity, valid):
+    """Return int32 [b, a]: the first box that overlaps no anchor more than this one, or -1 if there is none."""
+    b, n, a = ops.shape(similarity)
+    best_anchor = ops.cast(ops.argmax(similarity, axis=2), "int32")  # [b, n]
+    boxes = ops.arange(n, dtype="int32")
+    want_the_same = (best_anchor[:, :, None] == best_anchor[:, None, :]) & valid[:, None, :]
+    is_first = valid & ~ops.any(want_the_same & (boxes < boxes[:, None]), axis=2)
+    # Written to its anchor, since n x a comparisons would take longer than all else here.
+    places = best_anchor + a * ops.arange(b, dtype="int32")[:, None]
+    numbers = ops.where(is_first, boxes + 1, 0)
+    written = ops.scatter(ops.reshape(places, (-1, 1)), ops.reshape(numbers, (-1,)), (b * a,))
+    return ops.reshape(written, (b, a)) - 1
 
 
 @dataclass(frozen=True)
