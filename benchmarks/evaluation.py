@@ -26,13 +26,13 @@ import numpy as np
 import tensorflow as tf
 
 from boxtune import models
+from boxtune.backends import compiled
 from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.data.input import open_records
 from boxtune.data.preparation import Options
+from boxtune.evaluation.evaluator import Evaluator
 from boxtune.report.previews import Previews
-from boxtune.training.backends import compiled
-from boxtune.training.evaluation import Evaluator
 from data_sets import make
 
 BATCH_SIZE = 8

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from boxtune import config, models
+from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME, convert
 from boxtune.data.files import writable_folder
@@ -17,6 +18,19 @@ from boxtune.data.input import Records, open_records
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import ConfigError, DataError
+from boxtune.evaluation.detections_file import detections_of
+from boxtune.evaluation.evaluator import Evaluator, metric_options
+from boxtune.evaluation.exported import (
+    CHECKPOINT,
+    LABEL_MAP,
+    PIPELINE_CONFIG,
+    SAVED_MODEL,
+    beside_model,
+    detect_exported,
+    load_exported,
+)
+from boxtune.evaluation.shapes import Wanted, keypoint_classes, wanted_by
+from boxtune.evaluation.truth import class_names
 from boxtune.metrics import metric_sets
 from boxtune.metrics.analysis import Analysis, results_of
 from boxtune.metrics.comparison import compare
@@ -38,22 +52,8 @@ from boxtune.report.evaluation import (
 )
 from boxtune.report.previews import Previews
 from boxtune.training import averages, checkpoints
-from boxtune.training.backends import prepare_backend
-from boxtune.training.detections_file import detections_of
-from boxtune.training.evaluation import Evaluator, metric_options
-from boxtune.training.exported import (
-    CHECKPOINT,
-    LABEL_MAP,
-    PIPELINE_CONFIG,
-    SAVED_MODEL,
-    beside_model,
-    detect_exported,
-    load_exported,
-)
 from boxtune.training.following import all_checkpoints
 from boxtune.training.run_state import BEST
-from boxtune.training.shapes import Wanted, keypoint_classes, wanted_by
-from boxtune.training.truth import class_names
 
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
 """Of a folder of records, those that fit the first of these that any fits."""

@@ -9,13 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune import config, models
+from boxtune.backends import require_tensorflow
 from boxtune.data import resize
 from boxtune.data.files import writable_folder
 from boxtune.errors import ConfigError, did_you_mean
+from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
 from boxtune.models import Detector
 from boxtune.training import averages, checkpoints
-from boxtune.training.backends import require_tensorflow
-from boxtune.training.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
 
 
 def export(

@@ -11,12 +11,12 @@ import tensorflow as tf
 from PIL import Image
 
 from boxtune import config, models
+from boxtune.backends import prepare_backend
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.input import naming_faults, open_records
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.report.chart import Curve, Mark, draw_chart
-from boxtune.training.backends import prepare_backend
 from boxtune.training.batches import batches, images_per_step
 from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.learning_rates import highest_rate

@@ -15,8 +15,8 @@ from boxtune.data.findings import Findings
 from boxtune.data.label_map import read_label_map
 from boxtune.data.records import Picture
 from boxtune.errors import DataError
+from boxtune.evaluation.exported import LABEL_MAP, beside_model, load_exported
 from boxtune.report.pictures import Box, draw_boxes
-from boxtune.training.exported import LABEL_MAP, beside_model, load_exported
 
 DETECTIONS = "detections.json"
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxtune import config
+from boxtune.backends import require_tensorflow
 from boxtune.configure import BATCH_SIZE, configure
 from boxtune.convert import convert
 from boxtune.data.files import whole_file, writable_folder
@@ -15,7 +16,6 @@ from boxtune.evaluate import evaluate
 from boxtune.export import export
 from boxtune.report.evaluation import PAGE_NAME
 from boxtune.train import train
-from boxtune.training.backends import require_tensorflow
 from boxtune.training.best import Best
 from boxtune.training.cluster import cluster_from_environment
 from boxtune.training.run_state import BEST

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from boxtune import config, models
+from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import writable_folder
 from boxtune.data.input import open_records
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import CheckpointError, ConfigError
+from boxtune.evaluation.evaluator import Evaluator
 from boxtune.models import Detector
 from boxtune.report.evaluation import publish
 from boxtune.report.pictures import training_pictures
 from boxtune.training import devices, learning_rates, provenance
 from boxtune.training.averages import averages
-from boxtune.training.backends import prepare_backend
 from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.best import Best, read_best
 from boxtune.training.checkpoints import find, step_of
-from boxtune.training.evaluation import Evaluator
 from boxtune.training.run import Choice, Data, Intervals, Run
 from boxtune.training.run_state import RunState, not_finite
 from boxtune.training.selection import Selection, full_name

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from boxtune import config, models
+from boxtune.backends import prepare_backend
 from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.draw import draw
@@ -16,7 +17,6 @@ from boxtune.evaluate import evaluate
 from boxtune.export import export
 from boxtune.train import train
 from boxtune.training import checkpoints
-from boxtune.training.backends import prepare_backend
 from tiny_run import SIDE, TinyDetector
 
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")

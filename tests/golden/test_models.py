@@ -15,11 +15,11 @@ import pytest
 from keras import ops
 
 from boxtune import config, models
+from boxtune.backends import compiled
 from boxtune.data import resize
 from boxtune.detection.matching import assign_targets
 from boxtune.detection.nms import Detections
 from boxtune.training import checkpoints, warm_start
-from boxtune.training.backends import compiled
 from differentiation import differentiated
 from golden.recordings import built_models, element_index, recorded_batch, recorded_weights, row_index
 

@@ -6,10 +6,10 @@ import pytest
 from keras import ops
 
 from boxtune import config, models
+from boxtune.backends import compiled
 from boxtune.models.layers import BatchNormalization
 from boxtune.models.ssd import FEATURE_EXTRACTORS
 from boxtune.training import checkpoints
-from boxtune.training.backends import compiled
 from differentiation import differentiated
 
 SIDE = 96

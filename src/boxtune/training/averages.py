@@ -7,11 +7,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from boxtune.backends import compiled
 from boxtune.config import pipeline_pb2
 from boxtune.errors import CheckpointError
 from boxtune.models import Detector
 from boxtune.training import checkpoints
-from boxtune.training.backends import compiled
 
 _FOLDER = "moving_averages/"
 _SLOT_OF_THE_API = "/.OPTIMIZER_SLOT/optimizer/average"

@@ -4,11 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from boxtune import models
+from boxtune.backends import row_multiple
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, record_order, training_batches
 from boxtune.data.tfrecord import parse_example
 from boxtune.detection.shares import WHOLE, Shares
-from boxtune.training.backends import compiles_by_shape
 
 
 def batches(
@@ -40,15 +40,6 @@ def batches(
         rank=shares.rank,
         num_shares=shares.count,
     )
-
-
-def row_multiple(reader: pipeline_pb2.InputReader) -> int:
-    """Return what the number of objects in a batch is rounded up to, so that few numbers are ever met.
-
-    Where each shape is compiled anew it is `max_number_of_boxes`: most data are of one shape then, and a batch with
-    more objects costs a compilation, not an object.
-    """
-    return max(reader.max_number_of_boxes, 1) if compiles_by_shape() else 1
 
 
 def images_per_step(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> int:

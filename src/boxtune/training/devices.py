@@ -21,8 +21,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from boxtune.backends import require_tensorflow
 from boxtune.errors import BoxtuneError, ConfigError, WorkerLostError
-from boxtune.training.backends import require_tensorflow
 from boxtune.training.cluster import TF_CONFIG, Cluster, cluster_from_environment, meet
 from boxtune.training.team import ALONE, Team, share_of
 

@@ -14,12 +14,12 @@ import tensorflow as tf
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
+from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.evaluation import Evaluation
 from boxtune.models import Detector
 from boxtune.training import devices
 from boxtune.training.batches import batches, images_of_step, images_per_step
 from boxtune.training.best import values_so_far
-from boxtune.training.evaluation import Evaluator
 from boxtune.training.health import StopOnNonFinite
 from boxtune.training.interruption import Interruption
 from boxtune.training.journal import JOURNAL, Journal

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 
+from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.evaluation import Evaluation
 from boxtune.training.best import keep_if_best
-from boxtune.training.evaluation import Evaluator
 from boxtune.training.journal import Journal
 from boxtune.training.progress import Progress
 from boxtune.training.run_state import RunState

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -46,9 +47,13 @@ def require_tensorflow(what: str) -> None:
         )
 
 
-def compiles_by_shape() -> bool:
-    """Return whether each new shape of a batch is compiled anew, which takes long: then there should be few."""
-    return keras.backend.backend() == "jax"
+def row_multiple(reader: pipeline_pb2.InputReader) -> int:
+    """Return what the number of objects in a batch is rounded up to, so that few numbers are ever met.
+
+    Where each shape is compiled anew, as by JAX, it is `max_number_of_boxes`: most data are of one shape then, and a
+    batch with more objects costs a compilation, not an object.
+    """
+    return max(reader.max_number_of_boxes, 1) if keras.backend.backend() == "jax" else 1
 
 
 def compiled(function: Callable[..., Any], variables: Sequence[keras.Variable] = ()) -> Callable[..., Any]:

@@ -7,9 +7,9 @@ import tensorflow as tf
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError
+from boxtune.evaluation.exported import beside_model, detect_exported, load_exported
+from boxtune.evaluation.shapes import Wanted
 from boxtune.metrics import masks
-from boxtune.training.exported import beside_model, detect_exported, load_exported
-from boxtune.training.shapes import Wanted
 from picture_records import picture_record, write_records
 
 FOUND = {

@@ -13,11 +13,11 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import ConfigError, DataError
+from boxtune.evaluation import shapes
+from boxtune.evaluation.shapes import Wanted, keypoint_classes, require_boxes_only, wanted_by
+from boxtune.evaluation.truth import truths
 from boxtune.metrics import masks
 from boxtune.metrics.coco import KeypointClass
-from boxtune.training import shapes
-from boxtune.training.shapes import Wanted, keypoint_classes, require_boxes_only, wanted_by
-from boxtune.training.truth import truths
 from picture_records import picture_record, write_records
 
 WHOLE = (0, 0, 1, 1)

@@ -12,8 +12,8 @@ from boxtune.data.examples import PER_OBJECT
 from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import DataError
+from boxtune.evaluation.shapes import ShapeReader, Wanted
 from boxtune.metrics.results import ImageResult
-from boxtune.training.shapes import ShapeReader, Wanted
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 

@@ -12,18 +12,17 @@ import tensorflow as tf
 from keras import ops
 
 from boxtune import models
+from boxtune.backends import compiled, row_multiple
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, evaluation_batches, naming_faults
 from boxtune.errors import CheckpointError
+from boxtune.evaluation.shapes import require_boxes_only
+from boxtune.evaluation.truth import Arrays, Names, class_names, picture_of, truth_of
 from boxtune.metrics import metric_sets
 from boxtune.metrics.evaluation import Evaluation, Example, evaluation_of
 from boxtune.metrics.results import ImageResult
 from boxtune.models import Detector
 from boxtune.models.detector import REGULARIZATION
-from boxtune.training.backends import compiled
-from boxtune.training.batches import row_multiple
-from boxtune.training.shapes import require_boxes_only
-from boxtune.training.truth import Arrays, Names, class_names, picture_of, truth_of
 
 
 class Evaluator:

@@ -7,11 +7,11 @@ from pathlib import Path
 from boxtune.data.formats import coco
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
+from boxtune.evaluation.shapes import Wanted
+from boxtune.evaluation.truth import truths
 from boxtune.metrics.coco_results import ImageId, ids_of_names, read_detections
 from boxtune.metrics.evaluation import Example
 from boxtune.metrics.results import ImageResult
-from boxtune.training.shapes import Wanted
-from boxtune.training.truth import truths
 
 
 def detections_of(

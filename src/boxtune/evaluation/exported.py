@@ -12,12 +12,12 @@ import tensorflow as tf
 
 from boxtune.data.input import Records
 from boxtune.errors import CheckpointError
+from boxtune.evaluation.shapes import Wanted
+from boxtune.evaluation.truth import truths
 from boxtune.metrics import masks
 from boxtune.metrics.evaluation import Example
 from boxtune.metrics.masks import Mask
 from boxtune.metrics.results import ImageResult
-from boxtune.training.shapes import Wanted
-from boxtune.training.truth import truths
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
     "saved_model",

@@ -12,7 +12,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.detection.nms import Detections
-from boxtune.training.evaluation import Evaluator
+from boxtune.evaluation.evaluator import Evaluator
 
 TRUTH = [0.25, 0.25, 0.75, 0.5]  # of every picture
 PADDED = text_format.Parse(
