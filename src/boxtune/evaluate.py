@@ -341,7 +341,7 @@ def _of_detections(
 def _options(settings: pipeline_pb2.EvalConfig, records: Records, wanted: Wanted) -> metric_sets.Options:
     """Read the options of metrics before anything is measured: what is wrong with them shows at once."""
     keypoints = keypoint_classes(settings, records.label_map, wanted.places)
-    return replace(metric_options(settings), keypoints=keypoints)
+    return replace(metric_options(settings, records), keypoints=keypoints)
 
 
 def _measured(

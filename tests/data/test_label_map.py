@@ -39,6 +39,16 @@ def test_keypoints_are_kept(tmp_path):
     assert label_map.to_text() == text
 
 
+def test_hierarchy_and_frequency_are_kept(tmp_path):
+    label_map = LabelMap(
+        (Label(1, "animal", descendants=(2,), frequency="f"), Label(2, "cat", ancestors=(1,)))
+    )
+    write_label_map(label_map, tmp_path / "map.pbtxt")
+    assert read_label_map(tmp_path / "map.pbtxt") == label_map
+    assert label_map.ancestors(3) == [[0], [0, 1], [2]]
+    assert label_map.descendants(3) == [[0, 1], [1], [2]]
+
+
 def test_ids_may_have_gaps_and_come_in_any_order(tmp_path):
     label_map = read(tmp_path, 'item { id: 7 name: "b" display_name: "B" } item { name: "a" id: 2 }')
     assert label_map.labels == (Label(2, "a"), Label(7, "b", "B"))

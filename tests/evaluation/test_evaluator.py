@@ -13,6 +13,7 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.detection.nms import Detections
 from boxtune.evaluation.evaluator import Evaluator
+from boxtune.evaluation.shapes import Wanted
 
 TRUTH = [0.25, 0.25, 0.75, 0.5]  # of every picture
 PADDED = text_format.Parse(
@@ -92,6 +93,18 @@ def test_what_is_found_is_measured_in_the_frame_of_the_picture(records):
     _, evaluation = evaluate(records, [TRUTH])
     assert evaluation.metrics["DetectionBoxes_Precision/mAP"] == pytest.approx(1.0)
     assert (evaluation.step, evaluation.num_images, evaluation.num_objects) == (7, 3, 3)
+
+
+def test_labels_of_whole_pictures_are_read_where_they_are_wanted(records):
+    # Without labels nothing but the objects' classes is known, which changes no number here; the readers count along.
+    seen = []
+    evaluator = Evaluator(
+        Stub([TRUTH]), records, image_resizer=PADDED, batch_size=2,
+        metrics_set=["oid_challenge_detection_metrics"], wanted=Wanted(labels=True, all_known=False),
+    )  # fmt: skip
+    evaluation = evaluator.evaluate(1, seen.append)
+    assert [example.result.absent_classes.tolist() for example in seen] == [[], [], []]
+    assert evaluation.metrics["OpenImagesDetectionChallenge_Precision/mAP@0.5IOU"] == pytest.approx(1)
 
 
 def test_a_box_beside_the_truth_is_no_detection(records):

@@ -172,7 +172,9 @@ class TestWhatIsWanted:
         assert wanted_by(section("metrics_set: 'coco_detection_metrics'"), records) == Wanted()
 
     def test_masks(self, opened):
-        assert wanted_by(section("metrics_set: 'lvis_mask_metrics'"), opened(record())) == Wanted(masks=True)
+        assert wanted_by(section("metrics_set: 'lvis_mask_metrics'"), opened(record())) == Wanted(
+            masks=True, labels=True
+        )
 
     def test_keypoints_by_the_label_map(self, opened):
         wanted = wanted_by(section(KEYPOINTS), opened(record(), label_map=POSED))

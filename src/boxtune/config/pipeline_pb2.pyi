@@ -994,11 +994,13 @@ class CosineDecayLearningRate(_message.Message):
     def __init__(self, learning_rate_base: _Optional[float] = ..., total_steps: _Optional[int] = ..., warmup_learning_rate: _Optional[float] = ..., warmup_steps: _Optional[int] = ..., hold_base_rate_steps: _Optional[int] = ...) -> None: ...
 
 class EvalConfig(_message.Message):
-    __slots__ = ("batch_size", "metrics_set", "include_metrics_per_category", "all_metrics_per_category", "recall_lower_bound", "recall_upper_bound", "super_categories", "parameterized_metric", "use_moving_averages", "num_visualizations", "min_score_threshold", "max_num_boxes_to_visualize", "num_examples", "eval_interval_secs", "max_evals", "save_graph", "visualization_export_dir", "eval_master", "export_path", "ignore_groundtruth", "skip_scores", "skip_labels", "visualize_groundtruth_boxes", "groundtruth_box_visualization_color", "keep_image_id_for_visualization_export", "retain_original_images", "use_dummy_loss_in_eval")
+    __slots__ = ("batch_size", "metrics_set", "include_metrics_per_category", "all_metrics_per_category", "skip_predictions_for_unlabeled_class", "image_classes_field_map_empty_to_ones", "recall_lower_bound", "recall_upper_bound", "super_categories", "parameterized_metric", "use_moving_averages", "num_visualizations", "min_score_threshold", "max_num_boxes_to_visualize", "num_examples", "eval_interval_secs", "max_evals", "save_graph", "visualization_export_dir", "eval_master", "export_path", "ignore_groundtruth", "skip_scores", "skip_labels", "visualize_groundtruth_boxes", "groundtruth_box_visualization_color", "keep_image_id_for_visualization_export", "retain_original_images", "use_dummy_loss_in_eval")
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     METRICS_SET_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_METRICS_PER_CATEGORY_FIELD_NUMBER: _ClassVar[int]
     ALL_METRICS_PER_CATEGORY_FIELD_NUMBER: _ClassVar[int]
+    SKIP_PREDICTIONS_FOR_UNLABELED_CLASS_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_CLASSES_FIELD_MAP_EMPTY_TO_ONES_FIELD_NUMBER: _ClassVar[int]
     RECALL_LOWER_BOUND_FIELD_NUMBER: _ClassVar[int]
     RECALL_UPPER_BOUND_FIELD_NUMBER: _ClassVar[int]
     SUPER_CATEGORIES_FIELD_NUMBER: _ClassVar[int]
@@ -1026,6 +1028,8 @@ class EvalConfig(_message.Message):
     metrics_set: _containers.RepeatedScalarFieldContainer[str]
     include_metrics_per_category: bool
     all_metrics_per_category: bool
+    skip_predictions_for_unlabeled_class: bool
+    image_classes_field_map_empty_to_ones: bool
     recall_lower_bound: float
     recall_upper_bound: float
     super_categories: _containers.RepeatedCompositeFieldContainer[SuperCategory]
@@ -1049,7 +1053,7 @@ class EvalConfig(_message.Message):
     keep_image_id_for_visualization_export: bool
     retain_original_images: bool
     use_dummy_loss_in_eval: bool
-    def __init__(self, batch_size: _Optional[int] = ..., metrics_set: _Optional[_Iterable[str]] = ..., include_metrics_per_category: bool = ..., all_metrics_per_category: bool = ..., recall_lower_bound: _Optional[float] = ..., recall_upper_bound: _Optional[float] = ..., super_categories: _Optional[_Iterable[_Union[SuperCategory, _Mapping]]] = ..., parameterized_metric: _Optional[_Iterable[_Union[ParameterizedMetric, _Mapping]]] = ..., use_moving_averages: bool = ..., num_visualizations: _Optional[int] = ..., min_score_threshold: _Optional[float] = ..., max_num_boxes_to_visualize: _Optional[int] = ..., num_examples: _Optional[int] = ..., eval_interval_secs: _Optional[int] = ..., max_evals: _Optional[int] = ..., save_graph: bool = ..., visualization_export_dir: _Optional[str] = ..., eval_master: _Optional[str] = ..., export_path: _Optional[str] = ..., ignore_groundtruth: bool = ..., skip_scores: bool = ..., skip_labels: bool = ..., visualize_groundtruth_boxes: bool = ..., groundtruth_box_visualization_color: _Optional[str] = ..., keep_image_id_for_visualization_export: bool = ..., retain_original_images: bool = ..., use_dummy_loss_in_eval: bool = ...) -> None: ...
+    def __init__(self, batch_size: _Optional[int] = ..., metrics_set: _Optional[_Iterable[str]] = ..., include_metrics_per_category: bool = ..., all_metrics_per_category: bool = ..., skip_predictions_for_unlabeled_class: bool = ..., image_classes_field_map_empty_to_ones: bool = ..., recall_lower_bound: _Optional[float] = ..., recall_upper_bound: _Optional[float] = ..., super_categories: _Optional[_Iterable[_Union[SuperCategory, _Mapping]]] = ..., parameterized_metric: _Optional[_Iterable[_Union[ParameterizedMetric, _Mapping]]] = ..., use_moving_averages: bool = ..., num_visualizations: _Optional[int] = ..., min_score_threshold: _Optional[float] = ..., max_num_boxes_to_visualize: _Optional[int] = ..., num_examples: _Optional[int] = ..., eval_interval_secs: _Optional[int] = ..., max_evals: _Optional[int] = ..., save_graph: bool = ..., visualization_export_dir: _Optional[str] = ..., eval_master: _Optional[str] = ..., export_path: _Optional[str] = ..., ignore_groundtruth: bool = ..., skip_scores: bool = ..., skip_labels: bool = ..., visualize_groundtruth_boxes: bool = ..., groundtruth_box_visualization_color: _Optional[str] = ..., keep_image_id_for_visualization_export: bool = ..., retain_original_images: bool = ..., use_dummy_loss_in_eval: bool = ...) -> None: ...
 
 class SuperCategory(_message.Message):
     __slots__ = ("key", "value")
@@ -1082,7 +1086,7 @@ class KeypointSigma(_message.Message):
     def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
 
 class InputReader(_message.Message):
-    __slots__ = ("name", "label_map_path", "tf_record_input_reader", "shuffle", "num_epochs", "sample_1_of_n_examples", "max_number_of_boxes", "use_display_name", "queue_capacity", "min_after_dequeue", "num_readers", "shuffle_buffer_size", "filenames_shuffle_buffer_size", "prefetch_size", "num_parallel_map_calls", "read_block_length", "num_parallel_batches", "num_prefetch_batches", "include_source_id", "drop_remainder")
+    __slots__ = ("name", "label_map_path", "tf_record_input_reader", "shuffle", "num_epochs", "sample_1_of_n_examples", "max_number_of_boxes", "use_display_name", "expand_labels_hierarchy", "queue_capacity", "min_after_dequeue", "num_readers", "shuffle_buffer_size", "filenames_shuffle_buffer_size", "prefetch_size", "num_parallel_map_calls", "read_block_length", "num_parallel_batches", "num_prefetch_batches", "include_source_id", "drop_remainder")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LABEL_MAP_PATH_FIELD_NUMBER: _ClassVar[int]
     TF_RECORD_INPUT_READER_FIELD_NUMBER: _ClassVar[int]
@@ -1091,6 +1095,7 @@ class InputReader(_message.Message):
     SAMPLE_1_OF_N_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     MAX_NUMBER_OF_BOXES_FIELD_NUMBER: _ClassVar[int]
     USE_DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    EXPAND_LABELS_HIERARCHY_FIELD_NUMBER: _ClassVar[int]
     QUEUE_CAPACITY_FIELD_NUMBER: _ClassVar[int]
     MIN_AFTER_DEQUEUE_FIELD_NUMBER: _ClassVar[int]
     NUM_READERS_FIELD_NUMBER: _ClassVar[int]
@@ -1111,6 +1116,7 @@ class InputReader(_message.Message):
     sample_1_of_n_examples: int
     max_number_of_boxes: int
     use_display_name: bool
+    expand_labels_hierarchy: bool
     queue_capacity: int
     min_after_dequeue: int
     num_readers: int
@@ -1123,7 +1129,7 @@ class InputReader(_message.Message):
     num_prefetch_batches: int
     include_source_id: bool
     drop_remainder: bool
-    def __init__(self, name: _Optional[str] = ..., label_map_path: _Optional[str] = ..., tf_record_input_reader: _Optional[_Union[TFRecordInputReader, _Mapping]] = ..., shuffle: bool = ..., num_epochs: _Optional[int] = ..., sample_1_of_n_examples: _Optional[int] = ..., max_number_of_boxes: _Optional[int] = ..., use_display_name: bool = ..., queue_capacity: _Optional[int] = ..., min_after_dequeue: _Optional[int] = ..., num_readers: _Optional[int] = ..., shuffle_buffer_size: _Optional[int] = ..., filenames_shuffle_buffer_size: _Optional[int] = ..., prefetch_size: _Optional[int] = ..., num_parallel_map_calls: _Optional[int] = ..., read_block_length: _Optional[int] = ..., num_parallel_batches: _Optional[int] = ..., num_prefetch_batches: _Optional[int] = ..., include_source_id: bool = ..., drop_remainder: bool = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., label_map_path: _Optional[str] = ..., tf_record_input_reader: _Optional[_Union[TFRecordInputReader, _Mapping]] = ..., shuffle: bool = ..., num_epochs: _Optional[int] = ..., sample_1_of_n_examples: _Optional[int] = ..., max_number_of_boxes: _Optional[int] = ..., use_display_name: bool = ..., expand_labels_hierarchy: bool = ..., queue_capacity: _Optional[int] = ..., min_after_dequeue: _Optional[int] = ..., num_readers: _Optional[int] = ..., shuffle_buffer_size: _Optional[int] = ..., filenames_shuffle_buffer_size: _Optional[int] = ..., prefetch_size: _Optional[int] = ..., num_parallel_map_calls: _Optional[int] = ..., read_block_length: _Optional[int] = ..., num_parallel_batches: _Optional[int] = ..., num_prefetch_batches: _Optional[int] = ..., include_source_id: bool = ..., drop_remainder: bool = ...) -> None: ...
 
 class TFRecordInputReader(_message.Message):
     __slots__ = ("input_path",)

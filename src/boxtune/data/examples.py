@@ -42,14 +42,16 @@ Cached = Callable[[Callable[[], Any]], Any]
 """Returns a picture that was decoded before, else what the function it is given returns."""
 
 
-def parser(label_map: LabelMap, num_classes: int) -> Callable[..., Sample]:
+def parser(label_map: LabelMap, num_classes: int, *, expand_hierarchy: bool = False) -> Callable[..., Sample]:
     """Return a function from a serialized record (and a Cached, if wanted) to a Sample, for use in `tf.data`.
 
     The text of a class takes precedence over its number where the label map knows it. Keys that a record
     lacks get the API's defaults: weight 1, no annotated area, none of the flags. A record whose lists disagree in
     length, or with a class outside of [0, `num_classes`), raises `tf.errors.InvalidArgumentError` when it is read.
+    With `expand_hierarchy` each object is there once more for every class above its own.
     """
     classes_of = _class_reader(label_map, num_classes)
+    expand = _expander(label_map, num_classes) if expand_hierarchy else None
 
     def parse(serialized: Any, cached: Cached | None = None) -> Sample:
         fields = tf.io.parse_single_example(serialized, _FEATURES)
@@ -67,8 +69,7 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[..., Sample]:
             return tf.io.decode_image(fields["image/encoded"], channels=3, expand_animations=False)
 
         image = cached(decode) if cached else decode()
-        return {
-            "image": tf.ensure_shape(image, [None, None, 3]),
+        objects = {
             "boxes": boxes,
             "classes": classes,
             "weights": _one_each(lists, "image/object/weight", count, default=1),
@@ -77,6 +78,10 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[..., Sample]:
                 flag: tf.cast(_one_each(lists, f"image/object/{flag}", count, default=0), tf.bool)
                 for flag in _FLAGS
             },
+        }
+        return {
+            "image": tf.ensure_shape(image, [None, None, 3]),
+            **(expand(objects) if expand else objects),
             "filename": fields["image/filename"],
             "source_id": fields["image/source_id"],
             "size": tf.shape(image)[:2],
@@ -85,18 +90,40 @@ def parser(label_map: LabelMap, num_classes: int) -> Callable[..., Sample]:
     return parse
 
 
-def class_parser(label_map: LabelMap, num_classes: int) -> Callable[[Any], Any]:
+def class_parser(
+    label_map: LabelMap, num_classes: int, *, expand_hierarchy: bool = False
+) -> Callable[[Any], Any]:
     """Return a function from a serialized record to the classes (int32 [n]) of its objects, and nothing else.
 
-    Errors of classes are those of `parser`.
+    Errors of classes, and `expand_hierarchy`, are those of `parser`.
     """
     classes_of = _class_reader(label_map, num_classes)
+    expand = _expander(label_map, num_classes) if expand_hierarchy else None
 
     def parse(serialized: Any) -> Any:
         fields = tf.io.parse_single_example(serialized, {key: _FEATURES[key] for key in _CLASS_KEYS})
-        return classes_of({key: tf.sparse.to_dense(values) for key, values in fields.items()})
+        classes = classes_of({key: tf.sparse.to_dense(values) for key, values in fields.items()})
+        return expand({"classes": classes})["classes"] if expand else classes
 
     return parse
+
+
+def _expander(label_map: LabelMap, num_classes: int) -> Callable[[Sample], Sample]:
+    """Return a function that repeats objects, parts [n, ...], for the classes above theirs.
+
+    Source: the API's data_decoders.tf_example_decoder, expand_labels_hierarchy.
+    """
+    ancestors = label_map.ancestors(num_classes)
+    counts = tf.constant([len(own) for own in ancestors])
+    flat = tf.constant([cls for own in ancestors for cls in own], tf.int32)
+
+    def expand(objects: Sample) -> Sample:
+        classes = tf.RaggedTensor.from_row_lengths(flat, counts)
+        of_each = tf.gather(classes, objects["classes"])
+        rows = of_each.value_rowids()
+        return {name: tf.gather(part, rows) for name, part in objects.items()} | {"classes": of_each.values}
+
+    return expand
 
 
 def _class_reader(label_map: LabelMap, num_classes: int) -> Callable[[dict[str, Any]], Any]:

@@ -33,10 +33,19 @@ _READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 class Records:
     """The records of an input reader, by number; their pictures are decoded once, as far as memory allows."""
 
-    def __init__(self, files: Sequence[Path], label_map: LabelMap, num_classes: int, *, one_of_n: int = 1):
+    def __init__(
+        self,
+        files: Sequence[Path],
+        label_map: LabelMap,
+        num_classes: int,
+        *,
+        one_of_n: int = 1,
+        expand_hierarchy: bool = False,
+    ):
         self.index = RecordIndex(files)
         self.label_map, self.num_classes, self.one_of_n = label_map, num_classes, max(one_of_n, 1)
-        self.parse = parser(label_map, num_classes)
+        self.expand_hierarchy = expand_hierarchy
+        self.parse = parser(label_map, num_classes, expand_hierarchy=expand_hierarchy)
         self.cache = ImageCache()
 
     def __len__(self) -> int:
@@ -53,7 +62,7 @@ class Records:
         Raises:
             DataError: if a record cannot be read.
         """
-        parse = class_parser(self.label_map, self.num_classes)
+        parse = class_parser(self.label_map, self.num_classes, expand_hierarchy=self.expand_hierarchy)
         read = tf.data.Dataset.range(len(self)).map(
             lambda number: parse(self._serialized(number)),
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -114,6 +123,7 @@ def open_records(reader: pipeline_pb2.InputReader, num_classes: int) -> Records:
         read_label_map(Path(reader.label_map_path)),
         num_classes,
         one_of_n=reader.sample_1_of_n_examples,
+        expand_hierarchy=reader.expand_labels_hierarchy,
     )
 
 

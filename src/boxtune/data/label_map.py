@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from boxtune import config
+from boxtune.config.pipeline_pb2 import LVISFrequency
 from boxtune.data.files import whole_file
 from boxtune.data.records import ImageRecord
 from boxtune.errors import DataError, did_you_mean
@@ -13,12 +14,19 @@ from boxtune.errors import DataError, did_you_mean
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A class: its number from 1 on, its name, the name to show if that differs, and ids and names of its keypoints."""
+    """A class: its number from 1 on, its name, the name to show if that differs, and ids and names of its keypoints.
+
+    `ancestors` and `descendants` are the ids of the classes above and below it in a hierarchy; `frequency` is LVIS'
+    letter, `r`, `c` or `f`, or nothing.
+    """
 
     id: int
     name: str
     display_name: str = ""
     keypoints: tuple[tuple[int, str], ...] = ()
+    ancestors: tuple[int, ...] = ()
+    descendants: tuple[int, ...] = ()
+    frequency: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,35 @@ class LabelMap:
         """The name to show of each class, 0-based."""
         return {label.id - 1: label.display_name or label.name for label in self.labels}
 
+    def ancestors(self, num_classes: int) -> list[list[int]]:
+        """Return for each of `num_classes` classes, 0-based, itself and the classes above it in the hierarchy.
+
+        Raises:
+            DataError: if there is no hierarchy, or it names a class that is not there.
+        """
+        return self._with_related({label.id: label.ancestors for label in self.labels}, num_classes)
+
+    def descendants(self, num_classes: int) -> list[list[int]]:
+        """Return for each of `num_classes` classes, 0-based, itself and the classes below it, as `ancestors` does."""
+        return self._with_related({label.id: label.descendants for label in self.labels}, num_classes)
+
+    def _with_related(self, related: dict[int, tuple[int, ...]], num_classes: int) -> list[list[int]]:
+        if not any(label.ancestors or label.descendants for label in self.labels):
+            raise DataError(
+                "expand_labels_hierarchy: the label map has no hierarchy; give its items ancestor_ids and "
+                "descendant_ids, or leave the field out."
+            )
+        for number, others in related.items():
+            for other in others:
+                if other not in related or other > num_classes:
+                    raise DataError(
+                        f"The label map relates class {number} to class {other}, which is not there."
+                    )
+        return [
+            sorted({number - 1, *(other - 1 for other in related.get(number, ()))})
+            for number in range(1, num_classes + 1)
+        ]
+
     def category_index(self, *, use_display_name: bool = True) -> dict[int, dict[str, int | str]]:
         """Return ``{id: {"id": id, "name": name}}``, as the API's drawing functions and metrics take it."""
         return {
@@ -79,6 +116,9 @@ def read_label_map(path: Path) -> LabelMap:
             item.name or item.display_name,
             item.display_name,
             tuple((point.id, point.label) for point in item.keypoints),
+            tuple(item.ancestor_ids),
+            tuple(item.descendant_ids),
+            _FREQUENCIES[item.frequency],
         )
         for item in config.read_label_map(path).item
         if not (item.id == 0 and "background" in (item.name, item.display_name))
@@ -116,13 +156,21 @@ def require_classes(label_map: LabelMap, images: Iterable[ImageRecord]) -> None:
                 ) from None
 
 
+_FREQUENCIES = ("", "f", "c", "r")
+"""By the numbers that they have in a label map."""
+
+
 def _item_text(label: Label) -> str:
     shown = f"  display_name: '{_escaped(label.display_name)}'\n" if label.display_name else ""
     points = "".join(
         f"  keypoints {{\n    id: {number}\n    label: '{_escaped(name)}'\n  }}\n"
         for number, name in label.keypoints
     )
-    return f"item {{\n  id: {label.id}\n  name: '{_escaped(label.name)}'\n{shown}{points}}}\n"
+    related = "".join(f"  ancestor_ids: {number}\n" for number in label.ancestors)
+    related += "".join(f"  descendant_ids: {number}\n" for number in label.descendants)
+    if label.frequency:
+        related += f"  frequency: {LVISFrequency.Name(_FREQUENCIES.index(label.frequency))}\n"
+    return f"item {{\n  id: {label.id}\n  name: '{_escaped(label.name)}'\n{shown}{points}{related}}}\n"
 
 
 def _escaped(text: str) -> str:

@@ -16,7 +16,7 @@ from boxtune.backends import compiled, row_multiple
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, evaluation_batches, naming_faults
 from boxtune.errors import CheckpointError
-from boxtune.evaluation.shapes import require_boxes_only
+from boxtune.evaluation.shapes import TruthReader, Wanted, require_boxes_only, wanted_by
 from boxtune.evaluation.truth import Arrays, Names, class_names, picture_of, truth_of
 from boxtune.metrics import metric_sets
 from boxtune.metrics.evaluation import Evaluation, Example, evaluation_of
@@ -37,13 +37,19 @@ class Evaluator:
         batch_size: int,
         metrics_set: Sequence[str] = (),
         metric_options: metric_sets.Options | None = None,
+        wanted: Wanted | None = None,
         num_examples: int = 10,
         row_multiple: int = 1,
     ):
-        """Prepare; `metrics_set` and `metric_options` say which numbers to compute, as for `metric_sets.measure`."""
+        """Prepare.
+
+        `metrics_set` and `metric_options` say which numbers to compute, as for `metric_sets.measure`; `wanted`, what
+        these need of the records besides boxes.
+        """
         self.detector, self.records, self.num_examples = detector, records, num_examples
         self.class_names = class_names(records.label_map, detector.num_classes)
         self._metrics_set, self._metric_options = metrics_set, metric_options
+        self._wanted = wanted or Wanted()
         batches = evaluation_batches(records, batch_size=batch_size, image_resizer=image_resizer)
         self.batches = batches.map(
             lambda images, extents, samples: (images, extents, samples, _groundtruth(samples, row_multiple))
@@ -66,7 +72,8 @@ class Evaluator:
             image_resizer=models.image_resizer(pipeline.model),
             batch_size=max(pipeline.eval_config.batch_size, 8),
             metrics_set=pipeline.eval_config.metrics_set,
-            metric_options=metric_options(pipeline.eval_config),
+            metric_options=metric_options(pipeline.eval_config, records),
+            wanted=wanted_by(pipeline.eval_config, records),
             num_examples=pipeline.eval_config.num_visualizations,
             row_multiple=row_multiple(next(iter(pipeline.eval_input_reader), pipeline_pb2.InputReader())),
         )
@@ -89,7 +96,7 @@ class Evaluator:
         results: list[ImageResult] = []
         examples: list[Example] = []
         losses: list[dict[str, float]] = []
-        names = Names()
+        names, reader = Names(), TruthReader(self.records, self._wanted)
         with naming_faults(self.records):
             for images, extents, samples, groundtruth in self.batches:
                 detections, terms = self._detect(images, extents, groundtruth)
@@ -97,7 +104,10 @@ class Evaluator:
                 truth = {name: part.numpy() for name, part in samples.items()}
                 # An incomplete last batch counts by its size.
                 losses.append({name: float(value) * len(truth["count"]) for name, value in terms.items()})
-                batch = [_result(truth, found, i, names) for i in range(len(truth["count"]))]
+                batch = [
+                    reader.add(len(results) + i, _result(truth, found, i, names))
+                    for i in range(len(truth["count"]))
+                ]
                 _check_finite(found["finite"], batch)
                 results += batch
                 examples += _examples(images, extents, batch[: self.num_examples - len(examples)])
@@ -126,13 +136,17 @@ class Evaluator:
         return found, self.detector.loss_terms(predictions, groundtruth)
 
 
-def metric_options(section: pipeline_pb2.EvalConfig) -> metric_sets.Options:
-    """Read what `eval_config` says about metrics, their names apart."""
+def metric_options(section: pipeline_pb2.EvalConfig, records: Records) -> metric_sets.Options:
+    """Read what `eval_config` says about metrics, their names apart, and the label map about frequencies."""
+    frequency = {label.id: label.frequency for label in records.label_map.labels}
+    frequencies = [frequency.get(number, "") for number in range(1, records.num_classes + 1)]
     return metric_sets.Options(
         per_category=section.include_metrics_per_category,
         all_per_category=section.all_metrics_per_category,
         super_categories={one.key: one.value.split(",") for one in section.super_categories},
         recall_bounds=(section.recall_lower_bound, section.recall_upper_bound),
+        skip_unlabeled=section.skip_predictions_for_unlabeled_class,
+        frequencies=frequencies if any(frequencies) else (),
     )
 
 

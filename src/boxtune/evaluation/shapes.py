@@ -1,4 +1,4 @@
-"""Masks and keypoints of records: read only where a metric wants them, and without TensorFlow.
+"""Masks, keypoints and labels of whole pictures: read where a metric wants them, and without TensorFlow.
 
 Source of keys: the API's data_decoders.tf_example_decoder, and its dataset_tools that write them.
 """
@@ -19,6 +19,7 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.tfrecord import parse_example
 from boxtune.errors import ConfigError, DataError, did_you_mean
+from boxtune.evaluation.picture_labels import PictureLabels
 from boxtune.metrics import masks, metric_sets
 from boxtune.metrics.coco import KeypointClass
 from boxtune.metrics.masks import Mask
@@ -41,9 +42,14 @@ Places = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What the metrics need besides boxes: masks, and the keypoints of these places."""
+    """What the metrics need besides boxes: masks, labels of whole pictures, and the keypoints of these places.
+
+    `all_known`: in pictures without labels every class was looked for.
+    """
 
     masks: bool = False
+    labels: bool = False
+    all_known: bool = True
     places: Places = field(default_factory=dict)
 
     @property
@@ -58,11 +64,21 @@ def wanted_by(section: pipeline_pb2.EvalConfig, records: Records) -> Wanted:
     Keypoints are placed by their ids in the label map; where it has none, as the records list them.
 
     Raises:
+        ConfigError: for masks or keypoints of labels that are expanded.
         DataError: if the label map or the records disagree about the keypoints.
     """
     keypoints = metric_sets.KEYPOINTS in section.metrics_set or section.parameterized_metric
     places = (_places_of_labels(records.label_map) or _places_of_records(records)) if keypoints else {}
-    return Wanted(not metric_sets.MASKS.isdisjoint(section.metrics_set), places)
+    masks = not metric_sets.MASKS.isdisjoint(section.metrics_set)
+    if records.expand_hierarchy and (masks or places):
+        raise ConfigError(
+            "eval_input_reader.expand_labels_hierarchy: boxes are expanded, masks and keypoints are not: leave out "
+            "the one, or the metrics of the others."
+        )
+    labels = section.skip_predictions_for_unlabeled_class or not metric_sets.PICTURE_LABELS.isdisjoint(
+        section.metrics_set
+    )
+    return Wanted(masks, labels, section.image_classes_field_map_empty_to_ones, places)
 
 
 def require_boxes_only(section: pipeline_pb2.EvalConfig) -> None:
@@ -178,24 +194,27 @@ def _some(names: Sequence[str]) -> str:
 # Of one record
 
 
-class ShapeReader:
-    """Reads masks and keypoints of records, as far as they are wanted; counts what the masks take of memory."""
+class TruthReader:
+    """Reads what is wanted of records besides boxes; counts what the masks take of memory."""
 
     def __init__(self, records: Records, wanted: Wanted) -> None:
         self._records, self._wanted = records, wanted
+        self._labels = PictureLabels(records, wanted.all_known)
         self._edges_left = MAX_EDGES
 
     def add(self, number: int, truth: ImageResult) -> ImageResult:
-        """Return the truth of record `number` with its masks and keypoints.
+        """Return the truth of record `number` with its masks, keypoints and labels of the whole picture.
 
         Raises:
             DataError: naming the record, if these are not as many as its objects, its masks of another size than its
                 picture, or altogether too large.
         """
-        if not self._wanted.masks and not self._wanted.places:
+        if not (self._wanted.masks or self._wanted.places or self._wanted.labels):
             return truth
         try:
             features = _features(self._records, number)
+            if self._wanted.labels:
+                truth = self._labels.add(features, truth)
             if self._wanted.masks:
                 truth = replace(truth, true_masks=self._masks(features, truth))
             if self._wanted.places:

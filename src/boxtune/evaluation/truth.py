@@ -12,7 +12,7 @@ from boxtune.data.examples import PER_OBJECT
 from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import DataError
-from boxtune.evaluation.shapes import ShapeReader, Wanted
+from boxtune.evaluation.shapes import TruthReader, Wanted
 from boxtune.metrics.results import ImageResult
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -96,15 +96,15 @@ def picture_of(samples: Arrays, i: int) -> dict[str, Any]:
 def truths(
     records: Records, *, distinct: bool = False, wanted: Wanted | None = None
 ) -> Iterator[tuple[ImageResult, npt.NDArray[np.uint8]]]:
-    """Yield the truth of every record, in order, and its picture uint8 [h, w, 3]; masks and keypoints if `wanted`.
+    """Yield the truth of every record, in order, and its picture uint8 [h, w, 3]; and of the rest what is `wanted`.
 
     Raises:
         DataError: naming the record that cannot be read, or, if names must be `distinct`, a name that is there twice.
     """
-    names, shapes = Names(distinct=distinct), ShapeReader(records, wanted or Wanted())
+    names, reader = Names(distinct=distinct), TruthReader(records, wanted or Wanted())
     samples = tf.data.Dataset.range(len(records)).map(
         records.sample, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
     with naming_faults(records):
         for number, sample in enumerate(samples.prefetch(2).as_numpy_iterator()):
-            yield shapes.add(number, truth_of(sample, names.of(sample))), sample["image"]
+            yield reader.add(number, truth_of(sample, names.of(sample))), sample["image"]

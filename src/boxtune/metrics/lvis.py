@@ -1,13 +1,14 @@
 """The metrics of LVIS: many classes, each looked for in some of the pictures only."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from boxtune.errors import ConfigError
 from boxtune.metrics.coco import AREAS, THRESHOLDS, num_objects, outside
 from boxtune.metrics.greedy_matching import Averages, averages, match, mean
-from boxtune.metrics.results import ImageResult, keep_found, without_unknown
+from boxtune.metrics.results import ImageResult, keep_found, known_classes, without_unknown
 from boxtune.metrics.tables import (
     Flags,
     Floats,
@@ -44,13 +45,14 @@ def box_metrics(
     A detection counts if its class is known to be in the picture or not to be (`ImageResult.present_classes` and
     `absent_classes`); where a class is not exhaustively marked, a detection that finds nothing is not wrong. The 300
     best detections of a picture count, and none without area. Source: Gupta et al. 2019 (arXiv:1908.03195), section 4
-    and appendix, and its evaluation code.
+    and appendix, and its evaluation code. A picture without labels, among others that have some, has no classes but
+    those of its objects; where no picture has any, every class was looked for in all.
 
     Args:
         results: of all pictures.
         class_names: by class.
-        frequencies: by class, `r`, `c` or `f`: in up to 10, up to 100 or more pictures of training. Without them APr,
-            APc and APf are -1.
+        frequencies: by class, `r`, `c` or `f`: in up to 10, up to 100 or more pictures of training; "" for unknown.
+            Without them APr, APc and APf are -1.
         per_category: add `DetectionBoxes_PerformanceByCategory/AP/NAME`.
 
     Raises:
@@ -78,7 +80,15 @@ def mask_metrics(
 
 
 def _tabulate(results: Sequence[ImageResult], class_names: Sequence[str]) -> Table:
+    if any(known_classes(result) is not None or len(result.not_exhaustive_classes) for result in results):
+        results = [_with_labels(result) for result in results]
     return tabulate([without_unknown(_most_certain(result)) for result in results], len(class_names))
+
+
+def _with_labels(result: ImageResult) -> ImageResult:
+    if known_classes(result) is not None:
+        return result
+    return replace(result, absent_classes=np.zeros(0, np.int64))
 
 
 def _most_certain(result: ImageResult) -> ImageResult:
@@ -137,7 +147,7 @@ def _named(
 def _by_frequency(frequencies: Sequence[str], class_names: Sequence[str]) -> list[list[int]]:
     if not frequencies:
         return [[], [], []]
-    if len(frequencies) != len(class_names) or not set(frequencies) <= set(FREQUENCIES):
+    if len(frequencies) != len(class_names) or not set(frequencies) <= {*FREQUENCIES, ""}:
         raise ConfigError(
             f"frequencies of LVIS have to be one of r, c, f for each of {len(class_names)} classes, "
             f"not {list(frequencies)!r:.80}."

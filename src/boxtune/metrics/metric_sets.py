@@ -29,6 +29,16 @@ MASKS = frozenset(
 )
 """The sets about masks."""
 
+PICTURE_LABELS = frozenset(
+    (
+        "oid_challenge_detection_metrics",
+        "oid_challenge_segmentation_metrics",
+        "lvis_detection_metrics",
+        "lvis_mask_metrics",
+    )
+)
+"""The sets that look at labels of whole pictures."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -37,7 +47,7 @@ class Options:
     `per_category` and `all_per_category` (`include_metrics_per_category`, `all_metrics_per_category`) are about COCO's
     and LVIS' sets: those of Pascal VOC and Open Images have all classes in any case. `skip_unlabeled`
     (`skip_predictions_for_unlabeled_class`) is about `coco_detection_metrics` and
-    `precision_at_recall_detection_metrics`. `frequencies` are LVIS' letters, by class.
+    `precision_at_recall_detection_metrics`. `frequencies` are LVIS' letters, by class, "" of one that is unknown.
     """
 
     per_category: bool = False
