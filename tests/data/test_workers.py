@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from operator import neg
 
 import pytest
@@ -15,6 +17,10 @@ def fail_at_seven(number):
     if number == 7:
         raise DataError("seven")
     return number
+
+
+def give_up(_):
+    os._exit(1)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, None])
@@ -47,3 +53,20 @@ def test_an_error_leaves_kept_processes_usable():
         with pytest.raises(DataError, match="seven"):
             list(map_in_processes(fail_at_seven, range(20), num_workers=2, chunk_size=2))
         assert list(map_in_processes(neg, range(20), num_workers=2, chunk_size=2)) == [-i for i in range(20)]
+
+
+def test_a_worker_that_ends_by_itself_is_an_error():
+    with pytest.raises(DataError, match=r"A worker process ended .* num_workers 1"):
+        list(map_in_processes(give_up, range(20), num_workers=2, chunk_size=2))
+
+
+def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from operator import neg\n"
+        "from boxtune.data.workers import map_in_processes\n"
+        "print(list(map_in_processes(neg, range(20), num_workers=2, chunk_size=2)))\n"
+    )
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 1
+    assert "DataError: A worker process ended before its work was done. A script" in ended.stderr

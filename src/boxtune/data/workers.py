@@ -6,11 +6,14 @@ import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import chain, islice
 from multiprocessing.context import BaseContext
 from typing import TypeVar
+
+from boxtune.errors import DataError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,6 +36,9 @@ def map_in_processes(
     What fits into one chunk is done in this process, since processes take a moment to start. Only a few chunks are
     under way at a time, so neither items nor results pile up. The function is pickled: it must be a module's own.
     A program that calls this from its main module needs the usual ``if __name__ == "__main__"`` around it.
+
+    Raises:
+        DataError: if a process ends by itself.
     """
     num_workers = num_workers or num_cores()
     if num_workers == 1:
@@ -95,6 +101,12 @@ def _in_pool(
                     yield from under_way.popleft().result()
             while under_way:
                 yield from under_way.popleft().result()
+        except BrokenProcessPool:
+            raise DataError(
+                "A worker process ended before its work was done. A script that calls boxtune has to do so under "
+                '`if __name__ == "__main__":`, since workers read the script, too. Else it was killed, perhaps for '
+                "want of memory: num_workers 1 takes the least."
+            ) from None
         finally:
             for future in under_way:
                 future.cancel()
