@@ -1,7 +1,8 @@
 """Operations of which Keras has no form that is fast, or sure, under every backend.
 
-Batch normalization and suppression are slow on TensorFlow but for its own fused kernels; the others take the plain form
-beside them. The rest of the detection arithmetic sees only `keras.ops`, and does not ask for the backend.
+Batch normalization and suppression are slow on TensorFlow but for its own fused kernels; convolutions of single pixels
+are slow but as products; the others take the plain form beside them. The rest of the detection arithmetic sees only
+`keras.ops`, and does not ask for the backend.
 """
 
 import keras
@@ -45,6 +46,20 @@ def normalize_with(x, gamma, beta, mean, variance, epsilon):
 def _scale_and_shift(x, gamma, beta, mean, variance, epsilon):
     scale = gamma * ops.rsqrt(variance + epsilon)
     return x * scale + (beta - mean * scale)
+
+
+def mix_channels(x, kernel, bias=None):
+    """Return the convolution [b, h, w, f] of `x` [b, h, w, d] by `kernel` [1, 1, d, f], plus `bias` [f] if any.
+
+    A matrix product, for which PyTorch would have to move the channels behind: there it is the convolution.
+    """
+    if keras.backend.backend() == "torch":
+        mixed = ops.conv(x, kernel)
+        return mixed if bias is None else ops.add(mixed, bias)
+    rows = ops.matmul(ops.reshape(x, (-1, kernel.shape[2])), ops.reshape(kernel, kernel.shape[2:]))
+    if bias is not None:
+        rows = ops.add(rows, bias)
+    return ops.reshape(rows, (-1, *x.shape[1:3], kernel.shape[3]))
 
 
 def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, soft_sigma=0.0):
