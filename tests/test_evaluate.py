@@ -292,6 +292,7 @@ class TestDetections:
             "evaluation.html",
             "eval",
         }
+        assert pictures_in_tensorboard(tmp_path / "out") == 2
 
     def test_of_pictures_of_one_name_in_two_folders(self, tmp_path):
         data = coco_folder(tmp_path / "data", names=("a/1.jpg", "b/1.jpg"))
@@ -393,6 +394,11 @@ def example_name(base, number):
     return tf.train.Example.FromString(data).features.feature["image/filename"].bytes_list.value[0].decode()
 
 
+def pictures_in_tensorboard(folder):
+    events = EventAccumulator(str(folder / "eval")).Reload()
+    return sum(tag.startswith("eval_side_by_side") for tag in events.Tags()["tensors"])
+
+
 class TestAnExportedModel:
     def test_is_measured_whoever_exported_it(self, base, exported):
         analysis = evaluate(saved_model=exported, data=base / "records")
@@ -408,6 +414,11 @@ class TestAnExportedModel:
         )
         same = evaluate(saved_model=exported / "saved_model", data=base / "records")
         assert same.metrics == analysis.metrics
+
+    def test_shows_as_many_pictures_as_it_is_told(self, exported, base, tmp_path):
+        some = ["eval_config.num_visualizations=4"]
+        evaluate(saved_model=exported, data=base / "records", output_dir=tmp_path, overrides=some)
+        assert pictures_in_tensorboard(tmp_path) == 4
 
     def test_without_a_label_map(self, base, exported, tmp_path):
         alone = shutil.copytree(exported / "saved_model", tmp_path / "alone")

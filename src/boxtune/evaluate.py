@@ -8,6 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
@@ -320,8 +323,9 @@ def _of_exported(
     started = time.perf_counter()
     wanted = wanted_by(pipeline.eval_config, records)
     options = _options(pipeline.eval_config, records, wanted)
-    results = detect_exported(load_exported(model), records, see, wanted)
-    return _measured(pipeline, results, records, options, started)
+    first = _First(pipeline.eval_config.num_visualizations, see)
+    results = detect_exported(load_exported(model), records, first, wanted)
+    return _measured(pipeline, results, records, options, started, first.pictures)
 
 
 def _of_detections(
@@ -334,8 +338,23 @@ def _of_detections(
     started = time.perf_counter()
     wanted = wanted_by(pipeline.eval_config, records)
     options = _options(pipeline.eval_config, records, wanted)
-    results = detections_of(file, records, data, see, wanted)
-    return _measured(pipeline, results, records, options, started)
+    first = _First(pipeline.eval_config.num_visualizations, see)
+    results = detections_of(file, records, data, first, wanted)
+    return _measured(pipeline, results, records, options, started, first.pictures)
+
+
+class _First:
+    """Keeps the first `count` pictures of those that it is shown, and shows all of them to `see`."""
+
+    def __init__(self, count: int, see: See | None) -> None:
+        self._count, self._see = count, see
+        self.pictures: list[npt.NDArray[np.uint8]] = []
+
+    def __call__(self, example: Example) -> None:
+        if len(self.pictures) < self._count:
+            self.pictures.append(example.picture)
+        if self._see:
+            self._see(example)
 
 
 def _options(settings: pipeline_pb2.EvalConfig, records: Records, wanted: Wanted) -> metric_sets.Options:
@@ -350,6 +369,7 @@ def _measured(
     records: Records,
     options: metric_sets.Options,
     started: float,
+    pictures: Sequence[npt.NDArray[np.uint8]],
 ) -> Evaluation:
     names = class_names(records.label_map, records.num_classes)
     return evaluation_of(
@@ -357,4 +377,5 @@ def _measured(
         names,
         metrics=metric_sets.measure(pipeline.eval_config.metrics_set, results, names, options),
         seconds=time.perf_counter() - started,
+        examples=[Example(result, picture) for result, picture in zip(results, pictures, strict=False)],
     )

@@ -118,12 +118,13 @@ def _check_label_map(path: str, field: str, num_classes: int) -> None:
     if highest > num_classes:
         raise ConfigError(
             f"model.ssd.num_classes is {num_classes}, but {path} has the id {highest} "
-            f'("{_class_name(items[highest])}"); set num_classes to {highest}.'
+            f'("{_class_name(items[highest])}"); set num_classes to {highest}, or name the label map '
+            "that the model was trained with."
         )
     if highest < num_classes:
         _log.warning(
             "model.ssd.num_classes is %d, but the highest id of %s is %d: the classes beyond it cost time and "
-            "learn nothing; set num_classes to %d.",
+            "learn nothing; set num_classes to %d, or name the label map that the model was trained with.",
             num_classes, path, highest, highest,
         )  # fmt: skip
 
