@@ -5,6 +5,7 @@ Source of keys: the API's data_decoders.tf_example_decoder.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -31,8 +32,8 @@ class PictureLabels:
         present, absent = self._verified(features)
         absent |= self._in_range(_numbers(features, "image/neg_category_ids"))
         if self.records.expand_hierarchy:
-            present = _with(present, self.records.label_map.ancestors(self.records.num_classes))
-            absent = _with(absent, self.records.label_map.descendants(self.records.num_classes))
+            ancestors, descendants = self._hierarchy
+            present, absent = _with(present, ancestors), _with(absent, descendants)
         known = bool(present or absent) or not self.all_known
         return replace(
             truth,
@@ -42,6 +43,11 @@ class PictureLabels:
                 self._in_range(_numbers(features, "image/not_exhaustive_category_ids"))
             ),
         )
+
+    @cached_property
+    def _hierarchy(self) -> tuple[list[list[int]], list[list[int]]]:
+        label_map, count = self.records.label_map, self.records.num_classes
+        return label_map.ancestors(count), label_map.descendants(count)
 
     def _verified(self, features: Mapping[str, Feature]) -> tuple[set[int], set[int]]:
         """Return the classes that people saw in the picture, and those that they looked for and did not see."""
