@@ -79,6 +79,10 @@ class TestLabels:
         (truth,) = read(record(1, **labels))
         assert labels_of(truth) == expected
 
+    def test_that_disagree_with_their_confidences_name_the_record(self, read):
+        with pytest.raises(DataError, match=r"a\.record: record 0 .*confidence has 2 values for 1 labels"):
+            read(record(1, class__label=[1], class__confidence=[1.0, 0.0]))
+
     def test_a_picture_without_labels_may_mean_that_nothing_is_known(self, read):
         (truth,) = read(record(1), all_known=False)
         assert labels_of(truth) == ([], [], [])

@@ -11,6 +11,7 @@ import numpy as np
 
 from boxtune.data.example_pb2 import Feature
 from boxtune.data.input import Records
+from boxtune.errors import DataError
 from boxtune.metrics.results import Classes, ImageResult
 
 _NOTHING = Feature()
@@ -28,7 +29,11 @@ class PictureLabels:
     all_known: bool = True
 
     def add(self, features: Mapping[str, Feature], truth: ImageResult) -> ImageResult:
-        """Return the truth of a record with the labels that its features hold."""
+        """Return the truth of a record with the labels that its features hold.
+
+        Raises:
+            DataError: if its confidences are not as many as its labels.
+        """
         present, absent = self._verified(features)
         absent |= self._in_range(_numbers(features, "image/neg_category_ids"))
         if self.records.expand_hierarchy:
@@ -57,8 +62,9 @@ class PictureLabels:
         by_name = self.records.label_map.by_any_name
         labels = [by_name.get(text.decode("utf-8", "replace")) for text in texts]
         ids = [label.id if label else 0 for label in labels] if texts else numbers
-        seen = confidences if len(confidences) == len(ids) else [1.0] * len(ids)
-        pairs = list(zip(ids, seen, strict=True))
+        if len(confidences) not in (0, len(ids)):
+            raise DataError(f"image/class/confidence has {len(confidences)} values for {len(ids)} labels.")
+        pairs = list(zip(ids, confidences or [1.0] * len(ids), strict=True))
         return (
             self._in_range(number for number, confidence in pairs if confidence > 0),
             self._in_range(number for number, confidence in pairs if confidence <= 0),
