@@ -127,8 +127,8 @@ def refuse(
 ) -> None:
     """Raise ConfigError if one of the `sections` sets a field that boxtune does not have.
 
-    `source` is the file that the configuration was read from: the error names it, and the line, if it is there that
-    the field is set.
+    `source` is the file that the configuration was read from: the error names it, and the line if it is
+    there that the field is set.
     """
     _raise_for([one for one in _found_in(config) if one.path[0][0] in sections], source)
 
@@ -140,7 +140,7 @@ def refuse_family(config: TrainEvalPipelineConfig, source: str | os.PathLike[str
 
 
 def missing(full_name: str, path: str = "") -> Missing | None:
-    """Return what is missing of a field, given by its full name and, if that is known, its path; None if nothing is."""
+    """Return what is missing of a field, given by its full name and, where known, its path."""
     return UNSUPPORTED.get(path) or UNSUPPORTED.get(full_name.removeprefix(_PACKAGE))
 
 
