@@ -60,6 +60,9 @@ UNSUPPORTED = {
     "SsdFeatureExtractor.replace_preprocessor_with_placeholder": Missing(
         "networks that take prepared images", "leave it false"
     ),
+    "Hyperparams.group_norm": Missing(
+        "group normalization", "use batch_norm; under TensorFlow 2 the API normalizes nothing in its place"
+    ),
     "model.ssd.box_predictor.mask_rcnn_box_predictor": Missing("an SSD with these heads", _SSD_HEADS),
     "BoxPredictor.rfcn_box_predictor": Missing("R-FCN", _SSD_HEADS),
     "Matcher.bipartite_matcher": Missing(
