@@ -144,7 +144,6 @@ def test_what_changes_nothing_passes(text):
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("model { experimental_model { name: 'mine' } }", "models of other programs"),
         (
             "model { ssd { matcher { bipartite_matcher {} } } }",
             "the bipartite matcher yet; use argmax_matcher",

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from boxtune.config.families import FAMILIES
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.config.places import line_of
 from boxtune.config.text import TextError, fill, is_map, readable
@@ -49,7 +50,6 @@ _SEQUENCES = Missing("records that are sequences of images", "write a record for
 UNSUPPORTED = {
     "DetectionModel.faster_rcnn": Missing("Faster R-CNN and Mask R-CNN", "use model.ssd"),
     "DetectionModel.center_net": Missing("CenterNet", "use model.ssd"),
-    "DetectionModel.experimental_model": Missing("models of other programs", "use model.ssd"),
     "TrainEvalPipelineConfig.graph_rewriter": Missing(
         "quantization-aware training", "remove it, as the API under TensorFlow 2 passes over it"
     ),
@@ -144,7 +144,11 @@ def refuse_family(config: TrainEvalPipelineConfig, source: str | os.PathLike[str
 
 def missing(full_name: str, path: str = "") -> Missing | None:
     """Return what is missing of a field, given by its full name and, where known, its path."""
-    return UNSUPPORTED.get(path) or UNSUPPORTED.get(full_name.removeprefix(_PACKAGE))
+    name = full_name.removeprefix(_PACKAGE)
+    message, _, field = name.rpartition(".")
+    if message == "DetectionModel" and field in FAMILIES:
+        return None
+    return UNSUPPORTED.get(path) or UNSUPPORTED.get(name)
 
 
 def reason(missing: Missing) -> str:

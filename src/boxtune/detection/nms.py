@@ -1,23 +1,12 @@
 """From decoded boxes and scores of every anchor to the few detections of an image."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from keras import ops
 
 from boxtune.detection.boxes import area, clip, take_rows, to_frame_of
 from boxtune.detection.kernels import greedy_suppression, highest
-
-
-@dataclass(frozen=True)
-class Detections:
-    """The k best detections of each image, best first; past `count` everything is 0."""
-
-    boxes: Any  # float [b, k, 4]
-    scores: Any  # float [b, k]
-    classes: Any  # int32 [b, k], 0-based
-    anchors: Any  # int32 [b, k], which anchor each came from
-    count: Any  # int32 [b]
+from boxtune.structures import Detections
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,7 @@ class NonMaxSuppression:
         return self._best_of_all(kept, ranks, anchors, num_classes=scores.shape[-1])
 
     def _suppress_each_class(self, boxes, scores):
-        limit = min(self.max_detections_per_class, scores.shape[1])
+        limit = min(self.max_detections_per_class, scores.shape[1] or self.max_detections_per_class)
         kept = greedy_suppression(
             boxes,
             ops.transpose(scores, (0, 2, 1)),
@@ -73,6 +62,6 @@ class NonMaxSuppression:
             boxes=ops.where(valid[..., None], take_rows(boxes, order), 0.0),
             scores=ops.where(valid, scores, 0.0),
             classes=ops.where(valid, order // per_class, zero),
-            anchors=ops.where(valid, take_rows(anchors, order), zero),
             count=ops.sum(ops.cast(valid, "int32"), axis=1),
+            extras={"anchors": ops.where(valid, take_rows(anchors, order), zero)},
         )

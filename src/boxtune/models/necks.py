@@ -3,7 +3,7 @@
 import keras
 
 from boxtune.models.backbones import pad
-from boxtune.models.layers import ConvStyle
+from boxtune.models.layers import ConvStyle, CropTo
 
 
 def conv_block(
@@ -60,7 +60,7 @@ def feature_pyramid(
         lateral = style.conv(depth, 1, f"{key}/residual_blocks/{index}/0", use_bias=True)(feature)
         upsampled = keras.layers.UpSampling2D(2, interpolation="nearest")(top_down)
         if explicit_padding:
-            upsampled = upsampled[:, : lateral.shape[1], : lateral.shape[2]]
+            upsampled = CropTo()(upsampled, lateral)
         top_down = conv_block(
             keras.layers.Add()([upsampled, lateral]),
             depth,

@@ -117,7 +117,7 @@ def hard_example_miner(section: pipeline_pb2.Loss) -> HardExampleMiner | None:
         return None
     if section.classification_loss.HasField("weighted_sigmoid_focal"):
         raise ConfigError(
-            "model.ssd.loss.hard_example_miner: the focal loss passes over easy examples by itself; remove the miner, "
+            "loss.hard_example_miner: the focal loss passes over easy examples by itself; remove the miner, "
             "or use classification_loss { weighted_sigmoid {} }"
         )
     miner = section.hard_example_miner
@@ -166,19 +166,14 @@ def non_max_suppression(section: pipeline_pb2.PostProcessing) -> NonMaxSuppressi
     )
 
 
-def input_size(section: pipeline_pb2.ImageResizer) -> tuple[int, int]:
-    """Read the (height, width) that `image_resizer` makes of every image.
+def input_size(section: pipeline_pb2.ImageResizer) -> tuple[int, int] | None:
+    """Read the (height, width) that `image_resizer` makes of every image, None where it varies.
 
     Raises:
-        ConfigError: if it makes images of several sizes, or too small ones.
+        ConfigError: if it makes images that are too small.
     """
     size = config.fixed_size(section)
-    if size is None:
-        raise ConfigError(
-            "pipeline.config: image_resizer must make images of one size: use fixed_shape_resizer, "
-            "or keep_aspect_ratio_resizer with pad_to_max_dimension: true"
-        )
-    if min(size) < SMALLEST_SIDE:
+    if size is not None and min(size) < SMALLEST_SIDE:
         raise ConfigError(
             f"pipeline.config: image_resizer makes {size[0]} x {size[1]}; {SMALLEST_SIDE} pixels are needed"
         )
