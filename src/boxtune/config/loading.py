@@ -18,7 +18,7 @@ from boxtune.errors import BoxtuneError, ConfigError, DataError
 _MOST_TOLD = 3
 
 _told: set[str] = set()
-"""The fields without effect that a warning has named, or counted: once is enough for all files of a command."""
+"""The fields without effect that a warning of this process has named or counted."""
 
 _log = logging.getLogger("boxtune")
 
@@ -37,14 +37,14 @@ def load(
 ) -> TrainEvalPipelineConfig:
     """Return the configuration of a file, completed from the stock recipe (see `complete`) and overridden.
 
-    An override that names the recipe (such as the feature extractor's type), alone or within its section, is applied
-    before completing; the others are applied after, in order, and so change one value of a stock section rather than
-    replace the section. Fields that are set and have no effect are left out; a warning of the logger "boxtune" names
-    each once in a process. Unless it `needs_model`, a configuration without one is not completed.
+    An override that names the recipe (such as the feature extractor's type), alone or within its section, is
+    applied before completing; the others are applied after, in order, and so change one value of a stock section
+    rather than replace the section. Fields that are set and have no effect are left out; a warning of the logger
+    "boxtune" tells of each once in a process. Unless it `needs_model`, a configuration without one is not completed.
 
     Raises:
-        ConfigError: the file cannot be read; it, an override or the feature extractor is not understood; boxtune does
-            not have the family of detectors.
+        ConfigError: the file cannot be read; it, an override or the feature extractor is not understood;
+            boxtune does not have the family of detectors.
     """
     given = parse(_read(Path(path), error=ConfigError), str(path))
     early = [override for override in overrides if _chooses_recipe(_path(override))]

@@ -60,6 +60,9 @@ UNSUPPORTED = {
     "SsdFeatureExtractor.replace_preprocessor_with_placeholder": Missing(
         "networks that take prepared images", "leave it false"
     ),
+    "Hyperparams.group_norm": Missing(
+        "group normalization", "use batch_norm; under TensorFlow 2 the API normalizes nothing in its place"
+    ),
     "model.ssd.box_predictor.mask_rcnn_box_predictor": Missing("an SSD with these heads", _SSD_HEADS),
     "BoxPredictor.rfcn_box_predictor": Missing("R-FCN", _SSD_HEADS),
     "Matcher.bipartite_matcher": Missing(
@@ -127,8 +130,8 @@ def refuse(
 ) -> None:
     """Raise ConfigError if one of the `sections` sets a field that boxtune does not have.
 
-    `source` is the file that the configuration was read from: the error names it, and the line, if it is there that
-    the field is set.
+    `source` is the file that the configuration was read from: the error names it, and the line if it is
+    there that the field is set.
     """
     _raise_for([one for one in _found_in(config) if one.path[0][0] in sections], source)
 
@@ -140,7 +143,7 @@ def refuse_family(config: TrainEvalPipelineConfig, source: str | os.PathLike[str
 
 
 def missing(full_name: str, path: str = "") -> Missing | None:
-    """Return what is missing of a field, given by its full name and, if that is known, its path; None if nothing is."""
+    """Return what is missing of a field, given by its full name and, where known, its path."""
     name = full_name.removeprefix(_PACKAGE)
     message, _, field = name.rpartition(".")
     if message == "DetectionModel" and field in FAMILIES:
