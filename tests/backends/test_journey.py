@@ -29,7 +29,7 @@ TOTAL_LOSSES = [1.560994, 1.212694, 1.128665, 1.262305, 1.087291, 1.075735]
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(models, "build", lambda section, **options: TinyDetector())
+    monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def drawn_weights():
 @pytest.fixture(scope="module")
 def whole(folder):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "build", lambda section, **options: TinyDetector())
+        patch.setattr(models, "build", lambda section, options=None: TinyDetector())
         train(folder / "pipeline.config", folder / "whole", **OPTIONS)
     return folder / "whole"
 

@@ -61,7 +61,7 @@ def folder(tmp_path_factory):
 def whole(folder):
     """The model directory of a run on one device."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "build", lambda section, **options: TinyDetector())
+        patch.setattr(models, "build", lambda section, options=None: TinyDetector())
         train(folder / "pipeline.config", folder / "whole", **OPTIONS)
     return folder / "whole"
 
@@ -165,7 +165,7 @@ def test_devices_of_one_machine_are_interrupted_and_one_goes_on(folder, tmp_path
         terminated.result(LIMIT)
     saved = int(Reader(find(tmp_path))["step"])
     assert 8 <= saved == losses(tmp_path)[1][-1] < STEPS
-    monkeypatch.setattr(models, "build", lambda section, **options: TinyDetector())
+    monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
     assert train(folder / "pipeline.config", tmp_path, **OPTIONS).step == STEPS
     assert_same_run(tmp_path, whole)
 

@@ -92,7 +92,8 @@ def _conditional_shape(section: pipeline_pb2.ConditionalShapeResizer) -> Resizer
         side = tf.reduce_max(sides) if greater else tf.reduce_min(sides)
         wanted = tf.minimum(side, threshold) if greater else tf.maximum(side, threshold)
         size = tf.maximum(tf.cast(sides * (wanted / side), tf.int32), 1)
-        return Resized(_resize(image, size, section), size)
+        # Here the API has the pixels at the corners of the image stay there, unlike elsewhere.
+        return Resized(_resize(image, size, section, align_corners=True), size)
 
     return resize
 
@@ -117,6 +118,7 @@ def _pad(image: Any, size: Any) -> Any:
     return tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]])
 
 
-def _resize(image: Any, size: Any, section: Any) -> Any:
+def _resize(image: Any, size: Any, section: Any, *, align_corners: bool = False) -> Any:
     # The API resizes as TensorFlow 1 did: pixels are counted from their corners, not from their centres.
-    return tf.compat.v1.image.resize(image, size, _METHODS[section.resize_method])
+    method = _METHODS[section.resize_method]
+    return tf.compat.v1.image.resize(image, size, method, align_corners=align_corners)
