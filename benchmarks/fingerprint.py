@@ -58,9 +58,12 @@ def measure(folder: Path, feature_extractor: str) -> None:
     boxtune("train", *common, "--evaluate_every_n", "0")
     for line in (model / "metrics.jsonl").read_text().splitlines():
         entry = json.loads(line)
-        if "total_loss" in str(entry) and "step" in entry and "evaluation" not in entry:
-            numbers = {key: value for key, value in entry.items() if "second" not in key}
-            print("step", digest(numbers), json.dumps(numbers)[:100])
+        if "learning_rate" in entry:
+            losses = {
+                key: value for key, value in entry.items() if key.startswith(("step", "Loss/", "learning"))
+            }
+            losses.pop("steps_per_sec", None)
+            print("step", entry["step"], digest(losses), entry["Loss/total_loss"])
     evaluation = json.loads((model / "evaluation.json").read_text())
     print("evaluation", digest(evaluation), sorted(evaluation))
     boxtune("export", *common, "--output_dir", model / "exported")

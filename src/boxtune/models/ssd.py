@@ -5,7 +5,7 @@ meta_architectures.ssd_meta_arch.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,9 +15,12 @@ from keras import ops
 from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.detection import shares
+from boxtune.detection.boxes import iou_pairwise
+from boxtune.detection.localization import LocalizationLoss
 from boxtune.detection.matching import Targets, assign_targets
 from boxtune.detection.mining import HardExampleMiner
 from boxtune.detection.nms import Detections
+from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models import backbones, heads, necks, sections
 from boxtune.models.detector import Detector, GroundTruth, Predictions
@@ -123,22 +126,25 @@ class SSDLoss:
     num_classes: int
     matcher: Any
     box_coder: Any
-    localization_loss: Callable[..., Any]
+    localization_loss: LocalizationLoss
     classification_loss: Callable[..., Any]
     localization_weight: float = 1.0
     classification_weight: float = 1.0
     negative_class_weight: float = 1.0
+    add_background_class: bool = True
     background_as_zeros: bool = False
     normalize_by_num_matches: bool = True
     normalize_localization_by_code_size: bool = False
+    similarity: Callable[..., Any] = iou_pairwise
+    sample: RandomExampleSampler | None = None
     mine: HardExampleMiner | None = None
     smooth: Callable[[Any], Any] | None = None
-    """Softens the classes [b, a, c + 1] of matched anchors; the background stays certain."""
+    """Softens the classes [b, a, c + 1], or without background [b, a, c], of matched anchors; the background stays certain."""
     class_weights: Any | None = None
     """Float [c]: what an anchor matched to an object of each class weighs in the classification loss."""
 
     def __call__(self, codes, logits, groundtruth: GroundTruth) -> dict[str, Any]:
-        """Return the two losses of predicted `codes` [b, a, 4] and `logits` [b, a, c + 1]."""
+        """Return the two losses of predicted `codes` [b, a, d] and `logits`: [b, a, c + 1], or without background c."""
         targets = assign_targets(
             groundtruth,
             self.anchors,
@@ -146,8 +152,13 @@ class SSDLoss:
             self.box_coder,
             self.num_classes,
             self.negative_class_weight,
+            self.similarity,
         )
-        localization = self.localization_loss(codes, targets.codes) * targets.code_weights
+        if self.sample is not None:
+            targets = self._sampled(targets)
+        localization = self.localization_loss(
+            codes, targets.codes, targets.code_weights, self.box_coder, self.anchors
+        )
         classification = self._classification(logits, targets)
         if self.mine is not None:
             boxes = self.box_coder.decode(codes, self.anchors)
@@ -161,12 +172,23 @@ class SSDLoss:
             "classification_loss": ops.sum(classification) * self.classification_weight / matched,
         }
 
+    def _sampled(self, targets: Targets) -> Targets:
+        """Return `targets` with weights of 0 where an anchor is not in the random sample."""
+        sampled = ops.cast(self.sample(targets.class_weights, targets.matches), "float32")
+        return replace(
+            targets,
+            class_weights=targets.class_weights * sampled,
+            code_weights=targets.code_weights * sampled,
+        )
+
     def _classification(self, logits, targets: Targets):
         """Return the weighted classification loss [b, a]."""
-        background = 1.0 - ops.sum(targets.classes, axis=-1, keepdims=True)
-        if self.background_as_zeros:
-            background = ops.zeros_like(background)
-        classes = ops.concatenate([background, targets.classes], axis=-1)
+        classes = targets.classes
+        if self.add_background_class:
+            background = 1.0 - ops.sum(classes, axis=-1, keepdims=True)
+            if self.background_as_zeros:
+                background = ops.zeros_like(background)
+            classes = ops.concatenate([background, classes], axis=-1)
         if self.smooth is not None:
             classes = ops.where(targets.matches[..., None] >= 0, self.smooth(classes), classes)
         loss = self.classification_loss(logits, classes)
@@ -194,6 +216,14 @@ class SSD(Detector):
         self.loss = loss
         self.score_converter = score_converter
         self.suppress = suppress
+        if loss.sample is not None:
+            self.sampling_seeds = loss.sample.seeds  # so that Keras knows their state
+
+    def random_states(self) -> dict[str, keras.Variable]:
+        """Return what dropout and the random sampler draw from."""
+        if self.loss.sample is None:
+            return super().random_states()
+        return super().random_states() | {"random/sampling": self.sampling_seeds.state}
 
     def loss_terms(self, predictions: Predictions, groundtruth: GroundTruth) -> dict[str, Any]:
         """Return `localization_loss` and `classification_loss`."""
@@ -202,7 +232,7 @@ class SSD(Detector):
         )
 
     def raw_detections(self, predictions: Predictions) -> tuple[Any, Any]:
-        """Return the decoded boxes [b, a, 4] and the scores [b, a, c + 1] of every anchor."""
+        """Return the decoded boxes [b, a, 4] and the scores of every anchor: [b, a, c + 1], or without background c."""
         boxes = self.loss.box_coder.decode(predictions["box_encodings"], self.loss.anchors)
         return boxes, self.score_converter(predictions["class_predictions_with_background"])
 
@@ -212,7 +242,7 @@ class SSD(Detector):
         if window is None:
             whole = ops.convert_to_tensor([[0.0, 0.0, 1.0, 1.0]])
             window = ops.tile(whole, (ops.shape(boxes)[0], 1))
-        return self.suppress(boxes, scores[:, :, 1:], window)
+        return self.suppress(boxes, scores[:, :, int(self.loss.add_background_class) :], window)
 
 
 def build(
@@ -238,6 +268,11 @@ def build(
     with computing_in_bfloat16(use_bfloat16):
         network, features = _network(section)
     anchor_boxes = _tile_anchors(section, features)
+    if not (section.add_background_class or section.encode_background_as_zeros):
+        raise ConfigError(
+            "pipeline.config: add_background_class: false leaves no class that could stand for background; "
+            "set encode_background_as_zeros: true"
+        )
     loss = SSDLoss(
         anchors=sections.as_constant(anchor_boxes),
         num_classes=section.num_classes,
@@ -248,9 +283,12 @@ def build(
         localization_weight=section.loss.localization_weight,
         classification_weight=section.loss.classification_weight,
         negative_class_weight=section.negative_class_weight,
+        add_background_class=section.add_background_class,
         background_as_zeros=section.encode_background_as_zeros,
         normalize_by_num_matches=section.normalize_loss_by_num_matches,
         normalize_localization_by_code_size=section.normalize_loc_loss_by_codesize,
+        similarity=sections.similarity(section.similarity_calculator),
+        sample=sections.random_example_sampler(section.loss),
         mine=sections.hard_example_miner(section.loss),
         smooth=sections.label_smoothing(section.loss.classification_loss, label_smoothing),
         class_weights=None if class_weights is None else sections.as_constant(np.asarray(class_weights)),
@@ -259,7 +297,7 @@ def build(
         network,
         section.num_classes,
         loss=loss,
-        score_converter=sections.score_converter(section.post_processing),
+        score_converter=sections.score_converter(section.post_processing, section.box_predictor),
         suppress=sections.non_max_suppression(section.post_processing),
         add_regularization_loss=add_regularization_loss,
     )
@@ -289,6 +327,11 @@ def anchors(section: pipeline_pb2.Ssd) -> tuple[np.ndarray, float]:
 def _feature_maps(section: pipeline_pb2.Ssd) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
     """Return the input images and the maps that boxes are predicted from."""
     extract = _feature_extractor(section.feature_extractor.type)
+    if section.feature_extractor.HasField("bifpn"):
+        raise ConfigError(
+            f"pipeline.config: feature_extractor.bifpn: {section.feature_extractor.type} has no bidirectional pyramid; "
+            "remove it, or choose a type that ends in _bifpn_keras"
+        )
     images = keras.Input((*sections.input_size(section.image_resizer), 3), name="images")
     return images, extract(images, section.feature_extractor, section.freeze_batchnorm)
 
@@ -300,6 +343,11 @@ def _tile_anchors(section: pipeline_pb2.Ssd, features: Sequence[keras.KerasTenso
         raise ConfigError(
             f"pipeline.config: the anchor generator serves {len(generator.per_location)} feature maps, "
             f"but {section.feature_extractor.type} gives {len(features)}; make their levels agree"
+        )
+    if not generator.normalize_coordinates:
+        raise ConfigError(
+            "pipeline.config: model.ssd wants anchors as shares of the image, and the anchor generator gives pixels; "
+            "use multiscale_anchor_generator with normalize_coordinates: true, or ssd_anchor_generator"
         )
     grids = [tuple(feature.shape[1:3]) for feature in features]
     return generator.generate(grids, sections.input_size(section.image_resizer))
@@ -321,4 +369,12 @@ def _box_predictor(features, per_location, section: pipeline_pb2.Ssd):
             "convolutional_box_predictor": heads.convolutional,
         },
     )
-    return predict(features, per_location, section.num_classes, chosen, frozen=section.freeze_batchnorm)
+    sections.box_code_size(section.box_predictor, sections.box_coder(section.box_coder))
+    return predict(
+        features,
+        per_location,
+        section.num_classes,
+        chosen,
+        frozen=section.freeze_batchnorm,
+        add_background_class=section.add_background_class,
+    )
