@@ -99,7 +99,7 @@ def train(
     team = devices.join(num_devices, pipeline.train_config.batch_size)
 
     # The data first: what is wrong with it is known before the model is built.
-    data = _open_data(pipeline, team, patience, evaluate_every_n)
+    data = _open_data(pipeline, pipeline_config_path, team, patience, evaluate_every_n)
     with team.telling_who_is_gone():
         team.require_same(
             provenance.facts(pipeline, data.training.index)
@@ -153,7 +153,7 @@ def _configuration(
         if num_train_steps < 1:
             raise ConfigError(f"num_train_steps is {num_train_steps}; at least 1 is needed")
         pipeline.train_config.num_steps = num_train_steps
-    config.check_for_training(pipeline)
+    config.check_for_training(pipeline, path)
     if scale_lr is not None:
         factor = learning_rates.scale(pipeline.train_config, scale_lr)
         print(
@@ -165,7 +165,11 @@ def _configuration(
 
 
 def _open_data(
-    pipeline: pipeline_pb2.TrainEvalPipelineConfig, team: Team, patience: int | None, evaluate_every_n: int
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    source: str | Path,
+    team: Team,
+    patience: int | None,
+    evaluate_every_n: int,
 ) -> Data:
     """Open the records of a configuration; those of the evaluation are the chief's alone."""
     num_classes = models.num_classes(pipeline.model)
@@ -175,7 +179,7 @@ def _open_data(
         )
     training, evaluation = open_records(pipeline.train_input_reader, num_classes), None
     if team.is_chief and pipeline.eval_input_reader:
-        config.check_for_evaluation(pipeline)
+        config.check_for_evaluation(pipeline, source)
         evaluation = open_records(pipeline.eval_input_reader[0], num_classes)
     elif team.is_chief:
         print("No eval_input_reader: training without evaluation.")

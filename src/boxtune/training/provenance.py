@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 
 import boxtune
 from boxtune.config import pipeline_pb2
+from boxtune.config.text import set_fields, to_text
 from boxtune.data.files import read_text, whole_file
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
@@ -85,7 +86,7 @@ def facts(pipeline: pipeline_pb2.TrainEvalPipelineConfig, training: RecordIndex)
         same.ClearField(evaluating)
     versions = (boxtune.__version__, tf.__version__, keras.__version__)
     return {
-        "the configuration": str(same),
+        "the configuration": to_text(same),
         "the versions of boxtune, TensorFlow and Keras": " ".join(versions),
         "the training records": json.dumps(list(fingerprints(training).values())),
     }
@@ -138,7 +139,8 @@ _COMPARED = ("seed", "versions", "data")
 
 def config_differences(before: Message, now: Message) -> list[str]:
     """Return the fields in which two configurations differ, as "path: before → now"."""
-    return _changes(dict(_fields(before)), dict(_fields(now)))
+    fields = ({path: value for path, _, value in set_fields(config)} for config in (before, now))
+    return _changes(*fields)
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -155,16 +157,3 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(part, f"{path} {key}".strip())
     else:
         yield path, value
-
-
-def _fields(message: Message, path: str = "") -> Iterator[tuple[str, Any]]:
-    for field, value in message.ListFields():
-        here = f"{path}.{field.name}".removeprefix(".")
-        parts = (
-            {here: value} if not field.is_repeated else {f"{here}[{i}]": part for i, part in enumerate(value)}
-        )
-        for name, part in parts.items():
-            if isinstance(part, Message):
-                yield from _fields(part, name)
-            else:
-                yield name, part
