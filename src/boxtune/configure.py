@@ -60,7 +60,8 @@ def configure(
         pipeline.train_config.fine_tune_checkpoint = str(checkpoint)
         pipeline.train_config.fine_tune_checkpoint_type = "detection"
         pipeline.train_config.fine_tune_checkpoint_version = pipeline_pb2.V2
-    pipeline.model.ssd.num_classes = max(label.id for label in label_map.labels)
+    family = config.family_of(pipeline.model)
+    family.set_num_classes(pipeline.model, max(label.id for label in label_map.labels))
 
     train, validation = (_pattern(records, part) for part in ("train", "validation"))
     steps = num_steps or _default_steps(records, batch_size)

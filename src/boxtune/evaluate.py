@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ from boxtune.evaluation.exported import (
     detect_exported,
     load_exported,
 )
-from boxtune.evaluation.shapes import Wanted, keypoint_classes, wanted_by
+from boxtune.evaluation.shapes import wanted_by
 from boxtune.evaluation.truth import class_names
 from boxtune.metrics import metric_sets
 from boxtune.metrics.analysis import Analysis, results_of
@@ -327,7 +326,7 @@ def _of_exported(
 ) -> Evaluation:
     started = time.perf_counter()
     wanted = wanted_by(pipeline.eval_config, records)
-    options = _options(pipeline.eval_config, records, wanted)
+    options = metric_options(pipeline.eval_config, records, wanted.places)
     first = _First(pipeline.eval_config.num_visualizations, see)
     results = detect_exported(load_exported(model), records, first, wanted)
     return _measured(pipeline, results, records, options, started, first.pictures)
@@ -342,7 +341,7 @@ def _of_detections(
 ) -> Evaluation:
     started = time.perf_counter()
     wanted = wanted_by(pipeline.eval_config, records)
-    options = _options(pipeline.eval_config, records, wanted)
+    options = metric_options(pipeline.eval_config, records, wanted.places)
     first = _First(pipeline.eval_config.num_visualizations, see)
     results = detections_of(file, records, data, first, wanted)
     return _measured(pipeline, results, records, options, started, first.pictures)
@@ -360,12 +359,6 @@ class _First:
             self.pictures.append(example.picture)
         if self._see:
             self._see(example)
-
-
-def _options(settings: pipeline_pb2.EvalConfig, records: Records, wanted: Wanted) -> metric_sets.Options:
-    """Read the options of metrics before anything is measured: what is wrong with them shows at once."""
-    keypoints = keypoint_classes(settings, records.label_map, wanted.places)
-    return replace(metric_options(settings, records), keypoints=keypoints)
 
 
 def _measured(

@@ -9,7 +9,8 @@ from keras import ops
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 from boxtune.models import necks
-from boxtune.models.layers import WeightedSum, checkpoint_variables, conv_style
+from boxtune.models.keys import variables_by_key
+from boxtune.models.layers import WeightedSum, conv_style
 from differentiation import gradients
 
 KEY = "_feature_extractor/_bifpn_stage"
@@ -49,7 +50,7 @@ def recorded_keys(shared, name):
 )
 def test_bifpn_has_the_keys_of_the_api(shared, name, depths, iterations, filters, method):
     network = pyramid(depths, 16, num_iterations=iterations, num_filters=filters, combine_method=method)
-    keys = {key: tuple(variable.shape) for key, variable in checkpoint_variables(network).items()}
+    keys = {key: tuple(variable.shape) for key, variable in variables_by_key(network).items()}
     wanted = recorded_keys(shared, name)
     assert wanted
     assert keys == wanted
@@ -82,19 +83,27 @@ class TestBidirectionalFeaturePyramid:
         )
         outputs = network([np.ones((1, 16 // 2**index, 24 // 2**index, depth), np.float32)
                            for index, depth in enumerate((4, 6, 8))])  # fmt: skip
-        assert [tuple(x.shape) for x in outputs] == [(1, 16, 24, 8), (1, 8, 12, 8), (1, 4, 6, 8), (1, 2, 3, 8)]
+        assert [tuple(x.shape) for x in outputs] == [
+            (1, 16, 24, 8),
+            (1, 8, 12, 8),
+            (1, 4, 6, 8),
+            (1, 2, 3, 8),
+        ]
 
     def test_a_frozen_one_keeps_its_statistics(self):
         network = pyramid((4, 6, 8), 16, frozen=True)
-        before = {key: ops.convert_to_numpy(one) for key, one in checkpoint_variables(network).items()}
+        before = {key: ops.convert_to_numpy(one) for key, one in variables_by_key(network).items()}
         network([np.ones((2, *x.shape[1:]), np.float32) for x in network.inputs], training=True)
-        for key, variable in checkpoint_variables(network).items():
+        for key, variable in variables_by_key(network).items():
             np.testing.assert_array_equal(ops.convert_to_numpy(variable), before[key], err_msg=key)
 
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"combine_method": "fast_atention"}, 'fast_atention"; choose one of: .* Did you mean "fast_attention"'),
+            (
+                {"combine_method": "fast_atention"},
+                'fast_atention"; choose one of: .* Did you mean "fast_attention"',
+            ),
             ({"num_iterations": 0}, "bifpn.num_iterations is 0; it must be at least 1"),
             ({"num_filters": 0}, "bifpn.num_filters is 0; it must be at least 1"),
             ({"min_level": 3, "max_level": 3}, "from min_level 3 to max_level 3"),

@@ -116,7 +116,7 @@ class TestRefused:
     def test_a_matcher_that_is_not_built(self):
         stock = section(FPN)
         stock.ssd.matcher.bipartite_matcher.SetInParent()
-        assert "bipartite_matcher needs TensorFlow 1; use argmax_matcher" in self.refusal(stock)
+        assert "does not have the bipartite matcher yet; use argmax_matcher" in self.refusal(stock)
 
     def test_a_component_that_is_not_chosen(self):
         stock = section(FPN)

@@ -7,19 +7,18 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-from boxtune.config.overrides import apply_override
+from boxtune.config.families import FAMILIES
+from boxtune.config.overrides import apply_override, short
 from boxtune.config.pipeline_pb2 import StringIntLabelMap, TrainEvalPipelineConfig
 from boxtune.config.stock import complete
 from boxtune.config.text import MAX_CHARACTERS, from_text, is_map, set_fields, to_text
 from boxtune.config.unsupported import refuse_family
 from boxtune.errors import BoxtuneError, ConfigError, DataError
 
-_TYPE_PATH = "model.ssd.feature_extractor.type"
-
 _MOST_TOLD = 3
 
 _told: set[str] = set()
-"""The fields without effect that a warning of this process has named or counted."""
+"""The fields without effect that a warning has named, or counted: once is enough for all files of a command."""
 
 _log = logging.getLogger("boxtune")
 
@@ -38,18 +37,17 @@ def load(
 ) -> TrainEvalPipelineConfig:
     """Return the configuration of a file, completed from the stock recipe (see `complete`) and overridden.
 
-    An override that sets the feature extractor's type, alone or within its section, is applied before
-    completing, and so chooses the recipe; the others are applied after, in order, and so change one value of
-    a stock section rather than replace the section. Fields that are set and have no effect are left out; a
-    warning of the logger "boxtune" tells of each once in a process. Unless it `needs_model`, a configuration
-    without one is not completed.
+    An override that names the recipe (such as the feature extractor's type), alone or within its section, is applied
+    before completing; the others are applied after, in order, and so change one value of a stock section rather than
+    replace the section. Fields that are set and have no effect are left out; a warning of the logger "boxtune" names
+    each once in a process. Unless it `needs_model`, a configuration without one is not completed.
 
     Raises:
-        ConfigError: the file cannot be read; it, an override or the feature extractor is not understood;
-            boxtune does not have the family of detectors.
+        ConfigError: the file cannot be read; it, an override or the feature extractor is not understood; boxtune does
+            not have the family of detectors.
     """
     given = parse(_read(Path(path), error=ConfigError), str(path))
-    early = [override for override in overrides if _TYPE_PATH.startswith(_path(override))]
+    early = [override for override in overrides if _chooses_recipe(_path(override))]
     late = [override for override in overrides if override not in early]
     _override(given, early)
     refuse_family(given, path)
@@ -89,6 +87,12 @@ def write(config: TrainEvalPipelineConfig, path: str | os.PathLike[str]) -> None
 
 def _path(override: str) -> str:
     return override.partition("=")[0].strip()
+
+
+def _chooses_recipe(path: str) -> bool:
+    """Return whether what stands at `path` names the stock recipe of a family, or contains what does."""
+    fields = [f"{family.path}.{family.recipe_field}" for family in FAMILIES.values()]
+    return any(f"{field}.".startswith(f"{path}.") for field in [*fields, *(short(field) for field in fields)])
 
 
 def _override(config: TrainEvalPipelineConfig, overrides: Sequence[str]) -> None:

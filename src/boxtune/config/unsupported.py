@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
+from boxtune.config.families import FAMILIES
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.config.places import line_of
 from boxtune.config.text import TextError, fill, is_map, readable
@@ -49,7 +50,6 @@ _SEQUENCES = Missing("records that are sequences of images", "write a record for
 UNSUPPORTED = {
     "DetectionModel.faster_rcnn": Missing("Faster R-CNN and Mask R-CNN", "use model.ssd"),
     "DetectionModel.center_net": Missing("CenterNet", "use model.ssd"),
-    "DetectionModel.experimental_model": Missing("models of other programs", "use model.ssd"),
     "TrainEvalPipelineConfig.graph_rewriter": Missing(
         "quantization-aware training", "remove it, as the API under TensorFlow 2 passes over it"
     ),
@@ -59,6 +59,12 @@ UNSUPPORTED = {
     "Ssd.mask_head_config": Missing("masks of an SSD", "remove it"),
     "SsdFeatureExtractor.replace_preprocessor_with_placeholder": Missing(
         "networks that take prepared images", "leave it false"
+    ),
+    "Hyperparams.group_norm": Missing(
+        "group normalization", "use batch_norm; the API under TensorFlow 2 normalizes nothing in its place"
+    ),
+    "model.ssd.loss.classification_loss.weighted_dice_classification_loss": Missing(
+        "the dice loss, one of masks, for classes", "use weighted_sigmoid_focal"
     ),
     "model.ssd.box_predictor.mask_rcnn_box_predictor": Missing("an SSD with these heads", _SSD_HEADS),
     "BoxPredictor.rfcn_box_predictor": Missing("R-FCN", _SSD_HEADS),
@@ -127,8 +133,8 @@ def refuse(
 ) -> None:
     """Raise ConfigError if one of the `sections` sets a field that boxtune does not have.
 
-    `source` is the file that the configuration was read from: the error names it, and the line if it is
-    there that the field is set.
+    `source` is the file that the configuration was read from: the error names it, and the line, if it is there that
+    the field is set.
     """
     _raise_for([one for one in _found_in(config) if one.path[0][0] in sections], source)
 
@@ -140,8 +146,12 @@ def refuse_family(config: TrainEvalPipelineConfig, source: str | os.PathLike[str
 
 
 def missing(full_name: str, path: str = "") -> Missing | None:
-    """Return what is missing of a field, given by its full name and, where known, its path."""
-    return UNSUPPORTED.get(path) or UNSUPPORTED.get(full_name.removeprefix(_PACKAGE))
+    """Return what is missing of a field, given by its full name and, if that is known, its path; None if nothing is."""
+    name = full_name.removeprefix(_PACKAGE)
+    message, _, field = name.rpartition(".")
+    if message == "DetectionModel" and field in FAMILIES:
+        return None
+    return UNSUPPORTED.get(path) or UNSUPPORTED.get(name)
 
 
 def reason(missing: Missing) -> str:

@@ -64,7 +64,9 @@ class SsdAnchors:
                 offset = (self.offsets[index][0] / height, self.offsets[index][1] / width)
             else:
                 offset = (0.5 * stride[0], 0.5 * stride[1])
-            tiles.append(tile(grid, [shape(scale, ratio, base) for scale, ratio in pairs], stride, offset, xp))
+            tiles.append(
+                tile(grid, [shape(scale, ratio, base) for scale, ratio in pairs], stride, offset, xp)
+            )
         return xp.concatenate(tiles)
 
     def _scales_and_ratios(self) -> list[list[tuple[float, float]]]:
@@ -110,10 +112,10 @@ class MultiscaleAnchors:
         tiles = []
         for level, grid in zip(range(self.min_level, self.max_level + 1), grids, strict=True):
             stride = 2**level
-            offset = [xp.where(side % stride == 0, stride / 2, 0.0) for side in (height, width)]
+            starts = (xp.where(side % stride == 0, stride / 2, 0.0) for side in (height, width))
             base = (self.anchor_scale * stride, self.anchor_scale * stride)
             shapes = [shape(scale, ratio, base) for ratio in self.aspect_ratios for scale in octave]
-            tiles.append(tile(grid, shapes, (stride, stride), offset, xp))
+            tiles.append(tile(grid, shapes, (stride, stride), tuple(starts), xp))
         anchors = xp.concatenate(tiles)
         return normalized(xp, anchors, (height, width)) if self.normalize_coordinates else anchors
 
@@ -142,7 +144,9 @@ class GridAnchors:
     def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
         """Return the anchors [a, 4] for the one map of `grids`; they do not depend on `image_size`."""
         (grid,) = grids
-        shapes = [shape(scale, ratio, self.base_size) for ratio in self.aspect_ratios for scale in self.scales]
+        shapes = [
+            shape(scale, ratio, self.base_size) for ratio in self.aspect_ratios for scale in self.scales
+        ]
         return tile(grid, shapes, self.stride, self.offset, array_module(grid))
 
 

@@ -101,9 +101,7 @@ class KeypointBoxCoder:
         """Return the keypoints [..., a, p, 2] (y, x) that `codes` [..., a, d] stand for."""
         anchor_y, anchor_x, height, width = (side[..., None] for side in to_centers(anchors))
         y, x = codes[..., 4::2], codes[..., 5::2]
-        return ops.stack(
-            [y / self.y_scale * height + anchor_y, x / self.x_scale * width + anchor_x], axis=-1
-        )
+        return ops.stack([y / self.y_scale * height + anchor_y, x / self.x_scale * width + anchor_x], axis=-1)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def mix_channels(x, kernel, bias=None):
     rows = ops.matmul(ops.reshape(x, (-1, kernel.shape[2])), ops.reshape(kernel, kernel.shape[2:]))
     if bias is not None:
         rows = ops.add(rows, bias)
-    return ops.reshape(rows, (-1, *x.shape[1:3], kernel.shape[3]))
+    return ops.reshape(rows, (-1, *ops.shape(x)[1:3], kernel.shape[3]))
 
 
 def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, soft_sigma=0.0):

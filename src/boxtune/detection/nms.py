@@ -1,23 +1,12 @@
 """From decoded boxes and scores of every anchor to the few detections of an image."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from keras import ops
 
 from boxtune.detection.boxes import area, clip, take_rows, to_frame_of
 from boxtune.detection.kernels import greedy_suppression, highest
-
-
-@dataclass(frozen=True)
-class Detections:
-    """The k best detections of each image, best first; past `count` everything is 0."""
-
-    boxes: Any  # float [b, k, 4]
-    scores: Any  # float [b, k]
-    classes: Any  # int32 [b, k], 0-based
-    anchors: Any  # int32 [b, k], which anchor each came from
-    count: Any  # int32 [b]
+from boxtune.structures import Detections
 
 
 @dataclass(frozen=True)
@@ -60,7 +49,7 @@ class NonMaxSuppression:
         highest_scores = ops.max(scores, axis=-1, keepdims=True)
         found = self._of_each_class(boxes, highest_scores, window, self.max_total_detections)
         is_found = ops.arange(ops.shape(found.scores)[1], dtype="int32") < found.count[:, None]
-        return replace(found, classes=ops.where(is_found, take_rows(best, found.anchors), 0))
+        return replace(found, classes=ops.where(is_found, take_rows(best, found.extras["anchors"]), 0))
 
     def _of_each_class(self, boxes, scores, window, limit) -> Detections:
         num_classes = scores.shape[2]
@@ -94,8 +83,8 @@ class NonMaxSuppression:
             boxes=ops.where(valid[..., None], take_rows(boxes, order), 0.0),
             scores=ops.where(valid, scores, 0.0),
             classes=ops.where(valid, order // per_class, zero),
-            anchors=ops.where(valid, take_rows(anchors, order), zero),
             count=ops.sum(ops.cast(valid, "int32"), axis=1),
+            extras={"anchors": ops.where(valid, take_rows(anchors, order), zero)},
         )
 
 

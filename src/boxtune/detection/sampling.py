@@ -27,7 +27,9 @@ def balanced_sample(candidates, positives, priorities, positive_fraction, batch_
         ratio = (1 - positive_fraction) / positive_fraction
         num_negatives = ops.cast(ratio * ops.cast(_count(sampled), "float32"), "int32")
     else:
-        sampled = _first(positives, priorities, ops.full_like(_count(positives), int(positive_fraction * batch_size)))
+        sampled = _first(
+            positives, priorities, ops.full_like(_count(positives), int(positive_fraction * batch_size))
+        )
         num_negatives = batch_size - _count(sampled)
     return sampled | _first(negatives, priorities, num_negatives)
 

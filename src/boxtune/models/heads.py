@@ -13,6 +13,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 from boxtune.models.layers import Branches, ConvStyle, SharedByMaps, conv_style
 
+
 def weight_shared_convolutional(
     features: Sequence[keras.KerasTensor],
     per_location: Sequence[int],

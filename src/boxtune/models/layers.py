@@ -1,8 +1,4 @@
-"""The layers that every network is made of, named by their place in the checkpoint.
-
-A layer's name *is* its checkpoint key, with "--" for "/" (which Keras does not allow in names): the variables of the
-layer `at("_feature_extractor/conv")` are kept under `model/_feature_extractor/conv/kernel` and so on.
-"""
+"""The layers that every network is made of, named by their place in the checkpoint (see `models.keys`)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +7,12 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
+from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.detection import kernels, shares
 from boxtune.detection.gradients import copies
 from boxtune.errors import ConfigError, did_you_mean
+from boxtune.models.keys import at
 
 Hyperparams = pipeline_pb2.Hyperparams
 
@@ -29,35 +27,6 @@ def computing_in_bfloat16(enabled: bool = True) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-def at(key: str) -> str:
-    """Return the layer name for a place in the checkpoint, relative to the model."""
-    return f"model/{key}".replace("/", _SEPARATOR)
-
-
-def key_of(name: str) -> str:
-    """Return the place in the checkpoint that a layer's name, or a name made of it, stands for."""
-    return name.replace(_SEPARATOR, "/")
-
-
-# PyTorch knows no "." in names of parameters; TensorFlow's scopes of names know little else, and ">" not before "_".
-_SEPARATOR = "--"
-
-
-def checkpoint_variables(network: keras.Model) -> dict[str, keras.Variable]:
-    """Return every weight and statistic of `network` by its checkpoint key (`model/.../kernel`)."""
-    return {
-        f"{key_of(layer.name)}/{_api_name(layer, weight)}": weight
-        for layer in network.layers
-        for weight in layer.weights
-    }
-
-
-def _api_name(layer: keras.layers.Layer, variable: keras.Variable) -> str:
-    """Return what Keras 2 called a variable: there, a depthwise convolution had a `depthwise_kernel`."""
-    is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and variable.name == "kernel"
-    return "depthwise_kernel" if is_depthwise else variable.name
 
 
 class BatchNormalization(keras.layers.Layer):
@@ -128,6 +97,30 @@ class SeparableConv2D(keras.layers.SeparableConv2D):
             return super().call(x)
         x = ops.depthwise_conv(x, self.depthwise_kernel, strides=self.strides, padding=self.padding)
         return kernels.mix_channels(x, self.pointwise_kernel, self.bias if self.use_bias else None)
+
+
+class PadToMultiple(keras.layers.Layer):
+    """Pads maps with zeros below and to the right, until their sides are multiples."""
+
+    def __init__(self, multiple: int, **kwargs):
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, x):
+        """Return `x` [b, h, w, d] with sides that are multiples."""
+        if self.multiple == 1:
+            return x
+        missing = [-side % self.multiple for side in ops.shape(x)[1:3]]
+        return ops.pad(x, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
+
+
+class CropTo(keras.layers.Layer):
+    """Cuts maps below and to the right, to the size of others."""
+
+    def call(self, x, like):
+        """Return `x` [b, h, w, d] as high and wide as `like`."""
+        height, width = ops.shape(like)[1:3]
+        return x[:, :height, :width]
 
 
 class Branches(keras.layers.Layer):
@@ -293,24 +286,12 @@ def conv_style(section: Hyperparams) -> ConvStyle:
     over all devices.
 
     Raises:
-        ConfigError: for `group_norm`, in place of which the API normalizes nothing under TensorFlow 2, and for an
-            unknown initializer.
+        ConfigError: for `group_norm`, and for an unknown initializer.
     """
-    normalizer = section.WhichOneof("normalizer_oneof")
-    if normalizer not in (None, "batch_norm", "sync_batch_norm"):
-        raise ConfigError(
-            f"pipeline.config: {normalizer} in conv_hyperparams needs TensorFlow 1 (under 2 the API leaves it out and "
-            "normalizes nothing); use batch_norm"
-        )
     batch_norm, trains = None, True
-    if normalizer is not None:
-        norm = getattr(section, normalizer)
-        batch_norm, trains = {
-            "momentum": norm.decay,
-            "epsilon": norm.epsilon,
-            "center": norm.center,
-            "scale": norm.scale,
-        }, norm.train
+    if section.WhichOneof("normalizer_oneof"):
+        read, norm = config.chosen(section, {"batch_norm": _batch_norm, "sync_batch_norm": _batch_norm})
+        batch_norm, trains = read(norm), norm.train
     activations = {Hyperparams.RELU: "relu", Hyperparams.RELU_6: "relu6", Hyperparams.SWISH: "silu"}
     return ConvStyle(
         initializer=_initializer(section.initializer),
@@ -320,6 +301,15 @@ def conv_style(section: Hyperparams) -> ConvStyle:
         force_use_bias=section.force_use_bias,
         frozen=not trains,
     )
+
+
+def _batch_norm(section: pipeline_pb2.BatchNorm) -> dict[str, float | bool]:
+    return {
+        "momentum": section.decay,
+        "epsilon": section.epsilon,
+        "center": section.center,
+        "scale": section.scale,
+    }
 
 
 def _initializer(section) -> Callable[[], keras.Initializer]:
@@ -359,7 +349,14 @@ def _named_initializer(name: str) -> Callable[[], keras.Initializer]:
     return make
 
 
-_INITIALIZERS = ("glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_uniform", "lecun_normal")
+_INITIALIZERS = (
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "lecun_uniform",
+    "lecun_normal",
+)
 
 
 def _regularizer(section) -> keras.Regularizer | None:

@@ -7,7 +7,8 @@ import keras
 
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models.backbones import pad
-from boxtune.models.layers import Branches, ConvStyle, WeightedSum, at
+from boxtune.models.keys import at
+from boxtune.models.layers import Branches, ConvStyle, CropTo, WeightedSum
 
 
 def conv_block(
@@ -64,7 +65,7 @@ def feature_pyramid(
         lateral = style.conv(depth, 1, f"{key}/residual_blocks/{index}/0", use_bias=True)(feature)
         upsampled = keras.layers.UpSampling2D(2, interpolation="nearest")(top_down)
         if explicit_padding:
-            upsampled = upsampled[:, : lateral.shape[1], : lateral.shape[2]]
+            upsampled = CropTo()(upsampled, lateral)
         top_down = conv_block(
             keras.layers.Add()([upsampled, lateral]),
             depth,

@@ -137,7 +137,8 @@ def box_coder(section: pipeline_pb2.BoxCoder) -> BoxCoder:
         value = getattr(chosen, field.name)
         if not value > 0:
             raise ConfigError(
-                f"pipeline.config: {section.WhichOneof('box_coder_oneof')}.{field.name} is {value:g}; it must be above 0"
+                f"pipeline.config: {section.WhichOneof('box_coder_oneof')}.{field.name} is {value:g}; "
+                "it must be above 0"
             )
     return read(chosen)
 
@@ -183,14 +184,8 @@ def matcher(section: pipeline_pb2.Matcher) -> ArgMaxMatcher:
     """Read `matcher`.
 
     Raises:
-        ConfigError: for thresholds of which the lower is the higher; for `bipartite_matcher`, as the API under
-            TensorFlow 2.
+        ConfigError: for thresholds of which the lower is the higher.
     """
-    if section.HasField("bipartite_matcher"):
-        raise ConfigError(
-            "pipeline.config: bipartite_matcher needs TensorFlow 1; use "
-            "argmax_matcher { force_match_for_each_row: true }, which gives every object an anchor, too"
-        )
     make, argmax = config.chosen(section, {"argmax_matcher": ArgMaxMatcher})
     if not argmax.ignore_thresholds and argmax.unmatched_threshold > argmax.matched_threshold:
         raise ConfigError(
@@ -259,7 +254,7 @@ def hard_example_miner(section: pipeline_pb2.Loss) -> HardExampleMiner | None:
         return None
     if section.classification_loss.HasField("weighted_sigmoid_focal"):
         raise ConfigError(
-            "model.ssd.loss.hard_example_miner: the focal loss passes over easy examples by itself; remove the miner, "
+            "loss.hard_example_miner: the focal loss passes over easy examples by itself; remove the miner, "
             "or use classification_loss { weighted_sigmoid {} }"
         )
     miner = section.hard_example_miner
@@ -300,7 +295,9 @@ def localization_loss(section: pipeline_pb2.LocalizationLoss) -> LocalizationLos
     read, chosen = config.chosen(
         section,
         {
-            "weighted_smooth_l1": lambda huber: LocalizationLoss(partial(losses.smooth_l1, delta=huber.delta)),
+            "weighted_smooth_l1": lambda huber: LocalizationLoss(
+                partial(losses.smooth_l1, delta=huber.delta)
+            ),
             "weighted_l2": lambda _: LocalizationLoss(losses.squared_error, squares_weights=True),
             "l1_localization_loss": lambda _: LocalizationLoss(_summed_absolute_error),
             "weighted_iou": lambda _: LocalizationLoss(losses.iou_loss, of_boxes=True),
@@ -378,19 +375,14 @@ def _check_suppression(nms: pipeline_pb2.BatchNonMaxSuppression) -> None:
             )
 
 
-def input_size(section: pipeline_pb2.ImageResizer) -> tuple[int, int]:
-    """Read the (height, width) that `image_resizer` makes of every image.
+def input_size(section: pipeline_pb2.ImageResizer) -> tuple[int, int] | None:
+    """Read the (height, width) that `image_resizer` makes of every image, None where it varies.
 
     Raises:
-        ConfigError: if it makes images of several sizes, or too small ones.
+        ConfigError: if it makes images that are too small.
     """
     size = config.fixed_size(section)
-    if size is None:
-        raise ConfigError(
-            "pipeline.config: image_resizer must make images of one size: use fixed_shape_resizer, "
-            "or keep_aspect_ratio_resizer with pad_to_max_dimension: true"
-        )
-    if min(size) < SMALLEST_SIDE:
+    if size is not None and min(size) < SMALLEST_SIDE:
         raise ConfigError(
             f"pipeline.config: image_resizer makes {size[0]} x {size[1]}; {SMALLEST_SIDE} pixels are needed"
         )

@@ -74,7 +74,7 @@ class Run:
         intervals: Intervals,
         choice: Choice,
         publish: Callable[[Evaluation], object],
-        draw: Callable[[Any, Any], Sequence[npt.NDArray[np.uint8]]],
+        draw: Callable[[Any], Sequence[npt.NDArray[np.uint8]]],
         seed: int,
         team: Team,
     ):
@@ -89,7 +89,7 @@ class Run:
             intervals: of what happens now and then.
             choice: of the best.
             publish: shows an evaluation.
-            draw: draws boxes on some pictures of a batch (images, ground truth).
+            draw: draws boxes on some images of a batch of Inputs.
             seed: of the order of the examples and their augmentation.
             team: those that share each batch.
         """
@@ -190,8 +190,7 @@ class Run:
     def _show_pictures(self, summaries: Summaries, step: int) -> None:
         if self.team.is_chief:
             batches = self._first_batches if step == self.start else self._batches_from(step)
-            images, groundtruth = next(iter(batches))
-            summaries.add_pictures(step, self.draw(images, groundtruth))
+            summaries.add_pictures(step, self.draw(next(iter(batches))))
 
     @contextmanager
     def _saving_when_interrupted(self) -> Iterator[None]:
