@@ -1,7 +1,17 @@
 import numpy as np
 import pytest
+import tensorflow as tf
+from keras import ops
 
-from boxtune.detection.anchors import MultiscaleAnchors, SsdAnchors, shape, tile
+from boxtune.detection.anchors import (
+    AnchorGrid,
+    FlexibleGridAnchors,
+    GridAnchors,
+    MultiscaleAnchors,
+    SsdAnchors,
+    shape,
+    tile,
+)
 
 
 def test_shape():
@@ -139,3 +149,88 @@ class TestMultiscaleAnchors:
     def test_as_many_grids_as_levels(self):
         with pytest.raises(ValueError, match="zip"):
             self.GENERATOR.generate([(2, 2), (1, 1)], (16, 16))
+
+
+class TestGridAnchors:
+    def test_by_hand(self):
+        generator = GridAnchors(
+            scales=(1.0, 2.0), aspect_ratios=(1.0,), base_size=(10, 20), stride=(8, 16), offset=(4, 2)
+        )
+        assert generator.per_location == [2]
+        # Centres (4, 2) and (4, 18); the base of 10 x 20 once and twice.
+        np.testing.assert_array_equal(
+            generator.generate([(1, 2)], (100, 100)),
+            [[-1, -8, 9, 12], [-6, -18, 14, 22], [-1, 8, 9, 28], [-6, -2, 14, 38]],
+        )
+
+    def test_all_scales_of_a_ratio_stand_together(self):
+        anchors = GridAnchors(scales=(1.0, 2.0), aspect_ratios=(1.0, 4.0)).generate([(1, 1)], (1, 1))
+        sides = (anchors[:, 2:] - anchors[:, :2]) / 256
+        np.testing.assert_allclose(sides, [[1, 1], [2, 2], [0.5, 2], [1, 4]])
+
+    def test_one_map_only(self):
+        with pytest.raises(ValueError, match="unpack"):
+            GridAnchors().generate([(2, 2), (1, 1)], (16, 16))
+
+
+class TestFlexibleGridAnchors:
+    MAPS = (
+        AnchorGrid(base_sizes=(8, 16), aspect_ratios=(1.0, 4.0), stride=(10, 20), offset=(5, 10)),
+        AnchorGrid(base_sizes=(32,), aspect_ratios=(1.0,), stride=(40, 40)),
+    )
+
+    def test_each_size_has_its_own_ratio(self):
+        generator = FlexibleGridAnchors(maps=self.MAPS, normalize_coordinates=False)
+        assert generator.per_location == [2, 1]
+        np.testing.assert_array_equal(
+            generator.generate([(1, 1), (1, 1)], (40, 80)),
+            [[1, 6, 9, 14], [1, -6, 9, 26], [-16, -16, 16, 16]],
+        )
+
+    def test_normalized(self):
+        normalized = FlexibleGridAnchors(maps=self.MAPS).generate([(1, 1), (1, 1)], (40, 80))
+        np.testing.assert_allclose(normalized[0], [1 / 40, 6 / 80, 9 / 40, 14 / 80], rtol=1e-6)
+
+
+GENERATORS = {
+    "ssd": SsdAnchors(num_layers=2),
+    "ssd with strides": SsdAnchors(num_layers=2, strides=((16, 32), (32, 64)), offsets=((8, 16), (16, 32))),
+    "multiscale": MultiscaleAnchors(min_level=4, max_level=5),
+    "flexible": FlexibleGridAnchors(maps=TestFlexibleGridAnchors.MAPS),
+}
+
+
+class TestSizesThatAreTensors:
+    """Anchors of images whose size a graph does not know are those that numpy computes for it."""
+
+    SIZES = ((64, 96), (65, 97), (511, 333), (640, 1280))
+
+    def grids(self, height, width):
+        return [(-(-height // stride), -(-width // stride)) for stride in (16, 32)]
+
+    @pytest.mark.parametrize("generator", GENERATORS.values(), ids=GENERATORS)
+    def test_in_a_graph(self, generator):
+        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])
+        def anchors(images):
+            height, width = ops.shape(images)[1:3]
+            assert not isinstance(height, int)
+            return generator.generate(self.grids(height, width), (height, width))
+
+        for size in self.SIZES:
+            measured = anchors(tf.zeros([1, *size, 3]))
+            assert measured.dtype == tf.float32
+            expected = generator.generate(self.grids(*size), size)
+            assert isinstance(expected, np.ndarray)
+            np.testing.assert_allclose(measured, expected, atol=1e-6)
+
+    @pytest.mark.parametrize("generator", GENERATORS.values(), ids=GENERATORS)
+    def test_one_side_may_be_known(self, generator):
+        grids, size = self.grids(64, 96), (64, 96)
+        measured = generator.generate(grids, (64, tf.constant(96)))
+        assert tf.is_tensor(measured)
+        np.testing.assert_allclose(measured, generator.generate(grids, size), atol=1e-6)
+
+    def test_pixels(self):
+        generator = GridAnchors()
+        measured = generator.generate([(tf.constant(5), tf.constant(7))], (80, 112))
+        np.testing.assert_allclose(measured, generator.generate([(5, 7)], (80, 112)), rtol=1e-6, atol=1e-4)

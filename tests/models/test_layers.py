@@ -5,15 +5,8 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
-from boxtune.models.layers import (
-    BatchNormalization,
-    Branches,
-    SharedByMaps,
-    at,
-    checkpoint_variables,
-    conv_style,
-    key_of,
-)
+from boxtune.models.keys import at, key_of, variables_by_key
+from boxtune.models.layers import BatchNormalization, Branches, SharedByMaps, conv_style
 
 
 def style(text):
@@ -99,7 +92,7 @@ class TestSharedByMaps:
         network = keras.Model(
             maps, SharedByMaps(style(PLAIN).separable_conv(5, 3, "a/b", use_bias=True))(maps)
         )
-        assert set(checkpoint_variables(network)) == {
+        assert set(variables_by_key(network)) == {
             "model/a/b/depthwise_kernel", "model/a/b/pointwise_kernel", "model/a/b/bias",
         }  # fmt: skip
 
@@ -192,7 +185,7 @@ class TestCheckpointKeys:
         x = made.depthwise_conv(3, "a/1")(x)
         x = made.separable_conv(5, 3, "b/c", use_bias=True)(x)
         x = made.activate(made.normalize(x, "b/d", frozen=False))
-        variables = checkpoint_variables(keras.Model(images, x))
+        variables = variables_by_key(keras.Model(images, x))
         assert {key: variable.shape for key, variable in variables.items()} == {
             "model/a/0/kernel": (3, 3, 3, 4),
             "model/a/0/bias": (4,),

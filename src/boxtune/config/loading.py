@@ -18,7 +18,7 @@ from boxtune.errors import BoxtuneError, ConfigError, DataError
 _MOST_TOLD = 3
 
 _told: set[str] = set()
-"""The fields without effect that a warning of this process has named or counted."""
+"""The fields without effect that a warning has named, or counted: once is enough for all files of a command."""
 
 _log = logging.getLogger("boxtune")
 
@@ -43,8 +43,8 @@ def load(
     "boxtune" tells of each once in a process. Unless it `needs_model`, a configuration without one is not completed.
 
     Raises:
-        ConfigError: the file cannot be read; it, an override or the feature extractor is not understood;
-            boxtune does not have the family of detectors.
+        ConfigError: the file cannot be read; it, an override or the feature extractor is not understood; boxtune does
+            not have the family of detectors.
     """
     given = parse(_read(Path(path), error=ConfigError), str(path))
     early = [override for override in overrides if _chooses_recipe(_path(override))]

@@ -61,7 +61,10 @@ UNSUPPORTED = {
         "networks that take prepared images", "leave it false"
     ),
     "Hyperparams.group_norm": Missing(
-        "group normalization", "use batch_norm; under TensorFlow 2 the API normalizes nothing in its place"
+        "group normalization", "use batch_norm; the API under TensorFlow 2 normalizes nothing in its place"
+    ),
+    "model.ssd.loss.classification_loss.weighted_dice_classification_loss": Missing(
+        "the dice loss, one of masks, for classes", "use weighted_sigmoid_focal"
     ),
     "model.ssd.box_predictor.mask_rcnn_box_predictor": Missing("an SSD with these heads", _SSD_HEADS),
     "BoxPredictor.rfcn_box_predictor": Missing("R-FCN", _SSD_HEADS),
@@ -130,8 +133,8 @@ def refuse(
 ) -> None:
     """Raise ConfigError if one of the `sections` sets a field that boxtune does not have.
 
-    `source` is the file that the configuration was read from: the error names it, and the line if it is
-    there that the field is set.
+    `source` is the file that the configuration was read from: the error names it, and the line, if it is there that
+    the field is set.
     """
     _raise_for([one for one in _found_in(config) if one.path[0][0] in sections], source)
 
@@ -143,7 +146,7 @@ def refuse_family(config: TrainEvalPipelineConfig, source: str | os.PathLike[str
 
 
 def missing(full_name: str, path: str = "") -> Missing | None:
-    """Return what is missing of a field, given by its full name and, where known, its path."""
+    """Return what is missing of a field, given by its full name and, if that is known, its path; None if nothing is."""
     name = full_name.removeprefix(_PACKAGE)
     message, _, field = name.rpartition(".")
     if message == "DetectionModel" and field in FAMILIES:
