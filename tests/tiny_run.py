@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boxtune  # noqa: F401 - before Keras: it switches oneDNN on
+
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras

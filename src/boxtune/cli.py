@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import boxtune
+from boxtune import onednn
 from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean
 from boxtune.quiet import muted
 
@@ -110,8 +111,13 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module=r"(keras|tensorflow|google)\b")
 
 
-def load(verb: str) -> ModuleType:
-    """Import the module of a verb, without the lines that TensorFlow's libraries print while they load."""
+def load(verb: str, model_dir: str | Path | None = None) -> ModuleType:
+    """Import the module of a verb, without the lines that TensorFlow's libraries print while they load.
+
+    Where a run in `model_dir` may go on, TensorFlow is loaded as that began.
+    """
+    if model_dir is not None:
+        onednn.follow_run(Path(model_dir) / onednn.RUN)
     with muted():
         return importlib.import_module(f"boxtune.{verb}")
 
@@ -167,7 +173,7 @@ def _add_retrain(verbs: Any) -> None:
 
 def _retrain(**options: Any) -> None:
     """Photographs in, a retrained, measured, exported detector out."""
-    retrain = load("retrain").retrain
+    retrain = load("retrain", options["model_dir"]).retrain
 
     data_set = _data_set(options)
     print(retrain(options=data_set, seed=data_set.seed, **options))
@@ -339,7 +345,7 @@ def _lr_range(**options: Any) -> None:
 
 def _train(**options: Any) -> None:
     """Train the detector that a pipeline.config describes, or go on training it."""
-    train = load("train").train
+    train = load("train", options["model_dir"]).train
 
     train(**options)
 

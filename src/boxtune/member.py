@@ -21,7 +21,7 @@ def main() -> int:
 
 def _train(arguments: dict[str, Any], error_file: Path) -> int:
     try:
-        cli.load("train").train(**arguments)
+        cli.load("train", arguments["model_dir"]).train(**arguments)
     except BoxtuneError as error:
         error_file.write_text(json.dumps([type(error).__name__, str(error)]), encoding="utf-8")
         return cli.USER_ERROR

@@ -44,7 +44,7 @@ def _train() -> None:
             f"--num_workers is {FLAGS.num_workers}, TF_CONFIG names {cluster.count if cluster else 'no others'}: "
             "make them agree"
         )
-    cli.load("train").train(
+    cli.load("train", FLAGS.model_dir).train(
         FLAGS.pipeline_config_path,
         FLAGS.model_dir,
         num_train_steps=FLAGS.num_train_steps,
