@@ -176,7 +176,7 @@ def _retrain(**options: Any) -> None:
     retrain = load("retrain", options["model_dir"]).retrain
 
     data_set = _data_set(options)
-    print(retrain(options=data_set, seed=data_set.seed, **options))
+    print(retrain(options=data_set, seed=data_set.seed, evaluating=_evaluating(options), **options))
 
 
 def _add_data_set(verb: argparse.ArgumentParser) -> None:
@@ -325,6 +325,18 @@ def _add_choosing(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None
     verb.add_argument("--min_delta", type=amount, default=0.0, help="that is better (%(default)s)")
 
 
+def _evaluating(options: dict[str, Any]) -> Any:
+    """Take the flags that say when a training is evaluated, what is best, and when it ends out of `options`."""
+    from boxtune.training.settings import Evaluating
+
+    return Evaluating(
+        every_n=options.pop("evaluate_every_n"),
+        metric=options.pop("best_metric"),
+        patience=options.pop("patience"),
+        min_delta=options.pop("min_delta"),
+    )
+
+
 def _add_lr_range(verbs: Any) -> None:
     verb = _verb(verbs, "lr-range", _lr_range)
     verb.add_argument("--pipeline_config_path", type=Path, required=True, help="the configuration")
@@ -345,9 +357,16 @@ def _lr_range(**options: Any) -> None:
 
 def _train(**options: Any) -> None:
     """Train the detector that a pipeline.config describes, or go on training it."""
-    train = load("train", options["model_dir"]).train
-
-    train(**options)
+    verb = load("train", options["model_dir"])
+    checkpointing = {
+        name: options.pop(f"checkpoint_{name}") for name in ("every_n", "max_to_keep", "keep_every_n")
+    }
+    verb.train(
+        checkpointing=verb.Checkpointing(**checkpointing),
+        evaluating=_evaluating(options),
+        publish=load("report.evaluation").publish,
+        **options,
+    )
 
 
 def _add_evaluate(verbs: Any) -> None:
