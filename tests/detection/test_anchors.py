@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-import tensorflow as tf
-from keras import ops
 
 from boxtune.detection.anchors import (
     AnchorGrid,
@@ -190,47 +188,3 @@ class TestFlexibleGridAnchors:
     def test_normalized(self):
         normalized = FlexibleGridAnchors(maps=self.MAPS).generate([(1, 1), (1, 1)], (40, 80))
         np.testing.assert_allclose(normalized[0], [1 / 40, 6 / 80, 9 / 40, 14 / 80], rtol=1e-6)
-
-
-GENERATORS = {
-    "ssd": SsdAnchors(num_layers=2),
-    "ssd with strides": SsdAnchors(num_layers=2, strides=((16, 32), (32, 64)), offsets=((8, 16), (16, 32))),
-    "multiscale": MultiscaleAnchors(min_level=4, max_level=5),
-    "flexible": FlexibleGridAnchors(maps=TestFlexibleGridAnchors.MAPS),
-}
-
-
-class TestSizesThatAreTensors:
-    """Anchors of images whose size a graph does not know are those that numpy computes for it."""
-
-    SIZES = ((64, 96), (65, 97), (511, 333), (640, 1280))
-
-    def grids(self, height, width):
-        return [(-(-height // stride), -(-width // stride)) for stride in (16, 32)]
-
-    @pytest.mark.parametrize("generator", GENERATORS.values(), ids=GENERATORS)
-    def test_in_a_graph(self, generator):
-        @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])
-        def anchors(images):
-            height, width = ops.shape(images)[1:3]
-            assert not isinstance(height, int)
-            return generator.generate(self.grids(height, width), (height, width))
-
-        for size in self.SIZES:
-            measured = anchors(tf.zeros([1, *size, 3]))
-            assert measured.dtype == tf.float32
-            expected = generator.generate(self.grids(*size), size)
-            assert isinstance(expected, np.ndarray)
-            np.testing.assert_allclose(measured, expected, atol=1e-6)
-
-    @pytest.mark.parametrize("generator", GENERATORS.values(), ids=GENERATORS)
-    def test_one_side_may_be_known(self, generator):
-        grids, size = self.grids(64, 96), (64, 96)
-        measured = generator.generate(grids, (64, tf.constant(96)))
-        assert tf.is_tensor(measured)
-        np.testing.assert_allclose(measured, generator.generate(grids, size), atol=1e-6)
-
-    def test_pixels(self):
-        generator = GridAnchors()
-        measured = generator.generate([(tf.constant(5), tf.constant(7))], (80, 112))
-        np.testing.assert_allclose(measured, generator.generate([(5, 7)], (80, 112)), rtol=1e-6, atol=1e-4)

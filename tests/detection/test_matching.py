@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import ops
 
 from boxtune.detection.box_coders import FasterRcnnBoxCoder, KeypointBoxCoder
@@ -174,16 +173,3 @@ class TestTargets:
     def test_keypoints_that_are_not_there(self):
         with pytest.raises(DataError, match="keypoint_box_coder encodes 2 keypoints of each object"):
             self.assign(box_coder=KeypointBoxCoder(num_keypoints=2))
-
-    def test_how_many_anchors_there_are_may_be_unknown(self):
-        matcher = ArgMaxMatcher(matched_threshold=0.7, unmatched_threshold=0.5, force_match=True)
-
-        @tf.function(input_signature=[tf.TensorSpec([None, 4])])
-        def in_graph(anchors):
-            targets = self.assign(anchors=anchors, matcher=matcher)
-            return targets.matches, targets.codes
-
-        matches, codes = in_graph(self.ANCHORS)
-        np.testing.assert_array_equal(matches, [[0, 1, UNMATCHED, IGNORED]])
-        np.testing.assert_allclose(codes, np.zeros([1, 4, 4]), atol=1e-6)
-        np.testing.assert_array_equal(in_graph(self.ANCHORS[:2])[0], [[0, 1]])

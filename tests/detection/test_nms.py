@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from boxtune.detection.nms import NonMaxSuppression
 
@@ -185,18 +184,3 @@ def test_boxes_past_the_count_are_padding():
     boxes, scores = np.float32([[A, C], [A, C]]), np.full([2, 2, 1], 0.5, np.float32)
     found = NonMaxSuppression()(boxes, scores, counts=np.int32([1, 2]))
     np.testing.assert_array_equal(found.count, [1, 2])
-
-
-def test_how_many_boxes_there_are_may_be_unknown():
-    suppression = NonMaxSuppression(max_detections_per_class=3, **HALF)
-
-    @tf.function(input_signature=[tf.TensorSpec([None, None, 4]), tf.TensorSpec([None, None, 2])])
-    def in_graph(boxes, scores):
-        found = suppression(boxes, scores)
-        return found.boxes, found.count
-
-    boxes, scores = np.float32([[A, B, C]]), np.float32([[[0.9, 0], [0.8, 0], [0.7, 0.6]]])
-    found, count = in_graph(boxes, scores)
-    assert count == 3
-    np.testing.assert_allclose(found[0, :3], [A, C, C])
-    assert in_graph(boxes[:, :1], scores[:, :1])[1] == 1
