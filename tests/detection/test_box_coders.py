@@ -84,7 +84,7 @@ class TestKeypointBoxCoder:
 
     def test_a_point_that_is_not_seen_has_no_code(self):
         codes = self.CODER.encode(self.ANCHOR, self.ANCHOR, np.float32([[[np.nan, np.nan], [2, 3]]]))
-        np.testing.assert_array_equal(np.isnan(codes), [[False] * 4 + [True] * 2 + [False] * 2])
+        np.testing.assert_array_equal(np.isnan(np.asarray(codes)), [[False] * 4 + [True] * 2 + [False] * 2])
 
 
 class TestMeanStddevBoxCoder:

@@ -15,8 +15,7 @@ def test_gradients_of_copies_are_added():
 
 
 def test_a_slope_stands_in_for_the_derivative():
-    x = np.float32([1, 2])
-    value = with_slope(ops.convert_to_tensor(x) ** 2, ops.convert_to_tensor(x), np.float32([7, 8]))
-    np.testing.assert_array_equal(value, [1, 4])
-    (slope,) = gradients(lambda x: ops.sum(with_slope(x**2, x, np.float32([7, 8]))), x)
-    np.testing.assert_array_equal(slope, [7, 8])
+    x, slope = (ops.convert_to_tensor(array) for array in np.float32([[1, 2], [7, 8]]))
+    np.testing.assert_array_equal(with_slope(x**2, x, slope), [1, 4])
+    (measured,) = gradients(lambda x: ops.sum(with_slope(x**2, x, slope)), np.float32([1, 2]))
+    np.testing.assert_array_equal(measured, [7, 8])

@@ -12,9 +12,11 @@ ANCHORS = np.float32([[0, 0, 2, 2], [0, 0, 1, 1]])
 
 
 def lost(loss, codes, targets, weights, coder=CODER):
-    return ops.convert_to_numpy(
-        loss(*np.float32([[codes], [targets]]), np.float32([weights]), coder, ANCHORS)
-    )
+    return ops.convert_to_numpy(loss(*tensors([codes], [targets], [weights]), coder, ANCHORS))
+
+
+def tensors(*arrays):
+    return [ops.convert_to_tensor(array, dtype="float32") for array in arrays]
 
 
 def test_codes_are_compared_by_themselves():
@@ -40,10 +42,8 @@ class TestOverlap:
         loss = LocalizationLoss(measure, of_boxes=True)
         # exp(2000 / 5) is no float.
         codes = np.float32([[[5, 5, 0, 0], [0, 0, 2000, 2000]]])
-        weights = np.float32([[1, 0]])
-        (slope,) = gradients(
-            lambda x: ops.sum(loss(x, np.zeros([1, 2, 4], np.float32), weights, CODER, ANCHORS)), codes
-        )
+        targets, weights = tensors(np.zeros([1, 2, 4]), [[1, 0]])
+        (slope,) = gradients(lambda x: ops.sum(loss(x, targets, weights, CODER, ANCHORS)), codes)
         assert np.isfinite(slope).all()
         assert slope[0, 0].any()
         assert not slope[0, 1].any()
@@ -51,9 +51,8 @@ class TestOverlap:
 
 def test_keypoints_that_are_not_seen_lose_nothing():
     loss, coder = LocalizationLoss(losses.smooth_l1), KeypointBoxCoder(num_keypoints=1)
-    targets = np.float32([[[0] * 4 + [np.nan] * 2, [0] * 6]])
     codes = np.float32([[[0] * 4 + [7, 7], [0] * 4 + [1, 1]]])
-    weights = np.float32([[1, 1]])
-    np.testing.assert_allclose(loss(codes, targets, weights, coder, ANCHORS), [[0, 1]])
+    targets, weights = tensors([[[0] * 4 + [np.nan] * 2, [0] * 6]], [[1, 1]])
+    np.testing.assert_allclose(loss(ops.convert_to_tensor(codes), targets, weights, coder, ANCHORS), [[0, 1]])
     (slope,) = gradients(lambda x: ops.sum(loss(x, targets, weights, coder, ANCHORS)), codes)
     np.testing.assert_allclose(slope, [[[0] * 6, [0] * 4 + [1, 1]]])

@@ -13,7 +13,8 @@ def sample(candidates, positives, *options, priorities=None, **named):
     """Sample of one image; of either kind the first come first, unless told otherwise."""
     candidates, positives = (np.array([flags], bool) for flags in (candidates, positives))
     priorities = np.arange(candidates.shape[1])[None] if priorities is None else np.array([priorities])
-    sampled = balanced_sample(candidates, positives, np.float32(priorities), *options, **named)
+    tensors = map(ops.convert_to_tensor, (candidates, positives, np.float32(priorities)))
+    sampled = balanced_sample(*tensors, *options, **named)
     return np.flatnonzero(ops.convert_to_numpy(sampled)[0]).tolist()
 
 
@@ -62,12 +63,16 @@ class TestWithASize:
         assert all(candidates[index] for index in sampled)
 
 
+def sampled_by(sampler, *arrays):
+    return ops.convert_to_numpy(sampler(*map(ops.convert_to_tensor, arrays)))
+
+
 class TestRandomExampleSampler:
     MATCHES = np.int32([[0, UNMATCHED, IGNORED, UNMATCHED, UNMATCHED, 1] + [UNMATCHED] * 94] * 2)
     WEIGHTS = np.where(MATCHES == IGNORED, 0, 1).astype(np.float32)
 
     def drawn(self, sampler):
-        return ops.convert_to_numpy(sampler(self.WEIGHTS, self.MATCHES))
+        return sampled_by(sampler, self.WEIGHTS, self.MATCHES)
 
     def test_all_positives_and_some_negatives(self):
         sampled = self.drawn(RandomExampleSampler(keras.random.SeedGenerator(0), 0.1))
@@ -90,5 +95,5 @@ class TestRandomExampleSampler:
     @pytest.mark.parametrize("weight", [0.5, 2.0])
     def test_what_has_a_weight_counts(self, weight):
         sampler = RandomExampleSampler(keras.random.SeedGenerator(0), 1.0)
-        sampled = ops.convert_to_numpy(sampler(weight * self.WEIGHTS, self.MATCHES))
+        sampled = sampled_by(sampler, weight * self.WEIGHTS, self.MATCHES)
         np.testing.assert_array_equal(sampled, self.MATCHES >= 0)

@@ -115,11 +115,11 @@ class MeanStddevBoxCoder:
 
     def encode(self, boxes, anchors):
         """Return the codes [..., a, 4] of `boxes` [..., a, 4] against `anchors` [a, 4]."""
-        return (ops.convert_to_tensor(boxes) - anchors) / self.stddev
+        return ops.subtract(boxes, anchors) / self.stddev
 
     def decode(self, codes, anchors):
         """Return the boxes [..., a, 4] that `codes` [..., a, 4] stand for."""
-        return ops.convert_to_tensor(codes) * self.stddev + anchors
+        return ops.add(ops.convert_to_tensor(codes) * self.stddev, anchors)
 
 
 @dataclass(frozen=True)

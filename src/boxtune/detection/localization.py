@@ -33,6 +33,7 @@ class LocalizationLoss:
             box_coder: what the codes are of.
             anchors: float [a, 4].
         """
+        weights = ops.convert_to_tensor(weights)
         if box_coder.num_keypoints:
             targets = ops.where(ops.isnan(targets), ops.stop_gradient(codes), targets)
         if self.of_boxes:
