@@ -15,10 +15,10 @@ from boxtune.convert import convert
 from boxtune.draw import draw
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
 from boxtune.learning_rate_range import learning_rate_range
-from boxtune.train import train
 from boxtune.training import checkpoints
 from boxtune.training.checkpoints import Reader, find, step_of
 from boxtune.training.steps import BetweenSteps
+from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
 STEPS = 12
@@ -44,7 +44,7 @@ def run(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
 
     def run(**options):
-        return train(folder / "pipeline.config", tmp_path, **options)
+        return train_by_flags(folder / "pipeline.config", tmp_path, **options)
 
     return run
 

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boxtune  # noqa: F401 - before Keras: it switches oneDNN on
+
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
@@ -20,7 +22,7 @@ from boxtune.detection import shares
 from boxtune.models import Detector
 from boxtune.models.layers import BatchNormalization
 from boxtune.structures import Detections
-from boxtune.train import train
+from flags import train_by_flags
 
 SIDE = 16
 
@@ -111,7 +113,7 @@ def serve():
         process = os.fork()
         if not process:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            train(*arguments, **options)
+            train_by_flags(*arguments, **options)
             os._exit(0)
         print(process, flush=True)
         print(os.waitpid(process, 0)[1], flush=True)

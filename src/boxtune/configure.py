@@ -86,7 +86,9 @@ def _zoo_config(checkpoint: Path) -> pipeline_pb2.TrainEvalPipelineConfig:
         raise ConfigError(
             f"{checkpoint}: a folder with pipeline.config beside checkpoint/ is needed, as a zoo download has them"
         )
-    return config.load(path)
+    pipeline = config.load(path)
+    config.refuse(pipeline, path, (*config.MODEL, "train_config", "eval_config"))
+    return pipeline
 
 
 def _pattern(records: Path, part: str) -> str:

@@ -117,7 +117,7 @@ def evaluate(
         raise ConfigError("what is it measured on? No configuration says so: give --data")
     if labels is None and detections is None:
         raise ConfigError(f"{checkpoint or saved_model}: what are the model's classes? Give its --label_map")
-    with _records(pipeline, data, labels) as records:
+    with _records(pipeline, data, labels, pipeline_config_path) as records:
         if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
             raise DataError(f"{compare_with}: is of other classes: {_some(earlier.class_names)}")
         previews = Previews(len(records))
@@ -174,7 +174,8 @@ def evaluate_checkpoints(
     """
     prepare_backend()
     pipeline = _configuration(pipeline_config_path, None, metrics_set, overrides)
-    with _records(pipeline, data, _label_map(pipeline, label_map, None)) as records:
+    labels = _label_map(pipeline, label_map, None)
+    with _records(pipeline, data, labels, pipeline_config_path) as records:
         detector = models.build(pipeline.model)
         evaluator = Evaluator.from_config(detector, records, pipeline)
         evaluations: list[Evaluation] = []
@@ -221,6 +222,7 @@ def _configuration(
         else:
             for override in overrides:
                 config.apply_override(pipeline, override)
+        config.refuse(pipeline, found, (*(config.MODEL if needs_model else ()), "eval_config"))
     except ConfigError as error:
         if not beside:
             raise
@@ -248,14 +250,17 @@ def _label_map(
 
 @contextmanager
 def _records(
-    pipeline: pipeline_pb2.TrainEvalPipelineConfig, data: str | Path | None, label_map: Path | None
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    data: str | Path | None,
+    label_map: Path | None,
+    source: str | Path | None,
 ) -> Iterator[Records]:
     """Open what to measure on: the configuration's records, others, or annotated pictures made into records."""
     with tempfile.TemporaryDirectory(prefix="boxtune-") as folder:
         if data is None:
             for reader in pipeline.eval_input_reader:
                 reader.label_map_path = str(label_map) if label_map else reader.label_map_path
-            config.check_for_evaluation(pipeline)
+            config.check_for_evaluation(pipeline, source)
             reader = pipeline.eval_input_reader[0]
         else:
             reader = _reader(Path(data), label_map, Path(folder) / "records")

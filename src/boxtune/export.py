@@ -49,6 +49,7 @@ def export(
             f"{did_you_mean(input_type, INPUT_TYPES)}"
         )
     pipeline = config.load(pipeline_config_path, overrides)
+    config.refuse(pipeline, pipeline_config_path, config.MODEL)
     prefix = checkpoints.find(checkpoint)
     detector = models.build(pipeline.model)
     averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)

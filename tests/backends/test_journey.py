@@ -15,8 +15,8 @@ from boxtune.draw import draw
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluate import evaluate
 from boxtune.export import export
-from boxtune.train import train
 from boxtune.training import checkpoints
+from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -66,7 +66,7 @@ def drawn_weights():
 def whole(folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "build", lambda section, options=None: TinyDetector())
-        train(folder / "pipeline.config", folder / "whole", **OPTIONS)
+        train_by_flags(folder / "pipeline.config", folder / "whole", **OPTIONS)
     return folder / "whole"
 
 
@@ -93,7 +93,9 @@ def test_the_losses_are_those_of_tensorflow(whole):
 
 def test_a_run_that_goes_on_makes_the_same_steps(folder, whole, tiny):
     for steps in (3, STEPS):
-        result = train(folder / "pipeline.config", folder / "resumed", num_train_steps=steps, **OPTIONS)
+        result = train_by_flags(
+            folder / "pipeline.config", folder / "resumed", num_train_steps=steps, **OPTIONS
+        )
         assert result.step == steps
     np.testing.assert_allclose(losses(folder / "resumed"), losses(whole), rtol=1e-5)
     before, after = values(whole), values(folder / "resumed")

@@ -5,6 +5,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
+from boxtune.errors import ConfigError
 from boxtune.models.keys import variables_by_key
 from boxtune.models.layers import BatchNormalization, Branches, SharedByMaps, conv_style
 
@@ -183,6 +184,23 @@ class TestConvStyle:
             "scale": True,
         }
 
+    @pytest.mark.parametrize("kind", ["batch_norm", "sync_batch_norm"])
+    def test_statistics_may_be_kept(self, kind):
+        x = keras.Input((4, 4, 3))
+        for train, frozen in ((True, False), (False, True)):
+            made = style(PLAIN + f"{kind} {{ train: {str(train).lower()} }}")
+            assert made.batch_norm is not None
+            network = keras.Model(x, made.normalize(x, "a", frozen=False))
+            assert network.layers[-1].frozen is frozen
+            network(np.random.default_rng(0).normal(size=[2, 4, 4, 3]), training=True)
+            assert np.any(np.asarray(network.layers[-1].moving_mean)) != frozen
+
+    def test_groups_are_not_normalized(self):
+        with pytest.raises(
+            ConfigError, match="Hyperparams: boxtune does not have group normalization yet; use"
+        ):
+            style(PLAIN + "group_norm {}")
+
     @pytest.mark.parametrize(
         ("text", "use_bias"),
         [
@@ -239,6 +257,27 @@ class TestConvStyle:
         drawn = np.asarray(made.initializer()(shape=(1, 1, 400, 300)))
         assert drawn.std() == pytest.approx(stddev, rel=0.02)
         assert abs(drawn.mean()) < 0.02 * stddev
+
+    @pytest.mark.parametrize(
+        ("text", "stddev"),
+        [
+            ('initializer { keras_initializer_by_name: "he_normal" }', np.sqrt(2 / 400)),
+            ('initializer { keras_initializer_by_name: "GlorotUniform" }', np.sqrt(2 / 700)),
+            ("", np.sqrt(2 / 700)),  # as Keras starts a layer that is not told otherwise
+        ],
+    )
+    def test_initializers_by_name(self, text, stddev):
+        keras.utils.set_random_seed(0)
+        drawn = np.asarray(style(text).initializer()(shape=(1, 1, 400, 300)))
+        assert drawn.std() == pytest.approx(stddev, rel=0.02)
+
+    @pytest.mark.parametrize("name", ["he_norml", "identity", "constant", "", "tf.raise"])
+    def test_what_fills_no_kernel_is_refused(self, name):
+        with pytest.raises(
+            ConfigError, match=f'keras_initializer_by_name "{name}" cannot fill the kernel'
+        ) as told:
+            style(f'initializer {{ keras_initializer_by_name: "{name}" }}')
+        assert ('Did you mean "he_normal"?' in str(told.value)) == (name == "he_norml")
 
     def test_layers_do_not_start_alike(self):
         made = style(PLAIN)

@@ -8,8 +8,10 @@ from boxtune.config.loading import load, parse, read_label_map, write
 from boxtune.config.overrides import apply_override
 from boxtune.config.stock import complete
 from boxtune.config.text import to_text
+from boxtune.config.unsupported import MODEL, refuse
 
 __all__ = [
+    "MODEL",
     "apply_override",
     "check_for_evaluation",
     "check_for_training",
@@ -22,6 +24,7 @@ __all__ = [
     "parse",
     "read_label_map",
     "recipe",
+    "refuse",
     "to_text",
     "write",
 ]

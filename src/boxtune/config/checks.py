@@ -2,6 +2,7 @@
 
 import glob
 import logging
+import os
 import re
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from boxtune.config.pipeline_pb2 import (
     TrainConfig,
     TrainEvalPipelineConfig,
 )
-from boxtune.config.unbuilt import refuse
+from boxtune.config.unsupported import EVALUATION, TRAINING, refuse
 from boxtune.errors import ConfigError
 
 _log = logging.getLogger("boxtune")
@@ -28,14 +29,16 @@ _FINE_TUNE_TYPES = (
 )
 
 
-def check_for_training(config: TrainEvalPipelineConfig) -> None:
+def check_for_training(config: TrainEvalPipelineConfig, source: str | os.PathLike[str] | None = None) -> None:
     """Check what training reads: the model's section, train_config and train_input_reader.
+
+    `source` is the file that the configuration was read from, for errors.
 
     Raises:
         ConfigError: a value contradicts another or the files, naming the field and the way out.
         DataError: the label map cannot be read.
     """
-    refuse(config)
+    refuse(config, source, TRAINING)
     _check_model(config)
     _check_steps(config.train_config)
     _check_fine_tuning(config.train_config)
@@ -49,13 +52,18 @@ def check_for_training(config: TrainEvalPipelineConfig) -> None:
         )
 
 
-def check_for_evaluation(config: TrainEvalPipelineConfig) -> None:
+def check_for_evaluation(
+    config: TrainEvalPipelineConfig, source: str | os.PathLike[str] | None = None
+) -> None:
     """Check what evaluation reads: the model's section, eval_config and every eval_input_reader.
+
+    A model that boxtune does not have passes: it may be an exported one. `source` is as for `check_for_training`.
 
     Raises:
         ConfigError: a value contradicts another or the files, naming the field and the way out.
         DataError: a label map cannot be read.
     """
+    refuse(config, source, EVALUATION)
     _check_model(config)
     _check_batch_size(config.eval_config.batch_size, "eval_config.batch_size")
     if not config.eval_input_reader:

@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
-from boxtune.config.text import TextError, expected, fill, no_such_field, quoted
+from boxtune.config.text import TextError, expected, fill, is_map, no_such_field, quoted
 from boxtune.errors import ConfigError
 
 _STEP = re.compile(r"([A-Za-z_]\w*)(?:\[(\d{1,9})\])?")
@@ -79,6 +79,8 @@ def _field(message: Message, step: _Step) -> FieldDescriptor:
     if field is None:
         raise ConfigError(no_such_field(message.DESCRIPTOR.full_name, step.name))
     if step.index is not None:
+        if is_map(field):
+            raise ConfigError(f'"{step.name}" is a map; set all of it, as in {step.name}={expected(field)}.')
         if not field.is_repeated:
             raise ConfigError(f'"{step.name}" is not a list; write it without [{step.index}].')
         length = len(getattr(message, step.name))
@@ -91,7 +93,7 @@ def _field(message: Message, step: _Step) -> FieldDescriptor:
 
 def _descend(message: Message, step: _Step) -> Message:
     field = _field(message, step)
-    if field.message_type is None:
+    if field.message_type is None or is_map(field):
         raise ConfigError(f'"{step}" has no fields: it is {expected(field)}.')
     if not field.is_repeated:
         return getattr(message, step.name)

@@ -148,7 +148,9 @@ def metric_options(
     return metric_sets.Options(
         per_category=section.include_metrics_per_category,
         all_per_category=section.all_metrics_per_category,
-        super_categories={one.key: one.value.split(",") for one in section.super_categories},
+        super_categories={
+            name: members.split(",") for name, members in sorted(section.super_categories.items())
+        },
         recall_bounds=(section.recall_lower_bound, section.recall_upper_bound),
         skip_unlabeled=section.skip_predictions_for_unlabeled_class,
         frequencies=frequencies if any(frequencies) else (),

@@ -121,7 +121,7 @@ def _keypoint_class(
     if label is None:
         hint = did_you_mean(metric.class_label, label_map.by_any_name)
         raise _wrong(f'the label map has no class "{metric.class_label}".{hint}')
-    given = {one.key: one.value for one in metric.keypoint_label_to_sigmas}
+    given = dict(sorted(metric.keypoint_label_to_sigmas.items()))
     names = [name for _, name in sorted(label.keypoints)] or list(given) or list(places)
     if not names:
         raise _wrong("neither the label map nor the records have keypoints.")

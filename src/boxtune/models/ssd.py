@@ -5,7 +5,7 @@ meta_architectures.ssd_meta_arch.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,9 +15,11 @@ from keras import ops
 from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.detection import shares
-from boxtune.detection.boxes import take_rows
+from boxtune.detection.boxes import iou_pairwise, take_rows
+from boxtune.detection.localization import LocalizationLoss
 from boxtune.detection.matching import Targets, assign_targets
 from boxtune.detection.mining import HardExampleMiner
+from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models import backbones, heads, necks, sections
 from boxtune.models.detector import Detector, Options, Predictions
@@ -117,6 +119,8 @@ class FeatureExtractor:
     """Of images, the `feature_extractor` section, and whether normalizations are frozen."""
     normalization: backbones.Normalization
     """Of pixel values, the first that `build` does."""
+    has_bifpn: bool = False
+    """Whether `feature_extractor.bifpn` describes its pyramid."""
 
 
 FEATURE_EXTRACTORS = {
@@ -133,22 +137,32 @@ class SSDLoss:
     num_classes: int
     matcher: Any
     box_coder: Any
-    localization_loss: Callable[..., Any]
+    localization_loss: LocalizationLoss
     classification_loss: Callable[..., Any]
     localization_weight: float = 1.0
     classification_weight: float = 1.0
     negative_class_weight: float = 1.0
+    add_background_class: bool = True
     background_as_zeros: bool = False
     normalize_by_num_matches: bool = True
     normalize_localization_by_code_size: bool = False
+    similarity: Callable[..., Any] = iou_pairwise
+    sample: RandomExampleSampler | None = None
     mine: HardExampleMiner | None = None
     smooth: Callable[[Any], Any] | None = None
-    """Softens the classes [b, a, c + 1] of matched anchors; the background stays certain."""
+    """Softens the classes [b, a, c + 1] (c without background) of matched anchors; the background stays certain."""
     class_weights: Any | None = None
     """Float [c]: what an anchor matched to an object of each class weighs in the classification loss."""
 
     def __call__(self, codes, logits, anchors, groundtruth: GroundTruth) -> dict[str, Any]:
-        """Return the two losses of `codes` [b, a, 4] and `logits` [b, a, c + 1], predicted from `anchors` [a, 4]."""
+        """Return the two losses of a batch.
+
+        Args:
+            codes: predicted, float [b, a, d].
+            logits: predicted, float [b, a, c + 1], or without a background class [b, a, c].
+            anchors: that they are predicted from, float [a, 4].
+            groundtruth: of the batch.
+        """
         targets = assign_targets(
             groundtruth,
             anchors,
@@ -156,8 +170,13 @@ class SSDLoss:
             self.box_coder,
             self.num_classes,
             self.negative_class_weight,
+            self.similarity,
         )
-        localization = self.localization_loss(codes, targets.codes) * targets.code_weights
+        if self.sample is not None:
+            targets = _only(self.sample(targets.class_weights, targets.matches), targets)
+        localization = self.localization_loss(
+            codes, targets.codes, targets.code_weights, self.box_coder, anchors
+        )
         classification = self._classification(logits, targets)
         if self.mine is not None:
             boxes = self.box_coder.decode(codes, anchors)
@@ -173,10 +192,12 @@ class SSDLoss:
 
     def _classification(self, logits, targets: Targets):
         """Return the weighted classification loss [b, a]."""
-        background = 1.0 - ops.sum(targets.classes, axis=-1, keepdims=True)
-        if self.background_as_zeros:
-            background = ops.zeros_like(background)
-        classes = ops.concatenate([background, targets.classes], axis=-1)
+        classes = targets.classes
+        if self.add_background_class:
+            background = 1.0 - ops.sum(classes, axis=-1, keepdims=True)
+            if self.background_as_zeros:
+                background = ops.zeros_like(background)
+            classes = ops.concatenate([background, classes], axis=-1)
         if self.smooth is not None:
             classes = ops.where(targets.matches[..., None] >= 0, self.smooth(classes), classes)
         loss = self.classification_loss(logits, classes)
@@ -187,6 +208,16 @@ class SSDLoss:
             of_class = ops.sum(targets.classes * self.class_weights, axis=-1)
             weights = weights * ops.where(targets.matches >= 0, of_class, 1.0)
         return loss * weights
+
+
+def _only(sampled, targets: Targets) -> Targets:
+    """Return `targets` with weights of 0 where an anchor is not `sampled` [b, a]."""
+    sampled = ops.cast(sampled, "float32")
+    return replace(
+        targets,
+        class_weights=targets.class_weights * sampled,
+        code_weights=targets.code_weights * sampled,
+    )
 
 
 class SSD(Detector):
@@ -223,9 +254,14 @@ class SSD(Detector):
         self.network = network
         self.loss, self.score_converter, self.suppress = loss, score_converter, suppress
         self.anchors, self.padding = anchors, padding
+        if loss.sample is not None:
+            self.sampling_seeds = loss.sample.seeds  # tracked by Keras: a run that goes on needs their state
 
     def call(self, inputs: Inputs, training=None) -> Predictions:
-        """Return `box_encodings` [b, a, 4], `class_predictions_with_background` [b, a, c + 1], `anchors` [1, a, 4]."""
+        """Return `box_encodings` [b, a, d], `class_predictions_with_background` [b, a, c + 1], `anchors` [1, a, 4].
+
+        Without a background class there are c predictions, under the same name.
+        """
         images = inputs["images"]
         if self.padding is not None:
             images = fill_padding(images, inputs["sizes"], self.padding)
@@ -255,14 +291,14 @@ class SSD(Detector):
     def candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[Any, Any]:
         """Return the decoded boxes [b, a, 4] and the scores [b, a, c] of every anchor."""
         boxes, scores = self._decoded(predictions)
-        return boxes, scores[:, :, 1:]
+        return boxes, scores[:, :, int(self.loss.add_background_class) :]
 
     def _decoded(self, predictions: Predictions) -> tuple[Any, Any]:
         boxes = self.loss.box_coder.decode(predictions["box_encodings"], predictions["anchors"][0])
         return boxes, self.score_converter(predictions["class_predictions_with_background"])
 
     def raw_outputs(self, inputs: Inputs, predictions: Predictions, found: Detections) -> dict[str, Any]:
-        """Return boxes and scores of every anchor, background first, and which anchor each detection came from."""
+        """Return boxes and scores of every anchor, background first if any, and the anchor of each detection."""
         boxes, scores = self._decoded(predictions)
         anchors = found.extras["anchors"]
         valid = ops.cast(ops.arange(ops.shape(anchors)[1]) < found.count[:, None], "float32")
@@ -299,6 +335,11 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
     Raises:
         ConfigError: for a component that boxtune does not have.
     """
+    if not (section.add_background_class or section.encode_background_as_zeros):
+        raise ConfigError(
+            "pipeline.config: add_background_class: false leaves no class that could stand for background; "
+            "set encode_background_as_zeros: true"
+        )
     with computing_in_bfloat16(options.use_bfloat16):
         network = _network(section)
     weights = options.class_weights
@@ -311,9 +352,12 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         localization_weight=section.loss.localization_weight,
         classification_weight=section.loss.classification_weight,
         negative_class_weight=section.negative_class_weight,
+        add_background_class=section.add_background_class,
         background_as_zeros=section.encode_background_as_zeros,
         normalize_by_num_matches=section.normalize_loss_by_num_matches,
         normalize_localization_by_code_size=section.normalize_loc_loss_by_codesize,
+        similarity=sections.similarity(section.similarity_calculator),
+        sample=sections.random_example_sampler(section.loss),
         mine=sections.hard_example_miner(section.loss),
         smooth=sections.label_smoothing(section.loss.classification_loss, options.label_smoothing),
         class_weights=None if weights is None else sections.as_constant(np.asarray(weights)),
@@ -322,7 +366,7 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         network,
         section.num_classes,
         loss=loss,
-        score_converter=sections.score_converter(section.post_processing),
+        score_converter=sections.score_converter(section.post_processing, section.box_predictor),
         suppress=sections.non_max_suppression(section.post_processing),
         anchors=_anchors_of(section, network),
         padding=_padding(section),
@@ -392,10 +436,21 @@ def anchors(section: pipeline_pb2.Ssd) -> tuple[np.ndarray, float] | None:
 def _feature_maps(section: pipeline_pb2.Ssd) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
     """Return the input images and the maps that boxes are predicted from, as many as the anchor generator serves."""
     extractor = _feature_extractor(section.feature_extractor.type)
+    if section.feature_extractor.HasField("bifpn") and not extractor.has_bifpn:
+        raise ConfigError(
+            f"pipeline.config: feature_extractor.bifpn: {section.feature_extractor.type} has no bidirectional pyramid; "
+            "remove it, or choose a type that ends in _bifpn_keras"
+        )
     height, width = sections.input_size(section.image_resizer) or (None, None)
     images = keras.Input((height, width, 3), name="images")
     features = extractor.build(images, section.feature_extractor, section.freeze_batchnorm)
-    served = len(sections.anchor_generator(section.anchor_generator).per_location)
+    generator = sections.anchor_generator(section.anchor_generator)
+    served = len(generator.per_location)
+    if not generator.normalize_coordinates:
+        raise ConfigError(
+            "pipeline.config: model.ssd wants anchors as fractions of the input, and the anchor generator gives "
+            "pixels; use ssd_anchor_generator, or multiscale_anchor_generator with normalize_coordinates: true"
+        )
     if len(features) != served:
         raise ConfigError(
             f"pipeline.config: the anchor generator serves {served} feature maps, "
@@ -420,4 +475,12 @@ def _box_predictor(features, per_location, section: pipeline_pb2.Ssd):
             "convolutional_box_predictor": heads.convolutional,
         },
     )
-    return predict(features, per_location, section.num_classes, chosen, frozen=section.freeze_batchnorm)
+    sections.box_code_size(section.box_predictor, sections.box_coder(section.box_coder))
+    return predict(
+        features,
+        per_location,
+        section.num_classes,
+        chosen,
+        frozen=section.freeze_batchnorm,
+        add_background_class=section.add_background_class,
+    )

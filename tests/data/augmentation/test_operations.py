@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -44,46 +42,6 @@ class TestWarp:
         matrix = operations.rotation(degrees, tf.constant([40, 60]))
         turned = Image.fromarray(NOISE).rotate(degrees, Image.Resampling.NEAREST, fillcolor=(128,) * 3)
         assert (warp(NOISE, matrix) == np.asarray(turned)).all(-1).mean() > 0.99
-
-    @pytest.mark.parametrize(
-        "matrix",
-        [
-            operations.translation(7.0, -4.0),
-            operations.shear(0.3, 0.0),
-            operations.shear(0.0, -0.3),
-            operations.rotation(30.0, tf.constant([80, 120])),
-            operations.rotation(-17.0, tf.constant([80, 120])),
-        ],
-        ids=["translation", "shear x", "shear y", "rotation", "rotation back"],
-    )
-    def test_a_box_moves_with_what_is_in_it(self, matrix):
-        image = np.zeros((80, 120, 3), np.uint8)
-        image[30:50, 40:90] = 255
-        moved = warp(image, matrix)
-        rows, columns = np.nonzero((moved == 255).all(-1))
-        painted = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
-        box = tf.constant([[30 / 80, 40 / 120, 50 / 80, 90 / 120]])
-        found = operations.warp_boxes(box, tf.constant([80, 120]), matrix).numpy()[0] * [80, 120, 80, 120]
-        np.testing.assert_allclose(found, painted, atol=1)
-
-    def test_boxes_by_hand(self):
-        # A square of 2 around the centre, turned by 45 degrees: half its diagonal is 2 ** 0.5.
-        size = tf.constant([10, 10])
-        boxes = operations.warp_boxes(
-            tf.constant([[0.4, 0.4, 0.6, 0.6]]), size, operations.rotation(45.0, size)
-        )
-        half = math.sqrt(2) / 10
-        np.testing.assert_allclose(boxes, [[0.5 - half, 0.5 - half, 0.5 + half, 0.5 + half]], atol=1e-5)
-
-    def test_boxes_are_cut_to_the_picture(self):
-        size = tf.constant([10, 10])
-        boxes = tf.constant([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.1, 0.1]])
-        moved = operations.warp_boxes(boxes, size, operations.translation(2.0, 0.0))
-        np.testing.assert_allclose(moved, [[0, 0, 0.5, 0.3], [0, 0, 0.1, 0]], atol=1e-6)
-
-    def test_no_boxes(self):
-        none = operations.warp_boxes(tf.zeros([0, 4]), tf.constant([10, 10]), operations.shear(0.3, 0.0))
-        assert none.shape == (0, 4)
 
 
 class TestValues:

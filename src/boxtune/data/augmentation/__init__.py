@@ -12,19 +12,19 @@ from typing import Any
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
-from boxtune.data.augmentation import colors, crops, geometry, objects, policies
+from boxtune.data.augmentation import colors, crops, objects, policies, whole_image
 from boxtune.data.augmentation.steps import Step, one_after_another
 from boxtune.errors import ConfigError
 
 _STEPS: tuple[Callable[..., Step], ...] = (
-    geometry.random_horizontal_flip,
-    geometry.random_vertical_flip,
-    geometry.random_rotation90,
-    geometry.random_self_concat_image,
-    geometry.random_image_scale,
-    geometry.random_resize_method,
-    geometry.resize_image,
-    geometry.random_downscale_to_target_pixels,
+    whole_image.random_horizontal_flip,
+    whole_image.random_vertical_flip,
+    whole_image.random_rotation90,
+    whole_image.random_self_concat_image,
+    whole_image.random_image_scale,
+    whole_image.random_resize_method,
+    whole_image.resize_image,
+    whole_image.random_downscale_to_target_pixels,
     crops.random_crop_image,
     crops.random_crop_to_aspect_ratio,
     crops.random_square_crop_by_scale,

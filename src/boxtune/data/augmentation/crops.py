@@ -9,12 +9,11 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
+from boxtune.data import geometry
 from boxtune.data.augmentation.draws import integer, split, uniform
-from boxtune.data.augmentation.geometry import resize
 from boxtune.data.augmentation.steps import (
     MAX_SIDE,
     Step,
-    areas,
     check,
     check_probability,
     check_range,
@@ -26,7 +25,9 @@ from boxtune.data.augmentation.steps import (
     to_bytes,
     with_probability,
 )
+from boxtune.data.augmentation.whole_image import resize
 from boxtune.data.examples import Sample
+from boxtune.data.geometry import Window, move_objects
 
 _BLACK = (0.0, 0.0, 0.0)
 _LEAST_SHARE = 0.3  # of a box, that must be inside, where a step has no field for it
@@ -48,22 +49,16 @@ def crop_to(
         clip_boxes: cut the boxes to the window.
     """
     image = tf.slice(sample["image"], tf.concat([begin, [0]], 0), tf.concat([size, [-1]], 0))
-    full = tf.cast(size_of(sample["image"]), tf.float32)
-    top_left, bottom_right = tf.cast(begin, tf.float32) / full, tf.cast(begin + size, tf.float32) / full
-    origin, scale = tf.tile(top_left, [2]), tf.tile(bottom_right - top_left, [2])
-    # Measured before the boxes are moved, so that no rounding takes a share of 1 from those that lie within.
-    inside = tf.clip_by_value(sample["boxes"], origin, tf.tile(bottom_right, [2]))
-    share = tf.math.divide_no_nan(areas(inside), areas(sample["boxes"]))
-    boxes = (sample["boxes"] - origin) / scale
-    moved = sample | {
-        "image": tf.ensure_shape(image, [None, None, 3]),
-        "boxes": tf.clip_by_value(boxes, 0.0, 1.0) if clip_boxes else boxes,
-    }
-    return keep(moved, (areas(inside) > 0) & (share >= overlap_thresh))
+    window = Window(begin, size, size_of(sample["image"]))
+    # Measured before boxes are moved, so that no rounding takes a fraction of 1 from those that lie within.
+    inside = geometry.fractions_inside(sample["boxes"], window.box)
+    moved = move_objects(sample, geometry.crop(window)) | {"image": tf.ensure_shape(image, [None, None, 3])}
+    clipped = moved | {"boxes": geometry.clip(moved["boxes"])} if clip_boxes else moved
+    return keep(clipped, (inside > 0) & (inside >= overlap_thresh))
 
 
 def pad_to(sample: Sample, begin: Any, size: Any, color: Any) -> Sample:
-    """Put the picture into a larger one.
+    """Put the image into a larger one.
 
     Args:
         sample: with `image` [h, w, 3] and objects.
@@ -73,10 +68,8 @@ def pad_to(sample: Sample, begin: Any, size: Any, color: Any) -> Sample:
     """
     canvas = tf.broadcast_to(to_bytes(tf.cast(color, tf.float32)), tf.concat([size, [3]], 0))
     image = paste(canvas, sample["image"], begin[0], begin[1])
-    old, new, shift = (
-        tf.tile(tf.cast(part, tf.float32), [2]) for part in (size_of(sample["image"]), size, begin)
-    )
-    return sample | {"image": image, "boxes": (sample["boxes"] * old + shift) / new}
+    window = Window(begin, size_of(sample["image"]), size)
+    return move_objects(sample, geometry.place(window)) | {"image": image}
 
 
 def mean_color(image: Any) -> Any:
@@ -153,7 +146,7 @@ def _random_crop(section: Any) -> Step:
     def crop(sample: Sample, seed: Any) -> Sample:
         begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
             tf.shape(sample["image"]),
-            tf.clip_by_value(sample["boxes"], 0.0, 1.0)[None],
+            geometry.clip(sample["boxes"])[None],
             seed,
             min_object_covered=section.min_object_covered,
             aspect_ratio_range=aspect_ratios,

@@ -9,12 +9,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from boxtune.data import geometry
 from boxtune.data.augmentation.crops import crop_to, largest_window
 from boxtune.data.augmentation.draws import fold, integer, split, uniform
-from boxtune.data.augmentation.geometry import resize
 from boxtune.data.augmentation.steps import (
     Step,
-    areas,
     check,
     keep,
     objects_of,
@@ -24,7 +23,9 @@ from boxtune.data.augmentation.steps import (
     to_bytes,
     with_probability,
 )
+from boxtune.data.augmentation.whole_image import resize
 from boxtune.data.examples import Sample
+from boxtune.data.geometry import Window, move_objects
 
 Draw = Callable[[Any], Sample]
 """A function of a seed int32 [2] to some sample of the set."""
@@ -101,11 +102,8 @@ def fit(sample: Sample, size: Any, place: Any) -> Sample:
 
 
 def _placed(part: Sample, begin: Any, whole: Any) -> Sample:
-    """Return the part with its boxes as they are where it begins at `begin` in a picture of the size `whole`."""
-    size, shift, full = (
-        tf.tile(tf.cast(one, tf.float32), [2]) for one in (size_of(part["image"]), begin, whole)
-    )
-    return part | {"boxes": (part["boxes"] * size + shift) / full}
+    """Return the part with its objects as they are where it begins at `begin` in an image of size `whole`."""
+    return move_objects(part, geometry.place(Window(begin, size_of(part["image"]), whole)))
 
 
 # ---------------------------------------------------------------------------------------------- mixup
@@ -148,7 +146,7 @@ def _copy_paste(draw: Draw) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
         of_other, of_order, of_count, of_objects = split(seed, 4)
         other = draw(of_other)
-        other = keep(other, ~other["is_crowd"] & (areas(other["boxes"]) > 0))
+        other = keep(other, ~other["is_crowd"] & (geometry.areas(other["boxes"]) > 0))
         order = tf.argsort(uniform(of_order, shape=[tf.shape(other["boxes"])[0]]))
         count = tf.minimum(integer(of_count, 1, _MOST_PASTED + 1), tf.size(order))
         return _repeated(
@@ -196,27 +194,19 @@ def cut_out(sample: Sample, number: Any, size: Any, scale: Any) -> Sample:
 
     Times `scale`, but not larger than `size` (int32 [2]).
     """
-    full, room = tf.cast(size_of(sample["image"]), tf.float32), tf.cast(size, tf.float32)
-    box = tf.clip_by_value(sample["boxes"][number], 0.0, 1.0)
-    begin = tf.minimum(tf.floor(box[:2] * full), full - 1)
-    pixels = tf.maximum(tf.math.ceil(box[2:] * full) - begin, 1)
+    window = geometry.pixels_of(sample["boxes"][number], size_of(sample["image"]))
+    full, room, pixels = (tf.cast(each, tf.float32) for each in (window.frame, size, window.size))
     ratio = tf.minimum(scale * tf.reduce_min(room / full), tf.reduce_min(room / pixels))
-    window = tf.cast(begin, tf.int32), tf.cast(pixels, tf.int32)
     only = keep(sample, tf.range(tf.shape(sample["boxes"])[0]) == number)
-    patch = crop_to(only, *window)
+    patch = crop_to(only, window.begin, window.size)
     patch_size = tf.clip_by_value(tf.cast(tf.round(pixels * ratio), tf.int32), 1, size)
     return patch | {"image": resize(patch["image"], patch_size)}
 
 
 def covered_shares(sample: Sample, begins: Any, size: Any) -> Any:
-    """Return for each place [p, 2] the largest share of a box that a patch of `size` there covers; float32 [p]."""
-    full = tf.cast(size_of(sample["image"]), tf.float32)
-    first = tf.cast(begins, tf.float32) / full
-    last = tf.cast(begins + size, tf.float32) / full
-    boxes = sample["boxes"][None]
-    sides = tf.minimum(last[:, None], boxes[..., 2:]) - tf.maximum(first[:, None], boxes[..., :2])
-    covered = tf.reduce_prod(tf.maximum(sides, 0.0), 2)
-    shares = tf.math.divide_no_nan(covered, areas(sample["boxes"])[None])
+    """Return for each place [w, 2] the largest share [w] of a box that a patch of `size` there covers."""
+    windows = Window(begins, size, size_of(sample["image"])).box
+    shares = geometry.fractions_inside(sample["boxes"], windows[:, None])
     return tf.reduce_max(tf.pad(shares, [[0, 0], [0, 1]]), 1)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
+from boxtune.data import geometry
 from boxtune.data.augmentation.draws import uniform
 from boxtune.data.augmentation.steps import Step, check, check_probability, keep
 from boxtune.data.examples import Sample
@@ -36,29 +37,18 @@ def random_jitter_boxes(section: pipeline_pb2.RandomJitterBoxes) -> Step:
             same = mode in (_Jitter.EXPAND_SYMMETRIC_XY, _Jitter.SHRINK_SYMMETRIC_XY)
             stretch = uniform(seed, low, high, [count, 1 if same else 2])
             stretch = tf.tile(_within_picture(boxes, stretch), [1, 4 if same else 2])
-        return sample | {"boxes": tf.clip_by_value(stretched(boxes, stretch), 0.0, 1.0)}
+        return sample | {"boxes": geometry.clip(geometry.stretch(boxes, stretch))}
 
     return jitter
 
 
-def stretched(boxes: Any, stretch: Any) -> Any:
-    """Return boxes [n, 4] with the distance of each side from the centre multiplied by `stretch` [n, 4]."""
-    centers, halves = _centers(boxes), (boxes[:, 2:] - boxes[:, :2]) / 2
-    away = tf.concat([-halves, halves], 1)
-    return tf.tile(centers, [1, 2]) + away * stretch
-
-
 def _within_picture(boxes: Any, stretch: Any) -> Any:
     """Return `stretch` ([n, 1], or [n, 2] for height and width), made less where a side would leave the picture."""
-    sides = tf.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)
-    most = 2 * tf.minimum(_centers(boxes), 1 - _centers(boxes)) / sides
+    centers, sides = geometry.centers(boxes), tf.maximum(geometry.sides(boxes), 1e-6)
+    most = 2 * tf.minimum(centers, 1 - centers) / sides
     if stretch.shape[1] == 1:
         most = tf.reduce_min(most, 1, keepdims=True)
     return tf.minimum(stretch, tf.maximum(most, 0.0))
-
-
-def _centers(boxes: Any) -> Any:
-    return (boxes[:, :2] + boxes[:, 2:]) / 2
 
 
 # ---------------------------------------------------------------------------------------------- classes

@@ -37,17 +37,6 @@ def warp(image: Any, matrix: Any) -> Any:
     return tf.ensure_shape(moved[0], [None, None, 3])
 
 
-def warp_boxes(boxes: Any, size: Any, matrix: Any) -> Any:
-    """Return the boxes [n, 4] around boxes that were moved with an image of `size` by `warp`, cut to the image."""
-    scale = tf.tile(tf.cast(size, tf.float32), [2])
-    ymin, xmin, ymax, xmax = tf.unstack(boxes * scale, axis=-1)
-    corners = tf.stack([[xmin, xmax, xmin, xmax], [ymin, ymin, ymax, ymax]], 1)  # [4, 2, n]
-    moved = tf.linalg.inv(matrix[:, :2]) @ (corners - matrix[:, 2:])
-    x, y = moved[:, 0], moved[:, 1]
-    sides = [tf.reduce_min(y, 0), tf.reduce_min(x, 0), tf.reduce_max(y, 0), tf.reduce_max(x, 0)]
-    return tf.clip_by_value(tf.stack(sides, 1) / scale, 0.0, 1.0)
-
-
 def rotation(degrees: Any, size: Any) -> Any:
     """Return the matrix of `warp` that turns an image of `size` about its centre, counter-clockwise."""
     angle = degrees * math.pi / 180

@@ -12,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
+from boxtune.data import geometry
 from boxtune.data.augmentation import operations
 from boxtune.data.augmentation.draws import chance, fold, integer, sign, split
 from boxtune.data.augmentation.steps import (
@@ -25,6 +26,7 @@ from boxtune.data.augmentation.steps import (
     with_probability,
 )
 from boxtune.data.examples import Sample
+from boxtune.data.geometry import move_objects, pixels_of
 
 Operation = tuple[str, float, int]
 """A name, the probability of doing it, and a level from 0 to 10. What ends in "in boxes" is done to each box alone."""
@@ -197,15 +199,16 @@ def _on_image(change: Change) -> Step:
 
 
 def _moving(move: Callable[[int, Any, Any, bool], Any], level: int) -> Step:
-    """Move picture and boxes; drop the objects of which less than a pixel is left."""
+    """Move image and objects; drop the objects of which less than a pixel is left."""
 
     def step(sample: Sample, seed: Any) -> Sample:
         size = size_of(sample["image"])
         matrix = move(level, size, sign(seed), False)
-        boxes = operations.warp_boxes(sample["boxes"], size, matrix)
-        sides = (boxes[:, 2:] - boxes[:, :2]) * tf.cast(size, tf.float32)
-        moved = sample | {"image": operations.warp(sample["image"], matrix), "boxes": boxes}
-        return keep(moved, tf.reduce_all(sides >= 1, 1))
+        moved = move_objects(sample, geometry.warp(size, matrix))
+        boxes = geometry.clip(moved["boxes"])
+        sides = geometry.sides(boxes) * tf.cast(size, tf.float32)
+        changed = moved | {"image": operations.warp(sample["image"], matrix), "boxes": boxes}
+        return keep(changed, tf.reduce_all(sides >= 1, 1))
 
     return step
 
@@ -214,7 +217,8 @@ def _in_boxes(change: Change, probability: float) -> Step:
     """Change what is in each box, as a picture of its own, with a probability each."""
 
     def change_one(image: Any, box: Any, seed: Any) -> Any:
-        begin, end = _window(image, box)
+        window = pixels_of(box, size_of(image))
+        begin, end = window.begin, window.end
         patch = change(image[begin[0] : end[0], begin[1] : end[1]], seed)
         return paste(image, patch, begin[0], begin[1])
 
@@ -238,14 +242,6 @@ def _in_boxes(change: Change, probability: float) -> Step:
     return step
 
 
-def _window(image: Any, box: Any) -> tuple[Any, Any]:
-    """Return begin and end (int32 [2]) of the pixels of a box [4], one at least."""
-    size = tf.cast(size_of(image), tf.float32)
-    begin = tf.clip_by_value(tf.floor(box[:2] * size), 0.0, size - 1)
-    end = tf.clip_by_value(tf.math.ceil(box[2:] * size), begin + 1, size)
-    return tf.cast(begin, tf.int32), tf.cast(end, tf.int32)
-
-
 # ---------------------------------------------------------------------------------------------- holes
 
 
@@ -263,9 +259,10 @@ def _cutout_of_a_box(sample: Sample, seed: Any, share: float) -> Sample:
     def cut() -> Any:
         of_box, of_row, of_column = split(seed, 3)
         image, count = sample["image"], tf.shape(sample["boxes"])[0]
-        begin, end = _window(image, sample["boxes"][integer(of_box, 0, count)])
+        window = pixels_of(sample["boxes"][integer(of_box, 0, count)], size_of(image))
+        begin, end = window.begin, window.end
         center = tf.stack([integer(of_row, begin[0], end[0]), integer(of_column, begin[1], end[1])])
-        half = tf.cast(tf.cast(end - begin, tf.float32) * share / 2, tf.int32)
+        half = tf.cast(tf.cast(window.size, tf.float32) * share / 2, tf.int32)
         return operations.cutout(image, center - half, center + half)
 
     has_objects = tf.shape(sample["boxes"])[0] > 0

@@ -68,11 +68,6 @@ def objects_of(*samples: Sample) -> Sample:
     return {name: tf.concat([sample[name] for sample in samples], 0) for name in PER_OBJECT}
 
 
-def areas(boxes: Any) -> Any:
-    """Return the areas [n] of boxes [n, 4]."""
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
 def to_bytes(values: Any) -> Any:
     """Return pixels, float32 of any range, as uint8: rounded, and cut to [0, 255]."""
     return tf.cast(tf.round(tf.clip_by_value(values, 0.0, 255.0)), tf.uint8)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from boxtune.data.augmentation import geometry
+from boxtune.data.augmentation import whole_image
 from boxtune.errors import ConfigError
 from samples import assert_same, run, sample, step, unchanged
 
@@ -11,19 +11,19 @@ ONE = [[0.1, 0.2, 0.3, 0.6]]
 
 class TestFlipsAndTurns:
     def test_left_right_by_hand(self):
-        flipped = geometry.flip_left_right(sample(ONE))
+        flipped = whole_image.flip_left_right(sample(ONE))
         np.testing.assert_allclose(flipped["boxes"], [[0.1, 0.4, 0.3, 0.8]])
         np.testing.assert_array_equal(flipped["image"][0, :, 1], np.arange(60)[::-1])
         np.testing.assert_array_equal(flipped["image"][:, 0, 0], np.arange(40))
 
     def test_up_down_by_hand(self):
-        flipped = geometry.flip_up_down(sample(ONE))
+        flipped = whole_image.flip_up_down(sample(ONE))
         np.testing.assert_allclose(flipped["boxes"], [[0.7, 0.2, 0.9, 0.6]])
         np.testing.assert_array_equal(flipped["image"][:, 0, 0], np.arange(40)[::-1])
         np.testing.assert_array_equal(flipped["image"][0, :, 1], np.arange(60))
 
     def test_a_turn_by_hand(self):
-        turned = geometry.turn_left(sample(ONE))
+        turned = whole_image.turn_left(sample(ONE))
         # The right edge is the top edge, from top to bottom as it was from right to left.
         np.testing.assert_allclose(turned["boxes"], [[0.4, 0.1, 0.8, 0.3]])
         assert turned["image"].shape == (60, 40, 3)
@@ -32,7 +32,7 @@ class TestFlipsAndTurns:
 
     @pytest.mark.parametrize(
         ("change", "times"),
-        [(geometry.flip_left_right, 2), (geometry.flip_up_down, 2), (geometry.turn_left, 4)],
+        [(whole_image.flip_left_right, 2), (whole_image.flip_up_down, 2), (whole_image.turn_left, 4)],
     )
     def test_often_enough_is_nothing(self, change, times):
         given = changed = sample([[0.0, 0.25, 0.5, 0.75], [0.5, 0.125, 1.0, 1.0]])
@@ -68,7 +68,7 @@ class TestFlipsAndTurns:
 
 class TestRepetition:
     def test_below_by_hand(self):
-        twice = run(lambda one, _: geometry.repeat(one, 0), sample(ONE))
+        twice = run(lambda one, _: whole_image.repeat(one, 0), sample(ONE))
         np.testing.assert_allclose(
             twice["boxes"], [[0.05, 0.2, 0.15, 0.6], [0.55, 0.2, 0.65, 0.6]], atol=1e-6
         )
@@ -76,7 +76,7 @@ class TestRepetition:
         np.testing.assert_array_equal(twice["classes"], [0, 0])
 
     def test_beside_by_hand(self):
-        twice = run(lambda one, _: geometry.repeat(one, 1), sample(ONE))
+        twice = run(lambda one, _: whole_image.repeat(one, 1), sample(ONE))
         np.testing.assert_allclose(twice["boxes"], [[0.1, 0.1, 0.3, 0.3], [0.1, 0.6, 0.3, 0.8]], atol=1e-6)
         np.testing.assert_array_equal(twice["image"], np.concatenate([sample()["image"]] * 2, 1))
 
@@ -166,4 +166,4 @@ class TestSizes:
             step(text)
 
     def test_a_pixel_is_left_of_the_thinnest(self):
-        assert geometry.scaled(tf.constant([1, 100]), 0.1).numpy().tolist() == [1, 10]
+        assert whole_image.scaled(tf.constant([1, 100]), 0.1).numpy().tolist() == [1, 10]

@@ -1,4 +1,4 @@
-"""Turning, mirroring, repeating and resizing whole pictures.
+"""Turning, mirroring, repeating and resizing whole images.
 
 Source of steps, ranges and order: the API's core.preprocessor.
 """
@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
+from boxtune.data import geometry
 from boxtune.data.augmentation.draws import integer, uniform
 from boxtune.data.augmentation.steps import (
     MAX_SIDE,
@@ -23,6 +24,7 @@ from boxtune.data.augmentation.steps import (
     with_probability,
 )
 from boxtune.data.examples import Sample
+from boxtune.data.geometry import Window, move_objects, place
 
 _Method = tf.compat.v1.image.ResizeMethod
 _METHODS = {
@@ -54,26 +56,22 @@ def random_rotation90(section: pipeline_pb2.RandomRotation90) -> Step:
 
 
 def flip_left_right(sample: Sample) -> Sample:
-    """Mirror image and boxes left and right."""
-    ymin, xmin, ymax, xmax = tf.unstack(sample["boxes"], axis=-1)
-    boxes = tf.stack([ymin, 1.0 - xmax, ymax, 1.0 - xmin], axis=-1)
+    """Mirror image and objects left and right."""
     # A slice with a step of -1 does the same in fourteen times the time.
-    return sample | {"image": tf.reverse(sample["image"], [1]), "boxes": boxes}
+    image = tf.reverse(sample["image"], [1])
+    return move_objects(sample, geometry.FLIP_LEFT_RIGHT) | {"image": image}
 
 
 def flip_up_down(sample: Sample) -> Sample:
-    """Mirror image and boxes top and bottom."""
-    ymin, xmin, ymax, xmax = tf.unstack(sample["boxes"], axis=-1)
-    boxes = tf.stack([1.0 - ymax, xmin, 1.0 - ymin, xmax], axis=-1)
-    return sample | {"image": tf.reverse(sample["image"], [0]), "boxes": boxes}
+    """Mirror image and objects top and bottom."""
+    image = tf.reverse(sample["image"], [0])
+    return move_objects(sample, geometry.FLIP_UP_DOWN) | {"image": image}
 
 
 def turn_left(sample: Sample) -> Sample:
-    """Turn image and boxes by 90 degrees, counter-clockwise: what was right is on top."""
-    ymin, xmin, ymax, xmax = tf.unstack(sample["boxes"], axis=-1)
-    boxes = tf.stack([1.0 - xmax, ymin, 1.0 - xmin, ymax], axis=-1)
+    """Turn image and objects by 90 degrees, counter-clockwise: what was right is on top."""
     image = tf.reverse(tf.transpose(sample["image"], [1, 0, 2]), [0])
-    return sample | {"image": image, "boxes": boxes}
+    return move_objects(sample, geometry.ROTATE_90) | {"image": image}
 
 
 # ---------------------------------------------------------------------------------------------- repetition
@@ -92,11 +90,11 @@ def random_self_concat_image(section: pipeline_pb2.RandomSelfConcatImage) -> Ste
 
 
 def repeat(sample: Sample, axis: int) -> Sample:
-    """Put a picture and its objects below (axis 0) or beside (axis 1) themselves."""
-    halved = sample["boxes"] * tf.constant([[0.5, 1.0, 0.5, 1.0], [1.0, 0.5, 1.0, 0.5]][axis])
-    moved = halved + tf.constant([[0.5, 0.0, 0.5, 0.0], [0.0, 0.5, 0.0, 0.5]][axis])
-    objects = objects_of(sample | {"boxes": halved}, sample | {"boxes": moved})
-    return sample | objects | {"image": tf.concat([sample["image"]] * 2, axis)}
+    """Put an image and its objects below (axis 0) or beside (axis 1) themselves."""
+    frame = (2, 1) if axis == 0 else (1, 2)  # in images
+    second = (1, 0) if axis == 0 else (0, 1)
+    moved = [move_objects(sample, place(Window(begin, (1, 1), frame))) for begin in ((0, 0), second)]
+    return sample | objects_of(*moved) | {"image": tf.concat([sample["image"]] * 2, axis)}
 
 
 # ---------------------------------------------------------------------------------------------- sizes
