@@ -12,6 +12,8 @@ import argparse
 import os
 import time
 
+import boxtune  # noqa: F401 - before TensorFlow: it switches oneDNN on
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from collections.abc import Callable

@@ -17,13 +17,14 @@ import sys
 import tempfile
 from pathlib import Path
 
+from boxtune import cli  # before TensorFlow: it switches oneDNN on
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from boxtune import cli
 from boxtune.config import recipe
 
 FEATURE_EXTRACTORS = ("ssd_mobilenet_v2_fpn_keras", "ssd_mobilenet_v2_keras")

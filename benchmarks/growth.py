@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import boxtune  # noqa: F401 - before TensorFlow: it switches oneDNN on
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import tensorflow as tf

@@ -18,6 +18,8 @@ import statistics
 import tempfile
 import time
 
+import boxtune  # noqa: F401 - before TensorFlow: it switches oneDNN on
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from collections.abc import Callable

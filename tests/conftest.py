@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import boxtune  # noqa: F401 - before any test loads TensorFlow: it switches oneDNN on
+
 # How fast a machine is, and what else it does, decides no test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")

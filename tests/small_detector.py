@@ -5,22 +5,27 @@ import numpy as np
 from keras import ops
 
 from boxtune.models import Detector
-from boxtune.models.layers import BatchNormalization, at
+from boxtune.models.keys import at
+from boxtune.models.layers import BatchNormalization
+from boxtune.structures import Detections
 
 BACKBONE = "_feature_extractor/classification_backbone/layer_with_weights"
 HEAD = "_box_predictor/_prediction_heads/box_encodings/0"
 SIDE = 16
-IMAGES = np.random.default_rng(0).uniform(0, 255, [4, SIDE, SIDE, 3]).astype(np.float32)
-GROUND_TRUTH = {"boxes": np.random.default_rng(1).uniform(0, 1, [4, 1, 4]).astype(np.float32)}
+INPUTS = {
+    "images": np.random.default_rng(0).uniform(0, 255, [4, SIDE, SIDE, 3]).astype(np.float32),
+    "sizes": np.full([4, 2], SIDE, np.int32),
+    "groundtruth": {"boxes": np.random.default_rng(1).uniform(0, 1, [4, 1, 4]).astype(np.float32)},
+}
 
 
 class SmallDetector(Detector):
-    """Predicts one box of every picture; there is nothing to suppress."""
+    """Predicts one box of every image; there is nothing to suppress."""
 
     loss_names = ("localization_loss",)
-    fine_tune_prefixes = {"full": "model/"}  # noqa: RUF012 - a constant of the class
 
     def __init__(self, *, dropout=0.0, freeze_batchnorm=False):
+        super().__init__(num_classes=1)
         images = keras.Input((SIDE, SIDE, 3))
         penalty = keras.regularizers.L2(1e-3)
         convolution = keras.layers.Conv2D(
@@ -31,14 +36,25 @@ class SmallDetector(Detector):
         )
         features = ops.relu(normalization(convolution(images / 255.0)))
         features = keras.layers.Dropout(dropout)(keras.layers.Flatten()(features))
-        boxes = keras.layers.Dense(4, name=at(HEAD))(features)
-        super().__init__(keras.Model(images, boxes), num_classes=1)
+        self.network = keras.Model(images, keras.layers.Dense(4, name=at(HEAD))(features))
 
-    def loss_terms(self, predictions, groundtruth):
-        return {"localization_loss": ops.mean(ops.square(predictions - groundtruth["boxes"][:, 0]))}
+    def call(self, inputs, training=None):
+        return self.network(inputs["images"], training=training)
 
-    def raw_detections(self, predictions):
-        return predictions[:, None], ops.ones_like(predictions[:, None, :2])
+    def loss_terms(self, inputs, predictions):
+        wanted = inputs["groundtruth"]["boxes"][:, 0]
+        return {"localization_loss": ops.mean(ops.square(predictions - wanted))}
+
+    def candidates(self, inputs, predictions):
+        return predictions[:, None], ops.ones_like(predictions[:, None, :1])
+
+    def detect(self, inputs, predictions):
+        boxes, scores = self.candidates(inputs, predictions)
+        count = ops.ones_like(boxes[:, 0, 0], dtype="int32")
+        return Detections(boxes, scores[..., 0], classes=ops.zeros_like(count)[:, None], count=count)
+
+    def restore_map(self, fine_tune_type):
+        return self.parts({"full": ["model/"]}, fine_tune_type)
 
 
 def small_detector(optimizer=None, *, seed=0, **options):
@@ -51,7 +67,7 @@ def small_detector(optimizer=None, *, seed=0, **options):
 
 def batch(first, last):
     """Return a part of the images and their ground truth."""
-    return IMAGES[first:last], {name: part[first:last] for name, part in GROUND_TRUTH.items()}
+    return keras.tree.map_structure(lambda part: part[first:last], INPUTS)
 
 
 def values(variables):

@@ -34,7 +34,7 @@ PHOTOS = 10
 @pytest.fixture(scope="module", autouse=True)
 def tiny():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "build", lambda section, **options: TinyDetector())
+        patch.setattr(models, "build", lambda section, options=None: TinyDetector())
         yield
 
 

@@ -9,8 +9,10 @@ from boxtune import config
 from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.data.preparation import Options
+from boxtune.draw import draw
 from boxtune.retrain import retrain
 from boxtune.train import train
+from boxtune.training.settings import Evaluating
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
@@ -46,10 +48,30 @@ def test_one_picture_is_learned_by_heart(shared, tmp_path):
     pipeline.eval_input_reader[0].CopyFrom(pipeline.train_input_reader)
     config.write(pipeline, tmp_path / "pipeline.config")
 
-    trained = train(tmp_path / "pipeline.config", tmp_path / "model", evaluate_every_n=0)
+    trained = train(tmp_path / "pipeline.config", tmp_path / "model", evaluating=Evaluating(every_n=0))
 
     values = trained.best.values
     print({name: value for name, value in values.items() if "Loss" in name or name.endswith("mAP")})
     assert values["Loss/localization_loss"] < 0.005
     assert values["Loss/classification_loss"] < 0.02
     assert values["DetectionBoxes_Precision/mAP"] == pytest.approx(1)
+
+
+def test_padding_learns_as_well_as_stretching(shared, tmp_path):
+    photos = tmp_path / "photos"
+    draw(photos, num_images=120)
+    convert(photos, tmp_path / "records")
+    checkpoint = shared / "checkpoints" / "ssd_mobilenet_v2_fpnlite_224x224_a050_coco"
+    resizers = {
+        "stretched": "{ fixed_shape_resizer { height: 224 width: 224 } }",
+        "padded": "{ keep_aspect_ratio_resizer { min_dimension: 224 max_dimension: 224 pad_to_max_dimension: true } }",
+    }
+    reached = {}
+    for name, resizer in resizers.items():
+        pipeline = configure(tmp_path / "records", checkpoint=checkpoint, num_steps=240)
+        config.apply_override(pipeline, f"model.image_resizer={resizer}")
+        config.write(pipeline, tmp_path / f"{name}.config")
+        trained = train(tmp_path / f"{name}.config", tmp_path / name, evaluating=Evaluating(every_n=0))
+        reached[name] = trained.best.values["DetectionBoxes_Precision/mAP"]
+    print(reached)
+    assert reached["padded"] > reached["stretched"] - 0.06

@@ -15,10 +15,10 @@ from boxtune.convert import convert
 from boxtune.draw import draw
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
 from boxtune.learning_rate_range import learning_rate_range
-from boxtune.train import train
 from boxtune.training import checkpoints
 from boxtune.training.checkpoints import Reader, find, step_of
 from boxtune.training.steps import BetweenSteps
+from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
 STEPS = 12
@@ -41,10 +41,10 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def run(folder, tmp_path, monkeypatch):
     """Train in a folder of its own; the same again goes on."""
-    monkeypatch.setattr(models, "build", lambda section, **options: TinyDetector())
+    monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
 
     def run(**options):
-        return train(folder / "pipeline.config", tmp_path, **options)
+        return train_by_flags(folder / "pipeline.config", tmp_path, **options)
 
     return run
 
@@ -180,8 +180,8 @@ def test_a_signal_ends_the_run_after_its_step(run, tmp_path, monkeypatch, capsys
 class Exploding(TinyDetector):
     """Whose third step has a loss that is a number, and gradients of a layer that are none."""
 
-    def loss_terms(self, predictions, groundtruth):
-        terms = super().loss_terms(predictions, groundtruth)
+    def loss_terms(self, inputs, predictions):
+        terms = super().loss_terms(inputs, predictions)
         total = keras.ops.sum(self.network.layers[-1].kernel)
         # The root of 0 has no slope.
         root = keras.ops.sqrt(keras.ops.where(self.optimizer.iterations == 2, 0 * total, 1.0))
@@ -189,7 +189,7 @@ class Exploding(TinyDetector):
 
 
 def test_broken_weights_end_the_run_and_reach_no_checkpoint(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "build", lambda section, **options: Exploding())
+    monkeypatch.setattr(models, "build", lambda section, options=None: Exploding())
     with pytest.raises(BoxtuneError) as caught:
         run(checkpoint_every_n=1, evaluate_every_n=1)
     message = str(caught.value)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boxtune  # noqa: F401 - before Keras: it switches oneDNN on
+
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import keras
@@ -17,21 +19,21 @@ from keras import ops
 
 from boxtune import models
 from boxtune.detection import shares
-from boxtune.detection.nms import Detections
 from boxtune.models import Detector
 from boxtune.models.layers import BatchNormalization
-from boxtune.train import train
+from boxtune.structures import Detections
+from flags import train_by_flags
 
 SIDE = 16
 
 
 class TinyDetector(Detector):
-    """Finds one object in every picture."""
+    """Finds one object in every image."""
 
     loss_names = ("localization_loss", "classification_loss")
-    fine_tune_prefixes = {"full": "model/"}  # noqa: RUF012 - a constant of the class
 
     def __init__(self):
+        super().__init__(num_classes=4)
         images = keras.Input((SIDE, SIDE, 3))
         features = keras.layers.Conv2D(
             8,
@@ -43,9 +45,13 @@ class TinyDetector(Detector):
         )(images / 255.0)
         features = BatchNormalization(momentum=0.9, epsilon=1e-3, name="model--norm")(features)
         outputs = keras.layers.Dense(5, name="model--dense")(keras.layers.Flatten()(features))
-        super().__init__(keras.Model(images, outputs), 4)
+        self.network = keras.Model(images, outputs)
 
-    def loss_terms(self, predictions, groundtruth):
+    def call(self, inputs, training=None):
+        return self.network(inputs["images"], training=training)
+
+    def loss_terms(self, inputs, predictions):
+        groundtruth = inputs["groundtruth"]
         wanted = groundtruth["boxes"][:, 0]
         crowded = ops.sum(ops.cast(groundtruth["valid"], "float32"), axis=1) > 2
         terms = {
@@ -57,20 +63,23 @@ class TinyDetector(Detector):
         # What this share of a batch adds to the mean over all of it.
         return {name: value / shares.count() for name, value in terms.items()}
 
-    def detect(self, predictions, window=None):
+    def detect(self, inputs, predictions):
+        boxes, scores = self.candidates(inputs, predictions)
         count = ops.shape(predictions)[0]
-        corners = ops.reshape(ops.clip(predictions[:, :4], 0, 1), [-1, 2, 2])
-        corners = ops.concatenate([ops.min(corners, axis=1), ops.max(corners, axis=1)], axis=-1)
         return Detections(
-            boxes=corners[:, None],
-            scores=ops.sigmoid(predictions[:, 4:]),
+            boxes=boxes,
+            scores=scores[..., 0],
             classes=ops.zeros([count, 1], "int32"),
-            anchors=ops.zeros([count, 1], "int32"),
             count=ops.ones([count], "int32"),
         )
 
-    def raw_detections(self, predictions):
-        raise NotImplementedError
+    def candidates(self, inputs, predictions):
+        corners = ops.reshape(ops.clip(predictions[:, :4], 0, 1), [-1, 2, 2])
+        corners = ops.concatenate([ops.min(corners, axis=1), ops.max(corners, axis=1)], axis=-1)
+        return corners[:, None], ops.sigmoid(predictions[:, None, 4:])
+
+    def restore_map(self, fine_tune_type):
+        return self.parts({"full": ["model/"]}, fine_tune_type)
 
 
 class Runner:
@@ -98,13 +107,13 @@ class Runner:
 
 def serve():
     """Answer orders until there are no more."""
-    models.build = lambda section, **options: TinyDetector()
+    models.build = lambda section, options=None: TinyDetector()
     for line in sys.stdin:
         arguments, options = json.loads(line)
         process = os.fork()
         if not process:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            train(*arguments, **options)
+            train_by_flags(*arguments, **options)
             os._exit(0)
         print(process, flush=True)
         print(os.waitpid(process, 0)[1], flush=True)

@@ -10,7 +10,7 @@ from boxtune import cli, member, models
 from tiny_run import TinyDetector
 
 if __name__ == "__main__":
-    models.build = lambda section, **options: TinyDetector()
+    models.build = lambda section, options=None: TinyDetector()
     if sys.argv[1] == "member":
         del sys.argv[1]
         sys.exit(member.main())

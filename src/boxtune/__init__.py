@@ -9,6 +9,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from boxtune import onednn
+
 __version__ = "0.1.0"
 
 VERBS = ("check", "configure", "convert", "evaluate", "export", "predict", "retrain", "train")
@@ -36,3 +38,4 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+onednn.switch_on()

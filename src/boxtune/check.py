@@ -78,10 +78,16 @@ def check(
     return CheckResult(prepared)
 
 
-def _anchor_fit(prepared: Prepared, pipeline_config_path: Path) -> AnchorFit:
+def _anchor_fit(prepared: Prepared, pipeline_config_path: Path) -> AnchorFit | None:
     with muted():  # only this needs Keras, which takes seconds to load
         from boxtune import models
 
     section = config.complete(config.load(pipeline_config_path)).model
     every_image = [image for part in prepared.parts.values() for image in part]
-    return fit_anchors(*models.anchors(section), every_image, models.image_resizer(section))
+    anchors = models.anchors(section)
+    if anchors is None:
+        print(
+            f"{pipeline_config_path}: this detector has no anchors that are the same for all images to compare with."
+        )
+        return None
+    return fit_anchors(*anchors, every_image, models.image_resizer(section))

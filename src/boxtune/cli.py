@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import boxtune
+from boxtune import onednn
 from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean
 from boxtune.quiet import muted
 
@@ -110,8 +111,13 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", module=r"(keras|tensorflow|google)\b")
 
 
-def load(verb: str) -> ModuleType:
-    """Import the module of a verb, without the lines that TensorFlow's libraries print while they load."""
+def load(verb: str, model_dir: str | Path | None = None) -> ModuleType:
+    """Import the module of a verb, without the lines that TensorFlow's libraries print while they load.
+
+    Where a run in `model_dir` may go on, TensorFlow is loaded as that began.
+    """
+    if model_dir is not None:
+        onednn.follow_run(Path(model_dir) / onednn.RUN)
     with muted():
         return importlib.import_module(f"boxtune.{verb}")
 
@@ -167,10 +173,10 @@ def _add_retrain(verbs: Any) -> None:
 
 def _retrain(**options: Any) -> None:
     """Photographs in, a retrained, measured, exported detector out."""
-    retrain = load("retrain").retrain
+    retrain = load("retrain", options["model_dir"]).retrain
 
     data_set = _data_set(options)
-    print(retrain(options=data_set, seed=data_set.seed, **options))
+    print(retrain(options=data_set, seed=data_set.seed, evaluating=_evaluating(options), **options))
 
 
 def _add_data_set(verb: argparse.ArgumentParser) -> None:
@@ -319,6 +325,18 @@ def _add_choosing(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None
     verb.add_argument("--min_delta", type=amount, default=0.0, help="that is better (%(default)s)")
 
 
+def _evaluating(options: dict[str, Any]) -> Any:
+    """Take the flags that say when a training is evaluated, what is best, and when it ends out of `options`."""
+    from boxtune.training.settings import Evaluating
+
+    return Evaluating(
+        every_n=options.pop("evaluate_every_n"),
+        metric=options.pop("best_metric"),
+        patience=options.pop("patience"),
+        min_delta=options.pop("min_delta"),
+    )
+
+
 def _add_lr_range(verbs: Any) -> None:
     verb = _verb(verbs, "lr-range", _lr_range)
     verb.add_argument("--pipeline_config_path", type=Path, required=True, help="the configuration")
@@ -339,9 +357,16 @@ def _lr_range(**options: Any) -> None:
 
 def _train(**options: Any) -> None:
     """Train the detector that a pipeline.config describes, or go on training it."""
-    train = load("train").train
-
-    train(**options)
+    verb = load("train", options["model_dir"])
+    checkpointing = {
+        name: options.pop(f"checkpoint_{name}") for name in ("every_n", "max_to_keep", "keep_every_n")
+    }
+    verb.train(
+        checkpointing=verb.Checkpointing(**checkpointing),
+        evaluating=_evaluating(options),
+        publish=load("report.evaluation").publish,
+        **options,
+    )
 
 
 def _add_evaluate(verbs: Any) -> None:

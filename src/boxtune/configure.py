@@ -60,7 +60,8 @@ def configure(
         pipeline.train_config.fine_tune_checkpoint = str(checkpoint)
         pipeline.train_config.fine_tune_checkpoint_type = "detection"
         pipeline.train_config.fine_tune_checkpoint_version = pipeline_pb2.V2
-    pipeline.model.ssd.num_classes = max(label.id for label in label_map.labels)
+    family = config.family_of(pipeline.model)
+    family.set_num_classes(pipeline.model, max(label.id for label in label_map.labels))
 
     train, validation = (_pattern(records, part) for part in ("train", "validation"))
     steps = num_steps or _default_steps(records, batch_size)
@@ -85,7 +86,9 @@ def _zoo_config(checkpoint: Path) -> pipeline_pb2.TrainEvalPipelineConfig:
         raise ConfigError(
             f"{checkpoint}: a folder with pipeline.config beside checkpoint/ is needed, as a zoo download has them"
         )
-    return config.load(path)
+    pipeline = config.load(path)
+    config.refuse(pipeline, path, (*config.MODEL, "train_config", "eval_config"))
+    return pipeline
 
 
 def _pattern(records: Path, part: str) -> str:

@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +31,7 @@ from boxtune.evaluation.exported import (
     detect_exported,
     load_exported,
 )
-from boxtune.evaluation.shapes import Wanted, keypoint_classes, wanted_by
+from boxtune.evaluation.shapes import wanted_by
 from boxtune.evaluation.truth import class_names
 from boxtune.metrics import metric_sets
 from boxtune.metrics.analysis import Analysis, results_of
@@ -118,7 +117,7 @@ def evaluate(
         raise ConfigError("what is it measured on? No configuration says so: give --data")
     if labels is None and detections is None:
         raise ConfigError(f"{checkpoint or saved_model}: what are the model's classes? Give its --label_map")
-    with _records(pipeline, data, labels) as records:
+    with _records(pipeline, data, labels, pipeline_config_path) as records:
         if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
             raise DataError(f"{compare_with}: is of other classes: {_some(earlier.class_names)}")
         previews = Previews(len(records))
@@ -175,7 +174,8 @@ def evaluate_checkpoints(
     """
     prepare_backend()
     pipeline = _configuration(pipeline_config_path, None, metrics_set, overrides)
-    with _records(pipeline, data, _label_map(pipeline, label_map, None)) as records:
+    labels = _label_map(pipeline, label_map, None)
+    with _records(pipeline, data, labels, pipeline_config_path) as records:
         detector = models.build(pipeline.model)
         evaluator = Evaluator.from_config(detector, records, pipeline)
         evaluations: list[Evaluation] = []
@@ -222,6 +222,7 @@ def _configuration(
         else:
             for override in overrides:
                 config.apply_override(pipeline, override)
+        config.refuse(pipeline, found, (*(config.MODEL if needs_model else ()), "eval_config"))
     except ConfigError as error:
         if not beside:
             raise
@@ -249,14 +250,17 @@ def _label_map(
 
 @contextmanager
 def _records(
-    pipeline: pipeline_pb2.TrainEvalPipelineConfig, data: str | Path | None, label_map: Path | None
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    data: str | Path | None,
+    label_map: Path | None,
+    source: str | Path | None,
 ) -> Iterator[Records]:
     """Open what to measure on: the configuration's records, others, or annotated pictures made into records."""
     with tempfile.TemporaryDirectory(prefix="boxtune-") as folder:
         if data is None:
             for reader in pipeline.eval_input_reader:
                 reader.label_map_path = str(label_map) if label_map else reader.label_map_path
-            config.check_for_evaluation(pipeline)
+            config.check_for_evaluation(pipeline, source)
             reader = pipeline.eval_input_reader[0]
         else:
             reader = _reader(Path(data), label_map, Path(folder) / "records")
@@ -322,7 +326,7 @@ def _of_exported(
 ) -> Evaluation:
     started = time.perf_counter()
     wanted = wanted_by(pipeline.eval_config, records)
-    options = _options(pipeline.eval_config, records, wanted)
+    options = metric_options(pipeline.eval_config, records, wanted.places)
     first = _First(pipeline.eval_config.num_visualizations, see)
     results = detect_exported(load_exported(model), records, first, wanted)
     return _measured(pipeline, results, records, options, started, first.pictures)
@@ -337,7 +341,7 @@ def _of_detections(
 ) -> Evaluation:
     started = time.perf_counter()
     wanted = wanted_by(pipeline.eval_config, records)
-    options = _options(pipeline.eval_config, records, wanted)
+    options = metric_options(pipeline.eval_config, records, wanted.places)
     first = _First(pipeline.eval_config.num_visualizations, see)
     results = detections_of(file, records, data, first, wanted)
     return _measured(pipeline, results, records, options, started, first.pictures)
@@ -355,12 +359,6 @@ class _First:
             self.pictures.append(example.picture)
         if self._see:
             self._see(example)
-
-
-def _options(settings: pipeline_pb2.EvalConfig, records: Records, wanted: Wanted) -> metric_sets.Options:
-    """Read the options of metrics before anything is measured: what is wrong with them shows at once."""
-    keypoints = keypoint_classes(settings, records.label_map, wanted.places)
-    return replace(metric_options(settings, records), keypoints=keypoints)
 
 
 def _measured(

@@ -15,6 +15,7 @@ from boxtune.data.files import writable_folder
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
 from boxtune.models import Detector
+from boxtune.structures import Inputs
 from boxtune.training import averages, checkpoints
 
 
@@ -48,6 +49,7 @@ def export(
             f"{did_you_mean(input_type, INPUT_TYPES)}"
         )
     pipeline = config.load(pipeline_config_path, overrides)
+    config.refuse(pipeline, pipeline_config_path, config.MODEL)
     prefix = checkpoints.find(checkpoint)
     detector = models.build(pipeline.model)
     averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
@@ -87,30 +89,30 @@ class Serving(tf.Module):
         @tf.function(input_signature=[spec])
         def serve(input_tensor: Any) -> dict[str, Any]:
             resized = resizer(decode(input_tensor))
-            window = tf.concat([tf.zeros(2), resized.extent], axis=0)[None]
-            return detections_by_name(detector, resized.image[None], window)
+            return detections_by_name(detector, Inputs(images=resized.image[None], sizes=resized.size[None]))
 
         self.__call__ = serve  # as an attribute, so that what is loaded again can be called
 
 
-def detections_by_name(detector: Detector, images: Any, window: Any) -> dict[str, Any]:
-    """Return the detections in `images` [b, h, w, 3] under the API's output names, all float32.
+def detections_by_name(detector: Detector, inputs: Inputs) -> dict[str, Any]:
+    """Return the detections in a batch under the API's output names, all float32.
 
     Source: the API's exporter_lib_v2 and core.standard_fields.
     """
-    predictions = detector(images, training=False)
-    boxes, scores = detector.raw_detections(predictions)
-    found = detector.detect(predictions, window)
-    valid = tf.sequence_mask(found.count, tf.shape(found.scores)[1], tf.float32)
+    predictions = detector(inputs, training=False)
+    found = detector.detect(inputs, predictions)
+    shapes = {
+        "detection_masks": found.masks,
+        "detection_keypoints": found.keypoints,
+        "detection_keypoint_scores": found.keypoint_scores,
+    }
     return {
         "num_detections": tf.cast(found.count, tf.float32),
         "detection_boxes": found.boxes,
         "detection_scores": found.scores,
         "detection_classes": tf.cast(found.classes, tf.float32) + 1.0,
-        "detection_anchor_indices": tf.cast(found.anchors, tf.float32),
-        "detection_multiclass_scores": tf.gather(scores, found.anchors, batch_dims=1) * valid[..., None],
-        "raw_detection_boxes": boxes,
-        "raw_detection_scores": scores,
+        **{name: part for name, part in shapes.items() if part is not None},
+        **detector.raw_outputs(inputs, predictions, found),
     }
 
 

@@ -84,7 +84,7 @@ def learning_rate_range(
         )
     prepare_backend()
     pipeline = config.load(pipeline_config_path, overrides)
-    config.check_for_training(pipeline)
+    config.check_for_training(pipeline, pipeline_config_path)
     configured = highest_rate(pipeline.train_config)
     result_field, result_rate = configured.path, configured.value
     let_rate_grow(pipeline.train_config.optimizer, lowest, highest, num_steps)

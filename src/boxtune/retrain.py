@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boxtune import config
@@ -14,12 +14,13 @@ from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.evaluate import evaluate
 from boxtune.export import export
-from boxtune.report.evaluation import PAGE_NAME
+from boxtune.report.evaluation import PAGE_NAME, publish
 from boxtune.train import train
 from boxtune.training.best import Best
 from boxtune.training.cluster import cluster_from_environment
 from boxtune.training.run_state import BEST
 from boxtune.training.selection import SHORT_NAMES
+from boxtune.training.settings import Checkpointing, Evaluating
 
 EVALUATIONS = 5
 """On the way, the one at the end included."""
@@ -88,10 +89,7 @@ def retrain(
     options: Options | None = None,
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
-    evaluate_every_n: int | None = None,
-    best_metric: str = "mAP",
-    patience: int | None = None,
-    min_delta: float = 0.0,
+    evaluating: Evaluating | None = None,
     seed: int = 0,
     num_devices: int | None = None,
     overrides: Sequence[str] = (),
@@ -107,10 +105,8 @@ def retrain(
         options: how the photographs are to be read and split.
         batch_size: images in a step.
         num_steps: how long to train.
-        evaluate_every_n: steps between evaluations; by default there are EVALUATIONS.
-        best_metric: what the exported checkpoint is chosen by.
-        patience: how many evaluations without progress end the training; None for no such end.
-        min_delta: how much better than the best before it an evaluation has to be to count as progress.
+        evaluating: when it is evaluated (EVALUATIONS times), what the exported checkpoint is chosen by, and what ends
+            the training early.
         seed: of the split (where `options` are not given), the first weights, the order and the augmentation.
         num_devices: how many GPUs of this machine share each batch; None for all.
         overrides: "path.to.field=value" changes of the configuration.
@@ -134,18 +130,17 @@ def retrain(
         config.apply_override(pipeline, override)
     config.write(pipeline, model_dir / CONFIG)
 
-    if evaluate_every_n is None:
-        evaluate_every_n = -(-pipeline.train_config.num_steps // EVALUATIONS)
+    evaluating = evaluating or Evaluating()
+    if evaluating.every_n is None:
+        evaluating = replace(evaluating, every_n=-(-pipeline.train_config.num_steps // EVALUATIONS))
     trained = train(
         model_dir / CONFIG,
         model_dir,
-        checkpoint_every_n=min(evaluate_every_n or 1000, 1000),
-        evaluate_every_n=evaluate_every_n,
-        best_metric=best_metric,
-        patience=patience,
-        min_delta=min_delta,
+        checkpointing=Checkpointing(every_n=min(evaluating.every_n or 1000, 1000)),
+        evaluating=evaluating,
         seed=seed,
         num_devices=num_devices,
+        publish=publish,
     )
     if trained.best is None:
         raise BoxtuneError(f"{model_dir}: nothing was evaluated")

@@ -1,8 +1,8 @@
 """The verb `train`: fine-tune the detector that a pipeline.config describes."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,24 +15,28 @@ from boxtune.data.input import open_records
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
+from boxtune.metrics.evaluation import Evaluation
 from boxtune.models import Detector
-from boxtune.report.evaluation import publish
 from boxtune.report.pictures import training_pictures
 from boxtune.training import devices, learning_rates, provenance
 from boxtune.training.averages import averages
 from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.best import Best, read_best
 from boxtune.training.checkpoints import find, step_of
-from boxtune.training.run import Choice, Data, Intervals, Run
+from boxtune.training.run import Data, Run
 from boxtune.training.run_state import RunState, not_finite
 from boxtune.training.selection import Selection, full_name
+from boxtune.training.settings import Checkpointing, Evaluating
 from boxtune.training.team import Team
 
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""
 
-PICTURES_EVERY_N = 1000
-"""Steps between the training images that TensorBoard shows."""
+EVALUATE_EVERY_N = 1000
+"""Steps between evaluations, unless it is said otherwise."""
+
+Publish = Callable[[Evaluation, pipeline_pb2.TrainEvalPipelineConfig, Path], object]
+"""Shows an evaluation of a training by a configuration in a model directory."""
 
 MOST_CHANGES = 8
 """That are listed when a run goes on otherwise than before."""
@@ -57,15 +61,11 @@ def train(
     overrides: Sequence[str] = (),
     num_train_steps: int | None = None,
     scale_lr: int | None = None,
-    checkpoint_every_n: int = 1000,
-    checkpoint_max_to_keep: int = 7,
-    checkpoint_keep_every_n: int = 0,
-    evaluate_every_n: int = 1000,
-    best_metric: str = "mAP",
-    patience: int | None = None,
-    min_delta: float = 0.0,
+    checkpointing: Checkpointing | None = None,
+    evaluating: Evaluating | None = None,
     seed: int = 0,
     num_devices: int | None = None,
+    publish: Publish | None = None,
 ) -> TrainResult:
     """Train, or go on training, until exactly the configured number of steps has been made.
 
@@ -75,20 +75,20 @@ def train(
         overrides: "path.to.field=value" changes of the configuration.
         num_train_steps: in place of `train_config.num_steps`.
         scale_lr: the batch size that the learning rates were made for; they are scaled to that of the configuration.
-        checkpoint_every_n: steps between checkpoints; one is always written at the end.
-        checkpoint_max_to_keep: older checkpoints are removed.
-        checkpoint_keep_every_n: steps between checkpoints that are never removed; 0 for none.
-        evaluate_every_n: steps between evaluations; one is always made at the end, and no other if this is 0.
-        best_metric: what the best checkpoint is chosen by: a metric of the API, or a short name (SHORT_NAMES).
-        patience: how many evaluations without progress end the run; None for no such end.
-        min_delta: how much better than the best before it an evaluation has to be to count as progress.
+        checkpointing: which checkpoints are written, and which stay.
+        evaluating: when the run is evaluated (every EVALUATE_EVERY_N steps), what is best, and what ends it early.
         seed: of the first weights, the order of the examples and their augmentation.
         num_devices: how many GPUs of this machine share each batch; None for all, or for those of TF_CONFIG.
+        publish: shows each evaluation, such as `report.evaluation.publish`, which prints it and writes JSON and
+            TensorBoard's summaries; without it, the numbers stand in `metrics.jsonl` alone.
 
     Raises:
         BoxtuneError: for anything the user can mend; nothing that was written before is lost.
     """
-    arguments = {name: value for name, value in locals().items() if name != "num_devices"}
+    arguments = {name: value for name, value in locals().items() if name not in ("num_devices", "publish")}
+    checkpointing, evaluating = checkpointing or Checkpointing(), evaluating or Evaluating()
+    if evaluating.every_n is None:
+        evaluating = replace(evaluating, every_n=EVALUATE_EVERY_N)
     prepare_backend()
     # The devices that share each batch: mostly it is one, and this process has it.
     processes = devices.processes_to_start(num_devices)
@@ -99,11 +99,11 @@ def train(
     team = devices.join(num_devices, pipeline.train_config.batch_size)
 
     # The data first: what is wrong with it is known before the model is built.
-    data = _open_data(pipeline, team, patience, evaluate_every_n)
+    data = _open_data(pipeline, pipeline_config_path, team, evaluating, seed)
     with team.telling_who_is_gone():
         team.require_same(
             provenance.facts(pipeline, data.training.index)
-            | {"seed": str(seed), "evaluate_every_n": str(evaluate_every_n)}
+            | {"seed": str(seed), "evaluate_every_n": str(evaluating.every_n)}
         )
 
     # The model, from random weights, another detector's, or where this run stopped.
@@ -112,16 +112,17 @@ def train(
     detector.batch_shares = team.shares
     team.add_gradients(detector.optimizer)
     evaluator = Evaluator.from_config(detector, data.evaluation, pipeline) if data.evaluation else None
-    metric = full_name(best_metric, evaluator.metric_names) if evaluator else best_metric
+    if evaluator:
+        evaluating = replace(evaluating, metric=full_name(evaluating.metric, evaluator.metric_names))
     state = RunState(
         model_dir,
         detector,
-        checkpoint_max_to_keep,
-        keep_every_n=checkpoint_keep_every_n,
+        checkpointing.max_to_keep,
+        keep_every_n=checkpointing.keep_every_n,
         averages=averages(pipeline.train_config.optimizer, detector),
     )
     if team.is_chief:
-        _begin(pipeline, data, detector, state, seed)
+        _begin(pipeline, data, detector, state)
     with team.telling_who_is_gone():
         team.take_from_chief([*state.variables.values(), state.iterations])
     team.draw_apart(detector.random_states().values())
@@ -130,11 +131,10 @@ def train(
     run = Run(
         pipeline, data, detector, state,
         evaluator=evaluator,
-        intervals=Intervals(checkpoint_every_n, checkpoint_keep_every_n, evaluate_every_n, PICTURES_EVERY_N),
-        choice=Choice(metric, patience, min_delta),
-        publish=partial(publish, pipeline=pipeline, model_dir=model_dir),
+        checkpointing=checkpointing,
+        evaluating=evaluating,
+        publish=(lambda evaluation: publish(evaluation, pipeline, model_dir)) if publish else None,
         draw=partial(training_pictures, names=data.label_map.shown_names),
-        seed=seed,
         team=team,
     )  # fmt: skip
     selection = run.make_steps()
@@ -153,7 +153,7 @@ def _configuration(
         if num_train_steps < 1:
             raise ConfigError(f"num_train_steps is {num_train_steps}; at least 1 is needed")
         pipeline.train_config.num_steps = num_train_steps
-    config.check_for_training(pipeline)
+    config.check_for_training(pipeline, path)
     if scale_lr is not None:
         factor = learning_rates.scale(pipeline.train_config, scale_lr)
         print(
@@ -165,22 +165,26 @@ def _configuration(
 
 
 def _open_data(
-    pipeline: pipeline_pb2.TrainEvalPipelineConfig, team: Team, patience: int | None, evaluate_every_n: int
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    source: str | Path,
+    team: Team,
+    evaluating: Evaluating,
+    seed: int,
 ) -> Data:
     """Open the records of a configuration; those of the evaluation are the chief's alone."""
     num_classes = models.num_classes(pipeline.model)
-    if patience is not None and not (pipeline.eval_input_reader and evaluate_every_n):
+    if evaluating.patience is not None and not (pipeline.eval_input_reader and evaluating.every_n):
         raise ConfigError(
             "patience counts evaluations: it needs an eval_input_reader and evaluate_every_n above 0"
         )
     training, evaluation = open_records(pipeline.train_input_reader, num_classes), None
     if team.is_chief and pipeline.eval_input_reader:
-        config.check_for_evaluation(pipeline)
+        config.check_for_evaluation(pipeline, source)
         evaluation = open_records(pipeline.eval_input_reader[0], num_classes)
     elif team.is_chief:
         print("No eval_input_reader: training without evaluation.")
     label_map = read_label_map(Path(pipeline.train_input_reader.label_map_path))
-    return Data(label_map, training, evaluation)
+    return Data(label_map, training, evaluation, seed)
 
 
 def _begin(
@@ -188,7 +192,6 @@ def _begin(
     data: Data,
     detector: Detector,
     state: RunState,
-    seed: int,
 ) -> None:
     """Give the detector its first weights, say where they come from, and write down what the run is made from."""
     writable_folder(state.model_dir)
@@ -196,7 +199,7 @@ def _begin(
     indices = {"training": data.training.index}
     if data.evaluation:
         indices["evaluation"] = data.evaluation.index
-    _write_down(pipeline, state.model_dir, provenance.entry(seed, state.step, indices))
+    _write_down(pipeline, state.model_dir, provenance.entry(data.seed, state.step, indices))
 
 
 def _first_weights(state: RunState, detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:

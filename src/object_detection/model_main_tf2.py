@@ -44,12 +44,14 @@ def _train() -> None:
             f"--num_workers is {FLAGS.num_workers}, TF_CONFIG names {cluster.count if cluster else 'no others'}: "
             "make them agree"
         )
-    cli.load("train").train(
+    verb = cli.load("train", FLAGS.model_dir)
+    verb.train(
         FLAGS.pipeline_config_path,
         FLAGS.model_dir,
         num_train_steps=FLAGS.num_train_steps,
-        checkpoint_every_n=FLAGS.checkpoint_every_n,
-        evaluate_every_n=FLAGS.checkpoint_every_n,
+        checkpointing=verb.Checkpointing(every_n=FLAGS.checkpoint_every_n),
+        evaluating=verb.Evaluating(every_n=FLAGS.checkpoint_every_n),
+        publish=cli.load("report.evaluation").publish,
     )
 
 

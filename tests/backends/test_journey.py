@@ -15,8 +15,8 @@ from boxtune.draw import draw
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluate import evaluate
 from boxtune.export import export
-from boxtune.train import train
 from boxtune.training import checkpoints
+from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
 BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
@@ -29,7 +29,7 @@ TOTAL_LOSSES = [1.560994, 1.212694, 1.128665, 1.262305, 1.087291, 1.075735]
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(models, "build", lambda section, **options: TinyDetector())
+    monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,8 @@ def drawn_weights():
 @pytest.fixture(scope="module")
 def whole(folder):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "build", lambda section, **options: TinyDetector())
-        train(folder / "pipeline.config", folder / "whole", **OPTIONS)
+        patch.setattr(models, "build", lambda section, options=None: TinyDetector())
+        train_by_flags(folder / "pipeline.config", folder / "whole", **OPTIONS)
     return folder / "whole"
 
 
@@ -93,7 +93,9 @@ def test_the_losses_are_those_of_tensorflow(whole):
 
 def test_a_run_that_goes_on_makes_the_same_steps(folder, whole, tiny):
     for steps in (3, STEPS):
-        result = train(folder / "pipeline.config", folder / "resumed", num_train_steps=steps, **OPTIONS)
+        result = train_by_flags(
+            folder / "pipeline.config", folder / "resumed", num_train_steps=steps, **OPTIONS
+        )
         assert result.step == steps
     np.testing.assert_allclose(losses(folder / "resumed"), losses(whole), rtol=1e-5)
     before, after = values(whole), values(folder / "resumed")

@@ -1,5 +1,6 @@
 """Checks before training and evaluation."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -198,16 +199,38 @@ def test_classes_beyond_the_label_map_are_reported(project, caplog):
 
 
 @pytest.mark.parametrize(
-    ("override", "error"),
+    "override",
     [
-        ("model.ssd.loss.random_example_sampler={}", "use hard_example_miner, which also limits negatives"),
-        ("model.ssd.similarity_calculator={ioa_similarity {}}", "use iou_similarity"),
+        "model.ssd.mask_head_config={}",
+        "graph_rewriter={ quantization {} }",
+        "train_config.use_multiclass_scores=true",
+        "train_input_reader.num_keypoints=17",
     ],
 )
-def test_what_is_not_built_is_refused(project, override, error):
+def test_training_refuses_what_is_not_built(project, override):
     config.apply_override(project, override)
-    with pytest.raises(ConfigError, match=error):
-        config.check_for_training(project)
+    path = override.partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"^a.config: {path}: boxtune does not have .* yet; "):
+        config.check_for_training(project, "a.config")
+    config.check_for_evaluation(project)  # which reads none of them
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["eval_config.keypoint_edge={ start: 0 end: 1 }", "eval_input_reader[0].num_additional_channels=1"],
+)
+def test_evaluation_refuses_what_is_not_built(project, override):
+    config.apply_override(project, override)
+    path = re.escape(override.partition("=")[0])
+    with pytest.raises(ConfigError, match=rf"^a.config: {path}: boxtune does not have .* yet; "):
+        config.check_for_evaluation(project, "a.config")
+    config.check_for_training(project)
+
+
+def test_evaluation_reads_masks_and_keypoints_where_a_metric_wants_them(project):
+    config.apply_override(project, "eval_input_reader[0].load_instance_masks=true")
+    config.apply_override(project, "eval_input_reader[0].num_keypoints=17")
+    config.check_for_evaluation(project)
 
 
 @pytest.mark.parametrize("text", ["", "item { id: 0 name: 'background' }"])

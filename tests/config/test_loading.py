@@ -5,7 +5,10 @@ import os
 import pytest
 
 from boxtune import config
+from boxtune.config import loading
 from boxtune.config.loading import _clear_deprecated
+from boxtune.config.pipeline_pb2 import StringIntLabelMap
+from boxtune.config.text import from_text
 from boxtune.errors import ConfigError, DataError
 
 MINIMAL = 'model { ssd { num_classes: 2 feature_extractor { type: "ssd_mobilenet_v2_fpn_keras" } } }\n'
@@ -79,16 +82,46 @@ def test_load_names_the_file_line_and_column(tmp_path):
     assert str(caught.value) == f'{path}:3:5: Ssd has no field "numclasses". Did you mean "num_classes"?'
 
 
+@pytest.fixture
+def nothing_told(monkeypatch):
+    """As at the beginning of a process."""
+    monkeypatch.setattr(loading, "_told", set())
+
+
+@pytest.mark.usefixtures("nothing_told")
 def test_load_warns_once_of_fields_without_effect(tmp_path, caplog):
     path = tmp_path / "pipeline.config"
     path.write_text(MINIMAL + "eval_input_reader { num_readers: 1 }", encoding="utf-8")
-    config.load(path, ["train_config.sync_replicas=true"])
+    for _ in range(2):
+        loaded = config.load(path, ["train_config.sync_replicas=true"])
+        assert not loaded.train_config.HasField("sync_replicas")
+        assert not loaded.eval_input_reader[0].HasField("num_readers")
     (record,) = caplog.records
     assert (record.name, record.levelname) == ("boxtune", "WARNING")
-    assert record.getMessage() == (
-        f"{path}: without effect in boxtune, and can be removed: "
-        "train_config.sync_replicas, eval_input_reader[0].num_readers."
-    )
+    assert record.getMessage() == f"{path}: without effect: num_readers, sync_replicas."
+
+
+@pytest.mark.usefixtures("nothing_told")
+def test_another_file_is_told_of_its_own_fields_without_effect(tmp_path, minimal, caplog):
+    path = tmp_path / "other.config"
+    path.write_text(MINIMAL + "eval_config { eval_instance_masks: true }", encoding="utf-8")
+    relics = ("startup_delay_steps", "bias_grad_multiplier", "replicas_to_aggregate", "max_number_of_boxes")
+    config.load(minimal, [f"train_config.{name}=1" for name in relics])
+    config.load(path, ["train_config.startup_delay_steps=1"])
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{minimal}: without effect: bias_grad_multiplier, max_number_of_boxes, replicas_to_aggregate "
+        "and 1 more.",
+        f"{path}: without effect: eval_instance_masks.",
+    ]
+
+
+@pytest.mark.shared
+@pytest.mark.usefixtures("nothing_told")
+def test_the_warning_of_a_zoo_configuration_is_one_short_line(shared, caplog):
+    config.load(shared / "zoo/ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8/pipeline.config")
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.endswith(" more.")
+    assert len(message.partition("pipeline.config")[2]) < 110
 
 
 def test_load_is_silent_where_every_field_counts(minimal, caplog):
@@ -173,38 +206,62 @@ def test_a_missing_label_map_is_an_error_of_data(tmp_path):
         config.read_label_map(tmp_path / "label_map.pbtxt")
 
 
-# Every configuration of an SSD that the API shipped can be read: none sets a field that is not declared.
-SSD = ["stock_configs/ssd_*.config", "golden/ssd_*/pipeline.config", "checkpoints/*/pipeline.config"]
-SSD += ["zoo/ssd*/pipeline.config", "zoo/efficientdet_*/pipeline.config"]
-OTHERS = ["stock_configs/[cfm]*.config", "zoo/[cfm]*/pipeline.config", "golden/[cfm]*/pipeline.config"]
+# Every configuration that the API shipped can be read, of TensorFlow 1 as well.
+SHIPPED = [
+    "stock_configs/*.config",
+    "golden/*/pipeline.config",
+    "checkpoints/*/pipeline.config",
+    "zoo/*/pipeline.config",
+]
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("pattern", SSD)
-def test_shipped_ssd_configurations_are_read_and_written(pattern, shared):
+@pytest.mark.parametrize("pattern", SHIPPED)
+def test_shipped_configurations_are_read_and_written(pattern, shared):
     paths = sorted(shared.glob(pattern))
     assert paths
     for path in paths:
         read = config.parse(path.read_text(encoding="utf-8"), str(path))
-        assert read.model.HasField("ssd"), path
+        assert read.model.WhichOneof("model"), path
         assert config.parse(config.to_text(read), "written") == read
 
 
 @pytest.mark.shared
-@pytest.mark.parametrize("pattern", OTHERS)
-def test_shipped_configurations_of_other_families_are_refused_by_name(pattern, shared):
+def test_a_damaged_configuration_is_refused_with_its_place(shared):
+    path = (
+        shared / "zoo/mask_rcnn_inception_resnet_v2_1024x1024_coco17_gpu-8/pipeline.corrupt_user_copy.config"
+    )
+    with pytest.raises(
+        ConfigError, match=r'corrupt_user_copy.config:153:40: TFRecordInputReader has no field "s"'
+    ):
+        config.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    "pattern", ["stock_configs/[cfm]*.config", "zoo/[cfm]*/pipeline.config", "golden/[cf]*/pipeline.config"]
+)
+def test_other_families_are_refused_by_name_and_line(pattern, shared):
     paths = sorted(shared.glob(pattern))
     assert paths
     for path in paths:
-        with pytest.raises(ConfigError, match=r"boxtune does not have .* models yet"):
-            config.parse(path.read_text(encoding="utf-8"), str(path))
+        with pytest.raises(ConfigError) as caught:
+            config.load(path)
+        place, _, reason = str(caught.value).partition(": ")
+        assert "does not have" in reason
+        line = path.read_text(encoding="utf-8").splitlines()[int(place.removeprefix(f"{path}:")) - 1]
+        assert reason.split(":")[0].removeprefix("model.") in line
 
 
 @pytest.mark.shared
 def test_shipped_label_maps_are_read(shared):
     paths = sorted(shared.glob("stock_label_maps/*.pbtxt"))
     assert paths
-    assert all(config.read_label_map(path).item for path in paths)
+    for path in paths:
+        read = config.read_label_map(path)
+        assert read.item
+        again = from_text(config.to_text(read), StringIntLabelMap(), "written", error=DataError)
+        assert again == read
 
 
 @pytest.mark.shared

@@ -78,8 +78,12 @@ REFUSED = [
         'TrainEvalPipelineConfig has no field "train_confg". Did you mean "train_config"?',
     ),
     (
-        "model.faster_rcnn.num_classes=8",
-        'boxtune does not have Faster R-CNN and Mask R-CNN models yet ("faster_rcnn").',
+        "eval_config.super_categories[0]={ key: 'pets' }",
+        '"super_categories" is a map; set all of it, as in super_categories={ key: ... value: ... }.',
+    ),
+    (
+        "eval_config.super_categories.pets=cat",
+        '"super_categories" has no fields: it is { key: ... value: ... }.',
     ),
     ("train_config.batch_size=x", 'batch_size has to be a whole number from 0 to 4294967295, not "x".'),
     ("train_config.batch_size=-8", 'batch_size has to be a whole number from 0 to 4294967295, not "-8".'),

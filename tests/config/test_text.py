@@ -72,11 +72,25 @@ MISTAKES = [
         '2:28: "\\" begins no escape here; write "\\\\", or "/" in a path.',
     ),
     (
-        "model { faster_rcnn {} }",
-        '1:9: boxtune does not have Faster R-CNN and Mask R-CNN models yet ("faster_rcnn").',
+        "model { ssd {} faster_rcnn {} }",
+        '1:16: "faster_rcnn" and "ssd" exclude each other; keep one of them.',
     ),
-    ("model { center_net {} }", '1:9: boxtune does not have CenterNet models yet ("center_net").'),
-    ("graph_rewriter {}", '1:1: boxtune does not have quantisation during training yet ("graph_rewriter").'),
+    (
+        "eval_config { super_categories: 1 }",
+        '1:33: super_categories has to be { key: ... value: ... }, not "1".',
+    ),
+    (
+        'eval_config { super_categories { keys: "a" } }',
+        '1:34: SuperCategoriesEntry has no field "keys". Did you mean "key"?',
+    ),
+    (
+        "eval_config {\n super_categories { key: 'a' value: 'b' }\n super_categories { value: '' key: 'a' }}",
+        "3: super_categories has the key 'a' twice; keep one.",
+    ),
+    (
+        "eval_config { super_categories [{ value: 'b' },\n { value: 'c' }] }",
+        '2: super_categories has the key "" twice; keep one.',
+    ),
     ("[other.extension] {}", '1:8: Message type "TrainEvalPipelineConfig" does not have extensions.'),
     ("train_config {", '1:14: Expected "}".'),
 ]
@@ -145,6 +159,23 @@ def test_floats_are_written_as_they_were_typed():
     assert config.to_text(config.parse(text, "a.config")) == text
 
 
+def test_maps_are_written_in_the_order_of_their_keys():
+    message = TrainEvalPipelineConfig()
+    for name in "hgfedcba":
+        message.eval_config.super_categories[name] = name.upper()
+    text = config.to_text(message)
+    assert [line.split('"')[1] for line in text.splitlines() if "key" in line] == list("abcdefgh")
+    assert config.parse(text, "a.config") == message
+
+
+def test_the_same_key_in_two_maps_is_not_twice():
+    metric = "coco_keypoint_metrics { keypoint_label_to_sigmas { key: 'nose' value: 0.5 } }"
+    text = f"eval_config {{ parameterized_metric {{ {metric} }} parameterized_metric {{ {metric} }} }}"
+    metrics = config.parse(text, "a.config").eval_config.parameterized_metric
+    sigmas = [dict(one.coco_keypoint_metrics.keypoint_label_to_sigmas) for one in metrics]
+    assert sigmas == [{"nose": 0.5}] * 2
+
+
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_floats_read_back_as_the_same_float32(value):
     message = TrainEvalPipelineConfig()
@@ -168,3 +199,9 @@ def test_set_fields_gives_paths():
         "eval_input_reader[1].tf_record_input_reader.input_path[0]": "a",
         "eval_input_reader[1].tf_record_input_reader.input_path[1]": "b",
     }
+
+
+def test_set_fields_gives_the_values_of_maps_by_their_keys():
+    message = config.parse("eval_config { super_categories { key: 'pets' value: 'cat,dog' } }", "a.config")
+    paths = {path: value for path, _, value in text_form.set_fields(message)}
+    assert paths == {'eval_config.super_categories["pets"]': "cat,dog"}

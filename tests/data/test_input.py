@@ -9,7 +9,8 @@ from google.protobuf import text_format
 from PIL import Image
 
 from boxtune.config import pipeline_pb2
-from boxtune.data.input import Records, evaluation_batches, naming_faults, training_batches
+from boxtune.data.batching import Mixing, evaluation_batches, training_batches, training_samples
+from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import ConfigError, DataError
 
@@ -83,22 +84,31 @@ def seven(records):
 
 
 def batches(records, count, **options):
-    """Return the first `count` batches as pairs of numpy arrays and dicts of them."""
-    options = {"batch_size": 1, "seed": 0, "image_resizer": RESIZER} | options
-    return list(training_batches(records, **options).take(count).as_numpy_iterator())
+    """Return the first `count` batches: Inputs of numpy arrays."""
+    return list(dataset(records, **options).take(count).as_numpy_iterator())
+
+
+def dataset(records, **options):
+    """Return the endless Inputs of training, with the options of samples and of batches in one."""
+    of_batches = {
+        name: options.pop(name)
+        for name in ("batch_size", "image_resizer", "start_step", "row_multiple")
+        if name in options
+    }
+    sample_at = training_samples(records, **{"seed": 0} | options)
+    return training_batches(sample_at, **{"batch_size": 1, "image_resizer": RESIZER} | of_batches)
 
 
 def numbers(drawn):
     """Return which pictures are in batches that were not augmented: their first value says it."""
-    return [int(image[0, 0, 0]) for images, _ in drawn for image in images]
+    return [int(image[0, 0, 0]) for inputs in drawn for image in inputs["images"]]
 
 
 def assert_same(one, other):
-    for (images, truth), (other_images, other_truth) in zip(one, other, strict=True):
-        np.testing.assert_array_equal(images, other_images)
-        assert truth.keys() == other_truth.keys()
-        for name in truth:
-            np.testing.assert_array_equal(truth[name], other_truth[name], err_msg=name)
+    for inputs, other_inputs in zip(one, other, strict=True):
+        tf.nest.assert_same_structure(inputs, other_inputs)
+        for part, other_part in zip(tf.nest.flatten(inputs), tf.nest.flatten(other_inputs), strict=True):
+            np.testing.assert_array_equal(part, other_part)
 
 
 class TestOrder:
@@ -143,14 +153,14 @@ class TestStartStep:
         drawn = batches(one, 12, augmentation_options=AUGMENTATIONS)
         drawn += batches(one, 12, augmentation_options=AUGMENTATIONS, seed=1)
         # Now and then the whole picture is kept, as it is or mirrored.
-        assert len({images.tobytes() for images, _ in drawn}) > 15
+        assert len({inputs["images"].tobytes() for inputs in drawn}) > 15
 
     def test_far_into_a_run(self, seven):
         far = batches(seven, 1, start_step=10**9, batch_size=8, augmentation_options=AUGMENTATIONS)
-        assert far[0][0].shape == (8, 8, 8, 3)
+        assert far[0]["images"].shape == (8, 8, 8, 3)
 
 
-MIXING = {"mosaic_probability": 0.5, "mixup_probability": 0.3, "copy_paste_probability": 0.5}
+MIXING = {"mosaic": 0.5, "mixup": 0.3, "copy_paste": 0.5}
 
 
 def flat(number, *, boxes=1, label=1):
@@ -163,31 +173,31 @@ def flat(number, *, boxes=1, label=1):
 class TestMixing:
     def test_of_four_pictures(self, records):
         four = records([flat(number) for number in (10, 20, 30, 40)])
-        for images, truth in batches(four, 6, batch_size=2, mosaic_probability=1):
-            for image, valid in zip(images, truth["valid"], strict=True):
+        for inputs in batches(four, 6, batch_size=2, mixed=Mixing(mosaic=1)):
+            for image, valid in zip(inputs["images"], inputs["groundtruth"]["valid"], strict=True):
                 corners = image[[0, 0, -1, -1], [0, -1, 0, -1], 0]
                 assert set(corners) <= {10, 20, 30, 40}
                 assert 1 <= valid.sum() <= 4
 
     def test_blends(self, records):
         two = records([flat(0), flat(200)])
-        drawn = batches(two, 30, mixup_probability=1)
-        values = {round(float(images[0, 0, 0, 0])) for images, _ in drawn}
+        drawn = batches(two, 30, mixed=Mixing(mixup=1))
+        values = {round(float(inputs["images"][0, 0, 0, 0])) for inputs in drawn}
         assert len(values - {0, 200}) > 8
-        for _, truth in drawn:
-            assert truth["weights"].sum() == pytest.approx(1)
+        for inputs in drawn:
+            assert inputs["groundtruth"]["weights"].sum() == pytest.approx(1)
 
     def test_pasted_objects(self, records):
         two = records([flat(0, boxes=0), flat(200)])
-        drawn = batches(two, 10, copy_paste_probability=1, shuffle=False)
+        drawn = batches(two, 10, mixed=Mixing(copy_paste=1), shuffle=False)
         # To every other picture, the empty one, one or none of the other's objects is added.
-        counts = [int(truth["valid"].sum()) for _, truth in drawn[::2]]
+        counts = [int(inputs["groundtruth"]["valid"].sum()) for inputs in drawn[::2]]
         assert set(counts) == {0, 1}
-        for images, truth in drawn[::2]:
-            assert images.any() == truth["valid"].any()
+        for inputs in drawn[::2]:
+            assert inputs["images"].any() == inputs["groundtruth"]["valid"].any()
 
     def test_a_run_repeats_itself_from_any_step_on(self, seven):
-        options = {"batch_size": 3, "class_balance": 0.5} | MIXING
+        options = {"batch_size": 3, "class_balance": 0.5, "mixed": Mixing(**MIXING)}
         whole = batches(seven, 8, **options)
         assert_same(batches(seven, 3, start_step=5, **options), whole[5:])
 
@@ -197,27 +207,25 @@ class TestMixing:
             options = tf.data.Options()
             options.threading.private_threadpool_size = threads
             options.threading.max_intra_op_parallelism = threads
-            dataset = training_batches(
+            stream = dataset(
                 seven,
                 batch_size=4,
-                seed=0,
-                image_resizer=RESIZER,
                 augmentation_options=AUGMENTATIONS[:1],
                 class_balance=1,
-                mosaic_probability=0.5,
+                mixed=Mixing(mosaic=0.5),
             )
-            drawn.append(list(dataset.with_options(options).take(6).as_numpy_iterator()))
+            drawn.append(list(stream.with_options(options).take(6).as_numpy_iterator()))
         assert_same(*drawn)
 
     @pytest.mark.parametrize("name", MIXING)
     def test_probabilities_that_cannot_be(self, seven, name):
-        with pytest.raises(ConfigError, match=f"boxtune.{name} is 2; it must be in"):
-            batches(seven, 1, **{name: 2})
+        with pytest.raises(ConfigError, match=f"boxtune.{name}_probability is 2; it must be in"):
+            training_samples(seven, seed=0, mixed=Mixing(**{name: 2}))
 
     def test_a_fault_in_what_is_mixed_in_is_named(self, records):
         bad = records([record(0), record(1, encoded=b"no picture")])
         with pytest.raises(DataError, match=r"picture1\.png"), naming_faults(bad):
-            batches(bad, 8, mosaic_probability=1)
+            batches(bad, 8, mixed=Mixing(mosaic=1))
 
 
 class TestClassBalance:
@@ -232,7 +240,7 @@ class TestClassBalance:
     def test_copies_of_a_record_are_augmented_each_for_itself(self, records):
         ten = records([record(number, label=1 + (number == 9)) for number in range(10)])
         drawn = batches(ten, 10, class_balance=1, augmentation_options=AUGMENTATIONS)
-        assert len({images.tobytes() for images, _ in drawn}) == 10
+        assert len({inputs["images"].tobytes() for inputs in drawn}) == 10
 
     def test_classes_of_records(self, seven):
         assert [list(one) for one in seven.classes] == [[], [0], [0, 0], [], [0], [0, 0], []]
@@ -255,7 +263,7 @@ class TestGroundTruth:
     def test_rows_of_padding_are_not_valid(self, records):
         # Pictures with no, one and two objects: two rows, and one of padding behind them.
         three = records([record(number, num_boxes=number, label=number + 1) for number in range(3)])
-        _, truth = batches(three, 1, batch_size=3, shuffle=False)[0]
+        truth = batches(three, 1, batch_size=3, shuffle=False)[0]["groundtruth"]
         np.testing.assert_array_equal(truth["valid"], [[0, 0, 0], [1, 0, 0], [1, 1, 0]])
         np.testing.assert_array_equal(truth["weights"], truth["valid"])
         np.testing.assert_array_equal(truth["classes"], [[0, 0, 0], [1, 0, 0], [2, 2, 0]])
@@ -269,57 +277,75 @@ class TestGroundTruth:
 
     def test_a_batch_without_objects(self, records):
         empty = records([record(number, num_boxes=0) for number in range(2)])
-        _, truth = batches(empty, 1, batch_size=2, augmentation_options=AUGMENTATIONS)[0]
+        truth = batches(empty, 1, batch_size=2, augmentation_options=AUGMENTATIONS)[0]["groundtruth"]
         assert truth["boxes"].shape == (2, 1, 4)
         assert not truth["valid"].any()
 
     def test_rows_in_multiples_are_of_few_shapes(self, seven):
-        for (_, plain), (_, padded) in zip(
+        for plain, padded in zip(
             batches(seven, 4, batch_size=2), batches(seven, 4, batch_size=2, row_multiple=5), strict=True
         ):
-            assert padded["boxes"].shape == (2, 5, 4)
-            for name, part in plain.items():
-                np.testing.assert_array_equal(padded[name][:, : part.shape[1]], part)
-                assert not np.any(padded[name][:, part.shape[1] :])
+            assert padded["groundtruth"]["boxes"].shape == (2, 5, 4)
+            for name, part in plain["groundtruth"].items():
+                filled = padded["groundtruth"][name]
+                np.testing.assert_array_equal(filled[:, : part.shape[1]], part)
+                assert not np.any(filled[:, part.shape[1] :])
 
     def test_rows_in_multiples_cut_nothing(self, records):
         crowded = records([record(0, num_boxes=7), record(1, num_boxes=1)])
-        ((_, truth),) = batches(crowded, 1, batch_size=2, row_multiple=4)
+        (inputs,) = batches(crowded, 1, batch_size=2, row_multiple=4)
+        truth = inputs["groundtruth"]
         assert truth["boxes"].shape == (2, 8, 4)
         assert sorted(truth["valid"].sum(axis=1)) == [1, 7]
 
     def test_shapes_are_known_beforehand(self, seven):
-        dataset = training_batches(seven, batch_size=2, seed=0, image_resizer=RESIZER)
-        images, truth = dataset.element_spec
-        assert images.shape.as_list()[1:] == [8, 8, 3]
-        assert images.dtype == tf.float32
-        assert truth["boxes"].shape.as_list()[2:] == [4]
+        spec = dataset(seven, batch_size=2).element_spec
+        assert spec["images"].shape.as_list() == [2, 8, 8, 3]
+        assert spec["images"].dtype == tf.float32
+        assert spec["sizes"].shape.as_list() == [2, 2]
+        assert spec["sizes"].dtype == tf.int32
+        assert spec["groundtruth"]["boxes"].shape.as_list()[2:] == [4]
 
     def test_images_that_are_padded(self, seven):
-        images, _ = batches(seven, 1, batch_size=2, image_resizer=PADDED)[0]
+        inputs = batches(seven, 1, batch_size=2, image_resizer=PADDED)[0]
         # 12 x 16 becomes 6 x 8.
-        assert images.shape == (2, 8, 8, 3)
-        assert images[:, :6].any()
-        assert not images[:, 6:].any()
+        assert inputs["images"].shape == (2, 8, 8, 3)
+        assert inputs["images"][:, :6].any()
+        assert not inputs["images"][:, 6:].any()
+        np.testing.assert_array_equal(inputs["sizes"], [[6, 8]] * 2)
 
 
 class TestEvaluation:
     def test_every_record_once_and_in_order(self, seven):
         found = list(evaluation_batches(seven, batch_size=3, image_resizer=PADDED).as_numpy_iterator())
-        assert [len(images) for images, _, _ in found] == [3, 3, 1]
-        names = itertools.chain(*(samples["filename"] for _, _, samples in found))
+        assert [len(inputs["images"]) for inputs, _ in found] == [3, 3, 1]
+        names = itertools.chain(*(samples["filename"] for _, samples in found))
         assert list(names) == [f"picture{number}.png".encode() for number in range(7)]
-        counts = itertools.chain(*(samples["count"] for _, _, samples in found))
+        counts = itertools.chain(*(samples["count"] for _, samples in found))
         assert list(counts) == [number % 3 for number in range(7)]
 
-    def test_extents_and_sizes(self, seven):
-        images, extents, samples = next(
+    def test_sizes_of_inputs_and_of_images(self, seven):
+        inputs, samples = next(
             iter(evaluation_batches(seven, batch_size=2, image_resizer=PADDED).as_numpy_iterator())
         )
-        assert images.shape == (2, 8, 8, 3)
-        np.testing.assert_array_equal(extents, [[0.75, 1]] * 2)
+        assert inputs["images"].shape == (2, 8, 8, 3)
+        np.testing.assert_array_equal(inputs["sizes"], [[6, 8]] * 2)
         np.testing.assert_array_equal(samples["size"], [[12, 16]] * 2)
-        assert "image" not in samples
+        assert not {"image", "resized_size"} & set(samples)
+
+    def test_truth_is_that_of_the_samples_in_the_frame_of_the_input(self, seven):
+        for inputs, samples in evaluation_batches(seven, batch_size=3, image_resizer=PADDED, row_multiple=4):
+            truth, count = inputs["groundtruth"], samples["boxes"].shape[1]
+            assert truth["boxes"].shape[1:] == (4, 4)
+            np.testing.assert_array_equal(truth["valid"].numpy().sum(axis=1), samples["count"])
+            # 12 x 16 becomes 6 x 8 of 8 x 8.
+            np.testing.assert_allclose(
+                truth["boxes"][:, :count], samples["boxes"] * [0.75, 1, 0.75, 1], rtol=1e-6
+            )
+            for name in ("classes", "weights"):
+                np.testing.assert_array_equal(truth[name][:, :count], samples[name])
+            for name, part in truth.items():
+                assert not np.any(part[:, count:]), name
 
 
 class TestFaults:

@@ -7,7 +7,8 @@ from google.protobuf import text_format
 from boxtune.config import pipeline_pb2
 from boxtune.configure import configure
 from boxtune.convert import convert
-from boxtune.data.input import open_records, training_batches
+from boxtune.data.batching import training_batches, training_samples
+from boxtune.data.input import open_records
 from boxtune.draw import draw
 
 RESIZER = text_format.Parse("fixed_shape_resizer { height: 8 width: 8 }", pipeline_pb2.ImageResizer())
@@ -24,14 +25,16 @@ def records(tmp_path_factory):
 
 
 def first(records, count, **options):
-    options |= {"seed": 3, "image_resizer": RESIZER, "augmentation_options": [BRIGHTER], "start_step": 2}
-    return list(training_batches(records, **options).take(count).as_numpy_iterator())
+    sample_at = training_samples(records, seed=3, augmentation_options=[BRIGHTER])
+    stream = training_batches(sample_at, image_resizer=RESIZER, start_step=2, **options)
+    return list(stream.take(count).as_numpy_iterator())
 
 
 def test_two_shares_are_the_batch(records):
     whole = first(records, 4, batch_size=4)
     shares = [first(records, 4, batch_size=2, rank=rank, num_shares=2) for rank in (0, 1)]
-    for (images, groundtruth), *parts in zip(whole, *shares, strict=True):
-        np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), images)
-        counts = np.concatenate([part[1]["valid"].sum(axis=1) for part in parts])
-        np.testing.assert_array_equal(counts, groundtruth["valid"].sum(axis=1))
+    for inputs, *parts in zip(whole, *shares, strict=True):
+        for name in ("images", "sizes"):
+            np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), inputs[name])
+        counts = np.concatenate([part["groundtruth"]["valid"].sum(axis=1) for part in parts])
+        np.testing.assert_array_equal(counts, inputs["groundtruth"]["valid"].sum(axis=1))

@@ -39,6 +39,18 @@ def test_keypoints_are_kept(tmp_path):
     assert label_map.to_text() == text
 
 
+@pytest.mark.shared
+def test_label_maps_of_the_api_are_read_and_written(tmp_path, shared):
+    paths = sorted(shared.glob("stock_label_maps/*.pbtxt"))
+    assert len(paths) > 10
+    for path in paths:
+        label_map = read_label_map(path)
+        write_label_map(label_map, tmp_path / path.name)
+        assert read_label_map(tmp_path / path.name) == label_map
+    people = read_label_map(shared / "stock_label_maps/face_person_with_keypoints_label_map.pbtxt")
+    assert people.labels[1].keypoints
+
+
 def test_hierarchy_and_frequency_are_kept(tmp_path):
     label_map = LabelMap(
         (Label(1, "animal", descendants=(2,), frequency="f"), Label(2, "cat", ancestors=(1,)))

@@ -11,7 +11,7 @@ from boxtune.errors import ConfigError
 
 def resize(text, image):
     resized = resizer(text_format.Parse(text, pipeline_pb2.ImageResizer()))(np.float32(image))
-    return np.asarray(resized.image), np.asarray(resized.extent)
+    return np.asarray(resized.image), np.asarray(resized.size)
 
 
 def picture(height, width, value=100):
@@ -19,9 +19,10 @@ def picture(height, width, value=100):
 
 
 def test_fixed_shape_pays_no_heed_to_the_aspect_ratio():
-    image, extent = resize("fixed_shape_resizer { height: 4 width: 6 }", picture(20, 10))
+    image, size = resize("fixed_shape_resizer { height: 4 width: 6 }", picture(20, 10))
     np.testing.assert_array_equal(image, picture(4, 6))
-    np.testing.assert_array_equal(extent, [1, 1])
+    np.testing.assert_array_equal(size, [4, 6])
+    assert size.dtype == np.int32
 
 
 def test_pixels_count_from_their_corners():
@@ -50,17 +51,18 @@ def test_nearest_neighbor_invents_no_values():
 )
 def test_keep_aspect_ratio(height, width, size):
     text = "keep_aspect_ratio_resizer { min_dimension: 40 max_dimension: 80 }"
-    image, extent = resize(text, picture(height, width))
+    image, filled = resize(text, picture(height, width))
     assert image.shape == (*size, 3)
-    np.testing.assert_array_equal(extent, [1, 1])
+    np.testing.assert_array_equal(filled, size)
+    assert filled.dtype == np.int32
 
 
 def test_padding_lies_below_and_to_the_right():
     text = "keep_aspect_ratio_resizer { min_dimension: 8 max_dimension: 8 pad_to_max_dimension: true }"
-    image, extent = resize(text, picture(10, 20))
+    image, size = resize(text, picture(10, 20))
     np.testing.assert_allclose(image[:4], picture(4, 8), atol=1e-4)
     np.testing.assert_array_equal(image[4:], picture(4, 8, value=0))
-    np.testing.assert_array_equal(extent, [0.5, 1])
+    np.testing.assert_array_equal(size, [4, 8])
 
 
 def test_padding_has_a_color():
@@ -68,24 +70,84 @@ def test_padding_has_a_color():
         "keep_aspect_ratio_resizer { min_dimension: 4 max_dimension: 4 pad_to_max_dimension: true "
         "per_channel_pad_value: [1, 2, 3] }"
     )
-    image, extent = resize(text, picture(4, 2))
+    image, size = resize(text, picture(4, 2))
     np.testing.assert_array_equal(image[:, 2:], np.broadcast_to(np.float32([1, 2, 3]), [4, 2, 3]))
-    np.testing.assert_array_equal(extent, [1, 0.5])
+    np.testing.assert_array_equal(size, [4, 2])
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
 @settings(max_examples=40, deadline=None)
 def test_any_picture_fits_its_square(height, width):
     text = "keep_aspect_ratio_resizer { min_dimension: 32 max_dimension: 64 pad_to_max_dimension: true }"
-    image, extent = resize(text, picture(height, width))
+    image, size = resize(text, picture(height, width))
     assert image.shape == (64, 64, 3)
-    assert np.all((extent > 0) & (extent <= 1))
-    rows, columns = np.round(extent * 64).astype(int)
+    assert np.all((size > 0) & (size <= 64))
+    rows, columns = size
     np.testing.assert_allclose(image[:rows, :columns], picture(rows, columns), atol=1e-4)
     assert not image[rows:].any()
     assert not image[:, columns:].any()
 
 
-def test_a_resizer_that_is_not_built():
-    with pytest.raises(ConfigError, match="fixed_shape_resizer, keep_aspect_ratio_resizer"):
+def test_identity_changes_nothing():
+    drawn = np.random.default_rng(0).uniform(0, 255, [5, 7, 3]).astype(np.float32)
+    image, size = resize("identity_resizer {}", drawn)
+    np.testing.assert_array_equal(image, drawn)
+    np.testing.assert_array_equal(size, [5, 7])
+    assert size.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("condition", "height", "width", "size"),
+    [
+        pytest.param("GREATER", 20, 40, (10, 20), id="a longer side becomes the threshold"),
+        pytest.param("GREATER", 40, 20, (20, 10), id="whichever that is"),
+        pytest.param("GREATER", 20, 20, (20, 20), id="not greater"),
+        pytest.param("GREATER", 3, 19, (3, 19), id="smaller stays"),
+        pytest.param("GREATER", 1, 300, (1, 20), id="a thread keeps a pixel"),
+        pytest.param("SMALLER", 10, 30, (20, 60), id="a shorter side becomes the threshold"),
+        pytest.param("SMALLER", 30, 10, (60, 20), id="whichever that is, too"),
+        pytest.param("SMALLER", 20, 20, (20, 20), id="not smaller"),
+        pytest.param("SMALLER", 21, 90, (21, 90), id="greater stays"),
+        # 7 * 20 / 3 = 46.7, which the API cuts off.
+        pytest.param("SMALLER", 3, 7, (20, 46), id="fractions of pixels are cut off"),
+    ],
+)
+def test_conditional_shape(condition, height, width, size):
+    text = f"conditional_shape_resizer {{ condition: {condition} size_threshold: 20 }}"
+    image, filled = resize(text, picture(height, width))
+    np.testing.assert_allclose(image, picture(*size), atol=1e-4)
+    np.testing.assert_array_equal(filled, size)
+    assert filled.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "padded"), [(5, 9, (8, 12)), (8, 12, (8, 12)), (1, 1, (4, 4)), (4, 13, (4, 16))]
+)
+def test_pad_to_multiple(height, width, padded):
+    image, size = resize("pad_to_multiple_resizer { multiple: 4 }", picture(height, width))
+    assert image.shape == (*padded, 3)
+    np.testing.assert_array_equal(image[:height, :width], picture(height, width))
+    assert not image[height:].any()
+    assert not image[:, width:].any()
+    np.testing.assert_array_equal(size, [height, width])
+    assert size.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pad_to_multiple_resizer { multiple: 0 }", "pad_to_multiple_resizer.multiple is 0; .* at least 1"),
+        ("pad_to_multiple_resizer { multiple: -32 }", "pad_to_multiple_resizer.multiple is -32;"),
+        ("conditional_shape_resizer { condition: INVALID size_threshold: 9 }", "must be GREATER or SMALLER"),
+        ("conditional_shape_resizer { size_threshold: -9 }", r"size_threshold \(-9\) at least 1"),
+        ("conditional_shape_resizer { size_threshold: 0 }", r"size_threshold \(0\) at least 1"),
+    ],
+)
+def test_sizes_that_cannot_be(text, said):
+    with pytest.raises(ConfigError, match=said):
+        resizer(text_format.Parse(text, pipeline_pb2.ImageResizer()))
+
+
+def test_a_resizer_that_is_not_chosen():
+    with pytest.raises(ConfigError, match="fixed_shape_resizer, keep_aspect_ratio_resizer, identity_resizer"):
         resizer(pipeline_pb2.ImageResizer())

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from boxtune.detection.anchors import MultiscaleAnchors, SsdAnchors, shape, tile
+from boxtune.detection.anchors import (
+    AnchorGrid,
+    FlexibleGridAnchors,
+    GridAnchors,
+    MultiscaleAnchors,
+    SsdAnchors,
+    shape,
+    tile,
+)
 
 
 def test_shape():
@@ -139,3 +147,44 @@ class TestMultiscaleAnchors:
     def test_as_many_grids_as_levels(self):
         with pytest.raises(ValueError, match="zip"):
             self.GENERATOR.generate([(2, 2), (1, 1)], (16, 16))
+
+
+class TestGridAnchors:
+    def test_by_hand(self):
+        generator = GridAnchors(
+            scales=(1.0, 2.0), aspect_ratios=(1.0,), base_size=(10, 20), stride=(8, 16), offset=(4, 2)
+        )
+        assert generator.per_location == [2]
+        # Centres (4, 2) and (4, 18); the base of 10 x 20 once and twice.
+        np.testing.assert_array_equal(
+            generator.generate([(1, 2)], (100, 100)),
+            [[-1, -8, 9, 12], [-6, -18, 14, 22], [-1, 8, 9, 28], [-6, -2, 14, 38]],
+        )
+
+    def test_all_scales_of_a_ratio_stand_together(self):
+        anchors = GridAnchors(scales=(1.0, 2.0), aspect_ratios=(1.0, 4.0)).generate([(1, 1)], (1, 1))
+        sides = (anchors[:, 2:] - anchors[:, :2]) / 256
+        np.testing.assert_allclose(sides, [[1, 1], [2, 2], [0.5, 2], [1, 4]])
+
+    def test_one_map_only(self):
+        with pytest.raises(ValueError, match="unpack"):
+            GridAnchors().generate([(2, 2), (1, 1)], (16, 16))
+
+
+class TestFlexibleGridAnchors:
+    MAPS = (
+        AnchorGrid(base_sizes=(8, 16), aspect_ratios=(1.0, 4.0), stride=(10, 20), offset=(5, 10)),
+        AnchorGrid(base_sizes=(32,), aspect_ratios=(1.0,), stride=(40, 40)),
+    )
+
+    def test_each_size_has_its_own_ratio(self):
+        generator = FlexibleGridAnchors(maps=self.MAPS, normalize_coordinates=False)
+        assert generator.per_location == [2, 1]
+        np.testing.assert_array_equal(
+            generator.generate([(1, 1), (1, 1)], (40, 80)),
+            [[1, 6, 9, 14], [1, -6, 9, 26], [-16, -16, 16, 16]],
+        )
+
+    def test_normalized(self):
+        normalized = FlexibleGridAnchors(maps=self.MAPS).generate([(1, 1), (1, 1)], (40, 80))
+        np.testing.assert_allclose(normalized[0], [1 / 40, 6 / 80, 9 / 40, 14 / 80], rtol=1e-6)

@@ -2,7 +2,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxtune.detection.box_coders import FasterRcnnBoxCoder
+from boxtune.detection.box_coders import (
+    FasterRcnnBoxCoder,
+    KeypointBoxCoder,
+    MeanStddevBoxCoder,
+    SquareBoxCoder,
+)
 
 ANCHORS = np.float32([[0.2, 0.2, 0.6, 0.6], [0, 0.5, 0.1, 1.0]])
 
@@ -56,3 +61,53 @@ def test_an_empty_box_has_finite_codes():
 def test_codes_of_a_batch():
     codes = np.zeros([3, 2, 4], np.float32)
     np.testing.assert_allclose(FasterRcnnBoxCoder().decode(codes, ANCHORS), [ANCHORS] * 3, atol=1e-7)
+
+
+class TestKeypointBoxCoder:
+    # The anchor is 2 high and 4 wide around (1, 2).
+    ANCHOR = np.float32([[0, 0, 2, 4]])
+    CODER = KeypointBoxCoder(num_keypoints=2, y_scale=10, x_scale=20, height_scale=5, width_scale=7)
+
+    def test_encode_by_hand(self):
+        # One point at the centre, one half the height below and a quarter of the width to the right of it.
+        codes = self.CODER.encode(self.ANCHOR, self.ANCHOR, np.float32([[[1, 2], [2, 3]]]))
+        np.testing.assert_allclose(codes, [[0, 0, 0, 0, 0, 0, 5, 5]], atol=1e-5)
+        assert self.CODER.code_size == 8
+
+    def test_there_and_back_in_a_batch(self):
+        rng = np.random.default_rng(0)
+        boxes = np.float32([[[0, 0, 1, 3]], [[1, 1, 2, 4]]])
+        points = rng.uniform(0, 4, [2, 1, 2, 2]).astype(np.float32)
+        codes = self.CODER.encode(boxes, self.ANCHOR, points)
+        np.testing.assert_allclose(self.CODER.decode(codes, self.ANCHOR), boxes, atol=1e-5)
+        np.testing.assert_allclose(self.CODER.decode_keypoints(codes, self.ANCHOR), points, atol=1e-5)
+
+    def test_a_point_that_is_not_seen_has_no_code(self):
+        codes = self.CODER.encode(self.ANCHOR, self.ANCHOR, np.float32([[[np.nan, np.nan], [2, 3]]]))
+        np.testing.assert_array_equal(np.isnan(codes), [[False] * 4 + [True] * 2 + [False] * 2])
+
+
+class TestMeanStddevBoxCoder:
+    def test_by_hand(self):
+        anchors, boxes = np.float32([[0.1, 0.2, 0.5, 0.6]]), np.float32([[0.2, 0.2, 0.4, 0.7]])
+        codes = MeanStddevBoxCoder(0.1).encode(boxes, anchors)
+        np.testing.assert_allclose(codes, [[1, 0, -1, 1]], atol=1e-5)
+        np.testing.assert_allclose(MeanStddevBoxCoder(0.1).decode(codes, anchors), boxes, atol=1e-6)
+
+
+class TestSquareBoxCoder:
+    # 1 high and 4 wide around (0.5, 2): a length of 2.
+    ANCHOR = np.float32([[0, 0, 1, 4]])
+
+    def test_by_hand(self):
+        # A square of 2 * e, 1 below (half of 2) and 1 to the right.
+        box = np.float32([[1.5 - np.e, 3 - np.e, 1.5 + np.e, 3 + np.e]])
+        coder = SquareBoxCoder(y_scale=10, x_scale=20, length_scale=5)
+        codes = coder.encode(box, self.ANCHOR)
+        np.testing.assert_allclose(codes, [[5, 10, 5]], atol=1e-4)
+        np.testing.assert_allclose(coder.decode(codes, self.ANCHOR), box, atol=1e-5)
+        assert coder.code_size == 3
+
+    def test_an_empty_box_has_finite_codes(self):
+        codes = SquareBoxCoder().encode(np.zeros([1, 4], np.float32), self.ANCHOR)
+        assert np.isfinite(np.asarray(codes)).all()

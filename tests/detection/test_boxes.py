@@ -6,6 +6,7 @@ from hypothesis.extra import numpy as hnp
 from keras import ops
 
 from boxtune.detection import boxes
+from differentiation import gradients
 
 UNIT = np.float32([0, 0, 1, 1])
 
@@ -117,3 +118,58 @@ def test_rows_are_taken_of_each_of_a_batch():
     np.testing.assert_array_equal(
         ops.convert_to_numpy(taken), [[values[0, 3], values[0, 0]], [values[1, 1], values[1, 1]]]
     )
+
+
+class TestOfPairs:
+    """A box of 2 x 2, and one that shares a quarter of it, one that lies apart, itself, and an empty one."""
+
+    ONE = np.float32([[0, 0, 2, 2]] * 4)
+    OTHERS = np.float32([[1, 1, 3, 3], [0, 4, 2, 6], [0, 0, 2, 2], [5, 5, 5, 5]])
+
+    def test_iou(self):
+        np.testing.assert_allclose(boxes.iou(self.ONE, self.OTHERS), [1 / 7, 0, 1, 0], rtol=1e-6)
+
+    def test_giou(self):
+        # Around the first pair lies a box of 9, of which 2 are in neither; around the second one of 12, 4 in neither.
+        wanted = [1 / 7 - 2 / 9, -4 / 12, 1, -(25 - 4) / 25]
+        np.testing.assert_allclose(boxes.giou(self.ONE, self.OTHERS), wanted, rtol=1e-6)
+
+    def test_nothing_around_nothing(self):
+        empty = np.zeros([1, 4], np.float32)
+        assert float(boxes.iou(empty, empty)[0]) == float(boxes.giou(empty, empty)[0]) == 0
+
+    @pytest.mark.parametrize("overlap", [boxes.iou, boxes.giou])
+    def test_slopes(self, overlap):
+        rng = np.random.default_rng(0)
+        corners = rng.uniform(0, 0.5, [2, 30, 2])
+        one, other = np.concatenate([corners, corners + rng.uniform(0.2, 0.5, [2, 30, 2])], -1)
+        for slope, moved in zip(gradients(lambda x, y: ops.sum(overlap(x, y)), *np.float32([one, other])), (0, 1),
+                                strict=True):  # fmt: skip
+            for side in range(4):
+                step = np.zeros(4)
+                step[side] = 1e-3
+                steps = (step, 0 * step) if moved == 0 else (0 * step, step)
+                up, down = (
+                    ops.convert_to_numpy(
+                        overlap(np.float32(one + sign * steps[0]), np.float32(other + sign * steps[1]))
+                    )
+                    for sign in (1, -1)
+                )
+                np.testing.assert_allclose(slope[:, side], (up - down) / 2e-3, atol=5e-3)
+
+    def test_slopes_of_nothing_are_finite(self):
+        empty = np.zeros([1, 4], np.float32)
+        for slope in gradients(lambda x, y: ops.sum(boxes.giou(x, y) + boxes.iou(x, y)), empty, empty):
+            assert np.isfinite(slope).all()
+
+
+def test_thresholded_iou():
+    # The IoU of a half is not more than a half.
+    others = np.float32([[0, 0, 1, 0.5], [0, 0, 1, 0.6], [2, 2, 3, 3]])
+    np.testing.assert_array_equal(boxes.thresholded_iou_pairwise(UNIT[None], others, 0.5), [[0, 1, 0]])
+
+
+def test_negative_squared_distance():
+    others = np.float32([[[0, 0, 1, 1], [1, 2, 1, 1]], [[0, 0, 0, 0], [0, 0, 1, 3]]])
+    distances = boxes.negative_squared_distance_pairwise(UNIT[None, None], others)
+    np.testing.assert_array_equal(distances, [[[0, -5]], [[-2, -4]]])

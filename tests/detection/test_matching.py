@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 from keras import ops
 
-from boxtune.detection.box_coders import FasterRcnnBoxCoder
+from boxtune.detection.box_coders import FasterRcnnBoxCoder, KeypointBoxCoder
+from boxtune.detection.boxes import negative_squared_distance_pairwise
 from boxtune.detection.matching import IGNORED, UNMATCHED, ArgMaxMatcher, assign_targets
+from boxtune.errors import DataError
 
 
 def match(matcher, similarity, valid=None):
@@ -89,18 +91,44 @@ def test_images_of_a_batch_do_not_mix():
     np.testing.assert_array_equal(matches, [[0, UNMATCHED], [UNMATCHED, 1]])
 
 
+class TestNegativeSimilarity:
+    """As of distances: the greater the nearer, and never above 0."""
+
+    @pytest.mark.parametrize("force_match", [False, True])
+    def test_the_nearest(self, force_match):
+        matcher = ArgMaxMatcher(matched_threshold=-2, unmatched_threshold=-4, force_match=force_match)
+        # From -2 on matched, down to -4 ignored; the third box is far from all anchors, unless it is forced on one.
+        similarity = [[-1, -3, -9], [-5, -2, -8], [-9, -9, -7]]
+        assert match(matcher, similarity) == [0, 1, 2 if force_match else UNMATCHED]
+
+    def test_without_thresholds(self):
+        matcher = ArgMaxMatcher(matched_threshold=None, unmatched_threshold=None)
+        assert match(matcher, [[-1, -3], [-5, -2]]) == [0, 1]
+
+    def test_padding_is_never_nearest(self):
+        matcher = ArgMaxMatcher(matched_threshold=None, unmatched_threshold=None)
+        # A row of padding is a box of nothing, not far from a small anchor.
+        assert match(matcher, [[-0.1, -0.1], [-5, -9]], valid=[False, True]) == [1, 1]
+        assert match(matcher, [[-1, -3]], valid=[False]) == [UNMATCHED, UNMATCHED]
+
+
 class TestTargets:
     ANCHORS = np.float32([[0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1], [0.5, 0.5, 1, 1], [0, 0, 0.5, 0.3]])
 
-    def assign(self, *, valid=(True, True), matcher=None, **options):
+    def assign(
+        self, *, valid=(True, True), matcher=None, box_coder=None, keypoints=None, anchors=None, **options
+    ):
         groundtruth = {
             "boxes": np.float32([[[0, 0, 0.5, 0.5], [0, 0.5, 0.5, 1]]]),
             "classes": np.int32([[2, 0]]),
             "weights": np.float32([[0.5, 1]]),
             "valid": np.array([valid]),
         }
+        if keypoints is not None:
+            groundtruth["keypoints"] = keypoints
         matcher = matcher or ArgMaxMatcher(matched_threshold=0.7, unmatched_threshold=0.5)
-        return assign_targets(groundtruth, self.ANCHORS, matcher, FasterRcnnBoxCoder(), 3, **options)
+        anchors = self.ANCHORS if anchors is None else anchors
+        return assign_targets(groundtruth, anchors, matcher, box_coder or FasterRcnnBoxCoder(), 3, **options)
 
     def test_of_each_anchor(self):
         targets = self.assign()
@@ -125,3 +153,23 @@ class TestTargets:
         np.testing.assert_array_equal(targets.classes, np.zeros([1, 4, 3]))
         np.testing.assert_array_equal(targets.class_weights, [[1, 1, 1, 1]])
         np.testing.assert_array_equal(targets.code_weights, [[0, 0, 0, 0]])
+
+    def test_another_similarity(self):
+        # By distance the third anchor is nearest to box 0 and the others to the boxes that they are.
+        matcher = ArgMaxMatcher(matched_threshold=None, unmatched_threshold=None)
+        targets = self.assign(matcher=matcher, similarity=negative_squared_distance_pairwise)
+        np.testing.assert_array_equal(targets.matches, [[0, 1, 1, 0]])
+
+    def test_keypoints_of_the_matched_box(self):
+        points = np.float32([[[[0.25, 0.25], [np.nan, np.nan]], [[0.25, 0.75], [0.5, 1.0]]]])
+        coder = KeypointBoxCoder(num_keypoints=2)
+        codes = self.assign(box_coder=coder, keypoints=points).codes
+        assert codes.shape == (1, 4, 8)
+        # The centres of both boxes, and the corner of the second: half a side below and to the right, times 10.
+        np.testing.assert_allclose(codes[0, 0], [0] * 6 + [np.nan] * 2, atol=1e-5)
+        np.testing.assert_allclose(codes[0, 1], [0] * 6 + [5, 5], atol=1e-5)
+        np.testing.assert_array_equal(codes[0, 2:], np.zeros([2, 8]))
+
+    def test_keypoints_that_are_not_there(self):
+        with pytest.raises(DataError, match="keypoint_box_coder encodes 2 keypoints of each object"):
+            self.assign(box_coder=KeypointBoxCoder(num_keypoints=2))

@@ -12,7 +12,13 @@ def suppress(boxes, scores, window=None, **options):
     """Suppress in one image; scores [a, c]."""
     window = None if window is None else np.float32([window])
     found = NonMaxSuppression(**options)(np.float32([boxes]), np.float32([scores]), window)
-    return {name: np.asarray(part)[0] for name, part in vars(found).items()}
+    return {name: part[0] for name, part in parts(found).items()}
+
+
+def parts(found):
+    """Return what was found as arrays by name."""
+    own = {name: getattr(found, name) for name in ("boxes", "scores", "classes", "count")}
+    return {name: np.asarray(part) for name, part in (own | found.extras).items()}
 
 
 def test_of_three_boxes_one_is_suppressed():
@@ -130,8 +136,51 @@ def test_images_of_a_batch_do_not_mix(num_classes):
     boxes = np.concatenate([corners, corners + rng.uniform(0.1, 0.3, [4, 20, 2])], -1).astype(np.float32)
     scores = rng.uniform(size=[4, 20, num_classes]).astype(np.float32)
     nms = NonMaxSuppression(iou_threshold=0.3)
-    together = nms(boxes, scores)
+    together = parts(nms(boxes, scores))
     for i in range(4):
-        alone = nms(boxes[i : i + 1], scores[i : i + 1])
-        for name, part in vars(alone).items():
-            np.testing.assert_array_equal(part[0], vars(together)[name][i], err_msg=name)
+        alone = parts(nms(boxes[i : i + 1], scores[i : i + 1]))
+        for name, part in alone.items():
+            np.testing.assert_array_equal(part[0], together[name][i], err_msg=name)
+
+
+def test_of_each_box_its_best_class():
+    # A is most of class 1, B of class 0; whatever their classes, B falls to A.
+    found = suppress([A, B, C], [[0.1, 0.9], [0.8, 0.7], [0.2, 0.3]], class_agnostic=True, **HALF)
+    assert found["count"] == 2
+    np.testing.assert_array_equal(found["anchors"][:2], [0, 2])
+    np.testing.assert_array_equal(found["classes"], [1, 1, 0])
+    np.testing.assert_allclose(found["scores"][:2], [0.9, 0.3])
+
+
+def test_of_each_box_its_best_class_counts_in_all():
+    apart = [[y / 10, 0, y / 10 + 0.05, 1] for y in range(10)]
+    scores = np.linspace(0.9, 0.1, 20).reshape(10, 2)
+    limits = {"max_detections_per_class": 1, "max_total_detections": 7}
+    found = suppress(apart, scores, class_agnostic=True, **limits)
+    assert found["count"] == 7
+    np.testing.assert_array_equal(found["anchors"], range(7))
+
+
+class TestBoxesOfEachClass:
+    # Two candidates, two classes: the boxes of class 0 overlap, those of class 1 do not.
+    BOXES = ([A, A], [B, C])
+    SCORES = ((0.9, 0.5), (0.8, 0.6))
+
+    def test_each_class_has_its_own(self):
+        found = suppress(self.BOXES, self.SCORES, **HALF)
+        assert found["count"] == 3
+        np.testing.assert_array_equal(found["classes"][:3], [0, 1, 1])
+        np.testing.assert_array_equal(found["anchors"][:3], [0, 1, 0])
+        np.testing.assert_allclose(found["boxes"][:3], [A, C, A])
+
+    def test_of_the_best_class(self):
+        found = suppress([[A, C], [C, B]], [[0.9, 0.5], [0.1, 0.6]], class_agnostic=True, **HALF)
+        # The second candidate is best of class 1, whose box is B: A suppresses it.
+        assert found["count"] == 1
+        np.testing.assert_allclose(found["boxes"][0], A)
+
+
+def test_boxes_past_the_count_are_padding():
+    boxes, scores = np.float32([[A, C], [A, C]]), np.full([2, 2, 1], 0.5, np.float32)
+    found = NonMaxSuppression()(boxes, scores, counts=np.int32([1, 2]))
+    np.testing.assert_array_equal(found.count, [1, 2])

@@ -11,9 +11,11 @@ from PIL import Image
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
-from boxtune.detection.nms import Detections
+from boxtune.errors import CheckpointError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.evaluation.shapes import Wanted
+from boxtune.metrics.masks import to_array
+from boxtune.structures import Detections
 
 TRUTH = [0.25, 0.25, 0.75, 0.5]  # of every picture
 PADDED = text_format.Parse(
@@ -23,32 +25,40 @@ PADDED = text_format.Parse(
 
 
 class Stub:
-    """A detector that finds `boxes`, in the frame of the window, and whose loss is the picture's first pixel."""
+    """A detector that finds `boxes` of every image, in its frame, and whose loss is the image's first pixel."""
 
     num_classes = 1
     variables = ()
+    finds = ()
 
-    def __init__(self, boxes):
-        self.boxes = tf.constant(boxes, tf.float32)
-        self.windows, self.true_boxes = [], []
+    def __init__(self, boxes, **found):
+        self.boxes, self.found = tf.constant(boxes, tf.float32), found
+        self.sizes, self.true_boxes = [], []
 
-    def __call__(self, images, training):
+    def __call__(self, inputs, training):
         assert not training
-        return {"images": images}
+        assert set(inputs) == {"images", "sizes"}
+        return {"images": inputs["images"]}
 
-    def detect(self, predictions, window):
-        tf.py_function(lambda w: self.windows.extend(w.numpy().tolist()), [window], [])
+    def detect(self, inputs, predictions):
+        assert set(inputs) == {"images", "sizes"}
+        tf.py_function(lambda sizes: self.sizes.extend(sizes.numpy().tolist()), [inputs["sizes"]], [])
         b, k = tf.shape(predictions["images"])[0], len(self.boxes)
         return Detections(
             boxes=tf.tile(self.boxes[None], [b, 1, 1]),
             scores=tf.ones([b, k]),
             classes=tf.zeros([b, k], tf.int32),
-            anchors=tf.zeros([b, k], tf.int32),
             count=tf.fill([b], k),
+            extras={"anchors": tf.zeros([b, k], tf.int32)},
+            **{
+                name: tf.repeat(tf.constant(part, tf.float32)[None], b, 0)
+                for name, part in self.found.items()
+            },
         )
 
-    def loss_terms(self, predictions, groundtruth):
-        tf.py_function(lambda g: self.true_boxes.extend(g[:, 0].numpy().tolist()), [groundtruth["boxes"]], [])
+    def loss_terms(self, inputs, predictions):
+        boxes = inputs["groundtruth"]["boxes"]
+        tf.py_function(lambda boxes: self.true_boxes.extend(boxes[:, 0].numpy().tolist()), [boxes], [])
         return {"localization_loss": tf.reduce_mean(predictions["images"][:, 0, 0, 0])}
 
     def regularization_loss(self):
@@ -115,7 +125,7 @@ def test_a_box_beside_the_truth_is_no_detection(records):
 def test_the_detector_is_told_where_in_its_input_the_picture_lies(records):
     # 400 x 200 becomes 40 x 20 of 40 x 40 pixels, and so on.
     stub, _ = evaluate(records, [TRUTH])
-    assert stub.windows == [[0, 0, 1, 0.5], [0, 0, 0.5, 1], [0, 0, 1, 1]]
+    assert stub.sizes == [[40, 20], [20, 40], [40, 40]]
 
 
 def test_the_truth_is_given_to_the_loss_in_the_frame_of_the_input(records):
@@ -137,3 +147,31 @@ def test_examples_are_cut_to_their_pictures(records):
     _, evaluation = evaluate(records, [TRUTH])
     assert [one.picture.shape for one in evaluation.examples] == [(40, 20, 3), (20, 40, 3), (40, 40, 3)]
     assert [one.result for one in evaluation.examples] == list(evaluation.results)
+
+
+def test_masks_and_keypoints_are_brought_to_the_pixels_of_the_image(records):
+    masks, keypoints = np.ones([1, 4, 4]), [[[0.25, 0.5], [0.75, 0.25]]]
+    stub = Stub([TRUTH], masks=masks, keypoints=keypoints)
+    evaluation = Evaluator(stub, records, image_resizer=PADDED, batch_size=2).evaluate(step=7)
+    for result, height, width in zip(evaluation.results, (400, 200, 300), (200, 400, 300), strict=True):
+        np.testing.assert_allclose(
+            result.keypoints, [[[0.25 * height, 0.5 * width], [0.75 * height, 0.25 * width]]]
+        )
+        (mask,) = result.masks
+        assert (mask.height, mask.width) == (height, width)
+        assert to_array(mask).sum() == pytest.approx(0.5 * 0.25 * height * width, rel=0.05)
+
+
+def test_a_broken_prediction_of_one_image_is_named(records):
+    class Broken(Stub):
+        def __call__(self, inputs, training):
+            images = inputs["images"]
+            # Of the second image alone, and beside a part that all images have in common.
+            red = tf.where(images[:, 0, 0, 0] == 20, np.nan, 1.0)
+            return super().__call__(inputs, training) | {"red": red, "anchors": tf.zeros([1, 3, 4])}
+
+    evaluator = Evaluator(Broken([TRUTH]), records, image_resizer=PADDED, batch_size=3)
+    with pytest.raises(
+        CheckpointError, match=r"^record 1: what the model predicts is infinite or not a number"
+    ):
+        evaluator.evaluate(step=7)

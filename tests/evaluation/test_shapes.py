@@ -14,7 +14,7 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import ConfigError, DataError
 from boxtune.evaluation import shapes
-from boxtune.evaluation.shapes import Wanted, keypoint_classes, require_boxes_only, wanted_by
+from boxtune.evaluation.shapes import Wanted, keypoint_classes, require_found, wanted_by
 from boxtune.evaluation.truth import truths
 from boxtune.metrics import masks
 from boxtune.metrics.coco import KeypointClass
@@ -223,8 +223,21 @@ class TestWhatIsWanted:
     )
     def test_a_detector_of_boxes_finds_none_of_it(self, text):
         with pytest.raises(ConfigError, match="this model finds boxes"):
-            require_boxes_only(section(text))
-        require_boxes_only(section("metrics_set: 'coco_detection_metrics'"))
+            require_found(section(text), finds=())
+        require_found(section("metrics_set: 'coco_detection_metrics'"), finds=())
+
+    @pytest.mark.parametrize(
+        ("text", "finds", "other"),
+        [
+            (KEYPOINTS, "keypoints", "masks"),
+            ("metrics_set: 'coco_keypoint_metrics'", "keypoints", "masks"),
+            ("metrics_set: 'coco_mask_metrics'", "masks", "keypoints"),
+        ],
+    )
+    def test_a_detector_is_measured_by_what_it_finds(self, text, finds, other):
+        require_found(section(text), finds=(finds,))
+        with pytest.raises(ConfigError, match=rf"this model finds boxes and {other}\. Leave it out"):
+            require_found(section(text), finds=(other,))
 
 
 def sigmas(**values):

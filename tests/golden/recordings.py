@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from boxtune.data.resize import Resizer
-from boxtune.models.ssd import FEATURE_EXTRACTORS
+from boxtune.structures import GroundTruth, Inputs
 
 REPOSITORY = Path(__file__).parent.parent.parent
 P = 15485863  # of the recordings' sampling rule
-FOLDER = Path(os.environ.get("BOXTUNE_GOLDEN", REPOSITORY.parent / "shared" / "golden"))
+GIVEN = os.environ.get("BOXTUNE_GOLDEN")
+FOLDER = Path(GIVEN or Path(os.environ.get("BOXTUNE_SHARED", REPOSITORY.parent / "shared")) / "golden")
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,15 @@ def element_index(size: int, count: int) -> np.ndarray:
     return np.arange(size) if size <= count else np.unique(np.arange(count, dtype=np.int64) * P % size)
 
 
-def feature_extractor_type(folder: Path) -> str:
-    """Return what `type:` says in a recorded pipeline.config, by looking at the text only."""
-    for line in (folder / "pipeline.config").read_text().splitlines():
-        if line.strip().startswith("type:"):
-            return line.split('"')[1]
-    return ""
+def model_folders(listed: Sequence[str]) -> list[Path]:
+    """Return the folders of the models that must run: those `listed`, whether they are there or not.
 
-
-def built_models() -> list[Path]:
-    """Return the recordings whose family is built: those whose feature extractor boxtune has."""
-    if not FOLDER.is_dir():
-        return []
-    recordings = sorted(path.parent for path in FOLDER.glob("*/golden.npz"))
-    return [path for path in recordings if feature_extractor_type(path) in FEATURE_EXTRACTORS]
+    Under $BOXTUNE_GOLDEN it is every folder of a model that is there.
+    """
+    if not GIVEN:
+        return [FOLDER / name for name in listed]
+    parts = ("golden.npz", "golden.json", "variables.json", "pipeline.config")
+    return sorted({path.parent for part in parts for path in FOLDER.glob(f"*/{part}")})
 
 
 def load_fill() -> ModuleType:
@@ -94,14 +91,18 @@ def recorded_weights(folder: Path) -> dict[str, np.ndarray]:
     }
 
 
-def recorded_batch(folder: Path, resizer: Resizer) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def recorded_batch(folder: Path, resizer: Resizer) -> Inputs:
     """Return the two images, as `resizer` makes them, and the ground truth that a model was recorded with."""
     fill, about = load_fill(), json.loads((folder / "golden.json").read_text())
     raw = [fill.image(height, width, index) for index, (height, width) in enumerate(about["raw_sizes"])]
-    images = np.stack([resizer(image.astype(np.float32)).image for image in raw])
+    resized = [resizer(image.astype(np.float32)) for image in raw]
     with np.load(folder / "golden.npz") as arrays:
         padded = [_padded(arrays[f"gt/{i}/boxes"], arrays[f"gt/{i}/classes"]) for i in range(2)]
-    return images, {name: np.stack([one[name] for one in padded]) for name in padded[0]}
+    return Inputs(
+        images=np.stack([one.image for one in resized]),
+        sizes=np.stack([one.size for one in resized]),
+        groundtruth=GroundTruth(**{name: np.stack([one[name] for one in padded]) for name in padded[0]}),
+    )
 
 
 def _padded(boxes: np.ndarray, classes: np.ndarray, count: int = 100) -> dict[str, np.ndarray]:

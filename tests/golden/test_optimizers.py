@@ -48,12 +48,12 @@ class Training:
 def training():
     pipeline = config.load(MODEL / "pipeline.config")
     detector = models.build(pipeline.model)
-    images, groundtruth = recorded_batch(MODEL, resizer(pipeline.model.ssd.image_resizer))
+    inputs = recorded_batch(MODEL, resizer(models.image_resizer(pipeline.model)))
 
     @tf.function(jit_compile=False)
     def gradients():
         with tf.GradientTape() as tape:
-            terms = detector.loss_terms(detector(images, training=True), groundtruth)
+            terms = detector.loss_terms(inputs, detector(inputs, training=True))
             terms["regularization_loss"] = detector.regularization_loss()
             total = sum(terms.values())
         return terms, tape.gradient(total, [variable.value for variable in detector.trainable_variables])

@@ -5,15 +5,9 @@ import tensorflow as tf
 from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
-from boxtune.models.layers import (
-    BatchNormalization,
-    Branches,
-    SharedByMaps,
-    at,
-    checkpoint_variables,
-    conv_style,
-    key_of,
-)
+from boxtune.errors import ConfigError
+from boxtune.models.keys import at, key_of, variables_by_key
+from boxtune.models.layers import BatchNormalization, Branches, SharedByMaps, conv_style
 
 
 def style(text):
@@ -99,7 +93,7 @@ class TestSharedByMaps:
         network = keras.Model(
             maps, SharedByMaps(style(PLAIN).separable_conv(5, 3, "a/b", use_bias=True))(maps)
         )
-        assert set(checkpoint_variables(network)) == {
+        assert set(variables_by_key(network)) == {
             "model/a/b/depthwise_kernel", "model/a/b/pointwise_kernel", "model/a/b/bias",
         }  # fmt: skip
 
@@ -192,7 +186,7 @@ class TestCheckpointKeys:
         x = made.depthwise_conv(3, "a/1")(x)
         x = made.separable_conv(5, 3, "b/c", use_bias=True)(x)
         x = made.activate(made.normalize(x, "b/d", frozen=False))
-        variables = checkpoint_variables(keras.Model(images, x))
+        variables = variables_by_key(keras.Model(images, x))
         assert {key: variable.shape for key, variable in variables.items()} == {
             "model/a/0/kernel": (3, 3, 3, 4),
             "model/a/0/bias": (4,),
@@ -215,6 +209,23 @@ class TestConvStyle:
             "center": False,
             "scale": True,
         }
+
+    @pytest.mark.parametrize("kind", ["batch_norm", "sync_batch_norm"])
+    def test_statistics_may_be_kept(self, kind):
+        x = keras.Input((4, 4, 3))
+        for train, frozen in ((True, False), (False, True)):
+            made = style(PLAIN + f"{kind} {{ train: {str(train).lower()} }}")
+            assert made.batch_norm is not None
+            network = keras.Model(x, made.normalize(x, "a", frozen=False))
+            assert network.layers[-1].frozen is frozen
+            network(np.random.default_rng(0).normal(size=[2, 4, 4, 3]), training=True)
+            assert np.any(np.asarray(network.layers[-1].moving_mean)) != frozen
+
+    def test_groups_are_not_normalized(self):
+        with pytest.raises(
+            ConfigError, match="Hyperparams: boxtune does not have group normalization yet; use"
+        ):
+            style(PLAIN + "group_norm {}")
 
     @pytest.mark.parametrize(
         ("text", "use_bias"),
@@ -272,6 +283,27 @@ class TestConvStyle:
         drawn = np.asarray(made.initializer()(shape=(1, 1, 400, 300)))
         assert drawn.std() == pytest.approx(stddev, rel=0.02)
         assert abs(drawn.mean()) < 0.02 * stddev
+
+    @pytest.mark.parametrize(
+        ("text", "stddev"),
+        [
+            ('initializer { keras_initializer_by_name: "he_normal" }', np.sqrt(2 / 400)),
+            ('initializer { keras_initializer_by_name: "GlorotUniform" }', np.sqrt(2 / 700)),
+            ("", np.sqrt(2 / 700)),  # as Keras starts a layer that is not told otherwise
+        ],
+    )
+    def test_initializers_by_name(self, text, stddev):
+        keras.utils.set_random_seed(0)
+        drawn = np.asarray(style(text).initializer()(shape=(1, 1, 400, 300)))
+        assert drawn.std() == pytest.approx(stddev, rel=0.02)
+
+    @pytest.mark.parametrize("name", ["he_norml", "identity", "constant", "", "tf.raise"])
+    def test_what_fills_no_kernel_is_refused(self, name):
+        with pytest.raises(
+            ConfigError, match=f'keras_initializer_by_name "{name}" cannot fill the kernel'
+        ) as told:
+            style(f'initializer {{ keras_initializer_by_name: "{name}" }}')
+        assert ('Did you mean "he_normal"?' in str(told.value)) == (name == "he_norml")
 
     def test_layers_do_not_start_alike(self):
         made = style(PLAIN)

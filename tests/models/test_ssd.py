@@ -8,6 +8,7 @@ from google.protobuf import text_format
 from boxtune import config, models
 from boxtune.detection import losses
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
+from boxtune.detection.localization import LocalizationLoss
 from boxtune.detection.matching import ArgMaxMatcher
 from boxtune.detection.mining import HardExampleMiner
 from boxtune.errors import CheckpointError, ConfigError
@@ -112,11 +113,10 @@ class TestRefused:
         stock.ssd.anchor_generator.multiscale_anchor_generator.max_level = 6
         assert "serves 4 feature maps, but ssd_mobilenet_v2_fpn_keras gives 5" in self.refusal(stock)
 
-    def test_a_loss_that_is_not_built(self):
+    def test_a_matcher_that_is_not_built(self):
         stock = section(FPN)
-        stock.ssd.loss.localization_loss.weighted_iou.SetInParent()
-        message = self.refusal(stock)
-        assert 'does not have "weighted_iou" yet; choose one of: weighted_smooth_l1' in message
+        stock.ssd.matcher.bipartite_matcher.SetInParent()
+        assert "does not have the bipartite matcher yet; use argmax_matcher" in self.refusal(stock)
 
     def test_a_component_that_is_not_chosen(self):
         stock = section(FPN)
@@ -140,7 +140,7 @@ class TestLoss:
 
     def losses(self, codes=((0,) * 4,) * 2, logits=((0,) * 3,) * 2, *, weight=1.0, valid=True, **options):
         options = {
-            "localization_loss": losses.smooth_l1,
+            "localization_loss": LocalizationLoss(losses.smooth_l1),
             "classification_loss": losses.sigmoid_cross_entropy,
         } | options
         loss = ssd.SSDLoss(

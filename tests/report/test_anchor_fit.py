@@ -154,7 +154,8 @@ def test_a_data_set_without_objects():
 )
 def test_pictures_lie_in_the_input_as_training_puts_them(size, section):
     width, height = size
-    extent = resize.resizer(section)(np.zeros((height, width, 3), np.float32)).extent.numpy()
+    resized = resize.resizer(section)(np.zeros((height, width, 3), np.float32))
+    extent = resized.size.numpy() / resized.image.shape[:2]
     fit = fit_anchors(drawn_boxes(1), 0.5, [image([0, 0, 1, 1], width=width, height=height)], section)
     np.testing.assert_allclose(fit.boxes, [[0, 0, *extent]], atol=1e-7)
 
@@ -169,9 +170,18 @@ def test_shapes_of_anchors():
 def test_the_anchors_of_a_configuration_are_those_of_its_detector(feature_extractor):
     section = config.recipe(feature_extractor).model
     section.ssd.num_classes = 1
+    section.ssd.image_resizer.CopyFrom(resizer("fixed_shape_resizer { height: 128 width: 256 }"))
     anchors, threshold = models.anchors(section)
-    np.testing.assert_array_equal(anchors, models.build(section).loss.anchors)
+    inputs = {"images": np.zeros([1, 128, 256, 3], np.float32), "sizes": np.int32([[128, 256]])}
+    np.testing.assert_array_equal(anchors[None], models.build(section)(inputs, training=False)["anchors"])
     assert threshold == 0.5
+
+
+@pytest.mark.parametrize("resizing", ["identity_resizer {}", "pad_to_multiple_resizer { multiple: 32 }"])
+def test_images_of_several_sizes_have_no_anchors_in_common(resizing):
+    section = config.recipe("ssd_mobilenet_v2_keras").model
+    section.ssd.image_resizer.CopyFrom(resizer(resizing))
+    assert models.anchors(section) is None
 
 
 def test_a_matcher_without_thresholds_matches_everything():

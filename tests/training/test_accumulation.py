@@ -9,7 +9,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.training.averages import Averages
 from boxtune.training.optimizer import optimizer
 from boxtune.training.run_state import RunState
-from small_detector import GROUND_TRUTH, IMAGES, assert_same, batch, small_detector, values
+from small_detector import INPUTS, assert_same, batch, small_detector, values
 
 MOMENTUM = """momentum_optimizer { learning_rate { manual_step_learning_rate {
     initial_learning_rate: 0.01 schedule { step: 2 learning_rate: 0.002 } } } }"""
@@ -22,7 +22,7 @@ def made(accumulate_batches):
 
 def fit(detector, batches, steps, callbacks=()):
     """Train on batches of two images, which repeat."""
-    data = tf.data.Dataset.from_tensor_slices((IMAGES, GROUND_TRUTH)).batch(2, drop_remainder=True)
+    data = tf.data.Dataset.from_tensor_slices(INPUTS).batch(2, drop_remainder=True)
     data = data.take(batches).repeat()
     steps *= detector.optimizer.gradient_accumulation_steps or 1
     detector.fit(data, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=list(callbacks))
@@ -49,7 +49,7 @@ def test_two_batches_count_alike():
         )
         before = values(detector.trained_variables())
         for part in parts:
-            detector.train_on_batch(*part)
+            detector.train_on_batch(part)
         after = values(detector.trained_variables())
         return np.concatenate([(after[key] - before[key]).ravel() for key in before])
 

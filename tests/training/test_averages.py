@@ -86,7 +86,7 @@ def averaged(tmp_path):
     kept = Averages(detector.trained_variables(), 0.9999)
     state = RunState(tmp_path, detector, 5, averages=kept)
     for step in (1, 2):
-        detector.train_on_batch(*batch(0, 2))
+        detector.train_on_batch(batch(0, 2))
         kept.update(step)
     state.save()
     return state

@@ -20,11 +20,11 @@ from boxtune.convert import convert
 from boxtune.draw import draw
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.retrain import retrain
-from boxtune.train import train
 from boxtune.training import devices
 from boxtune.training.checkpoints import Reader, find
 from boxtune.training.cluster import TF_CONFIG
 from boxtune.training.team import share_of
+from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
 WORKER = Path(__file__).parent.parent / "tiny_worker.py"
@@ -61,8 +61,8 @@ def folder(tmp_path_factory):
 def whole(folder):
     """The model directory of a run on one device."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "build", lambda section, **options: TinyDetector())
-        train(folder / "pipeline.config", folder / "whole", **OPTIONS)
+        patch.setattr(models, "build", lambda section, options=None: TinyDetector())
+        train_by_flags(folder / "pipeline.config", folder / "whole", **OPTIONS)
     return folder / "whole"
 
 
@@ -161,12 +161,12 @@ def test_devices_of_one_machine_are_interrupted_and_one_goes_on(folder, tmp_path
     with ThreadPoolExecutor() as pool:
         terminated = pool.submit(terminate_one)
         with pytest.raises(KeyboardInterrupt):
-            train(folder / "pipeline.config", tmp_path, num_devices=2, **OPTIONS)
+            train_by_flags(folder / "pipeline.config", tmp_path, num_devices=2, **OPTIONS)
         terminated.result(LIMIT)
     saved = int(Reader(find(tmp_path))["step"])
     assert 8 <= saved == losses(tmp_path)[1][-1] < STEPS
-    monkeypatch.setattr(models, "build", lambda section, **options: TinyDetector())
-    assert train(folder / "pipeline.config", tmp_path, **OPTIONS).step == STEPS
+    monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
+    assert train_by_flags(folder / "pipeline.config", tmp_path, **OPTIONS).step == STEPS
     assert_same_run(tmp_path, whole)
 
 
@@ -175,7 +175,7 @@ def test_an_error_of_the_processes_is_told(folder, tmp_path, monkeypatch):
     with pytest.raises(
         BoxtuneError, match=r"batch_size is 4, of the whole batch: 3 devices .* 3 and 6 can be"
     ):
-        train(folder / "pipeline.config", tmp_path, num_devices=3)
+        train_by_flags(folder / "pipeline.config", tmp_path, num_devices=3)
 
 
 @pytest.mark.parametrize(

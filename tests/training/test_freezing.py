@@ -45,7 +45,7 @@ def test_frozen_bytes_stay_equal():
     frozen = freeze(detector, freeze_variables=[BACKBONE], update_trainable_variables=())
     before = values(detector.checkpoint_variables())
     for _ in range(3):
-        detector.train_on_batch(*batch(0, 2))
+        detector.train_on_batch(batch(0, 2))
     after = values(detector.checkpoint_variables())
     assert frozen
     for key in frozen:
@@ -63,7 +63,7 @@ def test_with_batchnorm_frozen_too_a_backbone_is_left_alone():
     detector = small_detector(freeze_batchnorm=True)
     freeze(detector, freeze_variables=[BACKBONE], update_trainable_variables=())
     before = values(detector.checkpoint_variables())
-    detector.train_on_batch(*batch(0, 2))
+    detector.train_on_batch(batch(0, 2))
     after = values(detector.checkpoint_variables())
     assert all(after[key].tobytes() == before[key].tobytes() for key in before if key.startswith(BACKBONE))
 
@@ -78,7 +78,7 @@ def test_a_run_that_thaws_goes_on_with_what_it_has(tmp_path, caplog):
     detector = small_detector()
     freeze(detector, freeze_variables=[BACKBONE], update_trainable_variables=())
     state = RunState(tmp_path, detector, 5)
-    detector.train_on_batch(*batch(0, 2))
+    detector.train_on_batch(batch(0, 2))
     state.save()
     thawed = RunState(tmp_path, small_detector(seed=1), 5)
     thawed.resume()

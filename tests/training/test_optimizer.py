@@ -127,12 +127,13 @@ def test_what_is_kept_tells_optimizers_apart():
     keys = set()
     for text in ("momentum_optimizer", "rms_prop_optimizer", "adam_optimizer"):
         made = read(f"{text} {{ {RATE % 1} }}", accumulate_batches=2)
-        made.build([keras.Variable(np.zeros(1, np.float32), name="w")])
-        keys |= set(optimizer_variables(made))
+        weight = keras.Variable(np.zeros(1, np.float32), name="w")
+        made.build([weight])
+        keys |= set(optimizer_variables(made, {"model/a/w": weight}))
     assert {key.rpartition("/")[0] for key in keys} == {
-        "optimizer/sgd",
-        "optimizer/rmsprop",
-        "optimizer/adam",
+        "optimizer/sgd/model/a/w",
+        "optimizer/rmsprop/model/a/w",
+        "optimizer/adam/model/a/w",
     }
     # One for momentum, two for each of the others; what is gathered within a step is not kept.
     assert len(keys) == 5

@@ -3,6 +3,7 @@ import json
 import pytest
 import tensorflow as tf
 
+from boxtune import onednn
 from boxtune.config import pipeline_pb2
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
@@ -49,6 +50,7 @@ def test_an_entry_is_what_it_takes_to_make_the_run_again(tmp_path):
     assert (entry["seed"], entry["step"]) == (7, 300)
     assert entry["versions"]["tensorflow"] == tf.__version__
     assert entry["versions"].keys() == {"boxtune", "python", "tensorflow", "keras", "backend", "numpy"}
+    assert entry["oneDNN"] == ("on" if onednn.is_on() else "off")
     assert entry["data"]["training"].keys() == {str(tmp_path / "a")}
     assert isinstance(entry["command"], list)
     provenance.write(tmp_path / "run.json", [entry])
@@ -68,6 +70,13 @@ def test_differences():
         "data training a records: 3 → 4",
         "data training b records: 1 → absent",
     ]
+
+
+def test_other_kernels_are_a_difference_of_the_last_bits():
+    assert provenance.differences(entry() | {"oneDNN": "off"}, entry() | {"oneDNN": "on"}) == [
+        "oneDNN: off → on (other kernels: the last bits will differ)"
+    ]
+    assert provenance.differences(entry() | {"oneDNN": "on"}, entry() | {"oneDNN": "on"}) == []
 
 
 def test_differences_of_configurations():

@@ -9,12 +9,15 @@ from boxtune.training import checkpoints
 from boxtune.training.run_state import RunState
 
 SIDE = 64
-IMAGES = np.random.default_rng(0).uniform(0, 255, [2, SIDE, SIDE, 3]).astype(np.float32)
-GROUND_TRUTH = {
-    "boxes": np.float32([[[0.1, 0.1, 0.6, 0.7]]] * 2),
-    "classes": np.int32([[1]] * 2),
-    "weights": np.float32([[1]] * 2),
-    "valid": np.array([[True]] * 2),
+INPUTS = {
+    "images": np.random.default_rng(0).uniform(0, 255, [2, SIDE, SIDE, 3]).astype(np.float32),
+    "sizes": np.full([2, 2], SIDE, np.int32),
+    "groundtruth": {
+        "boxes": np.float32([[[0.1, 0.1, 0.6, 0.7]]] * 2),
+        "classes": np.int32([[1]] * 2),
+        "weights": np.float32([[1]] * 2),
+        "valid": np.array([[True]] * 2),
+    },
 }
 OPTIMIZERS = {
     "momentum": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
@@ -73,14 +76,14 @@ def test_a_run_goes_on_where_it_stopped(tmp_path, name):
 def test_the_next_steps_are_those_of_an_uninterrupted_run(tmp_path):
     detector = build()
     state = RunState(tmp_path, detector, 5)
-    detector.train_on_batch(IMAGES, GROUND_TRUTH)
+    detector.train_on_batch(INPUTS)
     state.save()
-    detector.train_on_batch(IMAGES, GROUND_TRUTH)
+    detector.train_on_batch(INPUTS)
     other = build(seed=1)
     resumed = RunState(tmp_path, other, 5)
     resumed.resume()
     assert resumed.step == 1
-    other.train_on_batch(IMAGES, GROUND_TRUTH)
+    other.train_on_batch(INPUTS)
     assert (state.step, resumed.step) == (2, 2)
     assert_same(everything(resumed), everything(state))
 

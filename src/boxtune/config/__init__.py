@@ -2,24 +2,29 @@
 
 from boxtune.config.checks import check_for_evaluation, check_for_training, input_files
 from boxtune.config.choices import chosen
+from boxtune.config.families import family_of, recipe
 from boxtune.config.image_size import fixed_size
 from boxtune.config.loading import load, parse, read_label_map, write
 from boxtune.config.overrides import apply_override
-from boxtune.config.stock import complete, recipe
+from boxtune.config.stock import complete
 from boxtune.config.text import to_text
+from boxtune.config.unsupported import MODEL, refuse
 
 __all__ = [
+    "MODEL",
     "apply_override",
     "check_for_evaluation",
     "check_for_training",
     "chosen",
     "complete",
+    "family_of",
     "fixed_size",
     "input_files",
     "load",
     "parse",
     "read_label_map",
     "recipe",
+    "refuse",
     "to_text",
     "write",
 ]

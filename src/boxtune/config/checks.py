@@ -2,19 +2,22 @@
 
 import glob
 import logging
+import os
 import re
 from pathlib import Path
 
+from boxtune.config.families import family_of
 from boxtune.config.loading import read_label_map
 from boxtune.config.pipeline_pb2 import (
     Boxtune,
     CheckpointVersion,
+    DetectionModel,
     InputReader,
     StringIntLabelMapItem,
     TrainConfig,
     TrainEvalPipelineConfig,
 )
-from boxtune.config.unbuilt import refuse
+from boxtune.config.unsupported import EVALUATION, TRAINING, refuse
 from boxtune.errors import ConfigError
 
 _log = logging.getLogger("boxtune")
@@ -26,21 +29,22 @@ _FINE_TUNE_TYPES = (
 )
 
 
-def check_for_training(config: TrainEvalPipelineConfig) -> None:
+def check_for_training(config: TrainEvalPipelineConfig, source: str | os.PathLike[str] | None = None) -> None:
     """Check what training reads: the model's section, train_config and train_input_reader.
+
+    `source` is the file that the configuration was read from, for errors.
 
     Raises:
         ConfigError: a value contradicts another or the files, naming the field and the way out.
         DataError: the label map cannot be read.
     """
-    refuse(config)
-    _check_matcher(config)
-    _warn_of_background_without_loss(config)
+    refuse(config, source, TRAINING)
+    _check_model(config)
     _check_steps(config.train_config)
     _check_fine_tuning(config.train_config)
     _check_averages(config)
     _check_own_section(config.boxtune)
-    _check_reader(config.train_input_reader, "train_input_reader", config.model.ssd.num_classes)
+    _check_reader(config.train_input_reader, "train_input_reader", config.model)
     if config.train_input_reader.num_epochs:
         raise ConfigError(
             f"train_input_reader.num_epochs is {config.train_input_reader.num_epochs}, but the length of a "
@@ -48,21 +52,26 @@ def check_for_training(config: TrainEvalPipelineConfig) -> None:
         )
 
 
-def check_for_evaluation(config: TrainEvalPipelineConfig) -> None:
+def check_for_evaluation(
+    config: TrainEvalPipelineConfig, source: str | os.PathLike[str] | None = None
+) -> None:
     """Check what evaluation reads: the model's section, eval_config and every eval_input_reader.
+
+    A model that boxtune does not have passes: it may be an exported one. `source` is as for `check_for_training`.
 
     Raises:
         ConfigError: a value contradicts another or the files, naming the field and the way out.
         DataError: a label map cannot be read.
     """
-    _check_matcher(config)
+    refuse(config, source, EVALUATION)
+    _check_model(config)
     _check_batch_size(config.eval_config.batch_size, "eval_config.batch_size")
     if not config.eval_input_reader:
         raise ConfigError(
             "there is no eval_input_reader; add one with label_map_path and tf_record_input_reader."
         )
     for i, reader in enumerate(config.eval_input_reader):
-        _check_reader(reader, f"eval_input_reader[{i}]", config.model.ssd.num_classes)
+        _check_reader(reader, f"eval_input_reader[{i}]", config.model)
 
 
 def input_files(reader: InputReader, *, name: str = "input_reader") -> list[Path]:
@@ -96,19 +105,21 @@ def _check_configured(path: str, field: str) -> None:
         raise ConfigError(f'{field} is still "{path}"; put the path of your own file there.')
 
 
-def _check_reader(reader: InputReader, name: str, num_classes: int) -> None:
-    _check_label_map(reader.label_map_path, f"{name}.label_map_path", num_classes)
+def _check_reader(reader: InputReader, name: str, model: DetectionModel) -> None:
+    _check_label_map(reader.label_map_path, f"{name}.label_map_path", model)
     input_files(reader, name=name)
     if reader.sample_1_of_n_examples < 1:
         raise ConfigError(f"{name}.sample_1_of_n_examples is 0; write 1 to read every example.")
 
 
-def _check_label_map(path: str, field: str, num_classes: int) -> None:
+def _check_label_map(path: str, field: str, model: DetectionModel) -> None:
+    family = family_of(model)
+    num_classes, classes_field = family.num_classes(model), f"{family.path}.num_classes"
     _check_configured(path, field)
     if not path:
         raise ConfigError(f"{field} is not set; name the label map of the records.")
     if num_classes < 1:
-        raise ConfigError(f"model.ssd.num_classes is {num_classes}; write the number of classes of {path}.")
+        raise ConfigError(f"{classes_field} is {num_classes}; write the number of classes of {path}.")
     items = {item.id: item for item in read_label_map(path).item if item.id > 0}
     highest = max(items, default=0)
     if highest == 0:
@@ -117,15 +128,15 @@ def _check_label_map(path: str, field: str, num_classes: int) -> None:
         )
     if highest > num_classes:
         raise ConfigError(
-            f"model.ssd.num_classes is {num_classes}, but {path} has the id {highest} "
+            f"{classes_field} is {num_classes}, but {path} has the id {highest} "
             f'("{_class_name(items[highest])}"); set num_classes to {highest}, or name the label map '
             "that the model was trained with."
         )
     if highest < num_classes:
         _log.warning(
-            "model.ssd.num_classes is %d, but the highest id of %s is %d: the classes beyond it cost time and "
+            "%s is %d, but the highest id of %s is %d: the classes beyond it cost time and "
             "learn nothing; set num_classes to %d, or name the label map that the model was trained with.",
-            num_classes, path, highest, highest,
+            classes_field, num_classes, path, highest, highest,
         )  # fmt: skip
 
 
@@ -133,22 +144,12 @@ def _class_name(item: StringIntLabelMapItem) -> str:
     return item.display_name or item.name
 
 
-def _check_matcher(config: TrainEvalPipelineConfig) -> None:
-    matcher = config.model.ssd.matcher.argmax_matcher
-    if not matcher.ignore_thresholds and matcher.unmatched_threshold > matcher.matched_threshold:
-        raise ConfigError(
-            f"model.ssd.matcher.argmax_matcher: unmatched_threshold {matcher.unmatched_threshold:g} is above "
-            f"matched_threshold {matcher.matched_threshold:g}; an anchor would be both positive and negative."
-        )
-
-
-def _warn_of_background_without_loss(config: TrainEvalPipelineConfig) -> None:
-    ssd = config.model.ssd
-    if ssd.encode_background_as_zeros and ssd.loss.classification_loss.HasField("weighted_softmax"):
-        _log.warning(
-            "model.ssd: with weighted_softmax and encode_background_as_zeros: true nothing is learned of the "
-            "background: every anchor will be some object. Set encode_background_as_zeros to false."
-        )
+def _check_model(config: TrainEvalPipelineConfig) -> None:
+    family = family_of(config.model)
+    for problem in family.problems(config.model):
+        raise ConfigError(problem)
+    for doubt in family.doubts(config.model):
+        _log.warning(doubt)
 
 
 def _check_batch_size(batch_size: int, field: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from boxtune.config.unsupported import Missing, missing, reason
 from boxtune.errors import ConfigError
 
 Function = Callable[..., Any]
@@ -23,8 +24,8 @@ def chosen(section: Message, built: Mapping[str, Function]) -> tuple[Function, A
         raise ConfigError(
             f"pipeline.config: {section.DESCRIPTOR.name} is empty; choose one of: {', '.join(built)}."
         )
+    field = section.DESCRIPTOR.fields_by_name[name]
     if name not in built:
-        raise ConfigError(
-            f'pipeline.config: boxtune does not have "{name}" yet; choose one of: {", ".join(built)}.'
-        )
+        known = missing(field.full_name) or Missing(f'"{name}"', f"choose one of: {', '.join(built)}")
+        raise ConfigError(f"pipeline.config: {section.DESCRIPTOR.name}: {reason(known)}")
     return built[name], getattr(section, name)

@@ -7,13 +7,18 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-from boxtune.config.overrides import apply_override
+from boxtune.config.families import FAMILIES
+from boxtune.config.overrides import apply_override, short
 from boxtune.config.pipeline_pb2 import StringIntLabelMap, TrainEvalPipelineConfig
 from boxtune.config.stock import complete
-from boxtune.config.text import MAX_CHARACTERS, from_text, set_fields, to_text
+from boxtune.config.text import MAX_CHARACTERS, from_text, is_map, set_fields, to_text
+from boxtune.config.unsupported import refuse_family
 from boxtune.errors import BoxtuneError, ConfigError, DataError
 
-_TYPE_PATH = "model.ssd.feature_extractor.type"
+_MOST_TOLD = 3
+
+_told: set[str] = set()
+"""The fields without effect that a warning has named, or counted: once is enough for all files of a command."""
 
 _log = logging.getLogger("boxtune")
 
@@ -32,18 +37,20 @@ def load(
 ) -> TrainEvalPipelineConfig:
     """Return the configuration of a file, completed from the stock recipe (see `complete`) and overridden.
 
-    An override that sets the feature extractor's type, alone or within its section, is applied before
-    completing, and so chooses the recipe; the others are applied after, in order, and so change one value of
-    a stock section rather than replace the section. Fields that are set and have no effect are left out; one
-    warning of the logger "boxtune" lists them. Unless it `needs_model`, a configuration without one is not completed.
+    An override that names the recipe (such as the feature extractor's type), alone or within its section, is
+    applied before completing; the others are applied after, in order, and so change one value of a stock section
+    rather than replace the section. Fields that are set and have no effect are left out; a warning of the logger
+    "boxtune" tells of each once in a process. Unless it `needs_model`, a configuration without one is not completed.
 
     Raises:
-        ConfigError: the file cannot be read; it, an override or the feature extractor is not understood.
+        ConfigError: the file cannot be read; it, an override or the feature extractor is not understood; boxtune does
+            not have the family of detectors.
     """
     given = parse(_read(Path(path), error=ConfigError), str(path))
-    early = [override for override in overrides if _TYPE_PATH.startswith(_path(override))]
+    early = [override for override in overrides if _chooses_recipe(_path(override))]
     late = [override for override in overrides if override not in early]
     _override(given, early)
+    refuse_family(given, path)
     try:
         config = complete(given) if needs_model or given.HasField("model") else given
     except ConfigError as exc:
@@ -82,23 +89,33 @@ def _path(override: str) -> str:
     return override.partition("=")[0].strip()
 
 
+def _chooses_recipe(path: str) -> bool:
+    """Return whether what stands at `path` names the stock recipe of a family, or contains what does."""
+    fields = [f"{family.path}.{family.recipe_field}" for family in FAMILIES.values()]
+    return any(f"{field}.".startswith(f"{path}.") for field in [*fields, *(short(field) for field in fields)])
+
+
 def _override(config: TrainEvalPipelineConfig, overrides: Sequence[str]) -> None:
     for override in overrides:
         apply_override(config, override)
 
 
 def _drop_deprecated(config: TrainEvalPipelineConfig, source: str) -> None:
-    paths = [path for path, field, _ in set_fields(config) if field.GetOptions().deprecated]
-    if paths:
-        _log.warning("%s: without effect in boxtune, and can be removed: %s.", source, ", ".join(paths))
-        _clear_deprecated(config)
+    """Leave fields without effect out; warn of those that no warning has named in this process."""
+    names = {field.name for _, field, _ in set_fields(config) if field.GetOptions().deprecated}
+    _clear_deprecated(config)
+    new = sorted(names - _told)
+    _told.update(new)
+    if new:
+        more = f" and {len(new) - _MOST_TOLD} more" if len(new) > _MOST_TOLD else ""
+        _log.warning("%s: without effect: %s%s.", source, ", ".join(new[:_MOST_TOLD]), more)
 
 
 def _clear_deprecated(message: Message) -> None:
     for field, value in message.ListFields():
         if field.GetOptions().deprecated:
             message.ClearField(field.name)
-        elif field.message_type is not None:
+        elif field.message_type is not None and not is_map(field):
             for item in value if field.is_repeated else [value]:
                 _clear_deprecated(item)
 

@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
-from boxtune.config.text import TextError, expected, fill, no_such_field, quoted
+from boxtune.config.text import TextError, expected, fill, is_map, no_such_field, quoted
 from boxtune.errors import ConfigError
 
 _STEP = re.compile(r"([A-Za-z_]\w*)(?:\[(\d{1,9})\])?")
@@ -20,7 +20,8 @@ def apply_override(config: TrainEvalPipelineConfig, override: str) -> None:
     `override` is ``PATH=VALUE``. PATH names fields from the top, with ``[i]`` for one of a list:
     ``eval_input_reader[0].label_map_path``. VALUE is what would stand in the file: ``8``, ``true``,
     ``RELU_6``, ``[1.0, 2.0]`` for a whole list, ``{ fixed_shape_resizer { height: 320 } }`` for a whole
-    message; text may do without quotes.
+    message; text may do without quotes. Within `model` the name of the family may be left out where the file has it:
+    ``model.num_classes``.
 
     Raises:
         ConfigError: the path leads nowhere or the value does not fit, naming the part and what is expected.
@@ -29,13 +30,29 @@ def apply_override(config: TrainEvalPipelineConfig, override: str) -> None:
     if not equals:
         raise ConfigError(f'override "{quoted(override)}" has no "="; write PATH=VALUE.')
     try:
-        *parents, last = [_step(part) for part in path.strip().split(".")]
+        *parents, last = [_step(part) for part in _whole(path.strip(), config).split(".")]
         message: Message = config
         for step in parents:
             message = _descend(message, step)
         _assign(message, last, value.strip())
     except ConfigError as exc:
         raise ConfigError(f'override "{quoted(override)}": {exc}') from None
+
+
+def short(path: str) -> str:
+    """Return a path into a family's section without the family: ``model.ssd.num_classes`` as ``model.num_classes``."""
+    model, _, rest = path.split(".", 2)
+    return f"{model}.{rest}"
+
+
+def _whole(path: str, config: TrainEvalPipelineConfig) -> str:
+    """Return a path of which the family of `model` was left out with it."""
+    model, _, rest = path.partition(".")
+    chosen = config.model.WhichOneof("model")
+    name = rest.partition(".")[0].partition("[")[0]
+    if model != "model" or not rest or chosen is None or name in config.model.DESCRIPTOR.fields_by_name:
+        return path
+    return f"{model}.{chosen}.{rest}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +79,8 @@ def _field(message: Message, step: _Step) -> FieldDescriptor:
     if field is None:
         raise ConfigError(no_such_field(message.DESCRIPTOR.full_name, step.name))
     if step.index is not None:
+        if is_map(field):
+            raise ConfigError(f'"{step.name}" is a map; set all of it, as in {step.name}={expected(field)}.')
         if not field.is_repeated:
             raise ConfigError(f'"{step.name}" is not a list; write it without [{step.index}].')
         length = len(getattr(message, step.name))
@@ -74,7 +93,7 @@ def _field(message: Message, step: _Step) -> FieldDescriptor:
 
 def _descend(message: Message, step: _Step) -> Message:
     field = _field(message, step)
-    if field.message_type is None:
+    if field.message_type is None or is_map(field):
         raise ConfigError(f'"{step}" has no fields: it is {expected(field)}.')
     if not field.is_repeated:
         return getattr(message, step.name)

@@ -1,11 +1,18 @@
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf.internal import python_message as _python_message
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class AttentionPosition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ATTENTION_DEFAULT: _ClassVar[AttentionPosition]
+    POST_BOX_CLASSIFIER: _ClassVar[AttentionPosition]
+    POST_RPN: _ClassVar[AttentionPosition]
 
 class ResizeType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -14,11 +21,29 @@ class ResizeType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BICUBIC: _ClassVar[ResizeType]
     AREA: _ClassVar[ResizeType]
 
+class TrainingDataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DATA_TYPE_UNKNOWN: _ClassVar[TrainingDataType]
+    ALL_CLASSES: _ClassVar[TrainingDataType]
+    CLASS_SPECIFIC: _ClassVar[TrainingDataType]
+
 class CheckpointVersion(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     UNKNOWN: _ClassVar[CheckpointVersion]
     V1: _ClassVar[CheckpointVersion]
     V2: _ClassVar[CheckpointVersion]
+
+class InstanceMaskType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    DEFAULT: _ClassVar[InstanceMaskType]
+    NUMERICAL_MASKS: _ClassVar[InstanceMaskType]
+    PNG_MASKS: _ClassVar[InstanceMaskType]
+
+class InputType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INPUT_DEFAULT: _ClassVar[InputType]
+    TF_EXAMPLE: _ClassVar[InputType]
+    TF_SEQUENCE_EXAMPLE: _ClassVar[InputType]
 
 class LVISFrequency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -26,33 +51,47 @@ class LVISFrequency(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     FREQUENT: _ClassVar[LVISFrequency]
     COMMON: _ClassVar[LVISFrequency]
     RARE: _ClassVar[LVISFrequency]
+ATTENTION_DEFAULT: AttentionPosition
+POST_BOX_CLASSIFIER: AttentionPosition
+POST_RPN: AttentionPosition
 BILINEAR: ResizeType
 NEAREST_NEIGHBOR: ResizeType
 BICUBIC: ResizeType
 AREA: ResizeType
+DATA_TYPE_UNKNOWN: TrainingDataType
+ALL_CLASSES: TrainingDataType
+CLASS_SPECIFIC: TrainingDataType
 UNKNOWN: CheckpointVersion
 V1: CheckpointVersion
 V2: CheckpointVersion
+DEFAULT: InstanceMaskType
+NUMERICAL_MASKS: InstanceMaskType
+PNG_MASKS: InstanceMaskType
+INPUT_DEFAULT: InputType
+TF_EXAMPLE: InputType
+TF_SEQUENCE_EXAMPLE: InputType
 UNSPECIFIED: LVISFrequency
 FREQUENT: LVISFrequency
 COMMON: LVISFrequency
 RARE: LVISFrequency
 
 class TrainEvalPipelineConfig(_message.Message):
-    __slots__ = ("model", "train_config", "train_input_reader", "eval_config", "eval_input_reader", "boxtune")
+    __slots__ = ("model", "train_config", "train_input_reader", "eval_config", "eval_input_reader", "graph_rewriter", "boxtune")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     TRAIN_CONFIG_FIELD_NUMBER: _ClassVar[int]
     TRAIN_INPUT_READER_FIELD_NUMBER: _ClassVar[int]
     EVAL_CONFIG_FIELD_NUMBER: _ClassVar[int]
     EVAL_INPUT_READER_FIELD_NUMBER: _ClassVar[int]
+    GRAPH_REWRITER_FIELD_NUMBER: _ClassVar[int]
     BOXTUNE_FIELD_NUMBER: _ClassVar[int]
     model: DetectionModel
     train_config: TrainConfig
     train_input_reader: InputReader
     eval_config: EvalConfig
     eval_input_reader: _containers.RepeatedCompositeFieldContainer[InputReader]
+    graph_rewriter: GraphRewriter
     boxtune: Boxtune
-    def __init__(self, model: _Optional[_Union[DetectionModel, _Mapping]] = ..., train_config: _Optional[_Union[TrainConfig, _Mapping]] = ..., train_input_reader: _Optional[_Union[InputReader, _Mapping]] = ..., eval_config: _Optional[_Union[EvalConfig, _Mapping]] = ..., eval_input_reader: _Optional[_Iterable[_Union[InputReader, _Mapping]]] = ..., boxtune: _Optional[_Union[Boxtune, _Mapping]] = ...) -> None: ...
+    def __init__(self, model: _Optional[_Union[DetectionModel, _Mapping]] = ..., train_config: _Optional[_Union[TrainConfig, _Mapping]] = ..., train_input_reader: _Optional[_Union[InputReader, _Mapping]] = ..., eval_config: _Optional[_Union[EvalConfig, _Mapping]] = ..., eval_input_reader: _Optional[_Iterable[_Union[InputReader, _Mapping]]] = ..., graph_rewriter: _Optional[_Union[GraphRewriter, _Mapping]] = ..., boxtune: _Optional[_Union[Boxtune, _Mapping]] = ...) -> None: ...
 
 class Boxtune(_message.Message):
     __slots__ = ("mosaic_probability", "mixup_probability", "copy_paste_probability", "class_balance", "accumulate_batches", "label_smoothing", "class_weights")
@@ -81,13 +120,67 @@ class ClassWeight(_message.Message):
     def __init__(self, name: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
 
 class DetectionModel(_message.Message):
-    __slots__ = ("ssd",)
+    __slots__ = ("faster_rcnn", "ssd", "experimental_model", "center_net")
+    FASTER_RCNN_FIELD_NUMBER: _ClassVar[int]
     SSD_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENTAL_MODEL_FIELD_NUMBER: _ClassVar[int]
+    CENTER_NET_FIELD_NUMBER: _ClassVar[int]
+    faster_rcnn: FasterRcnn
     ssd: Ssd
-    def __init__(self, ssd: _Optional[_Union[Ssd, _Mapping]] = ...) -> None: ...
+    experimental_model: ExperimentalModel
+    center_net: CenterNet
+    def __init__(self, faster_rcnn: _Optional[_Union[FasterRcnn, _Mapping]] = ..., ssd: _Optional[_Union[Ssd, _Mapping]] = ..., experimental_model: _Optional[_Union[ExperimentalModel, _Mapping]] = ..., center_net: _Optional[_Union[CenterNet, _Mapping]] = ...) -> None: ...
+
+class ExperimentalModel(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GraphRewriter(_message.Message):
+    __slots__ = ("quantization",)
+    Extensions: _python_message._ExtensionDict
+    QUANTIZATION_FIELD_NUMBER: _ClassVar[int]
+    quantization: Quantization
+    def __init__(self, quantization: _Optional[_Union[Quantization, _Mapping]] = ...) -> None: ...
+
+class Quantization(_message.Message):
+    __slots__ = ("delay", "weight_bits", "activation_bits", "symmetric")
+    DELAY_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_BITS_FIELD_NUMBER: _ClassVar[int]
+    ACTIVATION_BITS_FIELD_NUMBER: _ClassVar[int]
+    SYMMETRIC_FIELD_NUMBER: _ClassVar[int]
+    delay: int
+    weight_bits: int
+    activation_bits: int
+    symmetric: bool
+    def __init__(self, delay: _Optional[int] = ..., weight_bits: _Optional[int] = ..., activation_bits: _Optional[int] = ..., symmetric: bool = ...) -> None: ...
 
 class Ssd(_message.Message):
-    __slots__ = ("num_classes", "image_resizer", "feature_extractor", "box_predictor", "freeze_batchnorm", "anchor_generator", "similarity_calculator", "matcher", "box_coder", "encode_background_as_zeros", "add_background_class", "negative_class_weight", "loss", "normalize_loss_by_num_matches", "normalize_loc_loss_by_codesize", "post_processing", "inplace_batchnorm_update", "return_raw_detections_during_predict")
+    __slots__ = ("num_classes", "image_resizer", "feature_extractor", "box_predictor", "freeze_batchnorm", "anchor_generator", "similarity_calculator", "matcher", "box_coder", "encode_background_as_zeros", "add_background_class", "explicit_background_class", "negative_class_weight", "use_confidences_as_targets", "implicit_example_weight", "loss", "normalize_loss_by_num_matches", "normalize_loc_loss_by_codesize", "post_processing", "mask_head_config", "inplace_batchnorm_update", "return_raw_detections_during_predict")
+    class MaskHead(_message.Message):
+        __slots__ = ("mask_height", "mask_width", "masks_are_class_agnostic", "mask_prediction_conv_depth", "mask_prediction_num_conv_layers", "convolve_then_upsample_masks", "mask_loss_weight", "mask_loss_sample_size", "conv_hyperparams", "initial_crop_size")
+        MASK_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+        MASK_WIDTH_FIELD_NUMBER: _ClassVar[int]
+        MASKS_ARE_CLASS_AGNOSTIC_FIELD_NUMBER: _ClassVar[int]
+        MASK_PREDICTION_CONV_DEPTH_FIELD_NUMBER: _ClassVar[int]
+        MASK_PREDICTION_NUM_CONV_LAYERS_FIELD_NUMBER: _ClassVar[int]
+        CONVOLVE_THEN_UPSAMPLE_MASKS_FIELD_NUMBER: _ClassVar[int]
+        MASK_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        MASK_LOSS_SAMPLE_SIZE_FIELD_NUMBER: _ClassVar[int]
+        CONV_HYPERPARAMS_FIELD_NUMBER: _ClassVar[int]
+        INITIAL_CROP_SIZE_FIELD_NUMBER: _ClassVar[int]
+        mask_height: int
+        mask_width: int
+        masks_are_class_agnostic: bool
+        mask_prediction_conv_depth: int
+        mask_prediction_num_conv_layers: int
+        convolve_then_upsample_masks: bool
+        mask_loss_weight: float
+        mask_loss_sample_size: int
+        conv_hyperparams: Hyperparams
+        initial_crop_size: int
+        def __init__(self, mask_height: _Optional[int] = ..., mask_width: _Optional[int] = ..., masks_are_class_agnostic: bool = ..., mask_prediction_conv_depth: _Optional[int] = ..., mask_prediction_num_conv_layers: _Optional[int] = ..., convolve_then_upsample_masks: bool = ..., mask_loss_weight: _Optional[float] = ..., mask_loss_sample_size: _Optional[int] = ..., conv_hyperparams: _Optional[_Union[Hyperparams, _Mapping]] = ..., initial_crop_size: _Optional[int] = ...) -> None: ...
     NUM_CLASSES_FIELD_NUMBER: _ClassVar[int]
     IMAGE_RESIZER_FIELD_NUMBER: _ClassVar[int]
     FEATURE_EXTRACTOR_FIELD_NUMBER: _ClassVar[int]
@@ -99,11 +192,15 @@ class Ssd(_message.Message):
     BOX_CODER_FIELD_NUMBER: _ClassVar[int]
     ENCODE_BACKGROUND_AS_ZEROS_FIELD_NUMBER: _ClassVar[int]
     ADD_BACKGROUND_CLASS_FIELD_NUMBER: _ClassVar[int]
+    EXPLICIT_BACKGROUND_CLASS_FIELD_NUMBER: _ClassVar[int]
     NEGATIVE_CLASS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    USE_CONFIDENCES_AS_TARGETS_FIELD_NUMBER: _ClassVar[int]
+    IMPLICIT_EXAMPLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
     NORMALIZE_LOSS_BY_NUM_MATCHES_FIELD_NUMBER: _ClassVar[int]
     NORMALIZE_LOC_LOSS_BY_CODESIZE_FIELD_NUMBER: _ClassVar[int]
     POST_PROCESSING_FIELD_NUMBER: _ClassVar[int]
+    MASK_HEAD_CONFIG_FIELD_NUMBER: _ClassVar[int]
     INPLACE_BATCHNORM_UPDATE_FIELD_NUMBER: _ClassVar[int]
     RETURN_RAW_DETECTIONS_DURING_PREDICT_FIELD_NUMBER: _ClassVar[int]
     num_classes: int
@@ -117,17 +214,21 @@ class Ssd(_message.Message):
     box_coder: BoxCoder
     encode_background_as_zeros: bool
     add_background_class: bool
+    explicit_background_class: bool
     negative_class_weight: float
+    use_confidences_as_targets: bool
+    implicit_example_weight: float
     loss: Loss
     normalize_loss_by_num_matches: bool
     normalize_loc_loss_by_codesize: bool
     post_processing: PostProcessing
+    mask_head_config: Ssd.MaskHead
     inplace_batchnorm_update: bool
     return_raw_detections_during_predict: bool
-    def __init__(self, num_classes: _Optional[int] = ..., image_resizer: _Optional[_Union[ImageResizer, _Mapping]] = ..., feature_extractor: _Optional[_Union[SsdFeatureExtractor, _Mapping]] = ..., box_predictor: _Optional[_Union[BoxPredictor, _Mapping]] = ..., freeze_batchnorm: bool = ..., anchor_generator: _Optional[_Union[AnchorGenerator, _Mapping]] = ..., similarity_calculator: _Optional[_Union[RegionSimilarityCalculator, _Mapping]] = ..., matcher: _Optional[_Union[Matcher, _Mapping]] = ..., box_coder: _Optional[_Union[BoxCoder, _Mapping]] = ..., encode_background_as_zeros: bool = ..., add_background_class: bool = ..., negative_class_weight: _Optional[float] = ..., loss: _Optional[_Union[Loss, _Mapping]] = ..., normalize_loss_by_num_matches: bool = ..., normalize_loc_loss_by_codesize: bool = ..., post_processing: _Optional[_Union[PostProcessing, _Mapping]] = ..., inplace_batchnorm_update: bool = ..., return_raw_detections_during_predict: bool = ...) -> None: ...
+    def __init__(self, num_classes: _Optional[int] = ..., image_resizer: _Optional[_Union[ImageResizer, _Mapping]] = ..., feature_extractor: _Optional[_Union[SsdFeatureExtractor, _Mapping]] = ..., box_predictor: _Optional[_Union[BoxPredictor, _Mapping]] = ..., freeze_batchnorm: bool = ..., anchor_generator: _Optional[_Union[AnchorGenerator, _Mapping]] = ..., similarity_calculator: _Optional[_Union[RegionSimilarityCalculator, _Mapping]] = ..., matcher: _Optional[_Union[Matcher, _Mapping]] = ..., box_coder: _Optional[_Union[BoxCoder, _Mapping]] = ..., encode_background_as_zeros: bool = ..., add_background_class: bool = ..., explicit_background_class: bool = ..., negative_class_weight: _Optional[float] = ..., use_confidences_as_targets: bool = ..., implicit_example_weight: _Optional[float] = ..., loss: _Optional[_Union[Loss, _Mapping]] = ..., normalize_loss_by_num_matches: bool = ..., normalize_loc_loss_by_codesize: bool = ..., post_processing: _Optional[_Union[PostProcessing, _Mapping]] = ..., mask_head_config: _Optional[_Union[Ssd.MaskHead, _Mapping]] = ..., inplace_batchnorm_update: bool = ..., return_raw_detections_during_predict: bool = ...) -> None: ...
 
 class SsdFeatureExtractor(_message.Message):
-    __slots__ = ("type", "depth_multiplier", "min_depth", "conv_hyperparams", "override_base_feature_extractor_hyperparams", "use_depthwise", "use_explicit_padding", "pad_to_multiple", "num_layers", "fpn", "bifpn")
+    __slots__ = ("type", "depth_multiplier", "min_depth", "conv_hyperparams", "override_base_feature_extractor_hyperparams", "use_depthwise", "use_explicit_padding", "pad_to_multiple", "num_layers", "replace_preprocessor_with_placeholder", "fpn", "bifpn")
     TYPE_FIELD_NUMBER: _ClassVar[int]
     DEPTH_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
     MIN_DEPTH_FIELD_NUMBER: _ClassVar[int]
@@ -137,6 +238,7 @@ class SsdFeatureExtractor(_message.Message):
     USE_EXPLICIT_PADDING_FIELD_NUMBER: _ClassVar[int]
     PAD_TO_MULTIPLE_FIELD_NUMBER: _ClassVar[int]
     NUM_LAYERS_FIELD_NUMBER: _ClassVar[int]
+    REPLACE_PREPROCESSOR_WITH_PLACEHOLDER_FIELD_NUMBER: _ClassVar[int]
     FPN_FIELD_NUMBER: _ClassVar[int]
     BIFPN_FIELD_NUMBER: _ClassVar[int]
     type: str
@@ -148,9 +250,10 @@ class SsdFeatureExtractor(_message.Message):
     use_explicit_padding: bool
     pad_to_multiple: int
     num_layers: int
+    replace_preprocessor_with_placeholder: bool
     fpn: FeaturePyramidNetworks
     bifpn: BidirectionalFeaturePyramidNetworks
-    def __init__(self, type: _Optional[str] = ..., depth_multiplier: _Optional[float] = ..., min_depth: _Optional[int] = ..., conv_hyperparams: _Optional[_Union[Hyperparams, _Mapping]] = ..., override_base_feature_extractor_hyperparams: bool = ..., use_depthwise: bool = ..., use_explicit_padding: bool = ..., pad_to_multiple: _Optional[int] = ..., num_layers: _Optional[int] = ..., fpn: _Optional[_Union[FeaturePyramidNetworks, _Mapping]] = ..., bifpn: _Optional[_Union[BidirectionalFeaturePyramidNetworks, _Mapping]] = ...) -> None: ...
+    def __init__(self, type: _Optional[str] = ..., depth_multiplier: _Optional[float] = ..., min_depth: _Optional[int] = ..., conv_hyperparams: _Optional[_Union[Hyperparams, _Mapping]] = ..., override_base_feature_extractor_hyperparams: bool = ..., use_depthwise: bool = ..., use_explicit_padding: bool = ..., pad_to_multiple: _Optional[int] = ..., num_layers: _Optional[int] = ..., replace_preprocessor_with_placeholder: bool = ..., fpn: _Optional[_Union[FeaturePyramidNetworks, _Mapping]] = ..., bifpn: _Optional[_Union[BidirectionalFeaturePyramidNetworks, _Mapping]] = ...) -> None: ...
 
 class FeaturePyramidNetworks(_message.Message):
     __slots__ = ("min_level", "max_level", "additional_layer_depth")
@@ -178,6 +281,392 @@ class BidirectionalFeaturePyramidNetworks(_message.Message):
     use_native_resize_op: bool
     def __init__(self, min_level: _Optional[int] = ..., max_level: _Optional[int] = ..., num_iterations: _Optional[int] = ..., num_filters: _Optional[int] = ..., combine_method: _Optional[str] = ..., use_native_resize_op: bool = ...) -> None: ...
 
+class FasterRcnn(_message.Message):
+    __slots__ = ("number_of_stages", "num_classes", "image_resizer", "feature_extractor", "first_stage_anchor_generator", "clip_anchors_to_image", "first_stage_atrous_rate", "first_stage_box_predictor_conv_hyperparams", "first_stage_box_predictor_kernel_size", "first_stage_box_predictor_depth", "first_stage_minibatch_size", "first_stage_positive_balance_fraction", "first_stage_nms_score_threshold", "first_stage_nms_iou_threshold", "first_stage_max_proposals", "first_stage_localization_loss_weight", "first_stage_objectness_loss_weight", "initial_crop_size", "maxpool_kernel_size", "maxpool_stride", "second_stage_box_predictor", "second_stage_batch_size", "second_stage_balance_fraction", "second_stage_post_processing", "second_stage_localization_loss_weight", "second_stage_classification_loss_weight", "second_stage_mask_prediction_loss_weight", "hard_example_miner", "second_stage_classification_loss", "resize_masks", "context_config", "output_final_box_features", "output_final_box_rpn_features", "inplace_batchnorm_update", "use_matmul_crop_and_resize", "use_matmul_gather_in_matcher", "use_static_balanced_label_sampler", "use_static_shapes", "use_static_shapes_for_eval", "use_partitioned_nms_in_first_stage", "return_raw_detections_during_predict", "use_combined_nms_in_first_stage")
+    NUMBER_OF_STAGES_FIELD_NUMBER: _ClassVar[int]
+    NUM_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_RESIZER_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_EXTRACTOR_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_ANCHOR_GENERATOR_FIELD_NUMBER: _ClassVar[int]
+    CLIP_ANCHORS_TO_IMAGE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_ATROUS_RATE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_BOX_PREDICTOR_CONV_HYPERPARAMS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_BOX_PREDICTOR_KERNEL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_BOX_PREDICTOR_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_MINIBATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_POSITIVE_BALANCE_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_NMS_SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_NMS_IOU_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_MAX_PROPOSALS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_LOCALIZATION_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_OBJECTNESS_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    INITIAL_CROP_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAXPOOL_KERNEL_SIZE_FIELD_NUMBER: _ClassVar[int]
+    MAXPOOL_STRIDE_FIELD_NUMBER: _ClassVar[int]
+    SECOND_STAGE_BOX_PREDICTOR_FIELD_NUMBER: _ClassVar[int]
+    SECOND_STAGE_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    SECOND_STAGE_BALANCE_FRACTION_FIELD_NUMBER: _ClassVar[int]
+    SECOND_STAGE_POST_PROCESSING_FIELD_NUMBER: _ClassVar[int]
+    SECOND_STAGE_LOCALIZATION_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SECOND_STAGE_CLASSIFICATION_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SECOND_STAGE_MASK_PREDICTION_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    HARD_EXAMPLE_MINER_FIELD_NUMBER: _ClassVar[int]
+    SECOND_STAGE_CLASSIFICATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+    RESIZE_MASKS_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_CONFIG_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FINAL_BOX_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FINAL_BOX_RPN_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    INPLACE_BATCHNORM_UPDATE_FIELD_NUMBER: _ClassVar[int]
+    USE_MATMUL_CROP_AND_RESIZE_FIELD_NUMBER: _ClassVar[int]
+    USE_MATMUL_GATHER_IN_MATCHER_FIELD_NUMBER: _ClassVar[int]
+    USE_STATIC_BALANCED_LABEL_SAMPLER_FIELD_NUMBER: _ClassVar[int]
+    USE_STATIC_SHAPES_FIELD_NUMBER: _ClassVar[int]
+    USE_STATIC_SHAPES_FOR_EVAL_FIELD_NUMBER: _ClassVar[int]
+    USE_PARTITIONED_NMS_IN_FIRST_STAGE_FIELD_NUMBER: _ClassVar[int]
+    RETURN_RAW_DETECTIONS_DURING_PREDICT_FIELD_NUMBER: _ClassVar[int]
+    USE_COMBINED_NMS_IN_FIRST_STAGE_FIELD_NUMBER: _ClassVar[int]
+    number_of_stages: int
+    num_classes: int
+    image_resizer: ImageResizer
+    feature_extractor: FasterRcnnFeatureExtractor
+    first_stage_anchor_generator: AnchorGenerator
+    clip_anchors_to_image: bool
+    first_stage_atrous_rate: int
+    first_stage_box_predictor_conv_hyperparams: Hyperparams
+    first_stage_box_predictor_kernel_size: int
+    first_stage_box_predictor_depth: int
+    first_stage_minibatch_size: int
+    first_stage_positive_balance_fraction: float
+    first_stage_nms_score_threshold: float
+    first_stage_nms_iou_threshold: float
+    first_stage_max_proposals: int
+    first_stage_localization_loss_weight: float
+    first_stage_objectness_loss_weight: float
+    initial_crop_size: int
+    maxpool_kernel_size: int
+    maxpool_stride: int
+    second_stage_box_predictor: BoxPredictor
+    second_stage_batch_size: int
+    second_stage_balance_fraction: float
+    second_stage_post_processing: PostProcessing
+    second_stage_localization_loss_weight: float
+    second_stage_classification_loss_weight: float
+    second_stage_mask_prediction_loss_weight: float
+    hard_example_miner: HardExampleMiner
+    second_stage_classification_loss: ClassificationLoss
+    resize_masks: bool
+    context_config: Context
+    output_final_box_features: bool
+    output_final_box_rpn_features: bool
+    inplace_batchnorm_update: bool
+    use_matmul_crop_and_resize: bool
+    use_matmul_gather_in_matcher: bool
+    use_static_balanced_label_sampler: bool
+    use_static_shapes: bool
+    use_static_shapes_for_eval: bool
+    use_partitioned_nms_in_first_stage: bool
+    return_raw_detections_during_predict: bool
+    use_combined_nms_in_first_stage: bool
+    def __init__(self, number_of_stages: _Optional[int] = ..., num_classes: _Optional[int] = ..., image_resizer: _Optional[_Union[ImageResizer, _Mapping]] = ..., feature_extractor: _Optional[_Union[FasterRcnnFeatureExtractor, _Mapping]] = ..., first_stage_anchor_generator: _Optional[_Union[AnchorGenerator, _Mapping]] = ..., clip_anchors_to_image: bool = ..., first_stage_atrous_rate: _Optional[int] = ..., first_stage_box_predictor_conv_hyperparams: _Optional[_Union[Hyperparams, _Mapping]] = ..., first_stage_box_predictor_kernel_size: _Optional[int] = ..., first_stage_box_predictor_depth: _Optional[int] = ..., first_stage_minibatch_size: _Optional[int] = ..., first_stage_positive_balance_fraction: _Optional[float] = ..., first_stage_nms_score_threshold: _Optional[float] = ..., first_stage_nms_iou_threshold: _Optional[float] = ..., first_stage_max_proposals: _Optional[int] = ..., first_stage_localization_loss_weight: _Optional[float] = ..., first_stage_objectness_loss_weight: _Optional[float] = ..., initial_crop_size: _Optional[int] = ..., maxpool_kernel_size: _Optional[int] = ..., maxpool_stride: _Optional[int] = ..., second_stage_box_predictor: _Optional[_Union[BoxPredictor, _Mapping]] = ..., second_stage_batch_size: _Optional[int] = ..., second_stage_balance_fraction: _Optional[float] = ..., second_stage_post_processing: _Optional[_Union[PostProcessing, _Mapping]] = ..., second_stage_localization_loss_weight: _Optional[float] = ..., second_stage_classification_loss_weight: _Optional[float] = ..., second_stage_mask_prediction_loss_weight: _Optional[float] = ..., hard_example_miner: _Optional[_Union[HardExampleMiner, _Mapping]] = ..., second_stage_classification_loss: _Optional[_Union[ClassificationLoss, _Mapping]] = ..., resize_masks: bool = ..., context_config: _Optional[_Union[Context, _Mapping]] = ..., output_final_box_features: bool = ..., output_final_box_rpn_features: bool = ..., inplace_batchnorm_update: bool = ..., use_matmul_crop_and_resize: bool = ..., use_matmul_gather_in_matcher: bool = ..., use_static_balanced_label_sampler: bool = ..., use_static_shapes: bool = ..., use_static_shapes_for_eval: bool = ..., use_partitioned_nms_in_first_stage: bool = ..., return_raw_detections_during_predict: bool = ..., use_combined_nms_in_first_stage: bool = ...) -> None: ...
+
+class FasterRcnnFeatureExtractor(_message.Message):
+    __slots__ = ("type", "first_stage_features_stride", "batch_norm_trainable", "conv_hyperparams", "override_base_feature_extractor_hyperparams", "pad_to_multiple", "fpn")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_STAGE_FEATURES_STRIDE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_NORM_TRAINABLE_FIELD_NUMBER: _ClassVar[int]
+    CONV_HYPERPARAMS_FIELD_NUMBER: _ClassVar[int]
+    OVERRIDE_BASE_FEATURE_EXTRACTOR_HYPERPARAMS_FIELD_NUMBER: _ClassVar[int]
+    PAD_TO_MULTIPLE_FIELD_NUMBER: _ClassVar[int]
+    FPN_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    first_stage_features_stride: int
+    batch_norm_trainable: bool
+    conv_hyperparams: Hyperparams
+    override_base_feature_extractor_hyperparams: bool
+    pad_to_multiple: int
+    fpn: FeaturePyramidNetworks
+    def __init__(self, type: _Optional[str] = ..., first_stage_features_stride: _Optional[int] = ..., batch_norm_trainable: bool = ..., conv_hyperparams: _Optional[_Union[Hyperparams, _Mapping]] = ..., override_base_feature_extractor_hyperparams: bool = ..., pad_to_multiple: _Optional[int] = ..., fpn: _Optional[_Union[FeaturePyramidNetworks, _Mapping]] = ...) -> None: ...
+
+class Context(_message.Message):
+    __slots__ = ("max_num_context_features", "context_feature_length", "attention_bottleneck_dimension", "attention_temperature", "use_self_attention", "use_long_term_attention", "self_attention_in_sequence", "num_attention_heads", "num_attention_layers", "attention_position")
+    MAX_NUM_CONTEXT_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    CONTEXT_FEATURE_LENGTH_FIELD_NUMBER: _ClassVar[int]
+    ATTENTION_BOTTLENECK_DIMENSION_FIELD_NUMBER: _ClassVar[int]
+    ATTENTION_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    USE_SELF_ATTENTION_FIELD_NUMBER: _ClassVar[int]
+    USE_LONG_TERM_ATTENTION_FIELD_NUMBER: _ClassVar[int]
+    SELF_ATTENTION_IN_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    NUM_ATTENTION_HEADS_FIELD_NUMBER: _ClassVar[int]
+    NUM_ATTENTION_LAYERS_FIELD_NUMBER: _ClassVar[int]
+    ATTENTION_POSITION_FIELD_NUMBER: _ClassVar[int]
+    max_num_context_features: int
+    context_feature_length: int
+    attention_bottleneck_dimension: int
+    attention_temperature: float
+    use_self_attention: bool
+    use_long_term_attention: bool
+    self_attention_in_sequence: bool
+    num_attention_heads: int
+    num_attention_layers: int
+    attention_position: AttentionPosition
+    def __init__(self, max_num_context_features: _Optional[int] = ..., context_feature_length: _Optional[int] = ..., attention_bottleneck_dimension: _Optional[int] = ..., attention_temperature: _Optional[float] = ..., use_self_attention: bool = ..., use_long_term_attention: bool = ..., self_attention_in_sequence: bool = ..., num_attention_heads: _Optional[int] = ..., num_attention_layers: _Optional[int] = ..., attention_position: _Optional[_Union[AttentionPosition, str]] = ...) -> None: ...
+
+class CenterNet(_message.Message):
+    __slots__ = ("num_classes", "feature_extractor", "image_resizer", "use_depthwise", "object_detection_task", "object_center_params", "keypoint_label_map_path", "keypoint_estimation_task", "mask_estimation_task", "densepose_estimation_task", "track_estimation_task", "temporal_offset_task", "deepmac_mask_estimation", "post_processing", "compute_heatmap_sparse")
+    class PredictionHeadParams(_message.Message):
+        __slots__ = ("num_filters", "kernel_sizes")
+        NUM_FILTERS_FIELD_NUMBER: _ClassVar[int]
+        KERNEL_SIZES_FIELD_NUMBER: _ClassVar[int]
+        num_filters: _containers.RepeatedScalarFieldContainer[int]
+        kernel_sizes: _containers.RepeatedScalarFieldContainer[int]
+        def __init__(self, num_filters: _Optional[_Iterable[int]] = ..., kernel_sizes: _Optional[_Iterable[int]] = ...) -> None: ...
+    class ObjectDetection(_message.Message):
+        __slots__ = ("task_loss_weight", "offset_loss_weight", "scale_loss_weight", "localization_loss", "scale_head_params", "offset_head_params")
+        TASK_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        OFFSET_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        SCALE_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        LOCALIZATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+        SCALE_HEAD_PARAMS_FIELD_NUMBER: _ClassVar[int]
+        OFFSET_HEAD_PARAMS_FIELD_NUMBER: _ClassVar[int]
+        task_loss_weight: float
+        offset_loss_weight: float
+        scale_loss_weight: float
+        localization_loss: LocalizationLoss
+        scale_head_params: CenterNet.PredictionHeadParams
+        offset_head_params: CenterNet.PredictionHeadParams
+        def __init__(self, task_loss_weight: _Optional[float] = ..., offset_loss_weight: _Optional[float] = ..., scale_loss_weight: _Optional[float] = ..., localization_loss: _Optional[_Union[LocalizationLoss, _Mapping]] = ..., scale_head_params: _Optional[_Union[CenterNet.PredictionHeadParams, _Mapping]] = ..., offset_head_params: _Optional[_Union[CenterNet.PredictionHeadParams, _Mapping]] = ...) -> None: ...
+    class ObjectCenterParams(_message.Message):
+        __slots__ = ("object_center_loss_weight", "classification_loss", "heatmap_bias_init", "min_box_overlap_iou", "max_box_predictions", "use_labeled_classes", "keypoint_weights_for_center", "center_head_params")
+        OBJECT_CENTER_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        CLASSIFICATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+        HEATMAP_BIAS_INIT_FIELD_NUMBER: _ClassVar[int]
+        MIN_BOX_OVERLAP_IOU_FIELD_NUMBER: _ClassVar[int]
+        MAX_BOX_PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+        USE_LABELED_CLASSES_FIELD_NUMBER: _ClassVar[int]
+        KEYPOINT_WEIGHTS_FOR_CENTER_FIELD_NUMBER: _ClassVar[int]
+        CENTER_HEAD_PARAMS_FIELD_NUMBER: _ClassVar[int]
+        object_center_loss_weight: float
+        classification_loss: ClassificationLoss
+        heatmap_bias_init: float
+        min_box_overlap_iou: float
+        max_box_predictions: int
+        use_labeled_classes: bool
+        keypoint_weights_for_center: _containers.RepeatedScalarFieldContainer[float]
+        center_head_params: CenterNet.PredictionHeadParams
+        def __init__(self, object_center_loss_weight: _Optional[float] = ..., classification_loss: _Optional[_Union[ClassificationLoss, _Mapping]] = ..., heatmap_bias_init: _Optional[float] = ..., min_box_overlap_iou: _Optional[float] = ..., max_box_predictions: _Optional[int] = ..., use_labeled_classes: bool = ..., keypoint_weights_for_center: _Optional[_Iterable[float]] = ..., center_head_params: _Optional[_Union[CenterNet.PredictionHeadParams, _Mapping]] = ...) -> None: ...
+    class KeypointEstimation(_message.Message):
+        __slots__ = ("task_name", "task_loss_weight", "loss", "keypoint_class_name", "keypoint_label_to_std", "keypoint_regression_loss_weight", "keypoint_heatmap_loss_weight", "keypoint_offset_loss_weight", "heatmap_bias_init", "std_dev_multiplier", "offset_peak_radius", "per_keypoint_offset", "predict_depth", "per_keypoint_depth", "keypoint_depth_loss_weight", "keypoint_candidate_score_threshold", "num_candidates_per_keypoint", "peak_max_pool_kernel_size", "unmatched_keypoint_score", "box_scale", "candidate_search_scale", "candidate_ranking_mode", "score_distance_offset", "score_distance_multiplier", "clip_out_of_frame_keypoints", "rescore_instances", "rescoring_threshold", "heatmap_head_params", "offset_head_params", "regress_head_params")
+        class KeypointLabelToStdEntry(_message.Message):
+            __slots__ = ("key", "value")
+            KEY_FIELD_NUMBER: _ClassVar[int]
+            VALUE_FIELD_NUMBER: _ClassVar[int]
+            key: str
+            value: float
+            def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+        TASK_NAME_FIELD_NUMBER: _ClassVar[int]
+        TASK_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        LOSS_FIELD_NUMBER: _ClassVar[int]
+        KEYPOINT_CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+        KEYPOINT_LABEL_TO_STD_FIELD_NUMBER: _ClassVar[int]
+        KEYPOINT_REGRESSION_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        KEYPOINT_HEATMAP_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        KEYPOINT_OFFSET_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        HEATMAP_BIAS_INIT_FIELD_NUMBER: _ClassVar[int]
+        STD_DEV_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+        OFFSET_PEAK_RADIUS_FIELD_NUMBER: _ClassVar[int]
+        PER_KEYPOINT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+        PREDICT_DEPTH_FIELD_NUMBER: _ClassVar[int]
+        PER_KEYPOINT_DEPTH_FIELD_NUMBER: _ClassVar[int]
+        KEYPOINT_DEPTH_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        KEYPOINT_CANDIDATE_SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+        NUM_CANDIDATES_PER_KEYPOINT_FIELD_NUMBER: _ClassVar[int]
+        PEAK_MAX_POOL_KERNEL_SIZE_FIELD_NUMBER: _ClassVar[int]
+        UNMATCHED_KEYPOINT_SCORE_FIELD_NUMBER: _ClassVar[int]
+        BOX_SCALE_FIELD_NUMBER: _ClassVar[int]
+        CANDIDATE_SEARCH_SCALE_FIELD_NUMBER: _ClassVar[int]
+        CANDIDATE_RANKING_MODE_FIELD_NUMBER: _ClassVar[int]
+        SCORE_DISTANCE_OFFSET_FIELD_NUMBER: _ClassVar[int]
+        SCORE_DISTANCE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+        CLIP_OUT_OF_FRAME_KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
+        RESCORE_INSTANCES_FIELD_NUMBER: _ClassVar[int]
+        RESCORING_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+        HEATMAP_HEAD_PARAMS_FIELD_NUMBER: _ClassVar[int]
+        OFFSET_HEAD_PARAMS_FIELD_NUMBER: _ClassVar[int]
+        REGRESS_HEAD_PARAMS_FIELD_NUMBER: _ClassVar[int]
+        task_name: str
+        task_loss_weight: float
+        loss: Loss
+        keypoint_class_name: str
+        keypoint_label_to_std: _containers.ScalarMap[str, float]
+        keypoint_regression_loss_weight: float
+        keypoint_heatmap_loss_weight: float
+        keypoint_offset_loss_weight: float
+        heatmap_bias_init: float
+        std_dev_multiplier: float
+        offset_peak_radius: int
+        per_keypoint_offset: bool
+        predict_depth: bool
+        per_keypoint_depth: bool
+        keypoint_depth_loss_weight: float
+        keypoint_candidate_score_threshold: float
+        num_candidates_per_keypoint: int
+        peak_max_pool_kernel_size: int
+        unmatched_keypoint_score: float
+        box_scale: float
+        candidate_search_scale: float
+        candidate_ranking_mode: str
+        score_distance_offset: float
+        score_distance_multiplier: float
+        clip_out_of_frame_keypoints: bool
+        rescore_instances: bool
+        rescoring_threshold: float
+        heatmap_head_params: CenterNet.PredictionHeadParams
+        offset_head_params: CenterNet.PredictionHeadParams
+        regress_head_params: CenterNet.PredictionHeadParams
+        def __init__(self, task_name: _Optional[str] = ..., task_loss_weight: _Optional[float] = ..., loss: _Optional[_Union[Loss, _Mapping]] = ..., keypoint_class_name: _Optional[str] = ..., keypoint_label_to_std: _Optional[_Mapping[str, float]] = ..., keypoint_regression_loss_weight: _Optional[float] = ..., keypoint_heatmap_loss_weight: _Optional[float] = ..., keypoint_offset_loss_weight: _Optional[float] = ..., heatmap_bias_init: _Optional[float] = ..., std_dev_multiplier: _Optional[float] = ..., offset_peak_radius: _Optional[int] = ..., per_keypoint_offset: bool = ..., predict_depth: bool = ..., per_keypoint_depth: bool = ..., keypoint_depth_loss_weight: _Optional[float] = ..., keypoint_candidate_score_threshold: _Optional[float] = ..., num_candidates_per_keypoint: _Optional[int] = ..., peak_max_pool_kernel_size: _Optional[int] = ..., unmatched_keypoint_score: _Optional[float] = ..., box_scale: _Optional[float] = ..., candidate_search_scale: _Optional[float] = ..., candidate_ranking_mode: _Optional[str] = ..., score_distance_offset: _Optional[float] = ..., score_distance_multiplier: _Optional[float] = ..., clip_out_of_frame_keypoints: bool = ..., rescore_instances: bool = ..., rescoring_threshold: _Optional[float] = ..., heatmap_head_params: _Optional[_Union[CenterNet.PredictionHeadParams, _Mapping]] = ..., offset_head_params: _Optional[_Union[CenterNet.PredictionHeadParams, _Mapping]] = ..., regress_head_params: _Optional[_Union[CenterNet.PredictionHeadParams, _Mapping]] = ...) -> None: ...
+    class MaskEstimation(_message.Message):
+        __slots__ = ("task_loss_weight", "classification_loss", "heatmap_bias_init", "mask_height", "mask_width", "score_threshold", "mask_head_params")
+        TASK_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        CLASSIFICATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+        HEATMAP_BIAS_INIT_FIELD_NUMBER: _ClassVar[int]
+        MASK_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+        MASK_WIDTH_FIELD_NUMBER: _ClassVar[int]
+        SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+        MASK_HEAD_PARAMS_FIELD_NUMBER: _ClassVar[int]
+        task_loss_weight: float
+        classification_loss: ClassificationLoss
+        heatmap_bias_init: float
+        mask_height: int
+        mask_width: int
+        score_threshold: float
+        mask_head_params: CenterNet.PredictionHeadParams
+        def __init__(self, task_loss_weight: _Optional[float] = ..., classification_loss: _Optional[_Union[ClassificationLoss, _Mapping]] = ..., heatmap_bias_init: _Optional[float] = ..., mask_height: _Optional[int] = ..., mask_width: _Optional[int] = ..., score_threshold: _Optional[float] = ..., mask_head_params: _Optional[_Union[CenterNet.PredictionHeadParams, _Mapping]] = ...) -> None: ...
+    class DensePoseEstimation(_message.Message):
+        __slots__ = ("task_loss_weight", "class_id", "loss", "num_parts", "part_loss_weight", "coordinate_loss_weight", "upsample_to_input_res", "heatmap_bias_init")
+        TASK_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        CLASS_ID_FIELD_NUMBER: _ClassVar[int]
+        LOSS_FIELD_NUMBER: _ClassVar[int]
+        NUM_PARTS_FIELD_NUMBER: _ClassVar[int]
+        PART_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        COORDINATE_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        UPSAMPLE_TO_INPUT_RES_FIELD_NUMBER: _ClassVar[int]
+        HEATMAP_BIAS_INIT_FIELD_NUMBER: _ClassVar[int]
+        task_loss_weight: float
+        class_id: int
+        loss: Loss
+        num_parts: int
+        part_loss_weight: float
+        coordinate_loss_weight: float
+        upsample_to_input_res: bool
+        heatmap_bias_init: float
+        def __init__(self, task_loss_weight: _Optional[float] = ..., class_id: _Optional[int] = ..., loss: _Optional[_Union[Loss, _Mapping]] = ..., num_parts: _Optional[int] = ..., part_loss_weight: _Optional[float] = ..., coordinate_loss_weight: _Optional[float] = ..., upsample_to_input_res: bool = ..., heatmap_bias_init: _Optional[float] = ...) -> None: ...
+    class TrackEstimation(_message.Message):
+        __slots__ = ("task_loss_weight", "num_track_ids", "reid_embed_size", "num_fc_layers", "classification_loss")
+        TASK_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        NUM_TRACK_IDS_FIELD_NUMBER: _ClassVar[int]
+        REID_EMBED_SIZE_FIELD_NUMBER: _ClassVar[int]
+        NUM_FC_LAYERS_FIELD_NUMBER: _ClassVar[int]
+        CLASSIFICATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+        task_loss_weight: float
+        num_track_ids: int
+        reid_embed_size: int
+        num_fc_layers: int
+        classification_loss: ClassificationLoss
+        def __init__(self, task_loss_weight: _Optional[float] = ..., num_track_ids: _Optional[int] = ..., reid_embed_size: _Optional[int] = ..., num_fc_layers: _Optional[int] = ..., classification_loss: _Optional[_Union[ClassificationLoss, _Mapping]] = ...) -> None: ...
+    class TemporalOffsetEstimation(_message.Message):
+        __slots__ = ("task_loss_weight", "localization_loss")
+        TASK_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        LOCALIZATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+        task_loss_weight: float
+        localization_loss: LocalizationLoss
+        def __init__(self, task_loss_weight: _Optional[float] = ..., localization_loss: _Optional[_Union[LocalizationLoss, _Mapping]] = ...) -> None: ...
+    class DeepMACMaskEstimation(_message.Message):
+        __slots__ = ("classification_loss", "task_loss_weight", "dim", "pixel_embedding_dim", "allowed_masked_classes_ids", "mask_size", "mask_num_subsamples", "use_xy", "network_type", "use_instance_embedding", "num_init_channels", "predict_full_resolution_masks", "postprocess_crop_size", "max_roi_jitter_ratio", "jitter_mode", "box_consistency_loss_weight")
+        CLASSIFICATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+        TASK_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        DIM_FIELD_NUMBER: _ClassVar[int]
+        PIXEL_EMBEDDING_DIM_FIELD_NUMBER: _ClassVar[int]
+        ALLOWED_MASKED_CLASSES_IDS_FIELD_NUMBER: _ClassVar[int]
+        MASK_SIZE_FIELD_NUMBER: _ClassVar[int]
+        MASK_NUM_SUBSAMPLES_FIELD_NUMBER: _ClassVar[int]
+        USE_XY_FIELD_NUMBER: _ClassVar[int]
+        NETWORK_TYPE_FIELD_NUMBER: _ClassVar[int]
+        USE_INSTANCE_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
+        NUM_INIT_CHANNELS_FIELD_NUMBER: _ClassVar[int]
+        PREDICT_FULL_RESOLUTION_MASKS_FIELD_NUMBER: _ClassVar[int]
+        POSTPROCESS_CROP_SIZE_FIELD_NUMBER: _ClassVar[int]
+        MAX_ROI_JITTER_RATIO_FIELD_NUMBER: _ClassVar[int]
+        JITTER_MODE_FIELD_NUMBER: _ClassVar[int]
+        BOX_CONSISTENCY_LOSS_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        classification_loss: ClassificationLoss
+        task_loss_weight: float
+        dim: int
+        pixel_embedding_dim: int
+        allowed_masked_classes_ids: _containers.RepeatedScalarFieldContainer[int]
+        mask_size: int
+        mask_num_subsamples: int
+        use_xy: bool
+        network_type: str
+        use_instance_embedding: bool
+        num_init_channels: int
+        predict_full_resolution_masks: bool
+        postprocess_crop_size: int
+        max_roi_jitter_ratio: float
+        jitter_mode: RandomJitterBoxes.JitterMode
+        box_consistency_loss_weight: float
+        def __init__(self, classification_loss: _Optional[_Union[ClassificationLoss, _Mapping]] = ..., task_loss_weight: _Optional[float] = ..., dim: _Optional[int] = ..., pixel_embedding_dim: _Optional[int] = ..., allowed_masked_classes_ids: _Optional[_Iterable[int]] = ..., mask_size: _Optional[int] = ..., mask_num_subsamples: _Optional[int] = ..., use_xy: bool = ..., network_type: _Optional[str] = ..., use_instance_embedding: bool = ..., num_init_channels: _Optional[int] = ..., predict_full_resolution_masks: bool = ..., postprocess_crop_size: _Optional[int] = ..., max_roi_jitter_ratio: _Optional[float] = ..., jitter_mode: _Optional[_Union[RandomJitterBoxes.JitterMode, str]] = ..., box_consistency_loss_weight: _Optional[float] = ...) -> None: ...
+    NUM_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_EXTRACTOR_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_RESIZER_FIELD_NUMBER: _ClassVar[int]
+    USE_DEPTHWISE_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_DETECTION_TASK_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_CENTER_PARAMS_FIELD_NUMBER: _ClassVar[int]
+    KEYPOINT_LABEL_MAP_PATH_FIELD_NUMBER: _ClassVar[int]
+    KEYPOINT_ESTIMATION_TASK_FIELD_NUMBER: _ClassVar[int]
+    MASK_ESTIMATION_TASK_FIELD_NUMBER: _ClassVar[int]
+    DENSEPOSE_ESTIMATION_TASK_FIELD_NUMBER: _ClassVar[int]
+    TRACK_ESTIMATION_TASK_FIELD_NUMBER: _ClassVar[int]
+    TEMPORAL_OFFSET_TASK_FIELD_NUMBER: _ClassVar[int]
+    DEEPMAC_MASK_ESTIMATION_FIELD_NUMBER: _ClassVar[int]
+    POST_PROCESSING_FIELD_NUMBER: _ClassVar[int]
+    COMPUTE_HEATMAP_SPARSE_FIELD_NUMBER: _ClassVar[int]
+    num_classes: int
+    feature_extractor: CenterNetFeatureExtractor
+    image_resizer: ImageResizer
+    use_depthwise: bool
+    object_detection_task: CenterNet.ObjectDetection
+    object_center_params: CenterNet.ObjectCenterParams
+    keypoint_label_map_path: str
+    keypoint_estimation_task: _containers.RepeatedCompositeFieldContainer[CenterNet.KeypointEstimation]
+    mask_estimation_task: CenterNet.MaskEstimation
+    densepose_estimation_task: CenterNet.DensePoseEstimation
+    track_estimation_task: CenterNet.TrackEstimation
+    temporal_offset_task: CenterNet.TemporalOffsetEstimation
+    deepmac_mask_estimation: CenterNet.DeepMACMaskEstimation
+    post_processing: PostProcessing
+    compute_heatmap_sparse: bool
+    def __init__(self, num_classes: _Optional[int] = ..., feature_extractor: _Optional[_Union[CenterNetFeatureExtractor, _Mapping]] = ..., image_resizer: _Optional[_Union[ImageResizer, _Mapping]] = ..., use_depthwise: bool = ..., object_detection_task: _Optional[_Union[CenterNet.ObjectDetection, _Mapping]] = ..., object_center_params: _Optional[_Union[CenterNet.ObjectCenterParams, _Mapping]] = ..., keypoint_label_map_path: _Optional[str] = ..., keypoint_estimation_task: _Optional[_Iterable[_Union[CenterNet.KeypointEstimation, _Mapping]]] = ..., mask_estimation_task: _Optional[_Union[CenterNet.MaskEstimation, _Mapping]] = ..., densepose_estimation_task: _Optional[_Union[CenterNet.DensePoseEstimation, _Mapping]] = ..., track_estimation_task: _Optional[_Union[CenterNet.TrackEstimation, _Mapping]] = ..., temporal_offset_task: _Optional[_Union[CenterNet.TemporalOffsetEstimation, _Mapping]] = ..., deepmac_mask_estimation: _Optional[_Union[CenterNet.DeepMACMaskEstimation, _Mapping]] = ..., post_processing: _Optional[_Union[PostProcessing, _Mapping]] = ..., compute_heatmap_sparse: bool = ...) -> None: ...
+
+class CenterNetFeatureExtractor(_message.Message):
+    __slots__ = ("type", "channel_means", "channel_stds", "bgr_ordering", "use_depthwise", "depth_multiplier", "use_separable_conv", "upsampling_interpolation")
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_MEANS_FIELD_NUMBER: _ClassVar[int]
+    CHANNEL_STDS_FIELD_NUMBER: _ClassVar[int]
+    BGR_ORDERING_FIELD_NUMBER: _ClassVar[int]
+    USE_DEPTHWISE_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    USE_SEPARABLE_CONV_FIELD_NUMBER: _ClassVar[int]
+    UPSAMPLING_INTERPOLATION_FIELD_NUMBER: _ClassVar[int]
+    type: str
+    channel_means: _containers.RepeatedScalarFieldContainer[float]
+    channel_stds: _containers.RepeatedScalarFieldContainer[float]
+    bgr_ordering: bool
+    use_depthwise: bool
+    depth_multiplier: float
+    use_separable_conv: bool
+    upsampling_interpolation: str
+    def __init__(self, type: _Optional[str] = ..., channel_means: _Optional[_Iterable[float]] = ..., channel_stds: _Optional[_Iterable[float]] = ..., bgr_ordering: bool = ..., use_depthwise: bool = ..., depth_multiplier: _Optional[float] = ..., use_separable_conv: bool = ..., upsampling_interpolation: _Optional[str] = ...) -> None: ...
+
 class ImageResizer(_message.Message):
     __slots__ = ("keep_aspect_ratio_resizer", "fixed_shape_resizer", "identity_resizer", "conditional_shape_resizer", "pad_to_multiple_resizer")
     KEEP_ASPECT_RATIO_RESIZER_FIELD_NUMBER: _ClassVar[int]
@@ -193,35 +682,39 @@ class ImageResizer(_message.Message):
     def __init__(self, keep_aspect_ratio_resizer: _Optional[_Union[KeepAspectRatioResizer, _Mapping]] = ..., fixed_shape_resizer: _Optional[_Union[FixedShapeResizer, _Mapping]] = ..., identity_resizer: _Optional[_Union[IdentityResizer, _Mapping]] = ..., conditional_shape_resizer: _Optional[_Union[ConditionalShapeResizer, _Mapping]] = ..., pad_to_multiple_resizer: _Optional[_Union[PadToMultipleResizer, _Mapping]] = ...) -> None: ...
 
 class KeepAspectRatioResizer(_message.Message):
-    __slots__ = ("min_dimension", "max_dimension", "resize_method", "pad_to_max_dimension", "per_channel_pad_value")
+    __slots__ = ("min_dimension", "max_dimension", "resize_method", "pad_to_max_dimension", "per_channel_pad_value", "convert_to_grayscale")
     MIN_DIMENSION_FIELD_NUMBER: _ClassVar[int]
     MAX_DIMENSION_FIELD_NUMBER: _ClassVar[int]
     RESIZE_METHOD_FIELD_NUMBER: _ClassVar[int]
     PAD_TO_MAX_DIMENSION_FIELD_NUMBER: _ClassVar[int]
     PER_CHANNEL_PAD_VALUE_FIELD_NUMBER: _ClassVar[int]
+    CONVERT_TO_GRAYSCALE_FIELD_NUMBER: _ClassVar[int]
     min_dimension: int
     max_dimension: int
     resize_method: ResizeType
     pad_to_max_dimension: bool
     per_channel_pad_value: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, min_dimension: _Optional[int] = ..., max_dimension: _Optional[int] = ..., resize_method: _Optional[_Union[ResizeType, str]] = ..., pad_to_max_dimension: bool = ..., per_channel_pad_value: _Optional[_Iterable[float]] = ...) -> None: ...
+    convert_to_grayscale: bool
+    def __init__(self, min_dimension: _Optional[int] = ..., max_dimension: _Optional[int] = ..., resize_method: _Optional[_Union[ResizeType, str]] = ..., pad_to_max_dimension: bool = ..., per_channel_pad_value: _Optional[_Iterable[float]] = ..., convert_to_grayscale: bool = ...) -> None: ...
 
 class FixedShapeResizer(_message.Message):
-    __slots__ = ("height", "width", "resize_method")
+    __slots__ = ("height", "width", "resize_method", "convert_to_grayscale")
     HEIGHT_FIELD_NUMBER: _ClassVar[int]
     WIDTH_FIELD_NUMBER: _ClassVar[int]
     RESIZE_METHOD_FIELD_NUMBER: _ClassVar[int]
+    CONVERT_TO_GRAYSCALE_FIELD_NUMBER: _ClassVar[int]
     height: int
     width: int
     resize_method: ResizeType
-    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., resize_method: _Optional[_Union[ResizeType, str]] = ...) -> None: ...
+    convert_to_grayscale: bool
+    def __init__(self, height: _Optional[int] = ..., width: _Optional[int] = ..., resize_method: _Optional[_Union[ResizeType, str]] = ..., convert_to_grayscale: bool = ...) -> None: ...
 
 class IdentityResizer(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class ConditionalShapeResizer(_message.Message):
-    __slots__ = ("condition", "size_threshold", "resize_method")
+    __slots__ = ("condition", "size_threshold", "resize_method", "convert_to_grayscale")
     class ResizeCondition(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         INVALID: _ClassVar[ConditionalShapeResizer.ResizeCondition]
@@ -233,19 +726,23 @@ class ConditionalShapeResizer(_message.Message):
     CONDITION_FIELD_NUMBER: _ClassVar[int]
     SIZE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     RESIZE_METHOD_FIELD_NUMBER: _ClassVar[int]
+    CONVERT_TO_GRAYSCALE_FIELD_NUMBER: _ClassVar[int]
     condition: ConditionalShapeResizer.ResizeCondition
     size_threshold: int
     resize_method: ResizeType
-    def __init__(self, condition: _Optional[_Union[ConditionalShapeResizer.ResizeCondition, str]] = ..., size_threshold: _Optional[int] = ..., resize_method: _Optional[_Union[ResizeType, str]] = ...) -> None: ...
+    convert_to_grayscale: bool
+    def __init__(self, condition: _Optional[_Union[ConditionalShapeResizer.ResizeCondition, str]] = ..., size_threshold: _Optional[int] = ..., resize_method: _Optional[_Union[ResizeType, str]] = ..., convert_to_grayscale: bool = ...) -> None: ...
 
 class PadToMultipleResizer(_message.Message):
-    __slots__ = ("multiple",)
+    __slots__ = ("multiple", "convert_to_grayscale")
     MULTIPLE_FIELD_NUMBER: _ClassVar[int]
+    CONVERT_TO_GRAYSCALE_FIELD_NUMBER: _ClassVar[int]
     multiple: int
-    def __init__(self, multiple: _Optional[int] = ...) -> None: ...
+    convert_to_grayscale: bool
+    def __init__(self, multiple: _Optional[int] = ..., convert_to_grayscale: bool = ...) -> None: ...
 
 class Hyperparams(_message.Message):
-    __slots__ = ("regularizer", "initializer", "activation", "batch_norm", "sync_batch_norm", "force_use_bias", "op", "regularize_depthwise")
+    __slots__ = ("regularizer", "initializer", "activation", "batch_norm", "group_norm", "sync_batch_norm", "force_use_bias", "op", "regularize_depthwise")
     class Activation(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         NONE: _ClassVar[Hyperparams.Activation]
@@ -266,6 +763,7 @@ class Hyperparams(_message.Message):
     INITIALIZER_FIELD_NUMBER: _ClassVar[int]
     ACTIVATION_FIELD_NUMBER: _ClassVar[int]
     BATCH_NORM_FIELD_NUMBER: _ClassVar[int]
+    GROUP_NORM_FIELD_NUMBER: _ClassVar[int]
     SYNC_BATCH_NORM_FIELD_NUMBER: _ClassVar[int]
     FORCE_USE_BIAS_FIELD_NUMBER: _ClassVar[int]
     OP_FIELD_NUMBER: _ClassVar[int]
@@ -274,11 +772,12 @@ class Hyperparams(_message.Message):
     initializer: Initializer
     activation: Hyperparams.Activation
     batch_norm: BatchNorm
+    group_norm: GroupNorm
     sync_batch_norm: BatchNorm
     force_use_bias: bool
     op: Hyperparams.Op
     regularize_depthwise: bool
-    def __init__(self, regularizer: _Optional[_Union[Regularizer, _Mapping]] = ..., initializer: _Optional[_Union[Initializer, _Mapping]] = ..., activation: _Optional[_Union[Hyperparams.Activation, str]] = ..., batch_norm: _Optional[_Union[BatchNorm, _Mapping]] = ..., sync_batch_norm: _Optional[_Union[BatchNorm, _Mapping]] = ..., force_use_bias: bool = ..., op: _Optional[_Union[Hyperparams.Op, str]] = ..., regularize_depthwise: bool = ...) -> None: ...
+    def __init__(self, regularizer: _Optional[_Union[Regularizer, _Mapping]] = ..., initializer: _Optional[_Union[Initializer, _Mapping]] = ..., activation: _Optional[_Union[Hyperparams.Activation, str]] = ..., batch_norm: _Optional[_Union[BatchNorm, _Mapping]] = ..., group_norm: _Optional[_Union[GroupNorm, _Mapping]] = ..., sync_batch_norm: _Optional[_Union[BatchNorm, _Mapping]] = ..., force_use_bias: bool = ..., op: _Optional[_Union[Hyperparams.Op, str]] = ..., regularize_depthwise: bool = ...) -> None: ...
 
 class Regularizer(_message.Message):
     __slots__ = ("l1_regularizer", "l2_regularizer")
@@ -360,13 +859,21 @@ class BatchNorm(_message.Message):
     train: bool
     def __init__(self, decay: _Optional[float] = ..., center: bool = ..., scale: bool = ..., epsilon: _Optional[float] = ..., train: bool = ...) -> None: ...
 
+class GroupNorm(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class BoxPredictor(_message.Message):
-    __slots__ = ("convolutional_box_predictor", "weight_shared_convolutional_box_predictor")
+    __slots__ = ("convolutional_box_predictor", "mask_rcnn_box_predictor", "rfcn_box_predictor", "weight_shared_convolutional_box_predictor")
     CONVOLUTIONAL_BOX_PREDICTOR_FIELD_NUMBER: _ClassVar[int]
+    MASK_RCNN_BOX_PREDICTOR_FIELD_NUMBER: _ClassVar[int]
+    RFCN_BOX_PREDICTOR_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_SHARED_CONVOLUTIONAL_BOX_PREDICTOR_FIELD_NUMBER: _ClassVar[int]
     convolutional_box_predictor: ConvolutionalBoxPredictor
+    mask_rcnn_box_predictor: MaskRCNNBoxPredictor
+    rfcn_box_predictor: RfcnBoxPredictor
     weight_shared_convolutional_box_predictor: WeightSharedConvolutionalBoxPredictor
-    def __init__(self, convolutional_box_predictor: _Optional[_Union[ConvolutionalBoxPredictor, _Mapping]] = ..., weight_shared_convolutional_box_predictor: _Optional[_Union[WeightSharedConvolutionalBoxPredictor, _Mapping]] = ...) -> None: ...
+    def __init__(self, convolutional_box_predictor: _Optional[_Union[ConvolutionalBoxPredictor, _Mapping]] = ..., mask_rcnn_box_predictor: _Optional[_Union[MaskRCNNBoxPredictor, _Mapping]] = ..., rfcn_box_predictor: _Optional[_Union[RfcnBoxPredictor, _Mapping]] = ..., weight_shared_convolutional_box_predictor: _Optional[_Union[WeightSharedConvolutionalBoxPredictor, _Mapping]] = ...) -> None: ...
 
 class ConvolutionalBoxPredictor(_message.Message):
     __slots__ = ("conv_hyperparams", "num_layers_before_predictor", "min_depth", "max_depth", "kernel_size", "use_depthwise", "use_dropout", "dropout_keep_probability", "class_prediction_bias_init", "box_code_size", "box_encodings_clip_range", "apply_sigmoid_to_scores")
@@ -448,15 +955,67 @@ class WeightSharedConvolutionalBoxPredictor(_message.Message):
     box_encodings_clip_range: WeightSharedConvolutionalBoxPredictor.BoxEncodingsClipRange
     def __init__(self, conv_hyperparams: _Optional[_Union[Hyperparams, _Mapping]] = ..., num_layers_before_predictor: _Optional[int] = ..., depth: _Optional[int] = ..., share_prediction_tower: bool = ..., kernel_size: _Optional[int] = ..., use_depthwise: bool = ..., use_dropout: bool = ..., dropout_keep_probability: _Optional[float] = ..., class_prediction_bias_init: _Optional[float] = ..., box_code_size: _Optional[int] = ..., apply_conv_hyperparams_to_heads: bool = ..., apply_conv_hyperparams_pointwise: bool = ..., score_converter: _Optional[_Union[WeightSharedConvolutionalBoxPredictor.ScoreConverter, str]] = ..., box_encodings_clip_range: _Optional[_Union[WeightSharedConvolutionalBoxPredictor.BoxEncodingsClipRange, _Mapping]] = ...) -> None: ...
 
+class MaskRCNNBoxPredictor(_message.Message):
+    __slots__ = ("fc_hyperparams", "use_dropout", "dropout_keep_probability", "box_code_size", "share_box_across_classes", "predict_instance_masks", "conv_hyperparams", "mask_height", "mask_width", "mask_prediction_conv_depth", "mask_prediction_num_conv_layers", "masks_are_class_agnostic", "convolve_then_upsample_masks", "predict_keypoints")
+    FC_HYPERPARAMS_FIELD_NUMBER: _ClassVar[int]
+    USE_DROPOUT_FIELD_NUMBER: _ClassVar[int]
+    DROPOUT_KEEP_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    BOX_CODE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    SHARE_BOX_ACROSS_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    PREDICT_INSTANCE_MASKS_FIELD_NUMBER: _ClassVar[int]
+    CONV_HYPERPARAMS_FIELD_NUMBER: _ClassVar[int]
+    MASK_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    MASK_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    MASK_PREDICTION_CONV_DEPTH_FIELD_NUMBER: _ClassVar[int]
+    MASK_PREDICTION_NUM_CONV_LAYERS_FIELD_NUMBER: _ClassVar[int]
+    MASKS_ARE_CLASS_AGNOSTIC_FIELD_NUMBER: _ClassVar[int]
+    CONVOLVE_THEN_UPSAMPLE_MASKS_FIELD_NUMBER: _ClassVar[int]
+    PREDICT_KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
+    fc_hyperparams: Hyperparams
+    use_dropout: bool
+    dropout_keep_probability: float
+    box_code_size: int
+    share_box_across_classes: bool
+    predict_instance_masks: bool
+    conv_hyperparams: Hyperparams
+    mask_height: int
+    mask_width: int
+    mask_prediction_conv_depth: int
+    mask_prediction_num_conv_layers: int
+    masks_are_class_agnostic: bool
+    convolve_then_upsample_masks: bool
+    predict_keypoints: bool
+    def __init__(self, fc_hyperparams: _Optional[_Union[Hyperparams, _Mapping]] = ..., use_dropout: bool = ..., dropout_keep_probability: _Optional[float] = ..., box_code_size: _Optional[int] = ..., share_box_across_classes: bool = ..., predict_instance_masks: bool = ..., conv_hyperparams: _Optional[_Union[Hyperparams, _Mapping]] = ..., mask_height: _Optional[int] = ..., mask_width: _Optional[int] = ..., mask_prediction_conv_depth: _Optional[int] = ..., mask_prediction_num_conv_layers: _Optional[int] = ..., masks_are_class_agnostic: bool = ..., convolve_then_upsample_masks: bool = ..., predict_keypoints: bool = ...) -> None: ...
+
+class RfcnBoxPredictor(_message.Message):
+    __slots__ = ("conv_hyperparams", "num_spatial_bins_height", "num_spatial_bins_width", "depth", "box_code_size", "crop_height", "crop_width")
+    CONV_HYPERPARAMS_FIELD_NUMBER: _ClassVar[int]
+    NUM_SPATIAL_BINS_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    NUM_SPATIAL_BINS_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    DEPTH_FIELD_NUMBER: _ClassVar[int]
+    BOX_CODE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CROP_HEIGHT_FIELD_NUMBER: _ClassVar[int]
+    CROP_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    conv_hyperparams: Hyperparams
+    num_spatial_bins_height: int
+    num_spatial_bins_width: int
+    depth: int
+    box_code_size: int
+    crop_height: int
+    crop_width: int
+    def __init__(self, conv_hyperparams: _Optional[_Union[Hyperparams, _Mapping]] = ..., num_spatial_bins_height: _Optional[int] = ..., num_spatial_bins_width: _Optional[int] = ..., depth: _Optional[int] = ..., box_code_size: _Optional[int] = ..., crop_height: _Optional[int] = ..., crop_width: _Optional[int] = ...) -> None: ...
+
 class AnchorGenerator(_message.Message):
-    __slots__ = ("grid_anchor_generator", "ssd_anchor_generator", "multiscale_anchor_generator")
+    __slots__ = ("grid_anchor_generator", "ssd_anchor_generator", "multiscale_anchor_generator", "flexible_grid_anchor_generator")
     GRID_ANCHOR_GENERATOR_FIELD_NUMBER: _ClassVar[int]
     SSD_ANCHOR_GENERATOR_FIELD_NUMBER: _ClassVar[int]
     MULTISCALE_ANCHOR_GENERATOR_FIELD_NUMBER: _ClassVar[int]
+    FLEXIBLE_GRID_ANCHOR_GENERATOR_FIELD_NUMBER: _ClassVar[int]
     grid_anchor_generator: GridAnchorGenerator
     ssd_anchor_generator: SsdAnchorGenerator
     multiscale_anchor_generator: MultiscaleAnchorGenerator
-    def __init__(self, grid_anchor_generator: _Optional[_Union[GridAnchorGenerator, _Mapping]] = ..., ssd_anchor_generator: _Optional[_Union[SsdAnchorGenerator, _Mapping]] = ..., multiscale_anchor_generator: _Optional[_Union[MultiscaleAnchorGenerator, _Mapping]] = ...) -> None: ...
+    flexible_grid_anchor_generator: FlexibleGridAnchorGenerator
+    def __init__(self, grid_anchor_generator: _Optional[_Union[GridAnchorGenerator, _Mapping]] = ..., ssd_anchor_generator: _Optional[_Union[SsdAnchorGenerator, _Mapping]] = ..., multiscale_anchor_generator: _Optional[_Union[MultiscaleAnchorGenerator, _Mapping]] = ..., flexible_grid_anchor_generator: _Optional[_Union[FlexibleGridAnchorGenerator, _Mapping]] = ...) -> None: ...
 
 class GridAnchorGenerator(_message.Message):
     __slots__ = ("height", "width", "height_stride", "width_stride", "height_offset", "width_offset", "scales", "aspect_ratios")
@@ -523,6 +1082,40 @@ class MultiscaleAnchorGenerator(_message.Message):
     scales_per_octave: int
     normalize_coordinates: bool
     def __init__(self, min_level: _Optional[int] = ..., max_level: _Optional[int] = ..., anchor_scale: _Optional[float] = ..., aspect_ratios: _Optional[_Iterable[float]] = ..., scales_per_octave: _Optional[int] = ..., normalize_coordinates: bool = ...) -> None: ...
+
+class FlexibleGridAnchorGenerator(_message.Message):
+    __slots__ = ("anchor_grid", "normalize_coordinates")
+    ANCHOR_GRID_FIELD_NUMBER: _ClassVar[int]
+    NORMALIZE_COORDINATES_FIELD_NUMBER: _ClassVar[int]
+    anchor_grid: _containers.RepeatedCompositeFieldContainer[AnchorGrid]
+    normalize_coordinates: bool
+    def __init__(self, anchor_grid: _Optional[_Iterable[_Union[AnchorGrid, _Mapping]]] = ..., normalize_coordinates: bool = ...) -> None: ...
+
+class AnchorGrid(_message.Message):
+    __slots__ = ("base_sizes", "aspect_ratios", "height_stride", "width_stride", "height_offset", "width_offset")
+    BASE_SIZES_FIELD_NUMBER: _ClassVar[int]
+    ASPECT_RATIOS_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_STRIDE_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_STRIDE_FIELD_NUMBER: _ClassVar[int]
+    HEIGHT_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    WIDTH_OFFSET_FIELD_NUMBER: _ClassVar[int]
+    base_sizes: _containers.RepeatedScalarFieldContainer[float]
+    aspect_ratios: _containers.RepeatedScalarFieldContainer[float]
+    height_stride: int
+    width_stride: int
+    height_offset: int
+    width_offset: int
+    def __init__(self, base_sizes: _Optional[_Iterable[float]] = ..., aspect_ratios: _Optional[_Iterable[float]] = ..., height_stride: _Optional[int] = ..., width_stride: _Optional[int] = ..., height_offset: _Optional[int] = ..., width_offset: _Optional[int] = ...) -> None: ...
+
+class TargetAssigner(_message.Message):
+    __slots__ = ("matcher", "similarity_calculator", "box_coder")
+    MATCHER_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_CALCULATOR_FIELD_NUMBER: _ClassVar[int]
+    BOX_CODER_FIELD_NUMBER: _ClassVar[int]
+    matcher: Matcher
+    similarity_calculator: RegionSimilarityCalculator
+    box_coder: BoxCoder
+    def __init__(self, matcher: _Optional[_Union[Matcher, _Mapping]] = ..., similarity_calculator: _Optional[_Union[RegionSimilarityCalculator, _Mapping]] = ..., box_coder: _Optional[_Union[BoxCoder, _Mapping]] = ...) -> None: ...
 
 class BoxCoder(_message.Message):
     __slots__ = ("faster_rcnn_box_coder", "mean_stddev_box_coder", "square_box_coder", "keypoint_box_coder")
@@ -639,20 +1232,43 @@ class ThresholdedIouSimilarity(_message.Message):
     def __init__(self, iou_threshold: _Optional[float] = ...) -> None: ...
 
 class Loss(_message.Message):
-    __slots__ = ("localization_loss", "classification_loss", "classification_weight", "localization_weight", "hard_example_miner", "random_example_sampler")
+    __slots__ = ("localization_loss", "classification_loss", "classification_weight", "localization_weight", "hard_example_miner", "random_example_sampler", "equalization_loss", "expected_loss_weights", "min_num_negative_samples", "desired_negative_sampling_ratio")
+    class ExpectedLossWeights(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        NONE: _ClassVar[Loss.ExpectedLossWeights]
+        EXPECTED_SAMPLING: _ClassVar[Loss.ExpectedLossWeights]
+        REWEIGHTING_UNMATCHED_ANCHORS: _ClassVar[Loss.ExpectedLossWeights]
+    NONE: Loss.ExpectedLossWeights
+    EXPECTED_SAMPLING: Loss.ExpectedLossWeights
+    REWEIGHTING_UNMATCHED_ANCHORS: Loss.ExpectedLossWeights
+    class EqualizationLoss(_message.Message):
+        __slots__ = ("weight", "exclude_prefixes")
+        WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        EXCLUDE_PREFIXES_FIELD_NUMBER: _ClassVar[int]
+        weight: float
+        exclude_prefixes: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, weight: _Optional[float] = ..., exclude_prefixes: _Optional[_Iterable[str]] = ...) -> None: ...
     LOCALIZATION_LOSS_FIELD_NUMBER: _ClassVar[int]
     CLASSIFICATION_LOSS_FIELD_NUMBER: _ClassVar[int]
     CLASSIFICATION_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     LOCALIZATION_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     HARD_EXAMPLE_MINER_FIELD_NUMBER: _ClassVar[int]
     RANDOM_EXAMPLE_SAMPLER_FIELD_NUMBER: _ClassVar[int]
+    EQUALIZATION_LOSS_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_LOSS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    MIN_NUM_NEGATIVE_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    DESIRED_NEGATIVE_SAMPLING_RATIO_FIELD_NUMBER: _ClassVar[int]
     localization_loss: LocalizationLoss
     classification_loss: ClassificationLoss
     classification_weight: float
     localization_weight: float
     hard_example_miner: HardExampleMiner
     random_example_sampler: RandomExampleSampler
-    def __init__(self, localization_loss: _Optional[_Union[LocalizationLoss, _Mapping]] = ..., classification_loss: _Optional[_Union[ClassificationLoss, _Mapping]] = ..., classification_weight: _Optional[float] = ..., localization_weight: _Optional[float] = ..., hard_example_miner: _Optional[_Union[HardExampleMiner, _Mapping]] = ..., random_example_sampler: _Optional[_Union[RandomExampleSampler, _Mapping]] = ...) -> None: ...
+    equalization_loss: Loss.EqualizationLoss
+    expected_loss_weights: Loss.ExpectedLossWeights
+    min_num_negative_samples: float
+    desired_negative_sampling_ratio: float
+    def __init__(self, localization_loss: _Optional[_Union[LocalizationLoss, _Mapping]] = ..., classification_loss: _Optional[_Union[ClassificationLoss, _Mapping]] = ..., classification_weight: _Optional[float] = ..., localization_weight: _Optional[float] = ..., hard_example_miner: _Optional[_Union[HardExampleMiner, _Mapping]] = ..., random_example_sampler: _Optional[_Union[RandomExampleSampler, _Mapping]] = ..., equalization_loss: _Optional[_Union[Loss.EqualizationLoss, _Mapping]] = ..., expected_loss_weights: _Optional[_Union[Loss.ExpectedLossWeights, str]] = ..., min_num_negative_samples: _Optional[float] = ..., desired_negative_sampling_ratio: _Optional[float] = ...) -> None: ...
 
 class LocalizationLoss(_message.Message):
     __slots__ = ("weighted_l2", "weighted_smooth_l1", "weighted_iou", "l1_localization_loss", "weighted_giou")
@@ -695,18 +1311,22 @@ class WeightedGIOULocalizationLoss(_message.Message):
     def __init__(self) -> None: ...
 
 class ClassificationLoss(_message.Message):
-    __slots__ = ("weighted_sigmoid", "weighted_softmax", "bootstrapped_sigmoid", "weighted_sigmoid_focal", "weighted_logits_softmax")
+    __slots__ = ("weighted_sigmoid", "weighted_softmax", "bootstrapped_sigmoid", "weighted_sigmoid_focal", "weighted_logits_softmax", "penalty_reduced_logistic_focal_loss", "weighted_dice_classification_loss")
     WEIGHTED_SIGMOID_FIELD_NUMBER: _ClassVar[int]
     WEIGHTED_SOFTMAX_FIELD_NUMBER: _ClassVar[int]
     BOOTSTRAPPED_SIGMOID_FIELD_NUMBER: _ClassVar[int]
     WEIGHTED_SIGMOID_FOCAL_FIELD_NUMBER: _ClassVar[int]
     WEIGHTED_LOGITS_SOFTMAX_FIELD_NUMBER: _ClassVar[int]
+    PENALTY_REDUCED_LOGISTIC_FOCAL_LOSS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTED_DICE_CLASSIFICATION_LOSS_FIELD_NUMBER: _ClassVar[int]
     weighted_sigmoid: WeightedSigmoidClassificationLoss
     weighted_softmax: WeightedSoftmaxClassificationLoss
     bootstrapped_sigmoid: BootstrappedSigmoidClassificationLoss
     weighted_sigmoid_focal: SigmoidFocalClassificationLoss
     weighted_logits_softmax: WeightedSoftmaxClassificationAgainstLogitsLoss
-    def __init__(self, weighted_sigmoid: _Optional[_Union[WeightedSigmoidClassificationLoss, _Mapping]] = ..., weighted_softmax: _Optional[_Union[WeightedSoftmaxClassificationLoss, _Mapping]] = ..., bootstrapped_sigmoid: _Optional[_Union[BootstrappedSigmoidClassificationLoss, _Mapping]] = ..., weighted_sigmoid_focal: _Optional[_Union[SigmoidFocalClassificationLoss, _Mapping]] = ..., weighted_logits_softmax: _Optional[_Union[WeightedSoftmaxClassificationAgainstLogitsLoss, _Mapping]] = ...) -> None: ...
+    penalty_reduced_logistic_focal_loss: PenaltyReducedLogisticFocalLoss
+    weighted_dice_classification_loss: WeightedDiceClassificationLoss
+    def __init__(self, weighted_sigmoid: _Optional[_Union[WeightedSigmoidClassificationLoss, _Mapping]] = ..., weighted_softmax: _Optional[_Union[WeightedSoftmaxClassificationLoss, _Mapping]] = ..., bootstrapped_sigmoid: _Optional[_Union[BootstrappedSigmoidClassificationLoss, _Mapping]] = ..., weighted_sigmoid_focal: _Optional[_Union[SigmoidFocalClassificationLoss, _Mapping]] = ..., weighted_logits_softmax: _Optional[_Union[WeightedSoftmaxClassificationAgainstLogitsLoss, _Mapping]] = ..., penalty_reduced_logistic_focal_loss: _Optional[_Union[PenaltyReducedLogisticFocalLoss, _Mapping]] = ..., weighted_dice_classification_loss: _Optional[_Union[WeightedDiceClassificationLoss, _Mapping]] = ...) -> None: ...
 
 class WeightedSigmoidClassificationLoss(_message.Message):
     __slots__ = ("anchorwise_output",)
@@ -750,6 +1370,20 @@ class BootstrappedSigmoidClassificationLoss(_message.Message):
     anchorwise_output: bool
     def __init__(self, alpha: _Optional[float] = ..., hard_bootstrap: bool = ..., anchorwise_output: bool = ...) -> None: ...
 
+class PenaltyReducedLogisticFocalLoss(_message.Message):
+    __slots__ = ("alpha", "beta")
+    ALPHA_FIELD_NUMBER: _ClassVar[int]
+    BETA_FIELD_NUMBER: _ClassVar[int]
+    alpha: float
+    beta: float
+    def __init__(self, alpha: _Optional[float] = ..., beta: _Optional[float] = ...) -> None: ...
+
+class WeightedDiceClassificationLoss(_message.Message):
+    __slots__ = ("squared_normalization",)
+    SQUARED_NORMALIZATION_FIELD_NUMBER: _ClassVar[int]
+    squared_normalization: bool
+    def __init__(self, squared_normalization: bool = ...) -> None: ...
+
 class HardExampleMiner(_message.Message):
     __slots__ = ("num_hard_examples", "iou_threshold", "loss_type", "max_negatives_per_positive", "min_negatives_per_image")
     class LossType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -779,7 +1413,7 @@ class RandomExampleSampler(_message.Message):
     def __init__(self, positive_sample_fraction: _Optional[float] = ...) -> None: ...
 
 class PostProcessing(_message.Message):
-    __slots__ = ("score_converter", "logit_scale", "batch_non_max_suppression")
+    __slots__ = ("score_converter", "logit_scale", "batch_non_max_suppression", "calibration_config")
     class ScoreConverter(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         IDENTITY: _ClassVar[PostProcessing.ScoreConverter]
@@ -791,10 +1425,12 @@ class PostProcessing(_message.Message):
     SCORE_CONVERTER_FIELD_NUMBER: _ClassVar[int]
     LOGIT_SCALE_FIELD_NUMBER: _ClassVar[int]
     BATCH_NON_MAX_SUPPRESSION_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_CONFIG_FIELD_NUMBER: _ClassVar[int]
     score_converter: PostProcessing.ScoreConverter
     logit_scale: float
     batch_non_max_suppression: BatchNonMaxSuppression
-    def __init__(self, score_converter: _Optional[_Union[PostProcessing.ScoreConverter, str]] = ..., logit_scale: _Optional[float] = ..., batch_non_max_suppression: _Optional[_Union[BatchNonMaxSuppression, _Mapping]] = ...) -> None: ...
+    calibration_config: CalibrationConfig
+    def __init__(self, score_converter: _Optional[_Union[PostProcessing.ScoreConverter, str]] = ..., logit_scale: _Optional[float] = ..., batch_non_max_suppression: _Optional[_Union[BatchNonMaxSuppression, _Mapping]] = ..., calibration_config: _Optional[_Union[CalibrationConfig, _Mapping]] = ...) -> None: ...
 
 class BatchNonMaxSuppression(_message.Message):
     __slots__ = ("score_threshold", "iou_threshold", "max_detections_per_class", "max_total_detections", "use_class_agnostic_nms", "max_classes_per_detection", "soft_nms_sigma", "change_coordinate_frame", "use_static_shapes", "use_partitioned_nms", "use_combined_nms", "use_hard_nms", "use_cpu_nms")
@@ -826,8 +1462,89 @@ class BatchNonMaxSuppression(_message.Message):
     use_cpu_nms: bool
     def __init__(self, score_threshold: _Optional[float] = ..., iou_threshold: _Optional[float] = ..., max_detections_per_class: _Optional[int] = ..., max_total_detections: _Optional[int] = ..., use_class_agnostic_nms: bool = ..., max_classes_per_detection: _Optional[int] = ..., soft_nms_sigma: _Optional[float] = ..., change_coordinate_frame: bool = ..., use_static_shapes: bool = ..., use_partitioned_nms: bool = ..., use_combined_nms: bool = ..., use_hard_nms: bool = ..., use_cpu_nms: bool = ...) -> None: ...
 
+class CalibrationConfig(_message.Message):
+    __slots__ = ("function_approximation", "class_id_function_approximations", "sigmoid_calibration", "class_id_sigmoid_calibrations", "temperature_scaling_calibration")
+    FUNCTION_APPROXIMATION_FIELD_NUMBER: _ClassVar[int]
+    CLASS_ID_FUNCTION_APPROXIMATIONS_FIELD_NUMBER: _ClassVar[int]
+    SIGMOID_CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    CLASS_ID_SIGMOID_CALIBRATIONS_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_SCALING_CALIBRATION_FIELD_NUMBER: _ClassVar[int]
+    function_approximation: FunctionApproximation
+    class_id_function_approximations: ClassIdFunctionApproximations
+    sigmoid_calibration: SigmoidCalibration
+    class_id_sigmoid_calibrations: ClassIdSigmoidCalibrations
+    temperature_scaling_calibration: TemperatureScalingCalibration
+    def __init__(self, function_approximation: _Optional[_Union[FunctionApproximation, _Mapping]] = ..., class_id_function_approximations: _Optional[_Union[ClassIdFunctionApproximations, _Mapping]] = ..., sigmoid_calibration: _Optional[_Union[SigmoidCalibration, _Mapping]] = ..., class_id_sigmoid_calibrations: _Optional[_Union[ClassIdSigmoidCalibrations, _Mapping]] = ..., temperature_scaling_calibration: _Optional[_Union[TemperatureScalingCalibration, _Mapping]] = ...) -> None: ...
+
+class FunctionApproximation(_message.Message):
+    __slots__ = ("x_y_pairs",)
+    X_Y_PAIRS_FIELD_NUMBER: _ClassVar[int]
+    x_y_pairs: XYPairs
+    def __init__(self, x_y_pairs: _Optional[_Union[XYPairs, _Mapping]] = ...) -> None: ...
+
+class ClassIdFunctionApproximations(_message.Message):
+    __slots__ = ("class_id_xy_pairs_map",)
+    class ClassIdXyPairsMapEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: XYPairs
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[XYPairs, _Mapping]] = ...) -> None: ...
+    CLASS_ID_XY_PAIRS_MAP_FIELD_NUMBER: _ClassVar[int]
+    class_id_xy_pairs_map: _containers.MessageMap[int, XYPairs]
+    def __init__(self, class_id_xy_pairs_map: _Optional[_Mapping[int, XYPairs]] = ...) -> None: ...
+
+class XYPairs(_message.Message):
+    __slots__ = ("x_y_pair", "training_data_type")
+    class XYPair(_message.Message):
+        __slots__ = ("x", "y")
+        X_FIELD_NUMBER: _ClassVar[int]
+        Y_FIELD_NUMBER: _ClassVar[int]
+        x: float
+        y: float
+        def __init__(self, x: _Optional[float] = ..., y: _Optional[float] = ...) -> None: ...
+    X_Y_PAIR_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_DATA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    x_y_pair: _containers.RepeatedCompositeFieldContainer[XYPairs.XYPair]
+    training_data_type: TrainingDataType
+    def __init__(self, x_y_pair: _Optional[_Iterable[_Union[XYPairs.XYPair, _Mapping]]] = ..., training_data_type: _Optional[_Union[TrainingDataType, str]] = ...) -> None: ...
+
+class SigmoidCalibration(_message.Message):
+    __slots__ = ("sigmoid_parameters",)
+    SIGMOID_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    sigmoid_parameters: SigmoidParameters
+    def __init__(self, sigmoid_parameters: _Optional[_Union[SigmoidParameters, _Mapping]] = ...) -> None: ...
+
+class ClassIdSigmoidCalibrations(_message.Message):
+    __slots__ = ("class_id_sigmoid_parameters_map",)
+    class ClassIdSigmoidParametersMapEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: SigmoidParameters
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[SigmoidParameters, _Mapping]] = ...) -> None: ...
+    CLASS_ID_SIGMOID_PARAMETERS_MAP_FIELD_NUMBER: _ClassVar[int]
+    class_id_sigmoid_parameters_map: _containers.MessageMap[int, SigmoidParameters]
+    def __init__(self, class_id_sigmoid_parameters_map: _Optional[_Mapping[int, SigmoidParameters]] = ...) -> None: ...
+
+class SigmoidParameters(_message.Message):
+    __slots__ = ("a", "b")
+    A_FIELD_NUMBER: _ClassVar[int]
+    B_FIELD_NUMBER: _ClassVar[int]
+    a: float
+    b: float
+    def __init__(self, a: _Optional[float] = ..., b: _Optional[float] = ...) -> None: ...
+
+class TemperatureScalingCalibration(_message.Message):
+    __slots__ = ("scaler",)
+    SCALER_FIELD_NUMBER: _ClassVar[int]
+    scaler: float
+    def __init__(self, scaler: _Optional[float] = ...) -> None: ...
+
 class TrainConfig(_message.Message):
-    __slots__ = ("batch_size", "num_steps", "data_augmentation_options", "optimizer", "gradient_clipping_by_norm", "add_regularization_loss", "use_bfloat16", "update_trainable_variables", "freeze_variables", "fine_tune_checkpoint", "fine_tune_checkpoint_type", "fine_tune_checkpoint_version", "sync_replicas", "keep_checkpoint_every_n_hours", "from_detection_checkpoint", "startup_delay_steps", "bias_grad_multiplier", "replicas_to_aggregate", "batch_queue_capacity", "num_batch_queue_threads", "prefetch_queue_capacity", "load_all_detection_checkpoint_vars", "max_number_of_boxes", "unpad_groundtruth_tensors", "retain_original_images", "summarize_gradients", "run_fine_tune_checkpoint_dummy_computation")
+    __slots__ = ("batch_size", "num_steps", "data_augmentation_options", "optimizer", "gradient_clipping_by_norm", "add_regularization_loss", "use_bfloat16", "merge_multiple_label_boxes", "use_multiclass_scores", "update_trainable_variables", "freeze_variables", "fine_tune_checkpoint", "fine_tune_checkpoint_type", "fine_tune_checkpoint_version", "sync_replicas", "keep_checkpoint_every_n_hours", "from_detection_checkpoint", "startup_delay_steps", "bias_grad_multiplier", "replicas_to_aggregate", "batch_queue_capacity", "num_batch_queue_threads", "prefetch_queue_capacity", "load_all_detection_checkpoint_vars", "max_number_of_boxes", "unpad_groundtruth_tensors", "retain_original_images", "summarize_gradients", "run_fine_tune_checkpoint_dummy_computation")
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     NUM_STEPS_FIELD_NUMBER: _ClassVar[int]
     DATA_AUGMENTATION_OPTIONS_FIELD_NUMBER: _ClassVar[int]
@@ -835,6 +1552,8 @@ class TrainConfig(_message.Message):
     GRADIENT_CLIPPING_BY_NORM_FIELD_NUMBER: _ClassVar[int]
     ADD_REGULARIZATION_LOSS_FIELD_NUMBER: _ClassVar[int]
     USE_BFLOAT16_FIELD_NUMBER: _ClassVar[int]
+    MERGE_MULTIPLE_LABEL_BOXES_FIELD_NUMBER: _ClassVar[int]
+    USE_MULTICLASS_SCORES_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TRAINABLE_VARIABLES_FIELD_NUMBER: _ClassVar[int]
     FREEZE_VARIABLES_FIELD_NUMBER: _ClassVar[int]
     FINE_TUNE_CHECKPOINT_FIELD_NUMBER: _ClassVar[int]
@@ -862,6 +1581,8 @@ class TrainConfig(_message.Message):
     gradient_clipping_by_norm: float
     add_regularization_loss: bool
     use_bfloat16: bool
+    merge_multiple_label_boxes: bool
+    use_multiclass_scores: bool
     update_trainable_variables: _containers.RepeatedScalarFieldContainer[str]
     freeze_variables: _containers.RepeatedScalarFieldContainer[str]
     fine_tune_checkpoint: str
@@ -882,7 +1603,7 @@ class TrainConfig(_message.Message):
     retain_original_images: bool
     summarize_gradients: bool
     run_fine_tune_checkpoint_dummy_computation: bool
-    def __init__(self, batch_size: _Optional[int] = ..., num_steps: _Optional[int] = ..., data_augmentation_options: _Optional[_Iterable[_Union[PreprocessingStep, _Mapping]]] = ..., optimizer: _Optional[_Union[Optimizer, _Mapping]] = ..., gradient_clipping_by_norm: _Optional[float] = ..., add_regularization_loss: bool = ..., use_bfloat16: bool = ..., update_trainable_variables: _Optional[_Iterable[str]] = ..., freeze_variables: _Optional[_Iterable[str]] = ..., fine_tune_checkpoint: _Optional[str] = ..., fine_tune_checkpoint_type: _Optional[str] = ..., fine_tune_checkpoint_version: _Optional[_Union[CheckpointVersion, str]] = ..., sync_replicas: bool = ..., keep_checkpoint_every_n_hours: _Optional[float] = ..., from_detection_checkpoint: bool = ..., startup_delay_steps: _Optional[float] = ..., bias_grad_multiplier: _Optional[float] = ..., replicas_to_aggregate: _Optional[int] = ..., batch_queue_capacity: _Optional[int] = ..., num_batch_queue_threads: _Optional[int] = ..., prefetch_queue_capacity: _Optional[int] = ..., load_all_detection_checkpoint_vars: bool = ..., max_number_of_boxes: _Optional[int] = ..., unpad_groundtruth_tensors: bool = ..., retain_original_images: bool = ..., summarize_gradients: bool = ..., run_fine_tune_checkpoint_dummy_computation: bool = ...) -> None: ...
+    def __init__(self, batch_size: _Optional[int] = ..., num_steps: _Optional[int] = ..., data_augmentation_options: _Optional[_Iterable[_Union[PreprocessingStep, _Mapping]]] = ..., optimizer: _Optional[_Union[Optimizer, _Mapping]] = ..., gradient_clipping_by_norm: _Optional[float] = ..., add_regularization_loss: bool = ..., use_bfloat16: bool = ..., merge_multiple_label_boxes: bool = ..., use_multiclass_scores: bool = ..., update_trainable_variables: _Optional[_Iterable[str]] = ..., freeze_variables: _Optional[_Iterable[str]] = ..., fine_tune_checkpoint: _Optional[str] = ..., fine_tune_checkpoint_type: _Optional[str] = ..., fine_tune_checkpoint_version: _Optional[_Union[CheckpointVersion, str]] = ..., sync_replicas: bool = ..., keep_checkpoint_every_n_hours: _Optional[float] = ..., from_detection_checkpoint: bool = ..., startup_delay_steps: _Optional[float] = ..., bias_grad_multiplier: _Optional[float] = ..., replicas_to_aggregate: _Optional[int] = ..., batch_queue_capacity: _Optional[int] = ..., num_batch_queue_threads: _Optional[int] = ..., prefetch_queue_capacity: _Optional[int] = ..., load_all_detection_checkpoint_vars: bool = ..., max_number_of_boxes: _Optional[int] = ..., unpad_groundtruth_tensors: bool = ..., retain_original_images: bool = ..., summarize_gradients: bool = ..., run_fine_tune_checkpoint_dummy_computation: bool = ...) -> None: ...
 
 class Optimizer(_message.Message):
     __slots__ = ("rms_prop_optimizer", "momentum_optimizer", "adam_optimizer", "use_moving_average", "moving_average_decay")
@@ -994,7 +1715,14 @@ class CosineDecayLearningRate(_message.Message):
     def __init__(self, learning_rate_base: _Optional[float] = ..., total_steps: _Optional[int] = ..., warmup_learning_rate: _Optional[float] = ..., warmup_steps: _Optional[int] = ..., hold_base_rate_steps: _Optional[int] = ...) -> None: ...
 
 class EvalConfig(_message.Message):
-    __slots__ = ("batch_size", "metrics_set", "include_metrics_per_category", "all_metrics_per_category", "skip_predictions_for_unlabeled_class", "image_classes_field_map_empty_to_ones", "recall_lower_bound", "recall_upper_bound", "super_categories", "parameterized_metric", "use_moving_averages", "num_visualizations", "min_score_threshold", "max_num_boxes_to_visualize", "num_examples", "eval_interval_secs", "max_evals", "save_graph", "visualization_export_dir", "eval_master", "export_path", "ignore_groundtruth", "skip_scores", "skip_labels", "visualize_groundtruth_boxes", "groundtruth_box_visualization_color", "keep_image_id_for_visualization_export", "retain_original_images", "use_dummy_loss_in_eval")
+    __slots__ = ("batch_size", "metrics_set", "include_metrics_per_category", "all_metrics_per_category", "skip_predictions_for_unlabeled_class", "image_classes_field_map_empty_to_ones", "recall_lower_bound", "recall_upper_bound", "super_categories", "parameterized_metric", "use_moving_averages", "num_visualizations", "min_score_threshold", "max_num_boxes_to_visualize", "keypoint_edge", "retain_original_image_additional_channels", "force_no_resize", "num_examples", "eval_interval_secs", "max_evals", "save_graph", "visualization_export_dir", "eval_master", "eval_instance_masks", "export_path", "ignore_groundtruth", "skip_scores", "skip_labels", "visualize_groundtruth_boxes", "groundtruth_box_visualization_color", "keep_image_id_for_visualization_export", "retain_original_images", "use_dummy_loss_in_eval")
+    class SuperCategoriesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     METRICS_SET_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_METRICS_PER_CATEGORY_FIELD_NUMBER: _ClassVar[int]
@@ -1009,12 +1737,16 @@ class EvalConfig(_message.Message):
     NUM_VISUALIZATIONS_FIELD_NUMBER: _ClassVar[int]
     MIN_SCORE_THRESHOLD_FIELD_NUMBER: _ClassVar[int]
     MAX_NUM_BOXES_TO_VISUALIZE_FIELD_NUMBER: _ClassVar[int]
+    KEYPOINT_EDGE_FIELD_NUMBER: _ClassVar[int]
+    RETAIN_ORIGINAL_IMAGE_ADDITIONAL_CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    FORCE_NO_RESIZE_FIELD_NUMBER: _ClassVar[int]
     NUM_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     EVAL_INTERVAL_SECS_FIELD_NUMBER: _ClassVar[int]
     MAX_EVALS_FIELD_NUMBER: _ClassVar[int]
     SAVE_GRAPH_FIELD_NUMBER: _ClassVar[int]
     VISUALIZATION_EXPORT_DIR_FIELD_NUMBER: _ClassVar[int]
     EVAL_MASTER_FIELD_NUMBER: _ClassVar[int]
+    EVAL_INSTANCE_MASKS_FIELD_NUMBER: _ClassVar[int]
     EXPORT_PATH_FIELD_NUMBER: _ClassVar[int]
     IGNORE_GROUNDTRUTH_FIELD_NUMBER: _ClassVar[int]
     SKIP_SCORES_FIELD_NUMBER: _ClassVar[int]
@@ -1032,18 +1764,22 @@ class EvalConfig(_message.Message):
     image_classes_field_map_empty_to_ones: bool
     recall_lower_bound: float
     recall_upper_bound: float
-    super_categories: _containers.RepeatedCompositeFieldContainer[SuperCategory]
+    super_categories: _containers.ScalarMap[str, str]
     parameterized_metric: _containers.RepeatedCompositeFieldContainer[ParameterizedMetric]
     use_moving_averages: bool
     num_visualizations: int
     min_score_threshold: float
     max_num_boxes_to_visualize: int
+    keypoint_edge: _containers.RepeatedCompositeFieldContainer[KeypointEdge]
+    retain_original_image_additional_channels: bool
+    force_no_resize: bool
     num_examples: int
     eval_interval_secs: int
     max_evals: int
     save_graph: bool
     visualization_export_dir: str
     eval_master: str
+    eval_instance_masks: bool
     export_path: str
     ignore_groundtruth: bool
     skip_scores: bool
@@ -1053,15 +1789,15 @@ class EvalConfig(_message.Message):
     keep_image_id_for_visualization_export: bool
     retain_original_images: bool
     use_dummy_loss_in_eval: bool
-    def __init__(self, batch_size: _Optional[int] = ..., metrics_set: _Optional[_Iterable[str]] = ..., include_metrics_per_category: bool = ..., all_metrics_per_category: bool = ..., skip_predictions_for_unlabeled_class: bool = ..., image_classes_field_map_empty_to_ones: bool = ..., recall_lower_bound: _Optional[float] = ..., recall_upper_bound: _Optional[float] = ..., super_categories: _Optional[_Iterable[_Union[SuperCategory, _Mapping]]] = ..., parameterized_metric: _Optional[_Iterable[_Union[ParameterizedMetric, _Mapping]]] = ..., use_moving_averages: bool = ..., num_visualizations: _Optional[int] = ..., min_score_threshold: _Optional[float] = ..., max_num_boxes_to_visualize: _Optional[int] = ..., num_examples: _Optional[int] = ..., eval_interval_secs: _Optional[int] = ..., max_evals: _Optional[int] = ..., save_graph: bool = ..., visualization_export_dir: _Optional[str] = ..., eval_master: _Optional[str] = ..., export_path: _Optional[str] = ..., ignore_groundtruth: bool = ..., skip_scores: bool = ..., skip_labels: bool = ..., visualize_groundtruth_boxes: bool = ..., groundtruth_box_visualization_color: _Optional[str] = ..., keep_image_id_for_visualization_export: bool = ..., retain_original_images: bool = ..., use_dummy_loss_in_eval: bool = ...) -> None: ...
+    def __init__(self, batch_size: _Optional[int] = ..., metrics_set: _Optional[_Iterable[str]] = ..., include_metrics_per_category: bool = ..., all_metrics_per_category: bool = ..., skip_predictions_for_unlabeled_class: bool = ..., image_classes_field_map_empty_to_ones: bool = ..., recall_lower_bound: _Optional[float] = ..., recall_upper_bound: _Optional[float] = ..., super_categories: _Optional[_Mapping[str, str]] = ..., parameterized_metric: _Optional[_Iterable[_Union[ParameterizedMetric, _Mapping]]] = ..., use_moving_averages: bool = ..., num_visualizations: _Optional[int] = ..., min_score_threshold: _Optional[float] = ..., max_num_boxes_to_visualize: _Optional[int] = ..., keypoint_edge: _Optional[_Iterable[_Union[KeypointEdge, _Mapping]]] = ..., retain_original_image_additional_channels: bool = ..., force_no_resize: bool = ..., num_examples: _Optional[int] = ..., eval_interval_secs: _Optional[int] = ..., max_evals: _Optional[int] = ..., save_graph: bool = ..., visualization_export_dir: _Optional[str] = ..., eval_master: _Optional[str] = ..., eval_instance_masks: bool = ..., export_path: _Optional[str] = ..., ignore_groundtruth: bool = ..., skip_scores: bool = ..., skip_labels: bool = ..., visualize_groundtruth_boxes: bool = ..., groundtruth_box_visualization_color: _Optional[str] = ..., keep_image_id_for_visualization_export: bool = ..., retain_original_images: bool = ..., use_dummy_loss_in_eval: bool = ...) -> None: ...
 
-class SuperCategory(_message.Message):
-    __slots__ = ("key", "value")
-    KEY_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    key: str
-    value: str
-    def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+class KeypointEdge(_message.Message):
+    __slots__ = ("start", "end")
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    start: int
+    end: int
+    def __init__(self, start: _Optional[int] = ..., end: _Optional[int] = ...) -> None: ...
 
 class ParameterizedMetric(_message.Message):
     __slots__ = ("coco_keypoint_metrics",)
@@ -1071,31 +1807,45 @@ class ParameterizedMetric(_message.Message):
 
 class CocoKeypointMetrics(_message.Message):
     __slots__ = ("class_label", "keypoint_label_to_sigmas")
+    class KeypointLabelToSigmasEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     CLASS_LABEL_FIELD_NUMBER: _ClassVar[int]
     KEYPOINT_LABEL_TO_SIGMAS_FIELD_NUMBER: _ClassVar[int]
     class_label: str
-    keypoint_label_to_sigmas: _containers.RepeatedCompositeFieldContainer[KeypointSigma]
-    def __init__(self, class_label: _Optional[str] = ..., keypoint_label_to_sigmas: _Optional[_Iterable[_Union[KeypointSigma, _Mapping]]] = ...) -> None: ...
-
-class KeypointSigma(_message.Message):
-    __slots__ = ("key", "value")
-    KEY_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    key: str
-    value: float
-    def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    keypoint_label_to_sigmas: _containers.ScalarMap[str, float]
+    def __init__(self, class_label: _Optional[str] = ..., keypoint_label_to_sigmas: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class InputReader(_message.Message):
-    __slots__ = ("name", "label_map_path", "tf_record_input_reader", "shuffle", "num_epochs", "sample_1_of_n_examples", "max_number_of_boxes", "use_display_name", "expand_labels_hierarchy", "queue_capacity", "min_after_dequeue", "num_readers", "shuffle_buffer_size", "filenames_shuffle_buffer_size", "prefetch_size", "num_parallel_map_calls", "read_block_length", "num_parallel_batches", "num_prefetch_batches", "include_source_id", "drop_remainder")
+    __slots__ = ("name", "label_map_path", "tf_record_input_reader", "external_input_reader", "sample_from_datasets_weights", "shuffle", "num_epochs", "sample_1_of_n_examples", "max_number_of_boxes", "use_display_name", "expand_labels_hierarchy", "load_instance_masks", "mask_type", "num_keypoints", "keypoint_type_weight", "load_keypoint_depth_features", "load_dense_pose", "load_track_id", "load_multiclass_scores", "load_context_features", "load_context_image_ids", "num_additional_channels", "input_type", "frame_index", "queue_capacity", "min_after_dequeue", "num_readers", "shuffle_buffer_size", "filenames_shuffle_buffer_size", "prefetch_size", "num_parallel_map_calls", "read_block_length", "num_parallel_batches", "num_prefetch_batches", "include_source_id", "drop_remainder")
     NAME_FIELD_NUMBER: _ClassVar[int]
     LABEL_MAP_PATH_FIELD_NUMBER: _ClassVar[int]
     TF_RECORD_INPUT_READER_FIELD_NUMBER: _ClassVar[int]
+    EXTERNAL_INPUT_READER_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_FROM_DATASETS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     SHUFFLE_FIELD_NUMBER: _ClassVar[int]
     NUM_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     SAMPLE_1_OF_N_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     MAX_NUMBER_OF_BOXES_FIELD_NUMBER: _ClassVar[int]
     USE_DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     EXPAND_LABELS_HIERARCHY_FIELD_NUMBER: _ClassVar[int]
+    LOAD_INSTANCE_MASKS_FIELD_NUMBER: _ClassVar[int]
+    MASK_TYPE_FIELD_NUMBER: _ClassVar[int]
+    NUM_KEYPOINTS_FIELD_NUMBER: _ClassVar[int]
+    KEYPOINT_TYPE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    LOAD_KEYPOINT_DEPTH_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_DENSE_POSE_FIELD_NUMBER: _ClassVar[int]
+    LOAD_TRACK_ID_FIELD_NUMBER: _ClassVar[int]
+    LOAD_MULTICLASS_SCORES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_CONTEXT_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    LOAD_CONTEXT_IMAGE_IDS_FIELD_NUMBER: _ClassVar[int]
+    NUM_ADDITIONAL_CHANNELS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    FRAME_INDEX_FIELD_NUMBER: _ClassVar[int]
     QUEUE_CAPACITY_FIELD_NUMBER: _ClassVar[int]
     MIN_AFTER_DEQUEUE_FIELD_NUMBER: _ClassVar[int]
     NUM_READERS_FIELD_NUMBER: _ClassVar[int]
@@ -1111,12 +1861,27 @@ class InputReader(_message.Message):
     name: str
     label_map_path: str
     tf_record_input_reader: TFRecordInputReader
+    external_input_reader: ExternalInputReader
+    sample_from_datasets_weights: _containers.RepeatedScalarFieldContainer[float]
     shuffle: bool
     num_epochs: int
     sample_1_of_n_examples: int
     max_number_of_boxes: int
     use_display_name: bool
     expand_labels_hierarchy: bool
+    load_instance_masks: bool
+    mask_type: InstanceMaskType
+    num_keypoints: int
+    keypoint_type_weight: _containers.RepeatedScalarFieldContainer[float]
+    load_keypoint_depth_features: bool
+    load_dense_pose: bool
+    load_track_id: bool
+    load_multiclass_scores: bool
+    load_context_features: bool
+    load_context_image_ids: bool
+    num_additional_channels: int
+    input_type: InputType
+    frame_index: int
     queue_capacity: int
     min_after_dequeue: int
     num_readers: int
@@ -1129,13 +1894,18 @@ class InputReader(_message.Message):
     num_prefetch_batches: int
     include_source_id: bool
     drop_remainder: bool
-    def __init__(self, name: _Optional[str] = ..., label_map_path: _Optional[str] = ..., tf_record_input_reader: _Optional[_Union[TFRecordInputReader, _Mapping]] = ..., shuffle: bool = ..., num_epochs: _Optional[int] = ..., sample_1_of_n_examples: _Optional[int] = ..., max_number_of_boxes: _Optional[int] = ..., use_display_name: bool = ..., expand_labels_hierarchy: bool = ..., queue_capacity: _Optional[int] = ..., min_after_dequeue: _Optional[int] = ..., num_readers: _Optional[int] = ..., shuffle_buffer_size: _Optional[int] = ..., filenames_shuffle_buffer_size: _Optional[int] = ..., prefetch_size: _Optional[int] = ..., num_parallel_map_calls: _Optional[int] = ..., read_block_length: _Optional[int] = ..., num_parallel_batches: _Optional[int] = ..., num_prefetch_batches: _Optional[int] = ..., include_source_id: bool = ..., drop_remainder: bool = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., label_map_path: _Optional[str] = ..., tf_record_input_reader: _Optional[_Union[TFRecordInputReader, _Mapping]] = ..., external_input_reader: _Optional[_Union[ExternalInputReader, _Mapping]] = ..., sample_from_datasets_weights: _Optional[_Iterable[float]] = ..., shuffle: bool = ..., num_epochs: _Optional[int] = ..., sample_1_of_n_examples: _Optional[int] = ..., max_number_of_boxes: _Optional[int] = ..., use_display_name: bool = ..., expand_labels_hierarchy: bool = ..., load_instance_masks: bool = ..., mask_type: _Optional[_Union[InstanceMaskType, str]] = ..., num_keypoints: _Optional[int] = ..., keypoint_type_weight: _Optional[_Iterable[float]] = ..., load_keypoint_depth_features: bool = ..., load_dense_pose: bool = ..., load_track_id: bool = ..., load_multiclass_scores: bool = ..., load_context_features: bool = ..., load_context_image_ids: bool = ..., num_additional_channels: _Optional[int] = ..., input_type: _Optional[_Union[InputType, str]] = ..., frame_index: _Optional[int] = ..., queue_capacity: _Optional[int] = ..., min_after_dequeue: _Optional[int] = ..., num_readers: _Optional[int] = ..., shuffle_buffer_size: _Optional[int] = ..., filenames_shuffle_buffer_size: _Optional[int] = ..., prefetch_size: _Optional[int] = ..., num_parallel_map_calls: _Optional[int] = ..., read_block_length: _Optional[int] = ..., num_parallel_batches: _Optional[int] = ..., num_prefetch_batches: _Optional[int] = ..., include_source_id: bool = ..., drop_remainder: bool = ...) -> None: ...
 
 class TFRecordInputReader(_message.Message):
     __slots__ = ("input_path",)
     INPUT_PATH_FIELD_NUMBER: _ClassVar[int]
     input_path: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, input_path: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ExternalInputReader(_message.Message):
+    __slots__ = ()
+    Extensions: _python_message._ExtensionDict
+    def __init__(self) -> None: ...
 
 class PreprocessingStep(_message.Message):
     __slots__ = ("normalize_image", "random_horizontal_flip", "random_pixel_value_scale", "random_image_scale", "random_rgb_to_gray", "random_adjust_brightness", "random_adjust_contrast", "random_adjust_hue", "random_adjust_saturation", "random_distort_color", "random_jitter_boxes", "random_crop_image", "random_pad_image", "random_crop_pad_image", "random_crop_to_aspect_ratio", "random_black_patches", "random_resize_method", "scale_boxes_to_pixel_coordinates", "resize_image", "subtract_channel_mean", "ssd_random_crop", "ssd_random_crop_pad", "ssd_random_crop_fixed_aspect_ratio", "ssd_random_crop_pad_fixed_aspect_ratio", "random_vertical_flip", "random_rotation90", "rgb_to_gray", "convert_class_logits_to_softmax", "random_absolute_pad_image", "random_self_concat_image", "autoaugment_image", "drop_label_probabilistically", "remap_labels", "random_jpeg_quality", "random_downscale_to_target_pixels", "random_patch_gaussian", "random_square_crop_by_scale", "random_scale_crop_and_pad_to_square", "adjust_gamma")

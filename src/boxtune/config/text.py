@@ -11,34 +11,14 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from boxtune.config import pipeline_pb2
+from boxtune.config.places import Path, Place, places
 from boxtune.errors import BoxtuneError, did_you_mean
 
 MAX_CHARACTERS = 10_000_000
 
 _LONGEST_QUOTE = 120
 _LONGEST_REASON = 200
-
-# What the API has and boxtune has not, by the name of its field.
-_NOT_YET = {
-    "faster_rcnn": "Faster R-CNN and Mask R-CNN models",
-    "center_net": "CenterNet models",
-    "experimental_model": "experimental models",
-    "graph_rewriter": "quantisation during training",
-    "calibration_config": "calibration of scores",
-    "convert_to_grayscale": "networks for images of one channel",
-    "eval_instance_masks": "instance masks",
-    "external_input_reader": "readers of other formats than TFRecord",
-    "flexible_grid_anchor_generator": "the flexible grid of anchors",
-    "group_norm": "group normalisation",
-    "keypoint_edge": "keypoints",
-    "load_instance_masks": "instance masks",
-    "mask_head_config": "instance masks",
-    "mask_type": "instance masks",
-    "merge_multiple_label_boxes": "boxes with several labels",
-    "num_keypoints": "keypoints",
-    "sample_from_datasets_weights": "weighted sampling from several files",
-    "use_multiclass_scores": "labels given as scores",
-}
+_MAP_ENTRY = "Entry"  # how protobuf calls the messages that a map consists of
 
 M = TypeVar("M", bound=Message)
 
@@ -59,12 +39,16 @@ def from_text(text: str, message: M, source: str, *, error: type[BoxtuneError]) 
     """
     if len(text) > MAX_CHARACTERS:
         raise error(f"{source} has more than {MAX_CHARACTERS:,} characters, which no configuration needs.")
-    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     try:
-        fill(message, text)
+        fill(message, readable(text))
     except TextError as exc:
         raise error(f"{source}{exc.place}: {exc}") from None
     return message
+
+
+def readable(text: str) -> str:
+    """Return the text of a file without byte order mark, its lines ended by newlines."""
+    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def fill(message: Message, text: str) -> None:
@@ -87,6 +71,7 @@ def fill(message: Message, text: str) -> None:
     for path, _, value in set_fields(message):
         if isinstance(value, float) and not math.isfinite(value):
             raise TextError(f"{path} is {value}; it has to be a finite number of 32 bits.")
+    _check_keys(message, text)
 
 
 def to_text(message: Message) -> str:
@@ -100,18 +85,27 @@ def set_fields(message: Message, path: str = "") -> Iterator[tuple[str, FieldDes
     """Yield path, field and value of every scalar that is set: ``("train_config.num_steps", ..., 2000)``."""
     for field, value in message.ListFields():
         here = f"{path}.{field.name}" if path else field.name
-        items = {f"{here}[{i}]": item for i, item in enumerate(value)} if field.is_repeated else {here: value}
-        for item_path, item in items.items():
-            if field.message_type is None:
-                yield item_path, field, item
-            else:
+        for item_path, item in _items(here, field, value).items():
+            if isinstance(item, Message):
                 yield from set_fields(item, item_path)
+            else:
+                yield item_path, field, item
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Return whether a field is a map, whose entries are messages of key and value on the wire."""
+    return field.message_type is not None and field.message_type.GetOptions().map_entry
+
+
+def _items(path: str, field: FieldDescriptor, value: Any) -> dict[str, Any]:
+    """Return the values of a field by their paths: ``x``, ``x[0]`` of a list, ``x["key"]`` of a map."""
+    if is_map(field):
+        return {f'{path}["{key}"]': value[key] for key in sorted(value)}
+    return {f"{path}[{i}]": item for i, item in enumerate(value)} if field.is_repeated else {path: value}
 
 
 def no_such_field(message_type: str, name: str) -> str:
     """Return the sentence for a field that the message type, given by its full name, does not declare."""
-    if name in _NOT_YET:
-        return f'boxtune does not have {_NOT_YET[name]} yet ("{name}").'
     known = pipeline_pb2.DESCRIPTOR.pool.FindMessageTypeByName(message_type).fields_by_name
     hint = did_you_mean(name, known) or _belongs_to(name)
     return f'{message_type.rpartition(".")[2]} has no field "{quoted(name)}".{hint}'
@@ -119,6 +113,8 @@ def no_such_field(message_type: str, name: str) -> str:
 
 def expected(field: FieldDescriptor) -> str:
     """Return what a value of the field has to be, as the end of a sentence."""
+    if is_map(field):
+        return "{ key: ... value: ... }"
     if field.message_type is not None:
         return f"{{ ... }} with fields of {field.message_type.name}"
     if field.enum_type is not None:
@@ -161,6 +157,34 @@ def _bad_escape(text: str) -> TextError:
 
 
 _NO_ESCAPE = re.compile(r"""(?<!\\)(?:\\\\)*\\(?![\\'"abfnrtvxuUN0-7\n])""")
+
+
+def _check_keys(message: Message, text: str) -> None:
+    """Raise TextError for a key that a map has twice: of their values protobuf keeps the last alone."""
+    sizes = dict(_sizes_of_maps(message))
+    entries: dict[Path, list[Place]] = {path: [] for path in sizes}
+    keys = {}
+    for place in places(text) if sizes else ():
+        *parents, (name, _) = place.path
+        entries.get((*parents, (name, 0)), []).append(place)
+        if name == "key":
+            keys[tuple(parents)] = place.value
+    for path, size in sizes.items():
+        seen = set()
+        for entry in entries[path] if len(entries[path]) > size else ():
+            key = keys.get(entry.path, '""')
+            if key in seen:
+                raise TextError(f"{path[-1][0]} has the key {quoted(key)} twice; keep one.", f":{entry.line}")
+            seen.add(key)
+
+
+def _sizes_of_maps(message: Message, parents: Path = ()) -> Iterator[tuple[Path, int]]:
+    for field, value in message.ListFields():
+        if is_map(field):
+            yield (*parents, (field.name, 0)), len(value)
+        elif field.message_type is not None:
+            for index, item in enumerate(value if field.is_repeated else [value]):
+                yield from _sizes_of_maps(item, (*parents, (field.name, index)))
 
 
 def _line(text: str, number: int) -> str:
@@ -216,7 +240,8 @@ def _names(enum: EnumDescriptor) -> str:
 
 
 def _belongs_to(name: str) -> str:
-    owners = sorted(field.full_name.split(".")[-2] for field in _fields_named(name))
+    messages = {field.full_name.split(".")[-2] for field in _fields_named(name)}
+    owners = sorted(message for message in messages if not message.endswith(_MAP_ENTRY))
     return f" It belongs in {' or '.join(owners)}." if 0 < len(owners) <= 3 else ""
 
 

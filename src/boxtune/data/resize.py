@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
+from boxtune.errors import ConfigError
 
 _METHODS = {
     pipeline_pb2.BILINEAR: tf.compat.v1.image.ResizeMethod.BILINEAR,
@@ -19,10 +20,10 @@ _METHODS = {
 
 @dataclass(frozen=True)
 class Resized:
-    """An image as a model takes it, and which part of it is picture rather than padding."""
+    """An image as a model takes it, and which part of it is image rather than padding."""
 
     image: Any  # float32 [h, w, 3]
-    extent: Any  # float32 [2]: the share of the height and of the width that the picture fills, in (0, 1]
+    size: Any  # int32 [2]: the height and width of the part that is image, at the top left
 
 
 Resizer = Callable[[Any], Resized]
@@ -32,19 +33,26 @@ def resizer(section: pipeline_pb2.ImageResizer) -> Resizer:
     """Read `image_resizer`: a function from float32 images [h, w, 3] to Resized.
 
     Source: the API's builders.image_resizer_builder and core.preprocessor.
+
+    Raises:
+        ConfigError: for sizes that cannot be.
     """
     read, chosen = config.chosen(
-        section, {"fixed_shape_resizer": _fixed_shape, "keep_aspect_ratio_resizer": _keep_aspect_ratio}
+        section,
+        {
+            "fixed_shape_resizer": _fixed_shape,
+            "keep_aspect_ratio_resizer": _keep_aspect_ratio,
+            "identity_resizer": _identity,
+            "conditional_shape_resizer": _conditional_shape,
+            "pad_to_multiple_resizer": _pad_to_multiple,
+        },
     )
     return read(chosen)
 
 
 def _fixed_shape(section: pipeline_pb2.FixedShapeResizer) -> Resizer:
-    def resize(image: Any) -> Resized:
-        resized = _resize(image, (section.height, section.width), section)
-        return Resized(resized, tf.ones(2))
-
-    return resize
+    size = (section.height, section.width)
+    return lambda image: Resized(_resize(image, size, section), tf.constant(size, tf.int32))
 
 
 def _keep_aspect_ratio(section: pipeline_pb2.KeepAspectRatioResizer) -> Resizer:
@@ -54,21 +62,63 @@ def _keep_aspect_ratio(section: pipeline_pb2.KeepAspectRatioResizer) -> Resizer:
         to_largest = section.max_dimension / tf.maximum(height, width)
         # The shorter side reaches min_dimension unless the longer one would then pass max_dimension.
         scale = tf.minimum(to_smallest, to_largest)
-        # At least a pixel is left also of the thinnest picture.
+        # At least a pixel is left also of the thinnest image.
         size = tf.maximum(tf.cast(tf.round(tf.stack([height, width]) * scale), tf.int32), 1)
         resized = _resize(image, size, section)
         if not section.pad_to_max_dimension:
-            return Resized(resized, tf.ones(2))
+            return Resized(resized, size)
         side = section.max_dimension
         padding = tf.constant(list(section.per_channel_pad_value) or [0.0], tf.float32)
-        missing = side - size
-        shifted = tf.pad(resized - padding, [[0, missing[0]], [0, missing[1]], [0, 0]])
-        padded = tf.ensure_shape(shifted + padding, [side, side, None])
-        return Resized(padded, tf.cast(size, tf.float32) / side)
+        padded = _pad(resized - padding, [side, side]) + padding
+        return Resized(tf.ensure_shape(padded, [side, side, None]), size)
 
     return resize
 
 
-def _resize(image: Any, size: Any, section: Any) -> Any:
+def _identity(section: pipeline_pb2.IdentityResizer) -> Resizer:
+    return lambda image: Resized(image, tf.shape(image)[:2])
+
+
+def _conditional_shape(section: pipeline_pb2.ConditionalShapeResizer) -> Resizer:
+    threshold, greater = section.size_threshold, section.condition == section.GREATER
+    if section.condition == section.INVALID or threshold < 1:
+        raise ConfigError(
+            "image_resizer.conditional_shape_resizer: condition must be GREATER or SMALLER, and size_threshold "
+            f"({threshold}) at least 1"
+        )
+
+    def resize(image: Any) -> Resized:
+        sides = tf.cast(tf.shape(image)[:2], tf.float32)
+        side = tf.reduce_max(sides) if greater else tf.reduce_min(sides)
+        wanted = tf.minimum(side, threshold) if greater else tf.maximum(side, threshold)
+        size = tf.maximum(tf.cast(sides * (wanted / side), tf.int32), 1)
+        # Here the API has the pixels at the corners of the image stay there, unlike elsewhere.
+        return Resized(_resize(image, size, section, align_corners=True), size)
+
+    return resize
+
+
+def _pad_to_multiple(section: pipeline_pb2.PadToMultipleResizer) -> Resizer:
+    multiple = section.multiple
+    if multiple < 1:
+        raise ConfigError(
+            f"image_resizer.pad_to_multiple_resizer.multiple is {multiple}; it must be at least 1"
+        )
+
+    def resize(image: Any) -> Resized:
+        size = tf.shape(image)[:2]
+        return Resized(_pad(image, (size + multiple - 1) // multiple * multiple), size)
+
+    return resize
+
+
+def _pad(image: Any, size: Any) -> Any:
+    """Return `image` [h, w, 3] with zeros below and to the right, up to `size` (int32 [2])."""
+    missing = size - tf.shape(image)[:2]
+    return tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]])
+
+
+def _resize(image: Any, size: Any, section: Any, *, align_corners: bool = False) -> Any:
     # The API resizes as TensorFlow 1 did: pixels are counted from their corners, not from their centres.
-    return tf.compat.v1.image.resize(image, size, _METHODS[section.resize_method])
+    method = _METHODS[section.resize_method]
+    return tf.compat.v1.image.resize(image, size, method, align_corners=align_corners)

@@ -1,14 +1,21 @@
-"""Anchor boxes tiled over feature maps, as numpy constants.
+"""Anchor boxes tiled over feature maps.
 
 The order of the anchors is part of a checkpoint's meaning: feature map, row, column, then shape at a place.
+
+Where the sizes of the maps and of the image are known, the anchors are a numpy constant, computed in float64 and
+rounded to float32 at the end. Where any of them is a tensor, they are a tensor, computed in float32 throughout.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import numpy as np
+from keras import ops
 
-Size = tuple[int, int]  # height and width, or rows and columns
+Size = tuple[Any, Any]  # height and width, or rows and columns: int, or an integer tensor []
+Pair = tuple[Any, Any]  # of lengths, likewise down and across: float, or a float tensor []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,28 +40,34 @@ class SsdAnchors:
     strides: Sequence[Size] = ()
     offsets: Sequence[Size] = ()
 
+    normalize_coordinates = True
+
     @property
     def per_location(self) -> list[int]:
         """How many anchors stand on a cell of each feature map."""
         return [len(pairs) for pairs in self._scales_and_ratios()]
 
-    def generate(self, grids: Sequence[Size], image_size: Size) -> np.ndarray:
+    def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
         """Return the normalised anchors [a, 4] for maps of `grids` over an image of `image_size` pixels."""
-        height, width = (float(side) for side in image_size)
-        shorter = min(height, width)
+        xp = array_module(*grids, image_size)
+        height, width = lengths(xp, image_size)
+        shorter = xp.minimum(height, width)
         base = (self.base_size[0] * shorter / height, self.base_size[1] * shorter / width)
         tiles = []
         for index, (grid, pairs) in enumerate(zip(grids, self._scales_and_ratios(), strict=True)):
             if self.strides:
                 stride = (self.strides[index][0] / height, self.strides[index][1] / width)
             else:
-                stride = (1 / grid[0], 1 / grid[1])
+                rows, columns = lengths(xp, grid)
+                stride = (1 / rows, 1 / columns)
             if self.offsets:
                 offset = (self.offsets[index][0] / height, self.offsets[index][1] / width)
             else:
                 offset = (0.5 * stride[0], 0.5 * stride[1])
-            tiles.append(tile(grid, [shape(scale, ratio, base) for scale, ratio in pairs], stride, offset))
-        return np.concatenate(tiles)
+            tiles.append(
+                tile(grid, [shape(scale, ratio, base) for scale, ratio in pairs], stride, offset, xp)
+            )
+        return xp.concatenate(tiles)
 
     def _scales_and_ratios(self) -> list[list[tuple[float, float]]]:
         steps = list(self.scales) or np.linspace(self.min_scale, self.max_scale, self.num_layers).tolist()
@@ -91,39 +104,123 @@ class MultiscaleAnchors:
         """How many anchors stand on a cell of each feature map."""
         return [len(self.aspect_ratios) * self.scales_per_octave] * (self.max_level - self.min_level + 1)
 
-    def generate(self, grids: Sequence[Size], image_size: Size) -> np.ndarray:
+    def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
         """Return the anchors [a, 4] for feature maps of `grids`, normalised by `image_size` or in pixels."""
+        xp = array_module(*grids, image_size)
+        height, width = lengths(xp, image_size)
         octave = [2.0 ** (index / self.scales_per_octave) for index in range(self.scales_per_octave)]
         tiles = []
         for level, grid in zip(range(self.min_level, self.max_level + 1), grids, strict=True):
             stride = 2**level
-            offset = [stride / 2 if side % stride == 0 else 0.0 for side in image_size]
+            starts = (xp.where(side % stride == 0, stride / 2, 0.0) for side in (height, width))
             base = (self.anchor_scale * stride, self.anchor_scale * stride)
             shapes = [shape(scale, ratio, base) for ratio in self.aspect_ratios for scale in octave]
-            tiles.append(tile(grid, shapes, (stride, stride), offset))
-        anchors = np.concatenate(tiles)
-        return (
-            anchors / np.array([*image_size, *image_size], np.float32)
-            if self.normalize_coordinates
-            else anchors
-        )
+            tiles.append(tile(grid, shapes, (stride, stride), tuple(starts), xp))
+        anchors = xp.concatenate(tiles)
+        return normalized(xp, anchors, (height, width)) if self.normalize_coordinates else anchors
 
 
-def shape(scale: float, aspect_ratio: float, base: tuple[float, float]) -> tuple[float, float]:
+@dataclass(frozen=True, kw_only=True)
+class GridAnchors:
+    """The anchors of a region proposal network on its one feature map, in pixels.
+
+    Each of `aspect_ratios` has an anchor of every one of `scales`, times `base_size`. Source: Ren et al. 2015 (Faster
+    R-CNN, arXiv:1506.01497), section 3.1.1; the API's grid_anchor_generator.
+    """
+
+    scales: Sequence[float] = (0.5, 1.0, 2.0)
+    aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)
+    base_size: tuple[float, float] = (256.0, 256.0)
+    stride: tuple[int, int] = (16, 16)
+    offset: tuple[int, int] = (0, 0)
+
+    normalize_coordinates = False
+
+    @property
+    def per_location(self) -> list[int]:
+        """How many anchors stand on a cell of the map."""
+        return [len(self.scales) * len(self.aspect_ratios)]
+
+    def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
+        """Return the anchors [a, 4] for the one map of `grids`; they do not depend on `image_size`."""
+        (grid,) = grids
+        shapes = [
+            shape(scale, ratio, self.base_size) for ratio in self.aspect_ratios for scale in self.scales
+        ]
+        return tile(grid, shapes, self.stride, self.offset, array_module(grid))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorGrid:
+    """The anchors of one feature map, in pixels: of each of `base_sizes` one, in the aspect ratio beside it."""
+
+    base_sizes: Sequence[float]
+    aspect_ratios: Sequence[float]
+    stride: tuple[int, int]
+    offset: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlexibleGridAnchors:
+    """Anchors that are listed one by one for each feature map. Source: the API's flexible_grid_anchor_generator."""
+
+    maps: Sequence[AnchorGrid]
+    normalize_coordinates: bool = True
+
+    @property
+    def per_location(self) -> list[int]:
+        """How many anchors stand on a cell of each feature map."""
+        return [len(one.base_sizes) for one in self.maps]
+
+    def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
+        """Return the anchors [a, 4] for feature maps of `grids`, normalised by `image_size` or in pixels."""
+        xp = array_module(*grids, image_size)
+        tiles = []
+        for one, grid in zip(self.maps, grids, strict=True):
+            pairs = zip(one.base_sizes, one.aspect_ratios, strict=True)
+            shapes = [shape(size, ratio, (1.0, 1.0)) for size, ratio in pairs]
+            tiles.append(tile(grid, shapes, one.stride, one.offset, xp))
+        anchors = xp.concatenate(tiles)
+        return normalized(xp, anchors, lengths(xp, image_size)) if self.normalize_coordinates else anchors
+
+
+def shape(scale: float, aspect_ratio: float, base: Pair) -> Pair:
     """Return (height, width) of an anchor: `base` times `scale`, `aspect_ratio` times as wide as high."""
     root = float(np.sqrt(aspect_ratio))
     return scale / root * base[0], scale * root * base[1]
 
 
-def tile(
-    grid: Size, shapes: Sequence[tuple[float, float]], stride: Sequence[float], offset: Sequence[float]
-) -> np.ndarray:
+def tile(grid: Size, shapes: Sequence[Pair], stride: Pair, offset: Pair, xp: Any = np) -> Any:
     """Return float32 [a, 4]: `shapes` (height, width) centred on every cell of `grid`.
 
     The centre of cell (row, column) is `offset + (row, column) * stride`; all lengths have one unit.
+    `xp` computes: numpy, or `keras.ops` where a length is a tensor.
     """
-    y = np.arange(grid[0]) * stride[0] + offset[0]
-    x = np.arange(grid[1]) * stride[1] + offset[1]
-    centers = np.stack(np.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]  # [rows, columns, 1, 2]
-    half = 0.5 * np.asarray(shapes)  # [shapes, 2]
-    return np.concatenate([centers - half, centers + half], axis=-1).reshape(-1, 4).astype(np.float32)
+    y, x = (
+        xp.arange(count, dtype=_precision(xp)) * step + start
+        for count, step, start in zip(grid, stride, offset, strict=True)
+    )
+    centers = xp.stack(xp.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]  # [rows, columns, 1, 2]
+    half = 0.5 * xp.stack([xp.stack(lengths(xp, pair)) for pair in shapes])  # [shapes, 2]
+    anchors = xp.reshape(xp.concatenate([centers - half, centers + half], axis=-1), (-1, 4))
+    return xp.array(anchors, dtype="float32")
+
+
+def normalized(xp: Any, anchors: Any, image_size: Pair) -> Any:
+    """Return float32 anchors [a, 4] in pixels as shares of the image's height and width."""
+    return anchors / xp.array(xp.stack([*image_size, *image_size]), dtype="float32")
+
+
+def array_module(*sizes: Size) -> Any:
+    """Return what computes with all of `sizes`: numpy if they are all numbers, else `keras.ops`."""
+    return np if all(isinstance(side, Real) for size in sizes for side in size) else ops
+
+
+def lengths(xp: Any, pair: Pair) -> Pair:
+    """Return both of `pair` as floats: float64 by numpy, float32 tensors by `keras.ops`."""
+    first, second = (xp.cast(one, "float32") if xp is ops else np.float64(one) for one in pair)
+    return first, second
+
+
+def _precision(xp: Any) -> str:
+    return "float32" if xp is ops else "float64"

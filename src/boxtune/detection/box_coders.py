@@ -1,4 +1,8 @@
-"""Boxes as offsets from anchors."""
+"""Boxes as offsets from anchors.
+
+A coder has a `code_size`, says how many `num_keypoints` its codes hold beside the box, and goes both ways: `encode`
+and `decode`.
+"""
 
 from dataclasses import dataclass
 
@@ -22,6 +26,7 @@ class FasterRcnnBoxCoder:
     width_scale: float = 5.0
 
     code_size = 4
+    num_keypoints = 0
 
     def encode(self, boxes, anchors):
         """Return the codes [..., a, 4] of `boxes` [..., a, 4] against `anchors` [a, 4]."""
@@ -49,3 +54,115 @@ class FasterRcnnBoxCoder:
             ops.exp(code_height / self.height_scale) * anchor_height,
             ops.exp(code_width / self.width_scale) * anchor_width,
         )
+
+
+@dataclass(frozen=True)
+class KeypointBoxCoder:
+    """The codes of a box as FasterRcnnBoxCoder has them, then of each keypoint its offset from the anchor's centre.
+
+    Source: the API's keypoint_box_coder.
+    """
+
+    num_keypoints: int
+    y_scale: float = 10.0
+    x_scale: float = 10.0
+    height_scale: float = 5.0
+    width_scale: float = 5.0
+
+    @property
+    def code_size(self) -> int:
+        """Four numbers for the box and two for each keypoint."""
+        return 4 + 2 * self.num_keypoints
+
+    @property
+    def _boxes(self) -> FasterRcnnBoxCoder:
+        return FasterRcnnBoxCoder(self.y_scale, self.x_scale, self.height_scale, self.width_scale)
+
+    def encode(self, boxes, anchors, keypoints):
+        """Return the codes [..., a, d] of `boxes` [..., a, 4] and `keypoints` [..., a, p, 2] (y, x), NaN as NaN."""
+        anchor_y, anchor_x, height, width = (side[..., None] for side in to_centers(anchors))
+        y, x = ops.unstack(ops.convert_to_tensor(keypoints), 2, axis=-1)
+        offsets = ops.stack(
+            [
+                (y - anchor_y) / (height + _SMALLEST_SIDE) * self.y_scale,
+                (x - anchor_x) / (width + _SMALLEST_SIDE) * self.x_scale,
+            ],
+            axis=-1,
+        )
+        codes = self._boxes.encode(boxes, anchors)
+        flat = ops.reshape(offsets, (*ops.shape(codes)[:-1], 2 * self.num_keypoints))
+        return ops.concatenate([codes, flat], axis=-1)
+
+    def decode(self, codes, anchors):
+        """Return the boxes [..., a, 4] that `codes` [..., a, d] stand for."""
+        return self._boxes.decode(codes[..., :4], anchors)
+
+    def decode_keypoints(self, codes, anchors):
+        """Return the keypoints [..., a, p, 2] (y, x) that `codes` [..., a, d] stand for."""
+        anchor_y, anchor_x, height, width = (side[..., None] for side in to_centers(anchors))
+        y, x = codes[..., 4::2], codes[..., 5::2]
+        return ops.stack([y / self.y_scale * height + anchor_y, x / self.x_scale * width + anchor_x], axis=-1)
+
+
+@dataclass(frozen=True)
+class MeanStddevBoxCoder:
+    """The differences of the corners, by one standard deviation. Source: the API's mean_stddev_box_coder."""
+
+    stddev: float = 0.01
+
+    code_size = 4
+    num_keypoints = 0
+
+    def encode(self, boxes, anchors):
+        """Return the codes [..., a, 4] of `boxes` [..., a, 4] against `anchors` [a, 4]."""
+        return (ops.convert_to_tensor(boxes) - anchors) / self.stddev
+
+    def decode(self, codes, anchors):
+        """Return the boxes [..., a, 4] that `codes` [..., a, 4] stand for."""
+        return ops.convert_to_tensor(codes) * self.stddev + anchors
+
+
+@dataclass(frozen=True)
+class SquareBoxCoder:
+    """The offset of the centre in anchor lengths, and the log length of a square; a length is the root of an area.
+
+    What is decoded is square. Source: the API's square_box_coder.
+    """
+
+    y_scale: float = 10.0
+    x_scale: float = 10.0
+    length_scale: float = 5.0
+
+    code_size = 3
+    num_keypoints = 0
+
+    def encode(self, boxes, anchors):
+        """Return the codes [..., a, 3] of `boxes` [..., a, 4] against `anchors` [a, 4]."""
+        anchor_y, anchor_x, anchor_height, anchor_width = to_centers(anchors)
+        center_y, center_x, height, width = to_centers(boxes)
+        anchor_length = ops.sqrt(anchor_height * anchor_width) + _SMALLEST_SIDE
+        length = ops.sqrt(height * width) + _SMALLEST_SIDE
+        return ops.stack(
+            [
+                (center_y - anchor_y) / anchor_length * self.y_scale,
+                (center_x - anchor_x) / anchor_length * self.x_scale,
+                ops.log(length / anchor_length) * self.length_scale,
+            ],
+            axis=-1,
+        )
+
+    def decode(self, codes, anchors):
+        """Return the square boxes [..., a, 4] that `codes` [..., a, 3] stand for."""
+        anchor_y, anchor_x, anchor_height, anchor_width = to_centers(anchors)
+        anchor_length = ops.sqrt(anchor_height * anchor_width)
+        code_y, code_x, code_length = ops.unstack(ops.convert_to_tensor(codes), 3, axis=-1)
+        length = ops.exp(code_length / self.length_scale) * anchor_length
+        return from_centers(
+            code_y / self.y_scale * anchor_length + anchor_y,
+            code_x / self.x_scale * anchor_length + anchor_x,
+            length,
+            length,
+        )
+
+
+BoxCoder = FasterRcnnBoxCoder | KeypointBoxCoder | MeanStddevBoxCoder | SquareBoxCoder

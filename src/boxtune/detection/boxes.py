@@ -3,6 +3,8 @@
 import numpy as np
 from keras import ops
 
+from boxtune.detection.gradients import copies
+
 _SMALLEST = np.finfo(np.float32).tiny
 
 
@@ -41,6 +43,61 @@ def ioa_pairwise(boxes1, boxes2):
     shared = intersection_pairwise(boxes1, boxes2)
     area2 = area(boxes2)[..., None, :]
     return ops.where(area2 > 0, shared / ops.where(area2 > 0, area2, 1.0), 0.0)
+
+
+def thresholded_iou_pairwise(boxes1, boxes2, iou_threshold=0.5):
+    """Return 1.0 where the intersection over union [..., n, a] exceeds a threshold, else 0.0."""
+    return ops.cast(iou_pairwise(boxes1, boxes2) > iou_threshold, "float32")
+
+
+def negative_squared_distance_pairwise(boxes1, boxes2):
+    """Return minus the squared distance [..., n, a] of `boxes1` [..., n, 4] and `boxes2` [..., a, 4], as points."""
+    differences = (
+        one[..., :, None] - other[..., None, :]
+        for one, other in zip(sides(boxes1), sides(boxes2), strict=True)
+    )
+    return -sum(map(ops.square, differences))
+
+
+def iou(boxes1, boxes2):
+    """Return the intersection over union [...] of `boxes1` [..., 4] and `boxes2` [..., 4], box by box.
+
+    Boxes that share nothing have 0, also when both are empty.
+    """
+    shared, union = _shared_and_union(boxes1, boxes2)
+    return _share(shared, union)
+
+
+def giou(boxes1, boxes2):
+    """Return the generalized intersection over union [...] of `boxes1` [..., 4] and `boxes2` [..., 4], box by box.
+
+    From the IoU is taken what share of the smallest box around both is in neither. Source: Rezatofighi et al. 2019
+    (arXiv:1902.09630), algorithm 1.
+    """
+    first, again1 = copies(ops.convert_to_tensor(boxes1), 2)
+    second, again2 = copies(ops.convert_to_tensor(boxes2), 2)
+    shared, union = _shared_and_union(first, second)
+    ymin1, xmin1, ymax1, xmax1 = sides(again1)
+    ymin2, xmin2, ymax2, xmax2 = sides(again2)
+    height = ops.maximum(ymax1, ymax2) - ops.minimum(ymin1, ymin2)
+    around = height * (ops.maximum(xmax1, xmax2) - ops.minimum(xmin1, xmin2))
+    union, union_again = copies(union, 2)
+    return _share(shared, union) - _share(around - union_again, around)
+
+
+def _shared_and_union(boxes1, boxes2):
+    ymin1, xmin1, ymax1, xmax1 = sides(boxes1)
+    ymin2, xmin2, ymax2, xmax2 = sides(boxes2)
+    height = ops.relu(ops.minimum(ymax1, ymax2) - ops.maximum(ymin1, ymin2))
+    shared = height * ops.relu(ops.minimum(xmax1, xmax2) - ops.maximum(xmin1, xmin2))
+    sizes = (ymax1 - ymin1) * (xmax1 - xmin1) + (ymax2 - ymin2) * (xmax2 - xmin2)
+    return shared, sizes - shared
+
+
+def _share(part, whole):
+    """Return `part` / `whole`, and 0 with no slope where there is no whole."""
+    exists = whole != 0
+    return ops.where(exists, part / ops.where(exists, whole, 1.0), 0.0)
 
 
 def clip(boxes, window):

@@ -59,14 +59,14 @@ def mix_channels(x, kernel, bias=None):
     rows = ops.matmul(ops.reshape(x, (-1, kernel.shape[2])), ops.reshape(kernel, kernel.shape[2:]))
     if bias is not None:
         rows = ops.add(rows, bias)
-    return ops.reshape(rows, (-1, *x.shape[1:3], kernel.shape[3]))
+    return ops.reshape(rows, (-1, *ops.shape(x)[1:3], kernel.shape[3]))
 
 
 def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, soft_sigma=0.0):
     """Keep, class by class, the best boxes that overlap no better one.
 
     Args:
-        boxes: float [b, a, 4].
+        boxes: float [b, a, 4], or [b, c, a, 4] where each class has boxes of its own.
         scores: float [b, c, a].
         limit: how many to keep of a class at most: k.
         iou_threshold: a box that overlaps a kept one by more than this is dropped.
@@ -86,11 +86,12 @@ def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, 
 def _greedy_suppression_tensorflow(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma):
     import tensorflow as tf
 
-    num_classes = scores.shape[1]
+    num_classes, shared = scores.shape[1], len(boxes.shape) == 3
+    boxes = tf.convert_to_tensor(boxes)
 
     def one_class(row):
         indices, kept_scores, count = tf.raw_ops.NonMaxSuppressionV5(
-            boxes=boxes[row // num_classes],
+            boxes=boxes[row // num_classes] if shared else boxes[row // num_classes, row % num_classes],
             scores=scores[row // num_classes, row % num_classes],
             max_output_size=limit,
             iou_threshold=iou_threshold,
@@ -116,8 +117,7 @@ def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_thresho
     def keep_the_best(rank, state):
         remaining, indices, kept = state
         best = ops.cast(ops.argmax(remaining, axis=-1), "int32")  # [b, c]
-        best_boxes = ops.take_along_axis(boxes, best[:, :, None], axis=1)  # [b, c, 4]
-        overlap = iou_pairwise(best_boxes, boxes)  # [b, c, a]
+        overlap = _overlap_with(best, boxes)
         if soft_sigma > 0:
             decayed = remaining * ops.exp(-0.5 * overlap**2 / soft_sigma)
             survives = (decayed > score_threshold) & (remaining > removed)
@@ -136,6 +136,13 @@ def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_thresho
     _, indices, kept = ops.fori_loop(0, limit, keep_the_best, (candidates, ops.cast(none, "int32"), none))
     valid = kept > removed
     return [ops.where(valid, indices, 0), ops.where(valid, kept, 0.0), valid]
+
+
+def _overlap_with(best, boxes):
+    """Return the IoU [b, c, a] of the boxes numbered `best` [b, c] with all: `boxes` [b, a, 4] or [b, c, a, 4]."""
+    if len(boxes.shape) == 3:
+        return iou_pairwise(ops.take_along_axis(boxes, best[:, :, None], axis=1), boxes)
+    return iou_pairwise(ops.take_along_axis(boxes, best[:, :, None, None], axis=2), boxes)[:, :, 0]
 
 
 def highest(scores, count):

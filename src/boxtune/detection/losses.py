@@ -2,6 +2,12 @@
 
 from keras import ops
 
+from boxtune.detection.boxes import giou, iou
+from boxtune.detection.gradients import with_slope
+
+_LEAST_PROBABILITY = 1e-4  # of a heatmap, whose logarithm is taken
+_SMALLEST = 1e-12  # that is divided by
+
 
 def smooth_l1(predictions, targets, delta=1.0):
     """Return the Huber loss [..., a] of codes [..., a, d], summed over d.
@@ -14,9 +20,38 @@ def smooth_l1(predictions, targets, delta=1.0):
     return ops.sum(0.5 * ops.square(quadratic) + delta * (error - quadratic), axis=-1)
 
 
+def squared_error(predictions, targets):
+    """Return half the squared error [..., a] of codes [..., a, d], summed over d.
+
+    Source: the API's WeightedL2LocalizationLoss.
+    """
+    return 0.5 * ops.sum(ops.square(predictions - targets), axis=-1)
+
+
+def absolute_error(predictions, targets):
+    """Return the absolute error [...] of each number of `predictions` [...]. Source: the API's L1LocalizationLoss."""
+    return ops.abs(predictions - targets)
+
+
+def iou_loss(predictions, targets):
+    """Return what the IoU [..., a] of boxes [..., a, 4] lacks to 1.
+
+    Source: Yu et al. 2016 (arXiv:1608.01471); the API's WeightedIOULocalizationLoss.
+    """
+    return 1 - iou(predictions, targets)
+
+
+def giou_loss(predictions, targets):
+    """Return what the generalized IoU [..., a] of boxes [..., a, 4] lacks to 1: from 0 to 2.
+
+    Source: Rezatofighi et al. 2019 (arXiv:1902.09630), algorithm 1; the API's WeightedGIOULocalizationLoss.
+    """
+    return 1 - giou(predictions, targets)
+
+
 def sigmoid_cross_entropy(logits, targets):
     """Return the cross entropy [..., c] of independent classes of probability sigmoid(`logits`) [..., c]."""
-    return _with_slope(_cross_entropy(logits, targets), logits, ops.sigmoid(logits) - targets)
+    return with_slope(_cross_entropy(logits, targets), logits, ops.sigmoid(logits) - targets)
 
 
 def sigmoid_focal(logits, targets, gamma=2.0, alpha=None):
@@ -35,7 +70,7 @@ def sigmoid_focal(logits, targets, gamma=2.0, alpha=None):
     if gamma:
         growing = flipped * probability * (1 - probability)  # of the miss
         slope = slope + weight * gamma * _power(miss, gamma - 1) * growing * entropy
-    return _with_slope(fading * entropy, logits, slope)
+    return with_slope(fading * entropy, logits, slope)
 
 
 def _cross_entropy(logits, targets):
@@ -49,17 +84,73 @@ def _power(base, exponent):
     return ops.power(ops.maximum(base, 1e-12), exponent)
 
 
-def _with_slope(value, x, slope):
-    """Return `value`, whose derivative by `x` is `slope`: one pass instead of one for each use of `x`.
-
-    The tape's sum over several uses takes their order from when each is done, so it need not repeat to the last bit.
-    """
-    return ops.stop_gradient(value) + (x - ops.stop_gradient(x)) * ops.stop_gradient(slope)
-
-
 def softmax_cross_entropy(logits, targets, logit_scale=1.0):
     """Return the cross entropy [...] of exclusive classes: softmax(`logits` [..., c] / scale)."""
     return -ops.sum(targets * ops.log_softmax(logits / logit_scale, axis=-1), axis=-1)
+
+
+def softmax_cross_entropy_with_logits(logits, target_logits, logit_scale=1.0):
+    """Return the cross entropy [...] of exclusive classes whose targets are logits [..., c], too.
+
+    Both are divided by `logit_scale`. Source: the API's WeightedSoftmaxClassificationAgainstLogitsLoss.
+    """
+    return softmax_cross_entropy(logits, ops.softmax(target_logits / logit_scale, axis=-1), logit_scale)
+
+
+def bootstrapped_sigmoid(logits, targets, alpha, hard=False):
+    """Return the cross entropy [..., c] against targets that the prediction itself has corrected.
+
+    They are `alpha` times the given ones and 1 - `alpha` times the predicted probability, or with `hard` the predicted
+    class, 0 or 1. Source: Reed et al. 2014 (arXiv:1412.6596), eqs. 5 and 6; the API's
+    BootstrappedSigmoidClassificationLoss.
+    """
+    probability = ops.sigmoid(logits)
+    predicted = ops.cast(probability > 0.5, "float32") if hard else probability
+    mixed = alpha * targets + (1 - alpha) * predicted
+    slope = probability - mixed
+    if not hard:  # the corrected targets move with the prediction
+        slope = slope - logits * (1 - alpha) * probability * (1 - probability)
+    return with_slope(_cross_entropy(logits, mixed), logits, slope)
+
+
+def penalty_reduced_focal(logits, targets, alpha=2.0, beta=4.0):
+    """Return the focal loss [...] of a heatmap: 1 at the centres of objects, and fading around them.
+
+    `alpha` is how fast the loss fades where the prediction is right; `beta` how much less a miss near a centre counts.
+    Probabilities are kept 1e-4 away from 0 and 1. Source: Zhou et al. 2019 (CenterNet, arXiv:1904.07850), eq. 1; the
+    API's PenaltyReducedLogisticFocalLoss.
+    """
+    is_center = targets == 1
+    probability = ops.sigmoid(logits)
+    clipped = ops.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    right = ops.where(is_center, clipped, 1 - clipped)
+    wrong = ops.where(is_center, 1 - clipped, clipped)
+    weight = ops.where(is_center, 1.0, ops.power(1 - targets, beta))
+    value = -weight * ops.power(wrong, alpha) * ops.log(right)
+    # By the probability of the right answer; that moves with the logit by p (1 - p), up at a centre and else down.
+    slope = weight * (alpha * ops.power(wrong, alpha - 1) * ops.log(right) - ops.power(wrong, alpha) / right)
+    moves = ops.where(is_center, 1.0, -1.0) * probability * (1 - probability)
+    return with_slope(value, logits, slope * ops.where(clipped == probability, moves, 0.0))
+
+
+def dice(logits, targets, weights, squared_normalization=False, are_probabilities=False):
+    """Return what the overlap [..., c] of predicted and wanted shapes, each [..., a, c], lacks to 1.
+
+    Args:
+        logits: of each point of a shape.
+        targets: 1 where the shape is, else 0.
+        weights: what each point counts, [..., a, c].
+        squared_normalization: take the squares of probabilities and targets.
+        are_probabilities: `logits` are probabilities already.
+
+    Source: Milletari et al. 2016 (V-Net, arXiv:1606.04797), section 3; the API's WeightedDiceClassificationLoss.
+    """
+    predicted = logits if are_probabilities else ops.sigmoid(logits)
+    if squared_normalization:
+        predicted, targets = ops.square(predicted), ops.square(targets)
+    predicted, targets = predicted * weights, targets * weights
+    sizes = ops.sum(predicted, axis=-2) + ops.sum(targets, axis=-2)
+    return 1 - 2 * ops.sum(predicted * targets, axis=-2) / ops.maximum(sizes, _SMALLEST)
 
 
 def smooth_independent(targets, amount):

@@ -6,6 +6,7 @@ from typing import Any
 from keras import ops
 
 from boxtune.detection.boxes import iou_pairwise, take_rows
+from boxtune.errors import DataError
 
 UNMATCHED, IGNORED = -1, -2
 
@@ -29,11 +30,12 @@ class ArgMaxMatcher:
         """Return int32 [b, a]: the index of each anchor's box, UNMATCHED or IGNORED.
 
         Args:
-            similarity: float [b, n, a] of boxes and anchors, n >= 1, not negative.
+            similarity: float [b, n, a] of boxes and anchors, n >= 1.
             valid: bool [b, n]; the rows of padding are never matched.
         """
-        similarity = ops.where(valid[:, :, None], similarity, -1.0)
-        matches = self._match_by_threshold(similarity)
+        similarity = ops.where(valid[:, :, None], similarity, -float("inf"))
+        any_valid = ops.any(valid, axis=1, keepdims=True)
+        matches = ops.where(any_valid, self._match_by_threshold(similarity), UNMATCHED)
         if not self.force_match:
             return matches
         wanting = _first_to_want(similarity, valid)
@@ -48,7 +50,7 @@ class ArgMaxMatcher:
             )
             matches = ops.where(highest < self.matched_threshold, between, matches)
             matches = ops.where(highest < self.unmatched_threshold, low, matches)
-        return ops.where(highest < 0, UNMATCHED, matches)
+        return matches
 
 
 def _first_to_want(similarity, valid):
@@ -76,26 +78,33 @@ class Targets:
     matches: Any  # int32 [b, a]
 
 
-def assign_targets(groundtruth, anchors, matcher, box_coder, num_classes, negative_weight=1.0) -> Targets:
+def assign_targets(
+    groundtruth, anchors, matcher, box_coder, num_classes, negative_weight=1.0, similarity=iou_pairwise
+) -> Targets:
     """Match the ground truth of a batch to `anchors` [a, 4] and encode what they should predict.
 
     Args:
-        groundtruth: dict of boxes [b, n, 4], classes int32 [b, n], weights [b, n], valid bool [b, n]; n >= 1.
+        groundtruth: dict of boxes [b, n, 4], classes int32 [b, n], weights [b, n], valid bool [b, n]; n >= 1. Where the
+            coder has keypoints, also of keypoints [b, n, p, 2], NaN where not seen.
         anchors: float [a, 4].
         matcher: has `match(similarity, valid)`.
-        box_coder: has `encode(boxes, anchors)`.
+        box_coder: has `encode(boxes, anchors)`, or `encode(boxes, anchors, keypoints)`.
         num_classes: c.
         negative_weight: class weight of the anchors that are background.
+        similarity: from boxes [b, n, 4] and anchors to how alike they are [b, n, a].
+
+    Raises:
+        DataError: if the coder has keypoints and the ground truth has none.
 
     Source: the API's core.target_assigner.
     """
-    matches = matcher.match(iou_pairwise(groundtruth["boxes"], anchors), groundtruth["valid"])
+    matches = matcher.match(similarity(groundtruth["boxes"], anchors), groundtruth["valid"])
     is_matched = matches >= 0
     matched = ops.maximum(matches, 0)
     boxes, weights, classes = (
         take_rows(groundtruth[part], matched) for part in ("boxes", "weights", "classes")
     )
-    codes = box_coder.encode(boxes, anchors)
+    codes = box_coder.encode(boxes, anchors, *_keypoints(groundtruth, matched, box_coder))
     return Targets(
         classes=ops.one_hot(ops.where(is_matched, classes, -1), num_classes, dtype="float32"),
         class_weights=ops.where(is_matched, weights, ops.where(matches == UNMATCHED, negative_weight, 0.0)),
@@ -103,3 +112,15 @@ def assign_targets(groundtruth, anchors, matcher, box_coder, num_classes, negati
         code_weights=ops.where(is_matched, weights, 0.0),
         matches=matches,
     )
+
+
+def _keypoints(groundtruth, matched, box_coder):
+    """Return [the keypoints [b, a, p, 2] of the matched boxes] if the coder wants them, else nothing."""
+    if not box_coder.num_keypoints:
+        return []
+    if "keypoints" not in groundtruth:
+        raise DataError(
+            f"keypoint_box_coder encodes {box_coder.num_keypoints} keypoints of each object, but the ground truth has "
+            "none; use faster_rcnn_box_coder"
+        )
+    return [take_rows(groundtruth["keypoints"], matched)]

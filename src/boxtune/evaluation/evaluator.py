@@ -2,27 +2,28 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 from keras import ops
 
 from boxtune import models
 from boxtune.backends import compiled, row_multiple
 from boxtune.config import pipeline_pb2
-from boxtune.data.input import Records, evaluation_batches, naming_faults
+from boxtune.data.batching import evaluation_batches
+from boxtune.data.input import Records, naming_faults
 from boxtune.errors import CheckpointError
-from boxtune.evaluation.shapes import TruthReader, Wanted, require_boxes_only, wanted_by
+from boxtune.evaluation.found import with_found
+from boxtune.evaluation.shapes import Places, TruthReader, Wanted, keypoint_classes, require_found, wanted_by
 from boxtune.evaluation.truth import Arrays, Names, class_names, picture_of, truth_of
 from boxtune.metrics import metric_sets
 from boxtune.metrics.evaluation import Evaluation, Example, evaluation_of
 from boxtune.metrics.results import ImageResult
 from boxtune.models import Detector
 from boxtune.models.detector import REGULARIZATION
+from boxtune.structures import Inputs
 
 
 class Evaluator:
@@ -50,9 +51,8 @@ class Evaluator:
         self.class_names = class_names(records.label_map, detector.num_classes)
         self._metrics_set, self._metric_options = metrics_set, metric_options
         self._wanted = wanted or Wanted()
-        batches = evaluation_batches(records, batch_size=batch_size, image_resizer=image_resizer)
-        self.batches = batches.map(
-            lambda images, extents, samples: (images, extents, samples, _groundtruth(samples, row_multiple))
+        self.batches = evaluation_batches(
+            records, batch_size=batch_size, image_resizer=image_resizer, row_multiple=row_multiple
         )
         self._detect = compiled(self._predict_and_measure, detector.variables)
 
@@ -63,17 +63,18 @@ class Evaluator:
         """Read `eval_config` and the resizer. Batches are of 8 pictures at least: the result does not depend on it.
 
         Raises:
-            ConfigError: if metrics are of masks or keypoints.
+            ConfigError: if metrics are of what the detector does not find.
         """
-        require_boxes_only(pipeline.eval_config)
+        require_found(pipeline.eval_config, detector.finds)
+        wanted = wanted_by(pipeline.eval_config, records)
         return cls(
             detector,
             records,
             image_resizer=models.image_resizer(pipeline.model),
             batch_size=max(pipeline.eval_config.batch_size, 8),
             metrics_set=pipeline.eval_config.metrics_set,
-            metric_options=metric_options(pipeline.eval_config, records),
-            wanted=wanted_by(pipeline.eval_config, records),
+            metric_options=metric_options(pipeline.eval_config, records, wanted.places),
+            wanted=wanted,
             num_examples=pipeline.eval_config.num_visualizations,
             row_multiple=row_multiple(next(iter(pipeline.eval_input_reader), pipeline_pb2.InputReader())),
         )
@@ -98,8 +99,8 @@ class Evaluator:
         losses: list[dict[str, float]] = []
         names, reader = Names(), TruthReader(self.records, self._wanted)
         with naming_faults(self.records):
-            for images, extents, samples, groundtruth in self.batches:
-                detections, terms = self._detect(images, extents, groundtruth)
+            for inputs, samples in self.batches:
+                detections, terms = self._detect(inputs)
                 found = keras.tree.map_structure(ops.convert_to_numpy, detections)
                 truth = {name: part.numpy() for name, part in samples.items()}
                 # An incomplete last batch counts by its size.
@@ -110,9 +111,9 @@ class Evaluator:
                 ]
                 _check_finite(found["finite"], batch)
                 results += batch
-                examples += _examples(images, extents, batch[: self.num_examples - len(examples)])
+                examples += _examples(inputs, batch[: self.num_examples - len(examples)])
                 if see:
-                    for example in _examples(images, extents, batch):
+                    for example in _examples(inputs, batch):
                         see(example)
         return evaluation_of(
             results,
@@ -126,60 +127,52 @@ class Evaluator:
             examples=examples,
         )
 
-    def _predict_and_measure(self, images: Any, extents: Any, groundtruth: Any) -> tuple[dict, dict]:
-        predictions = self.detector(images, training=False)
-        window = ops.concatenate([ops.zeros_like(extents), extents], axis=-1)
-        detections = self.detector.detect(predictions, window)
-        # The ground truth counts boxes in the picture's frame; the anchors lie in the input's.
-        groundtruth = groundtruth | {"boxes": groundtruth["boxes"] * ops.tile(extents, [1, 2])[:, None]}
-        found = vars(detections) | {"finite": _finite(predictions)}
-        return found, self.detector.loss_terms(predictions, groundtruth)
+    def _predict_and_measure(self, inputs: Inputs) -> tuple[dict, dict]:
+        """Return the parts of the detections [b, ...], which images have finite predictions, and the losses."""
+        seen = Inputs(images=inputs["images"], sizes=inputs["sizes"])  # no detector is shown the truth
+        predictions = self.detector(seen, training=False)
+        found = vars(self.detector.detect(seen, predictions)) | {"finite": _finite(predictions)}
+        parts = {name: part for name, part in found.items() if part is not None and name != "extras"}
+        return parts, self.detector.loss_terms(inputs, predictions)
 
 
-def metric_options(section: pipeline_pb2.EvalConfig, records: Records) -> metric_sets.Options:
-    """Read what `eval_config` says about metrics, their names apart, and the label map about frequencies."""
+def metric_options(
+    section: pipeline_pb2.EvalConfig, records: Records, places: Places | None = None
+) -> metric_sets.Options:
+    """Read what `eval_config` says about metrics, their names apart, and the label map about frequencies.
+
+    `places` are those of the keypoints that are measured.
+    """
     frequency = {label.id: label.frequency for label in records.label_map.labels}
     frequencies = [frequency.get(number, "") for number in range(1, records.num_classes + 1)]
     return metric_sets.Options(
         per_category=section.include_metrics_per_category,
         all_per_category=section.all_metrics_per_category,
-        super_categories={one.key: one.value.split(",") for one in section.super_categories},
+        super_categories={
+            name: members.split(",") for name, members in sorted(section.super_categories.items())
+        },
         recall_bounds=(section.recall_lower_bound, section.recall_upper_bound),
         skip_unlabeled=section.skip_predictions_for_unlabeled_class,
         frequencies=frequencies if any(frequencies) else (),
+        keypoints=keypoint_classes(section, records.label_map, places or {}),
     )
-
-
-def _groundtruth(samples: dict[str, Any], row_multiple: int) -> dict[str, Any]:
-    """Return the batch's objects with a row of padding or more, so that their number is a multiple, but not 0."""
-    count = tf.shape(samples["boxes"])[1]
-    more = row_multiple - count % row_multiple
-    return {
-        "boxes": tf.pad(samples["boxes"], [[0, 0], [0, more], [0, 0]]),
-        "classes": tf.pad(samples["classes"], [[0, 0], [0, more]]),
-        "weights": tf.pad(samples["weights"], [[0, 0], [0, more]]),
-        "valid": tf.range(count + more)[None] < samples["count"][:, None],
-    }
 
 
 def _result(truth: Arrays, found: Arrays, i: int, names: Names) -> ImageResult:
     """Return what was found in picture `i` of a batch."""
     sample = picture_of(truth, i)
     result = truth_of(sample, names.of(sample))
+    shapes = {name: found[name][i] for name in ("masks", "keypoints") if name in found}
     count = found["count"][i]
-    return replace(
-        result,
-        boxes=found["boxes"][i, :count] * np.array([result.height, result.width] * 2, np.float32),
-        classes=found["classes"][i, :count],
-        scores=found["scores"][i, :count],
-    )
+    boxes, classes, scores = (found[name][i, :count] for name in ("boxes", "classes", "scores"))
+    return with_found(result, boxes, classes, scores, **{name: part[:count] for name, part in shapes.items()})
 
 
-def _examples(images: Any, extents: Any, results: Sequence[ImageResult]) -> list[Example]:
+def _examples(inputs: Inputs, results: Sequence[ImageResult]) -> list[Example]:
     """Return the first pictures of a batch, without the padding of its inputs."""
     count = len(results)
-    pixels = np.clip(images[:count].numpy(), 0, 255).astype(np.uint8)
-    sizes = np.round(extents[:count].numpy() * images.shape[1:3]).astype(int)
+    pixels = np.clip(inputs["images"][:count].numpy(), 0, 255).astype(np.uint8)
+    sizes = inputs["sizes"][:count].numpy()
     return [
         Example(result, picture[:height, :width])
         for result, picture, (height, width) in zip(results, pixels, sizes, strict=True)
@@ -187,8 +180,8 @@ def _examples(images: Any, extents: Any, results: Sequence[ImageResult]) -> list
 
 
 def _finite(predictions: Any) -> Any:
-    """Return bool [b]: whether all that is predicted of a picture are numbers, parts [b, ...] of any structure."""
-    # A sum is a number if all that it is of are: less work than to ask each.
+    """Return bool [b]: whether all that is predicted of an image is finite, parts [b or 1, ...] of any structure."""
+    # A sum is finite only if all that it is of is: less work than to ask each.
     parts = [ops.reshape(part, [ops.shape(part)[0], -1]) for part in keras.tree.flatten(predictions)]
     return ops.isfinite(sum(ops.sum(part, axis=1) for part in parts))
 

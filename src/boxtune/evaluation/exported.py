@@ -1,8 +1,6 @@
 """Running an exported model, whoever exported it."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,10 @@ import tensorflow as tf
 
 from boxtune.data.input import Records
 from boxtune.errors import CheckpointError
+from boxtune.evaluation.found import with_found
 from boxtune.evaluation.shapes import Wanted
 from boxtune.evaluation.truth import truths
-from boxtune.metrics import masks
 from boxtune.metrics.evaluation import Example
-from boxtune.metrics.masks import Mask
 from boxtune.metrics.results import ImageResult
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
@@ -157,17 +154,11 @@ def _with_found(truth: ImageResult, found: dict[str, np.ndarray]) -> ImageResult
     count = int(found["num_detections"])
     order = np.argsort(-found["detection_scores"][:count], kind="stable")
     kept = {name: part[order] for name, part in found.items() if part.ndim}
-    size = truth.height, truth.width
-    drawn, points = kept.get(_MASKS), kept.get(_KEYPOINTS)
-    return replace(
+    return with_found(
         truth,
-        boxes=kept["detection_boxes"] * np.array(size * 2, np.float32),
-        classes=kept["detection_classes"].astype(np.int64) - 1,
-        scores=kept["detection_scores"],
-        masks=None if drawn is None else list(map(partial(_pasted, size), drawn, kept["detection_boxes"])),
-        keypoints=None if points is None else points * np.array(size, np.float32),
+        kept["detection_boxes"],
+        kept["detection_classes"].astype(np.int64) - 1,
+        kept["detection_scores"],
+        kept.get(_MASKS),
+        kept.get(_KEYPOINTS),
     )
-
-
-def _pasted(size: tuple[int, int], grid: np.ndarray, box: np.ndarray) -> Mask:
-    return masks.from_box(grid, box, *size)

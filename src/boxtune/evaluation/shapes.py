@@ -3,7 +3,7 @@
 Source of keys: the API's data_decoders.tf_example_decoder, and its dataset_tools that write them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -81,14 +81,19 @@ def wanted_by(section: pipeline_pb2.EvalConfig, records: Records) -> Wanted:
     return Wanted(masks, labels, section.image_classes_field_map_empty_to_ones, places)
 
 
-def require_boxes_only(section: pipeline_pb2.EvalConfig) -> None:
-    """Raise ConfigError if `eval_config` asks for what a detector of boxes does not find."""
-    named = [name for name in section.metrics_set if name in metric_sets.MASKS | {metric_sets.KEYPOINTS}]
-    if named or section.parameterized_metric:
-        what = f"metrics_set: {named[0]}" if named else "parameterized_metric: keypoints"
+def require_found(section: pipeline_pb2.EvalConfig, finds: Collection[str]) -> None:
+    """Raise ConfigError if `eval_config` asks for "masks" or "keypoints", and a detector `finds` none."""
+    asked = {name: "masks" for name in section.metrics_set if name in metric_sets.MASKS}
+    asked |= {name: "keypoints" for name in section.metrics_set if name == metric_sets.KEYPOINTS}
+    what = {f"metrics_set: {name}": kind for name, kind in asked.items()}
+    if section.parameterized_metric:
+        what["parameterized_metric: keypoints"] = "keypoints"
+    missing = next((field for field, kind in what.items() if kind not in finds), None)
+    if missing:
+        also = f" and {' and '.join(sorted(finds))}" if finds else ""
         raise ConfigError(
-            f"eval_config.{what} cannot be measured: this model finds boxes. Leave it out, or evaluate an exported "
-            "model or a file of detections that has masks or keypoints."
+            f"eval_config.{missing} cannot be measured: this model finds boxes{also}. Leave it out, or evaluate an "
+            "exported model or a file of detections that has masks or keypoints."
         )
 
 
@@ -116,7 +121,7 @@ def _keypoint_class(
     if label is None:
         hint = did_you_mean(metric.class_label, label_map.by_any_name)
         raise _wrong(f'the label map has no class "{metric.class_label}".{hint}')
-    given = {one.key: one.value for one in metric.keypoint_label_to_sigmas}
+    given = dict(sorted(metric.keypoint_label_to_sigmas.items()))
     names = [name for _, name in sorted(label.keypoints)] or list(given) or list(places)
     if not names:
         raise _wrong("neither the label map nor the records have keypoints.")

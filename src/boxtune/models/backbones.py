@@ -1,5 +1,6 @@
 """Feature extractors of classification networks, as functions from images to named feature maps."""
 
+from dataclasses import dataclass
 from itertools import count
 
 import keras
@@ -26,9 +27,24 @@ _MOBILENET_V2_STAGES = (
 )
 
 
-def scale_images_to_one(images):
-    """Map pixel values in [0, 255] to [-1, 1], as the MobileNets take them."""
-    return images * (2.0 / 255.0) - 1.0
+@dataclass(frozen=True)
+class Normalization:
+    """What a backbone does to pixel values in [0, 255] first: `images * scale - shift`."""
+
+    scale: float
+    shift: float
+
+    def __call__(self, images):
+        """Return `images` [..., 3] normalized."""
+        return images * self.scale - self.shift
+
+    def undo(self, values):
+        """Return the pixel values that are normalized to `values` [..., 3]."""
+        return (values + self.shift) / self.scale
+
+
+TO_ONE = Normalization(scale=2.0 / 255.0, shift=1.0)
+"""To [-1, 1], as the MobileNets take images."""
 
 
 def mobilenet_v2(

@@ -1,7 +1,7 @@
 """Box predictors: from a pyramid of feature maps to the codes and logits of every anchor.
 
-Each takes the maps and how many anchors stand on a cell of each, and returns float codes [b, a, 4] and logits
-[b, a, c + 1], the first class being background.
+Each takes the maps and how many anchors stand on a cell of each, and returns float codes [b, a, d] and logits
+[b, a, c + 1], the first class being background; without `add_background_class` they are [b, a, c].
 """
 
 from collections.abc import Sequence
@@ -10,9 +10,8 @@ import keras
 from keras import ops
 
 from boxtune.config import pipeline_pb2
+from boxtune.errors import ConfigError
 from boxtune.models.layers import Branches, ConvStyle, SharedByMaps, conv_style
-
-CODE_SIZE = 4
 
 
 def weight_shared_convolutional(
@@ -22,6 +21,7 @@ def weight_shared_convolutional(
     section: pipeline_pb2.WeightSharedConvolutionalBoxPredictor,
     *,
     frozen: bool = False,
+    add_background_class: bool = True,
 ):
     """Predict from every map with the same convolutions, each map having its own batch normalization.
 
@@ -29,7 +29,7 @@ def weight_shared_convolutional(
     """
     key = "_box_predictor"
     style = conv_style(section.conv_hyperparams)
-    anchors = per_location[0]
+    anchors, num_scores = _shared_count(per_location), num_classes + add_background_class
     box_tower = _SharedTower(f"{key}/_base_tower_layers_for_heads/box_encodings", section, style, frozen)
     if section.share_prediction_tower:
         box_tower.create_convolutions(f"{key}/_head_scope_conv_layers/PredictionTower")
@@ -41,11 +41,11 @@ def weight_shared_convolutional(
         )
         class_tower.create_convolutions(f"{key}/_head_scope_conv_layers/ClassPredictionTower")
     box_head = _shared_head(
-        anchors * CODE_SIZE, f"{key}/_box_prediction_head/_box_encoder_layers/0", section, style
+        anchors * section.box_code_size, f"{key}/_box_prediction_head/_box_encoder_layers/0", section, style
     )
     dropout = int(section.use_dropout)
     class_head = _shared_head(
-        anchors * (num_classes + 1),
+        anchors * num_scores,
         f"{key}/_prediction_heads/class_predictions_with_background/_class_predictor_layers/{dropout}",
         section,
         style,
@@ -60,7 +60,16 @@ def weight_shared_convolutional(
         for_classes = class_tower([pair[1] for pair in pairs])
     if dropout:
         for_classes = [keras.layers.Dropout(1 - section.dropout_keep_probability)(x) for x in for_classes]
-    return _gather(box_head(for_boxes), class_head(for_classes), num_classes, _clip_range(section))
+    return _gather(box_head(for_boxes), class_head(for_classes), num_scores, section)
+
+
+def _shared_count(per_location: Sequence[int]) -> int:
+    if len(set(per_location)) > 1:
+        raise ConfigError(
+            f"pipeline.config: the anchor generator has {', '.join(map(str, per_location))} anchors on a cell of its "
+            "feature maps; weight_shared_convolutional_box_predictor needs as many on every one"
+        )
+    return per_location[0]
 
 
 class _SharedTower:
@@ -130,6 +139,7 @@ def convolutional(
     section: pipeline_pb2.ConvolutionalBoxPredictor,
     *,
     frozen: bool = False,
+    add_background_class: bool = True,
 ):
     """Predict from every map with convolutions of its own.
 
@@ -138,16 +148,15 @@ def convolutional(
     style = conv_style(section.conv_hyperparams)
     heads = "_box_predictor/_prediction_heads"
     codes, logits = [], []
+    num_scores = num_classes + add_background_class
     for level, (feature, anchors) in enumerate(zip(features, per_location, strict=True)):
         for_boxes, for_classes = Branches(2)(_extra_layers(feature, level, section, style, frozen))
         box_key = f"{heads}/box_encodings/{level}/_box_encoder_layers"
         class_key = f"{heads}/class_predictions_with_background/{level}/_class_predictor_layers"
-        codes.append(_own_head(for_boxes, anchors * CODE_SIZE, box_key, section, style, frozen))
+        codes.append(_own_head(for_boxes, anchors * section.box_code_size, box_key, section, style, frozen))
         bias = section.class_prediction_bias_init
-        logits.append(
-            _own_head(for_classes, anchors * (num_classes + 1), class_key, section, style, frozen, bias)
-        )
-    return _gather(codes, logits, num_classes, _clip_range(section))
+        logits.append(_own_head(for_classes, anchors * num_scores, class_key, section, style, frozen, bias))
+    return _gather(codes, logits, num_scores, section)
 
 
 def _extra_layers(x, level: int, section, style: ConvStyle, frozen: bool):
@@ -173,18 +182,12 @@ def _own_head(x, filters: int, key: str, section, style: ConvStyle, frozen: bool
     return style.conv(filters, 1, f"{key}/{index + 3}", use_bias=True)(x)
 
 
-def _clip_range(section) -> tuple[float, float] | None:
-    if not section.HasField("box_encodings_clip_range"):
-        return None
-    return section.box_encodings_clip_range.min, section.box_encodings_clip_range.max
-
-
-def _gather(codes, logits, num_classes: int, clip_range: tuple[float, float] | None):
-    """Lay the maps' predictions [b, h, w, ...] one behind the other: [b, a, 4] and [b, a, c + 1]."""
-    codes = _one_behind_the_other(codes, CODE_SIZE)
-    if clip_range is not None:
-        codes = ops.clip(codes, *clip_range)
-    return codes, _one_behind_the_other(logits, num_classes + 1)
+def _gather(codes, logits, num_scores: int, section):
+    """Lay the maps' predictions [b, h, w, ...] one behind the other: [b, a, d] and [b, a, c + 1]."""
+    codes = _one_behind_the_other(codes, section.box_code_size)
+    if section.HasField("box_encodings_clip_range"):
+        codes = ops.clip(codes, section.box_encodings_clip_range.min, section.box_encodings_clip_range.max)
+    return codes, _one_behind_the_other(logits, num_scores)
 
 
 def _one_behind_the_other(maps, depth: int):

@@ -1,8 +1,4 @@
-"""The layers that every network is made of, named by their place in the checkpoint.
-
-A layer's name *is* its checkpoint key, with "--" for "/" (which Keras does not allow in names): the variables of the
-layer `at("_feature_extractor/conv")` are kept under `model/_feature_extractor/conv/kernel` and so on.
-"""
+"""The layers that every network is made of, named by their place in the checkpoint (see `models.keys`)."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,8 +7,12 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
+from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.detection import kernels, shares
+from boxtune.detection.gradients import copies
+from boxtune.errors import ConfigError, did_you_mean
+from boxtune.models.keys import at
 
 Hyperparams = pipeline_pb2.Hyperparams
 
@@ -27,35 +27,6 @@ def computing_in_bfloat16(enabled: bool = True) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(policy)
-
-
-def at(key: str) -> str:
-    """Return the layer name for a place in the checkpoint, relative to the model."""
-    return f"model/{key}".replace("/", _SEPARATOR)
-
-
-def key_of(name: str) -> str:
-    """Return the place in the checkpoint that a layer's name, or a name made of it, stands for."""
-    return name.replace(_SEPARATOR, "/")
-
-
-# PyTorch knows no "." in names of parameters; TensorFlow's scopes of names know little else, and ">" not before "_".
-_SEPARATOR = "--"
-
-
-def checkpoint_variables(network: keras.Model) -> dict[str, keras.Variable]:
-    """Return every weight and statistic of `network` by its checkpoint key (`model/.../kernel`)."""
-    return {
-        f"{key_of(layer.name)}/{_api_name(layer, weight)}": weight
-        for layer in network.layers
-        for weight in layer.weights
-    }
-
-
-def _api_name(layer: keras.layers.Layer, variable: keras.Variable) -> str:
-    """Return what Keras 2 called a variable: there, a depthwise convolution had a `depthwise_kernel`."""
-    is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and variable.name == "kernel"
-    return "depthwise_kernel" if is_depthwise else variable.name
 
 
 class BatchNormalization(keras.layers.Layer):
@@ -128,12 +99,32 @@ class SeparableConv2D(keras.layers.SeparableConv2D):
         return kernels.mix_channels(x, self.pointwise_kernel, self.bias if self.use_bias else None)
 
 
-class Branches(keras.layers.Layer):
-    """Hands out its input several times; the gradients of the branches are added in their order.
+class PadToMultiple(keras.layers.Layer):
+    """Pads maps with zeros below and to the right, until their sides are multiples."""
 
-    TensorFlow's tape adds three gradients or more from the one whose memory is free to hold the sum. Which one that is
-    depends on timing, so the last bits would change from run to run; two always add up to the same.
-    """
+    def __init__(self, multiple: int, **kwargs):
+        super().__init__(**kwargs)
+        self.multiple = multiple
+
+    def call(self, x):
+        """Return `x` [b, h, w, d] with sides that are multiples."""
+        if self.multiple == 1:
+            return x
+        missing = [-side % self.multiple for side in ops.shape(x)[1:3]]
+        return ops.pad(x, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
+
+
+class CropTo(keras.layers.Layer):
+    """Cuts maps below and to the right, to the size of others."""
+
+    def call(self, x, like):
+        """Return `x` [b, h, w, d] as high and wide as `like`."""
+        height, width = ops.shape(like)[1:3]
+        return x[:, :height, :width]
+
+
+class Branches(keras.layers.Layer):
+    """Hands out its input several times; the gradients of the branches are added in their order."""
 
     def __init__(self, count: int, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -141,7 +132,7 @@ class Branches(keras.layers.Layer):
 
     def call(self, x, training=False):
         """Return `x` `count` times."""
-        return _copies(x, self.count) if training else [x] * self.count
+        return copies(x, self.count) if training else [x] * self.count
 
 
 class SharedByMaps(keras.layers.Layer):
@@ -160,17 +151,55 @@ class SharedByMaps(keras.layers.Layer):
         if not training:
             return [self.convolution(x) for x in maps]
         weights = self.convolution.weights
-        copies = zip(*(_copies(weight.value, len(maps)) for weight in weights), strict=True)
-        return [self._convolve(x, own) for x, own in zip(maps, copies, strict=True)]
+        of_maps = zip(*(copies(weight.value, len(maps)) for weight in weights), strict=True)
+        return [self._convolve(x, own) for x, own in zip(maps, of_maps, strict=True)]
 
     def _convolve(self, x, values):
         with keras.StatelessScope(state_mapping=list(zip(self.convolution.weights, values, strict=True))):
             return self.convolution(x)
 
 
-def _copies(x, count: int):
-    """Return `x` `count` times, as tensors whose gradients one operation adds."""
-    return ops.unstack(ops.repeat(x[None], count, axis=0), count)
+class WeightedSum(keras.layers.Layer):
+    """Adds maps of one shape, each times a weight that is learned.
+
+    `fast_attention` divides the weights, those below 0 being 0, by their sum; `weighted_sum` takes them as they are;
+    `sum` has none. `attention` has them, too, and counts each map once all the same: the API takes the softmax of each
+    weight alone, which is 1. Source: Tan et al. 2019 (EfficientDet, arXiv:1911.09070), section 3.3; the API's
+    BiFPNCombineLayer.
+    """
+
+    METHODS = ("fast_attention", "attention", "weighted_sum", "sum")
+
+    def __init__(self, method: str = "fast_attention", **kwargs):
+        super().__init__(**kwargs)
+        self.method = method
+
+    def build(self, shapes):
+        """Create a weight for each map."""
+        if self.method != "sum":
+            self.map_weights = self.add_weight(
+                name="bifpn_combine_weights", shape=(len(shapes), 1), initializer="ones"
+            )
+
+    def call(self, maps):
+        """Return the sum of `maps`, each [b, h, w, d]."""
+        if self.method == "sum":
+            return sum(maps[1:], start=maps[0])
+        weights = ops.unstack(self._shares(ops.convert_to_tensor(self.map_weights)[:, 0]), len(maps))
+        terms = [x * weight for x, weight in zip(maps, weights, strict=True)]
+        return sum(terms[1:], start=terms[0])
+
+    def compute_output_shape(self, shapes):
+        """Return the shape that all maps have."""
+        return shapes[0]
+
+    def _shares(self, weights):
+        if self.method == "attention":
+            return ops.ones_like(weights) + 0 * weights
+        if self.method == "weighted_sum":
+            return weights
+        positive = ops.relu(weights)
+        return positive / (ops.sum(positive) + 1e-4)
 
 
 @dataclass(frozen=True)
@@ -182,6 +211,8 @@ class ConvStyle:
     activation: str | None
     batch_norm: dict[str, float | bool] | None
     force_use_bias: bool = False
+    frozen: bool = False
+    """Whether the normalizations keep their statistics in training."""
 
     @property
     def use_bias(self) -> bool:
@@ -238,10 +269,10 @@ class ConvStyle:
         )
 
     def normalize(self, x, key, *, frozen):
-        """Apply this style's batch normalization to `x`, if it has one."""
+        """Apply this style's batch normalization to `x`, if it has one; `frozen`, or as the style has it."""
         if self.batch_norm is None:
             return x
-        return BatchNormalization(**self.batch_norm, frozen=frozen, name=at(key))(x)
+        return BatchNormalization(**self.batch_norm, frozen=frozen or self.frozen, name=at(key))(x)
 
     def activate(self, x):
         """Apply this style's activation to `x`, if it has one."""
@@ -249,17 +280,18 @@ class ConvStyle:
 
 
 def conv_style(section: Hyperparams) -> ConvStyle:
-    """Read a `conv_hyperparams` section. Source: the API's builders.hyperparams_builder."""
-    normalizer = section.WhichOneof("normalizer_oneof")
-    batch_norm = None
-    if normalizer in ("batch_norm", "sync_batch_norm"):
-        norm = getattr(section, normalizer)
-        batch_norm = {
-            "momentum": norm.decay,
-            "epsilon": norm.epsilon,
-            "center": norm.center,
-            "scale": norm.scale,
-        }
+    """Read a `conv_hyperparams` section. Source: the API's builders.hyperparams_builder, KerasLayerHyperparams.
+
+    `batch_norm.train: false` freezes the statistics, as it did under TensorFlow 1. A batch norm of whatever kind is one
+    over all devices.
+
+    Raises:
+        ConfigError: for `group_norm`, and for an unknown initializer.
+    """
+    batch_norm, trains = None, True
+    if section.WhichOneof("normalizer_oneof"):
+        read, norm = config.chosen(section, {"batch_norm": _batch_norm, "sync_batch_norm": _batch_norm})
+        batch_norm, trains = read(norm), norm.train
     activations = {Hyperparams.RELU: "relu", Hyperparams.RELU_6: "relu6", Hyperparams.SWISH: "silu"}
     return ConvStyle(
         initializer=_initializer(section.initializer),
@@ -267,7 +299,17 @@ def conv_style(section: Hyperparams) -> ConvStyle:
         activation=activations.get(section.activation),
         batch_norm=batch_norm,
         force_use_bias=section.force_use_bias,
+        frozen=not trains,
     )
+
+
+def _batch_norm(section: pipeline_pb2.BatchNorm) -> dict[str, float | bool]:
+    return {
+        "momentum": section.decay,
+        "epsilon": section.epsilon,
+        "center": section.center,
+        "scale": section.scale,
+    }
 
 
 def _initializer(section) -> Callable[[], keras.Initializer]:
@@ -283,8 +325,38 @@ def _initializer(section) -> Callable[[], keras.Initializer]:
             mode=pipeline_pb2.VarianceScalingInitializer.Mode.Name(scaling.mode).lower(),
             distribution="uniform" if scaling.uniform else "truncated_normal",
         )
-    truncated = section.truncated_normal_initializer
-    return lambda: keras.initializers.TruncatedNormal(truncated.mean, truncated.stddev)
+    if kind == "truncated_normal_initializer":
+        truncated = section.truncated_normal_initializer
+        return lambda: keras.initializers.TruncatedNormal(truncated.mean, truncated.stddev)
+    if kind == "keras_initializer_by_name":
+        return _named_initializer(section.keras_initializer_by_name)
+    return keras.initializers.GlorotUniform
+
+
+def _named_initializer(name: str) -> Callable[[], keras.Initializer]:
+    """Return what makes Keras' initializer of a name, one that can fill the kernel of a convolution."""
+
+    def make() -> keras.Initializer:
+        return keras.initializers.get(name)
+
+    try:
+        make()((1, 1, 2, 2))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f'pipeline.config: keras_initializer_by_name "{name}" cannot fill the kernel of a convolution; choose one '
+            f"such as {', '.join(_INITIALIZERS)}.{did_you_mean(name, _INITIALIZERS)}"
+        ) from error
+    return make
+
+
+_INITIALIZERS = (
+    "glorot_uniform",
+    "glorot_normal",
+    "he_uniform",
+    "he_normal",
+    "lecun_uniform",
+    "lecun_normal",
+)
 
 
 def _regularizer(section) -> keras.Regularizer | None:

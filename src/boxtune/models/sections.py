@@ -4,27 +4,49 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
-from boxtune.detection import losses
-from boxtune.detection.anchors import MultiscaleAnchors, SsdAnchors
-from boxtune.detection.box_coders import FasterRcnnBoxCoder
+from boxtune.detection import boxes, losses
+from boxtune.detection.anchors import (
+    AnchorGrid,
+    FlexibleGridAnchors,
+    GridAnchors,
+    MultiscaleAnchors,
+    SsdAnchors,
+)
+from boxtune.detection.box_coders import (
+    BoxCoder,
+    FasterRcnnBoxCoder,
+    KeypointBoxCoder,
+    MeanStddevBoxCoder,
+    SquareBoxCoder,
+)
+from boxtune.detection.localization import LocalizationLoss
 from boxtune.detection.matching import ArgMaxMatcher
 from boxtune.detection.mining import HardExampleMiner
 from boxtune.detection.nms import NonMaxSuppression
+from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError
 
 Function = Callable[..., Any]
+Anchors = SsdAnchors | MultiscaleAnchors | GridAnchors | FlexibleGridAnchors
 SMALLEST_SIDE = 33  # of images, in pixels: below, no cell is left at the coarsest level of a backbone
 
 
-def anchor_generator(section: pipeline_pb2.AnchorGenerator) -> SsdAnchors | MultiscaleAnchors:
+def anchor_generator(section: pipeline_pb2.AnchorGenerator) -> Anchors:
     """Read `anchor_generator`."""
     read, chosen = config.chosen(
-        section, {"ssd_anchor_generator": _ssd_anchors, "multiscale_anchor_generator": _multiscale_anchors}
+        section,
+        {
+            "ssd_anchor_generator": _ssd_anchors,
+            "multiscale_anchor_generator": _multiscale_anchors,
+            "grid_anchor_generator": _grid_anchors,
+            "flexible_grid_anchor_generator": _flexible_grid_anchors,
+        },
     )
     return read(chosen)
 
@@ -55,15 +77,121 @@ def _multiscale_anchors(section: pipeline_pb2.MultiscaleAnchorGenerator) -> Mult
     )
 
 
-def box_coder(section: pipeline_pb2.BoxCoder) -> FasterRcnnBoxCoder:
-    """Read `box_coder`."""
-    coder, scales = config.chosen(section, {"faster_rcnn_box_coder": FasterRcnnBoxCoder})
-    return coder(scales.y_scale, scales.x_scale, scales.height_scale, scales.width_scale)
+def _grid_anchors(section: pipeline_pb2.GridAnchorGenerator) -> GridAnchors:
+    return GridAnchors(
+        scales=tuple(section.scales) or GridAnchors.scales,
+        aspect_ratios=tuple(section.aspect_ratios) or GridAnchors.aspect_ratios,
+        base_size=(section.height, section.width),
+        stride=(section.height_stride, section.width_stride),
+        offset=(section.height_offset, section.width_offset),
+    )
+
+
+def _flexible_grid_anchors(section: Any) -> FlexibleGridAnchors:
+    maps = section.anchor_grid
+    for number, one in enumerate(maps):
+        if not len(one.base_sizes) == len(one.aspect_ratios) > 0:
+            raise ConfigError(
+                f"pipeline.config: anchor_grid {number} of flexible_grid_anchor_generator has {len(one.base_sizes)} "
+                f"base_sizes and {len(one.aspect_ratios)} aspect_ratios; each size needs one aspect ratio"
+            )
+        if not (one.height_stride and one.width_stride):
+            raise ConfigError(
+                f"pipeline.config: anchor_grid {number} of flexible_grid_anchor_generator has no stride; "
+                "set height_stride and width_stride in pixels, such as 16"
+            )
+    return FlexibleGridAnchors(
+        maps=tuple(
+            AnchorGrid(
+                base_sizes=tuple(one.base_sizes),
+                aspect_ratios=tuple(one.aspect_ratios),
+                stride=(one.height_stride, one.width_stride),
+                offset=(one.height_offset, one.width_offset),
+            )
+            for one in maps
+        ),
+        normalize_coordinates=section.normalize_coordinates,
+    )
+
+
+def box_coder(section: pipeline_pb2.BoxCoder) -> BoxCoder:
+    """Read `box_coder`.
+
+    Raises:
+        ConfigError: for a scale that is not above 0.
+    """
+    read, chosen = config.chosen(
+        section,
+        {
+            "faster_rcnn_box_coder": lambda one: FasterRcnnBoxCoder(
+                one.y_scale, one.x_scale, one.height_scale, one.width_scale
+            ),
+            "keypoint_box_coder": lambda one: KeypointBoxCoder(
+                one.num_keypoints, one.y_scale, one.x_scale, one.height_scale, one.width_scale
+            ),
+            "mean_stddev_box_coder": lambda one: MeanStddevBoxCoder(one.stddev),
+            "square_box_coder": lambda one: SquareBoxCoder(one.y_scale, one.x_scale, one.length_scale),
+        },
+    )
+    for field in chosen.DESCRIPTOR.fields:
+        value = getattr(chosen, field.name)
+        if not value > 0:
+            raise ConfigError(
+                f"pipeline.config: {section.WhichOneof('box_coder_oneof')}.{field.name} is {value:g}; "
+                "it must be above 0"
+            )
+    return read(chosen)
+
+
+def box_code_size(section: pipeline_pb2.BoxPredictor, coder: BoxCoder) -> int:
+    """Return how many numbers a `box_predictor` predicts of each box.
+
+    Raises:
+        ConfigError: if `coder` reads another number.
+    """
+    name = section.WhichOneof("box_predictor_oneof")
+    size = getattr(section, name).box_code_size
+    if size != coder.code_size:
+        raise ConfigError(
+            f"pipeline.config: box_predictor.{name}.box_code_size is {size}, but a code of the box_coder has "
+            f"{coder.code_size} numbers; set box_code_size: {coder.code_size}"
+        )
+    return size
+
+
+def similarity(section: pipeline_pb2.RegionSimilarityCalculator) -> Function:
+    """Read `similarity_calculator`: a function of boxes [b, n, 4] and anchors [a, 4] to how alike they are [b, n, a].
+
+    Without any, the IoU.
+    """
+    if section.WhichOneof("region_similarity") is None:
+        return boxes.iou_pairwise
+    read, chosen = config.chosen(
+        section,
+        {
+            "iou_similarity": lambda _: boxes.iou_pairwise,
+            "ioa_similarity": lambda _: boxes.ioa_pairwise,
+            "neg_sq_dist_similarity": lambda _: boxes.negative_squared_distance_pairwise,
+            "thresholded_iou_similarity": lambda one: partial(
+                boxes.thresholded_iou_pairwise, iou_threshold=one.iou_threshold
+            ),
+        },
+    )
+    return read(chosen)
 
 
 def matcher(section: pipeline_pb2.Matcher) -> ArgMaxMatcher:
-    """Read `matcher`."""
+    """Read `matcher`.
+
+    Raises:
+        ConfigError: for thresholds of which the lower is the higher.
+    """
     make, argmax = config.chosen(section, {"argmax_matcher": ArgMaxMatcher})
+    if not argmax.ignore_thresholds and argmax.unmatched_threshold > argmax.matched_threshold:
+        raise ConfigError(
+            f"pipeline.config: argmax_matcher.unmatched_threshold is {argmax.unmatched_threshold:g}, above "
+            f"matched_threshold {argmax.matched_threshold:g}; it must not be"
+        )
     return make(
         matched_threshold=None if argmax.ignore_thresholds else argmax.matched_threshold,
         unmatched_threshold=None if argmax.ignore_thresholds else argmax.unmatched_threshold,
@@ -81,6 +209,15 @@ def classification_loss(section: pipeline_pb2.ClassificationLoss) -> Function:
             "weighted_sigmoid_focal": _sigmoid_focal,
             "weighted_softmax": lambda softmax: partial(
                 losses.softmax_cross_entropy, logit_scale=softmax.logit_scale
+            ),
+            "weighted_logits_softmax": lambda softmax: partial(
+                losses.softmax_cross_entropy_with_logits, logit_scale=softmax.logit_scale
+            ),
+            "bootstrapped_sigmoid": lambda bootstrap: partial(
+                losses.bootstrapped_sigmoid, alpha=bootstrap.alpha, hard=bootstrap.hard_bootstrap
+            ),
+            "penalty_reduced_logistic_focal_loss": lambda focal: partial(
+                losses.penalty_reduced_focal, alpha=focal.alpha, beta=focal.beta
             ),
         },
     )
@@ -117,7 +254,7 @@ def hard_example_miner(section: pipeline_pb2.Loss) -> HardExampleMiner | None:
         return None
     if section.classification_loss.HasField("weighted_sigmoid_focal"):
         raise ConfigError(
-            "model.ssd.loss.hard_example_miner: the focal loss passes over easy examples by itself; remove the miner, "
+            "loss.hard_example_miner: the focal loss passes over easy examples by itself; remove the miner, "
             "or use classification_loss { weighted_sigmoid {} }"
         )
     miner = section.hard_example_miner
@@ -136,26 +273,80 @@ def hard_example_miner(section: pipeline_pb2.Loss) -> HardExampleMiner | None:
     )
 
 
-def localization_loss(section: pipeline_pb2.LocalizationLoss) -> Function:
-    """Read `localization_loss`: a function of predicted and wanted codes [b, a, 4]."""
-    loss, chosen = config.chosen(section, {"weighted_smooth_l1": losses.smooth_l1})
-    return partial(loss, delta=chosen.delta)
+def random_example_sampler(section: pipeline_pb2.Loss) -> RandomExampleSampler | None:
+    """Read `random_example_sampler` of a `loss`; None if it has none. Its seed is drawn by `keras.utils`' random seed.
+
+    Raises:
+        ConfigError: if its fraction is not in (0, 1].
+    """
+    if not section.HasField("random_example_sampler"):
+        return None
+    fraction = section.random_example_sampler.positive_sample_fraction
+    if not 0 < fraction <= 1:
+        raise ConfigError(
+            f"pipeline.config: random_example_sampler.positive_sample_fraction is {fraction:g}; it must be above 0 and "
+            "at most 1, such as 0.25"
+        )
+    return RandomExampleSampler(keras.random.SeedGenerator(), fraction)
 
 
-def score_converter(section: pipeline_pb2.PostProcessing) -> Function:
-    """Read `score_converter`: a function from logits [..., c] to scores."""
+def localization_loss(section: pipeline_pb2.LocalizationLoss) -> LocalizationLoss:
+    """Read `localization_loss`."""
+    read, chosen = config.chosen(
+        section,
+        {
+            "weighted_smooth_l1": lambda huber: LocalizationLoss(
+                partial(losses.smooth_l1, delta=huber.delta)
+            ),
+            "weighted_l2": lambda _: LocalizationLoss(losses.squared_error, squares_weights=True),
+            "l1_localization_loss": lambda _: LocalizationLoss(_summed_absolute_error),
+            "weighted_iou": lambda _: LocalizationLoss(losses.iou_loss, of_boxes=True),
+            "weighted_giou": lambda _: LocalizationLoss(losses.giou_loss, of_boxes=True),
+        },
+    )
+    return read(chosen)
+
+
+def _summed_absolute_error(predictions: Any, targets: Any) -> Any:
+    return ops.sum(losses.absolute_error(predictions, targets), axis=-1)
+
+
+def score_converter(
+    section: pipeline_pb2.PostProcessing, box_predictor: pipeline_pb2.BoxPredictor | None = None
+) -> Function:
+    """Read `score_converter`: a function from logits [..., c] to scores.
+
+    A weight shared `box_predictor` has one of its own, which comes first. The API applies that in the network, but not
+    in training; here, too, no loss ever sees it.
+
+    Raises:
+        ConfigError: if the scale is not above 0.
+    """
     scale = section.logit_scale
-    converters = {
+    if not scale > 0:
+        raise ConfigError(f"pipeline.config: post_processing.logit_scale is {scale:g}; it must be above 0")
+    convert = {
         pipeline_pb2.PostProcessing.IDENTITY: ops.convert_to_tensor,
-        pipeline_pb2.PostProcessing.SIGMOID: lambda logits: ops.sigmoid(logits / scale),
-        pipeline_pb2.PostProcessing.SOFTMAX: lambda logits: ops.softmax(logits / scale, axis=-1),
-    }
-    return converters[section.score_converter]
+        pipeline_pb2.PostProcessing.SIGMOID: ops.sigmoid,
+        pipeline_pb2.PostProcessing.SOFTMAX: partial(ops.softmax, axis=-1),
+    }[section.score_converter]
+    first = ops.convert_to_tensor if box_predictor is None else _predictor_score_converter(box_predictor)
+    return lambda logits: convert(first(logits) / scale)
+
+
+def _predictor_score_converter(section: pipeline_pb2.BoxPredictor) -> Function:
+    predictor = section.weight_shared_convolutional_box_predictor
+    return ops.sigmoid if predictor.score_converter == predictor.SIGMOID else ops.convert_to_tensor
 
 
 def non_max_suppression(section: pipeline_pb2.PostProcessing) -> NonMaxSuppression:
-    """Read `batch_non_max_suppression`."""
+    """Read `batch_non_max_suppression`.
+
+    Raises:
+        ConfigError: for numbers that suppress in no possible way, and for more than one class of a box.
+    """
     nms = section.batch_non_max_suppression
+    _check_suppression(nms)
     return NonMaxSuppression(
         score_threshold=nms.score_threshold,
         iou_threshold=nms.iou_threshold,
@@ -163,22 +354,35 @@ def non_max_suppression(section: pipeline_pb2.PostProcessing) -> NonMaxSuppressi
         max_total_detections=nms.max_total_detections,
         soft_nms_sigma=nms.soft_nms_sigma,
         change_coordinate_frame=nms.change_coordinate_frame,
+        class_agnostic=nms.use_class_agnostic_nms,
     )
 
 
-def input_size(section: pipeline_pb2.ImageResizer) -> tuple[int, int]:
-    """Read the (height, width) that `image_resizer` makes of every image.
+def _check_suppression(nms: pipeline_pb2.BatchNonMaxSuppression) -> None:
+    problems = {
+        "iou_threshold": not 0 <= nms.iou_threshold <= 1 and "in [0, 1]",
+        "soft_nms_sigma": not nms.soft_nms_sigma >= 0 and "at least 0",
+        "max_detections_per_class": not nms.max_detections_per_class > 0 and "above 0",
+        "max_total_detections": not nms.max_total_detections > 0 and "above 0",
+        "max_classes_per_detection": nms.use_class_agnostic_nms
+        and nms.max_classes_per_detection != 1
+        and "1: a box has its best class only",
+    }
+    for field, wanted in problems.items():
+        if wanted:
+            raise ConfigError(
+                f"pipeline.config: batch_non_max_suppression.{field} is {getattr(nms, field):g}; it must be {wanted}"
+            )
+
+
+def input_size(section: pipeline_pb2.ImageResizer) -> tuple[int, int] | None:
+    """Read the (height, width) that `image_resizer` makes of every image, None where it varies.
 
     Raises:
-        ConfigError: if it makes images of several sizes, or too small ones.
+        ConfigError: if it makes images that are too small.
     """
     size = config.fixed_size(section)
-    if size is None:
-        raise ConfigError(
-            "pipeline.config: image_resizer must make images of one size: use fixed_shape_resizer, "
-            "or keep_aspect_ratio_resizer with pad_to_max_dimension: true"
-        )
-    if min(size) < SMALLEST_SIDE:
+    if size is not None and min(size) < SMALLEST_SIDE:
         raise ConfigError(
             f"pipeline.config: image_resizer makes {size[0]} x {size[1]}; {SMALLEST_SIDE} pixels are needed"
         )

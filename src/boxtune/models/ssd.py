@@ -5,7 +5,7 @@ meta_architectures.ssd_meta_arch.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,13 +15,16 @@ from keras import ops
 from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.detection import shares
+from boxtune.detection.boxes import iou_pairwise, take_rows
+from boxtune.detection.localization import LocalizationLoss
 from boxtune.detection.matching import Targets, assign_targets
 from boxtune.detection.mining import HardExampleMiner
-from boxtune.detection.nms import Detections
+from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models import backbones, heads, necks, sections
-from boxtune.models.detector import Detector, GroundTruth, Predictions
-from boxtune.models.layers import Branches, computing_in_bfloat16, conv_style
+from boxtune.models.detector import Detector, Options, Predictions
+from boxtune.models.layers import Branches, PadToMultiple, computing_in_bfloat16, conv_style
+from boxtune.structures import Detections, GroundTruth, Inputs
 
 FEATURES = "_feature_extractor"
 BACKBONE = f"{FEATURES}/classification_backbone"
@@ -64,9 +67,14 @@ def mobilenet_v2_fpn(
 def _require_halves(size, section: pipeline_pb2.SsdFeatureExtractor, multiple: int) -> None:
     """Refuse an input whose maps are not each half as large as the one before: a pyramid adds them."""
     padded = max(section.pad_to_multiple, 1) % multiple == 0
-    if not padded and not section.use_explicit_padding and any(side % multiple for side in size):
+    if (
+        not padded
+        and not section.use_explicit_padding
+        and any(side is None or side % multiple for side in size)
+    ):
+        gives = "images of several sizes" if None in size else f"{size[0]} x {size[1]}"
         raise ConfigError(
-            f"pipeline.config: image_resizer gives {size[0]} x {size[1]}; {section.type} needs sides that are "
+            f"pipeline.config: image_resizer gives {gives}; {section.type} needs sides that are "
             f"multiples of {multiple}, or feature_extractor.pad_to_multiple: {multiple}"
         )
 
@@ -93,7 +101,7 @@ def mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool
 def _mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool):
     overridden = section.override_base_feature_extractor_hyperparams
     return backbones.mobilenet_v2(
-        _pad_to_multiple(backbones.scale_images_to_one(images), section.pad_to_multiple),
+        PadToMultiple(max(section.pad_to_multiple, 1))(backbones.TO_ONE(images)),
         BACKBONE,
         conv_style(section.conv_hyperparams) if overridden else backbones.MOBILENET_V2_STYLE,
         depth_multiplier=section.depth_multiplier,
@@ -103,54 +111,75 @@ def _mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: boo
     )
 
 
-def _pad_to_multiple(images, multiple: int):
-    bottom, right = (-side % max(multiple, 1) for side in images.shape[1:3])
-    return keras.layers.ZeroPadding2D(((0, bottom), (0, right)))(images) if bottom or right else images
+@dataclass(frozen=True)
+class FeatureExtractor:
+    """A backbone with what makes a pyramid of it."""
+
+    build: Callable[..., list[keras.KerasTensor]]
+    """Of images, the `feature_extractor` section, and whether normalizations are frozen."""
+    normalization: backbones.Normalization
+    """Of pixel values, the first that `build` does."""
+    has_bifpn: bool = False
+    """Whether `feature_extractor.bifpn` describes its pyramid."""
 
 
-FEATURE_EXTRACTORS: dict[str, Callable[..., list[keras.KerasTensor]]] = {
-    "ssd_mobilenet_v2_fpn_keras": mobilenet_v2_fpn,
-    "ssd_mobilenet_v2_keras": mobilenet_v2,
+FEATURE_EXTRACTORS = {
+    "ssd_mobilenet_v2_fpn_keras": FeatureExtractor(mobilenet_v2_fpn, backbones.TO_ONE),
+    "ssd_mobilenet_v2_keras": FeatureExtractor(mobilenet_v2, backbones.TO_ONE),
 }
-"""From `feature_extractor.type` to a function of images, that section, and whether normalizations are frozen."""
+"""By `feature_extractor.type`."""
 
 
 @dataclass(frozen=True)
 class SSDLoss:
     """Localization and classification loss of a batch, against targets assigned to the anchors."""
 
-    anchors: Any  # float [a, 4]
     num_classes: int
     matcher: Any
     box_coder: Any
-    localization_loss: Callable[..., Any]
+    localization_loss: LocalizationLoss
     classification_loss: Callable[..., Any]
     localization_weight: float = 1.0
     classification_weight: float = 1.0
     negative_class_weight: float = 1.0
+    add_background_class: bool = True
     background_as_zeros: bool = False
     normalize_by_num_matches: bool = True
     normalize_localization_by_code_size: bool = False
+    similarity: Callable[..., Any] = iou_pairwise
+    sample: RandomExampleSampler | None = None
     mine: HardExampleMiner | None = None
     smooth: Callable[[Any], Any] | None = None
-    """Softens the classes [b, a, c + 1] of matched anchors; the background stays certain."""
+    """Softens the classes [b, a, c + 1] (c without background) of matched anchors; the background stays certain."""
     class_weights: Any | None = None
     """Float [c]: what an anchor matched to an object of each class weighs in the classification loss."""
 
-    def __call__(self, codes, logits, groundtruth: GroundTruth) -> dict[str, Any]:
-        """Return the two losses of predicted `codes` [b, a, 4] and `logits` [b, a, c + 1]."""
+    def __call__(self, codes, logits, anchors, groundtruth: GroundTruth) -> dict[str, Any]:
+        """Return the two losses of a batch.
+
+        Args:
+            codes: predicted, float [b, a, d].
+            logits: predicted, float [b, a, c + 1], or without a background class [b, a, c].
+            anchors: that they are predicted from, float [a, 4].
+            groundtruth: of the batch.
+        """
         targets = assign_targets(
             groundtruth,
-            self.anchors,
+            anchors,
             self.matcher,
             self.box_coder,
             self.num_classes,
             self.negative_class_weight,
+            self.similarity,
         )
-        localization = self.localization_loss(codes, targets.codes) * targets.code_weights
+        if self.sample is not None:
+            targets = _only(self.sample(targets.class_weights, targets.matches), targets)
+        localization = self.localization_loss(
+            codes, targets.codes, targets.code_weights, self.box_coder, anchors
+        )
         classification = self._classification(logits, targets)
         if self.mine is not None:
-            boxes = self.box_coder.decode(codes, self.anchors)
+            boxes = self.box_coder.decode(codes, anchors)
             localization, classification = self.mine(localization, classification, boxes, targets.matches)
         matched = 1.0
         if self.normalize_by_num_matches:
@@ -163,10 +192,12 @@ class SSDLoss:
 
     def _classification(self, logits, targets: Targets):
         """Return the weighted classification loss [b, a]."""
-        background = 1.0 - ops.sum(targets.classes, axis=-1, keepdims=True)
-        if self.background_as_zeros:
-            background = ops.zeros_like(background)
-        classes = ops.concatenate([background, targets.classes], axis=-1)
+        classes = targets.classes
+        if self.add_background_class:
+            background = 1.0 - ops.sum(classes, axis=-1, keepdims=True)
+            if self.background_as_zeros:
+                background = ops.zeros_like(background)
+            classes = ops.concatenate([background, classes], axis=-1)
         if self.smooth is not None:
             classes = ops.where(targets.matches[..., None] >= 0, self.smooth(classes), classes)
         loss = self.classification_loss(logits, classes)
@@ -179,67 +210,140 @@ class SSDLoss:
         return loss * weights
 
 
+def _only(sampled, targets: Targets) -> Targets:
+    """Return `targets` with weights of 0 where an anchor is not `sampled` [b, a]."""
+    sampled = ops.cast(sampled, "float32")
+    return replace(
+        targets,
+        class_weights=targets.class_weights * sampled,
+        code_weights=targets.code_weights * sampled,
+    )
+
+
 class SSD(Detector):
     """A single-shot detector."""
 
     loss_names = ("localization_loss", "classification_loss")
-    fine_tune_prefixes = {  # noqa: RUF012 - a constant of the class
-        "classification": f"model/{BACKBONE}/",
-        "detection": f"model/{FEATURES}/",
-        "full": "model/",
-    }
 
-    def __init__(self, network, num_classes, *, loss: SSDLoss, score_converter, suppress, **kwargs):
-        super().__init__(network, num_classes, **kwargs)
-        self.loss = loss
-        self.score_converter = score_converter
-        self.suppress = suppress
+    def __init__(
+        self,
+        network,
+        num_classes,
+        *,
+        loss: SSDLoss,
+        score_converter,
+        suppress,
+        anchors,
+        padding=None,
+        **kwargs,
+    ):
+        """Put together what `build` has made.
 
-    def loss_terms(self, predictions: Predictions, groundtruth: GroundTruth) -> dict[str, Any]:
+        Args:
+            network: from images [b, h, w, 3] to box encodings, logits, and the feature maps that they come from.
+            num_classes: c.
+            loss: of a batch.
+            score_converter: from logits to scores.
+            suppress: from boxes and scores of all anchors to detections.
+            anchors: from the grids of the feature maps and the size of the input to anchors [a, 4].
+            padding: float32 [3], the pixel that the network takes as 0, which the padding of its input is filled with;
+                None where no input has any.
+            kwargs: of Detector.
+        """
+        super().__init__(num_classes, **kwargs)
+        self.network = network
+        self.loss, self.score_converter, self.suppress = loss, score_converter, suppress
+        self.anchors, self.padding = anchors, padding
+        if loss.sample is not None:
+            self.sampling_seeds = loss.sample.seeds  # tracked by Keras: a run that goes on needs their state
+
+    def call(self, inputs: Inputs, training=None) -> Predictions:
+        """Return `box_encodings` [b, a, d], `class_predictions_with_background` [b, a, c + 1], `anchors` [1, a, 4].
+
+        Without a background class there are c predictions, under the same name.
+        """
+        images = inputs["images"]
+        if self.padding is not None:
+            images = fill_padding(images, inputs["sizes"], self.padding)
+        codes, logits, features = self.network(images, training=training)
+        grids = [ops.shape(feature)[1:3] for feature in features]
+        return {
+            "box_encodings": ops.cast(codes, "float32"),
+            "class_predictions_with_background": ops.cast(logits, "float32"),
+            "anchors": self.anchors(grids, ops.shape(images)[1:3])[None],
+        }
+
+    def loss_terms(self, inputs: Inputs, predictions: Predictions) -> dict[str, Any]:
         """Return `localization_loss` and `classification_loss`."""
         return self.loss(
-            predictions["box_encodings"], predictions["class_predictions_with_background"], groundtruth
+            predictions["box_encodings"],
+            predictions["class_predictions_with_background"],
+            predictions["anchors"][0],
+            inputs["groundtruth"],
         )
 
-    def raw_detections(self, predictions: Predictions) -> tuple[Any, Any]:
-        """Return the decoded boxes [b, a, 4] and the scores [b, a, c + 1] of every anchor."""
-        boxes = self.loss.box_coder.decode(predictions["box_encodings"], self.loss.anchors)
+    def detect(self, inputs: Inputs, predictions: Predictions) -> Detections:
+        """Return the detections that survive suppression, cut to the image; among `extras` their `anchors` [b, k]."""
+        boxes, scores = self.candidates(inputs, predictions)
+        extents = ops.cast(inputs["sizes"], "float32") / ops.cast(ops.shape(inputs["images"])[1:3], "float32")
+        return self.suppress(boxes, scores, ops.concatenate([ops.zeros_like(extents), extents], axis=-1))
+
+    def candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[Any, Any]:
+        """Return the decoded boxes [b, a, 4] and the scores [b, a, c] of every anchor."""
+        boxes, scores = self._decoded(predictions)
+        return boxes, scores[:, :, int(self.loss.add_background_class) :]
+
+    def _decoded(self, predictions: Predictions) -> tuple[Any, Any]:
+        boxes = self.loss.box_coder.decode(predictions["box_encodings"], predictions["anchors"][0])
         return boxes, self.score_converter(predictions["class_predictions_with_background"])
 
-    def detect(self, predictions: Predictions, window=None) -> Detections:
-        """Return the detections that survive suppression, cut to the picture."""
-        boxes, scores = self.raw_detections(predictions)
-        if window is None:
-            whole = ops.convert_to_tensor([[0.0, 0.0, 1.0, 1.0]])
-            window = ops.tile(whole, (ops.shape(boxes)[0], 1))
-        return self.suppress(boxes, scores[:, :, 1:], window)
+    def raw_outputs(self, inputs: Inputs, predictions: Predictions, found: Detections) -> dict[str, Any]:
+        """Return boxes and scores of every anchor, background first if any, and the anchor of each detection."""
+        boxes, scores = self._decoded(predictions)
+        anchors = found.extras["anchors"]
+        valid = ops.cast(ops.arange(ops.shape(anchors)[1]) < found.count[:, None], "float32")
+        return {
+            "detection_anchor_indices": ops.cast(anchors, "float32"),
+            "detection_multiclass_scores": take_rows(scores, anchors) * valid[..., None],
+            "raw_detection_boxes": boxes,
+            "raw_detection_scores": scores,
+        }
+
+    def restore_map(self, fine_tune_type: str):
+        """Return the backbone ("classification"), all but the box predictor ("detection") or everything ("full")."""
+        return self.parts(
+            {
+                "classification": [f"model/{BACKBONE}/"],
+                "detection": [f"model/{FEATURES}/"],
+                "full": ["model/"],
+            },
+            fine_tune_type,
+        )
 
 
-def build(
-    section: pipeline_pb2.Ssd,
-    *,
-    add_regularization_loss: bool = True,
-    label_smoothing: float = 0.0,
-    class_weights: Sequence[float] | None = None,
-    use_bfloat16: bool = False,
-) -> SSD:
+def fill_padding(images, sizes, color):
+    """Return `images` [b, h, w, 3] with `color` [3] beyond their `sizes` [b, 2]."""
+    height, width = ops.shape(images)[1:3]
+    rows = ops.arange(height, dtype="int32")[None, :, None] < sizes[:, 0, None, None]
+    columns = ops.arange(width, dtype="int32")[None, None, :] < sizes[:, 1, None, None]
+    return ops.where((rows & columns)[..., None], images, color)
+
+
+def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
     """Build the detector that a `model.ssd` section describes.
-
-    Args:
-        section: the configuration.
-        add_regularization_loss: whether the weights' penalties are part of the total loss.
-        label_smoothing: how much certainty the classes of matched anchors lose, in [0, 1).
-        class_weights: what objects of each of the c classes weigh in the classification loss; None for all alike.
-        use_bfloat16: let the network compute in bfloat16; its weights and all that follows it are float32.
 
     Raises:
         ConfigError: for a component that boxtune does not have.
     """
-    with computing_in_bfloat16(use_bfloat16):
-        network, features = _network(section)
-    anchor_boxes = _tile_anchors(section, features)
+    if not (section.add_background_class or section.encode_background_as_zeros):
+        raise ConfigError(
+            "pipeline.config: add_background_class: false leaves no class that could stand for background; "
+            "set encode_background_as_zeros: true"
+        )
+    with computing_in_bfloat16(options.use_bfloat16):
+        network = _network(section)
+    weights = options.class_weights
     loss = SSDLoss(
-        anchors=sections.as_constant(anchor_boxes),
         num_classes=section.num_classes,
         matcher=sections.matcher(section.matcher),
         box_coder=sections.box_coder(section.box_coder),
@@ -248,64 +352,114 @@ def build(
         localization_weight=section.loss.localization_weight,
         classification_weight=section.loss.classification_weight,
         negative_class_weight=section.negative_class_weight,
+        add_background_class=section.add_background_class,
         background_as_zeros=section.encode_background_as_zeros,
         normalize_by_num_matches=section.normalize_loss_by_num_matches,
         normalize_localization_by_code_size=section.normalize_loc_loss_by_codesize,
+        similarity=sections.similarity(section.similarity_calculator),
+        sample=sections.random_example_sampler(section.loss),
         mine=sections.hard_example_miner(section.loss),
-        smooth=sections.label_smoothing(section.loss.classification_loss, label_smoothing),
-        class_weights=None if class_weights is None else sections.as_constant(np.asarray(class_weights)),
+        smooth=sections.label_smoothing(section.loss.classification_loss, options.label_smoothing),
+        class_weights=None if weights is None else sections.as_constant(np.asarray(weights)),
     )
     return SSD(
         network,
         section.num_classes,
         loss=loss,
-        score_converter=sections.score_converter(section.post_processing),
+        score_converter=sections.score_converter(section.post_processing, section.box_predictor),
         suppress=sections.non_max_suppression(section.post_processing),
-        add_regularization_loss=add_regularization_loss,
+        anchors=_anchors_of(section, network),
+        padding=_padding(section),
+        add_regularization_loss=options.add_regularization_loss,
     )
 
 
-def _network(section: pipeline_pb2.Ssd) -> tuple[keras.Model, list[keras.KerasTensor]]:
-    """Return the network, and the maps in it that boxes are predicted from."""
+def _network(section: pipeline_pb2.Ssd) -> keras.Model:
+    """Return the network from images to box encodings, logits, and the maps that they are predicted from."""
     images, features = _feature_maps(section)
     per_location = sections.anchor_generator(section.anchor_generator).per_location
     codes, logits = _box_predictor(features, per_location, section)
-    outputs = {"box_encodings": codes, "class_predictions_with_background": logits}
-    return keras.Model(images, outputs, name="network"), features
+    return keras.Model(images, [codes, logits, features], name="network")
 
 
-def anchors(section: pipeline_pb2.Ssd) -> tuple[np.ndarray, float]:
+def _anchors_of(section: pipeline_pb2.Ssd, network: keras.Model) -> Callable[..., Any]:
+    """Return a function from the grids of the feature maps and the size of the input to anchors [a, 4].
+
+    Where that size is fixed they are made once.
+    """
+    generator = sections.anchor_generator(section.anchor_generator)
+    size = sections.input_size(section.image_resizer)
+    if size is None:
+        return lambda grids, input_size: ops.convert_to_tensor(
+            generator.generate(grids, input_size), "float32"
+        )
+    constant = sections.as_constant(generator.generate(_grids(network.outputs[2:]), size))
+    return lambda grids, input_size: constant
+
+
+def _grids(features: Sequence[keras.KerasTensor]) -> list[tuple[int, int]]:
+    return [tuple(feature.shape[1:3]) for feature in features]
+
+
+def _padding(section: pipeline_pb2.Ssd) -> Any | None:
+    """Return the pixel [3] that padding is filled with: what the network takes as 0, or `per_channel_pad_value`.
+
+    As in the API, that value is one of normalized pixels. None where `image_resizer` makes all images of one size,
+    without padding.
+    """
+    resizer = section.image_resizer
+    if resizer.HasField("fixed_shape_resizer"):
+        return None
+    values = np.zeros(3) + (list(resizer.keep_aspect_ratio_resizer.per_channel_pad_value) or 0.0)
+    return sections.as_constant(_feature_extractor(section.feature_extractor.type).normalization.undo(values))
+
+
+def anchors(section: pipeline_pb2.Ssd) -> tuple[np.ndarray, float] | None:
     """Return the anchors of a `model.ssd` section and the IoU from which one is matched to an object.
 
     The anchors are float32 [a, 4], in the order of the predictions; the IoU is 0 where the matcher has no threshold.
+    None where images are of several sizes: the anchors are others for each.
 
     Raises:
         ConfigError: for a component that boxtune does not have.
     """
+    size = sections.input_size(section.image_resizer)
+    if size is None:
+        return None
     _, features = _feature_maps(section)
-    return _tile_anchors(section, features), sections.matcher(section.matcher).matched_threshold or 0.0
+    generator = sections.anchor_generator(section.anchor_generator)
+    return generator.generate(_grids(features), size), sections.matcher(
+        section.matcher
+    ).matched_threshold or 0.0
 
 
 def _feature_maps(section: pipeline_pb2.Ssd) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
-    """Return the input images and the maps that boxes are predicted from."""
-    extract = _feature_extractor(section.feature_extractor.type)
-    images = keras.Input((*sections.input_size(section.image_resizer), 3), name="images")
-    return images, extract(images, section.feature_extractor, section.freeze_batchnorm)
-
-
-def _tile_anchors(section: pipeline_pb2.Ssd, features: Sequence[keras.KerasTensor]) -> np.ndarray:
-    """Return the anchors [a, 4] over feature maps, which must be as many as the anchor generator's."""
-    generator = sections.anchor_generator(section.anchor_generator)
-    if len(features) != len(generator.per_location):
+    """Return the input images and the maps that boxes are predicted from, as many as the anchor generator serves."""
+    extractor = _feature_extractor(section.feature_extractor.type)
+    if section.feature_extractor.HasField("bifpn") and not extractor.has_bifpn:
         raise ConfigError(
-            f"pipeline.config: the anchor generator serves {len(generator.per_location)} feature maps, "
+            f"pipeline.config: feature_extractor.bifpn: {section.feature_extractor.type} has no bidirectional pyramid; "
+            "remove it, or choose a type that ends in _bifpn_keras"
+        )
+    height, width = sections.input_size(section.image_resizer) or (None, None)
+    images = keras.Input((height, width, 3), name="images")
+    features = extractor.build(images, section.feature_extractor, section.freeze_batchnorm)
+    generator = sections.anchor_generator(section.anchor_generator)
+    served = len(generator.per_location)
+    if not generator.normalize_coordinates:
+        raise ConfigError(
+            "pipeline.config: model.ssd wants anchors as fractions of the input, and the anchor generator gives "
+            "pixels; use ssd_anchor_generator, or multiscale_anchor_generator with normalize_coordinates: true"
+        )
+    if len(features) != served:
+        raise ConfigError(
+            f"pipeline.config: the anchor generator serves {served} feature maps, "
             f"but {section.feature_extractor.type} gives {len(features)}; make their levels agree"
         )
-    grids = [tuple(feature.shape[1:3]) for feature in features]
-    return generator.generate(grids, sections.input_size(section.image_resizer))
+    return images, features
 
 
-def _feature_extractor(name: str) -> Callable[..., list[keras.KerasTensor]]:
+def _feature_extractor(name: str) -> FeatureExtractor:
     if name not in FEATURE_EXTRACTORS:
         raise ConfigError(
             f'pipeline.config: feature_extractor.type "{name}" is not built.{did_you_mean(name, FEATURE_EXTRACTORS)}'
@@ -321,4 +475,12 @@ def _box_predictor(features, per_location, section: pipeline_pb2.Ssd):
             "convolutional_box_predictor": heads.convolutional,
         },
     )
-    return predict(features, per_location, section.num_classes, chosen, frozen=section.freeze_batchnorm)
+    sections.box_code_size(section.box_predictor, sections.box_coder(section.box_coder))
+    return predict(
+        features,
+        per_location,
+        section.num_classes,
+        chosen,
+        frozen=section.freeze_batchnorm,
+        add_background_class=section.add_background_class,
+    )

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from boxtune.structures import Inputs
 
 _COLORS = (
     "#e6194b",
@@ -65,20 +66,23 @@ def _write_caption(
     pen.text((x + 2, y + 1), caption, fill="white", font=font)
 
 
-def training_pictures(
-    images: Any, groundtruth: Mapping[str, Any], names: Mapping[int, str], count: int = 4
-) -> list[np.ndarray]:
+def training_pictures(inputs: Inputs, names: Mapping[int, str], count: int = 4) -> list[np.ndarray]:
     """Return the first images of a training batch with their boxes on them, uint8 [h, w, 3].
 
-    `images` are [b, h, w, 3] in [0, 255], the ground truth is that of `Detector`, `names` has the 0-based classes.
+    `names` has the 0-based classes.
     """
     drawn = []
-    for i, image in enumerate(np.asarray(images)[:count]):
+    groundtruth = inputs["groundtruth"]
+    for i, image in enumerate(np.asarray(inputs["images"])[:count]):
         valid = np.asarray(groundtruth["valid"][i])
-        objects = (np.asarray(groundtruth[part][i])[valid] for part in ("boxes", "classes"))
-        boxes = [Box(box, names.get(int(cls), "?"), int(cls)) for box, cls in zip(*objects, strict=True)]
+        boxes, classes = (
+            np.asarray(part[i])[valid] for part in (groundtruth["boxes"], groundtruth["classes"])
+        )
+        captioned = [
+            Box(box, names.get(int(cls), "?"), int(cls)) for box, cls in zip(boxes, classes, strict=True)
+        ]
         picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
-        drawn.append(np.asarray(draw_boxes(picture, boxes)))
+        drawn.append(np.asarray(draw_boxes(picture, captioned)))
     return drawn
 
 

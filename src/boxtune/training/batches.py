@@ -6,7 +6,8 @@ import tensorflow as tf
 from boxtune import models
 from boxtune.backends import row_multiple
 from boxtune.config import pipeline_pb2
-from boxtune.data.input import Records, record_order, training_batches
+from boxtune.data.batching import Mixing, record_order, training_batches, training_samples
+from boxtune.data.input import Records
 from boxtune.data.tfrecord import parse_example
 from boxtune.detection.shares import WHOLE, Shares
 
@@ -19,22 +20,23 @@ def batches(
     start_step: int,
     shares: Shares = WHOLE,
 ) -> tf.data.Dataset:
-    """Return the endless batches (images, ground truth) that a configuration trains on, from `start_step` on.
+    """Return the endless Inputs that a configuration trains on, from `start_step` on.
 
     Of each it is the share that this device has.
     """
     settings, own = pipeline.train_config, pipeline.boxtune
-    return training_batches(
+    sample_at = training_samples(
         records,
-        batch_size=settings.batch_size // shares.count,
         seed=seed,
-        image_resizer=models.image_resizer(pipeline.model),
         augmentation_options=settings.data_augmentation_options,
         shuffle=pipeline.train_input_reader.shuffle,
         class_balance=own.class_balance,
-        mosaic_probability=own.mosaic_probability,
-        mixup_probability=own.mixup_probability,
-        copy_paste_probability=own.copy_paste_probability,
+        mixed=Mixing(own.mosaic_probability, own.mixup_probability, own.copy_paste_probability),
+    )
+    return training_batches(
+        sample_at,
+        batch_size=settings.batch_size // shares.count,
+        image_resizer=models.image_resizer(pipeline.model),
         start_step=start_step * own.accumulate_batches,
         row_multiple=row_multiple(pipeline.train_input_reader),
         rank=shares.rank,

@@ -22,13 +22,13 @@ def detector_to_train(
     """
     settings, own = pipeline.train_config, pipeline.boxtune
     keras.utils.set_random_seed(seed)
-    detector = models.build(
-        pipeline.model,
+    options = models.Options(
         add_regularization_loss=settings.add_regularization_loss,
         label_smoothing=own.label_smoothing,
         class_weights=class_weights(own.class_weights, label_map, models.num_classes(pipeline.model)),
         use_bfloat16=settings.use_bfloat16,
     )
+    detector = models.build(pipeline.model, options)
     freeze(
         detector,
         freeze_variables=settings.freeze_variables,

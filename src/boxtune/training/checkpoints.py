@@ -144,9 +144,9 @@ def _some(keys: list[str], most: int = 4) -> str:
 def misfit(
     variables: Variables, reader: Reader, prefix: str = "", stored_prefix: str | None = None
 ) -> Misfit:
-    """Compare `variables` under the key `prefix` with what a checkpoint keeps under `stored_prefix`."""
+    """Compare `variables`, by their keys behind `prefix`, with what a checkpoint keeps under `stored_prefix`."""
     stored_prefix = prefix if stored_prefix is None else stored_prefix
-    wanted = {key.removeprefix(prefix): variable.shape for key, variable in variables.items()}
+    wanted = {key: variable.shape for key, variable in variables.items()}
     stored = {
         key.removeprefix(stored_prefix): shape
         for key, shape in reader.shapes.items()

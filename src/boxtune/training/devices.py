@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,7 @@ def _member(
     """
     task = {"cluster": {"worker": cluster.addresses}, "task": {"type": "worker", "index": cluster.rank}}
     process = subprocess.Popen(
-        [*MEMBER, json.dumps(dict(arguments), default=str), str(error_file)],
+        [*MEMBER, json.dumps(dict(arguments), default=_plain), str(error_file)],
         env=os.environ | {TF_CONFIG: json.dumps(task)},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL if cluster.rank else None,
@@ -183,6 +184,11 @@ def _member(
         process.wait()
         if process.stdin:
             process.stdin.close()
+
+
+def _plain(value: Any) -> Any:
+    """Return what JSON can tell of a dataclass or a path."""
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def _wait(members: Sequence[subprocess.Popen[bytes]]) -> None:

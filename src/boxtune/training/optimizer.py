@@ -1,12 +1,12 @@
 """The optimizer that a configuration describes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
-from boxtune.models.layers import key_of
 from boxtune.training.schedules import LearningRate, schedule
 
 
@@ -80,14 +80,29 @@ def batch_counter(optimizer: keras.optimizers.Optimizer) -> keras.Variable:
     return next(variable for variable in optimizer.variables if variable.name == _COUNTER)
 
 
-def optimizer_variables(optimizer: keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
-    """Return what an optimizer that was built keeps from step to step, by keys that tell kinds of optimizers apart."""
+def optimizer_variables(
+    optimizer: keras.optimizers.Optimizer, trained: Mapping[str, keras.Variable]
+) -> dict[str, keras.Variable]:
+    """Return what an optimizer that was built keeps from step to step, by keys that tell kinds of optimizers apart.
+
+    What it keeps of a variable of the model stands under the key of that variable. `trained` has these, in the order in
+    which the optimizer was given them.
+    """
     prefix = f"optimizer/{type(optimizer).__name__.lower()}"
-    return {
-        f"{prefix}/{key_of(variable.path.partition('/')[2])}": variable
-        for variable in optimizer.variables
-        if variable.name != _COUNTER and not variable.name.endswith(_WITHIN_A_STEP)
-    }
+    # Keras names a slot by the path of its variable, which several may have: they come in the order of the variables.
+    owners: dict[str, list[str]] = {}
+    for key, variable in trained.items():
+        owners.setdefault(variable.path.replace("/", "_"), []).append(key)
+    found: dict[str, keras.Variable] = {}
+    for slot in optimizer.variables:
+        if slot.name == _COUNTER or slot.name.endswith(_WITHIN_A_STEP):
+            continue
+        path = max((path for path in owners if slot.name.startswith(f"{path}_")), key=len, default=None)
+        names = [f"{prefix}/{slot.name}"]
+        if path is not None:
+            names = [f"{prefix}/{key}/{slot.name.removeprefix(f'{path}_')}" for key in owners[path]]
+        found[next(name for name in names if name not in found)] = slot
+    return found
 
 
 _COUNTER, _WITHIN_A_STEP = "iteration", "_gradient_accumulator"

@@ -19,12 +19,14 @@ import tensorflow as tf
 from google.protobuf.message import Message
 
 import boxtune
+from boxtune import onednn
 from boxtune.config import pipeline_pb2
+from boxtune.config.text import set_fields, to_text
 from boxtune.data.files import read_text, whole_file
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
 
-RUN = "run.json"
+RUN = onednn.RUN
 """In the model directory."""
 
 _CHECKSUM_BYTES = 4
@@ -45,6 +47,7 @@ def entry(seed: int, step: int, data: Mapping[str, RecordIndex]) -> dict[str, An
             "backend": keras.backend.backend(),
             "numpy": np.__version__,
         },
+        onednn.KEY: onednn.STATES[onednn.is_on()],
         "data": {use: fingerprints(index) for use, index in data.items()},
     }
 
@@ -85,8 +88,9 @@ def facts(pipeline: pipeline_pb2.TrainEvalPipelineConfig, training: RecordIndex)
         same.ClearField(evaluating)
     versions = (boxtune.__version__, tf.__version__, keras.__version__)
     return {
-        "the configuration": str(same),
+        "the configuration": to_text(same),
         "the versions of boxtune, TensorFlow and Keras": " ".join(versions),
+        f"oneDNN, on or off ({onednn.VARIABLE}),": onednn.STATES[onednn.is_on()],
         "the training records": json.dumps(list(fingerprints(training).values())),
     }
 
@@ -128,17 +132,21 @@ def has_ended(path: Path) -> bool:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return in which way a run goes on otherwise than it began: seed, versions and data, as "what: before → now"."""
+    """Return in what a run goes on otherwise (seed, versions, oneDNN, data), as "what: before → now"."""
     flat_before, flat_now = (dict(_flat({key: one.get(key) for key in _COMPARED})) for one in (before, now))
-    return _changes(flat_before, flat_now)
+    return [
+        f"{change} (other kernels: the last bits will differ)" if change.startswith(onednn.KEY) else change
+        for change in _changes(flat_before, flat_now)
+    ]
 
 
-_COMPARED = ("seed", "versions", "data")
+_COMPARED = ("seed", "versions", onednn.KEY, "data")
 
 
 def config_differences(before: Message, now: Message) -> list[str]:
     """Return the fields in which two configurations differ, as "path: before → now"."""
-    return _changes(dict(_fields(before)), dict(_fields(now)))
+    fields = ({path: value for path, _, value in set_fields(config)} for config in (before, now))
+    return _changes(*fields)
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -155,16 +163,3 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(part, f"{path} {key}".strip())
     else:
         yield path, value
-
-
-def _fields(message: Message, path: str = "") -> Iterator[tuple[str, Any]]:
-    for field, value in message.ListFields():
-        here = f"{path}.{field.name}".removeprefix(".")
-        parts = (
-            {here: value} if not field.is_repeated else {f"{here}[{i}]": part for i, part in enumerate(value)}
-        )
-        for name, part in parts.items():
-            if isinstance(part, Message):
-                yield from _fields(part, name)
-            else:
-                yield name, part

@@ -26,6 +26,7 @@ from boxtune.training.journal import JOURNAL, Journal
 from boxtune.training.progress import Progress
 from boxtune.training.run_state import RunState
 from boxtune.training.selection import Selection
+from boxtune.training.settings import Checkpointing, Evaluating
 from boxtune.training.steps import Action, BetweenSteps, every, is_due
 from boxtune.training.summaries import Summaries
 from boxtune.training.team import Team
@@ -39,25 +40,12 @@ class Data:
     label_map: LabelMap
     training: Records
     evaluation: Records | None
+    seed: int
+    """Of the order of the examples and their augmentation."""
 
 
-@dataclass(frozen=True)
-class Intervals:
-    """Steps from one to the next; 0 for never."""
-
-    checkpoints: int
-    checkpoints_for_good: int
-    evaluations: int
-    pictures: int
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the best checkpoint is chosen by, and after how many evaluations without progress a run ends."""
-
-    metric: str
-    patience: int | None
-    min_delta: float
+PICTURES_EVERY_N = 1000
+"""Steps between the training images that TensorBoard shows."""
 
 
 class Run:
@@ -71,11 +59,10 @@ class Run:
         state: RunState,
         *,
         evaluator: Evaluator | None,
-        intervals: Intervals,
-        choice: Choice,
-        publish: Callable[[Evaluation], object],
-        draw: Callable[[Any, Any], Sequence[npt.NDArray[np.uint8]]],
-        seed: int,
+        checkpointing: Checkpointing,
+        evaluating: Evaluating,
+        publish: Callable[[Evaluation], object] | None,
+        draw: Callable[[Any], Sequence[npt.NDArray[np.uint8]]],
         team: Team,
     ):
         """Prepare to go on from `state`.
@@ -86,16 +73,15 @@ class Run:
             detector: compiled, with its weights.
             state: of the run, with the same detector.
             evaluator: measures it; None for no evaluations.
-            intervals: of what happens now and then.
-            choice: of the best.
-            publish: shows an evaluation.
-            draw: draws boxes on some pictures of a batch (images, ground truth).
-            seed: of the order of the examples and their augmentation.
+            checkpointing: which checkpoints are written.
+            evaluating: when, what is best by the API's name of a metric, and what ends the run early.
+            publish: shows an evaluation, if anything does.
+            draw: draws boxes on some images of a batch of Inputs.
             team: those that share each batch.
         """
         self.pipeline, self.data, self.detector, self.state = pipeline, data, detector, state
-        self.evaluator, self.intervals, self.choice, self.publish = evaluator, intervals, choice, publish
-        self.draw, self.seed, self.team = draw, seed, team
+        self.evaluator, self.checkpointing, self.evaluating = evaluator, checkpointing, evaluating
+        self.publish, self.draw, self.team = publish, draw, team
         self.start, self.last = state.step, pipeline.train_config.num_steps
 
     def make_steps(self) -> Selection:
@@ -113,7 +99,7 @@ class Run:
             selection = self._selection(journal, folder)
             validate = self._validation(selection, journal, progress)
             show_pictures = partial(self._show_pictures, summaries)
-            if is_due(self.start, self.intervals.evaluations):
+            if is_due(self.start, self.evaluating.every_n or 0):
                 validate(self.start)  # the run was stopped before it could
             if self.start < self.last and not self.team.as_chief_says(selection.exhausted):
                 show_pictures(self.start)
@@ -124,10 +110,10 @@ class Run:
                         lambda step: self.state.averages.update(step.number),
                         *self._tellers(journal, progress, summaries),
                         interruption.give_way,
-                        every(self.intervals.checkpoints, self._save),
-                        every(self.intervals.checkpoints_for_good, self._save),
-                        every(self.intervals.evaluations, validate),
-                        every(self.intervals.pictures, show_pictures),
+                        every(self.checkpointing.every_n, self._save),
+                        every(self.checkpointing.keep_every_n, self._save),
+                        every(self.evaluating.every_n or 0, validate),
+                        every(PICTURES_EVERY_N, show_pictures),
                     ],
                 )
                 self._save(self.state.step)
@@ -156,15 +142,16 @@ class Run:
 
     def _batches_from(self, step: int) -> tf.data.Dataset:
         return batches(
-            self.pipeline, self.data.training, seed=self.seed, start_step=step, shares=self.team.shares
+            self.pipeline, self.data.training, seed=self.data.seed, start_step=step, shares=self.team.shares
         )
 
     def _images_of_step(self, step: int) -> str:
-        return images_of_step(self.pipeline, self.data.training, self.seed, step)
+        return images_of_step(self.pipeline, self.data.training, self.data.seed, step)
 
     def _selection(self, journal: Journal, folder: Path) -> Selection:
-        values = values_so_far(journal.evaluations, self.choice.metric, folder)
-        return Selection(self.choice.metric, values, self.choice.patience, self.choice.min_delta)
+        settings = self.evaluating
+        values = values_so_far(journal.evaluations, settings.metric, folder)
+        return Selection(settings.metric, values, settings.patience, settings.min_delta)
 
     def _validation(
         self, selection: Selection, journal: Journal, progress: Progress
@@ -190,8 +177,7 @@ class Run:
     def _show_pictures(self, summaries: Summaries, step: int) -> None:
         if self.team.is_chief:
             batches = self._first_batches if step == self.start else self._batches_from(step)
-            images, groundtruth = next(iter(batches))
-            summaries.add_pictures(step, self.draw(images, groundtruth))
+            summaries.add_pictures(step, self.draw(next(iter(batches))))
 
     @contextmanager
     def _saving_when_interrupted(self) -> Iterator[None]:

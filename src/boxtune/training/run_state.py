@@ -43,7 +43,8 @@ class RunState:
         self.model_dir = model_dir
         self.averages = averages or Averages({}, 0.0)
         self.model_variables = detector.checkpoint_variables()
-        self.optimizer_variables = optimizer_variables(optimizer) | detector.random_states()
+        self.optimizer_variables = optimizer_variables(optimizer, detector.trained_variables())
+        self.optimizer_variables |= detector.random_states()
         self.iterations = batch_counter(optimizer)
         """How many batches the optimizer was given: `accumulate_batches` for each step."""
         self._batches_per_step = optimizer.gradient_accumulation_steps or 1
@@ -102,7 +103,8 @@ class RunState:
         if prefix is None:
             return None
         reader = checkpoints.Reader(prefix)
-        difference = checkpoints.misfit(self.model_variables, reader, "model/")
+        model = {key.removeprefix("model/"): variable for key, variable in self.model_variables.items()}
+        difference = checkpoints.misfit(model, reader, "model/")
         if difference:
             raise CheckpointError(
                 f"{self.model_dir} holds another model: {prefix} does not fit this configuration: {difference}. "

@@ -25,7 +25,7 @@ class Validation:
         state: RunState,
         journal: Journal,
         progress: Progress,
-        publish: Callable[[Evaluation], object],
+        publish: Callable[[Evaluation], object] | None,
         *,
         averaged: bool = False,
     ):
@@ -42,7 +42,8 @@ class Validation:
         with self.state.averages.swapped_in() if self.averaged else nullcontext():
             evaluation = self.evaluator.evaluate(step)
         self.progress.clear()
-        self.publish(evaluation)
+        if self.publish is not None:
+            self.publish(evaluation)
         # The journal last: a run that is killed before that line evaluates this step again.
         keep_if_best(evaluation, self.selection, self.state)
         self.journal.add_evaluation(evaluation)

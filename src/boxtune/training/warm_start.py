@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
-from boxtune.errors import CheckpointError, ConfigError, did_you_mean
+import keras
+import numpy as np
+
+from boxtune.errors import CheckpointError
 from boxtune.models import Detector
 from boxtune.training import checkpoints
 
@@ -37,31 +40,28 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
             loaded.
         ConfigError: for an unknown type.
     """
-    prefixes = detector.fine_tune_prefixes
-    if fine_tune_type not in prefixes:
-        raise ConfigError(
-            f'fine_tune_checkpoint_type "{fine_tune_type}" is not one of {", ".join(prefixes)}.'
-            f"{did_you_mean(fine_tune_type, prefixes)}"
-        )
-    prefix = prefixes[fine_tune_type]
+    parts = detector.restore_map(fine_tune_type)
     reader = checkpoints.Reader(checkpoints.find(path))
-    variables = detector.checkpoint_variables()
-    covered = {key: variable for key, variable in variables.items() if key.startswith(prefix)}
-    stored_prefix = prefix
-    if fine_tune_type == "classification" and any(
-        key.startswith(_CLASSIFICATION_PREFIX) for key in reader.shapes
-    ):
-        stored_prefix = _CLASSIFICATION_PREFIX
-    difference = checkpoints.misfit(covered, reader, prefix, stored_prefix)
-    if difference:
-        raise CheckpointError(
-            f'{reader.prefix}: does not fit this model for a warm start of type "{fine_tune_type}": {difference}.'
-            f"{_advice(difference, fine_tune_type)}"
-        )
-    values = {key: reader[stored_prefix + key.removeprefix(prefix)] for key in covered}
-    for key, variable in covered.items():
-        variable.assign(values[key])
-    return WarmStart(reader.prefix, loaded=sorted(covered), kept=sorted(variables.keys() - covered.keys()))
+    values: dict[str, tuple[keras.Variable, np.ndarray]] = {}
+    for prefix, variables in parts.items():
+        stored = _stored_prefix(prefix, reader, fine_tune_type)
+        difference = checkpoints.misfit(variables, reader, prefix, stored)
+        if difference:
+            raise CheckpointError(
+                f'{reader.prefix}: does not fit this model for a warm start of type "{fine_tune_type}": {difference}.'
+                f"{_advice(difference, fine_tune_type)}"
+            )
+        values |= {prefix + key: (variable, reader[stored + key]) for key, variable in variables.items()}
+    for variable, value in values.values():
+        variable.assign(value)
+    kept = detector.checkpoint_variables().keys() - values.keys()
+    return WarmStart(reader.prefix, loaded=sorted(values), kept=sorted(kept))
+
+
+def _stored_prefix(prefix: str, reader: checkpoints.Reader, fine_tune_type: str) -> str:
+    """Return where a checkpoint keeps a part: that of a classification network has its backbone elsewhere."""
+    of_classifier = any(key.startswith(_CLASSIFICATION_PREFIX) for key in reader.shapes)
+    return _CLASSIFICATION_PREFIX if fine_tune_type == "classification" and of_classifier else prefix
 
 
 def _advice(difference: checkpoints.Misfit, fine_tune_type: str) -> str:

@@ -1,0 +1,204 @@
+"""What the API has and boxtune has not: read in a configuration, and refused where it would be used."""
+
+import os
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from boxtune.config.families import FAMILIES
+from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
+from boxtune.config.places import line_of
+from boxtune.config.text import TextError, fill, is_map, readable
+from boxtune.errors import ConfigError
+
+MODEL = ("model", "graph_rewriter")
+"""The sections that a detector is built from."""
+
+TRAINING = (*MODEL, "train_config", "train_input_reader")
+"""Those that training reads."""
+
+EVALUATION = ("eval_config", "eval_input_reader")
+"""Those that evaluation reads besides the detector's own."""
+
+_PACKAGE = "boxtune.config."
+_MOST_PATHS = 5
+
+
+class Missing(NamedTuple):
+    """Something that boxtune does not have, and the way out."""
+
+    what: str
+    way_out: str
+
+
+_GRAY = Missing(
+    "networks for images of one channel", "leave it false: gray images are read as three channels"
+)
+_SOFT = Missing("targets between 0 and 1", "remove it")
+_EXPECTED = Missing("expected weights of anchors", "remove it, or use random_example_sampler")
+_EQUALIZATION = Missing("the equalization loss", "remove it; boxtune.class_balance helps rare classes")
+_SSD_HEADS = "use convolutional_box_predictor or weight_shared_convolutional_box_predictor"
+_KEYPOINTS = Missing("models that learn keypoints", "remove it")
+_SCORES = Missing("labels given as scores", "leave it false")
+_CONTEXT = Missing("features of other images", "leave it false")
+_CHANNELS = Missing("images of more than three channels", "remove it")
+_SEQUENCES = Missing("records that are sequences of images", "write a record for each image, and remove it")
+
+UNSUPPORTED = {
+    "DetectionModel.faster_rcnn": Missing("Faster R-CNN and Mask R-CNN", "use model.ssd"),
+    "DetectionModel.center_net": Missing("CenterNet", "use model.ssd"),
+    "TrainEvalPipelineConfig.graph_rewriter": Missing(
+        "quantization-aware training", "remove it, as the API under TensorFlow 2 passes over it"
+    ),
+    "Ssd.explicit_background_class": Missing("a background among num_classes", "leave it false"),
+    "Ssd.use_confidences_as_targets": _SOFT,
+    "Ssd.implicit_example_weight": _SOFT,
+    "Ssd.mask_head_config": Missing("masks of an SSD", "remove it"),
+    "SsdFeatureExtractor.replace_preprocessor_with_placeholder": Missing(
+        "networks that take prepared images", "leave it false"
+    ),
+    "Hyperparams.group_norm": Missing(
+        "group normalization", "use batch_norm; the API under TensorFlow 2 normalizes nothing in its place"
+    ),
+    "model.ssd.loss.classification_loss.weighted_dice_classification_loss": Missing(
+        "the dice loss, one of masks, for classes", "use weighted_sigmoid_focal"
+    ),
+    "model.ssd.box_predictor.mask_rcnn_box_predictor": Missing("an SSD with these heads", _SSD_HEADS),
+    "BoxPredictor.rfcn_box_predictor": Missing("R-FCN", _SSD_HEADS),
+    "Matcher.bipartite_matcher": Missing(
+        "the bipartite matcher", "use argmax_matcher, the only one of the API under TensorFlow 2"
+    ),
+    "Loss.EqualizationLoss.weight": _EQUALIZATION,
+    "Loss.EqualizationLoss.exclude_prefixes": _EQUALIZATION,
+    "Loss.expected_loss_weights": _EXPECTED,
+    "Loss.min_num_negative_samples": _EXPECTED,
+    "Loss.desired_negative_sampling_ratio": _EXPECTED,
+    "PostProcessing.calibration_config": Missing("calibration of scores", "remove it"),
+    "KeepAspectRatioResizer.convert_to_grayscale": _GRAY,
+    "FixedShapeResizer.convert_to_grayscale": _GRAY,
+    "ConditionalShapeResizer.convert_to_grayscale": _GRAY,
+    "PadToMultipleResizer.convert_to_grayscale": _GRAY,
+    "TrainConfig.merge_multiple_label_boxes": Missing("objects with several classes", "leave it false"),
+    "TrainConfig.use_multiclass_scores": _SCORES,
+    "InputReader.load_multiclass_scores": _SCORES,
+    "InputReader.external_input_reader": Missing(
+        "readers of other formats", "name TFRecords in tf_record_input_reader"
+    ),
+    "InputReader.sample_from_datasets_weights": Missing(
+        "weights of files", "remove it; boxtune.class_balance shows rare classes more often"
+    ),
+    "train_input_reader.load_instance_masks": Missing("models that learn masks", "leave it false"),
+    "train_input_reader.num_keypoints": _KEYPOINTS,
+    "InputReader.keypoint_type_weight": _KEYPOINTS,
+    "InputReader.load_keypoint_depth_features": Missing("depths of keypoints", "leave it false"),
+    "InputReader.load_dense_pose": Missing("DensePose", "leave it false"),
+    "InputReader.load_track_id": Missing("tracking", "leave it false"),
+    "InputReader.load_context_features": _CONTEXT,
+    "InputReader.load_context_image_ids": _CONTEXT,
+    "InputReader.num_additional_channels": _CHANNELS,
+    "InputReader.input_type": _SEQUENCES,
+    "InputReader.frame_index": _SEQUENCES,
+    "EvalConfig.retain_original_image_additional_channels": _CHANNELS,
+    "EvalConfig.force_no_resize": Missing("evaluation without image_resizer", "leave it false"),
+    "EvalConfig.keypoint_edge": Missing("lines between keypoints in images", "remove it"),
+}
+"""By ``Message.field``, or by the path from the top where only one of its places is meant.
+
+A scalar that has its default changes nothing, and is accepted.
+"""
+
+
+Steps = tuple[tuple[str, int | None], ...]
+"""The names of fields from the top, each with its index in a list, or None."""
+
+
+class _Found(NamedTuple):
+    """A field that is set and that boxtune does not have."""
+
+    path: Steps
+    missing: Missing
+    value: Any
+
+    def __str__(self) -> str:
+        return ".".join(name if index is None else f"{name}[{index}]" for name, index in self.path)
+
+
+def refuse(
+    config: TrainEvalPipelineConfig,
+    source: str | os.PathLike[str] | None = None,
+    sections: Collection[str] = (*TRAINING, *EVALUATION),
+) -> None:
+    """Raise ConfigError if one of the `sections` sets a field that boxtune does not have.
+
+    `source` is the file that the configuration was read from: the error names it, and the line, if it is there that
+    the field is set.
+    """
+    _raise_for([one for one in _found_in(config) if one.path[0][0] in sections], source)
+
+
+def refuse_family(config: TrainEvalPipelineConfig, source: str | os.PathLike[str]) -> None:
+    """Raise ConfigError, as `refuse` does, if boxtune does not have this family of detectors."""
+    family = config.model.WhichOneof("model")
+    _raise_for([one for one in _found_in(config) if one.path == (("model", None), (family, None))], source)
+
+
+def missing(full_name: str, path: str = "") -> Missing | None:
+    """Return what is missing of a field, given by its full name and, if that is known, its path; None if nothing is."""
+    name = full_name.removeprefix(_PACKAGE)
+    message, _, field = name.rpartition(".")
+    if message == "DetectionModel" and field in FAMILIES:
+        return None
+    return UNSUPPORTED.get(path) or UNSUPPORTED.get(name)
+
+
+def reason(missing: Missing) -> str:
+    """Return the sentence about something that is missing."""
+    return f"boxtune does not have {missing.what} yet; {missing.way_out}."
+
+
+def _found_in(message: Message, parents: Steps = ()) -> Iterator[_Found]:
+    for field, value in message.ListFields():
+        path: Steps = (*parents, (field.name, None))
+        unsupported = missing(field.full_name, ".".join(name for name, _ in path))
+        if unsupported and not _changes_nothing(field, value):
+            yield _Found(path, unsupported, value)
+        elif field.message_type is not None and not unsupported and not is_map(field):
+            for index, item in enumerate(value) if field.is_repeated else [(None, value)]:
+                yield from _found_in(item, (*parents, (field.name, index)))
+
+
+def _changes_nothing(field: FieldDescriptor, value: Any) -> bool:
+    """Return whether a field is set to what it is where it is left out."""
+    return not field.is_repeated and field.message_type is None and value == field.default_value
+
+
+def _raise_for(found: Sequence[_Found], source: str | os.PathLike[str] | None) -> None:
+    """Raise ConfigError for the first of what was found, which names the others, too."""
+    if not found:
+        return
+    first, *others = found
+    more = ", ".join(map(str, others[:_MOST_PATHS])) + (", ..." if len(others) > _MOST_PATHS else "")
+    rest = f" Nor does it have {more}." if others else ""
+    place = "" if source is None else f"{_place(first, Path(source))}: "
+    raise ConfigError(f"{place}{first}: {reason(first.missing)}{rest}")
+
+
+def _place(found: _Found, file: Path) -> str:
+    """Return ``FILE:LINE``, or the file alone if it does not set the field so."""
+    try:
+        text = readable(file.read_text(encoding="utf-8")) if file.is_file() else ""
+        given = TrainEvalPipelineConfig()
+        fill(given, text)
+    except (OSError, UnicodeDecodeError, TextError):
+        return str(file)
+    same = [one for one in _found_in(given) if one.path == found.path and _is_same(one.value, found.value)]
+    line = line_of(text, found.path) if same else None
+    return str(file) if line is None else f"{file}:{line}"
+
+
+def _is_same(value: Any, other: Any) -> bool:
+    """Return whether a field is set to the same; of a message it counts that it is set."""
+    return isinstance(value, Message) or value == other

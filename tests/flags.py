@@ -1,0 +1,32 @@
+"""Trainings with options by the names of the command line's flags, which a test can list in one dictionary."""
+
+from boxtune.report.evaluation import publish
+from boxtune.train import train
+from boxtune.training.settings import Checkpointing, Evaluating
+
+CHECKPOINTING = {
+    "checkpoint_every_n": "every_n",
+    "checkpoint_max_to_keep": "max_to_keep",
+    "checkpoint_keep_every_n": "keep_every_n",
+}
+EVALUATING = {
+    "evaluate_every_n": "every_n",
+    "best_metric": "metric",
+    "patience": "patience",
+    "min_delta": "min_delta",
+}
+
+
+def train_by_flags(*paths, **options):
+    """Train as `boxtune train` does with these flags."""
+
+    def taken(names):
+        return {field: options.pop(flag) for flag, field in names.items() if flag in options}
+
+    return train(
+        *paths,
+        checkpointing=Checkpointing(**taken(CHECKPOINTING)),
+        evaluating=Evaluating(**taken(EVALUATING)),
+        publish=publish,
+        **options,
+    )
