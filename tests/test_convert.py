@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from boxtune.check import check
-from boxtune.data import files, record_writer, tfrecord
+from boxtune.data import files, record_writer
 from boxtune.data.label_map import Label, LabelMap, read_label_map, write_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import DataError
@@ -176,7 +176,7 @@ def test_an_interrupted_call_leaves_what_was_there(photos, tmp_path, monkeypatch
         return to_example(record, label_map)
 
     last = ids(out, "validation")
-    monkeypatch.setattr(tfrecord, "to_example", fail_at_the_end)
+    monkeypatch.setattr(record_writer, "to_example", fail_at_the_end)
     with pytest.raises(failure):
         convert(photos, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
