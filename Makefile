@@ -10,8 +10,8 @@ BACKEND_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile tests/backends test
 demo: $(VENV)/.installed
 	$(BIN)/boxtune draw demo/photos --num_images 240
 	$(BIN)/boxtune retrain demo/photos --model_dir demo/model --num_steps 1300 \
-	  --set 'model.ssd.image_resizer.fixed_shape_resizer={height: 224 width: 224}' \
-	  --set model.ssd.feature_extractor.depth_multiplier=0.5
+	  --set 'model.image_resizer.fixed_shape_resizer={height: 224 width: 224}' \
+	  --set model.feature_extractor.depth_multiplier=0.5
 	$(BIN)/boxtune draw demo/unseen --num_images 12 --seed 1
 	$(BIN)/boxtune predict demo/model/exported demo/unseen/images --output_dir demo/drawn
 	@echo "Look at the pictures in demo/drawn."

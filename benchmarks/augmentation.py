@@ -130,8 +130,8 @@ def picture(width: int, height: int) -> Sample:
         "boxes": tf.constant(corners),
         "classes": tf.range(NUM_OBJECTS),
         "weights": tf.ones(NUM_OBJECTS),
-        "is_crowd": tf.zeros(NUM_OBJECTS, tf.bool),
-        "difficult": tf.zeros(NUM_OBJECTS, tf.bool),
+        "areas": tf.zeros(NUM_OBJECTS),
+        **{flag: tf.zeros(NUM_OBJECTS, tf.bool) for flag in ("is_crowd", "difficult", "group_of")},
     }
 
 

@@ -35,6 +35,7 @@ from boxtune.data.input import open_records
 from boxtune.data.preparation import Options
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.report.previews import Previews
+from boxtune.structures import Inputs
 from data_sets import make
 
 BATCH_SIZE = 8
@@ -101,16 +102,16 @@ def measure(evaluator: Evaluator, repeats: int, *, previews: bool) -> None:
 def bare_passes(evaluator: Evaluator) -> dict[str, Callable[[], object]]:
     """Return what passes one batch through the network alone, and through the network to its detections."""
     detector = evaluator.detector
-    images, extents, *_ = next(iter(evaluator.batches))
-    window = tf.concat([tf.zeros_like(extents), extents], axis=-1)
-    network = compiled(lambda images: detector(images, training=False), detector.variables)
+    batch, _ = next(iter(evaluator.batches))
+    inputs = Inputs(images=batch["images"], sizes=batch["sizes"])
+    network = compiled(lambda inputs: detector(inputs, training=False), detector.variables)
     detect = compiled(
-        lambda images, window: vars(detector.detect(detector(images, training=False), window)),
+        lambda inputs: vars(detector.detect(inputs, detector(inputs, training=False))),
         detector.variables,
     )
     return {
-        "network": lambda: tf.nest.map_structure(lambda part: part.numpy(), network(images)),
-        "network and detections": lambda: detect(images, window)["count"].numpy(),
+        "network": lambda: tf.nest.map_structure(lambda part: part.numpy(), network(inputs)),
+        "network and detections": lambda: detect(inputs)["count"].numpy(),
     }
 
 

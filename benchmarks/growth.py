@@ -27,7 +27,8 @@ import tensorflow as tf
 from boxtune import config, models
 from boxtune.configure import configure
 from boxtune.convert import convert
-from boxtune.data.input import Records, training_batches
+from boxtune.data.batching import training_batches, training_samples
+from boxtune.data.input import Records
 from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options
 from boxtune.training.beginning import detector_to_train
@@ -86,13 +87,10 @@ def stream_of(
     opened = Records(files, label_map, models.num_classes(pipeline.model))
     if len(opened) != count:
         raise SystemExit(f"{len(opened)} records, not {count}: numbers must be multiples of {NUM_PICTURES}")
-    return training_batches(
-        opened,
-        batch_size=8,
-        seed=0,
-        image_resizer=models.image_resizer(pipeline.model),
-        augmentation_options=pipeline.train_config.data_augmentation_options,
+    sample_at = training_samples(
+        opened, seed=0, augmentation_options=pipeline.train_config.data_augmentation_options
     )
+    return training_batches(sample_at, batch_size=8, image_resizer=models.image_resizer(pipeline.model))
 
 
 def peak_memory(records: Path, count: int, steps: int) -> float:

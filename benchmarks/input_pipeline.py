@@ -33,8 +33,9 @@ from boxtune import models
 from boxtune.config import pipeline_pb2
 from boxtune.configure import configure
 from boxtune.convert import convert
+from boxtune.data.batching import training_batches, training_samples
 from boxtune.data.image_cache import ImageCache
-from boxtune.data.input import Records, open_records, training_batches
+from boxtune.data.input import Records, open_records
 from boxtune.training.optimizer import optimizer
 
 NUM_IMAGES = 200
@@ -90,12 +91,13 @@ def compare(pipeline: pipeline_pb2.TrainEvalPipelineConfig, batches: int, steps:
 
 def make_batches(pipeline: pipeline_pb2.TrainEvalPipelineConfig, records: Records) -> tf.data.Dataset:
     """Return the batches of training."""
+    sample_at = training_samples(
+        records, seed=0, augmentation_options=pipeline.train_config.data_augmentation_options
+    )
     return training_batches(
-        records,
+        sample_at,
         batch_size=pipeline.train_config.batch_size,
-        seed=0,
         image_resizer=models.image_resizer(pipeline.model),
-        augmentation_options=pipeline.train_config.data_augmentation_options,
     )
 
 
@@ -114,7 +116,7 @@ def training(
 
     def train() -> tuple[float, float]:
         iterator = iter(batches)
-        return timed(lambda: detector.train_on_batch(*next(iterator)), steps, warm_up=FILLING)
+        return timed(lambda: detector.train_on_batch(next(iterator)), steps, warm_up=FILLING)
 
     return train
 

@@ -36,6 +36,7 @@ from boxtune.convert import convert  # noqa: E402
 from boxtune.data.input import open_records  # noqa: E402
 from boxtune.data.label_map import read_label_map  # noqa: E402
 from boxtune.draw import draw  # noqa: E402
+from boxtune.structures import Inputs  # noqa: E402
 from boxtune.training.batches import batches  # noqa: E402
 from boxtune.training.beginning import detector_to_train  # noqa: E402
 
@@ -88,7 +89,7 @@ def measure(
     )
     records = open_records(pipeline.train_input_reader, detector.num_classes)
     stream = batches(pipeline, records, seed=0, start_step=0)
-    bare = bare_pass(detector, *next(iter(stream)))
+    bare = bare_pass(detector, next(iter(stream)))
 
     first = Clock()
     detector.fit(stream, steps_per_epoch=1, verbose=0, shuffle=False, callbacks=[first])
@@ -131,14 +132,14 @@ def seconds_of(one_pass: Callable[[], object], times: int) -> float:
 def share_of_waiting(detector: models.Detector, stream: tf.data.Dataset, steps: int) -> float:
     """Return which share of the time of some steps goes by until the next batch is there."""
     iterator = iter(stream)
-    detector.train_on_batch(*next(iterator))
+    detector.train_on_batch(next(iterator))
     waited = 0.0
     started = time.perf_counter()
     for _ in range(steps):
         asked = time.perf_counter()
-        images, groundtruth = next(iterator)
+        inputs = next(iterator)
         waited += time.perf_counter() - asked
-        detector.train_on_batch(images, groundtruth)
+        detector.train_on_batch(inputs)
     return waited / (time.perf_counter() - started)
 
 
@@ -148,8 +149,10 @@ def pytorch_pass(
     """Return a function that makes one pass of the equal PyTorch model, after making sure that it is equal."""
     from pytorch_ssd import bare_pass as of_pytorch
 
-    side = detector.input_size[0]
-    network, one_pass = of_pytorch(detector.num_classes, pipeline.train_config.batch_size, side)
+    size = config.fixed_size(models.image_resizer(pipeline.model))
+    if size is None:
+        raise SystemExit("image_resizer makes images of several sizes, the PyTorch model takes one.")
+    network, one_pass = of_pytorch(detector.num_classes, pipeline.train_config.batch_size, size[0])
     count = sum(parameter.numel() for parameter in network.parameters())
     own = sum(math.prod(weight.shape) for weight in detector.trainable_variables)
     if count != own:
@@ -159,18 +162,18 @@ def pytorch_pass(
     return one_pass
 
 
-def bare_pass(detector: models.Detector, images: tf.Tensor, groundtruth: dict):
+def bare_pass(detector: models.Detector, inputs: Inputs):
     """Return a function that makes one forward and backward pass of the network, without any update."""
     variables = [variable.value for variable in detector.trainable_variables]
 
     @tf.function
-    def compiled(images: tf.Tensor, groundtruth: dict) -> list[tf.Tensor]:
+    def compiled(inputs: Inputs) -> list[tf.Tensor]:
         with tf.GradientTape() as tape:
-            predictions = detector(images, training=True)
-            loss = sum(detector.loss_terms(predictions, groundtruth).values())
+            predictions = detector(inputs, training=True)
+            loss = sum(detector.loss_terms(inputs, predictions).values())
         return tape.gradient(loss, variables)
 
-    return lambda: compiled(images, groundtruth)[0].numpy()
+    return lambda: compiled(inputs)[0].numpy()
 
 
 if __name__ == "__main__":

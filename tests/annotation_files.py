@@ -5,8 +5,8 @@ import json
 import math
 import pickle
 
-from boxtune.data.files import list_files
 from boxtune.data.findings import Findings
+from boxtune.data.listing import list_files
 
 JUNK = (None, True, -7, 1e400, math.nan, 10**400, "", "x", "\ud800", [], [[]], [None], {}, {"": []})
 

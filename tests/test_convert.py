@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from boxtune.check import check
-from boxtune.data import files, tfrecord
+from boxtune.data import files, record_writer
 from boxtune.data.label_map import Label, LabelMap, read_label_map, write_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import DataError
@@ -154,7 +154,7 @@ def test_a_list_decides_what_validates(photos, tmp_path):
 
 def test_shards_of_an_earlier_call_go_and_nothing_else(photos, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    monkeypatch.setattr(tfrecord.shards, "__kwdefaults__", {"images_per_shard": 3})
+    monkeypatch.setattr(record_writer.shards, "__kwdefaults__", {"images_per_shard": 3})
     convert(photos, out)
     assert len(list(out.glob("train-0000?-of-00003.tfrecord"))) == 3
     (out / "train-mine.tfrecord").touch()
@@ -168,7 +168,7 @@ def test_an_interrupted_call_leaves_what_was_there(photos, tmp_path, monkeypatch
     out = tmp_path / "out"
     convert(photos, out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    to_example = tfrecord.to_example
+    to_example = record_writer.to_example
 
     def fail_at_the_end(record, label_map):
         if record.name in last:
@@ -176,7 +176,7 @@ def test_an_interrupted_call_leaves_what_was_there(photos, tmp_path, monkeypatch
         return to_example(record, label_map)
 
     last = ids(out, "validation")
-    monkeypatch.setattr(tfrecord, "to_example", fail_at_the_end)
+    monkeypatch.setattr(record_writer, "to_example", fail_at_the_end)
     with pytest.raises(failure):
         convert(photos, out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before

@@ -11,9 +11,13 @@ from PIL import Image
 
 from boxtune import cli, config, models
 from boxtune.config import pipeline_pb2
-from boxtune.data.batching import evaluation_batches
+from boxtune.data.batching import evaluation_batches, training_batches, training_samples
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
+from boxtune.data.resize import resizer
+from boxtune.detection.nms import NonMaxSuppression
+from boxtune.evaluation.evaluator import Evaluator
+from boxtune.export import Serving
 from boxtune.training import checkpoints
 
 SIZES = [(96, 128), (128, 80), (112, 112)]  # height and width of the three images
@@ -125,20 +129,76 @@ def test_the_exported_model_finds_what_the_checkpoint_finds(trained):
                 np.testing.assert_allclose(found[name], part, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "fixed_shape_resizer { height: 64 width: 96 }",
-        "keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 96 }",
-        "keep_aspect_ratio_resizer { min_dimension: 96 max_dimension: 96 pad_to_max_dimension: true }",
-        "identity_resizer {}",
-        "conditional_shape_resizer { condition: GREATER size_threshold: 100 }",
-        "conditional_shape_resizer { condition: SMALLER size_threshold: 100 }",
-        "pad_to_multiple_resizer { multiple: 32 }",
-    ],
-)
-def test_a_box_goes_to_the_inputs_frame_and_back(folder, text):
-    """A detector that predicts the truth exactly finds it exactly, whatever was done to the image."""
+RESIZERS = [
+    "fixed_shape_resizer { height: 64 width: 96 }",
+    "keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 96 }",
+    "keep_aspect_ratio_resizer { min_dimension: 96 max_dimension: 96 pad_to_max_dimension: true }",
+    "identity_resizer {}",
+    "conditional_shape_resizer { condition: GREATER size_threshold: 100 }",
+    "conditional_shape_resizer { condition: SMALLER size_threshold: 100 }",
+    "pad_to_multiple_resizer { multiple: 32 }",
+]
+
+
+class Knowing(models.Detector):
+    """Predicts BOX, which every image has, as it lies in the input."""
+
+    loss_names = ("localization_loss",)
+
+    def call(self, inputs, training=None):
+        sizes = tf.cast(inputs["sizes"], tf.float32) / tf.cast(tf.shape(inputs["images"])[1:3], tf.float32)
+        return (tf.constant([BOX]) * tf.tile(sizes, [1, 2]))[:, None]
+
+    def loss_terms(self, inputs, predictions):
+        return {
+            "localization_loss": tf.reduce_max(tf.abs(predictions - inputs["groundtruth"]["boxes"][:, :1]))
+        }
+
+    def candidates(self, inputs, predictions):
+        return predictions, tf.ones_like(predictions[..., :1])
+
+    def detect(self, inputs, predictions):
+        suppress = NonMaxSuppression(max_detections_per_class=1, max_total_detections=1)
+        extents = tf.cast(inputs["sizes"], tf.float32) / tf.cast(tf.shape(inputs["images"])[1:3], tf.float32)
+        window = tf.concat([tf.zeros_like(extents), extents], axis=-1)
+        return suppress(*self.candidates(inputs, predictions), window)
+
+    def restore_map(self, fine_tune_type):
+        return {}
+
+
+@pytest.mark.parametrize("text", RESIZERS)
+def test_a_box_is_the_same_in_training_evaluation_and_export(folder, text):
+    section = text_format.Parse(text, pipeline_pb2.ImageResizer())
+    records = Records([folder / "some.tfrecord"], LabelMap.from_names(["thing"]), 1)
+    detector = Knowing(num_classes=1)
+
+    sample_at = training_samples(records, seed=0)
+    for inputs in training_batches(sample_at, batch_size=3, image_resizer=section).take(2):
+        assert float(detector.loss_terms(inputs, detector(inputs, training=True))["localization_loss"]) < 1e-6
+        # The first of the input's pixels that belong to the object, and the first beyond it, are bright and dark.
+        for image, size in zip(inputs["images"].numpy(), inputs["sizes"].numpy(), strict=True):
+            top, left, bottom, right = np.round(np.array(BOX) * [*size, *size]).astype(int)
+            assert image[top + 2 : bottom - 2, left + 2 : right - 2].min() > 120
+            assert image[: top - 2, :].max() < 120
+            assert image[bottom + 2 :, :].max() < 120
+
+    evaluation = Evaluator(detector, records, image_resizer=section, batch_size=3).evaluate(0)
+    assert evaluation.metrics["DetectionBoxes_Precision/mAP"] == pytest.approx(1)
+    assert evaluation.losses["Loss/localization_loss"] < 1e-6
+    for result in evaluation.results:
+        np.testing.assert_allclose(result.boxes, result.true_boxes, atol=1e-4)
+
+    serve = Serving(detector, resizer(section), "image_tensor").__call__
+    for size in SIZES:
+        np.testing.assert_allclose(
+            serve(tf.constant(picture(*size)[None]))["detection_boxes"], [[BOX]], atol=1e-6
+        )
+
+
+@pytest.mark.parametrize("text", RESIZERS)
+def test_an_ssd_brings_boxes_back_from_the_inputs_frame(folder, text):
+    """One that predicts the truth exactly finds it exactly."""
     section = config.recipe(EXTRACTOR).model
     section.ssd.num_classes = 1
     section.ssd.feature_extractor.depth_multiplier = 0.35

@@ -18,6 +18,7 @@ from boxtune.learning_rate_range import learning_rate_range
 from boxtune.training import checkpoints
 from boxtune.training.checkpoints import Reader, find, step_of
 from boxtune.training.steps import BetweenSteps
+from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
 STEPS = 12

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import dropwhile
 from pathlib import Path
 
-from boxtune.data import recognition, tfrecord
+from boxtune.data import recognition, record_writer
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.label_map import LabelMap
 from boxtune.data.pictures import write_pictures
@@ -92,7 +92,7 @@ def _write_records(
     prepared: Prepared, output_dir: Path, num_workers: int | None, stack: ExitStack
 ) -> dict[str, list[str]]:
     """Write the shards of all parts under temporary names, which `stack` makes final; return the final ones."""
-    parts = {name: tfrecord.shards(images, output_dir / name) for name, images in prepared.parts.items()}
+    parts = {name: record_writer.shards(images, output_dir / name) for name, images in prepared.parts.items()}
     work = [
         (stack.enter_context(whole_file(path)), records)
         for shards in parts.values()
@@ -107,7 +107,7 @@ def _write_records(
 
 def _write_shard(label_map: LabelMap, shard: tuple[Path, Sequence[ImageRecord]]) -> None:
     path, records = shard
-    tfrecord.write_file(records, label_map, path)
+    record_writer.write_file(records, label_map, path)
 
 
 def _write_folders(

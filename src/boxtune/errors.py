@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+_READABLE = 400  # characters of a text that an error repeats
+
 
 class BoxtuneError(Exception):
     """Something the user can mend. The command line prints it without a traceback and exits with status 2."""
@@ -28,3 +30,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``' Did you mean "x"?'`` for the known word nearest to `word`, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{near[0]}"?' if near else ""
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters and stray bytes escaped, and cut to what a person would read."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_READABLE])
+    return shown if len(text) <= _READABLE else shown + "..."

@@ -15,11 +15,10 @@ from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME, convert
 from boxtune.data.files import writable_folder
-from boxtune.data.findings import printable
 from boxtune.data.input import Records, open_records
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.preparation import Options
-from boxtune.errors import ConfigError, DataError
+from boxtune.errors import ConfigError, DataError, printable
 from boxtune.evaluation.detections_file import detections_of
 from boxtune.evaluation.evaluator import Evaluator, metric_options
 from boxtune.evaluation.exported import (

@@ -10,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from boxtune.data import images
-from boxtune.data.files import list_files, whole_file, writable_folder
+from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.findings import Findings
 from boxtune.data.label_map import read_label_map
+from boxtune.data.listing import list_files
 from boxtune.data.records import Picture
 from boxtune.errors import DataError
 from boxtune.evaluation.exported import LABEL_MAP, beside_model, load_exported

@@ -121,7 +121,7 @@ def test_a_given_optimizer_and_eval_config_stay():
             "ssd_efficientnet-b7_bifpn_keras",
             'does not have the feature extractor "ssd_efficientnet-b7_bifpn_keras" yet',
         ),
-        ("", 'there is no feature extractor ""; boxtune has '),
+        ("", 'there is no feature extractor ""; boxtune has ssd_mobilenet_v2_fpn_keras, '),
     ],
 )
 def test_unknown_feature_extractors_are_refused(kind, reason):
@@ -130,5 +130,9 @@ def test_unknown_feature_extractors_are_refused(kind, reason):
 
 
 def test_an_empty_configuration_cannot_be_completed():
-    with pytest.raises(ConfigError, match=r"model is empty; choose a feature extractor"):
+    with pytest.raises(ConfigError, match=r'model is empty; choose .*type: "ssd_mobilenet_v2_fpn_keras"'):
         config.complete(config.parse("", "a.config"))
+    with pytest.raises(
+        ConfigError, match=r"model\.ssd\.feature_extractor\.type is not set; it is one of ssd_"
+    ):
+        config.complete(config.parse("model { ssd {} }", "a.config"))

@@ -1,11 +1,8 @@
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxtune.data.label_map import Label, LabelMap, read_label_map, require_classes, write_label_map
-from boxtune.data.records import Box, ImageRecord, ObjectRecord
+from boxtune.data.label_map import Label, LabelMap, read_label_map, write_label_map
 from boxtune.errors import DataError
 
 
@@ -97,11 +94,3 @@ def test_background_at_0_is_no_class(tmp_path):
 def test_an_unusable_label_map_is_refused(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, text)
-
-
-def test_a_class_that_the_label_map_lacks_is_told_with_its_file_and_the_nearest():
-    objects = (ObjectRecord("cat", Box(0, 0, 1, 1)), ObjectRecord("racoon", Box(0, 0, 1, 1)))
-    image = ImageRecord("a.jpg", Path("a.jpg"), Path("photos/a.xml"), 4, 4, objects)
-    with pytest.raises(DataError, match=r'photos/a\.xml.*"racoon".*Did you mean "raccoon"'):
-        require_classes(LabelMap.from_names(["raccoon", "cat"]), [image])
-    require_classes(LabelMap.from_names(["racoon", "cat"]), [image])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxtune.data import tfrecord
+from boxtune.data import record_writer
 from boxtune.data.findings import Action
 from boxtune.data.formats import coco, voc, yolo
 from boxtune.data.label_map import LabelMap, write_label_map
@@ -55,7 +55,7 @@ def written(writer, records, folder, label_map):
 
 def recorded(records, folder, label_map):
     folder.mkdir()
-    tfrecord.write_file(records, label_map, folder / "all.tfrecord")
+    record_writer.write_file(records, label_map, folder / "all.tfrecord")
     write_label_map(label_map, folder / "label_map.pbtxt")
     return read_again(folder, "tfrecord")
 

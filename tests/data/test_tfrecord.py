@@ -19,16 +19,9 @@ from boxtune.data.example_pb2 import Example
 from boxtune.data.examples import parser
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
+from boxtune.data.record_writer import shards, to_example, write_file
 from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
-from boxtune.data.tfrecord import (
-    RecordIndex,
-    encoded_image,
-    first_record,
-    parse_example,
-    shards,
-    to_example,
-    write_file,
-)
+from boxtune.data.tfrecord import RecordIndex, encoded_image, first_record, parse_example
 from boxtune.errors import DataError
 from voc_folder import picture
 
@@ -247,7 +240,7 @@ import sys
 from pathlib import Path
 from boxtune.data.label_map import LabelMap
 from boxtune.data.records import ImageRecord, Picture
-from boxtune.data.tfrecord import write_file
+from boxtune.data.record_writer import write_file
 path = Path(sys.argv[1])
 write_file([ImageRecord("a", Picture(path), "", 40, 20, ())], LabelMap(()), Path(sys.argv[2]))
 assert "tensorflow" not in sys.modules

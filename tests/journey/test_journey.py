@@ -158,8 +158,9 @@ def test_the_exported_model_detects_what_the_checkpoint_detects(uninterrupted, f
     pipeline = config.load(exported / "pipeline.config")
     detector = models.build(pipeline.model)
     checkpoints.load(detector.checkpoint_variables(), checkpoints.find(exported))
-    resized = resizer(models.image_resizer(pipeline.model))(image.astype(np.float32)).image
-    wanted = detector.detect(detector(resized[None], training=False))
+    resized = resizer(models.image_resizer(pipeline.model))(image.astype(np.float32))
+    inputs = {"images": resized.image[None], "sizes": resized.size[None]}
+    wanted = detector.detect(inputs, detector(inputs, training=False))
 
     detect = tf.saved_model.load(str(exported / "saved_model"))
     found = detect(tf.convert_to_tensor(image)[tf.newaxis, ...])

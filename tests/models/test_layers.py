@@ -6,7 +6,7 @@ from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
-from boxtune.models.keys import at, key_of, variables_by_key
+from boxtune.models.keys import variables_by_key
 from boxtune.models.layers import BatchNormalization, Branches, SharedByMaps, conv_style
 
 
@@ -172,32 +172,6 @@ class TestBatchNormalization:
         for variable, value in zip(frozen.variables, before, strict=True):
             np.testing.assert_array_equal(variable, value)
         assert [variable.name for variable in frozen.trainable_variables] == ["gamma", "beta"]
-
-
-class TestCheckpointKeys:
-    def test_a_layer_is_named_by_its_place(self):
-        assert at("_feature_extractor/conv/0") == "model--_feature_extractor--conv--0"
-        assert key_of("model--_feature_extractor--conv--0") == "model/_feature_extractor/conv/0"
-
-    def test_of_every_kind_of_layer(self):
-        images = keras.Input((8, 8, 3))
-        made = style(PLAIN + "batch_norm { }")
-        x = made.conv(4, 3, "a/0", use_bias=True)(images)
-        x = made.depthwise_conv(3, "a/1")(x)
-        x = made.separable_conv(5, 3, "b/c", use_bias=True)(x)
-        x = made.activate(made.normalize(x, "b/d", frozen=False))
-        variables = variables_by_key(keras.Model(images, x))
-        assert {key: variable.shape for key, variable in variables.items()} == {
-            "model/a/0/kernel": (3, 3, 3, 4),
-            "model/a/0/bias": (4,),
-            "model/a/1/depthwise_kernel": (3, 3, 4, 1),
-            "model/b/c/depthwise_kernel": (3, 3, 4, 1),
-            "model/b/c/pointwise_kernel": (1, 1, 4, 5),
-            "model/b/c/bias": (5,),
-            "model/b/d/beta": (5,),
-            "model/b/d/moving_mean": (5,),
-            "model/b/d/moving_variance": (5,),
-        }
 
 
 class TestConvStyle:

@@ -6,6 +6,7 @@ import pytest
 from google.protobuf import text_format
 
 from boxtune import config, models
+from boxtune.config import pipeline_pb2
 from boxtune.detection import losses
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
 from boxtune.detection.localization import LocalizationLoss
@@ -29,6 +30,21 @@ def section(feature_extractor, side=96, **extractor_fields):
     return stock
 
 
+def inputs(images, sizes=None):
+    """Return Inputs; their sizes are those of the images, if not given."""
+    whole = [images.shape[1:3]] * len(images)
+    return {"images": np.float32(images), "sizes": np.int32(whole if sizes is None else sizes)}
+
+
+ONE_OBJECT = {
+    "boxes": np.float32([[[0.1, 0.1, 0.6, 0.7]]] * 2),
+    "classes": np.int32([[1]] * 2),
+    "weights": np.float32([[1]] * 2),
+    "valid": np.array([[True]] * 2),
+}
+"""The ground truth of two images."""
+
+
 def grids(detector, stock):
     """Return the sides of a detector's feature maps, from how many predictions each gives."""
     reshapes = [layer for layer in detector.network.layers if isinstance(layer, keras.layers.Reshape)]
@@ -45,8 +61,13 @@ class TestBuilt:
     def test_any_width(self, feature_extractor, depth_multiplier, min_depth):
         stock = section(feature_extractor, depth_multiplier=depth_multiplier, min_depth=min_depth)
         detector = models.build(stock)
-        predictions = detector(np.zeros([1, 96, 96, 3], np.float32), training=False)
-        assert predictions["box_encodings"].shape == (1, len(detector.loss.anchors), 4)
+        predictions = detector(inputs(np.zeros([1, 96, 96, 3])), training=False)
+        anchors = len(models.anchors(stock)[0])
+        assert {name: tuple(part.shape) for name, part in predictions.items()} == {
+            "box_encodings": (1, anchors, 4),
+            "class_predictions_with_background": (1, anchors, 3),
+            "anchors": (1, anchors, 4),
+        }
         shapes = [
             variable.shape
             for key, variable in detector.checkpoint_variables().items()
@@ -82,12 +103,12 @@ class TestBuilt:
         assert grids(models.build(stock), stock) == maps
 
     def test_explicit_padding_changes_what_is_seen(self):
-        images = np.random.default_rng(0).uniform(0, 255, [1, 96, 96, 3]).astype(np.float32)
+        given = inputs(np.random.default_rng(0).uniform(0, 255, [1, 96, 96, 3]))
         seen = []
         for explicit in (False, True):
             keras.utils.set_random_seed(0)
             detector = models.build(section(SSD, use_explicit_padding=explicit))
-            seen.append(np.asarray(detector(images, training=False)["box_encodings"]))
+            seen.append(np.asarray(detector(given, training=False)["box_encodings"]))
         assert not np.allclose(seen[0], seen[1], atol=0.01 * seen[0].std())
 
     @pytest.mark.parametrize("multiple", [1, 32])
@@ -95,6 +116,226 @@ class TestBuilt:
         stock = section(SSD, side=100, pad_to_multiple=multiple)
         # 100 pixels become 7 cells of 16, padded to 128 they become 8.
         assert grids(models.build(stock), stock)[0] == {1: 7, 32: 8}[multiple]
+
+
+@pytest.fixture(scope="module", params=sorted(ssd.FEATURE_EXTRACTORS))
+def feature_extractor(request):
+    return request.param
+
+
+class TestDetector:
+    """What is an SSD's own; what it shares with every detector is in test_contract.py."""
+
+    IMAGES = np.random.default_rng(0).uniform(0, 255, [2, 96, 96, 3])
+
+    @pytest.mark.parametrize("sizes", [None, [[48, 96], [96, 72]]])
+    def test_each_detection_tells_its_anchor(self, feature_extractor, sizes):
+        stock = section(feature_extractor)
+        detector, given = models.build(stock), inputs(self.IMAGES, sizes)
+        predictions = detector(given, training=False)
+        found = detector.detect(given, predictions)
+        indices, count = np.asarray(found.extras["anchors"]), np.asarray(found.count)
+        _, scores = detector.candidates(given, predictions)
+        assert indices.shape == (2, 100)
+        assert indices.dtype == np.int32
+        for i in range(2):
+            assert count[i] > 1
+            of_anchors = np.asarray(scores)[i, indices[i], np.asarray(found.classes)[i]]
+            np.testing.assert_array_equal(of_anchors[: count[i]], np.asarray(found.scores)[i, : count[i]])
+
+    def test_raw_outputs(self, feature_extractor):
+        stock = section(feature_extractor)
+        detector, given = models.build(stock), inputs(self.IMAGES)
+        predictions = detector(given, training=False)
+        found = detector.detect(given, predictions)
+        raw = detector.raw_outputs(given, predictions, found)
+        raw = {name: np.asarray(part) for name, part in raw.items()}
+        a = len(models.anchors(stock)[0])
+        assert {name: part.shape for name, part in raw.items()} == {
+            "detection_anchor_indices": (2, 100),
+            "detection_multiclass_scores": (2, 100, 3),
+            "raw_detection_boxes": (2, a, 4),
+            "raw_detection_scores": (2, a, 3),
+        }
+        assert np.all((raw["raw_detection_scores"] >= 0) & (raw["raw_detection_scores"] <= 1))
+        boxes, scores = map(np.asarray, detector.candidates(given, predictions))
+        np.testing.assert_array_equal(raw["raw_detection_boxes"], boxes)
+        # The background is the first column.
+        np.testing.assert_array_equal(raw["raw_detection_scores"][..., 1:], scores)
+        indices = raw["detection_anchor_indices"].astype(int)
+        for i, count in enumerate(np.asarray(found.count)):
+            of_anchors = raw["raw_detection_scores"][i, indices[i, :count]]
+            np.testing.assert_array_equal(raw["detection_multiclass_scores"][i, :count], of_anchors)
+            assert not raw["detection_multiclass_scores"][i, count:].any()
+
+    @pytest.mark.parametrize(
+        ("fine_tune_type", "prefix"),
+        [
+            ("full", "model/"),
+            ("detection", "model/_feature_extractor/"),
+            ("classification", "model/_feature_extractor/classification_backbone/"),
+        ],
+    )
+    def test_what_is_taken_over_of_a_checkpoint(self, feature_extractor, fine_tune_type, prefix):
+        detector = models.build(section(feature_extractor))
+        wanted = {
+            key.removeprefix(prefix): id(variable)
+            for key, variable in detector.checkpoint_variables().items()
+            if key.startswith(prefix)
+        }
+        ((found_prefix, found),) = detector.restore_map(fine_tune_type).items()
+        assert found_prefix == prefix
+        assert {key: id(variable) for key, variable in found.items()} == wanted
+
+    @pytest.mark.parametrize("frozen", [False, True])
+    def test_batch_statistics_move_unless_frozen(self, feature_extractor, frozen):
+        stock = section(feature_extractor)
+        stock.ssd.freeze_batchnorm = frozen
+        detector = models.build(stock)
+        before = {key: np.array(variable) for key, variable in detector.checkpoint_variables().items()}
+        detector(inputs(self.IMAGES), training=True)
+        moved = {
+            key
+            for key, variable in detector.checkpoint_variables().items()
+            if not np.array_equal(variable, before[key])
+        }
+        statistics = {key for key in before if key.endswith(("moving_mean", "moving_variance"))}
+        assert statistics
+        assert moved == (set() if frozen else statistics)
+
+    @pytest.mark.parametrize("share_prediction_tower", [True, False])
+    def test_gradients_repeat_to_the_last_bit(self, feature_extractor, share_prediction_tower):
+        stock = section(feature_extractor)
+        predictor = stock.ssd.box_predictor
+        if predictor.HasField("weight_shared_convolutional_box_predictor"):
+            predictor.weight_shared_convolutional_box_predictor.share_prediction_tower = (
+                share_prediction_tower
+            )
+        elif not share_prediction_tower:
+            pytest.skip("has no towers")
+        detector = models.build(stock)
+        if keras.backend.backend() != "tensorflow":
+            pytest.skip("is about the order in which TensorFlow adds")
+        import tensorflow as tf
+
+        given = inputs(self.IMAGES) | {"groundtruth": ONE_OBJECT}
+
+        @tf.function(jit_compile=False)
+        def gradients():
+            with tf.GradientTape() as tape:
+                total = detector.compute_loss(x=given, y_pred=detector(given, training=True))
+            return [total, *tape.gradient(total, [one.value for one in detector.trainable_variables])]
+
+        # TensorFlow adds two in any order to the same, but not three: it starts with any that it may overwrite.
+        operations = gradients.get_concrete_function().graph.get_operations()
+        assert [op.name for op in operations if op.type == "AddN"]
+        assert not [op.name for op in operations if op.type == "AddN" and len(op.inputs) > 2]
+        first = [part.numpy() for part in gradients()]
+        for _ in range(3):
+            for one, other in zip(gradients(), first, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+def set_resizer(stock, text):
+    stock.ssd.image_resizer.CopyFrom(text_format.Parse(text, pipeline_pb2.ImageResizer()))
+    return stock
+
+
+class TestImagesOfSeveralSizes:
+    """One network over images of any size predicts what the network of each size alone does."""
+
+    ANY = "keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 160 }"
+
+    @pytest.fixture(scope="class", params=[SSD, FPN])
+    def kind(self, request):
+        return request.param, {} if request.param == SSD else {"pad_to_multiple": 32}
+
+    @pytest.fixture(scope="class")
+    def detector(self, kind):
+        name, fields = kind
+        keras.utils.set_random_seed(0)
+        return models.build(set_resizer(section(name, **fields), self.ANY))
+
+    @pytest.mark.parametrize("size", [(64, 64), (64, 160), (97, 128)])
+    def test_predictions_are_those_of_a_fixed_size(self, kind, detector, size):
+        name, fields = kind
+        text = f"fixed_shape_resizer {{ height: {size[0]} width: {size[1]} }}"
+        fixed = models.build(set_resizer(section(name, **fields), text))
+        for key, variable in fixed.checkpoint_variables().items():
+            variable.assign(detector.checkpoint_variables()[key])
+        given = inputs(np.random.default_rng(0).uniform(0, 255, [1, *size, 3]))
+        wanted = fixed(given, training=False)
+        for part, value in detector(given, training=False).items():
+            assert value.shape == wanted[part].shape
+            np.testing.assert_allclose(value, wanted[part], atol=1e-5, err_msg=part)
+
+    def test_what_stands_in_the_padding_is_not_seen(self, detector):
+        images = np.random.default_rng(0).uniform(0, 255, [2, 96, 128, 3])
+        sizes = [[96, 100], [70, 128]]
+        other = images.copy()
+        other[0, :, 100:] = 0
+        other[1, 70:] = 255
+        wanted = detector(inputs(images, sizes), training=False)
+        for part, value in detector(inputs(other, sizes), training=False).items():
+            np.testing.assert_array_equal(value, wanted[part], err_msg=part)
+        whole = detector(inputs(images), training=False)
+        assert not np.array_equal(whole["box_encodings"], wanted["box_encodings"])
+
+    def test_boxes_are_found_in_the_frame_of_each_image(self, detector):
+        images = np.random.default_rng(0).uniform(0, 255, [2, 96, 128, 3])
+        given = inputs(images, [[96, 64], [48, 128]])
+        predictions = detector(given, training=False)
+        boxes, _ = map(np.asarray, detector.candidates(given, predictions))
+        found = detector.detect(given, predictions)
+        for i, extent in enumerate(([1, 0.5, 1, 0.5], [0.5, 1, 0.5, 1])):
+            count = int(found.count[i])
+            of_anchors = boxes[i, np.asarray(found.extras["anchors"])[i, :count]]
+            np.testing.assert_allclose(
+                np.asarray(found.boxes)[i, :count], np.clip(of_anchors / extent, 0, 1), atol=1e-5
+            )
+
+    def test_anchors_of_a_batch_are_those_of_its_size(self, detector):
+        generated = [
+            np.asarray(detector(inputs(np.zeros([1, *size, 3])), training=False)["anchors"])
+            for size in ((64, 64), (64, 128))
+        ]
+        assert generated[0].shape[1] < generated[1].shape[1]
+
+    def test_a_step_of_training(self, kind):
+        name, fields = kind
+        detector = models.build(set_resizer(section(name, **fields), self.ANY))
+        detector.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+        for size in ((64, 96), (96, 64)):
+            images = np.random.default_rng(0).uniform(0, 255, [2, *size, 3])
+            given = inputs(images, [[64, 64], size]) | {"groundtruth": ONE_OBJECT}
+            assert np.isfinite(detector.train_on_batch(given, return_dict=True)["loss"])
+
+
+class TestPadding:
+    def test_no_padding_is_filled_where_there_is_none(self):
+        assert models.build(section(SSD)).padding is None
+
+    @pytest.mark.parametrize(
+        ("more", "pixel"),
+        [
+            # What stands for 0 and for per_channel_pad_value in [-1, 1]: 127.5 * (1 + value).
+            ("", [127.5, 127.5, 127.5]),
+            ("per_channel_pad_value: [0.2, -1, 1]", [153, 0, 255]),
+            ("per_channel_pad_value: 0.2", [153, 153, 153]),
+        ],
+    )
+    def test_padding_is_what_the_network_takes_as_0(self, more, pixel):
+        text = f"keep_aspect_ratio_resizer {{ min_dimension: 96 max_dimension: 96 pad_to_max_dimension: true {more} }}"
+        detector = models.build(set_resizer(section(SSD), text))
+        np.testing.assert_allclose(detector.padding, pixel, rtol=1e-6)
+
+    def test_pixels_beyond_the_size_are_filled(self):
+        images = np.arange(2 * 2 * 3 * 3, dtype=np.float32).reshape(2, 2, 3, 3)
+        filled = np.asarray(ssd.fill_padding(images, np.int32([[1, 3], [2, 2]]), np.float32([7, 8, 9])))
+        np.testing.assert_array_equal(filled[0, 0], images[0, 0])
+        np.testing.assert_array_equal(filled[1, :, :2], images[1, :, :2])
+        for padding in (*filled[0, 1], *filled[1, :, 2]):
+            np.testing.assert_array_equal(padding, [7, 8, 9])
 
 
 class TestRefused:
@@ -123,10 +364,14 @@ class TestRefused:
         stock.ssd.ClearField("box_coder")
         assert "BoxCoder is empty; choose one of: faster_rcnn_box_coder" in self.refusal(stock)
 
-    def test_pictures_of_any_size(self):
+    def test_images_of_several_sizes_that_do_not_halve(self):
         stock = section(FPN)
         stock.ssd.image_resizer.keep_aspect_ratio_resizer.pad_to_max_dimension = False
-        assert "with pad_to_max_dimension: true" in self.refusal(stock)
+        message = self.refusal(stock)
+        assert (
+            "image_resizer gives images of several sizes; ssd_mobilenet_v2_fpn_keras needs sides" in message
+        )
+        assert "multiples of 32, or feature_extractor.pad_to_multiple: 32" in message
 
     def test_tiny_pictures(self):
         assert "image_resizer makes 32 x 32; 33 pixels are needed" in self.refusal(section(FPN, side=32))
@@ -144,7 +389,6 @@ class TestLoss:
             "classification_loss": losses.sigmoid_cross_entropy,
         } | options
         loss = ssd.SSDLoss(
-            anchors=self.ANCHORS,
             num_classes=2,
             matcher=ArgMaxMatcher(),
             box_coder=FasterRcnnBoxCoder(),
@@ -156,7 +400,7 @@ class TestLoss:
             "weights": np.float32([[weight]]),
             "valid": np.array([[valid]]),
         }
-        terms = loss(np.float32([codes]), np.float32([logits]), groundtruth)
+        terms = loss(np.float32([codes]), np.float32([logits]), self.ANCHORS, groundtruth)
         return float(terms["localization_loss"]), float(terms["classification_loss"])
 
     def test_of_even_odds(self):
@@ -236,7 +480,7 @@ class TestLossSection:
     def loss(self, text, **options):
         stock = section(SSD)
         text_format.Merge(text, stock.ssd.loss)
-        return models.build(stock, **options).loss
+        return models.build(stock, models.Options(**options)).loss
 
     def test_hard_example_miner(self):
         mine = self.loss(
@@ -270,18 +514,10 @@ class TestLossSection:
             "classification_loss { weighted_softmax {} } hard_example_miner { max_negatives_per_positive: 3 }",
             stock.ssd.loss,
         )
-        detector = models.build(stock, label_smoothing=0.1, class_weights=[1, 2])
+        detector = models.build(stock, models.Options(label_smoothing=0.1, class_weights=[1, 2]))
         detector.compile(keras.optimizers.SGD(0.01), jit_compile=False)
-        logs = detector.train_on_batch(
-            np.random.default_rng(0).uniform(0, 255, [2, 96, 96, 3]).astype(np.float32),
-            {
-                "boxes": np.float32([[[0.1, 0.1, 0.6, 0.7]]] * 2),
-                "classes": np.int32([[1]] * 2),
-                "weights": np.float32([[1]] * 2),
-                "valid": np.array([[True]] * 2),
-            },
-            return_dict=True,
-        )
+        images = np.random.default_rng(0).uniform(0, 255, [2, 96, 96, 3])
+        logs = detector.train_on_batch(inputs(images) | {"groundtruth": ONE_OBJECT}, return_dict=True)
         assert np.isfinite(logs["loss"])
         assert logs["classification_loss"] > 0
         assert logs["localization_loss"] > 0

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxtune.data.compact import Compact
-from boxtune.data.files import Listing
 from boxtune.data.findings import Findings
+from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 from boxtune.data.records import Keypoint, Picture
 

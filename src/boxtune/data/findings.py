@@ -10,8 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from boxtune.data.compact import Compact
-
-_READABLE = 400
+from boxtune.errors import printable
 
 
 class Severity(StrEnum):
@@ -103,12 +102,6 @@ def by_kind(findings: Iterable[Finding]) -> dict[Kind, list[Finding]]:
     for finding in findings:
         groups[finding.kind].append(finding)
     return {kind: group for kind, group in groups.items() if group}
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters and stray bytes escaped, and cut to what a person would read."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_READABLE])
-    return shown if len(text) <= _READABLE else shown + "..."
 
 
 def _error(name: str, action: Action, advice: str) -> Kind:

@@ -8,7 +8,6 @@ from pathlib import Path
 from boxtune import config
 from boxtune.config.pipeline_pb2 import LVISFrequency
 from boxtune.data.files import whole_file
-from boxtune.data.records import ImageRecord
 from boxtune.errors import DataError, did_you_mean
 
 
@@ -142,18 +141,6 @@ def write_label_map(label_map: LabelMap, path: Path) -> None:
     """Write a .pbtxt label map."""
     with whole_file(path) as temporary:
         temporary.write_text(label_map.to_text(), encoding="utf-8")
-
-
-def require_classes(label_map: LabelMap, images: Iterable[ImageRecord]) -> None:
-    """Raise DataError for the first object whose class the label map lacks."""
-    for image in images:
-        for item in image.objects:
-            try:
-                label_map.label(item.class_name)
-            except DataError as error:
-                raise DataError(
-                    f"{image.annotation}: {error} Add it to the label map, or correct the annotation."
-                ) from None
 
 
 _FREQUENCIES = ("", "f", "c", "r")

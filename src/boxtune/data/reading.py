@@ -13,9 +13,9 @@ import numpy as np
 from boxtune.data import findings as kinds
 from boxtune.data import images, recognition
 from boxtune.data.annotations import Annotation, Format
-from boxtune.data.files import Listing, list_files
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.images import PictureTooLargeError
+from boxtune.data.listing import Listing, list_files
 from boxtune.data.lookup import Pictures
 from boxtune.data.records import ImageRecord, Picture, class_names
 from boxtune.data.repair import image_record

@@ -1,7 +1,6 @@
 """The formats of annotations that are known, and telling which one a folder holds."""
 
 from boxtune.data.annotations import Format
-from boxtune.data.files import Listing
 from boxtune.data.formats import (
     coco,
     createml,
@@ -16,6 +15,7 @@ from boxtune.data.formats import (
     voc,
     yolo,
 )
+from boxtune.data.listing import Listing
 from boxtune.errors import DataError, did_you_mean
 
 # Where a folder holds several, the first is read: later ones are often made from earlier ones.

@@ -8,10 +8,9 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from boxtune.data.files import read_lines
-from boxtune.data.findings import printable
 from boxtune.data.records import ImageRecord
 from boxtune.data.stratification import BACKGROUND, Unit, stratify
-from boxtune.errors import DataError, did_you_mean
+from boxtune.errors import DataError, did_you_mean, printable
 
 _TRAIN, _VALIDATION, _TEST = range(3)
 

@@ -11,8 +11,7 @@ from PIL import Image
 
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import read_text, whole_file, writable_folder
-from boxtune.data.findings import printable
-from boxtune.errors import DataError
+from boxtune.errors import DataError, printable
 from boxtune.metrics.analysis import Analysis, ClassResult, analyse, from_json, to_json
 from boxtune.metrics.coco import NAMES
 from boxtune.metrics.comparison import Comparison, Difference

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from boxtune.data.findings import printable
-from boxtune.errors import DataError
+from boxtune.errors import DataError, printable
 from boxtune.metrics.analysis import VERSION
 
 _MAX = 1e9  # no coordinate or score is near that, and single precision keeps it

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from plotly.offline import get_plotlyjs
 
-from boxtune.data.findings import printable
-from boxtune.errors import DataError
+from boxtune.errors import DataError, printable
 from boxtune.report import page
 from boxtune.report.evaluation_json import Floats, Ints, Json, check, column, indices, num_objects, title
 from boxtune.report.page import Columns, floats, integers, starts

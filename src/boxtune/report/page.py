@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from boxtune.data.files import whole_file
-from boxtune.data.findings import printable
+from boxtune.errors import printable
 
 PREVIEWS_IN_BLOCK = 250
 

@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boxtune import cli
-from boxtune.data.files import list_files, whole_file, writable_folder
+from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.findings import Findings
 from boxtune.data.images import SUFFIXES
+from boxtune.data.listing import list_files
 from boxtune.errors import DataError
 
 _SEED = 0

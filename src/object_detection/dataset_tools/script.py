@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import app
 
 from boxtune import cli
-from boxtune.data import tfrecord
+from boxtune.data import record_writer
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.data.reading import read, require_usable
@@ -97,7 +97,7 @@ def _write(files: dict[Path, Sequence[ImageRecord]], label_map: LabelMap) -> Non
     with ExitStack() as stack:
         for path, images in files.items():
             writable_folder(path.parent)
-            tfrecord.write_file(images, label_map, stack.enter_context(whole_file(path)))
+            record_writer.write_file(images, label_map, stack.enter_context(whole_file(path)))
 
 
 def _num_objects(images: Iterable[ImageRecord]) -> int:

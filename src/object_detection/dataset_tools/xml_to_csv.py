@@ -14,9 +14,10 @@ from pathlib import Path
 
 from boxtune import cli
 from boxtune.data.annotations import Annotation
-from boxtune.data.files import list_files, whole_file, writable_folder
+from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.findings import Findings
 from boxtune.data.formats import voc
+from boxtune.data.listing import list_files
 from boxtune.errors import DataError
 from boxtune.report.data_set import finding_lines
 

@@ -14,7 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import augmentation
+from boxtune.data import augmentation, geometry
+from boxtune.data.augmentation import steps
+from boxtune.data.examples import Sample
 from boxtune.errors import ConfigError
 from samples import assert_same, run, sample, step, unchanged
 
@@ -156,18 +158,22 @@ def test_what_comes_out_is_a_sample_again(boxes, height, width, text, seed):
 
 # Black around it, for the mean colour of a crop may look like paint.
 BLACK = {"random_crop_pad_image": "random_crop_pad_image { min_object_covered: 0 pad_color: [0, 0, 0] }"}
-GEOMETRY = [BLACK.get(text.split()[0], text) for text in STEPS[:19] if "self_concat" not in text]
+MOVING = STEPS[: names.index("random_adjust_brightness")]
+GEOMETRY = [BLACK.get(text.split()[0], text) for text in MOVING if "self_concat" not in text]
 
 
 @pytest.mark.parametrize("text", GEOMETRY, ids=[text.split()[0] for text in GEOMETRY])
 def test_boxes_move_with_what_is_in_them(text):
+    assert_boxes_move_with_what_is_in_them(step(text))
+
+
+def assert_boxes_move_with_what_is_in_them(function):
     """Paint each box in a colour of its own, and find it again."""
     boxes = [[0.1, 0.1, 0.4, 0.3], [0.5, 0.45, 0.9, 0.9], [0.2, 0.6, 0.35, 0.95]]
     image = np.zeros((120, 160, 3))
     for number, box in enumerate(boxes):
         top, left, bottom, right = np.round(np.array(box) * [120, 160, 120, 160]).astype(int)
         image[top:bottom, left:right] = np.eye(3)[number] * 255
-    function = step(text)
     found = 0
     for seed in range(12):
         changed = run(function, sample(boxes, image=image), (seed, 0))
@@ -185,6 +191,30 @@ def test_boxes_move_with_what_is_in_them(text):
             np.testing.assert_allclose(box, painted, atol=tolerance)
             found += 1
     assert found > 12
+
+
+class TestTheStepOfTheDocs:
+    """The step that docs/augmentation.md writes as an example, as it is written there."""
+
+    @pytest.fixture
+    def built(self):
+        text = (Path(__file__).parents[3] / "docs" / "augmentation.md").read_text()
+        code = text.split("```python\n")[1].split("```")[0]
+        names_of_code = {"Sample": Sample, "tf": tf} | vars(steps) | vars(geometry)
+        exec(compile(code, "docs/augmentation.md", "exec"), names_of_code)
+        return names_of_code["random_transpose"]
+
+    def test_by_hand(self, built):
+        swapped = run(built(pipeline_pb2.RandomRotation90(probability=1)), sample([[0.1, 0.2, 0.3, 0.6]]))
+        np.testing.assert_array_equal(swapped["image"], sample()["image"].transpose(1, 0, 2))
+        np.testing.assert_array_equal(swapped["boxes"], np.float32([[0.2, 0.1, 0.6, 0.3]]))
+
+    def test_its_boxes_move_with_what_is_in_them(self, built):
+        assert_boxes_move_with_what_is_in_them(built(pipeline_pb2.RandomRotation90()))
+
+    def test_its_fields_are_checked(self, built):
+        with pytest.raises(ConfigError, match="probability is 2"):
+            built(pipeline_pb2.RandomRotation90(probability=2))
 
 
 THREADS = """

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from boxtune.data import findings as kinds
 from boxtune.data import masks
-from boxtune.data.files import Listing
 from boxtune.data.findings import Findings
 from boxtune.data.formats import coco
 from boxtune.data.formats.coco import FORMAT, write
 from boxtune.data.label_map import Label, LabelMap
+from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
 from boxtune.errors import DataError

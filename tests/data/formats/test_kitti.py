@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxtune.data import findings as kinds
-from boxtune.data.files import Listing
 from boxtune.data.findings import Findings
 from boxtune.data.formats.kitti import FORMAT
+from boxtune.data.listing import Listing
 
 CAR = "Car 0.88 3 -0.69 0.00 192.37 402.31 374.00 1.60 1.57 3.23 -2.70 1.74 3.68 -1.29"
 PEDESTRIAN = "Pedestrian 0.00 0 -0.20 712.40 143.00 810.73 307.92 1.89 0.48 1.20 1.84 1.47 8.41 0.01"

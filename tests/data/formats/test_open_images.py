@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxtune.data import findings as kinds
-from boxtune.data.files import Listing
 from boxtune.data.findings import Findings
 from boxtune.data.formats.open_images import FORMAT
+from boxtune.data.listing import Listing
 
 HEADER = (
     "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction"

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxtune.data import findings as kinds
-from boxtune.data import images, masks, tfrecord
-from boxtune.data.files import Listing
+from boxtune.data import images, masks, record_writer
 from boxtune.data.findings import Findings
 from boxtune.data.formats.tfrecord import FORMAT
 from boxtune.data.label_map import Label, LabelMap, write_label_map
+from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
 from voc_folder import picture
@@ -439,7 +439,7 @@ def test_what_is_written_is_read_back(tmp_path):
     )
     plain = ObjectRecord("/m/dog", Box(0, 0, 1, 0.5))
     record = ImageRecord("photos/a.jpg", Picture(path), "", 40, 20, (cat, plain))
-    tfrecord.write_file([record], LABEL_MAP, tmp_path / "a.tfrecord")
+    record_writer.write_file([record], LABEL_MAP, tmp_path / "a.tfrecord")
     [annotation], findings = parsed(tmp_path / "a.tfrecord")
     assert findings == []
     assert (annotation.filename, annotation.size) == ("photos/a.jpg", (40, 20))

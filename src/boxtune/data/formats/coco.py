@@ -24,10 +24,11 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from boxtune.data import findings as kinds
 from boxtune.data import masks
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
-from boxtune.data.files import Listing, whole_file
+from boxtune.data.files import whole_file
 from boxtune.data.findings import Findings, Kind, SkipError
 from boxtune.data.formats import json_text, shapes
 from boxtune.data.label_map import LabelMap
+from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError

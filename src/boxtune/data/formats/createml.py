@@ -6,9 +6,9 @@ from typing import Any
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, Format, Parse
-from boxtune.data.files import Listing
 from boxtune.data.findings import Findings
 from boxtune.data.formats import json_text, shapes
+from boxtune.data.listing import Listing
 
 _TITLE = "CreateML JSON"
 _NAME_KEYS = ("image", "imagefilename", "image_filename")

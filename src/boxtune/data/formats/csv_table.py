@@ -14,10 +14,11 @@ from pathlib import Path, PurePosixPath
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, Format, Parse
-from boxtune.data.files import Listing, read_text
+from boxtune.data.files import read_text
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.images import SUFFIXES
+from boxtune.data.listing import Listing
 from boxtune.errors import DataError
 
 _PEEKED_BYTES = 2**16

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
-from boxtune.data.files import Listing
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.formats.xml_tree import Node, read_xml, root_tag
+from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 
 MAX_BYTES = 256 * 2**20

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
-from boxtune.data.files import Listing, read_text
+from boxtune.data.files import read_text
 from boxtune.data.findings import Findings, SkipError
+from boxtune.data.listing import Listing
 from boxtune.errors import DataError
 
 MAX_BYTES = 16 * 2**20

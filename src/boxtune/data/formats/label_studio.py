@@ -15,11 +15,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
-from boxtune.data.files import Listing
-from boxtune.data.findings import Findings, SkipError, printable
+from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import json_text, shapes
 from boxtune.data.images import SUFFIXES
+from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
+from boxtune.errors import printable
 
 _TITLE = "Label Studio JSON"
 _ANNOTATIONS = ("annotations", "completions")

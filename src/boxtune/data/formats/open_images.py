@@ -17,9 +17,9 @@ from pathlib import Path
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
-from boxtune.data.files import Listing
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.images import SUFFIXES
+from boxtune.data.listing import Listing
 
 _EDGES = ("XMin", "YMin", "XMax", "YMax")
 _COLUMNS = ("ImageID", "LabelName", *_EDGES)

@@ -21,10 +21,10 @@ from boxtune.data import findings as kinds
 from boxtune.data import masks, tfrecord
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
 from boxtune.data.example_pb2 import Feature
-from boxtune.data.files import Listing
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 from boxtune.data.records import Keypoint, Picture
 from boxtune.data.tfrecord import RecordIndex

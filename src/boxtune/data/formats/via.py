@@ -18,10 +18,11 @@ from typing import Any
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
-from boxtune.data.files import Listing
-from boxtune.data.findings import Findings, SkipError, printable
+from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import json_text, shapes
+from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
+from boxtune.errors import printable
 
 _TITLE = "VGG Image Annotator JSON"
 _CLASS_ATTRIBUTES = ("class", "label", "name", "category", "type")

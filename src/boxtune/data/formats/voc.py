@@ -13,12 +13,13 @@ from xml.sax import saxutils
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
-from boxtune.data.files import Listing, read_lines, whole_file
-from boxtune.data.findings import Findings, SkipError, printable
+from boxtune.data.files import read_lines, whole_file
+from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats.xml_tree import Node, read_xml, root_tag
 from boxtune.data.label_map import LabelMap
+from boxtune.data.listing import Listing
 from boxtune.data.records import ImageRecord, ObjectRecord
-from boxtune.errors import DataError
+from boxtune.errors import DataError, printable
 
 PICTURES_FOLDER = ""
 """Where the writer wants the pictures: beside the XML, where LabelImg looks for it."""

@@ -21,11 +21,12 @@ import yaml
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, Format, Parse
-from boxtune.data.files import Listing, read_text, whole_file, writable_folder
+from boxtune.data.files import read_text, whole_file, writable_folder
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import json_text, shapes
 from boxtune.data.images import SUFFIXES
 from boxtune.data.label_map import LabelMap
+from boxtune.data.listing import Listing
 from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 

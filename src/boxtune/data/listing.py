@@ -1,0 +1,73 @@
+"""Folders of unknown origin: listing them without leaving them."""
+
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from boxtune.data import findings as kinds
+from boxtune.data.findings import Findings
+from boxtune.errors import DataError, printable
+
+_SHARD = re.compile(r"-\d+-of-\d+$")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files below a folder, in byte order of their paths."""
+
+    root: Path
+    files: tuple[Path, ...]
+
+    def ending(self, suffixes: frozenset[str]) -> list[Path]:
+        """Return the files of these lower-case endings, such as ".xml"; that of a shard stands before its number."""
+        groups = [self._by_ending.get(suffix, []) for suffix in suffixes]
+        return sorted((path for group in groups for path in group), key=os.fsencode)
+
+    @cached_property
+    def _by_ending(self) -> dict[str, list[Path]]:
+        groups: dict[str, list[Path]] = {}
+        for path in self.files:
+            groups.setdefault(_ending(path.name), []).append(path)
+        return groups
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(_SHARD.sub("", name))[1].lower()
+
+
+def list_files(folder: Path, findings: Findings) -> Listing:
+    """Return all files below `folder`.
+
+    A link that leads out of the folder is refused, a linked folder and whatever is hidden (its name begins
+    with a dot) are not entered; each adds a finding. Raises DataError if a folder cannot be read.
+    """
+    root = folder.resolve()
+    found = []
+    pending = [os.fspath(folder)]
+    while pending:
+        for entry in _entries(pending.pop()):
+            if entry.name.startswith("."):
+                reason = "its name begins with a dot."
+            elif entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
+                reason = "it is a link that leads out of the folder."
+            elif entry.is_symlink() and entry.is_dir():
+                reason = "it is a link to a folder."
+            elif entry.is_dir():
+                pending.append(entry.path)
+                continue
+            else:
+                if entry.is_file():
+                    found.append(entry.path)
+                continue
+            findings.add(kinds.NOT_LOOKED_AT, Path(entry.path), reason)
+    return Listing(folder, tuple(map(Path, sorted(found, key=os.fsencode))))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    except OSError as error:
+        raise DataError(f"{printable(folder)} cannot be read: {error.strerror}.") from error
