@@ -348,9 +348,11 @@ def test_a_network_may_compute_in_bfloat16(recipe, detector, predictions):
     for rounded, exact in zip(parts(call(coarse)), parts(predictions), strict=True):
         assert rounded.dtype == exact.dtype
         if len(exact) == 2:
-            # Eight binary digits, and drawn weights, which make more of each layer's rounding in the next.
-            assert 0 < np.abs(rounded - exact).mean() < 0.6 * exact.std()
-            compared += 1
+            # Eight binary digits, and drawn weights, which make more of each layer's rounding in the next. Of what a
+            # bias hides, no digits are left.
+            last_digit = np.abs(exact).max() / 2**8
+            assert 0 < np.abs(rounded - exact).mean() < max(0.6 * exact.std(), last_digit)
+            compared += exact.std() > last_digit
     assert compared
     coarse.compile(keras.optimizers.SGD(0.01), jit_compile=keras.backend.backend() == "jax")
     assert np.isfinite(coarse.train_on_batch(inputs(), return_dict=True)["loss"])
