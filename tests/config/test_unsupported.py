@@ -21,6 +21,7 @@ DOCS = SOURCE.parent.parent / "docs/from_the_api.md"
 DECIDE_NOTHING = {
     "InputReader.use_display_name",  # names of both kinds are understood
     "InputReader.mask_type",  # so are masks of both kinds
+    "XYPairs.training_data_type",  # what a calibration was fitted on
     "InputReader.load_instance_masks",  # an evaluation reads masks where a metric wants them
     "RandomHorizontalFlip.keypoint_flip_permutation",  # no training reads keypoints
     "RandomVerticalFlip.keypoint_flip_permutation",
@@ -63,7 +64,8 @@ def refused(pipeline, *arguments) -> str:
 def test_the_error_names_file_line_field_and_way_out(file):
     assert refused(config.load(file), file, ["model"]) == (
         f"{file}:5: {GRAY}: boxtune does not have networks for images of one channel yet; leave it false: "
-        "gray images are read as three channels. Nor does it have model.ssd.post_processing.calibration_config."
+        "gray images are read as three channels. Nor does it have "
+        "model.ssd.post_processing.calibration_config.sigmoid_calibration."
     )
 
 
@@ -191,7 +193,7 @@ def test_every_field_is_honoured_refused_or_without_effect():
     """A field is taken for honoured where the program has its name, as an attribute or as text."""
     names = _names_in_code()
     assert "num_classes" in names
-    assert "calibration_config" not in names
+    assert "mask_head_config" not in names
     passed_over = {
         field.full_name.removeprefix("boxtune.config.")
         for _, field in _paths(pipeline_pb2.TrainEvalPipelineConfig.DESCRIPTOR, names)

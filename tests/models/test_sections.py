@@ -161,6 +161,70 @@ class TestScoreConverter:
         np.testing.assert_allclose(self.scores("score_converter: SIGMOID", predictor)[0, 2], 0.75, rtol=1e-6)
 
 
+class TestCalibration:
+    LOGITS = np.float32([[np.log(3), 0, -np.log(3)]])  # of scores 0.75, 0.5 and 0.25
+
+    def scores(self, text, num_scores=None):
+        section = parse(
+            pipeline_pb2.PostProcessing, f"score_converter: SIGMOID calibration_config {{ {text} }}"
+        )
+        return np.asarray(sections.score_converter(section, num_scores=num_scores)(self.LOGITS))
+
+    def test_all_scores_by_one_function(self):
+        points = "x_y_pair { x: 0 y: 0 } x_y_pair { x: 0.5 y: 0.1 } x_y_pair { x: 1 y: 1 }"
+        # 0.75 is half way from 0.1 to 1, and 0.25 from 0 to 0.1.
+        np.testing.assert_allclose(
+            self.scores(f"function_approximation {{ x_y_pairs {{ {points} }} }}"),
+            [[0.55, 0.1, 0.05]],
+            rtol=1e-5,
+        )
+
+    def test_a_column_by_its_own(self):
+        pairs = "x_y_pair { x: 0 y: 1 } x_y_pair { x: 1 y: 0 }"
+        text = (
+            f"class_id_function_approximations {{ class_id_xy_pairs_map {{ key: 2 value {{ {pairs} }} }} }}"
+        )
+        np.testing.assert_allclose(self.scores(text, 3), [[0.75, 0.5, 0.75]], rtol=1e-5)
+
+    def test_logits_by_a_temperature(self):
+        # A temperature of 0.5 doubles the logits: odds of 3 become odds of 9.
+        scores = self.scores("temperature_scaling_calibration { scaler: 0.5 }")
+        np.testing.assert_allclose(scores, [[0.9, 0.5, 0.1]], rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("", "CalibrationConfig is empty; choose one of: function_approximation"),
+            ("function_approximation {}", "function_approximation.x_y_pairs has no x_y_pair"),
+            (
+                "function_approximation { x_y_pairs { x_y_pair { x: 0.5 y: 0 } x_y_pair { x: 0.5 y: 1 } } }",
+                "x_y_pairs has the x 0.5 after 0.5; they must ascend",
+            ),
+            (
+                "function_approximation { x_y_pairs { x_y_pair { x: 0.5 y: nan } } }",
+                "x_y_pairs has a point that is not finite",
+            ),
+            (
+                "class_id_function_approximations { class_id_xy_pairs_map { key: 3 value {} } }",
+                "class_id_xy_pairs_map has the key 3; the scores are numbered from 0 to 2",
+            ),
+            (
+                "class_id_function_approximations { class_id_xy_pairs_map { key: 1 value {} } }",
+                r"class_id_xy_pairs_map\[1\] has no x_y_pair",
+            ),
+            ("temperature_scaling_calibration {}", "scaler is 0; it must be above 0"),
+            ("temperature_scaling_calibration { scaler: nan }", "scaler is nan; it must be above 0"),
+            (
+                "sigmoid_calibration {}",
+                "does not have calibration by a sigmoid yet; use function_approximation",
+            ),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, text, told):
+        with pytest.raises(ConfigError, match=told):
+            self.scores(text, 3)
+
+
 def test_no_sampler_unless_one_is_set():
     assert sections.random_example_sampler(pipeline_pb2.Loss()) is None
     sampler = sections.random_example_sampler(parse(pipeline_pb2.Loss, "random_example_sampler {}"))

@@ -40,6 +40,10 @@ _GRAY = Missing(
 _SOFT = Missing("targets between 0 and 1", "remove it")
 _EXPECTED = Missing("expected weights of anchors", "remove it, or use random_example_sampler")
 _EQUALIZATION = Missing("the equalization loss", "remove it; boxtune.class_balance helps rare classes")
+_SIGMOID_CALIBRATION = Missing(
+    "calibration by a sigmoid",
+    "use function_approximation; the API under TensorFlow 2 does not have it, either",
+)
 _SSD_HEADS = "use convolutional_box_predictor or weight_shared_convolutional_box_predictor"
 _KEYPOINTS = Missing("models that learn keypoints", "remove it")
 _SCORES = Missing("labels given as scores", "leave it false")
@@ -76,7 +80,8 @@ UNSUPPORTED = {
     "Loss.expected_loss_weights": _EXPECTED,
     "Loss.min_num_negative_samples": _EXPECTED,
     "Loss.desired_negative_sampling_ratio": _EXPECTED,
-    "PostProcessing.calibration_config": Missing("calibration of scores", "remove it"),
+    "CalibrationConfig.sigmoid_calibration": _SIGMOID_CALIBRATION,
+    "CalibrationConfig.class_id_sigmoid_calibrations": _SIGMOID_CALIBRATION,
     "KeepAspectRatioResizer.convert_to_grayscale": _GRAY,
     "FixedShapeResizer.convert_to_grayscale": _GRAY,
     "ConditionalShapeResizer.convert_to_grayscale": _GRAY,

@@ -10,7 +10,7 @@ from keras import ops
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
-from boxtune.detection import boxes, losses
+from boxtune.detection import boxes, calibration, losses
 from boxtune.detection.anchors import (
     AnchorGrid,
     FlexibleGridAnchors,
@@ -312,15 +312,17 @@ def _summed_absolute_error(predictions: Any, targets: Any) -> Any:
 
 
 def score_converter(
-    section: pipeline_pb2.PostProcessing, box_predictor: pipeline_pb2.BoxPredictor | None = None
+    section: pipeline_pb2.PostProcessing,
+    box_predictor: pipeline_pb2.BoxPredictor | None = None,
+    num_scores: int | None = None,
 ) -> Function:
-    """Read `score_converter`: a function from logits [..., c] to scores.
+    """Read `score_converter` and `calibration_config`: a function from logits [..., c] to scores.
 
     A weight shared `box_predictor` has one of its own, which comes first. The API applies that in the network, but not
-    in training; here, too, no loss ever sees it.
+    in training; here, too, no loss ever sees it. `num_scores` is c, background included, if the caller knows it.
 
     Raises:
-        ConfigError: if the scale is not above 0.
+        ConfigError: if the scale is not above 0, or for a calibration that cannot be.
     """
     scale = section.logit_scale
     if not scale > 0:
@@ -331,7 +333,74 @@ def score_converter(
         pipeline_pb2.PostProcessing.SOFTMAX: partial(ops.softmax, axis=-1),
     }[section.score_converter]
     first = ops.convert_to_tensor if box_predictor is None else _predictor_score_converter(box_predictor)
-    return lambda logits: convert(first(logits) / scale)
+    if not section.HasField("calibration_config"):
+        return lambda logits: convert(first(logits) / scale)
+    before, after = _calibration(section.calibration_config, num_scores)
+    return lambda logits: after(convert(before(first(logits)) / scale))
+
+
+def _calibration(
+    section: pipeline_pb2.CalibrationConfig, num_scores: int | None
+) -> tuple[Function, Function]:
+    """Read `calibration_config`: what is done with logits [..., c] before they become scores, and with the scores."""
+    read, chosen = config.chosen(
+        section,
+        {
+            "function_approximation": _function_approximation,
+            "class_id_function_approximations": partial(_class_id_functions, num_scores=num_scores),
+            "temperature_scaling_calibration": _temperature_scaling,
+        },
+    )
+    return read(chosen)
+
+
+def _function_approximation(section: pipeline_pb2.FunctionApproximation) -> tuple[Function, Function]:
+    return ops.convert_to_tensor, _points(section.x_y_pairs, "function_approximation.x_y_pairs")
+
+
+def _class_id_functions(
+    section: pipeline_pb2.ClassIdFunctionApproximations, num_scores: int | None
+) -> tuple[Function, Function]:
+    """Read a function for each column of the scores, by its number: 0 is the background, if there is one."""
+    name = "class_id_function_approximations.class_id_xy_pairs_map"
+    for number in section.class_id_xy_pairs_map:
+        if number < 0 or (num_scores is not None and number >= num_scores):
+            last = "" if num_scores is None else f" to {num_scores - 1}"
+            raise ConfigError(
+                f"pipeline.config: {name} has the key {number}; the scores are numbered from 0{last}, "
+                "background first if there is one"
+            )
+    functions = {
+        number: _points(pairs, f"{name}[{number}]") for number, pairs in section.class_id_xy_pairs_map.items()
+    }
+    return ops.convert_to_tensor, partial(calibration.each_column, functions=functions)
+
+
+def _points(section: pipeline_pb2.XYPairs, name: str) -> Function:
+    """Read the points of a function from scores [...] to probabilities [...]."""
+    x, y = (np.array([getattr(pair, axis) for pair in section.x_y_pair], np.float32) for axis in ("x", "y"))
+    if not len(x):
+        raise ConfigError(f"pipeline.config: {name} has no x_y_pair; give at least one point")
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        raise ConfigError(f"pipeline.config: {name} has a point that is not finite; x and y are scores")
+    falls = np.flatnonzero(np.diff(x) <= 0)
+    if len(falls):
+        raise ConfigError(
+            f"pipeline.config: {name} has the x {x[falls[0] + 1]:g} after {x[falls[0]]:g}; they must ascend"
+        )
+    return partial(calibration.piecewise_linear, x=x, y=y)
+
+
+def _temperature_scaling(
+    section: pipeline_pb2.TemperatureScalingCalibration,
+) -> tuple[Function, Function]:
+    """Read a temperature, which logits are divided by. Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2."""
+    temperature = section.scaler
+    if not 0 < temperature < float("inf"):
+        raise ConfigError(
+            f"pipeline.config: temperature_scaling_calibration.scaler is {temperature:g}; it must be above 0 and finite"
+        )
+    return lambda logits: logits / temperature, ops.convert_to_tensor
 
 
 def _predictor_score_converter(section: pipeline_pb2.BoxPredictor) -> Function:

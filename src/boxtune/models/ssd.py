@@ -366,7 +366,11 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         network,
         section.num_classes,
         loss=loss,
-        score_converter=sections.score_converter(section.post_processing, section.box_predictor),
+        score_converter=sections.score_converter(
+            section.post_processing,
+            section.box_predictor,
+            section.num_classes + section.add_background_class,
+        ),
         suppress=sections.non_max_suppression(section.post_processing),
         anchors=_anchors_of(section, network),
         padding=_padding(section),
