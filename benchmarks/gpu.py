@@ -263,7 +263,7 @@ class Session:
             try:
                 yield about
             except Exception as error:  # a benchmark goes on with the next, and tells
-                failed = ("out_of_memory" if is_out_of_memory(error) else "failed", first_line(error))
+                failed = ("out_of_memory" if is_out_of_memory(error) else "failed", first_lines(error))
         if failed is not None:
             if kind == "speed":
                 self.ended[about["model"], about["precision"]] = f"{failed[0]} at batch {about['batch_size']}"
@@ -344,10 +344,30 @@ def image_size(section: config.pipeline_pb2.DetectionModel) -> tuple[int, int]:
 
 def built(section: config.pipeline_pb2.DetectionModel, *, use_bfloat16: bool = False) -> models.Detector:
     """Build a detector with the weights of `drawn_weights`."""
-    detector = models.build(section, models.Options(use_bfloat16=use_bfloat16))
+    with zeros_for_random_starts():
+        detector = models.build(section, models.Options(use_bfloat16=use_bfloat16))
     for key, variable in detector.checkpoint_variables().items():
         variable.assign(drawn_weights(key, tuple(variable.shape)))
     return detector
+
+
+@contextlib.contextmanager
+def zeros_for_random_starts() -> Iterator[None]:
+    """Let random initializers give zeros: JAX compiles a program for each shape drawn, most of a build's time."""
+    kinds = keras.initializers
+    classes = (kinds.RandomNormal, kinds.RandomUniform, kinds.TruncatedNormal, kinds.VarianceScaling)
+    originals = [initializer.__call__ for initializer in classes]
+
+    def zeros(initializer: keras.Initializer, shape: tuple[int, ...], dtype: Any = None, **_: Any) -> Any:
+        return keras.ops.convert_to_tensor(np.zeros(shape, np.float32), dtype=dtype)
+
+    try:
+        for initializer in classes:
+            initializer.__call__ = zeros
+        yield
+    finally:
+        for initializer, original in zip(classes, originals, strict=True):
+            initializer.__call__ = original
 
 
 def drawn_weights(key: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -606,7 +626,7 @@ class Torch:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            self.why_eager[detector] = f"torch.compile: {first_line(error)}"
+            self.why_eager[detector] = f"torch.compile: {first_lines(error)}"
             return None
         return compiled
 
@@ -642,10 +662,10 @@ def is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def first_line(error: Exception) -> str:
-    """Return the kind of an error and the first line of what it says."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:300] if lines else ''}"
+def first_lines(error: Exception) -> str:
+    """Return the kind of an error and the first two lines of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
 
 
 # ---- Memory, time, results -----------------------------------------------------------------------------------------

@@ -48,6 +48,14 @@ def test_importing_the_package_imports_no_verb():
     assert runs(told) == "boxtune boxtune.onednn False"
 
 
+def test_the_configuration_loads_with_protobuf_alone():
+    told = (
+        "import sys, boxtune.structures, boxtune.config, boxtune.errors; "
+        "print(*sorted({'keras', 'numpy', 'tensorflow', 'absl', 'PIL', 'yaml'} & {*sys.modules}))"
+    )
+    assert runs(told) == ""
+
+
 def test_a_name_that_is_none():
     with pytest.raises(AttributeError, match="module 'boxtune' has no attribute 'evalaute'"):
         boxtune.evalaute  # noqa: B018
