@@ -286,3 +286,47 @@ def test_errors_of_input_files_name_the_reader():
         ConfigError, match=r"^eval_input_reader\[0\].tf_record_input_reader.input_path is not set"
     ):
         config.input_files(_reader(), name="eval_input_reader[0]")
+
+
+class TestDatasets:
+    PATHS = ("a.record", "b-*", "c.record")
+
+    @pytest.fixture(autouse=True)
+    def files(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        for name in ("a.record", "b-0", "b-1", "c.record"):
+            Path(name).touch()
+
+    def weighted(self, *weights):
+        reader = _reader(*self.PATHS)
+        reader.sample_from_datasets_weights.extend(weights)
+        return reader
+
+    def test_without_weights_all_have_1(self):
+        datasets = config.input_datasets(self.weighted())
+        assert [sorted(map(str, files)) for files, _ in datasets] == [
+            ["a.record"],
+            ["b-0", "b-1"],
+            ["c.record"],
+        ]
+        assert [weight for _, weight in datasets] == [1, 1, 1]
+
+    def test_paths_of_weight_0_are_not_read(self):
+        Path("a.record").unlink()  # nor need they be there
+        reader = self.weighted(0, 3, 0.5)
+        assert [weight for _, weight in config.input_datasets(reader)] == [3, 0.5]
+        assert config.input_files(reader) == [Path("b-0"), Path("b-1"), Path("c.record")]
+
+    @pytest.mark.parametrize(
+        ("weights", "told"),
+        [
+            ([1, 2], "has 2 weights, but there are 3 input_path; give one weight for each path"),
+            ([1, 2, -3], "has a weight of -3; weights must be 0 or more"),
+            ([1, 2, float("nan")], "has a weight of nan"),
+            ([1, 2, float("inf")], "has a weight of inf"),
+            ([0, 0, 0], "has no weight above 0"),
+        ],
+    )
+    def test_weights_that_cannot_be(self, weights, told):
+        with pytest.raises(ConfigError, match=rf"^train_input_reader.sample_from_datasets_weights {told}"):
+            config.input_datasets(self.weighted(*weights), name="train_input_reader")

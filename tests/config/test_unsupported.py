@@ -42,7 +42,7 @@ model {
 }
 train_input_reader { num_keypoints: 17 load_track_id: false }
 eval_input_reader {}
-eval_input_reader { sample_from_datasets_weights: [0.5,
+eval_input_reader { keypoint_type_weight: [0.5,
   0.5] }
 """
 GRAY = "model.ssd.image_resizer.fixed_shape_resizer.convert_to_grayscale"
@@ -73,7 +73,7 @@ def test_the_error_names_file_line_field_and_way_out(file):
     ("section", "line", "path"),
     [
         ("train_input_reader", 11, "train_input_reader.num_keypoints"),
-        ("eval_input_reader", 13, "eval_input_reader[1].sample_from_datasets_weights"),
+        ("eval_input_reader", 13, "eval_input_reader[1].keypoint_type_weight"),
     ],
 )
 def test_of_other_sections_it_is_not_told(file, section, line, path):

@@ -6,7 +6,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxtune.data.order import Order, balanced_shares
+from boxtune.data.order import Order, balanced_shares, weighted_shares
 from boxtune.errors import ConfigError
 
 
@@ -65,6 +65,25 @@ class TestShares:
             drawn = np.bincount([int(order.draw(tf.constant([seed, 1]))) for seed in range(300)], minlength=3)
             # Four standard deviations of the middle one.
             np.testing.assert_allclose(drawn / 300, expected, atol=4 * 0.5 / np.sqrt(300))
+
+
+class TestWeightedShares:
+    FIRST, SECOND = np.array([1, 1, 1, 0], bool), np.array([0, 0, 0, 1], bool)
+
+    def test_by_hand(self):
+        # Three records share 3/4 of what is shown, and one has 1/4 for itself.
+        np.testing.assert_allclose(weighted_shares([self.FIRST, self.SECOND], [3, 1]), [1 / 4] * 4)
+        np.testing.assert_allclose(weighted_shares([self.FIRST, self.SECOND], [1, 1]), [*[1 / 6] * 3, 1 / 2])
+
+    def test_a_record_may_be_in_several(self):
+        both = np.array([0, 0, 1, 1], bool)
+        # 0.5 / 3 of the first, and 0.5 / 2 of the other for the last two.
+        shares = weighted_shares([self.FIRST, both], [0.2, 0.2])
+        np.testing.assert_allclose(shares, [1 / 6, 1 / 6, 1 / 6 + 1 / 4, 1 / 4])
+
+    def test_a_data_set_without_records_is_refused(self):
+        with pytest.raises(ConfigError, match="there is no record in input_path 2 of those with a weight"):
+            weighted_shares([self.FIRST, np.zeros(4, bool)], [1, 1])
 
 
 class TestBalancedShares:

@@ -1,6 +1,6 @@
 """The configuration: pipeline.proto, and reading, completing, changing, checking and writing it."""
 
-from boxtune.config.checks import check_for_evaluation, check_for_training, input_files
+from boxtune.config.checks import check_for_evaluation, check_for_training, input_datasets, input_files
 from boxtune.config.choices import chosen
 from boxtune.config.families import family_of, recipe
 from boxtune.config.image_size import fixed_size
@@ -19,6 +19,7 @@ __all__ = [
     "complete",
     "family_of",
     "fixed_size",
+    "input_datasets",
     "input_files",
     "load",
     "parse",

@@ -75,16 +75,43 @@ def check_for_evaluation(
 
 
 def input_files(reader: InputReader, *, name: str = "input_reader") -> list[Path]:
-    """Return the TFRecord files of a reader, sorted; `name` is what errors call the reader.
+    """Return the TFRecord files of a reader, sorted, without those of weight 0; `name` is what errors call the reader.
 
     Raises:
-        ConfigError: there are none, a file or pattern matches nothing, or shards are missing.
+        ConfigError: as `input_datasets` does.
+    """
+    return sorted({file for files, _ in input_datasets(reader, name=name) for file in files})
+
+
+def input_datasets(reader: InputReader, *, name: str = "input_reader") -> list[tuple[list[Path], float]]:
+    """Return the TFRecord files of each path of a reader, with how often to read from them: 1 if it does not say.
+
+    As in the API, paths of weight 0 are left out. `name` is what errors call the reader.
+
+    Raises:
+        ConfigError: there are none, a file or pattern matches nothing, shards are missing, or weights cannot be.
     """
     patterns = reader.tf_record_input_reader.input_path
     field = f"{name}.tf_record_input_reader.input_path"
     if not patterns:
         raise ConfigError(f"{field} is not set; name the TFRecord files.")
-    return sorted({file for pattern in patterns for file in _expand(pattern, field)})
+    weights = list(reader.sample_from_datasets_weights)
+    if weights:
+        _check_weights(weights, len(patterns), f"{name}.sample_from_datasets_weights")
+    pairs = zip(patterns, weights or [1.0] * len(patterns), strict=True)
+    return [(_expand(pattern, field), weight) for pattern, weight in pairs if weight]
+
+
+def _check_weights(weights: list[float], num_paths: int, field: str) -> None:
+    if len(weights) != num_paths:
+        raise ConfigError(
+            f"{field} has {len(weights)} weights, but there are {num_paths} input_path; give one weight for each path."
+        )
+    for weight in weights:
+        if not 0 <= weight < float("inf"):
+            raise ConfigError(f"{field} has a weight of {weight:g}; weights must be 0 or more, and finite.")
+    if not any(weights):
+        raise ConfigError(f"{field} has no weight above 0, so nothing would be read; give one at least.")
 
 
 def _expand(pattern: str, field: str) -> list[Path]:

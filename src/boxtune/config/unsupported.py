@@ -92,9 +92,6 @@ UNSUPPORTED = {
     "InputReader.external_input_reader": Missing(
         "readers of other formats", "name TFRecords in tf_record_input_reader"
     ),
-    "InputReader.sample_from_datasets_weights": Missing(
-        "weights of files", "remove it; boxtune.class_balance shows rare classes more often"
-    ),
     "train_input_reader.load_instance_masks": Missing("models that learn masks", "leave it false"),
     "train_input_reader.num_keypoints": _KEYPOINTS,
     "InputReader.keypoint_type_weight": _KEYPOINTS,

@@ -18,6 +18,7 @@ from boxtune.data.geometry import to_input_frame
 from boxtune.data.input import Records
 from boxtune.data.order import Order, Purpose, balanced_shares, seed_for
 from boxtune.data.resize import resizer
+from boxtune.errors import ConfigError
 from boxtune.structures import GroundTruth, Inputs
 
 _OF_TRAINING = ("boxes", "classes", "weights")
@@ -71,10 +72,17 @@ def record_order(records: Records, *, seed: int, shuffle: bool, class_balance: f
     """Return which record stands at which position of a training.
 
     Raises:
-        ConfigError: if `class_balance` is not in [0, 1].
+        ConfigError: if `class_balance` is not in [0, 1], or the records have shares already.
         DataError: if it is above 0 and the classes of a record cannot be read.
     """
-    shares = balanced_shares(records.classes, class_balance) if class_balance else None
+    shares = records.shares
+    if class_balance:
+        if shares is not None:
+            raise ConfigError(
+                "boxtune.class_balance and sample_from_datasets_weights both say how often each record is shown; "
+                "remove one of them."
+            )
+        shares = balanced_shares(records.classes, class_balance)
     return Order(len(records), seed, shuffle, shares)
 
 

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from boxtune.config import input_files, pipeline_pb2
+from boxtune.config import input_datasets, input_files, pipeline_pb2
 from boxtune.data.examples import Sample, class_parser, parser
 from boxtune.data.image_cache import ImageCache
 from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.order import weighted_shares
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
 
@@ -33,10 +34,12 @@ class Records:
         *,
         one_of_n: int = 1,
         expand_hierarchy: bool = False,
+        datasets: Sequence[tuple[Sequence[Path], float]] = (),
     ):
+        """Find the records of `files`; `datasets` are groups of these, with how often a training reads from each."""
         self.index = RecordIndex(files)
         self.label_map, self.num_classes, self.one_of_n = label_map, num_classes, max(one_of_n, 1)
-        self.expand_hierarchy = expand_hierarchy
+        self.expand_hierarchy, self.datasets = expand_hierarchy, datasets
         self.parse = parser(label_map, num_classes, expand_hierarchy=expand_hierarchy)
         self.cache = ImageCache()
 
@@ -46,6 +49,21 @@ class Records:
     def sample(self, number: Any) -> Sample:
         """Return record `number` (a tensor) as a Sample."""
         return self.parse(self._serialized(number), partial(self.cache.image, number))
+
+    @cached_property
+    def shares(self) -> npt.NDArray[np.float64] | None:
+        """How often a training shows each record [records], adding up to 1; None for all alike.
+
+        Raises:
+            ConfigError: if a data set has no record.
+        """
+        if not self.datasets:
+            return None
+        files = np.array(list(map(str, self.index.paths)))[self.index.file_numbers[:: self.one_of_n]]
+        return weighted_shares(
+            [np.isin(files, list(map(str, paths))) for paths, _ in self.datasets],
+            [weight for _, weight in self.datasets],
+        )
 
     @cached_property
     def classes(self) -> list[npt.NDArray[np.int32]]:
@@ -116,6 +134,7 @@ def open_records(reader: pipeline_pb2.InputReader, num_classes: int) -> Records:
         num_classes,
         one_of_n=reader.sample_1_of_n_examples,
         expand_hierarchy=reader.expand_labels_hierarchy,
+        datasets=input_datasets(reader) if reader.sample_from_datasets_weights else (),
     )
 
 

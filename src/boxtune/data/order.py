@@ -74,6 +74,31 @@ def _shuffled(place: Any, count: int, seed: Any) -> Any:
     return tf.random.experimental.index_shuffle(place, seed, tf.constant(count - 1, tf.int64))
 
 
+def weighted_shares(
+    datasets: Sequence[npt.NDArray[np.bool_]], weights: Sequence[float]
+) -> npt.NDArray[np.float64]:
+    """Return how often to show each record [records], so that data sets are seen by their weights; they add up to 1.
+
+    The records of one data set share its weight evenly.
+
+    Args:
+        datasets: which records belong to each, bool [records].
+        weights: of the data sets, above 0.
+
+    Raises:
+        ConfigError: if a data set has no record.
+    """
+    for number, members in enumerate(datasets):
+        if not members.any():
+            raise ConfigError(
+                f"sample_from_datasets_weights: there is no record in input_path {number + 1} of those with a weight; "
+                "remove it and its weight."
+            )
+    shown = sum(weight * members / members.sum() for members, weight in zip(datasets, weights, strict=True))
+    shares: npt.NDArray[np.float64] = shown / np.sum(shown)
+    return shares
+
+
 def balanced_shares(
     classes: Sequence[npt.NDArray[np.integer[Any]]], exponent: float
 ) -> npt.NDArray[np.float64]:
