@@ -335,3 +335,27 @@ def test_pytorch_compiles_what_it_can(gpu, can_be_compiled):
         assert one_pass.mode == ("compiled" if can_be_compiled else "eager")
         assert (one_pass.note is None) == can_be_compiled
         assert float(one_pass.run()) == 12
+
+
+@pytest.mark.skipif(ON_TENSORFLOW, reason="the benchmark runs on JAX and PyTorch")
+def test_tf32_is_on_where_it_is_asked_for_and_nowhere_else(gpu):
+    def state():
+        if BACKEND == "jax":
+            import jax
+
+            return jax.config.jax_default_matmul_precision
+        import torch
+
+        return torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+
+    off, on = {
+        "jax": ("float32", "tensorfloat32"),
+        "torch": (("highest", False), ("high", True)),
+    }[BACKEND]
+    backend, before = gpu.BACKENDS[BACKEND](), state()
+    with backend.precision(tf32=True):
+        assert state() == on
+        with backend.precision(tf32=False):
+            assert state() == off
+        assert state() == on
+    assert state() == before
