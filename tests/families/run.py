@@ -7,8 +7,7 @@ from boxtune.config import families
 from families.center_points import CenterPoints
 from families.object_queries import ObjectQueries
 
-families.register(CenterPoints())
-families.register(ObjectQueries())
-
 if __name__ == "__main__":
+    families.register(CenterPoints())
+    families.register(ObjectQueries())
     sys.exit(cli.main())

@@ -14,17 +14,31 @@ import tensorflow as tf
 from PIL import Image
 
 from boxtune import cli, config, models
+from boxtune.config import families
 from boxtune.convert import convert
 from boxtune.draw import draw
 from boxtune.errors import ConfigError
 from boxtune.training import checkpoints
 from families import run
+from families.center_points import CenterPoints
+from families.object_queries import ObjectQueries
 
 NUM_STEPS = 150
 
 
 def boxtune(*arguments):
     assert cli.main([str(argument) for argument in arguments]) == 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registered():
+    """The families, for the tests of this module alone."""
+    ours = [CenterPoints(), ObjectQueries()]
+    for family in ours:
+        families.register(family)
+    yield
+    for family in ours:
+        del families.FAMILIES[family.name]
 
 
 @pytest.fixture(scope="module")
