@@ -241,20 +241,23 @@ def set_resizer(stock, text):
     return stock
 
 
+@pytest.fixture(scope="module", params=[SSD, FPN])
+def kind(request):
+    return request.param, {} if request.param == SSD else {"pad_to_multiple": 32}
+
+
+@pytest.fixture(scope="module")
+def detector(kind):
+    """A detector of images of any size."""
+    name, fields = kind
+    keras.utils.set_random_seed(0)
+    return models.build(set_resizer(section(name, **fields), TestImagesOfSeveralSizes.ANY))
+
+
 class TestImagesOfSeveralSizes:
     """One network over images of any size predicts what the network of each size alone does."""
 
     ANY = "keep_aspect_ratio_resizer { min_dimension: 64 max_dimension: 160 }"
-
-    @pytest.fixture(scope="class", params=[SSD, FPN])
-    def kind(self, request):
-        return request.param, {} if request.param == SSD else {"pad_to_multiple": 32}
-
-    @pytest.fixture(scope="class")
-    def detector(self, kind):
-        name, fields = kind
-        keras.utils.set_random_seed(0)
-        return models.build(set_resizer(section(name, **fields), self.ANY))
 
     @pytest.mark.parametrize("size", [(64, 64), (64, 160), (97, 128)])
     def test_predictions_are_those_of_a_fixed_size(self, kind, detector, size):
