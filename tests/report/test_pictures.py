@@ -104,7 +104,8 @@ def test_training_pictures_have_their_boxes_and_no_padding():
         "classes": np.int32([[1, 0]] * 3),
         "valid": np.array([[True, False]] * 3),
     }
-    first, second = training_pictures(images, groundtruth, {0: "cat", 1: "dog"}, count=2)
+    inputs = {"images": images, "groundtruth": groundtruth}
+    first, second = training_pictures(inputs, {0: "cat", 1: "dog"}, count=2)
     assert (first.shape, first.dtype) == ((40, 60, 3), np.uint8)
     expected = draw_boxes(blank(60, 40), [Box([0.25, 0.25, 0.75, 0.75], "dog", 1)])
     np.testing.assert_array_equal(first, expected)
