@@ -25,6 +25,8 @@ class GroundTruth(TypedDict):
     """Float32 [b, n], what each object counts in the losses."""
     valid: Any
     """Bool [b, n]."""
+    class_scores: NotRequired[Any]
+    """Float32 [b, n, c] in [0, 1]: how much of each class an object is, in place of `classes`."""
     masks: NotRequired[Any]
     """Float32 [b, n, h, w] in {0, 1}, over the whole input."""
     keypoints: NotRequired[Any]

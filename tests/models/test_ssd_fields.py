@@ -6,7 +6,12 @@ from google.protobuf import text_format
 from keras import ops
 
 from boxtune import config, models
+from boxtune.detection import losses
+from boxtune.detection.box_coders import FasterRcnnBoxCoder
+from boxtune.detection.localization import LocalizationLoss
+from boxtune.detection.matching import ArgMaxMatcher
 from boxtune.errors import ConfigError
+from boxtune.models import ssd
 
 SIDE = 96
 
@@ -70,3 +75,95 @@ class TestCalibration:
     def test_keys_are_columns_of_scores(self):
         with pytest.raises(ConfigError, match="has the key 3; the scores are numbered from 0 to 2"):
             models.build(self.halving(3))
+
+
+class TestLoss:
+    """Two anchors and an object of class 1, which is the first anchor; all logits are 0."""
+
+    ANCHORS = np.float32([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]])
+    BIT = np.log(2)  # the cross entropy of a logit of 0
+
+    def loss(self, logits=((0,) * 3,) * 2, *, classes=(1,), class_scores=None, **options):
+        """Return the classification loss; all objects have the box of the first anchor."""
+        loss = ssd.SSDLoss(
+            num_classes=2,
+            matcher=ArgMaxMatcher(),
+            box_coder=FasterRcnnBoxCoder(),
+            localization_loss=LocalizationLoss(losses.smooth_l1),
+            **{"classification_loss": losses.sigmoid_cross_entropy} | options,
+        )
+        groundtruth = {
+            "boxes": np.repeat(self.ANCHORS[None, :1], len(classes), axis=1),
+            "classes": np.int32([classes]),
+            "weights": np.ones([1, len(classes)], np.float32),
+            "valid": np.ones([1, len(classes)], bool),
+        }
+        if class_scores is not None:
+            groundtruth["class_scores"] = np.float32([class_scores])
+        tensors = {name: ops.convert_to_tensor(part) for name, part in groundtruth.items()}
+        codes = np.zeros([1, 2, 4], np.float32)
+        terms = loss(*map(ops.convert_to_tensor, (codes, np.float32([logits]), self.ANCHORS)), tensors)
+        return float(terms["classification_loss"])
+
+    def test_equal_boxes_are_merged(self):
+        both = ((-50, 50, 50), (50, -50, -50))
+        # Merged, nothing is wrong. Not merged, the first object has the anchor alone: the second class is wrong by 50.
+        assert self.loss(both, classes=(0, 1), merge_equal_boxes=True) == pytest.approx(0, abs=1e-5)
+        assert self.loss(both, classes=(0, 1)) == pytest.approx(50, rel=1e-5)
+
+    def test_merged_objects_weigh_as_their_classes_on_average(self):
+        options = {"class_weights": np.float32([7, 3]), "merge_equal_boxes": True}
+        # The first anchor weighs 5, the background 1: three logits each.
+        assert self.loss(classes=(0, 1), **options) == pytest.approx((5 + 1) * 3 * self.BIT, rel=1e-5)
+        assert self.loss(classes=(1,), **options) == pytest.approx((3 + 1) * 3 * self.BIT, rel=1e-5)
+
+    def test_class_scores_are_the_targets(self):
+        # Cross entropy of logits l and targets t: log(1 + e^l) - t l. At l = 1 of the first anchor, for targets 0 (the
+        # background), 0.25 and 0.5, and log 2 for each logit of the other one.
+        measured = self.loss(((1, 1, 1), (0, 0, 0)), class_scores=[[0.25, 0.5]])
+        assert measured == pytest.approx(3 * np.log(1 + np.e) - 0.75 + 3 * self.BIT, rel=1e-5)
+
+    def test_classes_that_are_not_there_may_weigh_less(self):
+        # The first anchor has the second class and is no background: two logits of weight 1, and one of 0.25. The
+        # other has nothing: three of 0.25.
+        measured = self.loss(implicit_weight=0.25)
+        assert measured == pytest.approx((2 + 0.25 + 3 * 0.25) * self.BIT, rel=1e-5)
+
+    def test_so_they_may_without_background(self):
+        # One logit of weight 1, three of 0.25.
+        options = {"add_background_class": False, "background_as_zeros": True, "implicit_weight": 0.25}
+        assert self.loss(((0, 0),) * 2, **options) == pytest.approx((1 + 3 * 0.25) * self.BIT, rel=1e-5)
+
+    def test_exclusive_classes_have_their_mean_weight(self):
+        # Log 3 for each anchor, times (1 + 1 + 0.25) / 3 and 0.25.
+        options = {"classification_loss": losses.softmax_cross_entropy, "implicit_weight": 0.25}
+        assert self.loss(**options) == pytest.approx((0.75 + 0.25) * np.log(3), rel=1e-5)
+
+
+class TestImplicitWeight:
+    def test_it_is_read(self):
+        text = "use_confidences_as_targets: true implicit_example_weight: 0.5"
+        assert models.build(section(text)).loss.implicit_weight == 0.5
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            (
+                "implicit_example_weight: 0.5",
+                "is 0.5, but without use_confidences_as_targets it has no effect",
+            ),
+            ("use_confidences_as_targets: true implicit_example_weight: -1", "is -1; it must be at least 0"),
+            (
+                "use_confidences_as_targets: true implicit_example_weight: nan",
+                "is nan; it must be at least 0",
+            ),
+        ],
+    )
+    def test_what_cannot_be_is_refused(self, text, told):
+        with pytest.raises(ConfigError, match=f"implicit_example_weight {told}"):
+            ssd._implicit_weight(section(text).ssd)
+
+
+def test_merging_is_read():
+    options = models.Options(merge_multiple_label_boxes=True)
+    assert models.build(section(), options).loss.merge_equal_boxes

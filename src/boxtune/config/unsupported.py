@@ -37,7 +37,6 @@ class Missing(NamedTuple):
 _GRAY = Missing(
     "networks for images of one channel", "leave it false: gray images are read as three channels"
 )
-_SOFT = Missing("targets between 0 and 1", "remove it")
 _EXPECTED = Missing("expected weights of anchors", "remove it, or use random_example_sampler")
 _EQUALIZATION = Missing("the equalization loss", "remove it; boxtune.class_balance helps rare classes")
 _SIGMOID_CALIBRATION = Missing(
@@ -58,8 +57,6 @@ UNSUPPORTED = {
         "quantization-aware training", "remove it, as the API under TensorFlow 2 passes over it"
     ),
     "Ssd.explicit_background_class": Missing("a background among num_classes", "leave it false"),
-    "Ssd.use_confidences_as_targets": _SOFT,
-    "Ssd.implicit_example_weight": _SOFT,
     "Ssd.mask_head_config": Missing("masks of an SSD", "remove it"),
     "SsdFeatureExtractor.replace_preprocessor_with_placeholder": Missing(
         "networks that take prepared images", "leave it false"
@@ -86,7 +83,6 @@ UNSUPPORTED = {
     "FixedShapeResizer.convert_to_grayscale": _GRAY,
     "ConditionalShapeResizer.convert_to_grayscale": _GRAY,
     "PadToMultipleResizer.convert_to_grayscale": _GRAY,
-    "TrainConfig.merge_multiple_label_boxes": Missing("objects with several classes", "leave it false"),
     "TrainConfig.use_multiclass_scores": _SCORES,
     "InputReader.load_multiclass_scores": _SCORES,
     "InputReader.external_input_reader": Missing(

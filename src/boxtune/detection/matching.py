@@ -71,7 +71,7 @@ def _first_to_want(similarity, valid):
 class Targets:
     """What each anchor should predict, and how much it counts."""
 
-    classes: Any  # float [b, a, c], one-hot; all zero for background
+    classes: Any  # float [b, a, c], one-hot, or the scores of the object; all zero for background
     class_weights: Any  # float [b, a]
     codes: Any  # float [b, a, code size]; zero where unmatched
     code_weights: Any  # float [b, a]
@@ -84,8 +84,9 @@ def assign_targets(
     """Match the ground truth of a batch to `anchors` [a, 4] and encode what they should predict.
 
     Args:
-        groundtruth: dict of boxes [b, n, 4], classes int32 [b, n], weights [b, n], valid bool [b, n]; n >= 1. Where the
-            coder has keypoints, also of keypoints [b, n, p, 2], NaN where not seen.
+        groundtruth: dict of boxes [b, n, 4], classes int32 [b, n], weights [b, n], valid bool [b, n]; n >= 1.
+            Its class_scores [b, n, c], if any, count instead of the classes. Where the coder has keypoints, it
+            has keypoints [b, n, p, 2], too, NaN where not seen.
         anchors: float [a, 4].
         matcher: has `match(similarity, valid)`.
         box_coder: has `encode(boxes, anchors)`, or `encode(boxes, anchors, keypoints)`.
@@ -101,17 +102,23 @@ def assign_targets(
     matches = matcher.match(similarity(groundtruth["boxes"], anchors), groundtruth["valid"])
     is_matched = matches >= 0
     matched = ops.maximum(matches, 0)
-    boxes, weights, classes = (
-        take_rows(groundtruth[part], matched) for part in ("boxes", "weights", "classes")
-    )
+    boxes, weights = (take_rows(groundtruth[part], matched) for part in ("boxes", "weights"))
     codes = box_coder.encode(boxes, anchors, *_keypoints(groundtruth, matched, box_coder))
     return Targets(
-        classes=ops.one_hot(ops.where(is_matched, classes, -1), num_classes, dtype="float32"),
+        classes=_classes(groundtruth, matched, is_matched, num_classes),
         class_weights=ops.where(is_matched, weights, ops.where(matches == UNMATCHED, negative_weight, 0.0)),
         codes=ops.where(is_matched[:, :, None], codes, 0.0),
         code_weights=ops.where(is_matched, weights, 0.0),
         matches=matches,
     )
+
+
+def _classes(groundtruth, matched, is_matched, num_classes):
+    """Return float [b, a, c]: the class scores of the matched objects, by default one-hot; 0 where unmatched."""
+    if "class_scores" in groundtruth:
+        return ops.where(is_matched[:, :, None], take_rows(groundtruth["class_scores"], matched), 0.0)
+    classes = take_rows(groundtruth["classes"], matched)
+    return ops.one_hot(ops.where(is_matched, classes, -1), num_classes, dtype="float32")
 
 
 def _keypoints(groundtruth, matched, box_coder):

@@ -31,6 +31,8 @@ class Options:
     """How much certainty the targets of classes lose, in [0, 1)."""
     class_weights: Sequence[float] | None = None
     """What objects of each of the c classes weigh in the classification loss; None for all alike."""
+    merge_multiple_label_boxes: bool = False
+    """Whether objects of one box and several classes are one object with all of them."""
     use_bfloat16: bool = False
     """Whether the network computes in bfloat16; its weights and all that follows it are float32."""
 

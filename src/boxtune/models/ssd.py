@@ -18,6 +18,7 @@ from boxtune.detection import shares
 from boxtune.detection.boxes import iou_pairwise, take_rows
 from boxtune.detection.localization import LocalizationLoss
 from boxtune.detection.matching import Targets, assign_targets
+from boxtune.detection.merging import merge_equal_boxes
 from boxtune.detection.mining import HardExampleMiner
 from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError, did_you_mean
@@ -153,6 +154,10 @@ class SSDLoss:
     """Softens the classes [b, a, c + 1] (c without background) of matched anchors; the background stays certain."""
     class_weights: Any | None = None
     """Float [c]: what an anchor matched to an object of each class weighs in the classification loss."""
+    merge_equal_boxes: bool = False
+    """Objects of one box and several classes are one object with all of them."""
+    implicit_weight: float = 1.0
+    """What classes weigh that an anchor does not have. Of background, too, only a matched anchor is certain."""
 
     def __call__(self, codes, logits, anchors, groundtruth: GroundTruth) -> dict[str, Any]:
         """Return the two losses of a batch.
@@ -163,6 +168,8 @@ class SSDLoss:
             anchors: that they are predicted from, float [a, 4].
             groundtruth: of the batch.
         """
+        if self.merge_equal_boxes:
+            groundtruth = merge_equal_boxes(groundtruth, self.num_classes)
         targets = assign_targets(
             groundtruth,
             anchors,
@@ -192,22 +199,37 @@ class SSDLoss:
 
     def _classification(self, logits, targets: Targets):
         """Return the weighted classification loss [b, a]."""
+        is_matched = targets.matches[..., None] >= 0
         classes = targets.classes
         if self.add_background_class:
-            background = 1.0 - ops.sum(classes, axis=-1, keepdims=True)
+            background = ops.cast(~is_matched, "float32")
             if self.background_as_zeros:
                 background = ops.zeros_like(background)
             classes = ops.concatenate([background, classes], axis=-1)
         if self.smooth is not None:
-            classes = ops.where(targets.matches[..., None] >= 0, self.smooth(classes), classes)
+            classes = ops.where(is_matched, self.smooth(classes), classes)
         loss = self.classification_loss(logits, classes)
+        if self.implicit_weight != 1:
+            loss = self._with_less_of_implicit(loss, targets)
         if len(loss.shape) == 3:
             loss = ops.sum(loss, axis=-1)
         weights = targets.class_weights
         if self.class_weights is not None:
             of_class = ops.sum(targets.classes * self.class_weights, axis=-1)
+            of_class = of_class / ops.maximum(ops.sum(targets.classes, axis=-1), 1.0)  # their mean if several
             weights = weights * ops.where(targets.matches >= 0, of_class, 1.0)
         return loss * weights
+
+    def _with_less_of_implicit(self, loss, targets: Targets):
+        """Return a classification loss [b, a, c + 1], or [b, a], with the weight of classes that are not there.
+
+        A loss of exclusive classes has their mean weight. Source: the API's target_assigner.batch_assign_confidences.
+        """
+        explicit = targets.classes > 0
+        if self.add_background_class:
+            explicit = ops.concatenate([targets.matches[..., None] >= 0, explicit], axis=-1)
+        weights = ops.where(explicit, 1.0, self.implicit_weight)
+        return loss * (weights if len(loss.shape) == 3 else ops.mean(weights, axis=-1))
 
 
 def _only(sampled, targets: Targets) -> Targets:
@@ -361,6 +383,8 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         mine=sections.hard_example_miner(section.loss),
         smooth=sections.label_smoothing(section.loss.classification_loss, options.label_smoothing),
         class_weights=None if weights is None else sections.as_constant(np.asarray(weights)),
+        merge_equal_boxes=options.merge_multiple_label_boxes,
+        implicit_weight=_implicit_weight(section),
     )
     return SSD(
         network,
@@ -376,6 +400,28 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         padding=_padding(section),
         add_regularization_loss=options.add_regularization_loss,
     )
+
+
+def _implicit_weight(section: pipeline_pb2.Ssd) -> float:
+    """Read `use_confidences_as_targets` and `implicit_example_weight`.
+
+    Records of the API have no confidences: every object is there for certain. So what the first changes is what the
+    classes weigh that an anchor does not have.
+
+    Raises:
+        ConfigError: if the weight cannot be, or would have no effect.
+    """
+    weight = section.implicit_example_weight
+    if not 0 <= weight < float("inf"):
+        raise ConfigError(
+            f"pipeline.config: implicit_example_weight is {weight:g}; it must be at least 0, and finite"
+        )
+    if weight != 1 and not section.use_confidences_as_targets:
+        raise ConfigError(
+            f"pipeline.config: implicit_example_weight is {weight:g}, but without use_confidences_as_targets it has no "
+            "effect; set that to true, or remove the weight"
+        )
+    return weight
 
 
 def _network(section: pipeline_pb2.Ssd) -> keras.Model:

@@ -26,6 +26,7 @@ def detector_to_train(
         add_regularization_loss=settings.add_regularization_loss,
         label_smoothing=own.label_smoothing,
         class_weights=class_weights(own.class_weights, label_map, models.num_classes(pipeline.model)),
+        merge_multiple_label_boxes=settings.merge_multiple_label_boxes,
         use_bfloat16=settings.use_bfloat16,
     )
     detector = models.build(pipeline.model, options)
