@@ -23,7 +23,7 @@ def _train(arguments: dict[str, Any], error_file: Path) -> int:
     try:
         verb = cli.load("train", arguments["model_dir"])
         settings = {"checkpointing": verb.Checkpointing, "evaluating": verb.Evaluating}
-        given = {name: make(**arguments.pop(name)) for name, make in settings.items() if arguments[name]}
+        given = {name: make(**arguments.pop(name)) for name, make in settings.items() if arguments.get(name)}
         verb.train(**arguments, **given, publish=cli.load("report.evaluation").publish)
     except BoxtuneError as error:
         error_file.write_text(json.dumps([type(error).__name__, str(error)]), encoding="utf-8")
