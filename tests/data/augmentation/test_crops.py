@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from boxtune.data.augmentation import crops
 from boxtune.errors import ConfigError
-from samples import BOXES, assert_same, run, sample, step, unchanged
+from samples import BOXES, assert_same, run, run_seeds, sample, step, unchanged
 
 
 def crop_to(given_sample, begin, size, *options, **named):
@@ -103,8 +103,8 @@ class TestRandomCropImage:
     def test_covers_enough_of_some_object(self, covered):
         crop = step(CROP % (covered, 0.1, 1.0, 0.0, 0.0))
         areas = []
-        for seed in range(30):
-            top, left, bottom, right = window_of(run(crop, sample(), (seed, 0))) / [40, 60, 40, 60]
+        for changed in run_seeds(crop, sample(), 30):
+            top, left, bottom, right = window_of(changed) / [40, 60, 40, 60]
             ymin, xmin, ymax, xmax = np.transpose(BOXES)
             height = np.minimum(ymax, bottom) - np.maximum(ymin, top)
             width = np.minimum(xmax, right) - np.maximum(xmin, left)
@@ -115,8 +115,8 @@ class TestRandomCropImage:
 
     def test_area_and_aspect_ratio_stay_in_their_ranges(self):
         crop = step(CROP % (0.0, 0.3, 0.6, 0.0, 0.0))
-        for seed in range(30):
-            height, width = run(crop, sample(), (seed, 0))["image"].shape[:2]
+        for changed in run_seeds(crop, sample(), 30):
+            height, width = changed["image"].shape[:2]
             # A pixel more or less for rounding.
             assert 0.3 - 0.05 <= height * width / 2400 <= 0.6 + 0.05
             assert 0.75 - 0.1 <= width / height <= 3 + 0.3
@@ -141,8 +141,7 @@ class TestRandomCropImage:
     @pytest.mark.parametrize("text", [CROP % (0.0, 0.1, 1.0, 0.3, 0.0), "ssd_random_crop { }"])
     def test_boxes_stay_where_their_objects_are(self, text):
         crop = step(text)
-        for seed in range(20):
-            cropped = run(crop, sample(), (seed, 0))
+        for cropped in run_seeds(crop, sample(), 20):
             window = window_of(cropped)
             size = np.tile(window[2:] - window[:2], 2)
             for box, number in zip(cropped["boxes"], cropped["classes"], strict=True):
@@ -163,19 +162,19 @@ class TestSsdCrops:
     def test_one_of_the_operations_is_drawn(self):
         # Both are seen: half of 40 each, and four deviations of 3.2.
         crop = step(f"ssd_random_crop {{ {OPERATION.format(1, '')} {OPERATION.format(0, '')} }}")
-        whole = [run(crop, sample(), (seed, 0))["image"].shape == (40, 60, 3) for seed in range(40)]
+        whole = [changed["image"].shape == (40, 60, 3) for changed in run_seeds(crop, sample(), 40)]
         assert 8 <= sum(whole) <= 32
 
     def test_default_operations_give_many_sizes(self):
         crop = step("ssd_random_crop { }")
-        shapes = {run(crop, sample(), (seed, 0))["image"].shape for seed in range(30)}
+        shapes = {changed["image"].shape for changed in run_seeds(crop, sample(), 30)}
         assert len(shapes) > 10
 
     @pytest.mark.parametrize("ratio", [1.0, 2.0])
     def test_a_fixed_aspect_ratio(self, ratio):
         crop = step(f"ssd_random_crop_fixed_aspect_ratio {{ aspect_ratio: {ratio} }}")
         sizes = np.array(
-            [run(crop, sample(height=200, width=250), (seed, 0))["image"].shape for seed in range(20)]
+            [changed["image"].shape for changed in run_seeds(crop, sample(height=200, width=250), 20)]
         )
         np.testing.assert_allclose(sizes[:, 1] / sizes[:, 0], ratio, rtol=0.03)
         assert len(set(sizes[:, 0])) > 5
@@ -190,8 +189,7 @@ class TestSsdCrops:
         operation = OPERATION.format(1, "")
         pad = step(f"ssd_random_crop_pad_fixed_aspect_ratio {{ {operation} }}")
         sides = []
-        for seed in range(30):
-            padded = run(pad, sample(), (seed, 0))
+        for padded in run_seeds(pad, sample(), 30):
             height, width = padded["image"].shape[:2]
             assert height == width
             np.testing.assert_array_equal(padded["image"][:40, :60], sample()["image"])
@@ -239,7 +237,7 @@ class TestCropToAspectRatio:
     def test_all_places_are_drawn(self):
         crop = step("random_crop_to_aspect_ratio { aspect_ratio: 1.4 }")
         # 56 of 60 columns: begins 0 to 4, a fifth of 100 each, and four deviations of 4.
-        lefts = [run(crop, sample(), (seed, 0))["image"][0, 0, 1] for seed in range(100)]
+        lefts = [changed["image"][0, 0, 1] for changed in run_seeds(crop, sample(), 100)]
         assert sorted(set(lefts)) == [0, 1, 2, 3, 4]
         assert min(np.bincount(lefts)) >= 4
 
@@ -261,15 +259,15 @@ class TestSquareCrop:
 
     def test_sides_are_the_given_scales_of_the_longer_side(self):
         crop = step("random_square_crop_by_scale { scale_min: 0.5 scale_max: 1.5 num_scales: 3 }")
-        shapes = [run(crop, sample(), (seed, 0))["image"].shape[:2] for seed in range(40)]
+        shapes = [changed["image"].shape[:2] for changed in run_seeds(crop, sample(), 40)]
         assert set(shapes) == {(30, 30), (60, 60), (90, 90)}
 
     def test_centers_keep_off_the_edge(self):
         crop = step(
             "random_square_crop_by_scale { scale_min: 0.1 scale_max: 0.1 num_scales: 1 max_border: 8 }"
         )
-        for seed in range(50):
-            top, left, bottom, right = window_of(run(crop, sample(), (seed, 0)))
+        for changed in run_seeds(crop, sample(), 50):
+            top, left, bottom, right = window_of(changed)
             assert 8 <= (top + bottom) / 2 <= 32
             assert 8 <= (left + right) / 2 <= 52
 
@@ -297,8 +295,7 @@ class TestScaleCropAndPad:
         # 80 x 120, and 30 of each are kept.
         crop = step("random_scale_crop_and_pad_to_square { output_size: 30 scale_min: 4 scale_max: 4 }")
         tops, lefts = set(), set()
-        for seed in range(40):
-            changed = run(crop, sample(), (seed, 0))
+        for changed in run_seeds(crop, sample(), 40):
             assert changed["image"].shape == (30, 30, 3)
             top, left = changed["image"][0, 0, :2]
             assert changed["image"][-1, -1, 0] - top in (14, 15)
@@ -312,7 +309,7 @@ class TestScaleCropAndPad:
     def test_scales_are_drawn_evenly(self):
         crop = step("random_scale_crop_and_pad_to_square { output_size: 64 scale_min: 0.1 scale_max: 0.9 }")
         white = sample(image=np.full((50, 50, 3), 255))
-        sides = [run(crop, white, (seed, 0))["image"][:, 0, 0].astype(bool).sum() for seed in range(60)]
+        sides = [changed["image"][:, 0, 0].astype(bool).sum() for changed in run_seeds(crop, white, 60)]
         assert 5 <= min(sides) < 12
         assert 52 < max(sides) <= 57
         # The mean of the uniform ratio is 0.5, and its deviation 0.23 / sqrt(60).
@@ -323,8 +320,7 @@ class TestPads:
     def test_sizes_and_places(self):
         pad = step("random_pad_image { }")
         heights, tops = [], []
-        for seed in range(60):
-            padded = run(pad, sample(boxes=[[0, 0, 1, 1]]), (seed, 0))
+        for padded in run_seeds(pad, sample(boxes=[[0, 0, 1, 1]]), 60):
             height, width = padded["image"].shape[:2]
             assert 40 <= height < 80
             assert 60 <= width < 120
@@ -362,7 +358,7 @@ class TestPads:
 
     def test_absolute(self):
         pad = step("random_absolute_pad_image { max_height_padding: 10 max_width_padding: 5 }")
-        shapes = np.array([run(pad, sample(), (seed, 0))["image"].shape for seed in range(60)])
+        shapes = np.array([changed["image"].shape for changed in run_seeds(pad, sample(), 60)])
         assert set(shapes[:, 0]) == set(range(40, 50))
         assert set(shapes[:, 1]) == set(range(60, 65))
 

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from boxtune.data.augmentation import mixing
 from boxtune.errors import ConfigError
-from samples import BOXES, assert_same, run, sample, unchanged
+from samples import BOXES, assert_same, run, run_seeds, sample, unchanged
 
 WHOLE = [[0.0, 0.0, 1.0, 1.0]]
 
@@ -21,7 +21,8 @@ def tensors(given):
 
 def drawing(*samples):
     """A function that draws one of `samples`, the same shapes or not, by the last part of its seed."""
-    return lambda seed: tensors(samples[int(seed[1]) % len(samples)])
+    draws = [lambda one=one: tensors(one) for one in samples]
+    return lambda seed: tf.switch_case(tf.math.floormod(seed[1], len(draws)), draws)
 
 
 class TestMosaic:
@@ -100,7 +101,7 @@ class TestMixup:
 
     def test_shares_follow_beta(self):
         mix = mixing.mixing(drawing(flat(0)), mixup=1.0)
-        shares = np.array([run(mix, flat(200), (seed, 0))["weights"][0] for seed in range(200)])
+        shares = np.array([changed["weights"][0] for changed in run_seeds(mix, flat(200), 200)])
         # Beta(1.5, 1.5): mean 0.5, deviation 0.25.
         assert abs(shares.mean() - 0.5) < 4 * 0.25 / np.sqrt(200)
         assert 0.2 < shares.std() < 0.3
@@ -161,7 +162,7 @@ class TestCopyPaste:
     def test_one_to_four_objects(self):
         other = flat(200, boxes=[[0.0, 0.0, 0.05, 0.05]] * 9)
         mix = mixing.mixing(drawing(other), copy_paste=1.0)
-        counts = [len(run(mix, flat(0, boxes=[]), (seed, 0))["boxes"]) for seed in range(40)]
+        counts = [len(changed["boxes"]) for changed in run_seeds(mix, flat(0, boxes=[]), 40)]
         assert set(counts) == {1, 2, 3, 4}
 
     def test_what_would_be_hidden_is_left_alone(self):
@@ -169,8 +170,7 @@ class TestCopyPaste:
         other = flat(200, boxes=WHOLE)
         mix = mixing.mixing(drawing(other), copy_paste=1.0)
         given = flat(0, boxes=[[0.45, 0.45, 0.55, 0.55]])
-        for seed in range(20):
-            mixed = run(mix, given, (seed, 0))
+        for mixed in run_seeds(mix, given, 20):
             hidden = (mixed["image"][18:22, 27:33] == 200).mean()
             assert hidden <= 0.35
 
@@ -189,7 +189,7 @@ class TestMixing:
     def test_probability(self, name):
         mix = mixing.mixing(drawing(flat(200, boxes=[[0, 0, 0.2, 0.2]])), **{name: 0.4})
         given = flat(0, boxes=[])
-        mixed = sum(bool(run(mix, given, (seed, 0))["image"].any()) for seed in range(60))
+        mixed = sum(bool(changed["image"].any()) for changed in run_seeds(mix, given, 60))
         assert 9 <= mixed <= 39  # four standard deviations
 
     def test_nothing_is_drawn_where_nothing_is_mixed(self):
