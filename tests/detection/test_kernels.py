@@ -88,6 +88,64 @@ def test_batch_normalization(batch, fused, plain):
         np.testing.assert_allclose(one, other, atol=1e-5, rtol=1e-5)
 
 
+def normalized_mix_and_gradients(normalized, arguments, slopes):
+    """Return the normalized map, mean, variance and the gradients by x, kernel, gamma and beta; in arguments' type."""
+    import tensorflow as tf
+
+    arguments = [tf.convert_to_tensor(argument) for argument in arguments]
+    with tf.GradientTape() as tape:
+        tape.watch(arguments)
+        results = normalized(*arguments)
+    # What is behind goes through an activation with a slope of 0 or 1.
+    return [np.asarray(part) for part in (*results, *tape.gradient(results[0], arguments, slopes))]
+
+
+def mix_and_normalize(x, kernel, gamma, beta):
+    import tensorflow as tf
+
+    z = tf.einsum("bhwd,df->bhwf", x, kernel[0, 0])
+    mean, variance = tf.nn.moments(z, [0, 1, 2])
+    count = np.prod(z.shape[:3])
+    return (z - mean) * tf.math.rsqrt(variance + 1e-3) * gamma + beta, mean, variance * count / (count - 1)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's")
+class TestNormalizedMix:
+    def arguments(self, offset=0.0, rank=7):
+        """Return a map [4, 5, 6, 7] of a rank, a kernel [1, 1, 7, 20], gamma, beta, and slopes of the result."""
+        rng = np.random.default_rng(1)
+        x = rng.normal(size=[4, 5, 6, rank]) @ rng.normal(size=[rank, 7]) + offset
+        kernel, (gamma, beta) = rng.normal(size=[1, 1, 7, 20]), rng.normal(size=[2, 20])
+        kernel[..., 3] = 0  # a dead filter: its variance is 0
+        return [x, kernel, gamma, beta], rng.normal(size=[4, 5, 6, 20])
+
+    @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+    @pytest.mark.parametrize(
+        ("offset", "rank", "tolerance"),
+        [(0.0, 7, 1e-6), (100.0, 7, 1e-4), (0.0, 2, 1e-6)],
+        ids=["", "offset", "flat"],
+    )
+    def test_it_is_the_normalization_of_the_mix(self, offset, rank, tolerance, compiled):
+        import tensorflow as tf
+
+        arguments, slopes = self.arguments(offset, rank)
+        exact = normalized_mix_and_gradients(mix_and_normalize, arguments, slopes)
+        function = lambda *arguments: kernels.normalized_mix(*arguments, 1e-3)  # noqa: E731
+        single = [np.float32(argument) for argument in arguments]
+        made = normalized_mix_and_gradients(
+            tf.function(function) if compiled else function, single, np.float32(slopes)
+        )
+        for one, other in zip(made, exact, strict=True):
+            np.testing.assert_allclose(one, other, atol=tolerance * np.abs(other).max(), rtol=0)
+
+    def test_a_single_pixel_is_its_shift(self):
+        (x, kernel, gamma, beta), _ = self.arguments()
+        single = [np.float32(part) for part in (x[:1, :1, :1], kernel, gamma, beta)]
+        normalized, _, variance = kernels.normalized_mix(*single, 1e-3)
+        np.testing.assert_array_equal(normalized[0, 0, 0], single[3])
+        np.testing.assert_array_equal(variance, np.zeros(20))
+
+
 def test_batch_statistics_are_mean_and_unbiased_variance(batch, fused):
     _, mean, variance = fused(kernels.batch_normalization, batch["x"], batch["gamma"], batch["beta"], 1e-3)
     np.testing.assert_allclose(mean, batch["x"].mean((0, 1, 2)), rtol=1e-5)

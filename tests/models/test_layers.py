@@ -7,7 +7,7 @@ from google.protobuf import text_format
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 from boxtune.models.keys import variables_by_key
-from boxtune.models.layers import BatchNormalization, Branches, SharedByMaps, conv_style
+from boxtune.models.layers import BatchNormalization, Branches, NormalizedConv2D, SharedByMaps, conv_style
 
 
 def style(text):
@@ -52,6 +52,45 @@ class TestConvolutions:
         layer.build(x.shape)
         graph = tf.function(lambda x: layer(x, training=training)).get_concrete_function(x).graph
         assert {operation.type for operation in graph.get_operations()} & {"MatMul", "Conv2D"} == {expected}
+
+
+class TestNormalizedConv2D:
+    """A convolution and its normalization are the two layers, however training computes them."""
+
+    X = tf.constant(np.random.default_rng(0).normal(1, 2, size=[2, 7, 6, 3]).astype(np.float32))
+
+    def layer(self, filters, frozen=False):
+        convolution = style(PLAIN).conv(filters, 1, "a/0", use_bias=False)
+        layer = NormalizedConv2D(
+            convolution, BatchNormalization(momentum=0.9, epsilon=1e-3, frozen=frozen, name="model--a--1")
+        )
+        layer.build(self.X.shape)
+        return layer
+
+    def test_each_has_its_place(self):
+        holder = keras.Model()
+        holder.layer = self.layer(8)
+        names = ["0/kernel", "1/gamma", "1/beta", "1/moving_mean", "1/moving_variance"]
+        assert list(variables_by_key(holder)) == [f"model/a/{name}" for name in names]
+
+    @pytest.mark.parametrize("filters", [2, 8], ids=["narrower", "wider"])
+    @pytest.mark.parametrize("training", [False, True])
+    @pytest.mark.parametrize("frozen", [False, True])
+    def test_it_is_one_after_the_other(self, filters, training, frozen):
+        together, apart = self.layer(filters, frozen), self.layer(filters, frozen)
+        apart.set_weights(together.get_weights())
+        mixed = apart.convolution(self.X, training=training)
+        one, other = together(self.X, training=training), apart.normalization(mixed, training=training)
+        np.testing.assert_allclose(one, other, atol=1e-5)
+        for kept, expected in zip(together.get_weights(), apart.get_weights(), strict=True):
+            np.testing.assert_allclose(kept, expected, rtol=1e-5, atol=1e-6)
+
+    @pytest.mark.parametrize(("filters", "normalizations"), [(2, 1), (8, 0)], ids=["narrower", "wider"])
+    def test_a_wider_map_is_not_made_before_it_is_normalized(self, filters, normalizations):
+        layer = self.layer(filters)
+        graph = tf.function(lambda x: layer(x, training=True)).get_concrete_function(self.X).graph
+        kinds = [operation.type for operation in graph.get_operations()]
+        assert kinds.count("FusedBatchNormV3") + kinds.count("FusedBatchNorm") == normalizations
 
 
 class TestSharedByMaps:

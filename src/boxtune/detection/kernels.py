@@ -62,6 +62,86 @@ def mix_channels(x, kernel, bias=None):
     return ops.reshape(rows, (-1, *ops.shape(x)[1:3], kernel.shape[3]))
 
 
+def widens(kernel_shape) -> bool:
+    """Tell whether `normalized_mix` of a kernel [1, 1, d, f] is faster than a product and a normalization.
+
+    Its cost grows with d * d, what it saves with f.
+    """
+    *_, depth, filters = kernel_shape
+    return keras.backend.backend() == "tensorflow" and depth <= 128 and filters >= 2 * depth
+
+
+def normalized_mix(x, kernel, gamma, beta, epsilon):
+    """Return what `batch_normalization` returns of `mix_channels(x, kernel)`, without making that wide map.
+
+    Mean and variance of x K follow from those of the narrow `x` [b, h, w, d]: mean(x) K, and the diagonal of K^T C K
+    with the covariance C of x. So one convolution by a scaled kernel does it all, and the gradients, too, pass over
+    wide maps in products only. For TensorFlow and float32.
+    """
+    import tensorflow as tf
+
+    # Tensors, since a gradient of one's own must not see variables.
+    kernel, gamma, beta = tf.reshape(kernel, kernel.shape[2:]), tf.identity(gamma), tf.identity(beta)
+    size = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
+
+    @tf.custom_gradient
+    def mixed(x, kernel, gamma, beta):
+        rows = tf.reshape(x, [-1, x.shape[-1]])
+        mean = _sums(rows)[None] / size  # [1, d]
+        centered = rows - mean
+        spread = tf.matmul(tf.matmul(centered, centered, transpose_a=True) / size, kernel)  # C K
+        variance = tf.maximum(tf.reduce_sum(kernel * spread, axis=0), 0.0)
+        inverse = tf.math.rsqrt(variance + epsilon)
+        scaled = kernel * (gamma * inverse)
+        normalized = tf.nn.conv2d(tf.reshape(centered, tf.shape(x)), scaled[None, None], 1, "VALID")
+
+        def gradients(slopes, *_):
+            slopes = tf.reshape(slopes, [-1, slopes.shape[-1]])  # [b h w, f]
+            by_rows, *by_others = _mixed_gradients(slopes, centered, kernel, gamma, spread, inverse)
+            return tf.reshape(by_rows, tf.shape(x)), *by_others
+
+        return (normalized, tf.matmul(mean, kernel)[0], variance), gradients
+
+    normalized, mean, variance = mixed(x, kernel, gamma, beta)
+    # Outside of the function that has its own gradient, so that TensorFlow makes one kernel of convolution, addition
+    # and the activation behind.
+    return tf.nn.bias_add(normalized, tf.stop_gradient(beta)), mean, variance * size / tf.maximum(size - 1, 1)
+
+
+def _mixed_gradients(slopes, centered, kernel, gamma, spread, inverse):
+    """Return the gradients of `normalized_mix` by the rows of `x` [n, d], the kernel [d, f], gamma and beta [f].
+
+    `slopes` [n, f] are those by its result; `spread` [d, f] is the covariance of `centered` [n, d] times the kernel,
+    `inverse` [f] one over the standard deviation.
+    """
+    import tensorflow as tf
+
+    size = tf.cast(tf.shape(centered)[0], centered.dtype)
+    # The column of ones makes the sums of the slopes in the same pass.
+    with_ones = tf.pad(centered, [[0, 0], [0, 1]], constant_values=1.0)
+    products = tf.matmul(with_ones, slopes, transpose_a=True)
+    by_scaled, by_beta = products[:-1], products[-1]
+    by_gamma = inverse * tf.reduce_sum(kernel * by_scaled, axis=0)
+    scale = gamma * inverse
+    by_kernel = scale * (by_scaled - spread * (inverse * by_gamma))
+    through_variance = tf.matmul(kernel * (scale * inverse * by_gamma / size), kernel, transpose_b=True)
+    through_mean = tf.linalg.matvec(kernel, scale * by_beta / size)
+    through_statistics = tf.nn.bias_add(tf.matmul(centered, through_variance), through_mean)
+    return (
+        tf.matmul(slopes, scale * kernel, transpose_b=True) - through_statistics,
+        by_kernel,
+        by_gamma,
+        by_beta,
+    )
+
+
+def _sums(rows):
+    """Return the sums [d] of `rows` [n, d] as a product with ones, which keeps all cores busy."""
+    import tensorflow as tf
+
+    return tf.matmul(tf.ones([1, tf.shape(rows)[0]]), rows)[0]
+
+
 def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, soft_sigma=0.0):
     """Keep, class by class, the best boxes that overlap no better one.
 

@@ -103,7 +103,8 @@ def mobilenet_v2(
             strides = first_stride if repeat == 0 else 1
             inputs, depth = x, x.shape[-1]
             if block:
-                x = features[f"block_{block}_expand"] = conv(x, expansion * depth)
+                x = style.mix_and_normalize(x, expansion * depth, place(), place(), frozen=frozen)
+                x = features[f"block_{block}_expand"] = style.activate(x)
             x = depthwise(x, strides)
             x = conv(x, max(wanted, min_depth), activate=False)
             # Where min_depth widens a block the API leaves its shortcut out: it compares the width asked for.

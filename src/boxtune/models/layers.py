@@ -60,15 +60,25 @@ class BatchNormalization(keras.layers.Layer):
 
     def call(self, x, training=False):
         """Return `x` [..., d] normalized; in training, by the batch's statistics, which also move the kept ones."""
-        gamma = ops.ones_like(self.moving_mean) if self.gamma is None else ops.convert_to_tensor(self.gamma)
-        beta = ops.zeros_like(self.moving_mean) if self.beta is None else ops.convert_to_tensor(self.beta)
         if not training or self.frozen:
             mean, variance = (
                 ops.convert_to_tensor(kept) for kept in (self.moving_mean, self.moving_variance)
             )
-            return kernels.normalize_with(x, gamma, beta, mean, variance, self.epsilon)
+            return kernels.normalize_with(x, *self._scale_and_shift(), mean, variance, self.epsilon)
         normalize = shares.batch_normalization if shares.count() > 1 else kernels.batch_normalization
-        normalized, mean, variance = normalize(x, gamma, beta, self.epsilon)
+        return self._moved_by(*normalize(x, *self._scale_and_shift(), self.epsilon))
+
+    def of_mixed(self, x, kernel):
+        """Return the convolution of `x` [b, h, w, d] by `kernel` [1, 1, d, f] normalized by the batch's statistics."""
+        return self._moved_by(*kernels.normalized_mix(x, kernel, *self._scale_and_shift(), self.epsilon))
+
+    def _scale_and_shift(self):
+        gamma = ops.ones_like(self.moving_mean) if self.gamma is None else ops.convert_to_tensor(self.gamma)
+        beta = ops.zeros_like(self.moving_mean) if self.beta is None else ops.convert_to_tensor(self.beta)
+        return gamma, beta
+
+    def _moved_by(self, normalized, mean, variance):
+        """Return `normalized`, after its statistics have moved the kept ones."""
         self.moving_mean.assign_sub((self.moving_mean - mean) * (1 - self.momentum))
         self.moving_variance.assign_sub((self.moving_variance - variance) * (1 - self.momentum))
         return normalized
@@ -86,6 +96,33 @@ class Conv2D(keras.layers.Conv2D):
         if not training or {*self.kernel_size, *self.strides} != {1}:
             return super().call(x)
         return kernels.mix_channels(x, self.kernel, self.bias if self.use_bias else None)
+
+
+class NormalizedConv2D(keras.layers.Layer):
+    """A convolution that mixes the channels of each pixel, and the normalization behind it.
+
+    Where the convolution widens maps, training computes both at once, which is faster on CPUs.
+    """
+
+    def __init__(self, convolution: Conv2D, normalization: BatchNormalization):
+        super().__init__(name=convolution.name, autocast=False)
+        self.convolution, self.normalization = convolution, normalization
+
+    def build(self, input_shape):
+        """Create the weights of both."""
+        self.convolution.build(input_shape)
+        self.normalization.build(self.convolution.compute_output_shape(input_shape))
+
+    def call(self, x, training=False):
+        """Return `x` [b, h, w, d] convolved and normalized."""
+        by_batch = training and not self.normalization.frozen and shares.count() == 1
+        if (
+            by_batch
+            and kernels.widens(self.convolution.kernel.shape)
+            and self.convolution.compute_dtype == "float32"
+        ):
+            return self.normalization.of_mixed(x, self.convolution.kernel)
+        return self.normalization(self.convolution(x))
 
 
 class SeparableConv2D(keras.layers.SeparableConv2D):
@@ -270,9 +307,18 @@ class ConvStyle:
 
     def normalize(self, x, key, *, frozen):
         """Apply this style's batch normalization to `x`, if it has one; `frozen`, or as the style has it."""
+        return x if self.batch_norm is None else self._normalization(self.batch_norm, key, frozen)(x)
+
+    def mix_and_normalize(self, x, filters, key, normalization_key, *, frozen):
+        """Apply a convolution of single pixels, without a bias, and this style's batch normalization to `x`."""
+        convolution = self.conv(filters, 1, key, use_bias=False)
         if self.batch_norm is None:
-            return x
-        return BatchNormalization(**self.batch_norm, frozen=frozen or self.frozen, name=at(key))(x)
+            return convolution(x)
+        normalization = self._normalization(self.batch_norm, normalization_key, frozen)
+        return NormalizedConv2D(convolution, normalization)(x)
+
+    def _normalization(self, batch_norm, key, frozen):
+        return BatchNormalization(**batch_norm, frozen=frozen or self.frozen, name=at(key))
 
     def activate(self, x):
         """Apply this style's activation to `x`, if it has one."""
