@@ -43,7 +43,8 @@ def test_refused_with_file_and_line(verb, tmp_path):
     with pytest.raises(ConfigError) as caught:
         VERBS[verb](tmp_path, pipeline)
     assert str(caught.value) == (
-        f"{pipeline}:5: model.ssd.mask_head_config: boxtune does not have masks of an SSD yet; remove it."
+        f"{pipeline}:5: model.ssd.mask_head_config: boxtune does not have masks of an SSD yet; remove it, as the "
+        "API under TensorFlow 2 passes over it."
     )
 
 

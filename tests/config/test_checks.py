@@ -192,6 +192,43 @@ def test_a_background_without_loss_is_reported(project, caplog):
     assert "nothing is learned of the background" in caplog.text
 
 
+def test_class_scores_are_loaded_to_be_used(project):
+    config.apply_override(project, "train_config.use_multiclass_scores=true")
+    with pytest.raises(ConfigError, match="load_multiclass_scores is false, so there are none to use"):
+        config.check_for_training(project)
+    config.apply_override(project, "train_input_reader.load_multiclass_scores=true")
+    config.check_for_training(project)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("train_config.merge_multiple_label_boxes=true", "train_config.merge_multiple_label_boxes"),
+        ("train_input_reader.expand_labels_hierarchy=true", "train_input_reader.expand_labels_hierarchy"),
+        (
+            "train_config.data_augmentation_options=[{ remap_labels { original_labels: 1 new_label: 1 } }]",
+            "data_augmentation_options: remap_labels",
+        ),
+    ],
+)
+def test_class_scores_are_the_only_classes(project, override, named):
+    config.apply_override(project, override)
+    config.check_for_training(project)
+    config.apply_override(project, "train_config.use_multiclass_scores=true")
+    config.apply_override(project, "train_input_reader.load_multiclass_scores=true")
+    with pytest.raises(ConfigError, match=f"use_multiclass_scores and {named} both say what the classes"):
+        config.check_for_training(project)
+
+
+def test_logits_are_converted_where_there_are_some(project):
+    project.train_config.data_augmentation_options.add().convert_class_logits_to_softmax.SetInParent()
+    with pytest.raises(ConfigError, match="convert_class_logits_to_softmax is for scores, and none are used"):
+        config.check_for_training(project)
+    config.apply_override(project, "train_config.use_multiclass_scores=true")
+    config.apply_override(project, "train_input_reader.load_multiclass_scores=true")
+    config.check_for_training(project)
+
+
 def test_classes_beyond_the_label_map_are_reported(project, caplog):
     config.apply_override(project, "model.ssd.num_classes=90")
     config.check_for_training(project)
@@ -203,7 +240,7 @@ def test_classes_beyond_the_label_map_are_reported(project, caplog):
     [
         "model.ssd.mask_head_config={}",
         "graph_rewriter={ quantization {} }",
-        "train_config.use_multiclass_scores=true",
+        "train_input_reader.load_track_id=true",
         "train_input_reader.num_keypoints=17",
     ],
 )

@@ -28,7 +28,7 @@ DECIDE_NOTHING = {
     "RandomRotation90.keypoint_rot_permutation",
 }
 # Steps of augmentation that data/augmentation refuses by name.
-REFUSED_STEPS = {"NormalizeImage", "SubtractChannelMean", "ConvertClassLogitsToSoftmax"}
+REFUSED_STEPS = {"NormalizeImage", "SubtractChannelMean"}
 
 TEXT = """# model { faster_rcnn {} }
 model {

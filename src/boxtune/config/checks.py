@@ -45,6 +45,7 @@ def check_for_training(config: TrainEvalPipelineConfig, source: str | os.PathLik
     _check_averages(config)
     _check_own_section(config.boxtune)
     _check_reader(config.train_input_reader, "train_input_reader", config.model)
+    _check_class_scores(config.train_config, config.train_input_reader)
     if config.train_input_reader.num_epochs:
         raise ConfigError(
             f"train_input_reader.num_epochs is {config.train_input_reader.num_epochs}, but the length of a "
@@ -200,6 +201,33 @@ def _check_steps(train: TrainConfig) -> None:
             f"train_config.optimizer.{optimizer}.learning_rate.cosine_decay_learning_rate: warmup_steps "
             f"{cosine.warmup_steps} exceeds total_steps {cosine.total_steps}, so the rate would never decay; "
             "lower warmup_steps, or raise total_steps (usually to num_steps)."
+        )
+
+
+def _check_class_scores(train: TrainConfig, reader: InputReader) -> None:
+    """Raise ConfigError if the classes of objects are scores, and something else is wanted of them as well."""
+    steps = [step.WhichOneof("preprocessing_step") for step in train.data_augmentation_options]
+    if not train.use_multiclass_scores:
+        if "convert_class_logits_to_softmax" in steps:
+            raise ConfigError(
+                "data_augmentation_options: convert_class_logits_to_softmax is for scores, and none are used; "
+                "remove it, or set train_config.use_multiclass_scores and train_input_reader.load_multiclass_scores."
+            )
+        return
+    if not reader.load_multiclass_scores:
+        raise ConfigError(
+            "train_config.use_multiclass_scores is true, but train_input_reader.load_multiclass_scores is false, so "
+            "there are none to use. Make both true or both false."
+        )
+    others = {
+        "train_config.merge_multiple_label_boxes": train.merge_multiple_label_boxes,
+        "train_input_reader.expand_labels_hierarchy": reader.expand_labels_hierarchy,
+        "data_augmentation_options: remap_labels": "remap_labels" in steps,
+    }
+    for field in (field for field, is_set in others.items() if is_set):
+        raise ConfigError(
+            f"train_config.use_multiclass_scores and {field} both say what the classes of an object are; remove one "
+            "of them."
         )
 
 

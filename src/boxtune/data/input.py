@@ -34,13 +34,16 @@ class Records:
         *,
         one_of_n: int = 1,
         expand_hierarchy: bool = False,
+        class_scores: bool = False,
         datasets: Sequence[tuple[Sequence[Path], float]] = (),
     ):
         """Find the records of `files`; `datasets` are groups of these, with how often a training reads from each."""
         self.index = RecordIndex(files)
         self.label_map, self.num_classes, self.one_of_n = label_map, num_classes, max(one_of_n, 1)
         self.expand_hierarchy, self.datasets = expand_hierarchy, datasets
-        self.parse = parser(label_map, num_classes, expand_hierarchy=expand_hierarchy)
+        self.parse = parser(
+            label_map, num_classes, expand_hierarchy=expand_hierarchy, class_scores=class_scores
+        )
         self.cache = ImageCache()
 
     def __len__(self) -> int:
@@ -134,6 +137,7 @@ def open_records(reader: pipeline_pb2.InputReader, num_classes: int) -> Records:
         num_classes,
         one_of_n=reader.sample_1_of_n_examples,
         expand_hierarchy=reader.expand_labels_hierarchy,
+        class_scores=reader.load_multiclass_scores,
         datasets=input_datasets(reader) if reader.sample_from_datasets_weights else (),
     )
 

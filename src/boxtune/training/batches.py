@@ -36,6 +36,7 @@ def batches(
     return training_batches(
         sample_at,
         batch_size=settings.batch_size // shares.count,
+        class_scores=settings.use_multiclass_scores,
         image_resizer=models.image_resizer(pipeline.model),
         start_step=start_step * own.accumulate_batches,
         row_multiple=row_multiple(pipeline.train_input_reader),
