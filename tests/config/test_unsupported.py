@@ -141,7 +141,6 @@ def test_what_changes_nothing_passes(text):
             "the bipartite matcher yet; use argmax_matcher",
         ),
         ("model { ssd { loss { equalization_loss { weight: 0.1 } } } }", "the equalization loss"),
-        ("eval_input_reader { input_type: TF_SEQUENCE_EXAMPLE }", "records that are sequences of images"),
         ("train_input_reader { external_input_reader {} }", "readers of other formats"),
         ("graph_rewriter {}", "quantization-aware training"),
     ],

@@ -13,6 +13,7 @@ from boxtune.config.pipeline_pb2 import (
     CheckpointVersion,
     DetectionModel,
     InputReader,
+    InputType,
     StringIntLabelMapItem,
     TrainConfig,
     TrainEvalPipelineConfig,
@@ -73,6 +74,10 @@ def check_for_evaluation(
         )
     for i, reader in enumerate(config.eval_input_reader):
         _check_reader(reader, f"eval_input_reader[{i}]", config.model)
+        if reader.frame_index != -1:
+            _log.warning(
+                "eval_input_reader[%d].frame_index is passed over: an evaluation reads every frame.", i
+            )
 
 
 def input_files(reader: InputReader, *, name: str = "input_reader") -> list[Path]:
@@ -138,6 +143,30 @@ def _check_reader(reader: InputReader, name: str, model: DetectionModel) -> None
     input_files(reader, name=name)
     if reader.sample_1_of_n_examples < 1:
         raise ConfigError(f"{name}.sample_1_of_n_examples is 0; write 1 to read every example.")
+    _check_input_type(reader, name)
+
+
+def _check_input_type(reader: InputReader, name: str) -> None:
+    """Raise ConfigError if a field about sequences of images contradicts another."""
+    if reader.input_type not in (InputType.TF_EXAMPLE, InputType.TF_SEQUENCE_EXAMPLE):
+        raise ConfigError(
+            f"{name}.input_type is {InputType.Name(reader.input_type)}; write TF_EXAMPLE, or TF_SEQUENCE_EXAMPLE for "
+            "records that are sequences of images."
+        )
+    are_sequences = reader.input_type == InputType.TF_SEQUENCE_EXAMPLE
+    if are_sequences and reader.load_multiclass_scores:
+        raise ConfigError(
+            f"{name}.load_multiclass_scores is true, but sequences of images have no scores; make it false."
+        )
+    if reader.frame_index < -1:
+        raise ConfigError(
+            f"{name}.frame_index is {reader.frame_index}; write the number of a frame, or -1 for any of them."
+        )
+    if reader.frame_index != -1 and not are_sequences:
+        raise ConfigError(
+            f"{name}.frame_index is {reader.frame_index}, but the records are single images by {name}.input_type; "
+            "remove it, or set input_type: TF_SEQUENCE_EXAMPLE."
+        )
 
 
 def _check_label_map(path: str, field: str, model: DetectionModel) -> None:

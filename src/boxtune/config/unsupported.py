@@ -53,7 +53,6 @@ _SSD_HEADS = "use convolutional_box_predictor or weight_shared_convolutional_box
 _KEYPOINTS = Missing("models that learn keypoints", "remove it")
 _CONTEXT = Missing("features of other images", "leave it false")
 _CHANNELS = Missing("images of more than three channels", "remove it")
-_SEQUENCES = Missing("records that are sequences of images", "write a record for each image, and remove it")
 
 UNSUPPORTED = {
     "DetectionModel.faster_rcnn": Missing("Faster R-CNN and Mask R-CNN", "use model.ssd"),
@@ -105,8 +104,6 @@ UNSUPPORTED = {
     "InputReader.load_context_features": _CONTEXT,
     "InputReader.load_context_image_ids": _CONTEXT,
     "InputReader.num_additional_channels": _CHANNELS,
-    "InputReader.input_type": _SEQUENCES,
-    "InputReader.frame_index": _SEQUENCES,
     "EvalConfig.retain_original_image_additional_channels": _CHANNELS,
     "EvalConfig.force_no_resize": Missing(
         "evaluation without image_resizer",

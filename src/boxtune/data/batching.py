@@ -72,12 +72,12 @@ def record_order(records: Records, *, seed: int, shuffle: bool, class_balance: f
     """Return which record stands at which position of a training.
 
     Raises:
-        ConfigError: if `class_balance` is not in [0, 1], or the records have shares already.
+        ConfigError: if `class_balance` is not in [0, 1], or data sets have weights.
         DataError: if it is above 0 and the classes of a record cannot be read.
     """
     shares = records.shares
     if class_balance:
-        if shares is not None:
+        if records.datasets:
             raise ConfigError(
                 "boxtune.class_balance and sample_from_datasets_weights both say how often each record is shown; "
                 "remove one of them."
