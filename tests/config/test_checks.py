@@ -277,8 +277,7 @@ def test_classes_beyond_the_label_map_are_reported(project, caplog):
 @pytest.mark.parametrize(
     "override",
     [
-        "model.ssd.mask_head_config={}",
-        "graph_rewriter={ quantization {} }",
+        "model.ssd.explicit_background_class=true",
         "train_input_reader.load_track_id=true",
         "train_input_reader.num_keypoints=17",
     ],
