@@ -44,7 +44,8 @@ def test_refused_with_file_and_line(verb, tmp_path):
         VERBS[verb](tmp_path, pipeline)
     assert str(caught.value) == (
         f"{pipeline}:5: model.ssd.explicit_background_class: boxtune does not have a background among num_classes yet; "
-        "leave it false; the API under TensorFlow 2 takes each class for the one before it then."
+        "leave it false; the API under TensorFlow 2 takes each class for the one before it then, "
+        "unless scores are labels."
     )
 
 

@@ -51,7 +51,8 @@ UNSUPPORTED = {
     "DetectionModel.center_net": Missing("CenterNet", "use model.ssd"),
     "Ssd.explicit_background_class": Missing(
         "a background among num_classes",
-        "leave it false; the API under TensorFlow 2 takes each class for the one before it then",
+        "leave it false; the API under TensorFlow 2 takes each class for the one before it then, "
+        "unless scores are labels",
     ),
     "SsdFeatureExtractor.replace_preprocessor_with_placeholder": Missing(
         "networks that take prepared images", "leave it false"
