@@ -11,7 +11,10 @@ BOXES = [[0.0, 0.0, 0.5, 0.25], [0.25, 0.5, 0.75, 1.0], [0.5, 0.5, 0.6, 0.6]]
 
 
 def sample(boxes=BOXES, height=40, width=60, image=None):
-    """A picture whose pixels say where they are (row, column, 7), or `image`, and as many objects as boxes."""
+    """A picture whose pixels say where they are (row, column, 7), or `image`, and as many objects as boxes.
+
+    The class scores of object k are k, 10 k and 100 k.
+    """
     count = len(boxes)
     if image is None:
         rows, columns = np.mgrid[:height, :width]
@@ -25,6 +28,7 @@ def sample(boxes=BOXES, height=40, width=60, image=None):
         "is_crowd": np.arange(count) % 2 == 1,
         "difficult": np.arange(count) % 2 == 0,
         "group_of": np.arange(count) % 3 == 2,
+        "class_scores": np.arange(count, dtype=np.float32)[:, None] * np.float32([1, 10, 100]),
         "filename": b"a.jpg",
     }
 

@@ -13,7 +13,7 @@ TEXT = """model {
   ssd {
     num_classes: 1
     feature_extractor { type: "ssd_mobilenet_v2_fpn_keras" }
-    mask_head_config {}
+    explicit_background_class: true
   }
 }
 """
@@ -43,7 +43,9 @@ def test_refused_with_file_and_line(verb, tmp_path):
     with pytest.raises(ConfigError) as caught:
         VERBS[verb](tmp_path, pipeline)
     assert str(caught.value) == (
-        f"{pipeline}:5: model.ssd.mask_head_config: boxtune does not have masks of an SSD yet; remove it."
+        f"{pipeline}:5: model.ssd.explicit_background_class: boxtune does not have a background among num_classes yet; "
+        "leave it false; the API under TensorFlow 2 takes each class for the one before it then, "
+        "unless scores are labels."
     )
 
 

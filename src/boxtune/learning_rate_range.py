@@ -89,7 +89,7 @@ def learning_rate_range(
     result_field, result_rate = configured.path, configured.value
     let_rate_grow(pipeline.train_config.optimizer, lowest, highest, num_steps)
 
-    records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model))
+    records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model), for_training=True)
     label_map = read_label_map(Path(pipeline.train_input_reader.label_map_path))
     detector = detector_to_train(pipeline, label_map, seed)
     print(take_first_weights(detector, pipeline.train_config), flush=True)

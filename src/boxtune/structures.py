@@ -26,7 +26,7 @@ class GroundTruth(TypedDict):
     valid: Any
     """Bool [b, n]."""
     class_scores: NotRequired[Any]
-    """Float32 [b, n, c] in [0, 1]: how much of each class an object is, in place of `classes`."""
+    """Float32 [b, n, c], what is wanted of each class in place of `classes`."""
     masks: NotRequired[Any]
     """Float32 [b, n, h, w] in {0, 1}, over the whole input."""
     keypoints: NotRequired[Any]

@@ -177,7 +177,7 @@ def _open_data(
         raise ConfigError(
             "patience counts evaluations: it needs an eval_input_reader and evaluate_every_n above 0"
         )
-    training, evaluation = open_records(pipeline.train_input_reader, num_classes), None
+    training, evaluation = open_records(pipeline.train_input_reader, num_classes, for_training=True), None
     if team.is_chief and pipeline.eval_input_reader:
         config.check_for_evaluation(pipeline, source)
         evaluation = open_records(pipeline.eval_input_reader[0], num_classes)

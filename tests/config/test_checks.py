@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from google.protobuf import text_format
 
 from boxtune import config
+from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 
 
@@ -192,6 +194,80 @@ def test_a_background_without_loss_is_reported(project, caplog):
     assert "nothing is learned of the background" in caplog.text
 
 
+def test_class_scores_are_loaded_to_be_used(project):
+    config.apply_override(project, "train_config.use_multiclass_scores=true")
+    with pytest.raises(ConfigError, match="load_multiclass_scores is false, so there are none to use"):
+        config.check_for_training(project)
+    config.apply_override(project, "train_input_reader.load_multiclass_scores=true")
+    config.check_for_training(project)
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("train_config.merge_multiple_label_boxes=true", "train_config.merge_multiple_label_boxes"),
+        ("train_input_reader.expand_labels_hierarchy=true", "train_input_reader.expand_labels_hierarchy"),
+        (
+            "train_config.data_augmentation_options=[{ remap_labels { original_labels: 1 new_label: 1 } }]",
+            "data_augmentation_options: remap_labels",
+        ),
+    ],
+)
+def test_class_scores_are_the_only_classes(project, override, named):
+    config.apply_override(project, override)
+    config.check_for_training(project)
+    config.apply_override(project, "train_config.use_multiclass_scores=true")
+    config.apply_override(project, "train_input_reader.load_multiclass_scores=true")
+    with pytest.raises(ConfigError, match=f"use_multiclass_scores and {named} both say what the classes"):
+        config.check_for_training(project)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "input_type: INPUT_DEFAULT",
+            "input_type is INPUT_DEFAULT; write TF_EXAMPLE, or TF_SEQUENCE_EXAMPLE",
+        ),
+        (
+            "input_type: TF_SEQUENCE_EXAMPLE load_multiclass_scores: true",
+            "load_multiclass_scores is true, but sequences of images have no scores",
+        ),
+        ("input_type: TF_SEQUENCE_EXAMPLE frame_index: -2", "frame_index is -2; write the number of a frame"),
+        ("frame_index: 0", "frame_index is 0, but the records are single images"),
+    ],
+)
+def test_fields_of_sequences(project, text, told):
+    for check, name in (
+        (config.check_for_training, "train_input_reader"),
+        (config.check_for_evaluation, "eval_input_reader[0]"),
+    ):
+        given = pipeline_pb2.TrainEvalPipelineConfig()
+        given.CopyFrom(project)
+        text_format.Merge(text, given.train_input_reader if "train" in name else given.eval_input_reader[0])
+        with pytest.raises(ConfigError, match=re.escape(f"{name}.{told}")):
+            check(given)
+
+
+def test_an_evaluation_has_no_use_for_a_frame(project, caplog):
+    text = "input_type: TF_SEQUENCE_EXAMPLE frame_index: 1"
+    text_format.Merge(text, project.train_input_reader)
+    config.check_for_training(project)
+    assert not caplog.text
+    text_format.Merge(text, project.eval_input_reader[0])
+    config.check_for_evaluation(project)
+    assert "eval_input_reader[0].frame_index is passed over: an evaluation reads every frame" in caplog.text
+
+
+def test_logits_are_converted_where_there_are_some(project):
+    project.train_config.data_augmentation_options.add().convert_class_logits_to_softmax.SetInParent()
+    with pytest.raises(ConfigError, match="convert_class_logits_to_softmax is for scores, and none are used"):
+        config.check_for_training(project)
+    config.apply_override(project, "train_config.use_multiclass_scores=true")
+    config.apply_override(project, "train_input_reader.load_multiclass_scores=true")
+    config.check_for_training(project)
+
+
 def test_classes_beyond_the_label_map_are_reported(project, caplog):
     config.apply_override(project, "model.ssd.num_classes=90")
     config.check_for_training(project)
@@ -201,9 +277,8 @@ def test_classes_beyond_the_label_map_are_reported(project, caplog):
 @pytest.mark.parametrize(
     "override",
     [
-        "model.ssd.mask_head_config={}",
-        "graph_rewriter={ quantization {} }",
-        "train_config.use_multiclass_scores=true",
+        "model.ssd.explicit_background_class=true",
+        "train_input_reader.load_track_id=true",
         "train_input_reader.num_keypoints=17",
     ],
 )

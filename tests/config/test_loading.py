@@ -115,6 +115,25 @@ def test_another_file_is_told_of_its_own_fields_without_effect(tmp_path, minimal
     ]
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "graph_rewriter={ quantization { delay: 1 } }",
+        "model.ssd.mask_head_config={ mask_height: 9 }",
+        "model.ssd.loss.equalization_loss={ weight: 0.1 }",
+        "model.ssd.loss.min_num_negative_samples=9",
+        "eval_config.force_no_resize=true",
+    ],
+)
+@pytest.mark.usefixtures("nothing_told")
+def test_what_the_api_passes_over_is_told_and_dropped(minimal, override, caplog):
+    loaded = config.load(minimal, [override])
+    name = override.partition("=")[0].rpartition(".")[2]
+    assert [record.getMessage() for record in caplog.records] == [f"{minimal}: without effect: {name}."]
+    assert loaded == config.load(minimal)
+    config.refuse(loaded)
+
+
 @pytest.mark.shared
 @pytest.mark.usefixtures("nothing_told")
 def test_the_warning_of_a_zoo_configuration_is_one_short_line(shared, caplog):

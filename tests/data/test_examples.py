@@ -30,7 +30,7 @@ def feature(key, values):
     """As the API's dataset_util makes features of lists, each of one kind also where it is empty."""
     if key.endswith(("text", "encoded", "format", "filename", "source_id")):
         return tf.train.Feature(bytes_list=tf.train.BytesList(value=values))
-    if "bbox" in key or key.endswith(("weight", "area")):
+    if "bbox" in key or key.endswith(("weight", "area", "scores")):
         return tf.train.Feature(float_list=tf.train.FloatList(value=values))
     return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
 
@@ -169,6 +169,42 @@ def test_unusable_records(parse, lists, message):
 def test_no_record(parse):
     with pytest.raises(tf.errors.InvalidArgumentError, match="Example"):
         parse(b"no record")
+
+
+class TestClassScores:
+    """The label map has four classes."""
+
+    SCORES = np.float32([[0.5, 0.25, 0, 0.25], [0, 0, 1, 0]])
+
+    def parsed(self, boxes=BOXES, **lists):
+        """Return the class scores, read in `tf.data`; the objects are of the classes 0 and 1 by their labels."""
+        lists = {name.replace("__", "/"): values for name, values in lists.items()}
+        parse = parser(LABEL_MAP, NUM_CLASSES, class_scores=True)
+        records = tf.data.Dataset.from_tensors(record(boxes, **lists)).map(parse)
+        return next(records.as_numpy_iterator())["class_scores"]
+
+    def test_a_row_for_each_object(self):
+        np.testing.assert_array_equal(
+            self.parsed(object__class__multiclass_scores=self.SCORES.ravel()), self.SCORES
+        )
+
+    @pytest.mark.parametrize("lists", [{}, {"object__class__multiclass_scores": []}])
+    def test_without_any_the_class_is_certain(self, lists):
+        np.testing.assert_array_equal(self.parsed(**lists), [[1, 0, 0, 0], [0, 1, 0, 0]])
+
+    def test_without_objects(self):
+        assert self.parsed(np.zeros([0, 4]), label=[]).shape == (0, 4)
+
+    @pytest.mark.parametrize("count", [4, 7, 12])
+    def test_the_wrong_number_is_refused(self, count):
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match="num_classes scores for each box are needed"
+        ):
+            self.parsed(object__class__multiclass_scores=[0.5] * count)
+
+    def test_a_score_that_is_nan_is_refused(self):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="a score is not finite"):
+            self.parsed(object__class__multiclass_scores=[float("nan")] * 8)
 
 
 class TestClassesAlone:

@@ -12,6 +12,8 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.batching import Mixing, evaluation_batches, training_batches, training_samples
 from boxtune.data.input import Records, naming_faults, open_records
 from boxtune.data.label_map import LabelMap
+from boxtune.detection.box_coders import FasterRcnnBoxCoder
+from boxtune.detection.matching import ArgMaxMatcher, assign_targets
 from boxtune.errors import ConfigError, DataError
 
 LABEL_MAP = LabelMap.from_names(["cat", "dog", "owl"])
@@ -39,7 +41,7 @@ def noise(number, height=12, width=16):
     return array
 
 
-def record(number, *, num_boxes=1, label=1, encoded=None):
+def record(number, *, num_boxes=1, label=1, encoded=None, scores=None):
     features = {
         "image/encoded": tf.train.Feature(
             bytes_list=tf.train.BytesList(value=[encoded or encode(noise(number))])
@@ -58,6 +60,9 @@ def record(number, *, num_boxes=1, label=1, encoded=None):
         )
         for side, value in {"ymin": 0.0, "xmin": 0.25, "ymax": 0.75, "xmax": 1.0}.items()
     }
+    if scores is not None:
+        values = tf.train.FloatList(value=np.ravel(scores))
+        features["image/object/class/multiclass_scores"] = tf.train.Feature(float_list=values)
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(deterministic=True)
 
@@ -226,6 +231,97 @@ class TestMixing:
         bad = records([record(0), record(1, encoded=b"no picture")])
         with pytest.raises(DataError, match=r"picture1\.png"), naming_faults(bad):
             batches(bad, 8, mixed=Mixing(mosaic=1))
+
+
+class TestClassScores:
+    """Records without scores of their own: a row has 1 for the object's class, which is the second of three."""
+
+    ROW = (0, 1, 0)
+
+    def drawn(self, records, count=1, **options):
+        three = records([record(number, num_boxes=number, label=2) for number in range(3)], class_scores=True)
+        sample_at = training_samples(three, seed=0, **options)
+        stream = training_batches(sample_at, batch_size=3, image_resizer=RESIZER, class_scores=True)
+        return [inputs["groundtruth"] for inputs in stream.take(count).as_numpy_iterator()]
+
+    def test_they_are_part_of_the_ground_truth(self, records):
+        (truth,) = self.drawn(records, shuffle=False)
+        assert truth["class_scores"].dtype == np.float32
+        np.testing.assert_array_equal(
+            truth["class_scores"], [[[0] * 3] * 3, [self.ROW, *[[0] * 3] * 2], [self.ROW, self.ROW, [0] * 3]]
+        )
+
+    def test_they_stay_with_their_objects(self, records):
+        """The first score of each object is its class, which is the number of its image."""
+        serialized = [
+            record(number, num_boxes=number, label=number + 1, scores=[[number, 0.5, 7]] * number)
+            for number in range(3)
+        ]
+        sample_at = training_samples(
+            records(serialized, class_scores=True),
+            seed=0,
+            augmentation_options=AUGMENTATIONS,
+            mixed=Mixing(**MIXING),
+        )
+        stream = training_batches(sample_at, batch_size=3, image_resizer=RESIZER, class_scores=True)
+        seen = set()
+        for inputs in stream.take(8).as_numpy_iterator():
+            truth = inputs["groundtruth"]
+            rows, classes = truth["class_scores"][truth["valid"]], truth["classes"][truth["valid"]]
+            np.testing.assert_array_equal(rows[:, 0], classes)
+            np.testing.assert_array_equal(rows[:, 1:], np.tile(np.float32([0.5, 7]), (len(rows), 1)))
+            assert not truth["class_scores"][~truth["valid"]].any()
+            seen |= set(classes)
+        assert seen == {1, 2}
+
+    SCORES = np.float32([[0.5, 0.25, 0.125], [0, 1, 0], [0.25, 0.25, 0.5]])
+
+    def test_scores_of_a_record_are_the_targets_of_its_objects(self, records):
+        """From the record to what each anchor should predict."""
+        one = records([record(0, num_boxes=3, scores=self.SCORES)], class_scores=True)
+        stream = training_batches(
+            training_samples(one, seed=0), batch_size=1, image_resizer=RESIZER, class_scores=True
+        )
+        truth = next(stream.as_numpy_iterator())["groundtruth"]
+        np.testing.assert_array_equal(truth["class_scores"], [[*self.SCORES, [0] * 3]])
+        # The boxes themselves, in another order, and one that meets none.
+        anchors = np.float32([*truth["boxes"][0, [2, 0, 1]], [0.9, 0, 1, 0.1]])
+        targets = assign_targets(truth, anchors, ArgMaxMatcher(0.9), FasterRcnnBoxCoder(), 3)
+        expected = [self.SCORES[2], self.SCORES[0], self.SCORES[1], [0] * 3]
+        np.testing.assert_array_equal(targets.classes, [expected])
+        np.testing.assert_array_equal(targets.class_weights, [[1] * 4])
+
+    @pytest.mark.parametrize(
+        ("scores", "fault"),
+        [
+            ([0.5] * 2, "num_classes scores for each box are needed"),
+            ([0.5] * 7, "num_classes scores for each box are needed"),
+            ([float("nan")] * 3, "a score is not finite"),
+        ],
+    )
+    def test_scores_that_cannot_be_are_named(self, records, scores, fault):
+        some = records([record(0), record(1, scores=scores)], class_scores=True)
+        sample_at = training_samples(some, seed=0)
+        with pytest.raises(DataError) as caught, naming_faults(some):
+            list(training_batches(sample_at, batch_size=2, image_resizer=RESIZER, class_scores=True).take(1))
+        assert str(caught.value) == (
+            f"{some.index.paths[1]}: record 1 at byte {some.index.offsets[1]} (image picture1.png): "
+            f"image/object/class/multiclass_scores: {fault}; check the label map, num_classes and what wrote the "
+            "records"
+        )
+
+    def test_unread_they_change_nothing(self, records):
+        serialized = [record(number, scores=[0.5] * 3) for number in range(3)]
+        plain = records([record(number) for number in range(3)])
+        for one, other in zip(batches(plain, 2), batches(records(serialized), 2), strict=True):
+            assert "class_scores" not in other["groundtruth"]
+            np.testing.assert_array_equal(one["images"], other["images"])
+
+    def test_only_if_wanted(self, records):
+        three = records([record(number) for number in range(3)], class_scores=True)
+        assert "class_scores" not in batches(three, 1)[0]["groundtruth"]
+        _, samples = next(evaluation_batches(three, batch_size=2, image_resizer=RESIZER).as_numpy_iterator())
+        assert samples["class_scores"].shape == (2, 1, 3)
 
 
 class TestDatasets:

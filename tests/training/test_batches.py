@@ -73,3 +73,11 @@ def test_the_images_of_each_step(records, pipeline, shuffle):
         images = next(stream)["images"]
         numbers = np.round(images[:, 0, 0, 0]).astype(int)
         assert images_of_step(pipeline, records, 5, step) == ", ".join(names[number] for number in numbers)
+
+
+@pytest.mark.parametrize("use", [True, False])
+def test_scores_are_part_of_a_batch_if_they_are_labels(records, pipeline, use):
+    pipeline.train_config.use_multiclass_scores = use
+    loaded = Records([*records.index.paths], records.label_map, 1, class_scores=True)
+    truth = next(iter(batches(pipeline, loaded, seed=5, start_step=0)))["groundtruth"]
+    assert ("class_scores" in truth) is use

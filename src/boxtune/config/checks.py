@@ -13,6 +13,7 @@ from boxtune.config.pipeline_pb2 import (
     CheckpointVersion,
     DetectionModel,
     InputReader,
+    InputType,
     StringIntLabelMapItem,
     TrainConfig,
     TrainEvalPipelineConfig,
@@ -45,6 +46,7 @@ def check_for_training(config: TrainEvalPipelineConfig, source: str | os.PathLik
     _check_averages(config)
     _check_own_section(config.boxtune)
     _check_reader(config.train_input_reader, "train_input_reader", config.model)
+    _check_class_scores(config.train_config, config.train_input_reader)
     if config.train_input_reader.num_epochs:
         raise ConfigError(
             f"train_input_reader.num_epochs is {config.train_input_reader.num_epochs}, but the length of a "
@@ -72,6 +74,10 @@ def check_for_evaluation(
         )
     for i, reader in enumerate(config.eval_input_reader):
         _check_reader(reader, f"eval_input_reader[{i}]", config.model)
+        if reader.frame_index != -1:
+            _log.warning(
+                "eval_input_reader[%d].frame_index is passed over: an evaluation reads every frame.", i
+            )
 
 
 def input_files(reader: InputReader, *, name: str = "input_reader") -> list[Path]:
@@ -137,6 +143,30 @@ def _check_reader(reader: InputReader, name: str, model: DetectionModel) -> None
     input_files(reader, name=name)
     if reader.sample_1_of_n_examples < 1:
         raise ConfigError(f"{name}.sample_1_of_n_examples is 0; write 1 to read every example.")
+    _check_input_type(reader, name)
+
+
+def _check_input_type(reader: InputReader, name: str) -> None:
+    """Raise ConfigError if a field about sequences of images contradicts another."""
+    if reader.input_type not in (InputType.TF_EXAMPLE, InputType.TF_SEQUENCE_EXAMPLE):
+        raise ConfigError(
+            f"{name}.input_type is {InputType.Name(reader.input_type)}; write TF_EXAMPLE, or TF_SEQUENCE_EXAMPLE for "
+            "records that are sequences of images."
+        )
+    are_sequences = reader.input_type == InputType.TF_SEQUENCE_EXAMPLE
+    if are_sequences and reader.load_multiclass_scores:
+        raise ConfigError(
+            f"{name}.load_multiclass_scores is true, but sequences of images have no scores; make it false."
+        )
+    if reader.frame_index < -1:
+        raise ConfigError(
+            f"{name}.frame_index is {reader.frame_index}; write the number of a frame, or -1 for any of them."
+        )
+    if reader.frame_index != -1 and not are_sequences:
+        raise ConfigError(
+            f"{name}.frame_index is {reader.frame_index}, but the records are single images by {name}.input_type; "
+            "remove it, or set input_type: TF_SEQUENCE_EXAMPLE."
+        )
 
 
 def _check_label_map(path: str, field: str, model: DetectionModel) -> None:
@@ -200,6 +230,33 @@ def _check_steps(train: TrainConfig) -> None:
             f"train_config.optimizer.{optimizer}.learning_rate.cosine_decay_learning_rate: warmup_steps "
             f"{cosine.warmup_steps} exceeds total_steps {cosine.total_steps}, so the rate would never decay; "
             "lower warmup_steps, or raise total_steps (usually to num_steps)."
+        )
+
+
+def _check_class_scores(train: TrainConfig, reader: InputReader) -> None:
+    """Raise ConfigError if the classes of objects are scores, and something else is wanted of them as well."""
+    steps = [step.WhichOneof("preprocessing_step") for step in train.data_augmentation_options]
+    if not train.use_multiclass_scores:
+        if "convert_class_logits_to_softmax" in steps:
+            raise ConfigError(
+                "data_augmentation_options: convert_class_logits_to_softmax is for scores, and none are used; "
+                "remove it, or set train_config.use_multiclass_scores and train_input_reader.load_multiclass_scores."
+            )
+        return
+    if not reader.load_multiclass_scores:
+        raise ConfigError(
+            "train_config.use_multiclass_scores is true, but train_input_reader.load_multiclass_scores is false, so "
+            "there are none to use. Make both true or both false."
+        )
+    others = {
+        "train_config.merge_multiple_label_boxes": train.merge_multiple_label_boxes,
+        "train_input_reader.expand_labels_hierarchy": reader.expand_labels_hierarchy,
+        "data_augmentation_options: remap_labels": "remap_labels" in steps,
+    }
+    for field in (field for field, is_set in others.items() if is_set):
+        raise ConfigError(
+            f"train_config.use_multiclass_scores and {field} both say what the classes of an object are; remove one "
+            "of them."
         )
 
 

@@ -11,7 +11,7 @@ from boxtune.config.families import FAMILIES
 from boxtune.config.overrides import apply_override, short
 from boxtune.config.pipeline_pb2 import StringIntLabelMap, TrainEvalPipelineConfig
 from boxtune.config.stock import complete
-from boxtune.config.text import MAX_CHARACTERS, from_text, is_map, set_fields, to_text
+from boxtune.config.text import MAX_CHARACTERS, from_text, is_map, to_text
 from boxtune.config.unsupported import refuse_family
 from boxtune.errors import BoxtuneError, ConfigError, DataError
 
@@ -102,22 +102,23 @@ def _override(config: TrainEvalPipelineConfig, overrides: Sequence[str]) -> None
 
 def _drop_deprecated(config: TrainEvalPipelineConfig, source: str) -> None:
     """Leave fields without effect out; warn of those that no warning has named in this process."""
-    names = {field.name for _, field, _ in set_fields(config) if field.GetOptions().deprecated}
-    _clear_deprecated(config)
-    new = sorted(names - _told)
+    new = sorted(_clear_deprecated(config) - _told)
     _told.update(new)
     if new:
         more = f" and {len(new) - _MOST_TOLD} more" if len(new) > _MOST_TOLD else ""
         _log.warning("%s: without effect: %s%s.", source, ", ".join(new[:_MOST_TOLD]), more)
 
 
-def _clear_deprecated(message: Message) -> None:
+def _clear_deprecated(message: Message) -> set[str]:
+    """Leave out the fields of a message that are without effect, whatever is in them; return their names."""
+    names: set[str] = set()
     for field, value in message.ListFields():
         if field.GetOptions().deprecated:
             message.ClearField(field.name)
+            names.add(field.name)
         elif field.message_type is not None and not is_map(field):
-            for item in value if field.is_repeated else [value]:
-                _clear_deprecated(item)
+            names.update(*map(_clear_deprecated, value if field.is_repeated else [value]))
+    return names
 
 
 def _read(path: Path, *, error: type[BoxtuneError]) -> str:

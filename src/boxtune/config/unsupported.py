@@ -14,7 +14,7 @@ from boxtune.config.places import line_of
 from boxtune.config.text import TextError, fill, is_map, readable
 from boxtune.errors import ConfigError
 
-MODEL = ("model", "graph_rewriter")
+MODEL = ("model",)
 """The sections that a detector is built from."""
 
 TRAINING = (*MODEL, "train_config", "train_input_reader")
@@ -37,27 +37,23 @@ class Missing(NamedTuple):
 _GRAY = Missing(
     "networks for images of one channel", "leave it false: gray images are read as three channels"
 )
-_EXPECTED = Missing("expected weights of anchors", "remove it, or use random_example_sampler")
-_EQUALIZATION = Missing("the equalization loss", "remove it; boxtune.class_balance helps rare classes")
 _SIGMOID_CALIBRATION = Missing(
     "calibration by a sigmoid",
     "use function_approximation; the API under TensorFlow 2 does not have it, either",
 )
 _SSD_HEADS = "use convolutional_box_predictor or weight_shared_convolutional_box_predictor"
 _KEYPOINTS = Missing("models that learn keypoints", "remove it")
-_SCORES = Missing("labels given as scores", "leave it false")
 _CONTEXT = Missing("features of other images", "leave it false")
 _CHANNELS = Missing("images of more than three channels", "remove it")
-_SEQUENCES = Missing("records that are sequences of images", "write a record for each image, and remove it")
 
 UNSUPPORTED = {
     "DetectionModel.faster_rcnn": Missing("Faster R-CNN and Mask R-CNN", "use model.ssd"),
     "DetectionModel.center_net": Missing("CenterNet", "use model.ssd"),
-    "TrainEvalPipelineConfig.graph_rewriter": Missing(
-        "quantization-aware training", "remove it, as the API under TensorFlow 2 passes over it"
+    "Ssd.explicit_background_class": Missing(
+        "a background among num_classes",
+        "leave it false; the API under TensorFlow 2 takes each class for the one before it then, "
+        "unless scores are labels",
     ),
-    "Ssd.explicit_background_class": Missing("a background among num_classes", "leave it false"),
-    "Ssd.mask_head_config": Missing("masks of an SSD", "remove it"),
     "SsdFeatureExtractor.replace_preprocessor_with_placeholder": Missing(
         "networks that take prepared images", "leave it false"
     ),
@@ -72,19 +68,16 @@ UNSUPPORTED = {
     "Matcher.bipartite_matcher": Missing(
         "the bipartite matcher", "use argmax_matcher, the only one of the API under TensorFlow 2"
     ),
-    "Loss.EqualizationLoss.weight": _EQUALIZATION,
-    "Loss.EqualizationLoss.exclude_prefixes": _EQUALIZATION,
-    "Loss.expected_loss_weights": _EXPECTED,
-    "Loss.min_num_negative_samples": _EXPECTED,
-    "Loss.desired_negative_sampling_ratio": _EXPECTED,
+    "Loss.expected_loss_weights": Missing(
+        "expected weights of anchors",
+        "remove it, or use random_example_sampler; the API under TensorFlow 2 does not have them, either",
+    ),
     "CalibrationConfig.sigmoid_calibration": _SIGMOID_CALIBRATION,
     "CalibrationConfig.class_id_sigmoid_calibrations": _SIGMOID_CALIBRATION,
     "KeepAspectRatioResizer.convert_to_grayscale": _GRAY,
     "FixedShapeResizer.convert_to_grayscale": _GRAY,
     "ConditionalShapeResizer.convert_to_grayscale": _GRAY,
     "PadToMultipleResizer.convert_to_grayscale": _GRAY,
-    "TrainConfig.use_multiclass_scores": _SCORES,
-    "InputReader.load_multiclass_scores": _SCORES,
     "InputReader.external_input_reader": Missing(
         "readers of other formats", "name TFRecords in tf_record_input_reader"
     ),
@@ -97,10 +90,7 @@ UNSUPPORTED = {
     "InputReader.load_context_features": _CONTEXT,
     "InputReader.load_context_image_ids": _CONTEXT,
     "InputReader.num_additional_channels": _CHANNELS,
-    "InputReader.input_type": _SEQUENCES,
-    "InputReader.frame_index": _SEQUENCES,
     "EvalConfig.retain_original_image_additional_channels": _CHANNELS,
-    "EvalConfig.force_no_resize": Missing("evaluation without image_resizer", "leave it false"),
     "EvalConfig.keypoint_edge": Missing("lines between keypoints in images", "remove it"),
 }
 """By ``Message.field``, or by the path from the top where only one of its places is meant.

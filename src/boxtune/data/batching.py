@@ -72,12 +72,12 @@ def record_order(records: Records, *, seed: int, shuffle: bool, class_balance: f
     """Return which record stands at which position of a training.
 
     Raises:
-        ConfigError: if `class_balance` is not in [0, 1], or the records have shares already.
+        ConfigError: if `class_balance` is not in [0, 1], or data sets have weights.
         DataError: if it is above 0 and the classes of a record cannot be read.
     """
     shares = records.shares
     if class_balance:
-        if shares is not None:
+        if records.datasets:
             raise ConfigError(
                 "boxtune.class_balance and sample_from_datasets_weights both say how often each record is shown; "
                 "remove one of them."
@@ -91,6 +91,7 @@ def training_batches(
     *,
     batch_size: int,
     image_resizer: pipeline_pb2.ImageResizer,
+    class_scores: bool = False,
     start_step: int = 0,
     row_multiple: int = 1,
     rank: int = 0,
@@ -102,20 +103,22 @@ def training_batches(
         sample_at: from positions to Samples, see `training_samples`.
         batch_size: b.
         image_resizer: the section.
+        class_scores: the Samples have such, and they are part of the ground truth.
         start_step: how many batches come before the first.
         row_multiple: what the rows n of the ground truth are a multiple of, for backends that compile each shape anew;
             there is one row of padding at least.
         rank, num_shares: batches are number `rank` of so many shares that make up the whole batch, `batch_size` each.
     """
+    parts = ("image", *_OF_TRAINING, *(["class_scores"] if class_scores else []))
 
     def sample(number: Any) -> Sample:
         step, place = number // batch_size, number % batch_size
         drawn = sample_at((step * num_shares + rank) * batch_size + place)
-        return {name: drawn[name] for name in ("image", *_OF_TRAINING)}
+        return {name: drawn[name] for name in parts}
 
     numbers = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
     batches = _padded_batches(numbers, sample, batch_size, image_resizer, drop_remainder=True)
-    return batches.map(lambda batch: _inputs(batch, row_multiple)).prefetch(2)
+    return batches.map(lambda batch: _inputs(batch, row_multiple, class_scores)).prefetch(2)
 
 
 def evaluation_batches(
@@ -160,7 +163,7 @@ def _padded_batches(
     return examples.padded_batch(batch_size, drop_remainder=drop_remainder)
 
 
-def _inputs(batch: Sample, row_multiple: int) -> Inputs:
+def _inputs(batch: Sample, row_multiple: int, class_scores: bool = False) -> Inputs:
     """Return a batch of padded Samples as a detector takes it, with a row of padding or more for the objects."""
     count = tf.shape(batch["boxes"])[1]
     more = row_multiple - count % row_multiple
@@ -171,4 +174,6 @@ def _inputs(batch: Sample, row_multiple: int) -> Inputs:
         weights=tf.pad(batch["weights"], [[0, 0], [0, more]]),
         valid=tf.range(count + more)[None] < batch["count"][:, None],
     )
+    if class_scores:
+        groundtruth["class_scores"] = tf.pad(batch["class_scores"], [[0, 0], [0, more], [0, 0]])
     return Inputs(images=batch["image"], sizes=batch["resized_size"], groundtruth=groundtruth)

@@ -14,14 +14,16 @@ from boxtune.data.label_map import LabelMap
 Sample = dict[str, Any]
 """An image and its objects: `image` uint8 [h, w, 3], `boxes` float32 [n, 4], `classes` int32 [n] (0-based), `weights`
 float32 [n], `is_crowd`, `difficult` and `group_of` bool [n], `areas` float32 [n] as annotated, in pixels of the file,
-or 0, `filename` and `source_id` strings, `size` int32 [2], the height and width of the picture in its file.
+or 0, `filename` and `source_id` strings, `size` int32 [2], the height and width of the picture in its file; where it is
+asked for, `class_scores` float32 [n, c].
 """
 
-PER_OBJECT = ("boxes", "classes", "weights", "areas", "is_crowd", "difficult", "group_of")
-"""The parts of a Sample that have a row for each object."""
+PER_OBJECT = ("boxes", "classes", "weights", "areas", "is_crowd", "difficult", "group_of", "class_scores")
+"""The parts of a Sample that have a row for each object; the last is there only if it is asked for."""
 
 _SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
 _CLASS_KEYS = ("image/object/class/text", "image/object/class/label")
+_SCORES = "image/object/class/multiclass_scores"
 _FLAGS = ("is_crowd", "difficult", "group_of")
 _LISTS = {
     **dict.fromkeys(_SIDES, tf.float32),
@@ -42,19 +44,23 @@ Cached = Callable[[Callable[[], Any]], Any]
 """Returns a picture that was decoded before, else what the function it is given returns."""
 
 
-def parser(label_map: LabelMap, num_classes: int, *, expand_hierarchy: bool = False) -> Callable[..., Sample]:
+def parser(
+    label_map: LabelMap, num_classes: int, *, expand_hierarchy: bool = False, class_scores: bool = False
+) -> Callable[..., Sample]:
     """Return a function from a serialized record (and a Cached, if wanted) to a Sample, for use in `tf.data`.
 
     The text of a class takes precedence over its number where the label map knows it. Keys that a record
     lacks get the API's defaults: weight 1, no annotated area, none of the flags. A record whose lists disagree in
     length, or with a class outside of [0, `num_classes`), raises `tf.errors.InvalidArgumentError` when it is read.
-    With `expand_hierarchy` each object is there once more for every class above its own.
+    With `expand_hierarchy` each object is there once more for every class above its own. With `class_scores` the scores
+    of the c = `num_classes` classes are read, too; without any, a record has 1 for the class of an object, else 0.
     """
+    features = _FEATURES | ({_SCORES: tf.io.VarLenFeature(tf.float32)} if class_scores else {})
     classes_of = _class_reader(label_map, num_classes)
     expand = _expander(label_map, num_classes) if expand_hierarchy else None
 
     def parse(serialized: Any, cached: Cached | None = None) -> Sample:
-        fields = tf.io.parse_single_example(serialized, _FEATURES)
+        fields = tf.io.parse_single_example(serialized, features)
         lists = {key: tf.sparse.to_dense(fields[key]) for key in _LISTS}
         count = tf.size(lists[_SIDES[0]])
         boxes = tf.stack([_one_each(lists, side, count) for side in _SIDES], axis=-1)
@@ -79,6 +85,8 @@ def parser(label_map: LabelMap, num_classes: int, *, expand_hierarchy: bool = Fa
                 for flag in _FLAGS
             },
         }
+        if class_scores:
+            objects["class_scores"] = _class_scores(tf.sparse.to_dense(fields[_SCORES]), classes, num_classes)
         return {
             "image": tf.ensure_shape(image, [None, None, 3]),
             **(expand(objects) if expand else objects),
@@ -88,6 +96,23 @@ def parser(label_map: LabelMap, num_classes: int, *, expand_hierarchy: bool = Fa
         }
 
     return parse
+
+
+def _class_scores(scores: Any, classes: Any, num_classes: int) -> Any:
+    """Return float32 [n, c] of the `scores` [n * c] of a record, or of the `classes` [n] where it has none."""
+    none = tf.size(scores) == 0
+    right = none | (tf.size(scores) == tf.size(classes) * num_classes)
+    finite = tf.reduce_all(tf.math.is_finite(scores))
+    checked = [
+        tf.debugging.assert_equal(right, True, f"{_SCORES}: num_classes scores for each box are needed"),
+        tf.debugging.assert_equal(finite, True, f"{_SCORES}: a score is not finite"),
+    ]
+    with tf.control_dependencies([one for one in checked if one is not None]):
+        scores = tf.identity(scores)  # so that nothing is made of scores that are too few
+    read = tf.cond(
+        none, lambda: tf.one_hot(classes, num_classes), lambda: tf.reshape(scores, [-1, num_classes])
+    )
+    return tf.ensure_shape(read, [None, num_classes])
 
 
 def class_parser(

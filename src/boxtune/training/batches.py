@@ -36,6 +36,7 @@ def batches(
     return training_batches(
         sample_at,
         batch_size=settings.batch_size // shares.count,
+        class_scores=settings.use_multiclass_scores,
         image_resizer=models.image_resizer(pipeline.model),
         start_step=start_step * own.accumulate_batches,
         row_multiple=row_multiple(pipeline.train_input_reader),
@@ -61,9 +62,8 @@ def images_of_step(
 
 
 def _name_of(records: Records, number: int) -> str:
-    position = number * records.one_of_n
-    features = parse_example(records.index.read(position)).features.feature
+    features = parse_example(records.read(number)).features.feature
     for key in ("image/filename", "image/source_id"):
         if features[key].bytes_list.value:
             return features[key].bytes_list.value[0].decode("utf-8", "replace")
-    return f"record {position} of {records.index.paths[records.index.file_numbers[position]]}"
+    return records.place(number)

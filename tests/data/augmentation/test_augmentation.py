@@ -57,11 +57,12 @@ STEPS = (
     "random_black_patches { }",
     "random_jpeg_quality { }",
     "random_jitter_boxes { }",
+    "convert_class_logits_to_softmax { }",
     "drop_label_probabilistically { label: 1 drop_probability: 0.5 }",
     "remap_labels { original_labels: 1 new_label: 2 }",
     "autoaugment_image { }",
 )
-NOT_RANDOM = ("resize_image", "adjust_gamma", "remap_labels")
+NOT_RANDOM = ("resize_image", "adjust_gamma", "convert_class_logits_to_softmax", "remap_labels")
 names = [text.split()[0] for text in STEPS]
 
 
@@ -153,6 +154,10 @@ def test_what_comes_out_is_a_sample_again(boxes, height, width, text, seed):
     for name in ("classes", "weights", "areas", "is_crowd", "difficult", "group_of"):
         assert changed[name].shape == (count,)
         assert changed[name].dtype == sample()[name].dtype
+    assert changed["class_scores"].shape == (count, 3)
+    if not text.startswith(("remap_labels", "convert_class_logits_to_softmax")):
+        # An object keeps its class and its scores, which are its number among those that there were.
+        np.testing.assert_array_equal(changed["class_scores"][:, 0], changed["classes"])
     assert changed["filename"] == b"a.jpg"
 
 
@@ -237,7 +242,11 @@ def test_threads_make_no_difference():
     """Sums of floats depend on their order, and that on the number of threads: none of the steps may."""
     many = subprocess.run(
         [sys.executable, "-c", THREADS],
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2]), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=os.environ
+        | {
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path]),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
         capture_output=True,
         text=True,
         check=True,

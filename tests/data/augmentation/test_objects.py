@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxtune.errors import ConfigError
-from samples import assert_same, run, sample, step, unchanged
+from samples import BOXES, assert_same, run, sample, step, unchanged
 
 MODES = [
     "DEFAULT",
@@ -93,6 +93,20 @@ class TestClasses:
 
     def test_remap_of_nothing(self):
         assert_same(run(step("remap_labels { new_label: 2 }"), sample()), unchanged(sample()))
+
+    @pytest.mark.parametrize(
+        ("temperature", "logit"), [(1, np.log(3)), (2, 2 * np.log(3)), (0.5, np.log(3) / 2)]
+    )
+    def test_softmax_by_hand(self, temperature, logit):
+        # The powers are 1, 3 and 1 of 5 in all.
+        given_sample = sample(BOXES[:1]) | {"class_scores": np.float32([[0, logit, 0]])}
+        function = step(f"convert_class_logits_to_softmax {{ temperature: {temperature} }}")
+        np.testing.assert_allclose(run(function, given_sample)["class_scores"], [[0.2, 0.6, 0.2]], rtol=1e-6)
+
+    @pytest.mark.parametrize("temperature", ["0", "-1", "inf", "nan"])
+    def test_temperatures_that_cannot_be(self, temperature):
+        with pytest.raises(ConfigError, match=f"temperature is {temperature}; it must be above 0 and finite"):
+            step(f"convert_class_logits_to_softmax {{ temperature: {temperature} }}")
 
     @pytest.mark.parametrize(
         ("text", "fault"),

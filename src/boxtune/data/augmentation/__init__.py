@@ -48,6 +48,7 @@ _STEPS: tuple[Callable[..., Step], ...] = (
     colors.random_black_patches,
     colors.random_jpeg_quality,
     objects.random_jitter_boxes,
+    objects.convert_class_logits_to_softmax,
     policies.autoaugment_image,
 )
 _STEPS_OF_CLASSES = (objects.drop_label_probabilistically, objects.remap_labels)
@@ -58,7 +59,6 @@ _REFUSED = {
     "subtract_channel_mean": "detectors take images in [0, 255] and subtract their mean themselves; remove it",
     "rgb_to_gray": "detectors take three channels; use random_rgb_to_gray { probability: 1 }",
     "scale_boxes_to_pixel_coordinates": "boxes stay in [0, 1] until the detector scales them itself; remove it",
-    "convert_class_logits_to_softmax": "records hold one class for each object and no scores; remove it",
 }
 
 

@@ -3,6 +3,7 @@
 Source of steps, ranges and order: the API's core.preprocessor.
 """
 
+import math
 from typing import Any
 
 import tensorflow as tf
@@ -77,6 +78,17 @@ def remap_labels(section: pipeline_pb2.RemapLabels, num_classes: int) -> Step:
         return sample | {"classes": tf.where(found, new, classes)}
 
     return remap
+
+
+def convert_class_logits_to_softmax(section: pipeline_pb2.ConvertClassLogitsToSoftmax) -> Step:
+    """Read `convert_class_logits_to_softmax`: make probabilities of `class_scores` [n, c], divided by a temperature."""
+    temperature = section.temperature
+    check(0 < temperature < math.inf, f"temperature is {temperature:g}; it must be above 0 and finite")
+
+    def convert(sample: Sample, seed: Any) -> Sample:
+        return sample | {"class_scores": tf.nn.softmax(sample["class_scores"] / temperature)}
+
+    return convert
 
 
 def _class_of(label: int, field: str, num_classes: int) -> int:

@@ -60,12 +60,13 @@ def size_of(image: Any) -> Any:
 
 def keep(sample: Sample, kept: Any) -> Sample:
     """Return the sample with those objects only for which `kept` (bool [n]) is true."""
-    return sample | {name: tf.boolean_mask(sample[name], kept) for name in PER_OBJECT}
+    return sample | {name: tf.boolean_mask(sample[name], kept) for name in PER_OBJECT if name in sample}
 
 
 def objects_of(*samples: Sample) -> Sample:
     """Return the objects of all `samples`, one after another, and nothing else."""
-    return {name: tf.concat([sample[name] for sample in samples], 0) for name in PER_OBJECT}
+    parts = [name for name in PER_OBJECT if name in samples[0]]
+    return {name: tf.concat([sample[name] for sample in samples], 0) for name in parts}
 
 
 def to_bytes(values: Any) -> Any:
