@@ -60,17 +60,19 @@ class BatchNormalization(keras.layers.Layer):
 
     def call(self, x, training=False):
         """Return `x` [..., d] normalized; in training, by the batch's statistics, which also move the kept ones."""
+        gamma, beta = self._scale_and_shift()
         if not training or self.frozen:
             mean, variance = (
                 ops.convert_to_tensor(kept) for kept in (self.moving_mean, self.moving_variance)
             )
-            return kernels.normalize_with(x, *self._scale_and_shift(), mean, variance, self.epsilon)
+            return kernels.normalize_with(x, gamma, beta, mean, variance, self.epsilon)
         normalize = shares.batch_normalization if shares.count() > 1 else kernels.batch_normalization
-        return self._moved_by(*normalize(x, *self._scale_and_shift(), self.epsilon))
+        return self._moved_by(*normalize(x, gamma, beta, self.epsilon))
 
     def of_mixed(self, x, kernel):
         """Return the convolution of `x` [b, h, w, d] by `kernel` [1, 1, d, f] normalized by the batch's statistics."""
-        return self._moved_by(*kernels.normalized_mix(x, kernel, *self._scale_and_shift(), self.epsilon))
+        gamma, beta = self._scale_and_shift()
+        return self._moved_by(*kernels.normalized_mix(x, kernel, gamma, beta, self.epsilon))
 
     def _scale_and_shift(self):
         gamma = ops.ones_like(self.moving_mean) if self.gamma is None else ops.convert_to_tensor(self.gamma)
