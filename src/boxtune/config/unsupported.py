@@ -43,6 +43,10 @@ _SIGMOID_CALIBRATION = Missing(
     "calibration by a sigmoid",
     "use function_approximation; the API under TensorFlow 2 does not have it, either",
 )
+_NORMALIZATION = Missing(
+    "augmentation that normalises images",
+    "remove it: detectors take images in [0, 255] and normalise them themselves",
+)
 _SSD_HEADS = "use convolutional_box_predictor or weight_shared_convolutional_box_predictor"
 _KEYPOINTS = Missing("models that learn keypoints", "remove it")
 _SCORES = Missing("labels given as scores", "leave it false")
@@ -79,6 +83,17 @@ UNSUPPORTED = {
     "Loss.desired_negative_sampling_ratio": _EXPECTED,
     "CalibrationConfig.sigmoid_calibration": _SIGMOID_CALIBRATION,
     "CalibrationConfig.class_id_sigmoid_calibrations": _SIGMOID_CALIBRATION,
+    "PreprocessingStep.normalize_image": _NORMALIZATION,
+    "PreprocessingStep.subtract_channel_mean": _NORMALIZATION,
+    "PreprocessingStep.rgb_to_gray": Missing(
+        "augmentation to images of one channel", "use random_rgb_to_gray { probability: 1 }"
+    ),
+    "PreprocessingStep.scale_boxes_to_pixel_coordinates": Missing(
+        "boxes in pixels before the detector", "remove it: detectors scale boxes in [0, 1] themselves"
+    ),
+    "PreprocessingStep.convert_class_logits_to_softmax": Missing(
+        "augmentation of scores", "remove it: records hold one class for each object"
+    ),
     "KeepAspectRatioResizer.convert_to_grayscale": _GRAY,
     "FixedShapeResizer.convert_to_grayscale": _GRAY,
     "ConditionalShapeResizer.convert_to_grayscale": _GRAY,
