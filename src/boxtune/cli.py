@@ -365,6 +365,7 @@ def _train(**options: Any) -> None:
         checkpointing=verb.Checkpointing(**checkpointing),
         evaluating=_evaluating(options),
         publish=load("report.evaluation").publish,
+        draw=load("report.pictures").training_pictures,
         **options,
     )
 
