@@ -3,7 +3,8 @@
 from boxtune.report.evaluation import publish
 from boxtune.report.pictures import training_pictures
 from boxtune.train import train
-from boxtune.training.settings import Checkpointing, Evaluating
+from boxtune.training.keeping import Checkpointing
+from boxtune.training.selection import Evaluating
 
 CHECKPOINTING = {
     "checkpoint_every_n": "every_n",

@@ -23,13 +23,13 @@ from boxtune.structures import Inputs
 from boxtune.training import devices, learning_rates, provenance
 from boxtune.training.averages import averages
 from boxtune.training.beginning import detector_to_train, take_first_weights
-from boxtune.training.best import Best, read_best
 from boxtune.training.checkpoints import find, step_of
+from boxtune.training.keeping import Checkpointing
 from boxtune.training.run import Data, Run
 from boxtune.training.run_state import RunState, not_finite
-from boxtune.training.selection import Selection, full_name
-from boxtune.training.settings import Checkpointing, Evaluating
+from boxtune.training.selection import Evaluating, Selection, full_name
 from boxtune.training.team import Team
+from boxtune.training.validation import Best, read_best
 
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""

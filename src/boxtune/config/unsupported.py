@@ -1,7 +1,7 @@
 """What the API has and boxtune has not: read in a configuration, and refused where it would be used."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,8 @@ TRAINING = (*MODEL, "train_config", "train_input_reader")
 
 EVALUATION = ("eval_config", "eval_input_reader")
 """Those that evaluation reads besides the detector's own."""
+
+Function = Callable[..., Any]
 
 _PACKAGE = "boxtune.config."
 _MOST_PATHS = 5
@@ -215,3 +217,23 @@ def _place(found: _Found, file: Path) -> str:
 def _is_same(value: Any, other: Any) -> bool:
     """Return whether a field is set to the same; of a message it counts that it is set."""
     return isinstance(value, Message) or value == other
+
+
+def chosen(section: Message, built: Mapping[str, Function]) -> tuple[Function, Any]:
+    """Return what stands in `built` under the name of the member that is set in `section`, and that member.
+
+    `section` is a message with one oneof, such as an AnchorGenerator.
+
+    Raises:
+        ConfigError: if no member is set, or one that is not in `built`.
+    """
+    name = section.WhichOneof(section.DESCRIPTOR.oneofs[0].name)
+    if name is None:
+        raise ConfigError(
+            f"pipeline.config: {section.DESCRIPTOR.name} is empty; choose one of: {', '.join(built)}."
+        )
+    field = section.DESCRIPTOR.fields_by_name[name]
+    if name not in built:
+        known = missing(field.full_name) or Missing(f'"{name}"', f"choose one of: {', '.join(built)}")
+        raise ConfigError(f"pipeline.config: {section.DESCRIPTOR.name}: {reason(known)}")
+    return built[name], getattr(section, name)

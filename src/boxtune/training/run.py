@@ -19,18 +19,14 @@ from boxtune.models import Detector
 from boxtune.structures import Inputs
 from boxtune.training import devices
 from boxtune.training.batches import batches, images_of_step, images_per_step
-from boxtune.training.best import values_so_far
-from boxtune.training.health import StopOnNonFinite
-from boxtune.training.interruption import Interruption
-from boxtune.training.journal import JOURNAL, Journal
-from boxtune.training.progress import Progress
+from boxtune.training.keeping import Checkpointing
+from boxtune.training.loggers import JOURNAL, Journal, Progress, Summaries
 from boxtune.training.run_state import RunState
-from boxtune.training.selection import Selection
-from boxtune.training.settings import Checkpointing, Evaluating
+from boxtune.training.selection import Evaluating, Selection
 from boxtune.training.steps import Action, BetweenSteps, every, is_due
-from boxtune.training.summaries import Summaries
+from boxtune.training.stopping import Interruption, StopOnNonFinite
 from boxtune.training.team import Team
-from boxtune.training.validation import Validation
+from boxtune.training.validation import Validation, values_so_far
 
 
 @dataclass(frozen=True)
