@@ -46,6 +46,9 @@ Draw = Callable[[Inputs, Mapping[int, str]], Sequence[npt.NDArray[np.uint8]]]
 MOST_CHANGES = 8
 """That are listed when a run goes on otherwise than before."""
 
+_NOT_HANDED_ON = ("num_devices", "publish", "draw")
+"""Arguments that the processes of several devices are not given: they have their own."""
+
 _log = logging.getLogger("boxtune")
 
 
@@ -93,8 +96,7 @@ def train(
     Raises:
         BoxtuneError: for anything the user can mend; nothing that was written before is lost.
     """
-    not_told = ("num_devices", "publish", "draw")
-    arguments = {name: value for name, value in locals().items() if name not in not_told}
+    arguments = {name: value for name, value in locals().items() if name not in _NOT_HANDED_ON}
     checkpointing, evaluating = checkpointing or Checkpointing(), evaluating or Evaluating()
     if evaluating.every_n is None:
         evaluating = replace(evaluating, every_n=EVALUATE_EVERY_N)
