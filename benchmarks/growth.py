@@ -32,7 +32,7 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options
 from boxtune.training.beginning import detector_to_train
-from boxtune.training.journal import JOURNAL
+from boxtune.training.loggers import JOURNAL
 from boxtune.training.run_state import RunState
 from data_sets import make
 

@@ -34,8 +34,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.data.batching import training_batches, training_samples
-from boxtune.data.image_cache import ImageCache
-from boxtune.data.input import Records, open_records
+from boxtune.data.input import ImageCache, Records, open_records
 from boxtune.training.optimizer import optimizer
 
 NUM_IMAGES = 200

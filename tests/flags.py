@@ -1,8 +1,10 @@
 """Trainings with options by the names of the command line's flags, which a test can list in one dictionary."""
 
 from boxtune.report.evaluation import publish
+from boxtune.report.pictures import training_pictures
 from boxtune.train import train
-from boxtune.training.settings import Checkpointing, Evaluating
+from boxtune.training.keeping import Checkpointing
+from boxtune.training.selection import Evaluating
 
 CHECKPOINTING = {
     "checkpoint_every_n": "every_n",
@@ -28,5 +30,6 @@ def train_by_flags(*paths, **options):
         checkpointing=Checkpointing(**taken(CHECKPOINTING)),
         evaluating=Evaluating(**taken(EVALUATING)),
         publish=publish,
+        draw=training_pictures,
         **options,
     )

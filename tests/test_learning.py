@@ -12,7 +12,7 @@ from boxtune.data.preparation import Options
 from boxtune.draw import draw
 from boxtune.retrain import retrain
 from boxtune.train import train
-from boxtune.training.settings import Evaluating
+from boxtune.training.selection import Evaluating
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 

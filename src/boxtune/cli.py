@@ -327,7 +327,7 @@ def _add_choosing(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None
 
 def _evaluating(options: dict[str, Any]) -> Any:
     """Take the flags that say when a training is evaluated, what is best, and when it ends out of `options`."""
-    from boxtune.training.settings import Evaluating
+    from boxtune.training.selection import Evaluating
 
     return Evaluating(
         every_n=options.pop("evaluate_every_n"),
@@ -365,6 +365,7 @@ def _train(**options: Any) -> None:
         checkpointing=verb.Checkpointing(**checkpointing),
         evaluating=_evaluating(options),
         publish=load("report.evaluation").publish,
+        draw=load("report.pictures").training_pictures,
         **options,
     )
 

@@ -20,7 +20,7 @@ from boxtune.report.chart import Curve, Mark, draw_chart
 from boxtune.training.batches import batches, images_per_step
 from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.learning_rates import highest_rate
-from boxtune.training.progress import Progress
+from boxtune.training.loggers import Progress
 from boxtune.training.range_test import MIN_STEPS, RangeTest, let_rate_grow
 from boxtune.training.steps import BetweenSteps, Step
 

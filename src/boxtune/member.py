@@ -24,7 +24,12 @@ def _train(arguments: dict[str, Any], error_file: Path) -> int:
         verb = cli.load("train", arguments["model_dir"])
         settings = {"checkpointing": verb.Checkpointing, "evaluating": verb.Evaluating}
         given = {name: make(**arguments.pop(name)) for name, make in settings.items() if arguments.get(name)}
-        verb.train(**arguments, **given, publish=cli.load("report.evaluation").publish)
+        verb.train(
+            **arguments,
+            **given,
+            publish=cli.load("report.evaluation").publish,
+            draw=cli.load("report.pictures").training_pictures,
+        )
     except BoxtuneError as error:
         error_file.write_text(json.dumps([type(error).__name__, str(error)]), encoding="utf-8")
         return cli.USER_ERROR

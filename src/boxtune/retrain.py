@@ -15,12 +15,13 @@ from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.evaluate import evaluate
 from boxtune.export import export
 from boxtune.report.evaluation import PAGE_NAME, publish
+from boxtune.report.pictures import training_pictures
 from boxtune.train import train
-from boxtune.training.best import Best
 from boxtune.training.cluster import cluster_from_environment
+from boxtune.training.keeping import Checkpointing
 from boxtune.training.run_state import BEST
-from boxtune.training.selection import SHORT_NAMES
-from boxtune.training.settings import Checkpointing, Evaluating
+from boxtune.training.selection import SHORT_NAMES, Evaluating
+from boxtune.training.validation import Best
 
 EVALUATIONS = 5
 """On the way, the one at the end included."""
@@ -141,6 +142,7 @@ def retrain(
         seed=seed,
         num_devices=num_devices,
         publish=publish,
+        draw=training_pictures,
     )
     if trained.best is None:
         raise BoxtuneError(f"{model_dir}: nothing was evaluated")

@@ -1,11 +1,13 @@
 """The verb `train`: fine-tune the detector that a pipeline.config describes."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from boxtune import config, models
 from boxtune.backends import prepare_backend
@@ -17,17 +19,17 @@ from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.evaluation import Evaluation
 from boxtune.models import Detector
-from boxtune.report.pictures import training_pictures
+from boxtune.structures import Inputs
 from boxtune.training import devices, learning_rates, provenance
 from boxtune.training.averages import averages
 from boxtune.training.beginning import detector_to_train, take_first_weights
-from boxtune.training.best import Best, read_best
 from boxtune.training.checkpoints import find, step_of
+from boxtune.training.keeping import Checkpointing
 from boxtune.training.run import Data, Run
 from boxtune.training.run_state import RunState, not_finite
-from boxtune.training.selection import Selection, full_name
-from boxtune.training.settings import Checkpointing, Evaluating
+from boxtune.training.selection import Evaluating, Selection, full_name
 from boxtune.training.team import Team
+from boxtune.training.validation import Best, read_best
 
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""
@@ -38,8 +40,14 @@ EVALUATE_EVERY_N = 1000
 Publish = Callable[[Evaluation, pipeline_pb2.TrainEvalPipelineConfig, Path], object]
 """Shows an evaluation of a training by a configuration in a model directory."""
 
+Draw = Callable[[Inputs, Mapping[int, str]], Sequence[npt.NDArray[np.uint8]]]
+"""Draws boxes on some images of a batch, with the names of the 0-based classes."""
+
 MOST_CHANGES = 8
 """That are listed when a run goes on otherwise than before."""
+
+_NOT_HANDED_ON = ("num_devices", "publish", "draw")
+"""Arguments that the processes of several devices are not given: they have their own."""
 
 _log = logging.getLogger("boxtune")
 
@@ -66,6 +74,7 @@ def train(
     seed: int = 0,
     num_devices: int | None = None,
     publish: Publish | None = None,
+    draw: Draw | None = None,
 ) -> TrainResult:
     """Train, or go on training, until exactly the configured number of steps has been made.
 
@@ -81,11 +90,13 @@ def train(
         num_devices: how many GPUs of this machine share each batch; None for all, or for those of TF_CONFIG.
         publish: shows each evaluation, such as `report.evaluation.publish`, which prints it and writes JSON and
             TensorBoard's summaries; without it, the numbers stand in `metrics.jsonl` alone.
+        draw: draws training images for TensorBoard, such as `report.pictures.training_pictures`; without it, there
+            are none.
 
     Raises:
         BoxtuneError: for anything the user can mend; nothing that was written before is lost.
     """
-    arguments = {name: value for name, value in locals().items() if name not in ("num_devices", "publish")}
+    arguments = {name: value for name, value in locals().items() if name not in _NOT_HANDED_ON}
     checkpointing, evaluating = checkpointing or Checkpointing(), evaluating or Evaluating()
     if evaluating.every_n is None:
         evaluating = replace(evaluating, every_n=EVALUATE_EVERY_N)
@@ -134,7 +145,7 @@ def train(
         checkpointing=checkpointing,
         evaluating=evaluating,
         publish=(lambda evaluation: publish(evaluation, pipeline, model_dir)) if publish else None,
-        draw=partial(training_pictures, names=data.label_map.shown_names),
+        draw=(lambda inputs: draw(inputs, data.label_map.shown_names)) if draw else None,
         team=team,
     )  # fmt: skip
     selection = run.make_steps()

@@ -52,6 +52,7 @@ def _train() -> None:
         checkpointing=verb.Checkpointing(every_n=FLAGS.checkpoint_every_n),
         evaluating=verb.Evaluating(every_n=FLAGS.checkpoint_every_n),
         publish=cli.load("report.evaluation").publish,
+        draw=cli.load("report.pictures").training_pictures,
     )
 
 

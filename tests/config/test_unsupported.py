@@ -27,8 +27,6 @@ DECIDE_NOTHING = {
     "RandomVerticalFlip.keypoint_flip_permutation",
     "RandomRotation90.keypoint_rot_permutation",
 }
-# Steps of augmentation that data/augmentation refuses by name.
-REFUSED_STEPS = {"NormalizeImage", "SubtractChannelMean"}
 
 TEXT = """# model { faster_rcnn {} }
 model {
@@ -145,6 +143,11 @@ def test_what_changes_nothing_passes(text):
             "expected weights of anchors",
         ),
         ("train_input_reader { external_input_reader {} }", "readers of other formats"),
+        (
+            "train_config { data_augmentation_options { random_horizontal_flip {} } "
+            "data_augmentation_options { normalize_image {} } }",
+            "data_augmentation_options[1].normalize_image: boxtune does not have augmentation that normalises images",
+        ),
     ],
 )
 def test_what_is_not_built_is_refused(text, reason):
@@ -232,7 +235,7 @@ def _paths(
             yield path, field
             inner = field.message_type
             known = names is not None and field.full_name in seen
-            if inner and not is_map(field) and inner.name not in REFUSED_STEPS and not known:
+            if inner and not is_map(field) and not known:
                 seen.add(field.full_name)
                 pending.append((path, inner))
 

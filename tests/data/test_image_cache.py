@@ -1,7 +1,7 @@
 import numpy as np
 import tensorflow as tf
 
-from boxtune.data.image_cache import ImageCache
+from boxtune.data.input import ImageCache
 
 
 def pictures(cache, numbers, decoded):

@@ -7,9 +7,8 @@ import pytest
 
 from boxtune.errors import DataError
 from boxtune.metrics.evaluation import Evaluation
-from boxtune.training.best import Best, keep_if_best, read_best, values_so_far
 from boxtune.training.selection import Selection
-from boxtune.training.validation import Validation
+from boxtune.training.validation import Best, Validation, keep_if_best, read_best, values_so_far
 
 MAP = "DetectionBoxes_Precision/mAP"
 

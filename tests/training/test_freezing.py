@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from boxtune.errors import ConfigError
-from boxtune.training.freezing import freeze
+from boxtune.training.beginning import freeze
 from boxtune.training.run_state import RunState
 from small_detector import batch, small_detector, values
 

@@ -11,8 +11,8 @@ from keras import ops
 from boxtune.config import pipeline_pb2
 from boxtune.errors import BoxtuneError
 from boxtune.training import checkpoints
-from boxtune.training.health import StopOnNonFinite
 from boxtune.training.steps import Step
+from boxtune.training.stopping import StopOnNonFinite
 
 LOSSES = {"localization_loss": 0.5, "classification_loss": 1.25, "regularization_loss": 0.25}
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from boxtune.training.interruption import Interruption
+from boxtune.training.stopping import Interruption
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

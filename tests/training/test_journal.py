@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from boxtune.errors import DataError
 from boxtune.metrics.evaluation import Evaluation
-from boxtune.training.journal import Journal
+from boxtune.training.loggers import Journal
 from boxtune.training.steps import Step
 
 

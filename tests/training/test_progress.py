@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from boxtune.training import progress as progress_module
-from boxtune.training.progress import Progress
+from boxtune.training import loggers
+from boxtune.training.loggers import Progress
 from boxtune.training.steps import Step
 
 LOSSES = {"localization_loss": 0.5, "classification_loss": 1.25, "regularization_loss": 0.25}
@@ -22,7 +22,7 @@ class Clock:
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
-        monkeypatch.setattr(progress_module.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(loggers.time, "monotonic", lambda: self.now)
 
 
 @pytest.fixture

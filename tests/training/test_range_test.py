@@ -3,8 +3,8 @@ import pytest
 
 from boxtune.config import pipeline_pb2
 from boxtune.training.learning_rates import highest_rate
+from boxtune.training.optimizer import schedule
 from boxtune.training.range_test import MIN_STEPS, RangeTest, let_rate_grow
-from boxtune.training.schedules import schedule
 
 RATES = np.geomspace(1e-5, 10, 61).tolist()  # ten a decade: 0.1 is number 40, 1 is number 50
 

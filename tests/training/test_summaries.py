@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from boxtune.training.loggers import Summaries
 from boxtune.training.steps import Step
-from boxtune.training.summaries import Summaries
 
 LOSSES = {"localization_loss": 0.5, "classification_loss": 1.25, "regularization_loss": 0.25}
 

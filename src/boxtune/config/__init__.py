@@ -1,14 +1,12 @@
 """The configuration: pipeline.proto, and reading, completing, changing, checking and writing it."""
 
 from boxtune.config.checks import check_for_evaluation, check_for_training, input_datasets, input_files
-from boxtune.config.choices import chosen
 from boxtune.config.families import family_of, recipe
 from boxtune.config.image_size import fixed_size
-from boxtune.config.loading import load, parse, read_label_map, write
+from boxtune.config.loading import complete, load, parse, read_label_map, write
 from boxtune.config.overrides import apply_override
-from boxtune.config.stock import complete
 from boxtune.config.text import to_text
-from boxtune.config.unsupported import MODEL, refuse
+from boxtune.config.unsupported import MODEL, chosen, refuse
 
 __all__ = [
     "MODEL",

@@ -1,5 +1,6 @@
-"""Configurations and label maps, from files and to files."""
+"""Configurations and label maps, from files and to files; what a configuration leaves out comes from a stock recipe."""
 
+import copy
 import logging
 import os
 from collections.abc import Sequence
@@ -7,10 +8,9 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-from boxtune.config.families import FAMILIES
+from boxtune.config.families import FAMILIES, family_of
 from boxtune.config.overrides import apply_override, short
 from boxtune.config.pipeline_pb2 import StringIntLabelMap, TrainEvalPipelineConfig
-from boxtune.config.stock import complete
 from boxtune.config.text import MAX_CHARACTERS, from_text, is_map, to_text
 from boxtune.config.unsupported import refuse_family
 from boxtune.errors import BoxtuneError, ConfigError, DataError
@@ -58,6 +58,27 @@ def load(
     _override(config, late)
     _drop_deprecated(config, str(path))
     return config
+
+
+def complete(config: TrainEvalPipelineConfig) -> TrainEvalPipelineConfig:
+    """Return a copy in which sections that are left out entirely come from the stock recipe that `model` names.
+
+    A section that is given is taken as it is: values left out within it are the defaults of pipeline.proto. The
+    sections are those of `model`, as its family says; `train_config` as a whole, or if it is given, its `optimizer`
+    only; and `eval_config`. Never completed: `num_classes`, the readers, the checkpoint, and steps of augmentation in a
+    given `train_config`.
+
+    Raises:
+        ConfigError: the family or its recipe is not named or not known.
+    """
+    result = copy.deepcopy(config)
+    stock = family_of(config.model).complete(result.model)
+    for section in ("train_config", "eval_config"):
+        if not result.HasField(section):
+            getattr(result, section).CopyFrom(getattr(stock, section))
+    if not result.train_config.HasField("optimizer"):
+        result.train_config.optimizer.CopyFrom(stock.train_config.optimizer)
+    return result
 
 
 def read_label_map(path: str | os.PathLike[str]) -> StringIntLabelMap:

@@ -1,7 +1,7 @@
 """What the API has and boxtune has not: read in a configuration, and refused where it would be used."""
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,8 @@ TRAINING = (*MODEL, "train_config", "train_input_reader")
 EVALUATION = ("eval_config", "eval_input_reader")
 """Those that evaluation reads besides the detector's own."""
 
+Function = Callable[..., Any]
+
 _PACKAGE = "boxtune.config."
 _MOST_PATHS = 5
 
@@ -40,6 +42,10 @@ _GRAY = Missing(
 _SIGMOID_CALIBRATION = Missing(
     "calibration by a sigmoid",
     "use function_approximation; the API under TensorFlow 2 does not have it, either",
+)
+_NORMALIZATION = Missing(
+    "augmentation that normalises images",
+    "remove it: detectors take images in [0, 255] and normalise them themselves",
 )
 _SSD_HEADS = "use convolutional_box_predictor or weight_shared_convolutional_box_predictor"
 _KEYPOINTS = Missing("models that learn keypoints", "remove it")
@@ -74,6 +80,14 @@ UNSUPPORTED = {
     ),
     "CalibrationConfig.sigmoid_calibration": _SIGMOID_CALIBRATION,
     "CalibrationConfig.class_id_sigmoid_calibrations": _SIGMOID_CALIBRATION,
+    "PreprocessingStep.normalize_image": _NORMALIZATION,
+    "PreprocessingStep.subtract_channel_mean": _NORMALIZATION,
+    "PreprocessingStep.rgb_to_gray": Missing(
+        "augmentation to images of one channel", "use random_rgb_to_gray { probability: 1 }"
+    ),
+    "PreprocessingStep.scale_boxes_to_pixel_coordinates": Missing(
+        "boxes in pixels before the detector", "remove it: detectors scale boxes in [0, 1] themselves"
+    ),
     "KeepAspectRatioResizer.convert_to_grayscale": _GRAY,
     "FixedShapeResizer.convert_to_grayscale": _GRAY,
     "ConditionalShapeResizer.convert_to_grayscale": _GRAY,
@@ -190,3 +204,23 @@ def _place(found: _Found, file: Path) -> str:
 def _is_same(value: Any, other: Any) -> bool:
     """Return whether a field is set to the same; of a message it counts that it is set."""
     return isinstance(value, Message) or value == other
+
+
+def chosen(section: Message, built: Mapping[str, Function]) -> tuple[Function, Any]:
+    """Return what stands in `built` under the name of the member that is set in `section`, and that member.
+
+    `section` is a message with one oneof, such as an AnchorGenerator.
+
+    Raises:
+        ConfigError: if no member is set, or one that is not in `built`.
+    """
+    name = section.WhichOneof(section.DESCRIPTOR.oneofs[0].name)
+    if name is None:
+        raise ConfigError(
+            f"pipeline.config: {section.DESCRIPTOR.name} is empty; choose one of: {', '.join(built)}."
+        )
+    field = section.DESCRIPTOR.fields_by_name[name]
+    if name not in built:
+        known = missing(field.full_name) or Missing(f'"{name}"', f"choose one of: {', '.join(built)}")
+        raise ConfigError(f"pipeline.config: {section.DESCRIPTOR.name}: {reason(known)}")
+    return built[name], getattr(section, name)

@@ -15,9 +15,8 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.batching import evaluation_batches
 from boxtune.data.input import Records, naming_faults
 from boxtune.errors import CheckpointError
-from boxtune.evaluation.found import with_found
 from boxtune.evaluation.shapes import Places, TruthReader, Wanted, keypoint_classes, require_found, wanted_by
-from boxtune.evaluation.truth import Arrays, Names, class_names, picture_of, truth_of
+from boxtune.evaluation.truth import Arrays, Names, class_names, picture_of, truth_of, with_found
 from boxtune.metrics import metric_sets
 from boxtune.metrics.evaluation import Evaluation, Example, evaluation_of
 from boxtune.metrics.results import ImageResult

@@ -10,9 +10,8 @@ import tensorflow as tf
 
 from boxtune.data.input import Records
 from boxtune.errors import CheckpointError
-from boxtune.evaluation.found import with_found
 from boxtune.evaluation.shapes import Wanted
-from boxtune.evaluation.truth import truths
+from boxtune.evaluation.truth import truths, with_found
 from boxtune.metrics.evaluation import Example
 from boxtune.metrics.results import ImageResult
 

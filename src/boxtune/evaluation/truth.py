@@ -1,7 +1,9 @@
-"""The truth that detections are held against: the objects of records, picture by picture."""
+"""The truth that detections are held against: the objects of records, image by image; and what was found beside it."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import DataError
 from boxtune.evaluation.shapes import TruthReader, Wanted
+from boxtune.metrics.masks import from_box
 from boxtune.metrics.results import ImageResult
 
-Arrays = Mapping[str, npt.NDArray[Any]]
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
 
 
 def class_names(label_map: LabelMap, num_classes: int) -> list[str]:
@@ -108,3 +112,33 @@ def truths(
     with naming_faults(records):
         for number, sample in enumerate(samples.prefetch(2).as_numpy_iterator()):
             yield reader.add(number, truth_of(sample, names.of(sample))), sample["image"]
+
+
+def with_found(
+    truth: ImageResult,
+    boxes: Array,
+    classes: Array,
+    scores: Array,
+    masks: Array | None = None,
+    keypoints: Array | None = None,
+) -> ImageResult:
+    """Return `truth` with detections of the image's frame, which become pixels.
+
+    Args:
+        truth: of an image.
+        boxes: float [k, 4], fractions of the image.
+        classes: int [k], 0-based.
+        scores: float [k].
+        masks: float [k, gh, gw] in [0, 1], each over its own box.
+        keypoints: float [k, p, 2], (y, x) in fractions of the image.
+    """
+    height, width = truth.height, truth.width
+    draw = partial(from_box, height=height, width=width)
+    return replace(
+        truth,
+        boxes=boxes * np.array([height, width] * 2, np.float32),
+        classes=classes,
+        scores=scores,
+        masks=None if masks is None else list(map(draw, masks, boxes)),
+        keypoints=None if keypoints is None else keypoints * np.array([height, width], np.float32),
+    )

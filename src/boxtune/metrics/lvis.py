@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from boxtune.errors import ConfigError
 from boxtune.metrics.coco import AREAS, THRESHOLDS, num_objects, outside
 from boxtune.metrics.greedy_matching import Averages, averages, match, mean
+from boxtune.metrics.metric_sets import MetricSet, Options
 from boxtune.metrics.results import ImageResult, keep_found, known_classes, without_unknown
 from boxtune.metrics.tables import (
     Flags,
@@ -153,3 +155,13 @@ def _by_frequency(frequencies: Sequence[str], class_names: Sequence[str]) -> lis
             f"not {list(frequencies)!r:.80}."
         )
     return [[index for index, one in enumerate(frequencies) if one == letter] for letter in FREQUENCIES]
+
+
+def _said(options: Options) -> dict[str, Any]:
+    return {"frequencies": options.frequencies, "per_category": options.per_category}
+
+
+METRIC_SETS: dict[str, MetricSet] = {
+    "lvis_detection_metrics": lambda results, names, options: box_metrics(results, names, **_said(options)),
+    "lvis_mask_metrics": lambda results, names, options: mask_metrics(results, names, **_said(options)),
+}

@@ -1,5 +1,6 @@
 """The sets of metrics that `eval_config.metrics_set` names."""
 
+import importlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,9 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from boxtune.errors import ConfigError, DataError, did_you_mean
-from boxtune.metrics import coco, lvis, open_images, pascal_voc
+from boxtune.metrics import coco
 from boxtune.metrics.coco import KeypointClass
-from boxtune.metrics.pascal_matching import eleven_points
 from boxtune.metrics.results import ImageResult, check_results, without_unknown
 
 DEFAULT = ("coco_detection_metrics",)
@@ -74,7 +74,7 @@ def measure(
     No number depends on the order of the pictures.
 
     Args:
-        metrics_set: names of METRIC_SETS; none for DEFAULT.
+        metrics_set: of METRIC_SETS; none for DEFAULT.
         results: of all pictures, each once.
         class_names: by class.
         options: of `eval_config`.
@@ -91,7 +91,7 @@ def measure(
     for name in metrics_set or DEFAULT:
         if name in MASKS:
             _check_masks(name, results)
-        numbers |= METRIC_SETS[name](results, class_names, options)
+        numbers |= _set_of(name)(results, class_names, options)
     if KEYPOINTS not in metrics_set and options.keypoints:
         numbers |= _coco_keypoints(results, class_names, options)
     return numbers
@@ -215,56 +215,36 @@ def _coco_keypoints(
     return numbers
 
 
-def _precision_at_recall(
-    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
-) -> dict[str, float]:
-    low, high = options.recall_bounds
-    if not 0 <= low < high <= 1:
-        raise ConfigError(
-            f"eval_config: recall_lower_bound {low} and recall_upper_bound {high} have to rise, from 0 to 1."
-        )
-    if options.skip_unlabeled:
-        results = [without_unknown(result) for result in results]
-    return pascal_voc.precision_at_recall(results, class_names, low=low, high=high)
-
-
-def _lvis(options: Options) -> dict:
-    return {"frequencies": options.frequencies, "per_category": options.per_category}
-
-
-METRIC_SETS: dict[str, MetricSet] = {
+_COCO: dict[str, MetricSet] = {
     "coco_detection_metrics": _coco_boxes,
     "coco_mask_metrics": _coco_masks,
     "coco_keypoint_metrics": _coco_keypoints,
-    "pascal_voc_detection_metrics": lambda results, names, _: pascal_voc.detection_metrics(results, names),
-    "weighted_pascal_voc_detection_metrics": lambda results, names, _: pascal_voc.detection_metrics(
-        results, names, prefix="WeightedPascalBoxes", weighted=True
-    ),
-    "pascal_voc_instance_segmentation_metrics": lambda results, names, _: pascal_voc.segmentation_metrics(
-        results, names
-    ),
-    "weighted_pascal_voc_instance_segmentation_metrics": (
-        lambda results, names, _: pascal_voc.segmentation_metrics(
-            results, names, prefix="WeightedPascalMasks", weighted=True
-        )
-    ),
-    "precision_at_recall_detection_metrics": _precision_at_recall,
-    "oid_V2_detection_metrics": lambda results, names, _: open_images.v2_metrics(results, names),
-    "oid_challenge_detection_metrics": (
-        lambda results, names, _: open_images.challenge_detection_metrics(results, names)
-    ),
-    "oid_challenge_segmentation_metrics": (
-        lambda results, names, _: open_images.challenge_segmentation_metrics(results, names)
-    ),
-    "lvis_mask_metrics": lambda results, names, options: lvis.mask_metrics(results, names, **_lvis(options)),
-    # Those below are boxtune's own names: the API has the numbers, or the field does, but no set of them.
-    "lvis_detection_metrics": lambda results, names, options: lvis.box_metrics(
-        results, names, **_lvis(options)
-    ),
-    "pascal_voc_2007_detection_metrics": lambda results, names, _: pascal_voc.detection_metrics(
-        results, names, prefix="PascalBoxes2007", average_precision=eleven_points
-    ),
-    "pascal_voc_corloc_metrics": lambda results, names, _: pascal_voc.corloc_metrics(results, names),
 }
-METRIC_SETS["open_images_V2_detection_metrics"] = METRIC_SETS["oid_V2_detection_metrics"]
-"""The sets by their names in the API, where it has them. Those of Open Images V2 go by two names."""
+
+_OTHERS = {
+    "pascal_voc_detection_metrics": "pascal_voc",
+    "weighted_pascal_voc_detection_metrics": "pascal_voc",
+    "pascal_voc_instance_segmentation_metrics": "pascal_voc",
+    "weighted_pascal_voc_instance_segmentation_metrics": "pascal_voc",
+    "precision_at_recall_detection_metrics": "pascal_voc",
+    "oid_V2_detection_metrics": "open_images",
+    "oid_challenge_detection_metrics": "open_images",
+    "oid_challenge_segmentation_metrics": "open_images",
+    "lvis_mask_metrics": "lvis",
+    # Those below are boxtune's own names: the API has the numbers, or the field does, but no set of them.
+    "lvis_detection_metrics": "lvis",
+    "pascal_voc_2007_detection_metrics": "pascal_voc",
+    "pascal_voc_corloc_metrics": "pascal_voc",
+    "open_images_V2_detection_metrics": "open_images",
+}
+"""The module of this package that has each of the other sets in its own METRIC_SETS, imported when it is asked for."""
+
+METRIC_SETS = (*_COCO, *_OTHERS)
+"""The names of the sets in the API, where it has them. Those of Open Images V2 go by two names."""
+
+
+def _set_of(name: str) -> MetricSet:
+    if name in _COCO:
+        return _COCO[name]
+    metric_set: MetricSet = importlib.import_module(f"{__package__}.{_OTHERS[name]}").METRIC_SETS[name]
+    return metric_set

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from boxtune.errors import DataError
+from boxtune.metrics.metric_sets import MetricSet
 from boxtune.metrics.pascal_matching import area_under, label_boxes, label_masks, tabulate_backwards
 from boxtune.metrics.pascal_voc import named
 from boxtune.metrics.results import Classes, ImageResult, without_unknown
@@ -170,3 +171,13 @@ def _indices(related: dict[str, frozenset[str]], class_names: Sequence[str], cls
             f'the class "{name}" is not in the hierarchy of classes, whose names are like "{min(related, default="")}".'
         )
     return [index for index, other in enumerate(class_names) if other in related[name]]
+
+
+METRIC_SETS: dict[str, MetricSet] = {
+    "oid_V2_detection_metrics": lambda results, names, _: v2_metrics(results, names),
+    "open_images_V2_detection_metrics": lambda results, names, _: v2_metrics(results, names),
+    "oid_challenge_detection_metrics": lambda results, names, _: challenge_detection_metrics(results, names),
+    "oid_challenge_segmentation_metrics": (
+        lambda results, names, _: challenge_segmentation_metrics(results, names)
+    ),
+}

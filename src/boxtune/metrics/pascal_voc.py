@@ -5,19 +5,22 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from boxtune.errors import ConfigError
 from boxtune.metrics.greedy_matching import mean
+from boxtune.metrics.metric_sets import MetricSet, Options
 from boxtune.metrics.pascal_matching import (
     Curve,
     Labels,
     area_under,
     correct_localisation,
     curve,
+    eleven_points,
     label_boxes,
     label_masks,
     tabulate_backwards,
     within_recalls,
 )
-from boxtune.metrics.results import ImageResult, keep_found
+from boxtune.metrics.results import ImageResult, keep_found, without_unknown
 from boxtune.metrics.tables import Table, tabulate
 
 AveragePrecision = Callable[[Curve], float]
@@ -146,3 +149,35 @@ def _with_areas(result: ImageResult) -> ImageResult:
     """Return the result without detections that have no area: none of them can be the best."""
     sides = result.boxes[:, 2:] - result.boxes[:, :2]
     return keep_found(result, np.flatnonzero((sides > 0).all(axis=1)))
+
+
+def _precision_at_recall(
+    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
+) -> dict[str, float]:
+    low, high = options.recall_bounds
+    if not 0 <= low < high <= 1:
+        raise ConfigError(
+            f"eval_config: recall_lower_bound {low} and recall_upper_bound {high} have to rise, from 0 to 1."
+        )
+    if options.skip_unlabeled:
+        results = [without_unknown(result) for result in results]
+    return precision_at_recall(results, class_names, low=low, high=high)
+
+
+METRIC_SETS: dict[str, MetricSet] = {
+    "pascal_voc_detection_metrics": lambda results, names, _: detection_metrics(results, names),
+    "weighted_pascal_voc_detection_metrics": lambda results, names, _: detection_metrics(
+        results, names, prefix="WeightedPascalBoxes", weighted=True
+    ),
+    "pascal_voc_instance_segmentation_metrics": lambda results, names, _: segmentation_metrics(
+        results, names
+    ),
+    "weighted_pascal_voc_instance_segmentation_metrics": lambda results, names, _: segmentation_metrics(
+        results, names, prefix="WeightedPascalMasks", weighted=True
+    ),
+    "precision_at_recall_detection_metrics": _precision_at_recall,
+    "pascal_voc_2007_detection_metrics": lambda results, names, _: detection_metrics(
+        results, names, prefix="PascalBoxes2007", average_precision=eleven_points
+    ),
+    "pascal_voc_corloc_metrics": lambda results, names, _: corloc_metrics(results, names),
+}

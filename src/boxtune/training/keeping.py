@@ -8,6 +8,7 @@ find the newest, names a checkpoint only once it is there.
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
@@ -19,6 +20,18 @@ from boxtune.training import checkpoints
 _PARTIAL = ".partial-checkpoint"
 _STATE = "checkpoint"
 _NAME = re.compile(r"ckpt-\d+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpointing:
+    """Which checkpoints of a run are written, and which stay; one is always written at the end."""
+
+    every_n: int = 1000
+    """Steps from one to the next."""
+    max_to_keep: int = 7
+    """Older ones are removed."""
+    keep_every_n: int = 0
+    """Steps between those that are never removed; 0 for none."""
 
 
 class Keeper:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,20 +16,17 @@ from boxtune.data.label_map import LabelMap
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.evaluation import Evaluation
 from boxtune.models import Detector
+from boxtune.structures import Inputs
 from boxtune.training import devices
 from boxtune.training.batches import batches, images_of_step, images_per_step
-from boxtune.training.best import values_so_far
-from boxtune.training.health import StopOnNonFinite
-from boxtune.training.interruption import Interruption
-from boxtune.training.journal import JOURNAL, Journal
-from boxtune.training.progress import Progress
+from boxtune.training.keeping import Checkpointing
+from boxtune.training.loggers import JOURNAL, Journal, Progress, Summaries
 from boxtune.training.run_state import RunState
-from boxtune.training.selection import Selection
-from boxtune.training.settings import Checkpointing, Evaluating
+from boxtune.training.selection import Evaluating, Selection
 from boxtune.training.steps import Action, BetweenSteps, every, is_due
-from boxtune.training.summaries import Summaries
+from boxtune.training.stopping import Interruption, StopOnNonFinite
 from boxtune.training.team import Team
-from boxtune.training.validation import Validation
+from boxtune.training.validation import Validation, values_so_far
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ class Run:
         checkpointing: Checkpointing,
         evaluating: Evaluating,
         publish: Callable[[Evaluation], object] | None,
-        draw: Callable[[Any], Sequence[npt.NDArray[np.uint8]]],
+        draw: Callable[[Inputs], Sequence[npt.NDArray[np.uint8]]] | None,
         team: Team,
     ):
         """Prepare to go on from `state`.
@@ -76,7 +72,7 @@ class Run:
             checkpointing: which checkpoints are written.
             evaluating: when, what is best by the API's name of a metric, and what ends the run early.
             publish: shows an evaluation, if anything does.
-            draw: draws boxes on some images of a batch of Inputs.
+            draw: draws boxes on some images of a batch, if anything does.
             team: those that share each batch.
         """
         self.pipeline, self.data, self.detector, self.state = pipeline, data, detector, state
@@ -175,7 +171,7 @@ class Run:
             self.state.save()
 
     def _show_pictures(self, summaries: Summaries, step: int) -> None:
-        if self.team.is_chief:
+        if self.draw is not None and self.team.is_chief:
             batches = self._first_batches if step == self.start else self._batches_from(step)
             summaries.add_pictures(step, self.draw(next(iter(batches))))
 

@@ -1,6 +1,6 @@
-"""Which of a run's evaluations is the best, and whether a better one is still to be expected.
+"""When a run is evaluated, which of its evaluations is the best, and whether a better one is still to be expected.
 
-Both follow from the evaluations made so far, so that a run that goes on needs no state but its journal.
+The last two follow from the evaluations made so far, so that a run that goes on needs no state but its journal.
 """
 
 import math
@@ -15,6 +15,20 @@ SHORT_NAMES = {
     "AP75": "DetectionBoxes_Precision/mAP@.75IOU",
     "loss": "Loss/total_loss",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluating:
+    """When a run is evaluated, what is best, and what ends it early; it is always evaluated at the end."""
+
+    every_n: int | None = None
+    """Steps from one evaluation to the next; 0 for none on the way, None for the verb's own default."""
+    metric: str = "mAP"
+    """That the best checkpoint is chosen by: a metric of the API, or a short name (SHORT_NAMES)."""
+    patience: int | None = None
+    """How many evaluations without progress end the run; None for no such end."""
+    min_delta: float = 0.0
+    """How much better than the best before it an evaluation has to be to count as progress."""
 
 
 def full_name(metric: str, known: Collection[str]) -> str:

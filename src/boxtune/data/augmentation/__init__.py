@@ -53,20 +53,12 @@ _STEPS: tuple[Callable[..., Step], ...] = (
 )
 _STEPS_OF_CLASSES = (objects.drop_label_probabilistically, objects.remap_labels)
 
-# Steps that would be done to the images of training alone, or to what no image has here.
-_REFUSED = {
-    "normalize_image": "detectors take images in [0, 255] and normalise them themselves; remove it",
-    "subtract_channel_mean": "detectors take images in [0, 255] and subtract their mean themselves; remove it",
-    "rgb_to_gray": "detectors take three channels; use random_rgb_to_gray { probability: 1 }",
-    "scale_boxes_to_pixel_coordinates": "boxes stay in [0, 1] until the detector scales them itself; remove it",
-}
-
 
 def augmentation(options: Sequence[pipeline_pb2.PreprocessingStep], num_classes: int) -> Step:
     """Read `data_augmentation_options`: a function of a sample and a seed int32 [2] that does every step.
 
     Raises:
-        ConfigError: if a step makes no sense for images with boxes, or one of its fields cannot be.
+        ConfigError: for a step that boxtune does not have, or a field that cannot be.
     """
     built = _readers(num_classes)
     return one_after_another([_step(option, built) for option in options])
@@ -78,11 +70,9 @@ def _readers(num_classes: int) -> dict[str, Callable[[Any], Step]]:
 
 
 def _step(option: pipeline_pb2.PreprocessingStep, built: Mapping[str, Callable[[Any], Step]]) -> Step:
-    name = option.WhichOneof("preprocessing_step")
-    if name in _REFUSED:
-        raise ConfigError(f"data_augmentation_options: {name} is not done: {_REFUSED[name]}.")
     read, chosen = config.chosen(option, built)
     try:
         return read(chosen)
     except ConfigError as error:
+        name = option.WhichOneof("preprocessing_step")
         raise ConfigError(f"data_augmentation_options: {name}: {error}.") from error

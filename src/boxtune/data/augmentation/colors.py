@@ -11,15 +11,17 @@ import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
 from boxtune.data.augmentation.crops import mean_color
-from boxtune.data.augmentation.draws import integer, split, uniform
 from boxtune.data.augmentation.steps import (
     Step,
     check,
     check_probability,
     check_range,
+    integer,
     paste,
     size_of,
+    split,
     to_bytes,
+    uniform,
     with_probability,
 )
 from boxtune.data.examples import Sample

@@ -10,19 +10,21 @@ import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
 from boxtune.data import geometry
-from boxtune.data.augmentation.draws import integer, split, uniform
 from boxtune.data.augmentation.steps import (
     MAX_SIDE,
     Step,
     check,
     check_probability,
     check_range,
+    integer,
     keep,
     one_after_another,
     one_of,
     paste,
     size_of,
+    split,
     to_bytes,
+    uniform,
     with_probability,
 )
 from boxtune.data.augmentation.whole_image import resize

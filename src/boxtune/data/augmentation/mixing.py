@@ -11,16 +11,19 @@ import tensorflow as tf
 
 from boxtune.data import geometry
 from boxtune.data.augmentation.crops import crop_to, largest_window
-from boxtune.data.augmentation.draws import fold, integer, split, uniform
 from boxtune.data.augmentation.steps import (
     Step,
     check,
+    fold,
+    integer,
     keep,
     objects_of,
     one_after_another,
     paste,
     size_of,
+    split,
     to_bytes,
+    uniform,
     with_probability,
 )
 from boxtune.data.augmentation.whole_image import resize

@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
 from boxtune.data import geometry
-from boxtune.data.augmentation.draws import uniform
-from boxtune.data.augmentation.steps import Step, check, check_probability, keep
+from boxtune.data.augmentation.steps import Step, check, check_probability, keep, uniform
 from boxtune.data.examples import Sample
 
 _Jitter = pipeline_pb2.RandomJitterBoxes

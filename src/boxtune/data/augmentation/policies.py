@@ -14,15 +14,19 @@ import tensorflow as tf
 from boxtune.config import pipeline_pb2
 from boxtune.data import geometry
 from boxtune.data.augmentation import operations
-from boxtune.data.augmentation.draws import chance, fold, integer, sign, split
 from boxtune.data.augmentation.steps import (
     Step,
+    chance,
     check,
+    fold,
+    integer,
     keep,
     one_after_another,
     one_of,
     paste,
+    sign,
     size_of,
+    split,
     with_probability,
 )
 from boxtune.data.examples import Sample

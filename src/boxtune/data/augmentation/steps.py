@@ -1,11 +1,13 @@
-"""What every step of augmentation is made of: its type, its objects, its picture and the checks of its fields."""
+"""What every step of augmentation is made of: random numbers, objects, pictures, and the checks of its fields.
+
+Random numbers come from seeds that are arguments: the same seed gives the same number, whatever else is going on.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from boxtune.data.augmentation.draws import chance, integer, split
 from boxtune.data.examples import PER_OBJECT, Sample
 from boxtune.errors import ConfigError
 
@@ -117,3 +119,37 @@ def check_probability(section: Any, name: str) -> float:
     value: float = getattr(section, name)
     check(0 <= value <= 1, f"{name} is {value:g}, a probability; it must be in [0, 1]")
     return value
+
+
+# ---------------------------------------------------------------------------------------------- random numbers
+
+
+def split(seed: Any, count: int) -> list[Any]:
+    """Return `count` seeds int32 [2] that a seed stands for, independent of each other."""
+    return tf.unstack(tf.random.split(seed, count))
+
+
+def fold(seed: Any, number: Any) -> Any:
+    """Return the seed int32 [2] that `seed` stands for where things are numbered."""
+    return tf.random.experimental.stateless_fold_in(seed, number)
+
+
+def chance(seed: Any, probability: float) -> Any:
+    """Return true (bool []) with a probability in [0, 1]."""
+    return tf.random.stateless_uniform([], seed) < probability
+
+
+def uniform(seed: Any, low: Any = 0.0, high: Any = 1.0, shape: Any = ()) -> Any:
+    """Return float32 numbers in [`low`, `high`)."""
+    return tf.random.stateless_uniform(shape, seed, low, high)
+
+
+def integer(seed: Any, low: Any, high: Any) -> Any:
+    """Return an int32 in [`low`, `high`), or `low` where nothing lies between them."""
+    low, high = tf.cast(low, tf.int32), tf.cast(high, tf.int32)
+    return tf.random.stateless_uniform([], seed, low, tf.maximum(high, low + 1), tf.int32)
+
+
+def sign(seed: Any) -> Any:
+    """Return 1 or -1 (float32 [])."""
+    return tf.where(chance(seed, 0.5), 1.0, -1.0)

@@ -9,18 +9,19 @@ import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
 from boxtune.data import geometry
-from boxtune.data.augmentation.draws import integer, uniform
 from boxtune.data.augmentation.steps import (
     MAX_SIDE,
     Step,
     check,
     check_probability,
     check_range,
+    integer,
     objects_of,
     one_after_another,
     one_of,
     size_of,
     to_bytes,
+    uniform,
     with_probability,
 )
 from boxtune.data.examples import Sample

@@ -1,7 +1,13 @@
-"""A run whose numbers are no numbers any more is ended, with what broke first."""
+"""What ends a run before its last step: numbers that are none, and the user."""
 
 import math
+import signal
+import threading
 from collections.abc import Callable
+from types import FrameType
+from typing import Any, Self
+
+import keras
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import BoxtuneError
@@ -54,3 +60,47 @@ def _broken_loss(step: Step) -> str:
     fine = [f"{name} {value:.3g}" for name, value in step.losses.items() if name not in broken]
     others = f", while {', '.join(fine)}" if fine else ""
     return f"{', '.join(broken)} became infinite or not a number{others}; the weights before this step were numbers"
+
+
+class Interruption(keras.callbacks.Callback):
+    """While it is entered, SIGINT and SIGTERM raise KeyboardInterrupt: at once, or within a step, at its end.
+
+    A second signal within a step raises at once. In other threads than the main one, which get no signals, it does
+    nothing.
+    """
+
+    def __init__(self, agree: Callable[[bool], bool] | None = None) -> None:
+        """With `agree`, which tells whether any of those who train together wants to end, all end after one step.
+
+        Then signals wait between the steps as well.
+        """
+        super().__init__()
+        self._agree = agree
+        self._within_step, self._wanted = agree is not None, False
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Hold signals back from here on."""
+        self._within_step = True
+
+    def give_way(self, step: Step) -> None:
+        """Raise KeyboardInterrupt if a signal came within the step; from here to the next step they are not held."""
+        if self._agree is None:
+            self._within_step = False
+        if self._agree(self._wanted) if self._agree else self._wanted:
+            raise KeyboardInterrupt
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._wanted or not self._within_step:
+            raise KeyboardInterrupt
+        self._wanted = True

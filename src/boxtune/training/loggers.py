@@ -1,0 +1,247 @@
+"""Where a run is told of: a line on the terminal, TensorBoard under the API's tags, and the journal `metrics.jsonl`."""
+
+import json
+import math
+import os
+import shutil
+import statistics
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any, Self, TextIO
+
+import numpy as np
+import tensorflow as tf
+
+from boxtune.errors import DataError
+from boxtune.metrics.evaluation import Evaluation
+from boxtune.training.steps import Step
+
+LIVE_SECONDS, PLAIN_SECONDS = 0.1, 10.0
+"""Least time between two tellings, on a terminal and elsewhere."""
+
+_ERASE_LINE = "\r\x1b[K"
+
+JOURNAL = "metrics.jsonl"
+"""In the model directory."""
+
+MAX_LINE_BYTES = 1 << 20
+
+
+class Progress:
+    """A line with step, losses, learning rate, images a second, the last evaluation and the time left.
+
+    On a terminal it is written over itself, and cut to its width; elsewhere, in a file or a notebook, lines are
+    added, seldom enough to be read.
+    """
+
+    def __init__(self, start_step: int, last_step: int, stream: TextIO | None = None):
+        self.start_step, self.last_step = start_step, last_step
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty()
+        self.note = ""
+        """Shown at the end of each line; for the newest evaluation."""
+        self._seconds: deque[float] = deque(maxlen=20)
+        self._told = self._first_done = -1.0
+
+    def tell(self, step: Step) -> None:
+        """Show the line if it is time, and always after the first and the last step."""
+        now = time.monotonic()
+        self._seconds.append(step.seconds)
+        ends = step.number in (self.start_step + 1, self.last_step)
+        if ends or now - self._told >= (LIVE_SECONDS if self.live else PLAIN_SECONDS):
+            self._told = now
+            self._show(self._line(step, now))
+        if self.live and step.number == self.last_step:
+            print(file=self.stream)
+        if step.number == self.start_step + 1:
+            # It took longer than the others will: the network was compiled in it.
+            self._first_done = now
+            self._seconds.clear()
+
+    def show(self, text: str) -> None:
+        """Show what is going on between two steps, on a terminal only."""
+        if self.live:
+            self._show(text)
+
+    def clear(self) -> None:
+        """Make room for what somebody else prints."""
+        if self.live:
+            print(_ERASE_LINE, end="", file=self.stream, flush=True)
+
+    def _show(self, text: str) -> None:
+        if self.live:
+            width = shutil.get_terminal_size().columns - 1
+            print(_ERASE_LINE + text[:width], end="", file=self.stream, flush=True)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def _line(self, step: Step, now: float) -> str:
+        terms = " ".join(f"{name.removesuffix('_loss')} {value:.3f}" for name, value in step.losses.items())
+        parts = [
+            f"step {step.number}/{self.last_step}",
+            f"loss {step.total_loss:.3f} ({terms})",
+            f"lr {step.learning_rate:.4g}",
+            f"{step.num_images / statistics.median(self._seconds):.1f} images/s",
+            self._time_left(step.number, now),
+            self.note,
+        ]
+        return "  ".join(part for part in parts if part)
+
+    def _time_left(self, step: int, now: float) -> str:
+        """Return the time left, if it goes on as it did since the first step, evaluations and all."""
+        made = step - self.start_step - 1
+        if not made:
+            return ""
+        left = round((now - self._first_done) / made * (self.last_step - step))
+        return f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+
+
+class Summaries:
+    """TensorBoard's folder `train` of a run: scalars every `interval` steps, and pictures when they are given."""
+
+    def __init__(self, model_dir: Path, start_step: int, interval: int = 10):
+        self.interval = interval
+        self._writer = tf.summary.create_file_writer(str(model_dir / "train"))
+        self._last = (start_step, time.perf_counter())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._writer.close()
+
+    def add_step(self, step: Step) -> None:
+        """Write the losses, the learning rate and the speed if it is time."""
+        if step.number % self.interval:
+            return
+        now = time.perf_counter()
+        steps_per_second = (step.number - self._last[0]) / (now - self._last[1])
+        self._last = (step.number, now)
+        with self._writer.as_default(step.number):
+            for name, value in step.losses.items():
+                tf.summary.scalar(f"Loss/{name}", value)
+            tf.summary.scalar("Loss/total_loss", step.total_loss)
+            tf.summary.scalar("learning_rate", step.learning_rate)
+            tf.summary.scalar("steps_per_sec", steps_per_second)
+
+    def add_pictures(self, step: int, pictures: Sequence[np.ndarray]) -> None:
+        """Write training images uint8 [h, w, 3] of one size, as the model takes them."""
+        with self._writer.as_default(step):
+            tf.summary.image("train_input_images", np.stack(pictures), max_outputs=len(pictures))
+
+
+class Journal:
+    """The numbers of a run as lines of JSON, open for more: one for each step and each evaluation, as they were made.
+
+        {"step": 7, "Loss/localization_loss": 0.31, ..., "Loss/total_loss": 0.8, "learning_rate": 0.08,
+         "images_per_sec": 21.5, "time": 1760000000.5}
+        {"step": 1000, "evaluation": {"DetectionBoxes_Precision/mAP": 0.41, ...}, "num_images": 40, ..., "time": ...}
+
+    Numbers have as many digits as it takes to read the same float again. An evaluation that is no number is null.
+
+    Attributes:
+        evaluations: what the evaluations so far found by the API's names, as (step, values).
+    """
+
+    def __init__(self, path: Path, start_step: int):
+        """Open the journal of a run that goes on after `start_step` steps.
+
+        What it says of later steps is cut off, since they are made again; so is a last line that is not whole.
+
+        Raises:
+            DataError: if the file cannot be read or written, or holds a line that is none of a journal.
+        """
+        self.path = path
+        self.evaluations: list[tuple[int, dict[str, float]]] = []
+        try:
+            self._file: IO[bytes] = path.open("a+b")
+        except OSError as error:
+            raise DataError(f"{path} cannot be written: {error.strerror}.") from error
+        try:
+            self._file.truncate(self._read(start_step))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+
+    def add_step(self, step: Step) -> None:
+        """Write the line of a step."""
+        losses = {f"Loss/{name}": value for name, value in step.losses.items()}
+        self._append(
+            {"step": step.number}
+            | losses
+            | {
+                "Loss/total_loss": step.total_loss,
+                "learning_rate": step.learning_rate,
+                "images_per_sec": round(step.num_images / step.seconds, 2),
+            }
+        )
+
+    def add_evaluation(self, evaluation: Evaluation) -> None:
+        """Write the line of an evaluation, and see that it is on the disk."""
+        values = {name: value if math.isfinite(value) else None for name, value in evaluation.values.items()}
+        self.evaluations.append((evaluation.step, dict(evaluation.values)))
+        self._append(
+            {
+                "step": evaluation.step,
+                "evaluation": values,
+                "num_images": evaluation.num_images,
+                "seconds": round(evaluation.seconds, 2),
+            }
+        )
+        os.fsync(self._file.fileno())
+
+    def has_evaluation(self, step: int) -> bool:
+        """Return whether the run was evaluated after `step` steps."""
+        return any(one == step for one, _ in self.evaluations)
+
+    def _append(self, content: dict[str, Any]) -> None:
+        line = json.dumps(content | {"time": round(time.time(), 3)}, allow_nan=False)
+        try:
+            self._file.write(line.encode() + b"\n")
+            self._file.flush()  # to the kernel: what is there survives the end of this process, however it comes
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be written: {error.strerror}.") from error
+
+    def _read(self, start_step: int) -> int:
+        """Note the evaluations up to `start_step`; return the bytes up to where later steps begin."""
+        self._file.seek(0)
+        end = number = 0
+        while (line := self._file.readline(MAX_LINE_BYTES)).endswith(b"\n"):
+            number += 1
+            step, values = self._parse(line, number)
+            if step > start_step:
+                break
+            if values is not None:
+                self.evaluations.append((step, values))
+            end += len(line)
+        else:
+            if len(line) == MAX_LINE_BYTES:
+                raise self._no_journal(number + 1)
+        return end
+
+    def _parse(self, line: bytes, number: int) -> tuple[int, dict[str, float] | None]:
+        try:
+            content = json.loads(line)
+            step, values = content["step"], content.get("evaluation")
+            if not isinstance(step, int):
+                raise TypeError
+            if values is not None:
+                values = {name: math.nan if value is None else float(value) for name, value in values.items()}
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise self._no_journal(number) from error
+        return step, values
+
+    def _no_journal(self, number: int) -> DataError:
+        return DataError(
+            f"{self.path}:{number} is no line of a training's journal. Mend or remove the file, or give a new "
+            "--model_dir"
+        )
