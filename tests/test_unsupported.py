@@ -53,11 +53,11 @@ def test_refused_with_file_and_line(verb, tmp_path):
 def test_a_step_of_augmentation_with_file_and_line(verb, tmp_path):
     pipeline = tmp_path / "pipeline.config"
     step = "train_config {\n  data_augmentation_options { subtract_channel_mean {} }\n}\n"
-    pipeline.write_text(TEXT.replace("    mask_head_config {}\n", "") + step, encoding="utf-8")
+    pipeline.write_text(TEXT.replace("    explicit_background_class: true\n", "") + step, encoding="utf-8")
     with pytest.raises(ConfigError) as caught:
         VERBS[verb](tmp_path, pipeline)
     assert str(caught.value) == (
-        f"{pipeline}:8: train_config.data_augmentation_options[0].subtract_channel_mean: boxtune does not have "
+        f"{pipeline}:7: train_config.data_augmentation_options[0].subtract_channel_mean: boxtune does not have "
         "augmentation that normalises images yet; remove it: detectors take images in [0, 255] and normalise them "
         "themselves."
     )
