@@ -93,10 +93,20 @@ def test_a_run_that_is_killed_again_and_again(folder, runner, whole):
     assert len(json.loads((model_dir / "run.json").read_text())) > KILLS // 2
 
 
+def best(model_dir):
+    """Return what the best checkpoint reached, without its name.
+
+    A kill between the checkpoint and the line of the journal has the step evaluated, and kept, once more.
+    """
+    found = json.loads((model_dir / "best" / "best.json").read_text())
+    assert (model_dir / "best" / f"{found.pop('checkpoint')}.index").exists()
+    return found
+
+
 def assert_same_checkpoints(one, other):
-    assert (one / "best" / "best.json").read_text() == (other / "best" / "best.json").read_text()
+    assert best(one) == best(other)
     for part in (".", "best"):
         mine, theirs = Reader(find(one / part)), Reader(find(other / part))
         assert mine.shapes == theirs.shapes
-        for key in mine.shapes:
+        for key in mine.shapes.keys() - ({"save_counter"} if part == "best" else set()):
             np.testing.assert_array_equal(mine[key], theirs[key], err_msg=key)
