@@ -168,6 +168,11 @@ def test_a_single_value_has_no_variance(plain):
     np.testing.assert_array_equal(variance, [0, 0, 0])
 
 
+def test_half_the_sum_of_squares(fused, plain):
+    for call in (fused, plain):  # (1 + 4 + 4 + 16) / 2
+        assert call(lambda x: [kernels.half_sum_of_squares(x)], np.float32([[1, -2], [2, 4]]))[0] == 12.5
+
+
 def test_of_equal_scores_the_first_is_the_highest():
     scores = ops.convert_to_tensor(np.float32([[1, 3, 3, 2, 3] * 20]))
     values, places = kernels.highest(scores, 5)

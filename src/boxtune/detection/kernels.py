@@ -142,6 +142,15 @@ def _sums(rows):
     return tf.matmul(tf.ones([1, tf.shape(rows)[0]]), rows)[0]
 
 
+def half_sum_of_squares(x):
+    """Return half the sum of the squares of `x`."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.nn.l2_loss(x)
+    return 0.5 * ops.sum(ops.square(x))
+
+
 def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, soft_sigma=0.0):
     """Keep, class by class, the best boxes that overlap no better one.
 

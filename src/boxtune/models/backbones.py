@@ -5,11 +5,11 @@ from itertools import count
 
 import keras
 
-from boxtune.models.layers import ConvStyle
+from boxtune.models.layers import ConvStyle, HalfSquares
 
 MOBILENET_V2_STYLE = ConvStyle(
     initializer=lambda: keras.initializers.TruncatedNormal(stddev=0.09),
-    regularizer=keras.regularizers.L2(0.00002),
+    regularizer=HalfSquares(0.00004),
     activation="relu6",
     batch_norm={"momentum": 0.9997, "epsilon": 1e-3, "center": True, "scale": True},
 )
