@@ -19,6 +19,9 @@ from boxtune.data.order import weighted_shares
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
 
+as_written = tf.autograph.experimental.do_not_convert
+"""For functions without Python's `if` and `for` over tensors: converting them takes as long as all else of a start."""
+
 # What TensorFlow raises for a damaged record: the second where its own message is no text.
 _READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 
@@ -74,7 +77,7 @@ class Records:
         """
         parse = class_parser(self.label_map, self.num_classes, expand_hierarchy=self.expand_hierarchy)
         read = tf.data.Dataset.range(len(self)).map(
-            lambda number: parse(self._serialized(number)),
+            as_written(lambda number: parse(self._serialized(number))),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )
