@@ -22,7 +22,11 @@ PADDED = text_format.Parse(
 )
 AUGMENTATIONS = [
     text_format.Parse(text, pipeline_pb2.PreprocessingStep())
-    for text in ("random_horizontal_flip { }", "ssd_random_crop { }")
+    for text in (
+        "random_horizontal_flip { }",
+        "ssd_random_crop { operations { min_object_covered: 0 min_aspect_ratio: 0.5 max_aspect_ratio: 2 "
+        "min_area: 0.1 max_area: 1 } operations { min_object_covered: 0.5 } }",
+    )
 ]
 
 
