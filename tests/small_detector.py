@@ -24,12 +24,12 @@ class SmallDetector(Detector):
 
     loss_names = ("localization_loss",)
 
-    def __init__(self, *, dropout=0.0, freeze_batchnorm=False):
+    def __init__(self, *, width=8, dropout=0.0, freeze_batchnorm=False):
         super().__init__(num_classes=1)
         images = keras.Input((SIDE, SIDE, 3))
         penalty = keras.regularizers.L2(1e-3)
         convolution = keras.layers.Conv2D(
-            8, 5, strides=4, kernel_regularizer=penalty, name=at(f"{BACKBONE}-0")
+            width, 5, strides=4, kernel_regularizer=penalty, name=at(f"{BACKBONE}-0")
         )
         normalization = BatchNormalization(
             momentum=0.9, epsilon=1e-3, frozen=freeze_batchnorm, name=at(f"{BACKBONE}-1")

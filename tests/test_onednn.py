@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import patience
 from boxtune import cli, member, onednn
 from boxtune.training import provenance
 
@@ -24,7 +25,7 @@ def runs(code, *arguments, setting=None):
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
-        env=environment, capture_output=True, text=True, timeout=300,
+        env=environment, capture_output=True, text=True, timeout=patience.SECONDS,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip(), done.stderr

@@ -9,11 +9,14 @@ from types import ModuleType
 import pytest
 
 import boxtune
+import patience
 
 
 def runs(code):
     """Run Python code in a new process, where nothing is imported yet."""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=patience.SECONDS
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

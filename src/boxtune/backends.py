@@ -67,7 +67,7 @@ def compiled(function: Callable[..., Any], variables: Sequence[keras.Variable] =
 
 
 def _graph(function: Callable[..., Any], variables: Sequence[keras.Variable]) -> Callable[..., Any]:
-    return tf.function(function, reduce_retracing=True, jit_compile=False)
+    return tf.function(function, reduce_retracing=True, jit_compile=False, autograph=False)
 
 
 def _jitted(function: Callable[..., Any], variables: Sequence[keras.Variable]) -> Callable[..., Any]:

@@ -86,7 +86,7 @@ class Serving(tf.Module):
         self._variables = [variable.value for variable in detector.checkpoint_variables().values()]
         spec, decode = INPUT_TYPES[input_type]
 
-        @tf.function(input_signature=[spec])
+        @tf.function(input_signature=[spec], autograph=False)
         def serve(input_tensor: Any) -> dict[str, Any]:
             resized = resizer(decode(input_tensor))
             return detections_by_name(detector, Inputs(images=resized.image[None], sizes=resized.size[None]))

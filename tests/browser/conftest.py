@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+import patience
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 # None of them goes to the network by itself; as root there is no sandbox.
 ARGUMENTS = (
@@ -30,7 +32,9 @@ def chromium():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=list(ARGUMENTS))
+        browser = playwright.chromium.launch(
+            executable_path=executable, args=list(ARGUMENTS), timeout=1000 * patience.SECONDS
+        )
         yield browser
         browser.close()
 
@@ -46,7 +50,7 @@ def visit(chromium):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(5000)
+        page.set_default_timeout(60_000)  # on a busy machine Plotly takes seconds
         page.on("console", lambda message: complaints.append(message.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(dialog.message))

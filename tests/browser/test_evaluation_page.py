@@ -354,7 +354,9 @@ def test_every_control_has_a_name_and_nothing_is_cut_off(visit, two_runs, size):
     page = visit(two_runs, **size)
     for view in ("results", "confusions", "comparison", "pictures", "pictures?open=1"):
         page.evaluate("(hash) => { location.hash = hash; }", f"#/{view}")
-        page.locator(f"#{view.split('?')[0]}").wait_for(state="attached")
+        section, _, query = view.partition("?")
+        page.locator(f"#{section}:not([hidden])").wait_for(state="attached")
+        page.locator("#viewer[open]" if query else "#viewer:not([open])").wait_for(state="attached")
         assert unnamed_controls(page) == [], view
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
     assert page.locator(".strip").evaluate("(strip) => strip.scrollWidth <= strip.clientWidth")

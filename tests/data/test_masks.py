@@ -148,10 +148,10 @@ def test_malformed_polygons_are_an_error(polygon):
 
 def test_an_outline_without_end_is_refused_at_once():
     zigzag = Mask(polygons=((0.0, 0.0, 1.0, 1.0) * 100_000,))
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(DataError, match="outline"):
         masks.to_array(zigzag, 1000, 1000)
-    assert time.perf_counter() - begin < 5
+    assert time.process_time() - begin < 5
 
 
 # PNG

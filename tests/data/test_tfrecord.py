@@ -404,7 +404,7 @@ def test_a_file_that_became_shorter_is_an_error(tmp_path):
 def test_a_hundred_thousand_records_are_found_in_seconds(tmp_path):
     path = tmp_path / "a"
     path.write_bytes((framed(300) + bytes(304)) * 100_000)
-    begin = time.perf_counter()
+    begin = time.process_time()
     with RecordIndex([path]) as index:
         assert len(index) == 100_000
-    assert time.perf_counter() - begin < 5  # 0.2 seconds on an idle core
+    assert time.process_time() - begin < 5  # 0.2 seconds of processor time

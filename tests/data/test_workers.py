@@ -5,6 +5,7 @@ from operator import neg
 
 import pytest
 
+import patience
 from boxtune.data.workers import kept_processes, map_in_processes
 from boxtune.errors import DataError
 
@@ -67,6 +68,6 @@ def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path):
         "from boxtune.data.workers import map_in_processes\n"
         "print(list(map_in_processes(neg, range(20), num_workers=2, chunk_size=2)))\n"
     )
-    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100)
+    ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=patience.SECONDS)
     assert ended.returncode == 1
     assert "DataError: A worker process ended before its work was done. A script" in ended.stderr

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import patience
 from boxtune import cli, config, models
 from boxtune.config import families
 from boxtune.convert import convert
@@ -107,9 +107,12 @@ def test_killed_and_resumed_it_is_the_same_to_the_bit(trained):
     paths = os.pathsep.join([str(Path(__file__).parent.parent), str(Path(cli.__file__).parent.parent)])
     process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths}, stdout=subprocess.DEVNULL)
     written = trained / "killed" / "metrics.jsonl"
-    while not written.exists() or written.read_bytes().count(b"\n") < 25:
+
+    def are_made():
         assert process.poll() is None
-        time.sleep(0.005)
+        return written.exists() and written.read_bytes().count(b"\n") >= 25
+
+    patience.wait_until(are_made)
     process.send_signal(signal.SIGKILL)
     process.wait()
     killed_at = checkpoints.step_of(checkpoints.find(trained / "killed"))

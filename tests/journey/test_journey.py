@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import patience
 from boxtune import cli, config, models
 from boxtune.data.resize import resizer
 from boxtune.training import checkpoints
@@ -81,11 +81,8 @@ def resumed(folder, pipeline_config):
     model_dir = folder / "killed"
     command = [sys.executable, "-m", "boxtune", *training(pipeline_config, model_dir)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    limit = time.monotonic() + 120
-    while not (model_dir / "ckpt-2.index").exists():
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < limit
-        time.sleep(0.02)
+    patience.wait_until(lambda: (model_dir / "ckpt-2.index").exists() or process.poll() is not None)
+    assert process.poll() is None, process.stderr.read().decode()
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     assert not (model_dir / "evaluation.json").exists()
@@ -131,7 +128,7 @@ def test_a_polite_kill_keeps_what_was_learned(folder, pipeline_config):
         if line.startswith("step 1/"):
             break
     process.send_signal(signal.SIGTERM)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=patience.SECONDS)
     assert process.returncode == 130
     assert "run the same command again to go on" in errors
     step = int(Reader(find(model_dir))["step"])
@@ -223,7 +220,7 @@ def test_the_api_command_lines(verb, uninterrupted, folder, pipeline_config):
         [sys.executable, "-m", f"object_detection.{verb}", *flags],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patience.SECONDS,
     )
     assert done.returncode == 0, done.stderr
     assert wanted.is_file()

@@ -1,5 +1,6 @@
 """Who trains together, and how they come together."""
 
+import contextlib
 import json
 import socket
 import time
@@ -7,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import patience
 from boxtune.errors import BoxtuneError, ConfigError
+from boxtune.training import cluster as cluster_module
 from boxtune.training.cluster import TF_CONFIG, Cluster, cluster_from_environment, meet
 
 ADDRESSES = ["one.example:2222", "two.example:2222", "two.example:2223"]
@@ -79,49 +82,75 @@ def addresses():
         return (f"127.0.0.1:{server.getsockname()[1]}", "127.0.0.1:1", "127.0.0.1:2")
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Time that passes while a meeting sleeps, and when a test says so, however busy the machine is."""
+
+    class Clock:
+        now = 0.0
+
+        def monotonic(self):
+            return self.now
+
+        def sleep(self, seconds):
+            self.now += seconds
+
+    clock = Clock()
+    monkeypatch.setattr(cluster_module, "time", clock)
+    return clock
+
+
+def say(address, words):
+    """Connect to an address as soon as somebody listens there, and speak; return the open connection."""
+    host, port = address.split(":")
+    while True:
+        try:
+            connection = socket.create_connection((host, int(port)), timeout=patience.SECONDS)
+        except OSError:
+            time.sleep(0.01)
+        else:
+            connection.sendall(words)
+            return connection
+
+
 def test_all_meet_and_leave_the_address_free(addresses):
     with ThreadPoolExecutor() as pool:
         for _ in range(2):
-            for met in [pool.submit(meet, Cluster(addresses, rank), 30.0) for rank in (2, 1, 0)]:
-                met.result(60)
+            met = [pool.submit(meet, Cluster(addresses, rank), patience.SECONDS) for rank in (2, 1, 0)]
+            for one in met:
+                one.result()
 
 
 def test_who_came_and_died_is_waited_for(addresses):
-    host, port = addresses[0].split(":")
     with ThreadPoolExecutor() as pool:
-        chief = pool.submit(meet, Cluster(addresses, 0), 30.0)
-        for _ in range(50):
-            try:
-                with socket.create_connection((host, int(port))) as connection:
-                    connection.sendall(b"boxtune worker 1 of 3\n")
-                break
-            except OSError:
-                time.sleep(0.1)
-        second = pool.submit(meet, Cluster(addresses, 2), 30.0)
+        chief = pool.submit(meet, Cluster(addresses, 0), patience.SECONDS)
+        say(addresses[0], b"boxtune worker 1 of 3\n").close()
+        second = pool.submit(meet, Cluster(addresses, 2), patience.SECONDS)
         time.sleep(0.5)
         assert not chief.done()
         assert not second.done()
-        pool.submit(meet, Cluster(addresses, 1), 30.0).result(60)
-        chief.result(60)
-        second.result(60)
+        pool.submit(meet, Cluster(addresses, 1), patience.SECONDS).result()
+        chief.result()
+        second.result()
 
 
 @pytest.mark.parametrize(
     "words", [b"", b"GET / HTTP/1.0\n", b"boxtune worker 2 of 4\n", b"boxtune worker 0 of 3\n", b"x" * 99]
 )
-def test_strangers_are_not_counted(addresses, words):
-    host, port = addresses[0].split(":")
+def test_strangers_are_not_counted(addresses, words, clock, monkeypatch):
+    monkeypatch.setattr(cluster_module, "_ANSWER", 0.5)
     with ThreadPoolExecutor() as pool:
         chief = pool.submit(meet, Cluster(addresses, 0), 1.0)
-        time.sleep(0.2)
-        with socket.create_connection((host, int(port))) as connection:
-            connection.sendall(words)
+        with say(addresses[0], words) as connection, contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1) == b""  # he hangs up
+        clock.now = 2.0
         with pytest.raises(
             BoxtuneError, match=r"waited in vain for worker 1 \(127.0.0.1:1\), 2 \(127.0.0.1:2\)"
         ):
-            chief.result(60)
+            chief.result()
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_chief_who_does_not_come_or_answer(addresses):
     with pytest.raises(BoxtuneError, match=r"Worker 1 of 3 waited in vain for the chief.*refused"):
         meet(Cluster(addresses, 1), 0.5)
@@ -134,6 +163,7 @@ def test_a_chief_who_does_not_come_or_answer(addresses):
         meet(Cluster(addresses, 1), 0.5)
 
 
+@pytest.mark.usefixtures("clock")
 def test_a_port_that_is_taken(addresses):
     host, port = addresses[0].split(":")
     with (

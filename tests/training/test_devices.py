@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import patience
 from boxtune import config, models
 from boxtune.configure import configure
 from boxtune.convert import convert
@@ -28,7 +28,7 @@ from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
 WORKER = Path(__file__).parent.parent / "tiny_worker.py"
-STEPS, LIMIT = 30, 120
+STEPS = 30
 OPTIONS = {
     "checkpoint_every_n": 5,
     "evaluate_every_n": 10,
@@ -47,6 +47,7 @@ def folder(tmp_path_factory):
     convert(folder / "photos", folder / "records")
     pipeline = configure(folder / "records", batch_size=4, num_steps=2 * STEPS, learning_rate=0.01)
     for override in (
+        "train_config.data_augmentation_options=[{random_horizontal_flip {}}, {random_adjust_brightness {}}]",
         f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}",
         "train_config.optimizer.use_moving_average=true",
         "train_config.gradient_clipping_by_norm=0.5",
@@ -119,21 +120,25 @@ def worker(folder, tmp_path):
 
 
 def wait_for_steps(number, model_dir, process):
-    path, limit = model_dir / "metrics.jsonl", time.monotonic() + LIMIT
-    while not (path.exists() and path.read_bytes().count(b"\n") >= number):
+    path = model_dir / "metrics.jsonl"
+
+    def are_made():
         assert process.poll() is None
-        assert time.monotonic() < limit
-        time.sleep(0.005)
+        return path.exists() and path.read_bytes().count(b"\n") >= number
+
+    patience.wait_until(are_made)
 
 
 def test_two_workers_of_which_one_is_killed_and_started_again(worker, tmp_path, whole):
     chief, other = worker(0), worker(1)
     wait_for_steps(8, tmp_path / "0", chief)
     other.kill()
-    assert other.wait(LIMIT) == -signal.SIGKILL
+    assert other.wait(patience.SECONDS) == -signal.SIGKILL
     other = worker(1)
     # Whoever is left begins again by itself.
-    assert (chief.wait(LIMIT), other.wait(LIMIT)) == (0, 0), (tmp_path / "0.log").read_text()
+    assert (chief.wait(patience.SECONDS), other.wait(patience.SECONDS)) == (0, 0), (
+        tmp_path / "0.log"
+    ).read_text()
     assert "another worker is gone" in (tmp_path / "0.log").read_text()
     begun = [entry["step"] for entry in json.loads((tmp_path / "0" / "run.json").read_text())]
     assert len(begun) == 2
@@ -151,8 +156,7 @@ def test_devices_of_one_machine_are_interrupted_and_one_goes_on(folder, tmp_path
             members.append(self)
 
     def terminate_one():
-        while len(members) < 2:
-            time.sleep(0.01)
+        patience.wait_until(lambda: len(members) == 2)
         wait_for_steps(8, tmp_path, members[0])
         members[1].terminate()
 
@@ -162,7 +166,7 @@ def test_devices_of_one_machine_are_interrupted_and_one_goes_on(folder, tmp_path
         terminated = pool.submit(terminate_one)
         with pytest.raises(KeyboardInterrupt):
             train_by_flags(folder / "pipeline.config", tmp_path, num_devices=2, **OPTIONS)
-        terminated.result(LIMIT)
+        terminated.result(patience.SECONDS)
     saved = int(Reader(find(tmp_path))["step"])
     assert 8 <= saved == losses(tmp_path)[1][-1] < STEPS
     monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+import patience
 from boxtune import config
 from boxtune.configure import configure
 from boxtune.convert import convert
@@ -30,6 +31,7 @@ def folder(tmp_path_factory):
     convert(folder / "photos", folder / "records")
     pipeline = configure(folder / "records", batch_size=2, num_steps=STEPS, learning_rate=0.01)
     for override in (
+        "train_config.data_augmentation_options=[{random_horizontal_flip {}}, {random_adjust_brightness {}}]",
         f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}",
         "train_config.optimizer.use_moving_average=true",
         "eval_config.use_moving_averages=true",
@@ -63,12 +65,11 @@ def journal(model_dir):
 def wait_for(number_of_lines, model_dir, process):
     """Wait until the journal is that long, or the process is gone."""
     path = model_dir / "metrics.jsonl"
-    limit = time.monotonic() + 60
-    while os.path.exists(f"/proc/{process}"):
-        if path.exists() and path.read_bytes().count(b"\n") >= number_of_lines:
-            break
-        assert time.monotonic() < limit
-        time.sleep(0.001)
+
+    def is_there():
+        return path.exists() and path.read_bytes().count(b"\n") >= number_of_lines
+
+    patience.wait_until(lambda: is_there() or not os.path.exists(f"/proc/{process}"), pause=0.001)
 
 
 def kill(process):

@@ -3,22 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from boxtune import config, models
 from boxtune.errors import CheckpointError
 from boxtune.training import checkpoints
 from boxtune.training.run_state import RunState
+from small_detector import INPUTS, assert_same, small_detector
 
-SIDE = 64
-INPUTS = {
-    "images": np.random.default_rng(0).uniform(0, 255, [2, SIDE, SIDE, 3]).astype(np.float32),
-    "sizes": np.full([2, 2], SIDE, np.int32),
-    "groundtruth": {
-        "boxes": np.float32([[[0.1, 0.1, 0.6, 0.7]]] * 2),
-        "classes": np.int32([[1]] * 2),
-        "weights": np.float32([[1]] * 2),
-        "valid": np.array([[True]] * 2),
-    },
-}
 OPTIMIZERS = {
     "momentum": lambda: keras.optimizers.SGD(0.01, momentum=0.9),
     "adam": lambda: keras.optimizers.Adam(0.001),
@@ -26,16 +15,8 @@ OPTIMIZERS = {
 }
 
 
-def build(make_optimizer=OPTIMIZERS["momentum"], *, seed=0, width=0.35):
-    model = config.recipe("ssd_mobilenet_v2_keras").model
-    model.ssd.num_classes = 2
-    model.ssd.feature_extractor.depth_multiplier = width
-    resizer = model.ssd.image_resizer.fixed_shape_resizer
-    resizer.height = resizer.width = SIDE
-    keras.utils.set_random_seed(seed)
-    detector = models.build(model)
-    detector.compile(make_optimizer(), jit_compile=False)
-    return detector
+def build(make_optimizer=OPTIMIZERS["momentum"], **options):
+    return small_detector(make_optimizer(), **options)
 
 
 def everything(state):
@@ -49,12 +30,6 @@ def make_up(state, step):
     for variable in (state.model_variables | state.optimizer_variables).values():
         variable.assign(keras.random.uniform(variable.shape))
     state.iterations.assign(step)
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for key, value in one.items():
-        np.testing.assert_array_equal(value, other[key], err_msg=key)
 
 
 def files(folder):
@@ -114,7 +89,7 @@ def test_the_newest_are_kept(tmp_path):
 def test_a_folder_of_another_model_is_left_alone(tmp_path):
     RunState(tmp_path, build(), 5).save()
     before = files(tmp_path)
-    detector = build(width=0.5)
+    detector = build(width=12)
     state = RunState(tmp_path, detector, 5)
     fresh = everything(state)
     with pytest.raises(CheckpointError) as caught:

@@ -15,7 +15,7 @@ from boxtune.data.augmentation import augmentation
 from boxtune.data.augmentation.mixing import mixing
 from boxtune.data.examples import Sample
 from boxtune.data.geometry import to_input_frame
-from boxtune.data.input import Records
+from boxtune.data.input import Records, as_written
 from boxtune.data.order import Order, Purpose, balanced_shares, seed_for
 from boxtune.data.resize import resizer
 from boxtune.errors import ConfigError
@@ -118,7 +118,7 @@ def training_batches(
 
     numbers = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
     batches = _padded_batches(numbers, sample, batch_size, image_resizer, drop_remainder=True)
-    return batches.map(lambda batch: _inputs(batch, row_multiple, class_scores)).prefetch(2)
+    return batches.map(as_written(lambda batch: _inputs(batch, row_multiple, class_scores))).prefetch(2)
 
 
 def evaluation_batches(
@@ -136,7 +136,7 @@ def evaluation_batches(
         rest = {name: part for name, part in batch.items() if name not in ("image", "resized_size")}
         return _inputs(batch, row_multiple), rest
 
-    return batches.map(pair).prefetch(2)
+    return batches.map(as_written(pair)).prefetch(2)
 
 
 def _padded_batches(
@@ -159,7 +159,7 @@ def _padded_batches(
         count = tf.shape(drawn["boxes"])[0]
         return drawn | {"image": image, "resized_size": resized.size, "count": count}
 
-    examples = numbers.map(example, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    examples = numbers.map(as_written(example), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.padded_batch(batch_size, drop_remainder=drop_remainder)
 
 

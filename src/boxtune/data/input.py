@@ -29,6 +29,9 @@ MAX_BYTES = 2**29  # of decoded pictures of training, and as much of validation
 _MOST_TOLD = 10
 _SEQUENCE = "it is a sequence of images; set input_type: TF_SEQUENCE_EXAMPLE in its input reader"
 
+as_written = tf.autograph.experimental.do_not_convert
+"""For functions without Python's `if` and `for` over tensors: converting them takes as long as all else of a start."""
+
 # What TensorFlow raises for a damaged record: the second where its own message is no text.
 _READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
@@ -110,7 +113,7 @@ class Records:
         """
         parse = class_parser(self.label_map, self.num_classes, expand_hierarchy=self.expand_hierarchy)
         read = tf.data.Dataset.range(len(self)).map(
-            lambda number: parse(self._serialized(number)),
+            as_written(lambda number: parse(self._serialized(number))),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
         )

@@ -160,9 +160,12 @@ def _is_open(connection: socket.socket) -> bool:
 
 
 def _rank_of(connection: socket.socket, count: int) -> int | None:
-    """Return who is speaking, None if it is no other worker of this cluster."""
+    """Return who is speaking, None if it is no other worker of this cluster, or says nothing."""
     connection.settimeout(_ANSWER)
-    found = _HELLO.fullmatch(_line(connection))
+    try:
+        found = _HELLO.fullmatch(_line(connection))
+    except OSError:
+        return None
     if not found or int(found[2]) != count or not 0 < int(found[1]) < count:
         return None
     return int(found[1])
