@@ -1,5 +1,6 @@
 """What every test shares."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,26 @@ import boxtune  # noqa: F401 - before any test loads TensorFlow: it switches one
 # How fast a machine is, and what else it does, decides no test.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
+
+
+def pytest_collection_finish():
+    """Leave what was imported to itself: else the collector of garbage goes through all of it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="module")
+def graphs_as_traced():
+    """Let TensorFlow run graphs as they are, for tests that do not ask how fast: to improve one takes it seconds.
+
+    The journeys, the recordings, the families and everything in processes of its own run as users run it.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    yield
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+
 
 REPOSITORY = Path(__file__).parent.parent
 

@@ -8,9 +8,14 @@ import shutil
 import pytest
 import tensorflow as tf
 
-from boxtune import cli
+from boxtune import cli, models
+from tiny_run import SIDE, TinyDetector
+
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
 SMALL = [
+    "--feature_extractor", "ssd_mobilenet_v2_keras",
+    "--set", "train_config.data_augmentation_options=[]",
     "--set", "model.ssd.image_resizer.fixed_shape_resizer={height: 96 width: 96}",
     "--set", "model.ssd.feature_extractor.depth_multiplier=0.35",
 ]  # fmt: skip
@@ -49,6 +54,13 @@ def base(tmp_path_factory):
 def records(base, tmp_path):
     """A copy of the records to be damaged."""
     return shutil.copytree(base / "records", tmp_path / "records")
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Overrides that go with a detector of two layers, which takes the place of the configured one."""
+    monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
+    return ["--set", f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"]
 
 
 def train(base, model_dir, *more):
@@ -142,9 +154,9 @@ def damaged_image(records):
     return name
 
 
-def test_undecodable_image_in_the_records(base, records, tmp_path):
+def test_undecodable_image_in_the_records(base, records, tiny, tmp_path):
     name = damaged_image(records)
-    line = fails(*train(base, tmp_path / "model", "--num_train_steps", 8, *reading(records)))
+    line = fails(*train(base, tmp_path / "model", "--num_train_steps", 8, *tiny, *reading(records)))
     assert name in line
     assert "cannot be decoded" in line
 
@@ -272,9 +284,9 @@ def test_a_range_of_learning_rates_that_is_none(base, tmp_path):
     assert "lowest 1, highest 0.1" in line
 
 
-def test_a_loss_that_is_no_number_ends_the_run(base, tmp_path):
+def test_a_loss_that_is_no_number_ends_the_run(base, tiny, tmp_path):
     rate = "train_config.optimizer.momentum_optimizer.learning_rate={constant_learning_rate {learning_rate: 1e30}}"
-    line = fails(*train(base, tmp_path / "model", "--num_train_steps", 6, "--set", rate))
+    line = fails(*train(base, tmp_path / "model", "--num_train_steps", 6, *tiny, "--set", rate))
     assert re.search(r"Step [2-6]: \w+_loss.* became infinite or not a number", line)
     assert re.search(r"The images of this step: practice-\d+.jpg, practice-\d+.jpg\.", line)
     assert "Try a lower learning rate (--set train_config.optimizer.momentum_optimizer.learning_rate" in line

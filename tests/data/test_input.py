@@ -20,6 +20,8 @@ PADDED = text_format.Parse(
     "keep_aspect_ratio_resizer { min_dimension: 8 max_dimension: 8 pad_to_max_dimension: true }",
     pipeline_pb2.ImageResizer(),
 )
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 CROP = (
     "operations {{ min_object_covered: {} min_aspect_ratio: 0.5 max_aspect_ratio: 2 min_area: 0.1 max_area: 1 "
     "overlap_thresh: 0.3 random_coef: 0.15 }} "

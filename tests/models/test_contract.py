@@ -14,6 +14,8 @@ from boxtune.models.layers import BatchNormalization
 from boxtune.training import checkpoints
 from differentiation import differentiated
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 SIDE = 128  # halves down to the coarsest level of any pyramid
 NUM_CLASSES = 3
 FINE_TUNE_TYPES = ("classification", "detection", "full")

@@ -16,6 +16,8 @@ from boxtune.errors import CheckpointError, ConfigError
 from boxtune.models import ssd
 from boxtune.training.warm_start import warm_start
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 FPN, SSD = "ssd_mobilenet_v2_fpn_keras", "ssd_mobilenet_v2_keras"
 
 
@@ -220,7 +222,7 @@ class TestDetector:
 
         given = inputs(self.IMAGES) | {"groundtruth": ONE_OBJECT}
 
-        @tf.function(jit_compile=False)
+        @tf.function(jit_compile=False, autograph=False)
         def gradients():
             with tf.GradientTape() as tape:
                 total = detector.compute_loss(x=given, y_pred=detector(given, training=True))

@@ -47,6 +47,7 @@ def folder(tmp_path_factory):
     convert(folder / "photos", folder / "records")
     pipeline = configure(folder / "records", batch_size=4, num_steps=2 * STEPS, learning_rate=0.01)
     for override in (
+        "train_config.data_augmentation_options=[{random_horizontal_flip {}}, {random_adjust_brightness {}}]",
         f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}",
         "train_config.optimizer.use_moving_average=true",
         "train_config.gradient_clipping_by_norm=0.5",

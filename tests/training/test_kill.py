@@ -31,6 +31,7 @@ def folder(tmp_path_factory):
     convert(folder / "photos", folder / "records")
     pipeline = configure(folder / "records", batch_size=2, num_steps=STEPS, learning_rate=0.01)
     for override in (
+        "train_config.data_augmentation_options=[{random_horizontal_flip {}}, {random_adjust_brightness {}}]",
         f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}",
         "train_config.optimizer.use_moving_average=true",
         "eval_config.use_moving_averages=true",
