@@ -27,6 +27,8 @@ from picture_records import picture_record, read_records, write_records
 from tiny_run import SIDE, TinyDetector
 from voc_folder import annotated, element
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 MAP, AP50 = "DetectionBoxes_Precision/mAP", "DetectionBoxes_Precision/mAP@.50IOU"
 PHOTOS = 10
 

@@ -21,6 +21,8 @@ from boxtune.training.steps import BetweenSteps
 from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 STEPS = 12
 
 
@@ -31,9 +33,11 @@ def folder(tmp_path_factory):
     draw(folder / "photos", num_images=10)
     convert(folder / "photos", folder / "records")
     pipeline = configure(folder / "records", batch_size=2, num_steps=STEPS, learning_rate=0.01)
-    config.apply_override(
-        pipeline, f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"
-    )
+    for override in (
+        f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}",
+        "train_config.data_augmentation_options=[{random_horizontal_flip {}}]",
+    ):
+        config.apply_override(pipeline, override)
     config.write(pipeline, folder / "pipeline.config")
     return folder
 
