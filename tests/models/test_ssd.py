@@ -207,7 +207,7 @@ class TestDetector:
 
     @pytest.mark.parametrize("share_prediction_tower", [True, False])
     def test_gradients_repeat_to_the_last_bit(self, feature_extractor, share_prediction_tower):
-        stock = section(feature_extractor)
+        stock = section(feature_extractor, depth_multiplier=0.35)
         predictor = stock.ssd.box_predictor
         if predictor.HasField("weight_shared_convolutional_box_predictor"):
             predictor.weight_shared_convolutional_box_predictor.share_prediction_tower = (

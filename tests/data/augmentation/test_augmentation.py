@@ -17,6 +17,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.data import augmentation, geometry
 from boxtune.data.augmentation import steps
 from boxtune.data.examples import Sample
+from boxtune.data.input import as_written
 from boxtune.errors import ConfigError
 from samples import assert_same, run, sample, step, unchanged
 
@@ -117,7 +118,9 @@ class TestEveryStep:
         function = step(text)
         given_sample = {name: tf.constant(value) for name, value in sample().items()}
         seeds = tf.data.Dataset.range(4, output_type=tf.int32)
-        changed = seeds.map(lambda seed: function(given_sample, tf.stack([seed, 3])), num_parallel_calls=4)
+        changed = seeds.map(
+            as_written(lambda seed: function(given_sample, tf.stack([seed, 3]))), num_parallel_calls=4
+        )
         for seed, one in enumerate(changed.as_numpy_iterator()):
             assert_same(one, run(function, sample(), (seed, 3)))
 
