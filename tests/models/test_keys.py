@@ -33,7 +33,7 @@ class TestPlaces:
         x = made.conv(4, 3, "a/0", use_bias=True)(images)
         x = made.depthwise_conv(3, "a/1")(x)
         x = made.separable_conv(5, 3, "b/c", use_bias=True)(x)
-        x = made.activate(made.normalize(x, "b/d", frozen=False))
+        x = made.activate(made.normalization("b/d", frozen=False)(x))
         variables = variables_by_key(keras.Model(images, x))
         assert {key: variable.shape for key, variable in variables.items()} == {
             "model/a/0/kernel": (3, 3, 3, 4),

@@ -7,7 +7,7 @@ from google.protobuf import text_format
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 from boxtune.models.keys import variables_by_key
-from boxtune.models.layers import BatchNormalization, Branches, NormalizedConv2D, SharedByMaps, conv_style
+from boxtune.models.layers import BatchNormalization, Branches, Normalized, SharedByMaps, conv_style
 
 
 def style(text):
@@ -54,30 +54,42 @@ class TestConvolutions:
         assert {operation.type for operation in graph.get_operations()} & {"MatMul", "Conv2D"} == {expected}
 
 
-class TestNormalizedConv2D:
-    """A convolution and its normalization are the two layers, however training computes them."""
+KINDS = {
+    "narrower": lambda style: style.conv(2, 1, "a/0", use_bias=False),
+    "wider": lambda style: style.conv(8, 1, "a/0", use_bias=False),
+    "wider, with a bias": lambda style: style.conv(8, 1, "a/0", use_bias=True, bias=0.5),
+    "of pixels around": lambda style: style.conv(8, 3, "a/0", strides=2, use_bias=True, bias=0.5),
+    "depthwise": lambda style: style.depthwise_conv(3, "a/0", strides=2, use_bias=True),
+    "valid": lambda style: style.depthwise_conv(3, "a/0", padding="valid", use_bias=False),
+    "separable": lambda style: style.separable_conv(8, 3, "a/0", use_bias=True, bias=0.5),
+}
+
+
+class TestNormalized:
+    """A convolution and its normalization are the two layers, however they are computed."""
 
     X = tf.constant(np.random.default_rng(0).normal(1, 2, size=[2, 7, 6, 3]).astype(np.float32))
 
-    def layer(self, filters, frozen=False):
-        convolution = style(PLAIN).conv(filters, 1, "a/0", use_bias=False)
-        layer = NormalizedConv2D(
-            convolution, BatchNormalization(momentum=0.9, epsilon=1e-3, frozen=frozen, name="model--a--1")
-        )
+    def layer(self, kind="wider", frozen=False):
+        normalization = BatchNormalization(momentum=0.9, epsilon=1e-3, frozen=frozen, name="model--a--1")
+        layer = Normalized(KINDS[kind](style(PLAIN)), normalization)
         layer.build(self.X.shape)
+        rng = np.random.default_rng(3)
+        for variable in normalization.variables:
+            variable.assign(rng.uniform(0.5, 2, variable.shape))
         return layer
 
     def test_each_has_its_place(self):
         holder = keras.Model()
-        holder.layer = self.layer(8)
+        holder.layer = self.layer()
         names = ["0/kernel", "1/gamma", "1/beta", "1/moving_mean", "1/moving_variance"]
         assert list(variables_by_key(holder)) == [f"model/a/{name}" for name in names]
 
-    @pytest.mark.parametrize("filters", [2, 8], ids=["narrower", "wider"])
+    @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.parametrize("training", [False, True])
     @pytest.mark.parametrize("frozen", [False, True])
-    def test_it_is_one_after_the_other(self, filters, training, frozen):
-        together, apart = self.layer(filters, frozen), self.layer(filters, frozen)
+    def test_it_is_one_after_the_other(self, kind, training, frozen):
+        together, apart = self.layer(kind, frozen), self.layer(kind, frozen)
         apart.set_weights(together.get_weights())
         mixed = apart.convolution(self.X, training=training)
         one, other = together(self.X, training=training), apart.normalization(mixed, training=training)
@@ -85,10 +97,13 @@ class TestNormalizedConv2D:
         for kept, expected in zip(together.get_weights(), apart.get_weights(), strict=True):
             np.testing.assert_allclose(kept, expected, rtol=1e-5, atol=1e-6)
 
-    @pytest.mark.parametrize(("filters", "normalizations"), [(2, 1), (8, 0)], ids=["narrower", "wider"])
-    def test_a_wider_map_is_not_made_before_it_is_normalized(self, filters, normalizations):
-        layer = self.layer(filters)
-        graph = tf.function(lambda x: layer(x, training=True)).get_concrete_function(self.X).graph
+    @pytest.mark.parametrize(
+        ("kind", "training", "normalizations"),
+        [("narrower", True, 1), ("wider", True, 0), ("narrower", False, 0), ("depthwise", False, 0)],
+    )
+    def test_when_a_map_is_made_before_it_is_normalized(self, kind, training, normalizations):
+        layer = self.layer(kind)
+        graph = tf.function(lambda x: layer(x, training=training)).get_concrete_function(self.X).graph
         kinds = [operation.type for operation in graph.get_operations()]
         assert kinds.count("FusedBatchNormV3") + kinds.count("FusedBatchNorm") == normalizations
 
@@ -230,7 +245,7 @@ class TestConvStyle:
         for train, frozen in ((True, False), (False, True)):
             made = style(PLAIN + f"{kind} {{ train: {str(train).lower()} }}")
             assert made.batch_norm is not None
-            network = keras.Model(x, made.normalize(x, "a", frozen=False))
+            network = keras.Model(x, made.normalization("a", frozen=False)(x))
             assert network.layers[-1].frozen is frozen
             network(np.random.default_rng(0).normal(size=[2, 4, 4, 3]), training=True)
             assert np.any(np.asarray(network.layers[-1].moving_mean)) != frozen
@@ -254,8 +269,10 @@ class TestConvStyle:
         assert style(PLAIN + text).use_bias == use_bias
 
     def test_without_batch_norm_nothing_is_normalized(self):
-        x = keras.Input((4, 4, 3))
-        assert style(PLAIN).normalize(x, "a", frozen=False) is x
+        made = style(PLAIN)
+        convolution = made.conv(2, 1, "a")
+        assert made.normalization("b", frozen=False) is None
+        assert made.normalized(convolution, "b", frozen=False) is convolution
 
     @pytest.mark.parametrize(
         ("name", "values"),

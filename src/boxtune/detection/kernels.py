@@ -55,11 +55,20 @@ def mix_channels(x, kernel, bias=None):
     """
     if keras.backend.backend() == "torch":
         mixed = ops.conv(x, kernel)
-        return mixed if bias is None else ops.add(mixed, bias)
+        return mixed if bias is None else add_bias(mixed, bias)
     rows = ops.matmul(ops.reshape(x, (-1, kernel.shape[2])), ops.reshape(kernel, kernel.shape[2:]))
     if bias is not None:
-        rows = ops.add(rows, bias)
+        rows = add_bias(rows, bias)
     return ops.reshape(rows, (-1, *ops.shape(x)[1:3], kernel.shape[3]))
+
+
+def add_bias(x, bias):
+    """Return `x` [..., d] plus `bias` [d], by the operation that TensorFlow makes one kernel of with others."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.nn.bias_add(x, bias)
+    return ops.add(x, bias)
 
 
 def widens(kernel_shape) -> bool:

@@ -80,19 +80,16 @@ def mobilenet_v2(
     def place() -> str:
         return f"{key}/layer_with_weights-{next(numbers)}"
 
-    def normalize(x, activate):
-        x = style.normalize(x, place(), frozen=frozen)
-        return style.activate(x) if activate else x
-
     def conv(x, filters, kernel_size=1, strides=1, activate=True):
         x, padding = pad(x, kernel_size, explicit_padding)
         layer = style.conv(filters, kernel_size, place(), strides=strides, padding=padding, use_bias=False)
-        return normalize(layer(x), activate)
+        x = style.normalized(layer, place(), frozen=frozen)(x)
+        return style.activate(x) if activate else x
 
     def depthwise(x, strides):
         x, padding = pad(x, 3, explicit_padding)
         layer = style.depthwise_conv(3, place(), strides=strides, padding=padding, use_bias=False)
-        return normalize(layer(x), activate=True)
+        return style.activate(style.normalized(layer, place(), frozen=frozen)(x))
 
     features = {}
     x = conv(images, max(_divisible(32 * depth_multiplier), min_depth), kernel_size=3, strides=2)
@@ -103,8 +100,7 @@ def mobilenet_v2(
             strides = first_stride if repeat == 0 else 1
             inputs, depth = x, x.shape[-1]
             if block:
-                x = style.mix_and_normalize(x, expansion * depth, place(), place(), frozen=frozen)
-                x = features[f"block_{block}_expand"] = style.activate(x)
+                x = features[f"block_{block}_expand"] = conv(x, expansion * depth)
             x = depthwise(x, strides)
             x = conv(x, max(wanted, min_depth), activate=False)
             # Where min_depth widens a block the API leaves its shortcut out: it compares the width asked for.

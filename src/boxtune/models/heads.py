@@ -77,7 +77,7 @@ class _SharedTower:
 
     def __init__(self, key: str, section, style: ConvStyle, frozen: bool):
         self.key, self.section, self.style, self.frozen = key, section, style, frozen
-        self.convolutions: list[SharedByMaps] = []
+        self.convolutions: list[keras.layers.Layer] = []
 
     def create_convolutions(self, key: str):
         use_bias = self.style.batch_norm is None or self.style.force_use_bias
@@ -91,16 +91,16 @@ class _SharedTower:
                 use_bias=use_bias,
                 **(pointwise if self.section.use_depthwise else {}),
             )
-            self.convolutions.append(SharedByMaps(convolution))
+            self.convolutions.append(convolution)
 
     def __call__(self, maps):
         steps = 2 if self.style.batch_norm is None else 3  # convolution, normalization, activation
         for index, convolution in enumerate(self.convolutions):
             places = [f"{self.key}/{level}/{steps * index + 1}" for level in range(len(maps))]
-            maps = [
-                self.style.activate(self.style.normalize(x, place, frozen=self.frozen))
-                for x, place in zip(convolution(maps), places, strict=True)
-            ]
+            normalizations = [self.style.normalization(place, frozen=self.frozen) for place in places]
+            if self.style.batch_norm is None:
+                normalizations = []
+            maps = [self.style.activate(x) for x in SharedByMaps(convolution, normalizations)(maps)]
         return maps
 
 
@@ -123,11 +123,9 @@ def _same_depth(features, key: str, style: ConvStyle, frozen: bool):
     depth = max(set(depths), key=depths.count)
     use_bias = style.batch_norm is None or style.force_use_bias
     return [
-        style.normalize(
-            style.conv(depth, 1, f"{key}/{level}/0", use_bias=use_bias)(feature),
-            f"{key}/{level}/1",
-            frozen=frozen,
-        )
+        style.normalized(
+            style.conv(depth, 1, f"{key}/{level}/0", use_bias=use_bias), f"{key}/{level}/1", frozen=frozen
+        )(feature)
         for level, feature in enumerate(features)
     ]
 
@@ -165,8 +163,8 @@ def _extra_layers(x, level: int, section, style: ConvStyle, frozen: bool):
         return x
     for index in range(section.num_layers_before_predictor):
         key = f"_box_predictor/_shared_nets/{level}"
-        x = style.conv(depth, 1, f"{key}/{3 * index}")(x)
-        x = style.activate(style.normalize(x, f"{key}/{3 * index + 1}", frozen=frozen))
+        layer = style.conv(depth, 1, f"{key}/{3 * index}")
+        x = style.activate(style.normalized(layer, f"{key}/{3 * index + 1}", frozen=frozen)(x))
     return x
 
 
@@ -177,8 +175,8 @@ def _own_head(x, filters: int, key: str, section, style: ConvStyle, frozen: bool
         index = 1
     if not section.use_depthwise:
         return style.conv(filters, section.kernel_size, f"{key}/{index}", use_bias=True, bias=bias)(x)
-    x = style.depthwise_conv(section.kernel_size, f"{key}/{index}", styled=False)(x)
-    x = style.activate(style.normalize(x, f"{key}/{index + 1}", frozen=frozen))
+    layer = style.depthwise_conv(section.kernel_size, f"{key}/{index}", styled=False)
+    x = style.activate(style.normalized(layer, f"{key}/{index + 1}", frozen=frozen)(x))
     return style.conv(filters, 1, f"{key}/{index + 3}", use_bias=True)(x)
 
 

@@ -1,6 +1,6 @@
 """The layers that every network is made of, named by their place in the checkpoint (see `models.keys`)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -89,6 +89,12 @@ class BatchNormalization(keras.layers.Layer):
         gamma, beta = self._scale_and_shift()
         return self._moved_by(*kernels.normalized_mix(x, kernel, gamma, beta, self.epsilon))
 
+    def kept(self):
+        """Return the scale [d] and the shift [d] that normalize with the kept statistics."""
+        gamma, beta = self._scale_and_shift()
+        scale = gamma * ops.rsqrt(self.moving_variance + self.epsilon)
+        return scale, beta - self.moving_mean * scale
+
     def _scale_and_shift(self):
         gamma = ops.ones_like(self.moving_mean) if self.gamma is None else ops.convert_to_tensor(self.gamma)
         beta = ops.zeros_like(self.moving_mean) if self.beta is None else ops.convert_to_tensor(self.beta)
@@ -104,24 +110,69 @@ class BatchNormalization(keras.layers.Layer):
 class Conv2D(keras.layers.Conv2D):
     """Keras' convolution; where it only mixes the channels of each pixel, training takes it as a matrix product.
 
-    That is faster on CPUs, above all in its gradients. Outside training it stays a convolution, which TensorFlow makes
-    one with the normalization and activation behind it, and TensorFlow Lite knows.
+    That is faster on CPUs, above all in its gradients. Outside training it stays a convolution, unless a normalization
+    is behind it (see `Normalized`).
     """
+
+    @property
+    def mixes_channels(self) -> bool:
+        """Whether each pixel of the result is made of one pixel."""
+        return {*self.kernel_size, *self.strides} == {1}
 
     def call(self, x, training=False):
         """Return the convolution of `x` [b, h, w, d]."""
-        if not training or {*self.kernel_size, *self.strides} != {1}:
+        if not training or not self.mixes_channels:
             return super().call(x)
         return kernels.mix_channels(x, self.kernel, self.bias if self.use_bias else None)
 
+    def scaled(self, x, scale, shift):
+        """Return the convolution of `x` [b, h, w, d] without its bias, times `scale` [f], plus `shift` [f]."""
+        kernel, shift = ops.cast(self.kernel * scale, x.dtype), ops.cast(shift, x.dtype)
+        if self.mixes_channels:
+            return kernels.mix_channels(x, kernel, shift)
+        return kernels.add_bias(ops.conv(x, kernel, strides=self.strides, padding=self.padding), shift)
 
-class NormalizedConv2D(keras.layers.Layer):
-    """A convolution that mixes the channels of each pixel, and the normalization behind it.
 
-    Where the convolution widens maps, training computes both at once, which is faster on CPUs.
+class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
+    """Keras' convolution of each channel by itself."""
+
+    def scaled(self, x, scale, shift):
+        """Return the convolution of `x` [b, h, w, d] without its bias, times `scale` [d], plus `shift` [d]."""
+        kernel, shift = ops.cast(self.kernel * scale[:, None], x.dtype), ops.cast(shift, x.dtype)
+        return kernels.add_bias(
+            ops.depthwise_conv(x, kernel, strides=self.strides, padding=self.padding), shift
+        )
+
+
+class SeparableConv2D(keras.layers.SeparableConv2D):
+    """Keras' depthwise and pointwise convolution; training takes the second as a matrix product, as in Conv2D."""
+
+    def call(self, x, training=False):
+        """Return the convolution of `x` [b, h, w, d]."""
+        if not training:
+            return super().call(x)
+        return kernels.mix_channels(
+            self._depthwise(x), self.pointwise_kernel, self.bias if self.use_bias else None
+        )
+
+    def scaled(self, x, scale, shift):
+        """Return the convolution of `x` [b, h, w, d] without its bias, times `scale` [f], plus `shift` [f]."""
+        kernel, shift = ops.cast(self.pointwise_kernel * scale, x.dtype), ops.cast(shift, x.dtype)
+        return kernels.mix_channels(self._depthwise(x), kernel, shift)
+
+    def _depthwise(self, x):
+        kernel = ops.cast(self.depthwise_kernel, x.dtype)
+        return ops.depthwise_conv(x, kernel, strides=self.strides, padding=self.padding)
+
+
+class Normalized(keras.layers.Layer):
+    """A convolution and the normalization behind it, computed together where that is faster on CPUs.
+
+    Outside training the normalization becomes part of the convolution's weights, so that TensorFlow makes one kernel of
+    both and the activation behind. In training, a map that is widened is normalized by what is known of the narrow one.
     """
 
-    def __init__(self, convolution: Conv2D, normalization: BatchNormalization):
+    def __init__(self, convolution: keras.layers.Layer, normalization: BatchNormalization):
         super().__init__(name=convolution.name, autocast=False)
         self.convolution, self.normalization = convolution, normalization
 
@@ -132,25 +183,30 @@ class NormalizedConv2D(keras.layers.Layer):
 
     def call(self, x, training=False):
         """Return `x` [b, h, w, d] convolved and normalized."""
-        by_batch = training and not self.normalization.frozen and shares.count() == 1
-        if (
-            by_batch
-            and kernels.widens(self.convolution.kernel.shape)
-            and self.convolution.compute_dtype == "float32"
-        ):
+        if not training:
+            return convolve_and_normalize(self.convolution, self.normalization, x)
+        by_batch = not self.normalization.frozen and shares.count() == 1
+        if by_batch and self._widens():
             return self.normalization.of_mixed(x, self.convolution.kernel)
         return self.normalization(self.convolution(x))
 
+    def _widens(self):
+        layer = self.convolution
+        return (
+            isinstance(layer, Conv2D)
+            and layer.mixes_channels
+            and not layer.use_bias
+            and layer.compute_dtype == "float32"
+            and kernels.widens(layer.kernel.shape)
+        )
 
-class SeparableConv2D(keras.layers.SeparableConv2D):
-    """Keras' depthwise and pointwise convolution; training takes the second as a matrix product, as in Conv2D."""
 
-    def call(self, x, training=False):
-        """Return the convolution of `x` [b, h, w, d]."""
-        if not training:
-            return super().call(x)
-        x = ops.depthwise_conv(x, self.depthwise_kernel, strides=self.strides, padding=self.padding)
-        return kernels.mix_channels(x, self.pointwise_kernel, self.bias if self.use_bias else None)
+def convolve_and_normalize(convolution, normalization, x):
+    """Return `x` [b, h, w, d] convolved, and normalized with the kept statistics, all in the convolution's weights."""
+    scale, shift = normalization.kept()
+    if convolution.use_bias:
+        shift = shift + convolution.bias * scale
+    return convolution.scaled(ops.cast(x, convolution.compute_dtype), scale, shift)
 
 
 class PadToMultiple(keras.layers.Layer):
@@ -190,23 +246,41 @@ class Branches(keras.layers.Layer):
 
 
 class SharedByMaps(keras.layers.Layer):
-    """One convolution over several maps; its gradients from the maps are added in their order, as in Branches."""
+    """One convolution over several maps, each normalized by itself, if at all.
 
-    def __init__(self, convolution: keras.layers.Layer):
+    The convolution's gradients from the maps are added in their order, as in Branches.
+    """
+
+    def __init__(
+        self, convolution: keras.layers.Layer, normalizations: Sequence[BatchNormalization] | None = None
+    ):
         super().__init__(name=convolution.name, autocast=False)
-        self.convolution = convolution
+        self.convolution, self.normalizations = convolution, list(normalizations or ())
 
     def build(self, shapes):
         """Create the weights for maps that are all of the depth of the first."""
         self.convolution.build(shapes[0])
+        for normalization, shape in zip(self.normalizations, shapes, strict=False):
+            normalization.build(self.convolution.compute_output_shape(shape))
 
     def call(self, maps, training=False):
-        """Return the convolution of each of `maps` [b, h, w, d]."""
+        """Return each of `maps` [b, h, w, d] convolved, and normalized."""
         if not training:
-            return [self.convolution(x) for x in maps]
+            return self._together(maps)
         weights = self.convolution.weights
         of_maps = zip(*(copies(weight.value, len(maps)) for weight in weights), strict=True)
-        return [self._convolve(x, own) for x, own in zip(maps, of_maps, strict=True)]
+        maps = [self._convolve(x, own) for x, own in zip(maps, of_maps, strict=True)]
+        if not self.normalizations:
+            return maps
+        return [normalize(x) for normalize, x in zip(self.normalizations, maps, strict=True)]
+
+    def _together(self, maps):
+        if not self.normalizations:
+            return [self.convolution(x) for x in maps]
+        return [
+            convolve_and_normalize(self.convolution, normalization, x)
+            for normalization, x in zip(self.normalizations, maps, strict=True)
+        ]
 
     def _convolve(self, x, values):
         with keras.StatelessScope(state_mapping=list(zip(self.convolution.weights, values, strict=True))):
@@ -289,7 +363,7 @@ class ConvStyle:
 
     def depthwise_conv(self, kernel_size, key, *, strides=1, padding="same", use_bias=None, styled=True):
         """Return a depthwise convolution; `styled` false: started by Keras' default and not regularized."""
-        return keras.layers.DepthwiseConv2D(
+        return DepthwiseConv2D(
             kernel_size,
             strides=strides,
             padding=padding,
@@ -322,20 +396,17 @@ class ConvStyle:
             name=at(key),
         )
 
-    def normalize(self, x, key, *, frozen):
-        """Apply this style's batch normalization to `x`, if it has one; `frozen`, or as the style has it."""
-        return x if self.batch_norm is None else self._normalization(self.batch_norm, key, frozen)(x)
-
-    def mix_and_normalize(self, x, filters, key, normalization_key, *, frozen):
-        """Apply a convolution of single pixels, without a bias, and this style's batch normalization to `x`."""
-        convolution = self.conv(filters, 1, key, use_bias=False)
+    def normalized(self, convolution, key, *, frozen):
+        """Return `convolution` with this style's batch normalization behind it, if it has one."""
         if self.batch_norm is None:
-            return convolution(x)
-        normalization = self._normalization(self.batch_norm, normalization_key, frozen)
-        return NormalizedConv2D(convolution, normalization)(x)
+            return convolution
+        return Normalized(convolution, self.normalization(key, frozen=frozen))
 
-    def _normalization(self, batch_norm, key, frozen):
-        return BatchNormalization(**batch_norm, frozen=frozen or self.frozen, name=at(key))
+    def normalization(self, key, *, frozen):
+        """Return this style's batch normalization, `frozen` or as the style has it; None if it has none."""
+        if self.batch_norm is None:
+            return None
+        return BatchNormalization(**self.batch_norm, frozen=frozen or self.frozen, name=at(key))
 
     def activate(self, x):
         """Apply this style's activation to `x`, if it has one."""

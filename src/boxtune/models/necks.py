@@ -29,8 +29,8 @@ def conv_block(
     x, padding = pad(x, 3, explicit_padding)
     first = int(explicit_padding)
     make = style.separable_conv if use_depthwise else style.conv
-    x = make(filters, 3, f"{key}/{first}", strides=strides, padding=padding)(x)
-    return style.activate(style.normalize(x, f"{key}/{first + 1}", frozen=frozen))
+    layer = make(filters, 3, f"{key}/{first}", strides=strides, padding=padding)
+    return style.activate(style.normalized(layer, f"{key}/{first + 1}", frozen=frozen)(x))
 
 
 def feature_pyramid(
@@ -123,7 +123,7 @@ def multi_resolution(
         place = f"{key}/{index}"
 
         def block(x, layer, number, place=place):
-            return style.activate(style.normalize(layer(x), f"{place}/{number}", frozen=frozen))
+            return style.activate(style.normalized(layer, f"{place}/{number}", frozen=frozen)(x))
 
         x = block(maps[-1], style.conv(squeezed, 1, f"{place}/0"), 1)
         x, padding = pad(x, 3, explicit_padding)
@@ -182,16 +182,16 @@ def bidirectional_feature_pyramid(
             x = uses[index].pop(0)
             if x.shape[-1] != num_filters:
                 block = f"{key}/node_input_blocks/{number}/{place}/1"
-                x = style.conv(num_filters, 1, f"{block}/0")(x)
-                x = style.normalize(x, f"{block}/1", frozen=frozen)
+                layer = style.conv(num_filters, 1, f"{block}/0")
+                x = style.normalized(layer, f"{block}/1", frozen=frozen)(x)
             inputs.append(_resample(x, step))
         _check_sizes(inputs, node.level, max_level)
         x = inputs[0]
         if len(inputs) > 1:
             x = WeightedSum(combine_method, name=at(f"{key}/node_combine_op/{number}"))(inputs)
             block = f"{key}/node_post_combine_block/{number}"
-            x = style.separable_conv(num_filters, 3, f"{block}/1", style_pointwise=True)(style.activate(x))
-            x = style.normalize(x, f"{block}/2", frozen=frozen)
+            layer = style.separable_conv(num_filters, 3, f"{block}/1", style_pointwise=True)
+            x = style.normalized(layer, f"{block}/2", frozen=frozen)(style.activate(x))
         uses.append(_branches(x, numbers_of_uses[len(features) + number]))
     return [branches.pop(0) for branches in uses[-num_outputs:]]
 
