@@ -59,6 +59,12 @@ FOLLOW = (
 )
 
 
+@pytest.mark.parametrize(("setting", "left"), [(None, "None"), ("0", "0"), ("1", "1")])
+def test_what_takes_single_images_leaves_it_to_tensorflow(setting, left):
+    code = "import os; from boxtune import onednn; onednn.leave_to_tensorflow(); print(os.environ.get(onednn.VARIABLE))"
+    assert runs(code, setting=setting) == (left, "")
+
+
 @pytest.mark.parametrize("setting", ["0", "1", "false"])
 def test_what_the_user_has_set_stays(run_without, setting):
     assert runs(FOLLOW, run_without, setting=setting) == (f"{setting} False", "")

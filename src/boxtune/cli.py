@@ -497,6 +497,7 @@ def _add_predict(verbs: Any) -> None:
 
 def _predict(output_dir: Path, **options: Any) -> None:
     """Draw what an exported detector finds on pictures."""
+    onednn.leave_to_tensorflow()
     predict = load("predict").predict
 
     predictions = predict(output_dir=output_dir, **options)

@@ -57,6 +57,15 @@ def follow_run(path: Path) -> None:
             os.environ[VARIABLE] = str(int(is_on))
 
 
+def leave_to_tensorflow() -> None:
+    """Have TensorFlow, if it is not loaded yet, decide by itself, unless the user has.
+
+    For detectors that take one image at a time: on CPUs with AVX2 alone, oneDNN is slower there.
+    """
+    if not _is_given and "tensorflow" not in sys.modules:
+        os.environ.pop(VARIABLE, None)
+
+
 def is_on() -> bool:
     """Return whether TensorFlow, which it loads, computes with oneDNN in this process."""
     from tensorflow.python.util import _pywrap_util_port
