@@ -84,6 +84,10 @@ class BatchNormalization(keras.layers.Layer):
         normalize = shares.batch_normalization if shares.count() > 1 else kernels.batch_normalization
         return self._moved_by(*normalize(x, gamma, beta, self.epsilon))
 
+    def compute_output_spec(self, x, training=False):
+        """Return what `call` returns for a symbolic `x`, without the tracing by which Keras finds out."""
+        return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
+
     def of_mixed(self, x, kernel):
         """Return the convolution of `x` [b, h, w, d] by `kernel` [1, 1, d, f] normalized by the batch's statistics."""
         gamma, beta = self._scale_and_shift()
@@ -127,7 +131,7 @@ class Conv2D(keras.layers.Conv2D):
 
     def scaled(self, x, scale, shift):
         """Return the convolution of `x` [b, h, w, d] without its bias, times `scale` [f], plus `shift` [f]."""
-        kernel, shift = ops.cast(self.kernel * scale, x.dtype), ops.cast(shift, x.dtype)
+        kernel = self.kernel * scale
         if self.mixes_channels:
             return kernels.mix_channels(x, kernel, shift)
         return kernels.add_bias(ops.conv(x, kernel, strides=self.strides, padding=self.padding), shift)
@@ -157,12 +161,10 @@ class SeparableConv2D(keras.layers.SeparableConv2D):
 
     def scaled(self, x, scale, shift):
         """Return the convolution of `x` [b, h, w, d] without its bias, times `scale` [f], plus `shift` [f]."""
-        kernel, shift = ops.cast(self.pointwise_kernel * scale, x.dtype), ops.cast(shift, x.dtype)
-        return kernels.mix_channels(self._depthwise(x), kernel, shift)
+        return kernels.mix_channels(self._depthwise(x), self.pointwise_kernel * scale, shift)
 
     def _depthwise(self, x):
-        kernel = ops.cast(self.depthwise_kernel, x.dtype)
-        return ops.depthwise_conv(x, kernel, strides=self.strides, padding=self.padding)
+        return ops.depthwise_conv(x, self.depthwise_kernel, strides=self.strides, padding=self.padding)
 
 
 class Normalized(keras.layers.Layer):
@@ -190,6 +192,11 @@ class Normalized(keras.layers.Layer):
             return self.normalization.of_mixed(x, self.convolution.kernel)
         return self.normalization(self.convolution(x))
 
+    def compute_output_spec(self, x, training=False):
+        """Return what `call` returns for a symbolic `x`."""
+        shape = self.convolution.compute_output_shape(x.shape)
+        return keras.KerasTensor(shape, dtype=self.convolution.compute_dtype)
+
     def _widens(self):
         layer = self.convolution
         return (
@@ -203,10 +210,12 @@ class Normalized(keras.layers.Layer):
 
 def convolve_and_normalize(convolution, normalization, x):
     """Return `x` [b, h, w, d] convolved, and normalized with the kept statistics, all in the convolution's weights."""
+    if convolution.compute_dtype != "float32":
+        return normalization(convolution(x))  # a scale and a shift of fewer digits would be less exact
     scale, shift = normalization.kept()
     if convolution.use_bias:
         shift = shift + convolution.bias * scale
-    return convolution.scaled(ops.cast(x, convolution.compute_dtype), scale, shift)
+    return convolution.scaled(x, scale, shift)
 
 
 class PadToMultiple(keras.layers.Layer):
@@ -273,6 +282,11 @@ class SharedByMaps(keras.layers.Layer):
         if not self.normalizations:
             return maps
         return [normalize(x) for normalize, x in zip(self.normalizations, maps, strict=True)]
+
+    def compute_output_spec(self, maps, training=False):
+        """Return what `call` returns for symbolic `maps`."""
+        shapes = [self.convolution.compute_output_shape(x.shape) for x in maps]
+        return [keras.KerasTensor(shape, dtype=self.convolution.compute_dtype) for shape in shapes]
 
     def _together(self, maps):
         if not self.normalizations:
