@@ -2,7 +2,7 @@
 
 from boxtune.report.evaluation import publish
 from boxtune.report.pictures import training_pictures
-from boxtune.train import train
+from boxtune.train import Reporting, train
 from boxtune.training.keeping import Checkpointing
 from boxtune.training.selection import Evaluating
 
@@ -29,7 +29,6 @@ def train_by_flags(*paths, **options):
         *paths,
         checkpointing=Checkpointing(**taken(CHECKPOINTING)),
         evaluating=Evaluating(**taken(EVALUATING)),
-        publish=publish,
-        draw=training_pictures,
+        reporting=Reporting(publish, training_pictures),
         **options,
     )

@@ -112,6 +112,7 @@ def test_each_command_that_may_go_on_asks_the_run(verb, tmp_path, monkeypatch):
         publish=None,
         training_pictures=None,
         Checkpointing=dict,
+        Reporting=lambda *parts: parts,
         Evaluating=dict,
     )
     monkeypatch.setattr(onednn, "follow_run", asked.append)

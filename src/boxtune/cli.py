@@ -364,8 +364,9 @@ def _train(**options: Any) -> None:
     verb.train(
         checkpointing=verb.Checkpointing(**checkpointing),
         evaluating=_evaluating(options),
-        publish=load("report.evaluation").publish,
-        draw=load("report.pictures").training_pictures,
+        reporting=verb.Reporting(
+            load("report.evaluation").publish, load("report.pictures").training_pictures
+        ),
         **options,
     )
 

@@ -27,8 +27,9 @@ def _train(arguments: dict[str, Any], error_file: Path) -> int:
         verb.train(
             **arguments,
             **given,
-            publish=cli.load("report.evaluation").publish,
-            draw=cli.load("report.pictures").training_pictures,
+            reporting=verb.Reporting(
+                cli.load("report.evaluation").publish, cli.load("report.pictures").training_pictures
+            ),
         )
     except BoxtuneError as error:
         error_file.write_text(json.dumps([type(error).__name__, str(error)]), encoding="utf-8")

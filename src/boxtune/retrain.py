@@ -16,7 +16,7 @@ from boxtune.evaluate import evaluate
 from boxtune.export import export
 from boxtune.report.evaluation import PAGE_NAME, publish
 from boxtune.report.pictures import training_pictures
-from boxtune.train import train
+from boxtune.train import Reporting, train
 from boxtune.training.cluster import cluster_from_environment
 from boxtune.training.keeping import Checkpointing
 from boxtune.training.run_state import BEST
@@ -141,8 +141,7 @@ def retrain(
         evaluating=evaluating,
         seed=seed,
         num_devices=num_devices,
-        publish=publish,
-        draw=training_pictures,
+        reporting=Reporting(publish, training_pictures),
     )
     if trained.best is None:
         raise BoxtuneError(f"{model_dir}: nothing was evaluated")

@@ -46,10 +46,20 @@ Draw = Callable[[Inputs, Mapping[int, str]], Sequence[npt.NDArray[np.uint8]]]
 MOST_CHANGES = 8
 """That are listed when a run goes on otherwise than before."""
 
-_NOT_HANDED_ON = ("num_devices", "publish", "draw")
+_NOT_HANDED_ON = ("num_devices", "reporting")
 """Arguments that the processes of several devices are not given: they have their own."""
 
 _log = logging.getLogger("boxtune")
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """What shows a run while it is made. Without it, its numbers stand in `metrics.jsonl` alone."""
+
+    publish: Publish | None = None
+    """Shows each evaluation, such as `report.evaluation.publish`, which prints it and writes JSON and summaries."""
+    draw: Draw | None = None
+    """Draws training images for TensorBoard, such as `report.pictures.training_pictures`."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +83,7 @@ def train(
     evaluating: Evaluating | None = None,
     seed: int = 0,
     num_devices: int | None = None,
-    publish: Publish | None = None,
-    draw: Draw | None = None,
+    reporting: Reporting | None = None,
 ) -> TrainResult:
     """Train, or go on training, until exactly the configured number of steps has been made.
 
@@ -88,16 +97,14 @@ def train(
         evaluating: when the run is evaluated (every EVALUATE_EVERY_N steps), what is best, and what ends it early.
         seed: of the first weights, the order of the examples and their augmentation.
         num_devices: how many GPUs of this machine share each batch; None for all, or for those of TF_CONFIG.
-        publish: shows each evaluation, such as `report.evaluation.publish`, which prints it and writes JSON and
-            TensorBoard's summaries; without it, the numbers stand in `metrics.jsonl` alone.
-        draw: draws training images for TensorBoard, such as `report.pictures.training_pictures`; without it, there
-            are none.
+        reporting: what shows the run while it is made.
 
     Raises:
         BoxtuneError: for anything the user can mend; nothing that was written before is lost.
     """
     arguments = {name: value for name, value in locals().items() if name not in _NOT_HANDED_ON}
     checkpointing, evaluating = checkpointing or Checkpointing(), evaluating or Evaluating()
+    publish, draw = (reporting.publish, reporting.draw) if reporting else (None, None)
     if evaluating.every_n is None:
         evaluating = replace(evaluating, every_n=EVALUATE_EVERY_N)
     prepare_backend()

@@ -51,8 +51,9 @@ def _train() -> None:
         num_train_steps=FLAGS.num_train_steps,
         checkpointing=verb.Checkpointing(every_n=FLAGS.checkpoint_every_n),
         evaluating=verb.Evaluating(every_n=FLAGS.checkpoint_every_n),
-        publish=cli.load("report.evaluation").publish,
-        draw=cli.load("report.pictures").training_pictures,
+        reporting=verb.Reporting(
+            cli.load("report.evaluation").publish, cli.load("report.pictures").training_pictures
+        ),
     )
 
 
