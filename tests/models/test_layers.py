@@ -7,7 +7,7 @@ from google.protobuf import text_format
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 from boxtune.models.keys import variables_by_key
-from boxtune.models.layers import BatchNormalization, Branches, Normalized, SharedByMaps, conv_style
+from boxtune.models.layers import BatchNormalization, Branches, Conv2D, Normalized, SharedByMaps, conv_style
 
 
 def style(text):
@@ -59,6 +59,9 @@ KINDS = {
     "wider": lambda style: style.conv(8, 1, "a/0", use_bias=False),
     "wider, with a bias": lambda style: style.conv(8, 1, "a/0", use_bias=True, bias=0.5),
     "of pixels around": lambda style: style.conv(8, 3, "a/0", strides=2, use_bias=True, bias=0.5),
+    "dilated": lambda style: Conv2D(
+        8, 3, dilation_rate=2, padding="same", use_bias=False, name="model--a--0"
+    ),
     "depthwise": lambda style: style.depthwise_conv(3, "a/0", strides=2, use_bias=True),
     "valid": lambda style: style.depthwise_conv(3, "a/0", padding="valid", use_bias=False),
     "separable": lambda style: style.separable_conv(8, 3, "a/0", use_bias=True, bias=0.5),

@@ -98,9 +98,8 @@ class _SharedTower:
         for index, convolution in enumerate(self.convolutions):
             places = [f"{self.key}/{level}/{steps * index + 1}" for level in range(len(maps))]
             normalizations = [self.style.normalization(place, frozen=self.frozen) for place in places]
-            if self.style.batch_norm is None:
-                normalizations = []
-            maps = [self.style.activate(x) for x in SharedByMaps(convolution, normalizations)(maps)]
+            shared = SharedByMaps(convolution, [each for each in normalizations if each is not None])
+            maps = [self.style.activate(x) for x in shared(maps)]
         return maps
 
 

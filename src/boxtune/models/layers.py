@@ -134,7 +134,8 @@ class Conv2D(keras.layers.Conv2D):
         kernel = self.kernel * scale
         if self.mixes_channels:
             return kernels.mix_channels(x, kernel, shift)
-        return kernels.add_bias(ops.conv(x, kernel, strides=self.strides, padding=self.padding), shift)
+        convolved = ops.conv(x, kernel, self.strides, self.padding, dilation_rate=self.dilation_rate)
+        return kernels.add_bias(convolved, shift)
 
 
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
@@ -143,9 +144,10 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
     def scaled(self, x, scale, shift):
         """Return the convolution of `x` [b, h, w, d] without its bias, times `scale` [d], plus `shift` [d]."""
         kernel, shift = ops.cast(self.kernel * scale[:, None], x.dtype), ops.cast(shift, x.dtype)
-        return kernels.add_bias(
-            ops.depthwise_conv(x, kernel, strides=self.strides, padding=self.padding), shift
+        convolved = ops.depthwise_conv(
+            x, kernel, self.strides, self.padding, dilation_rate=self.dilation_rate
         )
+        return kernels.add_bias(convolved, shift)
 
 
 class SeparableConv2D(keras.layers.SeparableConv2D):
@@ -260,11 +262,9 @@ class SharedByMaps(keras.layers.Layer):
     The convolution's gradients from the maps are added in their order, as in Branches.
     """
 
-    def __init__(
-        self, convolution: keras.layers.Layer, normalizations: Sequence[BatchNormalization] | None = None
-    ):
+    def __init__(self, convolution: keras.layers.Layer, normalizations: Sequence[BatchNormalization] = ()):
         super().__init__(name=convolution.name, autocast=False)
-        self.convolution, self.normalizations = convolution, list(normalizations or ())
+        self.convolution, self.normalizations = convolution, list(normalizations)
 
     def build(self, shapes):
         """Create the weights for maps that are all of the depth of the first."""
@@ -275,7 +275,7 @@ class SharedByMaps(keras.layers.Layer):
     def call(self, maps, training=False):
         """Return each of `maps` [b, h, w, d] convolved, and normalized."""
         if not training:
-            return self._together(maps)
+            return self._with_kept_statistics(maps)
         weights = self.convolution.weights
         of_maps = zip(*(copies(weight.value, len(maps)) for weight in weights), strict=True)
         maps = [self._convolve(x, own) for x, own in zip(maps, of_maps, strict=True)]
@@ -288,7 +288,7 @@ class SharedByMaps(keras.layers.Layer):
         shapes = [self.convolution.compute_output_shape(x.shape) for x in maps]
         return [keras.KerasTensor(shape, dtype=self.convolution.compute_dtype) for shape in shapes]
 
-    def _together(self, maps):
+    def _with_kept_statistics(self, maps):
         if not self.normalizations:
             return [self.convolution(x) for x in maps]
         return [
