@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-BACKEND_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile tests/backends tests/detection tests/golden/test_models.py \
+# The files in the order of their folders in pyproject.toml: the longest first.
+WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
+BACKEND_TESTS = $(BIN)/python -m pytest $(WORKERS) tests/backends tests/detection tests/golden/test_models.py \
 	  -k "not coco17 or fpnlite_320x320"
 
-.PHONY: demo test lint unit test-slow test-backends format proto clean
+.PHONY: demo test lint unit test-slow test-recordings test-backends format proto clean
 
 demo: $(VENV)/.installed
 	$(BIN)/boxtune draw demo/photos --num_images 240
@@ -25,12 +27,15 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not recordings"
 
 # A backend that is not there is a failure: nothing of it can be imported.
 test-backends: $(VENV)/.installed-backends
 	KERAS_BACKEND=jax $(BACKEND_TESTS)
 	KERAS_BACKEND=torch $(BACKEND_TESTS)
+
+test-recordings: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(WORKERS) -m recordings
 
 test-slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow -s

@@ -18,13 +18,17 @@ from golden.recordings import FOLDER, recorded_batch, recorded_weights
 pytestmark = pytest.mark.shared
 
 MODEL = FOLDER / "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8"
+OF_EACH_KIND = ("momentum_cosine_clip", "adam", "rms_prop_exponential")
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 def recorded_optimizers():
     path = MODEL / "optimizers.json"
     recorded = json.loads(path.read_text()) if path.exists() else {}
-    return [pytest.param(about, id=name) for name, about in recorded.items()]
+    return [
+        pytest.param(about, id=name, marks=() if name in OF_EACH_KIND else pytest.mark.recordings)
+        for name, about in recorded.items()
+    ]
 
 
 @dataclass

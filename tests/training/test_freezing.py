@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -77,6 +78,7 @@ def test_the_loss_is_that_of_the_whole(tmp_path):
 def test_a_run_that_thaws_goes_on_with_what_it_has(tmp_path, caplog):
     detector = small_detector()
     freeze(detector, freeze_variables=[BACKBONE], update_trainable_variables=())
+    detector.compile(keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=False)
     state = RunState(tmp_path, detector, 5)
     detector.train_on_batch(batch(0, 2))
     state.save()

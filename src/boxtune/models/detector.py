@@ -127,6 +127,11 @@ class Detector(keras.Model, ABC):
             self.last_losses[name].update_state(shares.total(value))
         return _sum(terms.values())
 
+    def compile(self, optimizer, **options):
+        """Do it as Keras does, and make the optimizer's variables: within the first step that takes far longer."""
+        super().compile(optimizer, **options)
+        self.optimizer.build(self.trainable_variables)
+
     def train_step(self, *arguments):
         """Train on a batch as Keras does; report, too, its learning rate, and whether the weights are still finite.
 

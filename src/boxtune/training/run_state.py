@@ -39,7 +39,6 @@ class RunState:
         Of its checkpoints the newest `max_to_keep` are kept, and those whose step is a multiple of `keep_every_n`.
         """
         optimizer = detector.optimizer
-        optimizer.build(detector.trainable_variables)
         self.model_dir = model_dir
         self.averages = averages or Averages({}, 0.0)
         self.model_variables = detector.checkpoint_variables()
