@@ -4,9 +4,12 @@ A format (`boxtune.data.formats`) turns files into these; `boxtune.data.reading`
 and makes records of what can be used.
 """
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from boxtune.data.compact import Compact
 from boxtune.data.findings import Findings
@@ -64,8 +67,66 @@ class Annotation(Compact):
     picture: Picture | None = None
 
 
-Parse = Callable[[Path, Findings], Iterable[Annotation]]
-"""Reads one annotation file; what is wrong becomes findings. It is called once for each annotation file."""
+class Row(NamedTuple):
+    """A row of a table: where it is, which picture of which size it is about, and an object, None if it has none."""
+
+    place: str
+    filename: str
+    size: tuple[int, int] | None
+    item: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationFile:
+    """An annotation file that is being read; what is wrong with it becomes findings."""
+
+    path: Path
+    findings: Findings
+    in_shares: bool = False
+
+    def skipping(self, place: str, image: str = "") -> AbstractContextManager[None]:
+        """Turn a SkipError into a finding about a place in the file, and go on behind the block."""
+        return self.findings.skipping(self.path, place=place, image=image)
+
+    def annotation(
+        self,
+        filename: str,
+        items: Iterable[tuple[str, Any]],
+        read: Callable[[Any, str], AnnotatedObject],
+        *,
+        size: tuple[int, int] | None = None,
+        place: str = "",
+        picture: Picture | None = None,
+    ) -> Annotation:
+        """Return what the file says of one picture, whose objects are made of `items` with their places.
+
+        `read(item, place)` raises SkipError for an object that cannot be used, which becomes a finding.
+        """
+        filename = filename.replace("\\", "/")
+        items, objects = list(items), []
+        for of_item, item in items:
+            with self.skipping(of_item, filename):
+                objects.append(read(item, of_item))
+        complete = len(objects) == len(items)
+        return Annotation(self.path, filename, tuple(objects), size, place, self.in_shares, complete, picture)
+
+    def annotations_of_rows(
+        self, rows: Iterable[Row], read: Callable[[Any, str], AnnotatedObject]
+    ) -> Iterator[Annotation]:
+        """Yield what a table says of each picture, in the order of their first rows; `read` as in `annotation`."""
+        first: dict[str, Row] = {}
+        objects: dict[str, list[AnnotatedObject]] = {}
+        counts: Counter[str] = Counter()
+        for row in rows:
+            first.setdefault(row.filename, row)
+            found = objects.setdefault(row.filename, [])
+            if row.item is not None:
+                counts[row.filename] += 1
+                with self.skipping(row.place, row.filename):
+                    found.append(read(row.item, row.place))
+        for name, (place, _, size, _) in first.items():
+            complete = len(objects[name]) == counts[name]
+            yield Annotation(self.path, name, tuple(objects[name]), size, place, self.in_shares, complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +139,24 @@ class Format:
         suffixes: lower-case endings of its annotation files.
         recognises: says whether a file of those endings is one of its annotations; looks at as little as it can
             and answers False, never an error, for whatever it cannot read.
-        prepare: given all files of the data set, returns the function that reads each of its annotation files.
+        read: yields what an AnnotationFile says of each of its pictures; raises SkipError if it cannot be read.
+        in_shares: its coordinates are shares of width and height rather than pixels.
+        context: given all files of the data set, returns what `read` takes as its second argument, if it takes one.
     """
 
     name: str
     title: str
     suffixes: frozenset[str]
     recognises: Callable[[Path], bool]
-    prepare: Callable[[Listing, Findings], Parse]
+    read: Callable[..., Iterator[Annotation]]
+    in_shares: bool = False
+    context: Callable[[Listing, Findings], Any] | None = None
+
+    def annotations(
+        self, paths: Iterable[Path], data_set: Listing, findings: Findings
+    ) -> Iterator[Annotation]:
+        """Read annotation files one after another; what is wrong with them, and with the data set, becomes findings."""
+        context = [self.context(data_set, findings)] if self.context else []
+        for path in paths:
+            with findings.skipping(path):
+                yield from self.read(AnnotationFile(path, findings, self.in_shares), *context)

@@ -66,8 +66,7 @@ def read(
     chosen = _choose(annotated, format_name, findings)
 
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
-    parse = chosen.prepare(everything, findings)
-    annotations_read = (one for path in annotated.ending(chosen.suffixes) for one in parse(path, findings))
+    annotations_read = chosen.annotations(annotated.ending(chosen.suffixes), everything, findings)
     pairs = _Pairs(annotations_read, listing, findings)
     looked = map_in_processes(partial(_look, photos), pairs, num_workers=num_workers, chunk_size=32)
     found, of_pictures = _one_each(zip(looked, pairs.claims, strict=False), findings)

@@ -7,13 +7,12 @@ from faster_coco_eval import COCO
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotation_files import read_file
 from boxtune.data import findings as kinds
 from boxtune.data import masks
-from boxtune.data.findings import Findings
 from boxtune.data.formats import coco
 from boxtune.data.formats.coco import FORMAT, write
 from boxtune.data.label_map import Label, LabelMap
-from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
 from boxtune.errors import DataError
@@ -28,12 +27,6 @@ def document(*annotations, images=(IMAGE,), categories=CATEGORIES, **more):
     return {"images": list(images), "annotations": list(annotations), "categories": categories, **more}
 
 
-def parsed(path):
-    findings = Findings(path.parent)
-    parse = FORMAT.prepare(Listing(path.parent, (path,)), findings)
-    return list(parse(path, findings)), findings.items
-
-
 @pytest.fixture
 def read(tmp_path):
     """Read a document; return its annotations, and kind and place of each finding."""
@@ -41,7 +34,7 @@ def read(tmp_path):
     def read(content):
         path = tmp_path / "annotations.json"
         path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-        annotations, findings = parsed(path)
+        annotations, findings = read_file(FORMAT, path)
         return annotations, [(item.kind, item.place) for item in findings]
 
     return read
@@ -330,14 +323,14 @@ def test_no_value_of_any_key_is_a_surprise(tmp_path_factory, annotation, image, 
         CAT | annotation, annotation, images=[IMAGE, image], categories=[*CATEGORIES, category]
     )
     path.write_text(json.dumps(content), encoding="utf-8")
-    for one in parsed(path)[0]:
+    for one in read_file(FORMAT, path)[0]:
         assert isinstance(one.filename, str)
         assert all(item.class_name and len(item.edges) == 4 for item in one.objects)
 
 
 def test_a_real_data_set(shared):
     [path] = (shared / "data" / "coco" / "coco_chess_test").rglob("*.coco.json")
-    annotations, findings = parsed(path)
+    annotations, findings = read_file(FORMAT, path)
     content = json.loads(path.read_text())
     names = {category["id"]: category["name"] for category in content["categories"]}
     assert findings == []
@@ -404,7 +397,7 @@ EVERYTHING = ObjectRecord(
 
 def test_everything_comes_back(tmp_path):
     written(tmp_path, record(EVERYTHING))
-    [annotation], findings = parsed(tmp_path / "annotations.json")
+    [annotation], findings = read_file(FORMAT, tmp_path / "annotations.json")
     assert findings == []
     assert (annotation.filename, annotation.size) == ("b/a.jpg", (40, 20))
     [item] = annotation.objects
@@ -455,7 +448,7 @@ def test_boxes_come_back_as_float32(tmp_path_factory, ys, xs, height, width):
     item = ObjectRecord("cat", Box(ys[0], xs[0], ys[1], xs[1]))
     image = ImageRecord("a", Picture(Path("a")), "", width, height, (item,))
     written(folder, image)
-    [annotation], _ = parsed(folder / "annotations.json")
+    [annotation], _ = read_file(FORMAT, folder / "annotations.json")
     xmin, ymin, xmax, ymax = annotation.objects[0].edges
     again = np.float32([ymin / height, xmin / width, ymax / height, xmax / width])
     np.testing.assert_array_equal(again, np.float32([ys[0], xs[0], ys[1], xs[1]]))

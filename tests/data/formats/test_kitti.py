@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotation_files import places, read_file
 from boxtune.data import findings as kinds
-from boxtune.data.findings import Findings
 from boxtune.data.formats.kitti import FORMAT
-from boxtune.data.listing import Listing
 
 CAR = "Car 0.88 3 -0.69 0.00 192.37 402.31 374.00 1.60 1.57 3.23 -2.70 1.74 3.68 -1.29"
 PEDESTRIAN = "Pedestrian 0.00 0 -0.20 712.40 143.00 810.73 307.92 1.89 0.48 1.20 1.84 1.47 8.41 0.01"
@@ -27,9 +26,8 @@ def label(tmp_path):
 
 
 def parsed(path):
-    findings = Findings(path.parent)
-    parse = FORMAT.prepare(Listing(path.parent, (path,)), findings)
-    return list(parse(path, findings)), [(item.kind, item.place) for item in findings.items]
+    annotations, findings = read_file(FORMAT, path)
+    return annotations, places(findings)
 
 
 def test_a_line_is_an_object_with_its_box_in_pixels(label):

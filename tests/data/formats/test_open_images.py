@@ -2,10 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotation_files import places, read_file
 from boxtune.data import findings as kinds
-from boxtune.data.findings import Findings
 from boxtune.data.formats.open_images import FORMAT
-from boxtune.data.listing import Listing
 
 HEADER = (
     "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf,IsDepiction"
@@ -23,9 +22,8 @@ def parsed(tmp_path):
         if descriptions is not None:
             files.append(tmp_path / "class-descriptions-boxable.csv")
             files[-1].write_text(descriptions, encoding="utf-8")
-        findings = Findings(tmp_path)
-        annotations = list(FORMAT.prepare(Listing(tmp_path, tuple(files)), findings)(path, findings))
-        return annotations, [(item.kind, item.place) for item in findings.items]
+        annotations, findings = read_file(FORMAT, *files)
+        return annotations, places(findings)
 
     return parse
 
@@ -92,9 +90,9 @@ def test_other_tables_are_foreign(parsed, tmp_path):
 def test_what_is_no_csv_is_unreadable(tmp_path, rest):
     path = tmp_path / "boxes.csv"
     path.write_bytes(f"{HEADER}\n{rest}".encode(errors="surrogateescape"))
-    findings = Findings(tmp_path)
-    assert list(FORMAT.prepare(Listing(tmp_path, (path,)), findings)(path, findings)) == []
-    assert [item.kind for item in findings.items] == [kinds.ANNOTATION_UNREADABLE]
+    annotations, findings = read_file(FORMAT, path)
+    assert annotations == []
+    assert [item.kind for item in findings] == [kinds.ANNOTATION_UNREADABLE]
 
 
 @given(rest=st.text(alphabet='0a,/m1.-\n\r"\x00', max_size=60))
@@ -103,8 +101,7 @@ def test_any_text_is_read_or_told(tmp_path_factory, rest):
     path = folder / "boxes.csv"
     path.write_text(f"ImageID,LabelName,XMin,XMax,YMin,YMax\n{rest}", encoding="utf-8", newline="")
     assert FORMAT.recognises(path)
-    findings = Findings(folder)
-    annotations = list(FORMAT.prepare(Listing(folder, (path,)), findings)(path, findings))
+    annotations, findings = read_file(FORMAT, path)
     objects = sum(len(annotation.objects) for annotation in annotations)
-    assert objects + len(findings.items) >= bool(rest.strip("\r\n"))
-    assert all(annotation.complete for annotation in annotations) == (not findings.items)
+    assert objects + len(findings) >= bool(rest.strip("\r\n"))
+    assert all(annotation.complete for annotation in annotations) == (not findings)

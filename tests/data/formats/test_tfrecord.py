@@ -1,5 +1,4 @@
 import gzip
-import pickle
 
 import numpy as np
 import pytest
@@ -7,9 +6,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotation_files import read_file
 from boxtune.data import findings as kinds
 from boxtune.data import images, masks, record_writer
-from boxtune.data.findings import Findings
 from boxtune.data.formats.tfrecord import FORMAT
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.listing import Listing
@@ -62,18 +61,12 @@ def written(path, *payloads):
     return path
 
 
-def parsed(path, *others):
-    findings = Findings(path.parent)
-    parse = FORMAT.prepare(Listing(path.parent, (path, *others)), findings)
-    return list(parse(path, findings)), findings.items
-
-
 @pytest.fixture
 def read(tmp_path):
     """Write records and read them; return the annotations, and kind and place of each finding."""
 
     def read(*payloads):
-        annotations, findings = parsed(written(tmp_path / "train.record", *payloads))
+        annotations, findings = read_file(FORMAT, written(tmp_path / "train.record", *payloads))
         return annotations, [(item.kind, item.place) for item in findings]
 
     return read
@@ -176,7 +169,7 @@ def test_numbers_are_looked_up_in_the_label_map_beside(tmp_path, texts):
     path = written(tmp_path / "train.record", example(object__class__text=texts))
     label_map = tmp_path / "label_map.pbtxt"
     write_label_map(LABEL_MAP, label_map)
-    [annotation], findings = parsed(path, label_map)
+    [annotation], findings = read_file(FORMAT, path, label_map)
     assert findings == []
     assert [item.class_name for item in annotation.objects] == ["cat", "/m/dog"]
 
@@ -185,7 +178,7 @@ def test_text_takes_precedence_over_numbers(tmp_path):
     path = written(tmp_path / "train.record", example(object__class__label=[7, 7]))
     label_map = tmp_path / "label_map.pbtxt"
     write_label_map(LABEL_MAP, label_map)
-    [annotation], findings = parsed(path, label_map)
+    [annotation], findings = read_file(FORMAT, path, label_map)
     assert (findings, [item.class_name for item in annotation.objects]) == ([], ["cat", "dog"])
 
 
@@ -211,7 +204,7 @@ def test_the_nearest_label_map_counts(tmp_path, folders, name):
     for folder, label_map in zip(folders, paths, strict=True):
         label_map.parent.mkdir(exist_ok=True)
         write_label_map(LabelMap((Label(2, folder), Label(7, "dog"))), label_map)
-    [annotation], _ = parsed(path, *paths)
+    [annotation], _ = read_file(FORMAT, path, *paths)
     assert annotation.objects[0].class_name == name
 
 
@@ -221,7 +214,7 @@ def test_what_is_no_label_map_is_told(tmp_path):
     graph.write_text("node { name: 'x' }")
     write_label_map(LABEL_MAP, one)
     write_label_map(LabelMap((Label(1, "x"),)), two)
-    _, findings = parsed(path, graph, one, two)
+    _, findings = read_file(FORMAT, path, graph, one, two)
     assert [(item.kind, item.file) for item in findings] == [
         (kinds.FOREIGN, "graph.pbtxt"),
         (kinds.NOT_READ, "two.pbtxt"),
@@ -344,7 +337,7 @@ def test_a_damaged_record_is_told_and_the_others_are_read(tmp_path):
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)
-    annotations, findings = parsed(path)
+    annotations, findings = read_file(FORMAT, path)
     assert [annotation.place for annotation in annotations] == ["record 0", "record 1"]
     assert [(item.kind, item.place) for item in findings] == [
         (kinds.ANNOTATION_UNREADABLE, "record 2"),
@@ -368,7 +361,7 @@ CONTEXT = train.Example(features=train.Features(feature={"label": feature([1])})
 def test_what_is_no_tfrecord(tmp_path, name, content, kind):
     path = tmp_path / name
     path.write_bytes(content)
-    annotations, [finding] = parsed(path)
+    annotations, [finding] = read_file(FORMAT, path)
     assert (annotations, finding.kind) == ([], kind)
     assert str(tmp_path) not in finding.message
     assert not FORMAT.recognises(path)
@@ -376,7 +369,7 @@ def test_what_is_no_tfrecord(tmp_path, name, content, kind):
 
 def test_records_of_something_else_are_foreign(tmp_path):
     path = written(tmp_path / "train.record", CONTEXT)
-    annotations, [finding] = parsed(path)
+    annotations, [finding] = read_file(FORMAT, path)
     assert (annotations, finding.kind) == ([], kinds.FOREIGN)
     assert not FORMAT.recognises(path)
 
@@ -384,7 +377,7 @@ def test_records_of_something_else_are_foreign(tmp_path):
 def test_a_file_that_is_cut_short_is_recognised_and_told(tmp_path):
     path = written(tmp_path / "train.record", example(), example())
     path.write_bytes(path.read_bytes()[:-10])
-    annotations, [finding] = parsed(path)
+    annotations, [finding] = read_file(FORMAT, path)
     assert (annotations, finding.kind) == ([], kinds.ANNOTATION_UNREADABLE)
     assert "cut short: record 1" in finding.message
     assert FORMAT.recognises(path)
@@ -415,7 +408,7 @@ SOME_KEYS += [f"object/keypoint/{key}" for key in ("x", "y", "visibility", "text
 @given(st.dictionaries(st.sampled_from(SOME_KEYS), VALUES))
 def test_no_value_of_any_key_is_a_surprise(tmp_path_factory, changes):
     path = written(tmp_path_factory.getbasetemp() / "any.record", example(), example(**changes))
-    for one in parsed(path)[0]:
+    for one in read_file(FORMAT, path)[0]:
         assert all(item.class_name and np.isfinite(item.edges).all() for item in one.objects)
 
 
@@ -440,7 +433,7 @@ def test_what_is_written_is_read_back(tmp_path):
     plain = ObjectRecord("/m/dog", Box(0, 0, 1, 0.5))
     record = ImageRecord("photos/a.jpg", Picture(path), "", 40, 20, (cat, plain))
     record_writer.write_file([record], LABEL_MAP, tmp_path / "a.tfrecord")
-    [annotation], findings = parsed(tmp_path / "a.tfrecord")
+    [annotation], findings = read_file(FORMAT, tmp_path / "a.tfrecord")
     assert findings == []
     assert (annotation.filename, annotation.size) == ("photos/a.jpg", (40, 20))
     assert images.read_bytes(annotation.picture) == path.read_bytes()
@@ -461,9 +454,3 @@ def test_what_is_written_is_read_back(tmp_path):
     np.testing.assert_array_equal(masks.to_array(one.mask, 20, 40), HALVES)
     # The other has the area of its box, 20 x 20 pixels, and no mask; the keypoint that it lacks is absent.
     assert (other.area, other.mask, other.keypoints) == (400, None, (Keypoint("eye", 0, 0, 0),))
-
-
-def test_the_parse_function_can_be_sent_to_another_process(tmp_path):
-    path = written(tmp_path / "a.record", example())
-    parse = FORMAT.prepare(Listing(tmp_path, (path,)), Findings(tmp_path))
-    assert len(list(pickle.loads(pickle.dumps(parse))(path, Findings(tmp_path)))) == 1

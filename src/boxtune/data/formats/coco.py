@@ -11,7 +11,7 @@ Ids may be numbers or strings, and category 0 is a category like any other. The 
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,16 +19,15 @@ from itertools import count
 from math import isfinite
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from boxtune.data import findings as kinds
 from boxtune.data import masks
-from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges
 from boxtune.data.files import whole_file
-from boxtune.data.findings import Findings, Kind, SkipError
+from boxtune.data.findings import Kind, SkipError
 from boxtune.data.formats import json_text, shapes
+from boxtune.data.formats.json_text import as_dict, as_text, json_format, path_of_url
 from boxtune.data.label_map import LabelMap
-from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
@@ -41,23 +40,6 @@ _FILE_NAME = "annotations.json"
 # What objects have that COCO has no key for, with the values that are not written.
 _ATTRIBUTES = {"difficult": False, "truncated": False, "group_of": False, "weight": 1.0, "view": ""}
 _MAX_AMOUNT = 1e12
-
-
-def recognises(path: Path) -> bool:
-    """Say whether a file is an object with the lists `images` and `annotations`."""
-    return json_text.recognises(path, _belongs)
-
-
-def parse(path: Path, findings: Findings) -> Iterator[Annotation]:
-    """Read one file; the objects of one picture at a time are made of it."""
-    with findings.skipping(path):
-        document = json_text.load_format(path, _belongs, _TITLE)
-        categories = _categories(document.get("categories"))
-        pictures = _pictures(path, document["images"], findings)
-        objects = _by_picture(path, document["annotations"], pictures, findings)
-        for key, number in pictures.items():
-            items = [(number, document["annotations"][number]) for number in objects[key]]
-            yield _annotation(path, (number, document["images"][number]), items, categories, findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,30 +64,43 @@ def identifiers(path: Path) -> Identifiers:
     }
     listed = document.get("categories")
     classes = {
-        item["id"]: json_text.as_text(item.get("name"))
+        item["id"]: as_text(item.get("name"))
         for item in (listed if isinstance(listed, list) else [])
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
     }
     return Identifiers(pictures, classes)
 
 
-def _prepare(listing: Listing, findings: Findings) -> Parse:
-    return parse
-
-
-FORMAT = Format("coco", _TITLE, frozenset({".json"}), recognises, _prepare)
-
-
 def _belongs(value: Any) -> bool:
+    """Say whether a value is an object with the lists `images` and `annotations`."""
     return isinstance(value, dict) and all(
         isinstance(value.get(key), list) for key in ("images", "annotations")
     )
 
 
-# What the file holds
+def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation]:
+    """Yield picture after picture; the objects of one at a time are made."""
+    images, annotations = document["images"], document["annotations"]
+    categories = _categories(document.get("categories"))
+    pictures = _pictures(file, images)
+    objects = _by_picture(file, annotations, pictures)
+    for key, number in pictures.items():
+        image = images[number]
+        filename = _filename(image)
+        items = ((_place("annotations", n, annotations[n]), annotations[n]) for n in objects[key])
+        yield file.annotation(
+            filename,
+            items,
+            partial(_object, categories=categories, note=partial(file.skipping, image=filename)),
+            size=shapes.picture_size(image.get("width"), image.get("height")),
+            place=_place("images", number, image),
+        )
 
-_Numbered = tuple[int, dict[str, Any]]
-"""An entry and its position in its list."""
+
+FORMAT = json_format("coco", _TITLE, _belongs, _read)
+
+
+# What the file holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +116,7 @@ def _categories(listed: Any) -> dict[str, _Category]:
     categories: dict[str, _Category] = {}
     for item in listed if isinstance(listed, list) else []:
         if isinstance(item, dict) and (key := _key(item.get("id"))):
-            category = _Category(json_text.as_text(item.get("name")), _keypoint_names(item.get("keypoints")))
+            category = _Category(as_text(item.get("name")), _keypoint_names(item.get("keypoints")))
             known = categories.setdefault(key, category)
             if known.name != category.name:
                 categories[key] = _Category("")
@@ -130,11 +125,11 @@ def _categories(listed: Any) -> dict[str, _Category]:
 
 def _keypoint_names(listed: Any) -> tuple[str, ...]:
     """Return the names of keypoints, which are numbers where one is missing or occurs twice."""
-    names = tuple(map(json_text.as_text, listed)) if isinstance(listed, list) else ()
+    names = tuple(map(as_text, listed)) if isinstance(listed, list) else ()
     return names if all(names) and len(set(names)) == len(names) else tuple(map(str, range(len(names))))
 
 
-def _pictures(path: Path, images: list[Any], findings: Findings) -> dict[str, int]:
+def _pictures(file: AnnotationFile, images: list[Any]) -> dict[str, int]:
     """Return the position of each picture by its id as text.
 
     Of pictures of one id and name the first counts. Those of different names are left out, since nobody can tell
@@ -145,9 +140,9 @@ def _pictures(path: Path, images: list[Any], findings: Findings) -> dict[str, in
     def leave_out(numbers: list[int], kind: Kind, message: str) -> None:
         for number in numbers:
             place = _place("images", number, images[number])
-            findings.add(kind, path, message, place=place, image=_filename(images[number]))
+            file.findings.add(kind, file.path, message, place=place, image=_filename(images[number]))
 
-    for key, numbers in _positions(path, images, findings).items():
+    for key, numbers in _positions(file, images).items():
         names = sorted({_filename(images[number]) for number in numbers})
         if len(names) == 1:
             pictures[key] = numbers[0]
@@ -158,22 +153,20 @@ def _pictures(path: Path, images: list[Any], findings: Findings) -> dict[str, in
     return pictures
 
 
-def _positions(path: Path, images: list[Any], findings: Findings) -> dict[str, list[int]]:
+def _positions(file: AnnotationFile, images: list[Any]) -> dict[str, list[int]]:
     """Return the positions of the pictures of each id as text."""
     positions: dict[str, list[int]] = {}
     for number, image in enumerate(images):
         place = _place("images", number, image)
-        with findings.skipping(path, place=place):
-            key = _key(json_text.as_dict(image, place).get("id"))
+        with file.skipping(place):
+            key = _key(as_dict(image, place).get("id"))
             if not key:
                 raise SkipError(kinds.ANNOTATION_UNREADABLE, "it has no id.")
             positions.setdefault(key, []).append(number)
     return positions
 
 
-def _by_picture(
-    path: Path, items: list[Any], pictures: dict[str, int], findings: Findings
-) -> dict[str, list[int]]:
+def _by_picture(file: AnnotationFile, items: list[Any], pictures: dict[str, int]) -> dict[str, list[int]]:
     """Return the positions of the objects of each picture by its id; those that are of none become findings."""
     objects: dict[str, list[int]] = {key: [] for key in pictures}
     astray: dict[str, list[int]] = {}
@@ -183,47 +176,21 @@ def _by_picture(
     for key, numbers in astray.items():
         place = _place("annotations", numbers[0], items[numbers[0]])
         message = f'the image_id "{key}", which {len(numbers)} have, is that of no picture that can be used.'
-        findings.add(kinds.PICTURE_MISSING, path, message, place=place)
-    _note_repeated_ids(path, items, findings)
-    return objects
-
-
-def _note_repeated_ids(path: Path, items: list[Any], findings: Findings) -> None:
+        file.findings.add(kinds.PICTURE_MISSING, file.path, message, place=place)
     ids = Counter(_key(item.get("id")) for item in items if isinstance(item, dict))
     repeated = [key for key, count in ids.items() if key and count > 1]
     if repeated:
         message = (
             f'{len(repeated)} ids are there several times, such as "{repeated[0]}"; they are not needed.'
         )
-        findings.add(kinds.NOT_READ, path, message, place="annotations")
-
-
-def _annotation(
-    path: Path,
-    picture: _Numbered,
-    items: Iterable[_Numbered],
-    categories: dict[str, _Category],
-    findings: Findings,
-) -> Annotation:
-    image = picture[1]
-    filename = _filename(image)
-    placed = ((_place("annotations", *item), item[1]) for item in items)
-    read = partial(_object, categories=categories, note=partial(findings.skipping, path, image=filename))
-    objects, complete = shapes.gather(placed, read, findings, path, filename)
-    size = shapes.picture_size(image.get("width"), image.get("height"))
-    return Annotation(path, filename, objects, size, _place("images", *picture), complete=complete)
+        file.findings.add(kinds.NOT_READ, file.path, message, place="annotations")
+    return objects
 
 
 def _filename(image: dict[str, Any]) -> str:
     """Return the name of a picture with slashes: of a URL its path, or for Label Studio's local files what d= says."""
-    name = json_text.as_text(image.get("file_name")) or json_text.as_text(image.get("coco_url"))
-    if "://" in name or "?d=" in name:
-        try:
-            parts = urlsplit(name)
-        except ValueError:
-            return ""
-        name = parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path)
-    return name.replace("\\", "/")
+    name = as_text(image.get("file_name")) or as_text(image.get("coco_url"))
+    return (path_of_url(name) if "://" in name or "?d=" in name else name).replace("\\", "/")
 
 
 def _place(key: str, number: int, item: Any) -> str:
@@ -234,13 +201,13 @@ def _place(key: str, number: int, item: Any) -> str:
 
 def _key(value: Any) -> str:
     """Return an id as text, "" if it is none; some programs write numbers as strings or as 12.0."""
-    return json_text.as_text(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return as_text(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 # Objects
 
 _Note = Callable[..., AbstractContextManager[None]]
-"""Takes `place`; turns a SkipError into a finding."""
+"""Takes a place; turns a SkipError into a finding."""
 
 
 def _object(
@@ -249,10 +216,10 @@ def _object(
     category = _category(item, categories)
     mask: Mask | None = None
     keypoints: tuple[Keypoint, ...] = ()
-    with note(place=place):
+    with note(place):
         mask = _mask(item.get("segmentation"))
     edges = _edges(item.get("bbox"), mask)
-    with note(place=place):
+    with note(place):
         keypoints = _keypoints(item.get("keypoints"), category.keypoints)
     attributes = item.get("attributes")
     extra = attributes if isinstance(attributes, dict) else {}
@@ -264,7 +231,7 @@ def _object(
         truncated=_is_set(extra.get("truncated")),
         is_crowd=_is_set(item.get("iscrowd")),
         group_of=_is_set(extra.get("group_of")),
-        view=json_text.as_text(extra.get("view")),
+        view=as_text(extra.get("view")),
         weight=_amount(extra.get("weight"), 1.0),
         area=_amount(item.get("area")) or None,
         mask=mask,

@@ -1,18 +1,38 @@
 """JSON of unknown origin: read within bounds, and taken apart without surprises."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from boxtune.data import findings as kinds
-from boxtune.data.files import read_text
+from boxtune.data.annotations import Annotation, AnnotationFile, Format
 from boxtune.data.findings import Kind, SkipError
-from boxtune.errors import DataError
+from boxtune.data.formats.text import read_annotations
 
 MAX_BYTES = 2**30
 _TYPES = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "nothing"}
+
+
+def json_format(
+    name: str,
+    title: str,
+    belongs: Callable[[Any], bool],
+    read: Callable[[AnnotationFile, Any], Iterator[Annotation]],
+    *,
+    in_shares: bool = False,
+) -> Format:
+    """Return a format of JSON files: those whose value `belongs` to it, which `read` takes beside the file."""
+    return Format(
+        name,
+        title,
+        frozenset({".json"}),
+        lambda path: recognises(path, belongs),
+        lambda file: read(file, load_format(file.path, belongs, title)),
+        in_shares=in_shares,
+    )
 
 
 def load_json(path: Path) -> Any:
@@ -58,6 +78,11 @@ def as_list(value: object, place: str, kind: Kind = kinds.ANNOTATION_UNREADABLE)
     return value
 
 
+def numbered(items: Iterable[Any], place: str) -> Iterator[tuple[str, Any]]:
+    """Return the items of a list at `place`, each with its own place, such as "annotations[3]"."""
+    return ((f"{place}[{number}]", item) for number, item in enumerate(items))
+
+
 def as_text(value: object) -> str:
     """Return a string without blanks around it, or a whole number as one; an empty string for all else.
 
@@ -70,16 +95,25 @@ def as_text(value: object) -> str:
     return value.strip().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def path_of_url(url: str) -> str:
+    """Return the path in a URL, or for Label Studio's local files what d= in its query says; "" if it has none."""
+    try:
+        parts = urlsplit(url)
+        return parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path)
+    except ValueError:
+        return ""
+
+
 @lru_cache(maxsize=1)
 def _last_file(path: Path, num_bytes: int, modified: int) -> Any:
     try:
-        return json.loads(read_text(path, max_bytes=MAX_BYTES))
+        return json.loads(read_annotations(path, max_bytes=MAX_BYTES))
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it is not JSON: {error.msg}.", place) from error
     except RecursionError as error:
         raise SkipError(kinds.ANNOTATION_UNREADABLE, "it is nested too deeply.") from error
-    except (DataError, ValueError) as error:  # ValueError: a number of thousands of digits
+    except ValueError as error:  # a number of thousands of digits
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error)) from error
 
 

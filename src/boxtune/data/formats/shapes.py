@@ -1,18 +1,15 @@
-"""Shapes as annotators draw them, as edges and masks; and the gathering of those that can be used."""
+"""Shapes as annotators draw them, as edges and masks."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from math import cos, hypot, isfinite, radians, sin
-from pathlib import Path
-from typing import TypeVar
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import AnnotatedObject, Edges
-from boxtune.data.findings import Findings, SkipError
+from boxtune.data.annotations import Edges
+from boxtune.data.findings import SkipError
 from boxtune.data.masks import Mask
 
 Point = tuple[float, float]
-_Item = TypeVar("_Item")
 
 
 def finite(value: object) -> float:
@@ -104,26 +101,6 @@ def picture_size(width: object, height: object) -> tuple[int, int] | None:
     except SkipError:
         return None
     return (int(sides[0]), int(sides[1])) if all(side >= 1 and side == int(side) for side in sides) else None
-
-
-def gather(
-    items: Iterable[tuple[str, _Item]],
-    read: Callable[[_Item, str], AnnotatedObject],
-    findings: Findings,
-    path: Path,
-    image: str,
-) -> tuple[tuple[AnnotatedObject, ...], bool]:
-    """Read the objects of a picture from items with their places; say also whether all could be used.
-
-    `read(item, place)` raises SkipError for an object that cannot be used, which becomes a finding.
-    """
-    objects = []
-    num_items = 0
-    for place, item in items:
-        num_items += 1
-        with findings.skipping(path, place=place, image=image):
-            objects.append(read(item, place))
-    return tuple(objects), len(objects) == num_items
 
 
 def other_shape(name: str) -> SkipError:

@@ -10,7 +10,6 @@ that the API's `tf_example_decoder` reads, and those of its tools that write; a 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import numpy as np
 
 from boxtune.data import findings as kinds
 from boxtune.data import masks, tfrecord
-from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges, Format
 from boxtune.data.example_pb2 import Feature
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import shapes
@@ -32,7 +31,6 @@ from boxtune.errors import DataError
 
 MAX_LABEL_MAP_BYTES = 16 * 2**20
 
-_TITLE = "TFRecord"
 _SUFFIXES = frozenset((".record", ".records", ".tfrecord", ".tfrecords", ".tfrec", ""))
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 # Numbers of objects, with what they are where they are absent.
@@ -57,7 +55,7 @@ _Size = tuple[int, int]
 """Width and height."""
 
 
-def recognises(path: Path) -> bool:
+def _recognises(path: Path) -> bool:
     """Say whether a file begins with a record that holds a picture."""
     try:
         return "image/encoded" in _first_features(path)
@@ -65,18 +63,17 @@ def recognises(path: Path) -> bool:
         return False
 
 
-def parse(path: Path, findings: Findings, *, label_maps: Mapping[Path, LabelMap]) -> Iterator[Annotation]:
+def _read(file: AnnotationFile, label_maps: Mapping[Path, LabelMap]) -> Iterator[Annotation]:
     """Read one file; `label_maps` are those of the data set by their folders."""
-    with findings.skipping(path):
-        file = _File(path, findings, _numbered(path, label_maps))
-        with _opened(path) as index:
-            for number in range(len(index)):
-                with findings.skipping(path, place=f"record {number}"):
-                    yield _annotation(file, index, number)
-        file.note_unread()
+    records = _Records(file.path, file.findings, _numbered(file.path, label_maps))
+    with _opened(file.path) as index:
+        for number in range(len(index)):
+            with file.skipping(f"record {number}"):
+                yield _annotation(file, records, index, number)
+    records.note_unread()
 
 
-def _prepare(listing: Listing, findings: Findings) -> Parse:
+def _label_maps(listing: Listing, findings: Findings) -> dict[Path, LabelMap]:
     label_maps: dict[Path, LabelMap] = {}
     for path in listing.ending(frozenset({".pbtxt"})):
         try:
@@ -88,10 +85,10 @@ def _prepare(listing: Listing, findings: Findings) -> Parse:
             continue
         if label_maps.setdefault(path.parent, label_map) != label_map:
             findings.add(kinds.NOT_READ, path, "another label map in the same folder comes first.")
-    return partial(parse, label_maps=label_maps)
+    return label_maps
 
 
-FORMAT = Format("tfrecord", _TITLE, _SUFFIXES, recognises, _prepare)
+FORMAT = Format("tfrecord", "TFRecord", _SUFFIXES, _recognises, _read, in_shares=True, context=_label_maps)
 
 
 def _first_features(path: Path) -> _Features:
@@ -120,8 +117,8 @@ def _numbered(path: Path, label_maps: Mapping[Path, LabelMap]) -> dict[int, str]
 
 
 @dataclass(slots=True)
-class _File:
-    """A file that is being read, and what is told of it only once."""
+class _Records:
+    """What is noted of a file only once: classes without a name, and keys that are not read."""
 
     path: Path
     findings: Findings
@@ -155,28 +152,23 @@ class _File:
 # Records
 
 
-def _annotation(file: _File, index: RecordIndex, number: int) -> Annotation:
+def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, number: int) -> Annotation:
     place = f"record {number}"
     try:
         features = tfrecord.parse_example(index.read_intact(number)).features.feature
     except DataError as error:
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error).replace(str(file.path), "it", 1)) from error
-    file.see_keys(list(features))
+    records.see_keys(list(features))
     if not any(_strings(features, "encoded")):
         raise SkipError(kinds.PICTURE_UNREADABLE, "it holds no picture.")
-    filename = _filename(features) or f"{file.path.name}/{number}"
     size = _size(features)
-    placed = ((item.place, item) for item in _objects(file, features, size, place))
-    objects, complete = shapes.gather(placed, _usable, file.findings, file.path, filename)
     span = int(index.offsets[number]), int(index.lengths[number])
-    return Annotation(
-        file.path,
-        filename,
-        objects,
-        size,
-        place,
-        in_shares=True,
-        complete=complete,
+    return file.annotation(
+        _filename(features) or f"{file.path.name}/{number}",
+        [(item.place, item) for item in _objects(records, features, size, place)],
+        _usable,
+        size=size,
+        place=place,
         picture=Picture(file.path, span),
     )
 
@@ -213,7 +205,7 @@ def _text(value: bytes) -> str:
 # Objects
 
 
-def _objects(file: _File, features: _Features, size: _Size | None, place: str) -> list[AnnotatedObject]:
+def _objects(records: _Records, features: _Features, size: _Size | None, place: str) -> list[AnnotatedObject]:
     """Return the objects of a record, unchecked; raise SkipError if its lists do not agree in length."""
     boxes = _boxes(features)
     count = len(boxes)
@@ -223,14 +215,14 @@ def _objects(file: _File, features: _Features, size: _Size | None, place: str) -
         for key, default in _NUMBERS.items()
     }
     columns: dict[str, Sequence[Any]] = {
-        "class_name": _class_names(file, features, count),
+        "class_name": _class_names(records, features, count),
         "edges": boxes,
         "place": places,
         "view": [_text(view) for view in _one_each(_strings(features, "object/view"), "view", count, b"")],
         "weight": [value if 0 <= value < inf else 1.0 for value in numbers.pop("weight")],
         "area": [value if 0 < value < inf else None for value in numbers.pop("area")],
         **{key: [value > 0 for value in values] for key, values in numbers.items()},
-        "mask": _masks(file, features, places, size),
+        "mask": _masks(records, features, places, size),
         "keypoints": _keypoints(features, count),
     }
     return [
@@ -261,7 +253,7 @@ def _one_each(values: Sequence[Any], key: str, count: int, default: Any) -> Sequ
     return values or [default] * count
 
 
-def _class_names(file: _File, features: _Features, count: int) -> list[str]:
+def _class_names(records: _Records, features: _Features, count: int) -> list[str]:
     """Return the name of each object's class, "" where there is neither text nor number."""
     texts, numbers = _strings(features, "object/class/text"), _integers(features, "object/class/label")
     if count and count not in (len(texts), len(numbers)):
@@ -270,10 +262,12 @@ def _class_names(file: _File, features: _Features, count: int) -> list[str]:
     names = [_text(text) for text in texts] if len(texts) == count else [""] * count
     if len(numbers) != count:
         return names
-    return [name or file.class_name(number) for name, number in zip(names, numbers, strict=True)]
+    return [name or records.class_name(number) for name, number in zip(names, numbers, strict=True)]
 
 
-def _masks(file: _File, features: _Features, places: Sequence[str], size: _Size | None) -> list[Mask | None]:
+def _masks(
+    records: _Records, features: _Features, places: Sequence[str], size: _Size | None
+) -> list[Mask | None]:
     """Return the mask of each object, None where it has none or it cannot be drawn, which is told."""
     count = len(places)
     key = "object/mask"
@@ -286,7 +280,7 @@ def _masks(file: _File, features: _Features, places: Sequence[str], size: _Size 
     weights = _one_each(_numbers(features, "object/mask/weight"), "mask/weight", count, 1)
     found: list[Mask | None] = [None] * count
     for number, (mask, weight) in enumerate(zip(written, weights, strict=True)):
-        with file.findings.skipping(file.path, place=places[number]):
+        with records.findings.skipping(records.path, place=places[number]):
             found[number] = _drawable(mask) if mask and weight else None
     return found
 

@@ -4,7 +4,7 @@ Entities and external references are refused (defusedxml), and so is what is too
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from xml.sax import SAXParseException
 from xml.sax.handler import ContentHandler
@@ -13,7 +13,8 @@ from xml.sax.xmlreader import AttributesImpl, Locator
 from defusedxml import DefusedXmlException
 from defusedxml.expatreader import DefusedExpatParser
 
-from boxtune.data.findings import ANNOTATION_UNREADABLE, SkipError
+from boxtune.data.annotations import Annotation, AnnotationFile, Format
+from boxtune.data.findings import ANNOTATION_UNREADABLE, FOREIGN, SkipError
 
 MAX_BYTES = 16 * 2**20
 _PEEKED_BYTES = 4096
@@ -31,6 +32,11 @@ class Node:
         self.text = ""
         self.children: list[Node] = []
 
+    @property
+    def place(self) -> str:
+        """Where it begins in the file."""
+        return f"line {self.line}"
+
     def all(self, tag: str) -> Iterator["Node"]:
         """Return the children of that tag."""
         return (child for child in self.children if child.tag == tag)
@@ -46,6 +52,25 @@ class Node:
         """Return the text of the first element at a path without blanks around it, "" if there is none."""
         node = self.first(path)
         return node.text.strip() if node else ""
+
+
+def xml_format(
+    name: str,
+    title: str,
+    tag: str,
+    read: Callable[[AnnotationFile, Node], Iterator[Annotation]],
+    *,
+    max_bytes: int = MAX_BYTES,
+) -> Format:
+    """Return a format of XML files: those whose root has a `tag`, which `read` takes beside the file."""
+
+    def read_root(file: AnnotationFile) -> Iterator[Annotation]:
+        root = read_xml(file.path, max_bytes=max_bytes)
+        if root.tag != tag:
+            raise SkipError(FOREIGN, f"its root is <{root.tag}>, not <{tag}>.")
+        return read(file, root)
+
+    return Format(name, title, frozenset({".xml"}), lambda path: root_tag(path) == tag, read_root)
 
 
 def read_xml(path: Path, *, max_bytes: int = MAX_BYTES) -> Node:

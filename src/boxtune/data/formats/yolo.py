@@ -20,10 +20,11 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import AnnotatedObject, Annotation, Format, Parse
-from boxtune.data.files import read_text, whole_file, writable_folder
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format
+from boxtune.data.files import read_text, writable_folder, write_text
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import json_text, shapes
+from boxtune.data.formats.text import fields_of_lines, first_line
 from boxtune.data.images import SUFFIXES
 from boxtune.data.label_map import LabelMap
 from boxtune.data.listing import Listing
@@ -35,42 +36,29 @@ PICTURES_FOLDER = "images"
 
 MAX_BYTES = 64 * 2**20
 MAX_LIST_BYTES = 2**20
-_PEEKED_BYTES = 2**16
 _LABELS_FOLDER = "labels"
 _YAML_SUFFIXES = frozenset((".yaml", ".yml"))
 _LIST_NAMES = ("classes.txt", "_darknet.labels")
-_LIST_SUFFIX = ".names"
+_LIST_SUFFIXES = frozenset({".names"})
 
 
-def recognises(path: Path) -> bool:
+def _recognises(path: Path) -> bool:
     """Say whether a file belongs to a picture, or lies in a folder of labels, and begins with a label."""
-    if not (_has_picture(path) or _LABELS_FOLDER in path.parts[:-1]):
-        return False
+    is_near = _has_picture(path) or _LABELS_FOLDER in path.parts[:-1]
+    return is_near and _is_label(first_line(path).split())
+
+
+def _read(file: AnnotationFile, class_lists: "_ClassLists") -> Iterator[Annotation]:
+    path = file.path
     try:
-        with path.open("rb") as file:
-            lines = file.read(_PEEKED_BYTES).decode("utf-8-sig", errors="replace").split("\n")
-    except OSError:
-        return False
-    return _is_label(next((line.split() for line in lines if line.strip()), []))
-
-
-def parse(path: Path, findings: Findings, *, class_lists: "_ClassLists") -> Iterator[Annotation]:
-    """Read one label file, which is about the picture of its name."""
-    with findings.skipping(path):
-        lines = list(_lines(path))
-        if not _is_label_file(path, [fields for _, fields in lines]):
-            raise SkipError(kinds.FOREIGN, "no picture has its name, and it holds no YOLO labels.")
-        filename = findings.name(_among_pictures(path).with_suffix(""))
-        read = partial(_object, classes=class_lists.of(path))
-        objects, complete = shapes.gather(lines, read, findings, path, filename)
-        yield Annotation(path, filename, objects, in_shares=True, complete=complete)
-
-
-def _prepare(listing: Listing, findings: Findings) -> Parse:
-    return partial(parse, class_lists=_find_class_lists(listing, findings))
-
-
-FORMAT = Format("yolo", "YOLO labels", frozenset({".txt"}), recognises, _prepare)
+        lines = fields_of_lines(read_text(path, max_bytes=MAX_BYTES))
+    except DataError as error:
+        kind = kinds.ANNOTATION_UNREADABLE if _has_picture(path) else kinds.FOREIGN
+        raise SkipError(kind, str(error)) from error
+    if not _is_label_file(path, [fields for _, fields in lines]):
+        raise SkipError(kinds.FOREIGN, "no picture has its name, and it holds no YOLO labels.")
+    filename = file.findings.name(_among_pictures(path).with_suffix(""))
+    yield file.annotation(filename, lines, partial(_object, classes=class_lists.of(path)))
 
 
 # Which text files are labels
@@ -125,16 +113,6 @@ def _listed_pictures(folder: Path, modified: int) -> frozenset[str]:
 
 
 # The lines of a label file
-
-
-def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Return the fields of each line that has any, with its place."""
-    try:
-        lines = read_text(path, max_bytes=MAX_BYTES).split("\n")
-    except DataError as error:
-        kind = kinds.ANNOTATION_UNREADABLE if _has_picture(path) else kinds.FOREIGN
-        raise SkipError(kind, str(error)) from error
-    return ((f"line {number}", line.split()) for number, line in enumerate(lines, start=1) if line.strip())
 
 
 def _object(fields: Sequence[str], place: str, *, classes: "_Classes | None") -> AnnotatedObject:
@@ -218,29 +196,22 @@ class _ClassLists:
 
 
 def _find_class_lists(listing: Listing, findings: Findings) -> _ClassLists:
-    in_yaml = _read_each((path for path in listing.files if _is_yaml(path)), _yaml_classes, findings)
-    in_text = _read_each((path for path in listing.files if _is_list(path)), _text_classes, findings)
+    in_yaml = _read_each(listing.ending(_YAML_SUFFIXES), _yaml_classes, findings)
+    lists = [path for path in listing.files if path.name.lower() in _LIST_NAMES]
+    in_text = _read_each(lists + listing.ending(_LIST_SUFFIXES), _text_classes, findings)
     found = in_yaml | in_text
     same = len({tuple(classes.names.items()) for classes in found.values()}) == 1
-    lists = _ClassLists(
+    class_lists = _ClassLists(
         in_yaml={path.parent: in_yaml[path] for path in sorted(in_yaml, key=_preference, reverse=True)},
         in_text={path.parent: in_text[path] for path in sorted(in_text, key=_preference, reverse=True)},
         otherwise=next(iter(found.values())) if same else None,
     )
     for path, classes in found.items():
-        used = lists.of(path)
+        used = class_lists.of(path)
         if used and used.names != classes.names:
             message = f"its names of classes differ from those of {used.file}, which are used."
             findings.add(kinds.NOT_READ, path, message)
-    return lists
-
-
-def _is_yaml(path: Path) -> bool:
-    return path.suffix.lower() in _YAML_SUFFIXES
-
-
-def _is_list(path: Path) -> bool:
-    return path.name.lower() in _LIST_NAMES or path.suffix.lower() == _LIST_SUFFIX
+    return class_lists
 
 
 def _preference(path: Path) -> tuple[bool, bytes]:
@@ -313,6 +284,17 @@ def _keypoint_names(node: yaml.Node | None) -> dict[int, list[str]]:
     return {int(number): [_scalar(name) for name in _children(names).values()] for number, names in by_class}
 
 
+FORMAT = Format(
+    "yolo",
+    "YOLO labels",
+    frozenset({".txt"}),
+    _recognises,
+    _read,
+    in_shares=True,
+    context=_find_class_lists,
+)
+
+
 # Writing
 
 
@@ -334,24 +316,17 @@ def write(
         DataError: two pictures would share a label file, a class is not in the label map, or a file cannot be written.
     """
     labels = [folder / _LABELS_FOLDER / PurePosixPath(name).with_suffix(".txt") for name in file_names]
-    _require_distinct(labels, file_names)
+    first: dict[Path, str] = {}
+    for path, name in zip(labels, file_names, strict=True):
+        if (other := first.setdefault(path, name)) != name:
+            raise DataError(f"{other} and {name} would share the labels {path.name}. Rename one of them.")
     for parent in sorted({path.parent for path in labels} | {folder}):
         writable_folder(parent)
     numbers = {label.id: number for number, label in enumerate(label_map.labels)}
     for record, path in zip(records, labels, strict=True):
         lines = (_line(item, numbers[label_map.label(item.class_name).id]) for item in record.objects)
-        _write_text(path, "".join(lines))
-    _write_text(folder / "data.yaml", _data_yaml(file_names, label_map))
-
-
-def _require_distinct(labels: Sequence[Path], file_names: Sequence[str]) -> None:
-    first: dict[Path, str] = {}
-    for path, name in zip(labels, file_names, strict=True):
-        if path in first:
-            raise DataError(
-                f"{first[path]} and {name} would share the labels {path.name}. Rename one of them."
-            )
-        first[path] = name
+        write_text(path, "".join(lines))
+    write_text(folder / "data.yaml", _data_yaml(file_names, label_map))
 
 
 def _line(item: ObjectRecord, number: int) -> str:
@@ -373,8 +348,3 @@ def _data_yaml(file_names: Sequence[str], label_map: LabelMap) -> str:
         content["test"] = part("test", otherwise=train)
     content |= {"nc": len(label_map.labels), "names": label_map.names}
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
