@@ -199,7 +199,7 @@ class TestRecords:
         assert [sample["source_id"].numpy() for sample in drawn(some, [0, 3])] == [b"frame0", b"frame20"]
         assert len(some) == 6
         assert some.shares is None
-        assert some.place(4) == f"record 2, frame 1, of {some.index.paths[0]}"
+        assert some.name_of(4) == f"{some.index.paths[0]}: record 2 at byte {some.index.offsets[2]}, frame 1"
 
     def test_one_frame_of_each(self, records):
         some = records([sequence(), sequence(FRAMES[:2], first=10)], frame=1)

@@ -18,7 +18,7 @@ from boxtune.data.examples import Sample, class_parser, parser
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.order import weighted_shares
 from boxtune.data.sequences import annotated_frames, example_of_frame, is_sequence
-from boxtune.data.tfrecord import RecordIndex
+from boxtune.data.tfrecord import RecordIndex, parse_example
 from boxtune.errors import DataError
 
 ANY_FRAME = -1
@@ -65,12 +65,16 @@ class Records:
             label_map, num_classes, expand_hierarchy=expand_hierarchy, class_scores=class_scores
         )
         self.cache = ImageCache()
+        # A training with mosaic asks for samples in six places: a graph of its own is traced once for all of them.
+        self.sample = tf.function(
+            self._sample, autograph=False, input_signature=[tf.TensorSpec([], tf.int64)]
+        )
+        """Returns record number `number` (int64) as a Sample."""
 
     def __len__(self) -> int:
         return self._num_read if self.frames is None else len(self.frames)
 
-    def sample(self, number: Any) -> Sample:
-        """Return record `number` (a tensor) as a Sample."""
+    def _sample(self, number: Any) -> Sample:
         return self.parse(self._serialized(number), partial(self.cache.image, number))
 
     @cached_property
@@ -139,12 +143,6 @@ class Records:
         """How many records of the files are read."""
         return -(-len(self.index) // self.one_of_n)
 
-    def place(self, number: int) -> str:
-        """Return in a few words where record `number` is."""
-        position, frame = self._position(number)
-        file = self.index.paths[self.index.file_numbers[position]]
-        return f"record {position}{'' if frame is None else f', frame {frame},'} of {file}"
-
     def _position(self, number: int) -> tuple[int, int | None]:
         """Return the position in the files of record `number`, and its frame if that is a sequence."""
         if self.frames is None:
@@ -163,12 +161,13 @@ class Records:
             try:
                 frames = annotated_frames(self.index.read(position))
                 if only is not None and only not in frames:
+                    few = [*map(str, frames[:_MOST_TOLD]), *(["..."] if len(frames) > _MOST_TOLD else [])]
                     raise DataError(
-                        f"it has no annotated frame {only}; its annotated frames are {_few(frames)}. "
+                        f"it has no annotated frame {only}; its annotated frames are {', '.join(few) or 'none'}. "
                         "Set frame_index to one that every sequence has, or to -1 for any."
                     )
             except DataError as error:
-                raise DataError(f"{self._file_and_position(position)}: {error}") from error
+                raise DataError(f"{self._location(position)}: {error}") from error
             found += [(position, frame) for frame in (frames if only is None else [only])]
         if not found:
             raise DataError(f"no frame of {', '.join(map(str, self.index.paths))} is annotated.")
@@ -178,7 +177,7 @@ class Records:
         """Read every record until one fails, and say which and why; for after a failure, where only that it was."""
         for number in range(len(self)):
             try:
-                self.sample(tf.constant(number, tf.int64))
+                self._sample(tf.constant(number, tf.int64))  # eagerly, for TensorFlow's plain message
             except _READ_ERRORS as error:
                 reason = _SEQUENCE if is_sequence(self.read(number)) else _reason(error)
                 return DataError(f"{self.name_of(number)}: {reason}")
@@ -187,19 +186,28 @@ class Records:
         return None
 
     def name_of(self, number: int) -> str:
-        """Return the record's place and, where it has one, its image's name."""
+        """Return where record `number` is and, where it has one, its image's name."""
         position, frame = self._position(number)
-        place = self._file_and_position(position)
+        location = self._location(position)
         if frame is not None:
-            return f"{place}, frame {frame}"
+            return f"{location}, frame {frame}"
         try:
-            example = tf.train.Example.FromString(self.read(number))
-            names = example.features.feature["image/filename"].bytes_list.value
-        except Exception:
-            return f"{place} (not a tf.train.Example)"
-        return f"{place} (image {names[0].decode('utf-8', 'replace')})" if names else place
+            name = self.image_name(number)
+        except DataError:
+            return f"{location} (not a tf.train.Example)"
+        return f"{location} (image {name})" if name else location
 
-    def _file_and_position(self, position: int) -> str:
+    def image_name(self, number: int) -> str:
+        """Return the file name or else the id of the image of record `number`, "" if it has neither.
+
+        Raises:
+            DataError: if it is not a tf.train.Example.
+        """
+        features = parse_example(self.read(number)).features.feature
+        names = (features[key].bytes_list.value for key in ("image/filename", "image/source_id"))
+        return next((name[0].decode("utf-8", "replace") for name in names if name), "")
+
+    def _location(self, position: int) -> str:
         file = self.index.paths[self.index.file_numbers[position]]
         return f"{file}: record {position} at byte {self.index.offsets[position]}"
 
@@ -214,9 +222,15 @@ def naming_faults(records: Records) -> Iterator[None]:
 
 
 def open_records(
-    reader: pipeline_pb2.InputReader, num_classes: int, *, for_training: bool = False
+    reader: pipeline_pb2.InputReader,
+    num_classes: int,
+    *,
+    for_training: bool = False,
+    label_map: LabelMap | None = None,
 ) -> Records:
-    """Open the records of an input reader; `frame_index` is for training, and an evaluation reads every frame.
+    """Open the records of an input reader, whose `label_map` is read unless it is given.
+
+    Its `frame_index` is for training; an evaluation reads every frame.
 
     Raises:
         ConfigError: if its files are not there.
@@ -224,7 +238,7 @@ def open_records(
     """
     return Records(
         input_files(reader),
-        read_label_map(Path(reader.label_map_path)),
+        label_map or read_label_map(Path(reader.label_map_path)),
         num_classes,
         one_of_n=reader.sample_1_of_n_examples,
         expand_hierarchy=reader.expand_labels_hierarchy,
@@ -233,13 +247,6 @@ def open_records(
         sequences=reader.input_type == pipeline_pb2.TF_SEQUENCE_EXAMPLE,
         frame=reader.frame_index if for_training and reader.frame_index != ANY_FRAME else None,
     )
-
-
-def _few(numbers: Sequence[int]) -> str:
-    """Return the first numbers, for a message."""
-    return (
-        ", ".join(map(str, numbers[:_MOST_TOLD])) + (", ..." if len(numbers) > _MOST_TOLD else "")
-    ) or "none"
 
 
 def _reason(error: Exception) -> str:

@@ -13,7 +13,7 @@ from boxtune import config
 from boxtune.data import duplicates, splits
 from boxtune.data import findings as kinds
 from boxtune.data.findings import Action, Finding, Findings, by_kind
-from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.label_map import LabelMap
 from boxtune.data.reading import Reading, read, require_usable
 from boxtune.data.records import ImageRecord, class_names
 from boxtune.data.splits import Split
@@ -146,8 +146,9 @@ def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findin
     _note_spellings(class_names(images), findings)
     if path is None:
         return LabelMap.from_names(class_names(images))
-    label_map = read_label_map(path)
-    ids = [item.id for item in config.read_label_map(path).item if item.id > 0]
+    written = config.read_label_map(path)
+    label_map = LabelMap.from_items(written.item, path)
+    ids = [item.id for item in written.item if item.id > 0]
     if ids != list(range(1, len(ids) + 1)):
         findings.add(kinds.LABEL_IDS, path, f"the ids are {', '.join(map(str, ids))}.")
     for image in images:

@@ -80,4 +80,4 @@ def _ends(name: str) -> list[str]:
 
 
 def _coco_files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*.json")) if coco.recognises(path)]
+    return [path for path in sorted(folder.rglob("*.json")) if coco.FORMAT.recognises(path)]
