@@ -1,6 +1,7 @@
 """Where boxes go: by hand, there and back again, and the same eagerly as inside of `tf.data`."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -255,12 +256,12 @@ class TestToInputFrame:
 
 
 MOVEMENTS = {
-    "left right": geometry.FLIP_LEFT_RIGHT,
-    "up down": geometry.FLIP_UP_DOWN,
-    "rotation": geometry.ROTATE_90,
-    "crop": geometry.crop(QUARTER),
-    "place": geometry.place(QUARTER),
-    "warp": geometry.warp(SIZE, TURN),
+    "left right": geometry.flip_left_right,
+    "up down": geometry.flip_up_down,
+    "rotation": geometry.rotate_90,
+    "crop": partial(geometry.to_window, window=QUARTER),
+    "place": partial(geometry.from_window, window=QUARTER),
+    "warp": partial(geometry.warp_boxes, size=SIZE, matrix=TURN),
 }
 
 
@@ -283,7 +284,7 @@ class TestMovements:
             as_written(lambda boxes: geometry.move_objects({"boxes": boxes}, MOVEMENTS[name]))
         )
         for boxes, moved in zip(drawn, inside.as_numpy_iterator(), strict=True):
-            np.testing.assert_array_equal(moved["boxes"], MOVEMENTS[name].boxes(tf.constant(boxes)))
+            np.testing.assert_array_equal(moved["boxes"], MOVEMENTS[name](tf.constant(boxes)))
 
 
 @pytest.mark.parametrize(

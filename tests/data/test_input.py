@@ -9,7 +9,8 @@ from google.protobuf import text_format
 from PIL import Image
 
 from boxtune.config import pipeline_pb2
-from boxtune.data.batching import Mixing, evaluation_batches, training_batches, training_samples
+from boxtune.data.augmentation.mixing import Mixing
+from boxtune.data.batching import evaluation_batches, training_batches, training_samples
 from boxtune.data.input import Records, naming_faults, open_records
 from boxtune.data.label_map import LabelMap
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
@@ -344,14 +345,14 @@ class TestDatasets:
 
     def test_records_are_seen_by_the_weight_of_their_file(self, records):
         eight = self.weighted(records, 8)
-        np.testing.assert_allclose(eight.shares, [*[3 / 16] * 4, *[1 / 16] * 4])
+        np.testing.assert_allclose(eight.probabilities, [*[3 / 16] * 4, *[1 / 16] * 4])
         shown = numbers(batches(eight, 8))
         assert sum(number < 4 for number in shown) == 6  # three quarters of eight
         assert numbers(batches(eight, 3, start_step=5)) == shown[5:]
 
     def test_of_one_of_n(self, records):
         # Of 0 to 7, records 0 and 3 of the first file, and 6 of the other, are read.
-        np.testing.assert_allclose(self.weighted(records, 8, one_of_n=3).shares, [3 / 8, 3 / 8, 1 / 4])
+        np.testing.assert_allclose(self.weighted(records, 8, one_of_n=3).probabilities, [3 / 8, 3 / 8, 1 / 4])
 
     def test_evaluation_reads_each_once(self, records):
         batches_ = evaluation_batches(self.weighted(records, 8), batch_size=4, image_resizer=RESIZER)
@@ -367,9 +368,9 @@ class TestDatasets:
         label_map.write_text("item { id: 1 name: 'cat' }", encoding="utf-8")
         reader = pipeline_pb2.InputReader(label_map_path=str(label_map))
         reader.tf_record_input_reader.input_path.extend(map(str, paths))
-        assert open_records(reader, 1).shares is None
+        assert open_records(reader, 1).probabilities is None
         reader.sample_from_datasets_weights.extend([1, 4])
-        np.testing.assert_allclose(open_records(reader, 1).shares, [0.1, 0.1, 0.4, 0.4])
+        np.testing.assert_allclose(open_records(reader, 1).probabilities, [0.1, 0.1, 0.4, 0.4])
         reader.sample_from_datasets_weights[:] = [0, 4]
         assert len(open_records(reader, 1)) == 2
 

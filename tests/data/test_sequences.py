@@ -171,11 +171,11 @@ class TestRecords:
     def test_sequences_count_alike(self, records):
         # One frame has the half of its sequence; three have a sixth each.
         some = records([sequence(FRAMES[:1]), sequence(first=10)])
-        np.testing.assert_allclose(some.shares, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
+        np.testing.assert_allclose(some.probabilities, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
 
     @pytest.mark.parametrize("serialized", [[sequence()], [sequence(), sequence(first=10)]])
     def test_of_the_same_length_all_frames_do(self, records, serialized):
-        assert records(serialized).shares is None
+        assert records(serialized).probabilities is None
 
     def test_data_sets_count_by_their_weights(self, written):
         # One data set has a sequence of one frame, the other two, of one frame and of three: (3/4, 1/8, 1/24 thrice).
@@ -184,28 +184,28 @@ class TestRecords:
             written([sequence(FRAMES[:1]), sequence()], "b.tfrecord"),
         ]
         some = Records(files, LABEL_MAP, 2, sequences=True, datasets=[([files[0]], 3.0), ([files[1]], 1.0)])
-        np.testing.assert_allclose(some.shares, [3 / 4, 1 / 8, 1 / 24, 1 / 24, 1 / 24])
+        np.testing.assert_allclose(some.probabilities, [3 / 4, 1 / 8, 1 / 24, 1 / 24, 1 / 24])
         with pytest.raises(ConfigError, match="class_balance and sample_from_datasets_weights"):
             record_order(some, seed=0, shuffle=True, class_balance=0.5)
 
     def test_class_balance_counts_frames(self, records):
         # Of the frames one has a cat (and a dog), two have dogs alone, and one nothing, which counts as dogs do.
         some = records([sequence(FRAMES[:1]), sequence([FRAMES[2], FRAMES[1], FRAMES[2]])])
-        shares = record_order(some, seed=0, shuffle=True, class_balance=1).shares
+        shares = record_order(some, seed=0, shuffle=True, class_balance=1).probabilities
         np.testing.assert_allclose(shares, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
 
     def test_one_of_n_sequences(self, records):
         some = records([sequence(first=10 * number) for number in range(3)], one_of_n=2)
         assert [sample["source_id"].numpy() for sample in drawn(some, [0, 3])] == [b"frame0", b"frame20"]
         assert len(some) == 6
-        assert some.shares is None
+        assert some.probabilities is None
         assert some.name_of(4) == f"{some.index.paths[0]}: record 2 at byte {some.index.offsets[2]}, frame 1"
 
     def test_one_frame_of_each(self, records):
         some = records([sequence(), sequence(FRAMES[:2], first=10)], frame=1)
         assert [sample["source_id"].numpy() for sample in drawn(some, [0, 1])] == [b"frame1", b"frame11"]
         assert len(some) == 2
-        assert some.shares is None
+        assert some.probabilities is None
 
     @pytest.mark.parametrize(
         ("second", "told"),

@@ -5,32 +5,23 @@ that of the padded input.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
 from boxtune.config import fixed_size, pipeline_pb2
 from boxtune.data.augmentation import augmentation
-from boxtune.data.augmentation.mixing import mixing
+from boxtune.data.augmentation.mixing import Mixing, mixing
 from boxtune.data.examples import Sample
 from boxtune.data.geometry import to_input_frame
 from boxtune.data.input import Records, as_written
-from boxtune.data.order import Order, Purpose, balanced_shares, seed_for
 from boxtune.data.resize import resizer
+from boxtune.data.shuffling import Order, balanced_probabilities
+from boxtune.data.stateless import Purpose, seed_for
 from boxtune.errors import ConfigError
 from boxtune.structures import GroundTruth, Inputs
 
 _OF_TRAINING = ("boxes", "classes", "weights")
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """With which probabilities a training image is mixed with others."""
-
-    mosaic: float = 0.0
-    mixup: float = 0.0
-    copy_paste: float = 0.0
 
 
 def training_samples(
@@ -51,13 +42,7 @@ def training_samples(
         DataError: if the classes of a record are needed and cannot be read.
     """
     order = record_order(records, seed=seed, shuffle=shuffle, class_balance=class_balance)
-    mixed = mixed or Mixing()
-    mix = mixing(
-        lambda drawn: records.sample(order.draw(drawn)),
-        mosaic=mixed.mosaic,
-        mixup=mixed.mixup,
-        copy_paste=mixed.copy_paste,
-    )
+    mix = mixing(lambda seed: records.sample(order.random_number(seed)), mixed or Mixing())
     augment = augmentation(augmentation_options, records.num_classes)
 
     def sample_at(position: Any) -> Sample:
@@ -75,15 +60,15 @@ def record_order(records: Records, *, seed: int, shuffle: bool, class_balance: f
         ConfigError: if `class_balance` is not in [0, 1], or data sets have weights.
         DataError: if it is above 0 and the classes of a record cannot be read.
     """
-    shares = records.shares
+    probabilities = records.probabilities
     if class_balance:
         if records.datasets:
             raise ConfigError(
                 "boxtune.class_balance and sample_from_datasets_weights both say how often each record is shown; "
                 "remove one of them."
             )
-        shares = balanced_shares(records.classes, class_balance)
-    return Order(len(records), seed, shuffle, shares)
+        probabilities = balanced_probabilities(records.classes, class_balance)
+    return Order(len(records), seed, shuffle, probabilities)
 
 
 def training_batches(

@@ -3,14 +3,11 @@
 Boxes are `[ymin, xmin, ymax, xmax]`, fractions of the height and width of some image: of the *frame* they are
 in. Functions of boxes are pure, and do the same eagerly and inside of `tf.data`.
 
-All parts of an object move together: `move_objects` does a `Movement`, which says what becomes of each part.
-What is to travel beside boxes (masks, keypoints) becomes a field of `Movement`, and every movement below has
-to fill it in.
+All parts of an object move together, in `move_objects`: what is to travel beside boxes (masks, keypoints) is to be
+moved there.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -42,32 +39,12 @@ class Window(NamedTuple):
 # -------------------------------------------------------------------------------------- whole objects
 
 
-@dataclass(frozen=True)
-class Movement:
-    """What becomes of each part of an object when its image is moved."""
+def move_objects(sample: Sample, move: Callable[..., Any], **how: Any) -> Sample:
+    """Return the sample with its objects moved, and its image as it was.
 
-    boxes: Callable[[Any], Any]
-    """From boxes [n, 4] in the frame of the image as it was, to boxes [n, 4] in that of the moved one."""
-
-
-def move_objects(sample: Sample, movement: Movement) -> Sample:
-    """Return the sample with every part of its objects moved, and its image as it was."""
-    return sample | {"boxes": movement.boxes(sample["boxes"])}
-
-
-def crop(window: Window) -> Movement:
-    """Return how objects move when a window is cut out of their image."""
-    return Movement(boxes=partial(to_window, window=window))
-
-
-def place(window: Window) -> Movement:
-    """Return how objects move when their image becomes a window of a larger one."""
-    return Movement(boxes=partial(from_window, window=window))
-
-
-def warp(size: Any, matrix: Any) -> Movement:
-    """Return how objects move with an image of `size` that is moved by `matrix`, as `warp_boxes` has them."""
-    return Movement(boxes=partial(warp_boxes, size=size, matrix=matrix))
+    `move(boxes, **how)` takes boxes [n, 4] in the frame of the image as it was to that of the moved one.
+    """
+    return sample | {"boxes": move(sample["boxes"], **how)}
 
 
 # -------------------------------------------------------------------------------------- flips and rotations
@@ -107,11 +84,6 @@ def warp_boxes(boxes: Any, size: Any, matrix: Any) -> Any:
     x, y = moved[:, 0], moved[:, 1]
     around = [tf.reduce_min(y, 0), tf.reduce_min(x, 0), tf.reduce_max(y, 0), tf.reduce_max(x, 0)]
     return tf.stack(around, 1) / scale
-
-
-FLIP_LEFT_RIGHT = Movement(boxes=flip_left_right)
-FLIP_UP_DOWN = Movement(boxes=flip_up_down)
-ROTATE_90 = Movement(boxes=rotate_90)
 
 
 # -------------------------------------------------------------------------------------- frames

@@ -16,8 +16,8 @@ import tensorflow as tf
 from boxtune.config import input_datasets, input_files, pipeline_pb2
 from boxtune.data.examples import Sample, class_parser, parser
 from boxtune.data.label_map import LabelMap, read_label_map
-from boxtune.data.order import weighted_shares
 from boxtune.data.sequences import annotated_frames, example_of_frame, is_sequence
+from boxtune.data.shuffling import weighted_probabilities
 from boxtune.data.tfrecord import RecordIndex, parse_example
 from boxtune.errors import DataError
 
@@ -78,7 +78,7 @@ class Records:
         return self.parse(self._serialized(number), partial(self.cache.image, number))
 
     @cached_property
-    def shares(self) -> npt.NDArray[np.float64] | None:
+    def probabilities(self) -> npt.NDArray[np.float64] | None:
         """How often a training shows each record [records], adding up to 1; None for all alike.
 
         Sequences count alike, however many frames they have.
@@ -86,7 +86,7 @@ class Records:
         Raises:
             ConfigError: if a data set has no record.
         """
-        of_sequences = self._shares_of_datasets()
+        of_sequences = self._probabilities_of_datasets()
         if self.frames is None:
             return of_sequences
         sequence = self.frames[:, 0] // self.one_of_n
@@ -96,14 +96,14 @@ class Records:
                 return None
             of_sequences = np.ones(self._num_read)
         shown = of_sequences[sequence] / counts[sequence]
-        shares: npt.NDArray[np.float64] = shown / shown.sum()
-        return shares
+        probabilities: npt.NDArray[np.float64] = shown / shown.sum()
+        return probabilities
 
-    def _shares_of_datasets(self) -> npt.NDArray[np.float64] | None:
+    def _probabilities_of_datasets(self) -> npt.NDArray[np.float64] | None:
         if not self.datasets:
             return None
         files = np.array(list(map(str, self.index.paths)))[self.index.file_numbers[:: self.one_of_n]]
-        return weighted_shares(
+        return weighted_probabilities(
             [np.isin(files, list(map(str, paths))) for paths, _ in self.datasets],
             [weight for _, weight in self.datasets],
         )

@@ -6,7 +6,8 @@ import tensorflow as tf
 from boxtune import models
 from boxtune.backends import row_multiple
 from boxtune.config import pipeline_pb2
-from boxtune.data.batching import Mixing, record_order, training_batches, training_samples
+from boxtune.data.augmentation.mixing import Mixing
+from boxtune.data.batching import record_order, training_batches, training_samples
 from boxtune.data.input import Records
 from boxtune.detection.shares import WHOLE, Shares
 
@@ -30,7 +31,7 @@ def batches(
         augmentation_options=settings.data_augmentation_options,
         shuffle=pipeline.train_input_reader.shuffle,
         class_balance=own.class_balance,
-        mixed=Mixing(own.mosaic_probability, own.mixup_probability, own.copy_paste_probability),
+        mixed=Mixing(own.mosaic_probability, own.copy_paste_probability, own.mixup_probability),
     )
     return training_batches(
         sample_at,

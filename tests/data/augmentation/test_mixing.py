@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from boxtune.data.augmentation import mixing
+from boxtune.data.augmentation.mixing import Mixing
 from boxtune.errors import ConfigError
 from samples import BOXES, assert_same, run, run_seeds, sample, unchanged
 
@@ -76,7 +77,7 @@ class TestMosaic:
         assert np.all(mixed["image"] == 1)
 
     def test_others_are_drawn(self):
-        mixed = run(mixing.mixing(drawing(flat(2), flat(3)), mosaic=1.0), flat(1), (5, 0))
+        mixed = run(mixing.mixing(drawing(flat(2), flat(3)), Mixing(mosaic=1.0)), flat(1), (5, 0))
         values = set(np.unique(mixed["image"]))
         assert 1 in values
         assert values & {2, 3}
@@ -100,7 +101,7 @@ class TestMixup:
         assert_same(mixed, unchanged(sample()))
 
     def test_shares_follow_beta(self):
-        mix = mixing.mixing(drawing(flat(0)), mixup=1.0)
+        mix = mixing.mixing(drawing(flat(0)), Mixing(mixup=1.0))
         shares = np.array([changed["weights"][0] for changed in run_seeds(mix, flat(200), 200)])
         # Beta(1.5, 1.5): mean 0.5, deviation 0.25.
         assert abs(shares.mean() - 0.5) < 4 * 0.25 / np.sqrt(200)
@@ -151,7 +152,7 @@ class TestCopyPaste:
 
     def test_boxes_lie_around_what_was_pasted(self):
         other = flat(200, boxes=[[0.1, 0.1, 0.3, 0.2]])
-        mix = mixing.mixing(drawing(other), copy_paste=1.0)
+        mix = mixing.mixing(drawing(other), Mixing(copy_paste=1.0))
         for seed in range(10):
             mixed = run(mix, flat(0, 100, 100, boxes=[]), (seed, 0))
             rows, columns = np.nonzero(mixed["image"][..., 0])
@@ -161,14 +162,14 @@ class TestCopyPaste:
 
     def test_one_to_four_objects(self):
         other = flat(200, boxes=[[0.0, 0.0, 0.05, 0.05]] * 9)
-        mix = mixing.mixing(drawing(other), copy_paste=1.0)
+        mix = mixing.mixing(drawing(other), Mixing(copy_paste=1.0))
         counts = [len(changed["boxes"]) for changed in run_seeds(mix, flat(0, boxes=[]), 40)]
         assert set(counts) == {1, 2, 3, 4}
 
     def test_what_would_be_hidden_is_left_alone(self):
         # The object of the other is as large as the picture, and half of that would cover four fifths of this one's.
         other = flat(200, boxes=WHOLE)
-        mix = mixing.mixing(drawing(other), copy_paste=1.0)
+        mix = mixing.mixing(drawing(other), Mixing(copy_paste=1.0))
         given = flat(0, boxes=[[0.45, 0.45, 0.55, 0.55]])
         for mixed in run_seeds(mix, given, 20):
             hidden = (mixed["image"][18:22, 27:33] == 200).mean()
@@ -176,18 +177,18 @@ class TestCopyPaste:
 
     def test_crowds_are_not_pasted(self):
         other = flat(200) | {"is_crowd": np.array([True])}
-        mixed = run(mixing.mixing(drawing(other), copy_paste=1.0), flat(0))
+        mixed = run(mixing.mixing(drawing(other), Mixing(copy_paste=1.0)), flat(0))
         assert_same(mixed, unchanged(flat(0)))
 
     def test_of_a_picture_without_objects(self):
-        mixed = run(mixing.mixing(drawing(flat(200, boxes=[])), copy_paste=1.0), flat(0))
+        mixed = run(mixing.mixing(drawing(flat(200, boxes=[])), Mixing(copy_paste=1.0)), flat(0))
         assert_same(mixed, unchanged(flat(0)))
 
 
 class TestMixing:
     @pytest.mark.parametrize("name", ["mosaic", "mixup", "copy_paste"])
     def test_probability(self, name):
-        mix = mixing.mixing(drawing(flat(200, boxes=[[0, 0, 0.2, 0.2]])), **{name: 0.4})
+        mix = mixing.mixing(drawing(flat(200, boxes=[[0, 0, 0.2, 0.2]])), Mixing(**{name: 0.4}))
         given = flat(0, boxes=[])
         mixed = sum(bool(changed["image"].any()) for changed in run_seeds(mix, given, 60))
         assert 9 <= mixed <= 39  # four standard deviations
@@ -197,8 +198,8 @@ class TestMixing:
             raise AssertionError
 
         given = sample()
-        assert_same(run(mixing.mixing(draw), given), unchanged(given))
+        assert_same(run(mixing.mixing(draw, Mixing()), given), unchanged(given))
 
     def test_no_probability(self):
         with pytest.raises(ConfigError, match=r"boxtune.mixup_probability is 1.5; it must be in \[0, 1\]"):
-            mixing.mixing(drawing(sample()), mixup=1.5)
+            mixing.mixing(drawing(sample()), Mixing(mixup=1.5))

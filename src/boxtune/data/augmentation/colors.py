@@ -10,18 +10,16 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
+from boxtune.data import stateless
 from boxtune.data.augmentation.crops import mean_color
 from boxtune.data.augmentation.steps import (
     Step,
     check,
     check_probability,
     check_range,
-    integer,
     paste,
     size_of,
-    split,
     to_bytes,
-    uniform,
     with_probability,
 )
 from boxtune.data.examples import Sample
@@ -38,7 +36,7 @@ def _step(*changes: Change) -> Step:
 
     def change_all(sample: Sample, seed: Any) -> Sample:
         pixels = tf.cast(sample["image"], tf.float32)
-        for change, own in zip(changes, split(seed, len(changes)), strict=True):
+        for change, own in zip(changes, stateless.split(seed, len(changes)), strict=True):
             pixels = tf.clip_by_value(change(pixels, own), 0.0, 255.0)
         return sample | {"image": to_bytes(pixels)}
 
@@ -104,23 +102,23 @@ def adjust_gamma(section: pipeline_pb2.AdjustGamma) -> Step:
 
 
 def _brightness(max_delta: float) -> Change:
-    return lambda pixels, seed: pixels + 255 * uniform(seed, -max_delta, max_delta)
+    return lambda pixels, seed: pixels + 255 * stateless.uniform(seed, -max_delta, max_delta)
 
 
 def _contrast(low: float, high: float) -> Change:
     def change(pixels: Any, seed: Any) -> Any:
         mean = mean_color(pixels)
-        return (pixels - mean) * uniform(seed, low, high) + mean
+        return (pixels - mean) * stateless.uniform(seed, low, high) + mean
 
     return change
 
 
 def _hue(max_delta: float) -> Change:
-    return lambda pixels, seed: tf.image.adjust_hue(pixels, uniform(seed, -max_delta, max_delta))
+    return lambda pixels, seed: tf.image.adjust_hue(pixels, stateless.uniform(seed, -max_delta, max_delta))
 
 
 def _saturation(low: float, high: float) -> Change:
-    return lambda pixels, seed: tf.image.adjust_saturation(pixels, uniform(seed, low, high))
+    return lambda pixels, seed: tf.image.adjust_saturation(pixels, stateless.uniform(seed, low, high))
 
 
 def gray(pixels: Any) -> Any:
@@ -141,7 +139,7 @@ def look_up(image: Any, table: Any) -> Any:
 def random_pixel_value_scale(section: pipeline_pb2.RandomPixelValueScale) -> Step:
     """Read `random_pixel_value_scale`: multiply every value by a number of its own."""
     low, high = check_range(section, "minval", "maxval", 0, 1000)
-    return _step(lambda pixels, seed: pixels * uniform(seed, low, high, tf.shape(pixels)))
+    return _step(lambda pixels, seed: pixels * stateless.uniform(seed, low, high, tf.shape(pixels)))
 
 
 def random_patch_gaussian(section: pipeline_pb2.RandomPatchGaussian) -> Step:
@@ -154,12 +152,18 @@ def random_patch_gaussian(section: pipeline_pb2.RandomPatchGaussian) -> Step:
     kept = check_probability(section, "random_coef")
 
     def add_noise(sample: Sample, seed: Any) -> Sample:
-        of_size, of_row, of_column, of_stddev, of_noise = split(seed, 5)
-        image, size = sample["image"], integer(of_size, *sizes)
+        of_size, of_row, of_column, of_stddev, of_noise = stateless.split(seed, 5)
+        image, size = sample["image"], stateless.integer(of_size, *sizes)
         height, width = tf.unstack(size_of(image))
-        begin, end = square(image, integer(of_row, 0, height), integer(of_column, 0, width), size)
+        begin, end = square(
+            image, stateless.integer(of_row, 0, height), stateless.integer(of_column, 0, width), size
+        )
         patch = tf.cast(image[begin[0] : end[0], begin[1] : end[1]], tf.float32)
-        noise = tf.random.stateless_normal(tf.shape(patch), of_noise) * 255 * uniform(of_stddev, *stddevs)
+        noise = (
+            tf.random.stateless_normal(tf.shape(patch), of_noise)
+            * 255
+            * stateless.uniform(of_stddev, *stddevs)
+        )
         return sample | {"image": paste(image, to_bytes(patch + noise), begin[0], begin[1])}
 
     return with_probability(1 - kept, add_noise)
@@ -179,10 +183,10 @@ def random_black_patches(section: pipeline_pb2.RandomBlackPatches) -> Step:
     probability = check_probability(section, "probability")
 
     def blacken(sample: Sample, seed: Any) -> Sample:
-        of_which, of_place = split(seed, 2)
-        wanted = uniform(of_which, shape=[count]) < probability
+        of_which, of_place = stateless.split(seed, 2)
+        wanted = stateless.uniform(of_which, shape=[count]) < probability
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        begin = tf.cast(uniform(of_place, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32)
+        begin = tf.cast(stateless.uniform(of_place, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32)
         side = tf.cast(tf.reduce_min(size) * ratio, tf.int32)
         return sample | {"image": black_squares(sample["image"], tf.boolean_mask(begin, wanted), side)}
 
@@ -214,6 +218,8 @@ def random_jpeg_quality(section: pipeline_pb2.RandomJpegQuality) -> Step:
     kept = check_probability(section, "random_coef")
 
     def compress(sample: Sample, seed: Any) -> Sample:
-        return sample | {"image": tf.image.adjust_jpeg_quality(sample["image"], integer(seed, *qualities))}
+        return sample | {
+            "image": tf.image.adjust_jpeg_quality(sample["image"], stateless.integer(seed, *qualities))
+        }
 
     return with_probability(1 - kept, compress)

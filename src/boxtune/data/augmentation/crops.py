@@ -9,22 +9,19 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import geometry
+from boxtune.data import geometry, stateless
 from boxtune.data.augmentation.steps import (
     MAX_SIDE,
     Step,
     check,
     check_probability,
     check_range,
-    integer,
     keep,
     one_after_another,
     one_of,
     paste,
     size_of,
-    split,
     to_bytes,
-    uniform,
     with_probability,
 )
 from boxtune.data.augmentation.whole_image import resize
@@ -54,7 +51,9 @@ def crop_to(
     window = Window(begin, size, size_of(sample["image"]))
     # Measured before boxes are moved, so that no rounding takes a fraction of 1 from those that lie within.
     inside = geometry.fractions_inside(sample["boxes"], window.box)
-    moved = move_objects(sample, geometry.crop(window)) | {"image": tf.ensure_shape(image, [None, None, 3])}
+    moved = move_objects(sample, geometry.to_window, window=window) | {
+        "image": tf.ensure_shape(image, [None, None, 3])
+    }
     clipped = moved | {"boxes": geometry.clip(moved["boxes"])} if clip_boxes else moved
     return keep(clipped, (inside > 0) & (inside >= overlap_thresh))
 
@@ -71,7 +70,7 @@ def pad_to(sample: Sample, begin: Any, size: Any, color: Any) -> Sample:
     canvas = tf.broadcast_to(to_bytes(tf.cast(color, tf.float32)), tf.concat([size, [3]], 0))
     image = paste(canvas, sample["image"], begin[0], begin[1])
     window = Window(begin, size_of(sample["image"]), size)
-    return move_objects(sample, geometry.place(window)) | {"image": image}
+    return move_objects(sample, geometry.from_window, window=window) | {"image": image}
 
 
 def mean_color(image: Any) -> Any:
@@ -84,9 +83,33 @@ def mean_color(image: Any) -> Any:
 # ---------------------------------------------------------------------------------------------- crops around objects
 
 
-def random_crop_image(section: pipeline_pb2.RandomCropImage) -> Step:
-    """Read `random_crop_image`: cut out a window that covers enough of some object."""
-    return _random_crop(section)
+def random_crop_image(section: Any, aspect_ratio: float | None = None) -> Step:
+    """Read `random_crop_image`, or what has its fields: cut out a window that covers enough of some object.
+
+    All windows are of one `aspect_ratio` where that is given, whatever the section says.
+    """
+    check(section.min_object_covered >= 0, f"min_object_covered is {section.min_object_covered:g}, below 0")
+    if aspect_ratio is None:
+        aspect_ratios = check_range(section, "min_aspect_ratio", "max_aspect_ratio", 1e-3, 1e3)
+    else:
+        aspect_ratios = aspect_ratio, aspect_ratio
+    shares = check_range(section, "min_area", "max_area", 1e-6, 1)
+    kept_whole = check_probability(section, "random_coef")
+
+    def crop(sample: Sample, seed: Any) -> Sample:
+        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            tf.shape(sample["image"]),
+            geometry.clip(sample["boxes"])[None],
+            seed,
+            min_object_covered=section.min_object_covered,
+            aspect_ratio_range=aspect_ratios,
+            area_range=shares,
+            max_attempts=100,
+            use_image_if_no_bounding_boxes=True,
+        )
+        return crop_to(sample, begin[:2], size[:2], section.overlap_thresh, section.clip_boxes)
+
+    return with_probability(1 - kept_whole, crop)
 
 
 def ssd_random_crop(section: pipeline_pb2.SSDRandomCrop) -> Step:
@@ -95,29 +118,17 @@ def ssd_random_crop(section: pipeline_pb2.SSDRandomCrop) -> Step:
     Source: Liu et al. 2016 (SSD, arXiv:1512.02325), section 2.2.
     """
     operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropOperation)
-    return one_of([_random_crop(operation) for operation in operations])
+    return one_of([random_crop_image(operation) for operation in operations])
 
 
 def ssd_random_crop_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropFixedAspectRatio) -> Step:
     """Read `ssd_random_crop_fixed_aspect_ratio`: crops as of `ssd_random_crop`, all of one shape."""
     ratio = _aspect_ratio(section)
-    operations = [
-        pipeline_pb2.SSDRandomCropOperation(
-            min_object_covered=operation.min_object_covered,
-            min_aspect_ratio=ratio,
-            max_aspect_ratio=ratio,
-            min_area=operation.min_area,
-            max_area=operation.max_area,
-            overlap_thresh=operation.overlap_thresh,
-            random_coef=operation.random_coef,
-            clip_boxes=operation.clip_boxes,
-        )
-        for operation in section.operations or _defaults(pipeline_pb2.SSDRandomCropOperation)
-    ]
+    operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropOperation)
     # Where no crop was made or found, the picture still has its own shape.
     return one_after_another(
         [
-            one_of([_random_crop(operation) for operation in operations]),
+            one_of([random_crop_image(operation, ratio) for operation in operations]),
             _crop_to_aspect_ratio(ratio, _LEAST_SHARE, clip_boxes=True),
         ]
     )
@@ -138,29 +149,6 @@ def _defaults(operation: Any, covered: Iterable[float] = (0.0, 0.1, 0.3, 0.5, 0.
     ]
 
 
-def _random_crop(section: Any) -> Step:
-    """Cut out a window drawn by a section with the fields of RandomCropImage."""
-    check(section.min_object_covered >= 0, f"min_object_covered is {section.min_object_covered:g}, below 0")
-    aspect_ratios = check_range(section, "min_aspect_ratio", "max_aspect_ratio", 1e-3, 1e3)
-    shares = check_range(section, "min_area", "max_area", 1e-6, 1)
-    kept_whole = check_probability(section, "random_coef")
-
-    def crop(sample: Sample, seed: Any) -> Sample:
-        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-            tf.shape(sample["image"]),
-            geometry.clip(sample["boxes"])[None],
-            seed,
-            min_object_covered=section.min_object_covered,
-            aspect_ratio_range=aspect_ratios,
-            area_range=shares,
-            max_attempts=100,
-            use_image_if_no_bounding_boxes=True,
-        )
-        return crop_to(sample, begin[:2], size[:2], section.overlap_thresh, section.clip_boxes)
-
-    return with_probability(1 - kept_whole, crop)
-
-
 # ---------------------------------------------------------------------------------------------- crops to a shape
 
 
@@ -171,7 +159,7 @@ def random_crop_to_aspect_ratio(section: pipeline_pb2.RandomCropToAspectRatio) -
 
 def _crop_to_aspect_ratio(ratio: float, overlap_thresh: float, clip_boxes: bool) -> Step:
     def crop(sample: Sample, seed: Any) -> Sample:
-        place = uniform(seed, shape=[2])
+        place = stateless.uniform(seed, shape=[2])
         return crop_to(sample, *largest_window(sample["image"], ratio, place), overlap_thresh, clip_boxes)
 
     return crop
@@ -200,13 +188,13 @@ def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -
     check(section.max_border >= 0, f"max_border is {section.max_border} pixels, below 0")
 
     def crop(sample: Sample, seed: Any) -> Sample:
-        of_scale, of_row, of_column = split(seed, 3)
-        scale = tf.linspace(low, high, section.num_scales)[integer(of_scale, 0, section.num_scales)]
+        of_scale, of_row, of_column = stateless.split(seed, 3)
+        scale = tf.linspace(low, high, section.num_scales)[stateless.integer(of_scale, 0, section.num_scales)]
         size = size_of(sample["image"])
         side = tf.maximum(tf.cast(scale * tf.cast(tf.reduce_max(size), tf.float32), tf.int32), 2)
         border = _halved_below(section.max_border, size)
-        row = integer(of_row, border[0], size[0] - border[0] + 1)
-        column = integer(of_column, border[1], size[1] - border[1] + 1)
+        row = stateless.integer(of_row, border[0], size[0] - border[0] + 1)
+        column = stateless.integer(of_column, border[1], size[1] - border[1] + 1)
         return _view(sample, tf.stack([row, column]) - side // 2, tf.stack([side, side]))
 
     return crop
@@ -239,12 +227,12 @@ def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAnd
     check(1 <= side <= MAX_SIDE, f"output_size is {side}; it must be in [1, {MAX_SIDE}]")
 
     def crop(sample: Sample, seed: Any) -> Sample:
-        of_scale, of_place = split(seed, 2)
+        of_scale, of_place = stateless.split(seed, 2)
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        ratio = uniform(of_scale, low, high) * side / tf.reduce_max(size)
+        ratio = stateless.uniform(of_scale, low, high) * side / tf.reduce_max(size)
         large = tf.maximum(tf.cast(size * ratio, tf.int32), 1)
         left_over = tf.cast(tf.maximum(large - side, 0), tf.float32)
-        begin = tf.cast(left_over * uniform(of_place, shape=[2]), tf.int32)
+        begin = tf.cast(left_over * stateless.uniform(of_place, shape=[2]), tf.int32)
         resized = sample | {"image": resize(sample["image"], large)}
         return _view(resized, begin, tf.constant([side, side]))
 
@@ -314,17 +302,17 @@ def ssd_random_crop_pad_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropPa
     operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropPadFixedAspectRatioOperation)
     return one_after_another(
         [
-            one_of([_random_crop(operation) for operation in operations]),
+            one_of([random_crop_image(operation) for operation in operations]),
             _pad_to_aspect_ratio(ratio, least, most),
         ]
     )
 
 
 def _crop_and_pad(section: Any, color: Sequence[float] | None) -> Step:
-    crop, (least, most) = _random_crop(section), _padded_size_ratios(section)
+    crop, (least, most) = random_crop_image(section), _padded_size_ratios(section)
 
     def crop_and_pad(sample: Sample, seed: Any) -> Sample:
-        of_crop, of_pad = split(seed, 2)
+        of_crop, of_pad = stateless.split(seed, 2)
         size = tf.cast(size_of(sample["image"]), tf.float32)
         low, high = (tf.cast(size * ratio, tf.int32) for ratio in (least, most))
         return _pad(crop(sample, of_crop), of_pad, low, high, color)
@@ -334,11 +322,14 @@ def _crop_and_pad(section: Any, color: Sequence[float] | None) -> Step:
 
 def _pad(sample: Sample, seed: Any, least: Any, most: Any, color: Sequence[float] | None) -> Sample:
     """Pad to a size drawn from [`least`, `most`), at a place drawn evenly; in the mean colour where none is given."""
-    of_height, of_width, of_top, of_left = split(seed, 4)
+    of_height, of_width, of_top, of_left = stateless.split(seed, 4)
     size = size_of(sample["image"])
     least, most = tf.maximum(least, size), tf.maximum(most, size)
-    height, width = integer(of_height, least[0], most[0]), integer(of_width, least[1], most[1])
-    top, left = integer(of_top, 0, height - size[0]), integer(of_left, 0, width - size[1])
+    height, width = (
+        stateless.integer(of_height, least[0], most[0]),
+        stateless.integer(of_width, least[1], most[1]),
+    )
+    top, left = stateless.integer(of_top, 0, height - size[0]), stateless.integer(of_left, 0, width - size[1])
     filled = mean_color(sample["image"]) if color is None else color
     return pad_to(sample, tf.stack([top, left]), tf.stack([height, width]), filled)
 
@@ -352,7 +343,7 @@ def _pad_to_aspect_ratio(ratio: float, least: Sequence[float], most: Sequence[fl
         shape = tf.maximum(height, width / ratio) * tf.stack([1.0, ratio])
         most_scale = tf.reduce_min(tf.maximum(size * most, shape) / shape)
         least_scale = tf.minimum(tf.reduce_max(tf.maximum(size * least, shape) / shape), most_scale)
-        target = tf.cast(tf.round(shape * uniform(seed, least_scale, most_scale)), tf.int32)
+        target = tf.cast(tf.round(shape * stateless.uniform(seed, least_scale, most_scale)), tf.int32)
         target = tf.maximum(target, size_of(sample["image"]))
         return pad_to(sample, tf.zeros(2, tf.int32), target, _BLACK)
 

@@ -5,32 +5,29 @@ picture keeps its aspect ratio: a window of the shape that is needed is cut out 
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from boxtune.data import geometry
+from boxtune.data import geometry, stateless
 from boxtune.data.augmentation.crops import crop_to, largest_window
 from boxtune.data.augmentation.steps import (
     Step,
     check,
-    fold,
-    integer,
     keep,
     objects_of,
     one_after_another,
     paste,
     size_of,
-    split,
     to_bytes,
-    uniform,
     with_probability,
 )
 from boxtune.data.augmentation.whole_image import resize
 from boxtune.data.examples import Sample
 from boxtune.data.geometry import Window, move_objects
 
-Draw = Callable[[Any], Sample]
+RandomSample = Callable[[Any], Sample]
 """A function of a seed int32 [2] to some sample of the set."""
 
 _LEAST_SHARE = 0.3  # of a box's area, that must be in the window that is cut out
@@ -39,35 +36,43 @@ _PLACES = 10  # tried for each pasted object
 _MOST_COVERED = 0.3  # of the area of a box, by a pasted one
 
 
-def mixing(draw: Draw, *, mosaic: float = 0.0, mixup: float = 0.0, copy_paste: float = 0.0) -> Step:
-    """Return a step that does each of the three with a probability; `draw` gets the other samples.
+@dataclass(frozen=True)
+class Mixing:
+    """With which probabilities a training image is mixed with others; these are done in this order."""
+
+    mosaic: float = 0.0
+    copy_paste: float = 0.0
+    mixup: float = 0.0
+
+
+def mixing(random_sample: RandomSample, probabilities: Mixing) -> Step:
+    """Return a step that does each of the three with its probability; `random_sample` gets the other samples.
 
     Raises:
         ConfigError: if a probability is not in [0, 1].
     """
-    steps: list[Step] = []
-    for name, probability, step in (
-        ("mosaic", mosaic, _mosaic),
-        ("copy_paste", copy_paste, _copy_paste),
-        ("mixup", mixup, _mixup),
-    ):
+    steps = []
+    for name, step in (("mosaic", _mosaic), ("copy_paste", _copy_paste), ("mixup", _mixup)):
+        probability = getattr(probabilities, name)
         check(
             0 <= probability <= 1,
             f"boxtune.{name}_probability is {probability:g}; it must be in [0, 1]",
         )
         if probability > 0:
-            steps.append(with_probability(probability, step(draw)))
+            steps.append(with_probability(probability, step(random_sample)))
     return one_after_another(steps)
 
 
 # ---------------------------------------------------------------------------------------------- mosaic
 
 
-def _mosaic(draw: Draw) -> Step:
+def _mosaic(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_center, of_places, *of_others = split(seed, 5)
-        samples = [sample, *(draw(other) for other in of_others)]
-        return mosaic(samples, uniform(of_center, 0.25, 0.75, [2]), uniform(of_places, shape=[4, 2]))
+        of_center, of_places, *of_others = stateless.split(seed, 5)
+        samples = [sample, *(random_sample(other) for other in of_others)]
+        return mosaic(
+            samples, stateless.uniform(of_center, 0.25, 0.75, [2]), stateless.uniform(of_places, shape=[4, 2])
+        )
 
     return step
 
@@ -106,18 +111,20 @@ def fit(sample: Sample, size: Any, place: Any) -> Sample:
 
 def _placed(part: Sample, begin: Any, whole: Any) -> Sample:
     """Return the part with its objects as they are where it begins at `begin` in an image of size `whole`."""
-    return move_objects(part, geometry.place(Window(begin, size_of(part["image"]), whole)))
+    return move_objects(part, geometry.from_window, window=Window(begin, size_of(part["image"]), whole))
 
 
 # ---------------------------------------------------------------------------------------------- mixup
 
 
-def _mixup(draw: Draw) -> Step:
+def _mixup(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_other, of_place, of_share = split(seed, 3)
+        of_other, of_place, of_share = stateless.split(seed, 3)
         # A Beta distribution is made of two Gamma ones.
         one, other = tf.unstack(tf.random.stateless_gamma([2], of_share, alpha=1.5))
-        return mixup(sample, draw(of_other), one / (one + other), uniform(of_place, shape=[2]))
+        return mixup(
+            sample, random_sample(of_other), one / (one + other), stateless.uniform(of_place, shape=[2])
+        )
 
     return step
 
@@ -145,17 +152,19 @@ def mixup(sample: Sample, other: Sample, share: Any, place: Any) -> Sample:
 # ---------------------------------------------------------------------------------------------- copy-paste
 
 
-def _copy_paste(draw: Draw) -> Step:
+def _copy_paste(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_other, of_order, of_count, of_objects = split(seed, 4)
-        other = draw(of_other)
+        of_other, of_order, of_count, of_objects = stateless.split(seed, 4)
+        other = random_sample(of_other)
         other = keep(other, ~other["is_crowd"] & (geometry.areas(other["boxes"]) > 0))
-        order = tf.argsort(uniform(of_order, shape=[tf.shape(other["boxes"])[0]]))
-        count = tf.minimum(integer(of_count, 1, _MOST_PASTED + 1), tf.size(order))
+        order = tf.argsort(stateless.uniform(of_order, shape=[tf.shape(other["boxes"])[0]]))
+        count = tf.minimum(stateless.integer(of_count, 1, _MOST_PASTED + 1), tf.size(order))
         return _repeated(
             count,
             sample,
-            lambda number, sample: _paste_one(sample, other, order[number], fold(of_objects, number)),
+            lambda number, sample: _paste_one(
+                sample, other, order[number], stateless.fold(of_objects, number)
+            ),
         )
 
     return step
@@ -181,10 +190,10 @@ def _repeated(count: Any, sample: Sample, change: Callable[[Any, Sample], Sample
 
 def _paste_one(sample: Sample, other: Sample, number: Any, seed: Any) -> Sample:
     """Paste an object of `other`, from half to one and a half times as large, where it covers least, if it fits in."""
-    of_scale, of_places = split(seed, 2)
-    patch = cut_out(other, number, size_of(sample["image"]), uniform(of_scale, 0.5, 1.5))
+    of_scale, of_places = stateless.split(seed, 2)
+    patch = cut_out(other, number, size_of(sample["image"]), stateless.uniform(of_scale, 0.5, 1.5))
     free = tf.cast(size_of(sample["image"]) - size_of(patch["image"]) + 1, tf.float32)
-    begins = tf.cast(uniform(of_places, shape=[_PLACES, 2]) * free, tf.int32)
+    begins = tf.cast(stateless.uniform(of_places, shape=[_PLACES, 2]) * free, tf.int32)
     covered = covered_shares(sample, begins, size_of(patch["image"]))
     best = tf.argmin(covered)
     return tf.cond(

@@ -8,24 +8,22 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import geometry
+from boxtune.data import geometry, stateless
 from boxtune.data.augmentation.steps import (
     MAX_SIDE,
     Step,
     check,
     check_probability,
     check_range,
-    integer,
     objects_of,
     one_after_another,
     one_of,
     size_of,
     to_bytes,
-    uniform,
     with_probability,
 )
 from boxtune.data.examples import Sample
-from boxtune.data.geometry import Window, move_objects, place
+from boxtune.data.geometry import Window, move_objects
 
 _Method = tf.compat.v1.image.ResizeMethod
 _METHODS = {
@@ -60,19 +58,19 @@ def flip_left_right(sample: Sample) -> Sample:
     """Mirror image and objects left and right."""
     # A slice with a step of -1 does the same in fourteen times the time.
     image = tf.reverse(sample["image"], [1])
-    return move_objects(sample, geometry.FLIP_LEFT_RIGHT) | {"image": image}
+    return move_objects(sample, geometry.flip_left_right) | {"image": image}
 
 
 def flip_up_down(sample: Sample) -> Sample:
     """Mirror image and objects top and bottom."""
     image = tf.reverse(sample["image"], [0])
-    return move_objects(sample, geometry.FLIP_UP_DOWN) | {"image": image}
+    return move_objects(sample, geometry.flip_up_down) | {"image": image}
 
 
 def turn_left(sample: Sample) -> Sample:
     """Turn image and objects by 90 degrees, counter-clockwise: what was right is on top."""
     image = tf.reverse(tf.transpose(sample["image"], [1, 0, 2]), [0])
-    return move_objects(sample, geometry.ROTATE_90) | {"image": image}
+    return move_objects(sample, geometry.rotate_90) | {"image": image}
 
 
 # ---------------------------------------------------------------------------------------------- repetition
@@ -94,7 +92,10 @@ def repeat(sample: Sample, axis: int) -> Sample:
     """Put an image and its objects below (axis 0) or beside (axis 1) themselves."""
     frame = (2, 1) if axis == 0 else (1, 2)  # in images
     second = (1, 0) if axis == 0 else (0, 1)
-    moved = [move_objects(sample, place(Window(begin, (1, 1), frame))) for begin in ((0, 0), second)]
+    moved = [
+        move_objects(sample, geometry.from_window, window=Window(begin, (1, 1), frame))
+        for begin in ((0, 0), second)
+    ]
     return sample | objects_of(*moved) | {"image": tf.concat([sample["image"]] * 2, axis)}
 
 
@@ -106,7 +107,7 @@ def random_image_scale(section: pipeline_pb2.RandomImageScale) -> Step:
     low, high = check_range(section, "min_scale_ratio", "max_scale_ratio", 0.01, 10)
 
     def scale(sample: Sample, seed: Any) -> Sample:
-        size = scaled(size_of(sample["image"]), uniform(seed, low, high))
+        size = scaled(size_of(sample["image"]), stateless.uniform(seed, low, high))
         return sample | {"image": resize(sample["image"], size, align_corners=True)}
 
     return scale
@@ -136,7 +137,7 @@ def random_downscale_to_target_pixels(section: pipeline_pb2.RandomDownscaleToTar
 
     def downscale(sample: Sample, seed: Any) -> Sample:
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        target = tf.cast(integer(seed, least, most), tf.float32)
+        target = tf.cast(stateless.integer(seed, least, most), tf.float32)
         ratio = tf.sqrt(target / tf.reduce_prod(size))
         smaller = lambda: sample | {"image": resize(sample["image"], scaled(size, ratio))}  # noqa: E731
         return tf.cond(ratio < 1, smaller, lambda: sample)
