@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.files import whole_file, writable_folder, write_text
+from boxtune.data.formats import voc
+from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
 from boxtune.errors import DataError
 
 WIDTH, HEIGHT = 320, 240
@@ -155,29 +157,17 @@ def _save(scene: _Scene, folder: Path, name: str) -> None:
     image = Image.fromarray((scene.colours * 255).round().astype(np.uint8))
     with whole_file(folder / "images" / f"{name}.jpg") as temporary:
         image.save(temporary, "JPEG", quality=92)
-    with whole_file(folder / "annotations" / f"{name}.xml") as temporary:
-        temporary.write_text(_xml(scene, f"{name}.jpg"), encoding="utf-8")
+    objects = (_object(thing, scene.box(number)) for number, thing in enumerate(scene.things))
+    path = Path("images", f"{name}.jpg")
+    record = ImageRecord(path.name, Picture(path), "", WIDTH, HEIGHT, tuple(objects))
+    write_text(folder / "annotations" / f"{name}.xml", voc.to_xml(record, path))
 
 
-def _xml(scene: _Scene, filename: str) -> str:
-    objects = "".join(_xml_object(thing, scene.box(number)) for number, thing in enumerate(scene.things))
-    return (
-        f"<annotation>\n\t<folder>images</folder>\n\t<filename>{filename}</filename>\n"
-        f"\t<path>images/{filename}</path>\n\t<source>\n\t\t<database>Unknown</database>\n\t</source>\n"
-        f"\t<size>\n\t\t<width>{WIDTH}</width>\n\t\t<height>{HEIGHT}</height>\n\t\t<depth>3</depth>\n\t</size>\n"
-        f"\t<segmented>0</segmented>\n{objects}</annotation>\n"
-    )
-
-
-def _xml_object(thing: _Thing, box: tuple[int, int, int, int]) -> str:
-    xmin, ymin, xmax, ymax = box
-    truncated = int(xmin == 0 or ymin == 0 or xmax == WIDTH or ymax == HEIGHT)
-    return (
-        f"\t<object>\n\t\t<name>{thing.class_name}</name>\n\t\t<pose>Unspecified</pose>\n"
-        f"\t\t<truncated>{truncated}</truncated>\n\t\t<difficult>0</difficult>\n\t\t<bndbox>\n"
-        f"\t\t\t<xmin>{xmin}</xmin>\n\t\t\t<ymin>{ymin}</ymin>\n"
-        f"\t\t\t<xmax>{xmax}</xmax>\n\t\t\t<ymax>{ymax}</ymax>\n\t\t</bndbox>\n\t</object>\n"
-    )
+def _object(thing: _Thing, edges: tuple[int, int, int, int]) -> ObjectRecord:
+    xmin, ymin, xmax, ymax = edges
+    truncated = xmin == 0 or ymin == 0 or xmax == WIDTH or ymax == HEIGHT
+    box = Box(ymin / HEIGHT, xmin / WIDTH, ymax / HEIGHT, xmax / WIDTH)
+    return ObjectRecord(thing.class_name, box, truncated=truncated)
 
 
 # Grounds

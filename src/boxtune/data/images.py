@@ -35,16 +35,15 @@ _SUFFIXES = {
 SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 _TENSORFLOW_FORMATS = {"JPEG": "jpeg", "PNG": "png"}
 _EXIF_ORIENTATION = 0x0112
-# As shares (x, y) of the picture as stored to those of the upright one, by EXIF orientation.
+# What turns a picture upright, by its EXIF orientation.
 _UPRIGHT = {
-    1: lambda x, y: (x, y),
-    2: lambda x, y: (1 - x, y),
-    3: lambda x, y: (1 - x, 1 - y),
-    4: lambda x, y: (x, 1 - y),
-    5: lambda x, y: (y, x),
-    6: lambda x, y: (1 - y, x),
-    7: lambda x, y: (1 - y, 1 - x),
-    8: lambda x, y: (y, 1 - x),
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 
 
@@ -122,13 +121,12 @@ def encode(picture: Picture, orientation: int = 1) -> EncodedImage:
         file_format = _format(image)
         if orientation == 1 and recoding_reason(file_format, image.mode) is None:
             return EncodedImage(data, _TENSORFLOW_FORMATS[file_format])
-        pixels = _to_rgb(_turned(image, orientation))
-        output = io.BytesIO()
+        pixels, output = _to_rgb(_turned(image, orientation)), io.BytesIO()
         if file_format == "JPEG":
             pixels.save(output, "JPEG", quality=95, subsampling="4:4:4")
-            return EncodedImage(output.getvalue(), "jpeg")
-        pixels.save(output, "PNG")
-        return EncodedImage(output.getvalue(), "png")
+        else:
+            pixels.save(output, "PNG")
+        return EncodedImage(output.getvalue(), "jpeg" if file_format == "JPEG" else "png")
 
 
 def read_rgb(picture: Picture, orientation: int | None = None, *, max_side: int | None = None) -> Image.Image:
@@ -167,7 +165,8 @@ def read_bytes(picture: Picture) -> bytes:
 
 def upright_point(x: float, y: float, orientation: int) -> tuple[float, float]:
     """Return where a point (x, y), in shares of the picture as stored, is once the picture is turned upright."""
-    return _UPRIGHT[orientation](x, y)
+    x, y = (y, x) if orientation >= 5 else (x, y)
+    return 1 - x if orientation in (2, 3, 6, 7) else x, 1 - y if orientation in (3, 4, 7, 8) else y
 
 
 def _format(image: Image.Image) -> str:
@@ -181,20 +180,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    if orientation == 1:
-        return image
-    transpose = Image.Transpose
-    return image.transpose(
-        {
-            2: transpose.FLIP_LEFT_RIGHT,
-            3: transpose.ROTATE_180,
-            4: transpose.FLIP_TOP_BOTTOM,
-            5: transpose.TRANSPOSE,
-            6: transpose.ROTATE_270,
-            7: transpose.TRANSVERSE,
-            8: transpose.ROTATE_90,
-        }[orientation]
-    )
+    return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -46,13 +46,19 @@ def from_runs(runs: Sequence[int], size: tuple[int, int]) -> Mask:
     """
     if not all(type(run) is int and 0 <= run <= MAX_PIXELS for run in runs):
         raise DataError("its run lengths are not all whole numbers from 0 to the size of its grid.")
-    return Mask(counts=_compressed(_checked_runs(np.array(runs, np.int64), size)), size=size)
+    from faster_coco_eval import mask as coco
+
+    _checked_runs(np.array(runs, np.int64), size)
+    return Mask(counts=coco.frPyObjects({"counts": list(runs), "size": size}, *size)["counts"], size=size)
 
 
 def from_array(array: np.ndarray) -> Mask:
     """Return a mask from an array [h, w] whose values above 0 belong to the object."""
+    from faster_coco_eval import mask as coco
+
     height, width = array.shape
-    return Mask(counts=_compressed(_runs_of(array > 0)), size=(height, width))
+    counts = coco.encode(np.asfortranarray(array > 0, np.uint8))["counts"]
+    return Mask(counts=counts, size=(height, width))
 
 
 def check(mask: Mask) -> None:
@@ -272,18 +278,3 @@ def _decompressed(counts: bytes) -> np.ndarray:
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])
     return runs
-
-
-def _compressed(runs: np.ndarray) -> bytes:
-    """Return COCO's compressed form of run lengths [r]: see `_decompressed`. Source: rleToString."""
-    numbers = runs.copy()
-    numbers[3:] -= runs[1:-2]
-    characters = bytearray()
-    for number in numbers.tolist():
-        more = True
-        while more:
-            digit = number & 31
-            number >>= _DIGIT_BITS
-            more = number != (-1 if digit & 16 else 0)
-            characters.append(ord("0") + digit + 32 * more)
-    return bytes(characters)

@@ -58,10 +58,7 @@ def to_example(record: ImageRecord, label_map: LabelMap) -> Example:
     try:
         picture = images.encode(record.picture, record.orientation)
         features = _picture_features(record, picture) | _object_features(record.objects, label_map)
-        features |= (
-            _area_features(record) | _weight_features(record.objects) | _group_features(record.objects)
-        )
-        features |= _mask_features(record) | _keypoint_features(record.objects)
+        features |= _optional_features(record) | _mask_features(record) | _keypoint_features(record.objects)
     except DataError as error:
         raise DataError(f"{record.picture.path}: {error}") from error
     return Example(features=Features(feature=features))
@@ -97,10 +94,16 @@ def _object_features(objects: Sequence[ObjectRecord], label_map: LabelMap) -> di
     }
 
 
-def _area_features(record: ImageRecord) -> dict[str, Feature]:
-    if all(item.area is None for item in record.objects):
-        return {}
-    return {"image/object/area": _floats(_area(item, record) for item in record.objects)}
+def _optional_features(record: ImageRecord) -> dict[str, Feature]:
+    """Return areas, weights and groups, each only if an object has something to say there."""
+    objects, features = record.objects, {}
+    if any(item.area is not None for item in objects):
+        features["image/object/area"] = _floats(_area(item, record) for item in objects)
+    if any(item.weight != 1 for item in objects):
+        features["image/object/weight"] = _floats(item.weight for item in objects)
+    if any(item.group_of for item in objects):
+        features["image/object/group_of"] = _integers(item.group_of for item in objects)
+    return features
 
 
 def _area(item: ObjectRecord, record: ImageRecord) -> float:
@@ -108,18 +111,6 @@ def _area(item: ObjectRecord, record: ImageRecord) -> float:
         return item.area
     box = item.box
     return (box.ymax - box.ymin) * record.height * (box.xmax - box.xmin) * record.width
-
-
-def _weight_features(objects: Sequence[ObjectRecord]) -> dict[str, Feature]:
-    if all(item.weight == 1 for item in objects):
-        return {}
-    return {"image/object/weight": _floats(item.weight for item in objects)}
-
-
-def _group_features(objects: Sequence[ObjectRecord]) -> dict[str, Feature]:
-    if not any(item.group_of for item in objects):
-        return {}
-    return {"image/object/group_of": _integers(item.group_of for item in objects)}
 
 
 def _mask_features(record: ImageRecord) -> dict[str, Feature]:

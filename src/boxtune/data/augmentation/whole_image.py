@@ -26,12 +26,6 @@ from boxtune.data.examples import Sample
 from boxtune.data.geometry import Window, move_objects
 
 _Method = tf.compat.v1.image.ResizeMethod
-_METHODS = {
-    pipeline_pb2.ResizeImage.BILINEAR: _Method.BILINEAR,
-    pipeline_pb2.ResizeImage.NEAREST_NEIGHBOR: _Method.NEAREST_NEIGHBOR,
-    pipeline_pb2.ResizeImage.BICUBIC: _Method.BICUBIC,
-    pipeline_pb2.ResizeImage.AREA: _Method.AREA,
-}
 
 
 # ---------------------------------------------------------------------------------------------- flips and turns
@@ -116,12 +110,14 @@ def random_image_scale(section: pipeline_pb2.RandomImageScale) -> Step:
 def random_resize_method(section: pipeline_pb2.RandomResizeMethod) -> Step:
     """Read `random_resize_method`: resize to a size, interpolated in one of four ways."""
     size = _checked_size(section, "target_height", "target_width")
-    return one_of([_resizing(size, method) for method in _METHODS.values()])
+    methods = (_Method.BILINEAR, _Method.NEAREST_NEIGHBOR, _Method.BICUBIC, _Method.AREA)
+    return one_of([_resizing(size, method) for method in methods])
 
 
 def resize_image(section: pipeline_pb2.ResizeImage) -> Step:
     """Read `resize_image`: resize to a size; what the model's image_resizer does comes after it."""
-    return _resizing(_checked_size(section, "new_height", "new_width"), _METHODS[section.method])
+    method = getattr(_Method, pipeline_pb2.ResizeImage.Method.Name(section.method))
+    return _resizing(_checked_size(section, "new_height", "new_width"), method)
 
 
 def random_downscale_to_target_pixels(section: pipeline_pb2.RandomDownscaleToTargetPixels) -> Step:
