@@ -189,7 +189,7 @@ def test_an_interrupted_call_leaves_what_was_there(photos, tmp_path, monkeypatch
     ("options", "message"),
     [
         ({"validation_fraction": 1.5}, "at least 0 and below 1"),
-        ({"max_loss": 0.01}, r"1 of 11 annotated pictures \(9%\)"),
+        ({"max_unusable": 0.01}, r"1 of 11 annotated pictures \(9%\)"),
     ],
 )
 def test_unusable_options_are_refused_before_anything_is_written(photos, tmp_path, options, message):

@@ -33,17 +33,9 @@ class ConvertResult:
     files: Mapping[str, Sequence[str]]
 
     def __str__(self) -> str:
-        prepared = self.prepared
-        return "\n".join(
-            [
-                f"{prepared.reading.format.title} of {prepared.reading.root} is now in {self.output_dir}",
-                "",
-                *data_set.counts_table(prepared.parts, prepared.label_map),
-                *data_set.finding_lines(prepared.findings),
-                "",
-                f"{data_set.summary(prepared.findings)}; all of them are in {self.output_dir / data_set.JSON_NAME}",
-            ]
-        )
+        reading, folder = self.prepared.reading, self.output_dir
+        title = f"{reading.format.title} of {reading.root} is now in {folder}"
+        return data_set.text(title, self.prepared, f"all of them are in {folder / data_set.JSON_NAME}")
 
 
 @kept_processes()
@@ -79,7 +71,8 @@ def convert(
             files = _write_records(prepared, output_dir, options.num_workers, stack)
         else:
             files = _write_folders(prepared, output_dir, to, options.num_workers)
-        label_text = _label_map_text(options.label_map, prepared.label_map)
+        given = options.label_map
+        label_text = given.read_bytes() if given else prepared.label_map.to_text().encode()
         stack.enter_context(whole_file(output_dir / LABEL_MAP_NAME)).write_bytes(label_text)
         report = data_set.to_json(prepared, files)
         stack.enter_context(whole_file(output_dir / data_set.JSON_NAME)).write_text(report, encoding="utf-8")
@@ -94,20 +87,19 @@ def _write_records(
     """Write the shards of all parts under temporary names, which `stack` makes final; return the final ones."""
     parts = {name: record_writer.shards(images, output_dir / name) for name, images in prepared.parts.items()}
     work = [
-        (stack.enter_context(whole_file(path)), records)
+        (records, stack.enter_context(whole_file(path)))
         for shards in parts.values()
         for path, records in shards.items()
     ]
-    small = sum(len(records) for _, records in work) < _NUM_IMAGES_FOR_ONE
+    small = sum(len(records) for records, _ in work) < _NUM_IMAGES_FOR_ONE
     write = partial(_write_shard, prepared.label_map)
     for _ in map_in_processes(write, work, num_workers=1 if small else num_workers, chunk_size=1):
         pass
     return {name: [path.name for path in shards] for name, shards in parts.items()}
 
 
-def _write_shard(label_map: LabelMap, shard: tuple[Path, Sequence[ImageRecord]]) -> None:
-    path, records = shard
-    record_writer.write_file(records, label_map, path)
+def _write_shard(label_map: LabelMap, shard: tuple[Sequence[ImageRecord], Path]) -> None:
+    record_writer.write_file(shard[0], label_map, shard[1])
 
 
 def _write_folders(
@@ -135,10 +127,6 @@ def _without_folders(record: ImageRecord, folders: Collection[str]) -> ImageReco
     parts = record.name.split("/")
     kept = list(dropwhile(lambda part: part in folders, parts[:-1]))
     return replace(record, name="/".join([*kept, parts[-1]]))
-
-
-def _label_map_text(given: Path | None, label_map: LabelMap) -> bytes:
-    return given.read_bytes() if given else label_map.to_text().encode()
 
 
 def _remove_other_shards(folder: Path, *, keep: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ from boxtune.data import duplicates, splits
 from boxtune.data import findings as kinds
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.label_map import LabelMap
-from boxtune.data.reading import Reading, read, require_usable
+from boxtune.data.reading import Reading, read, why_unusable
 from boxtune.data.records import ImageRecord, class_names
 from boxtune.data.splits import Split
 from boxtune.errors import DataError, did_you_mean
@@ -40,7 +40,7 @@ class Options:
         folds: of a cross-validation; `fold`, from 1 on, is then for validation.
         fold: see `folds`.
         seed: of the draw.
-        max_loss: the share in [0, 1] of the annotated pictures, and of the objects, that may be unusable.
+        max_unusable: the fraction in [0, 1] of the annotated pictures, and of the objects, that may be unusable.
         num_workers: processes to use; by default one for each core.
     """
 
@@ -54,7 +54,7 @@ class Options:
     folds: int | None = None
     fold: int | None = None
     seed: int = 0
-    max_loss: float = 0.5
+    max_unusable: float = 0.5
     num_workers: int | None = None
 
 
@@ -82,9 +82,10 @@ def prepare(photos: Path, options: Options) -> Prepared:
         num_workers=options.num_workers,
     )
     findings = Findings(photos, list(reading.findings))
-    images = _renamed(_without(reading.images, options.drop, findings), options.rename)
+    kept = _without(reading.images, options.drop, findings) if options.drop else reading.images
+    images = _renamed(kept, options.rename) if options.rename else tuple(kept)
     reading = replace(reading, images=images)
-    refusal = _unusable(reading, options.max_loss)
+    refusal = why_unusable(reading, options.max_unusable)
     label_map = _numbered(reading.images, options.label_map, findings)
     parts: dict[str, Sequence[ImageRecord]] = {"train": reading.images, "validation": ()}
     if reading.images:
@@ -103,26 +104,25 @@ def _without(
     for name in dropped:
         count = sum(item.class_name == name for image in images for item in image.objects)
         findings.add(kinds.CLASS_DROPPED, findings.root, f'{count} objects of the class "{name}".')
-    return (
-        [
-            replace(image, objects=tuple(item for item in image.objects if item.class_name not in dropped))
-            for image in images
-        ]
-        if dropped
-        else images
-    )
+    return [
+        replace(image, objects=tuple(item for item in image.objects if item.class_name not in dropped))
+        for image in images
+    ]
 
 
 def _renamed(images: Sequence[ImageRecord], names: Mapping[str, str]) -> tuple[ImageRecord, ...]:
     """Give classes their new names."""
     _require_classes(images, names)
-
-    def renamed(image: ImageRecord) -> ImageRecord:
-        new = [names.get(item.class_name, item.class_name) for item in image.objects]
-        objects = (replace(item, class_name=name) for item, name in zip(image.objects, new, strict=True))
-        return replace(image, objects=tuple(objects))
-
-    return tuple(map(renamed, images)) if names else tuple(images)
+    return tuple(
+        replace(
+            image,
+            objects=tuple(
+                replace(item, class_name=names.get(item.class_name, item.class_name))
+                for item in image.objects
+            ),
+        )
+        for image in images
+    )
 
 
 def _require_classes(images: Sequence[ImageRecord], wanted: Iterable[str]) -> None:
@@ -131,14 +131,6 @@ def _require_classes(images: Sequence[ImageRecord], wanted: Iterable[str]) -> No
     for name in wanted:
         if name not in known:
             raise DataError(f'No object is of the class "{name}".{did_you_mean(name, known)}')
-
-
-def _unusable(reading: Reading, max_loss: float) -> str:
-    try:
-        require_usable(reading, max_loss=max_loss)
-    except DataError as error:
-        return str(error)
-    return ""
 
 
 def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findings) -> LabelMap:

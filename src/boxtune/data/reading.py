@@ -67,30 +67,49 @@ def read(
 
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
     annotations_read = chosen.annotations(annotated.ending(chosen.suffixes), everything, findings)
-    pairs = _Pairs(annotations_read, listing, findings)
-    looked = map_in_processes(partial(_look, photos), pairs, num_workers=num_workers, chunk_size=32)
-    found, of_pictures = _one_each(zip(looked, pairs.claims, strict=False), findings)
-    _note_unused(listing, pairs.claims, findings)
+    paired = _Paired(annotations_read, listing, findings)
+    looked = map_in_processes(partial(_look, photos), paired, num_workers=num_workers, chunk_size=32)
+    found, of_pictures = _one_each(zip(looked, paired.given, strict=False), findings)
+    used = {annotation.picture.path for annotation in paired.given if annotation.picture}
+    for path in listing.ending(images.SUFFIXES):
+        if path not in used:
+            findings.add(kinds.PICTURE_WITHOUT_ANNOTATION, path, "nothing names it.")
 
     unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
-    if not pairs.count and not unreadable:
+    if not paired.count and not unreadable:
         raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
     findings.items += of_pictures
-    return _reading(photos, chosen, found, pairs.count + unreadable, findings)
+    return _reading(photos, chosen, found, paired.count + unreadable, findings)
 
 
-def require_usable(reading: Reading, *, max_loss: float) -> None:
-    """Raise DataError if nothing is left, or more than `max_loss` in [0, 1] of the pictures or objects is lost."""
+def why_unusable(reading: Reading, max_unusable: float) -> str:
+    """Say why a data set cannot be used, "" if it can.
+
+    Nothing is left of it, or more than the fraction `max_unusable` in [0, 1] of its pictures or objects is lost.
+    """
     if not class_names(reading.images) and reading.images:
-        raise DataError(f"{reading.root}: no annotation has an object. Draw boxes and name them first.")
+        return f"{reading.root}: no annotation has an object. Draw boxes and name them first."
     lost_objects = sum(finding.kind.action is Action.SKIP_OBJECT for finding in reading.findings)
     num_objects = lost_objects + sum(len(image.objects) for image in reading.images)
     for what, lost, total in (
         ("annotated pictures", reading.num_annotations - len(reading.images), reading.num_annotations),
         ("objects", lost_objects, num_objects),
     ):
-        if not reading.images or lost > max_loss * total:
-            raise _too_much_lost(reading, what, lost, total, max_loss)
+        if not reading.images or lost > max_unusable * total:
+            return (
+                f"{reading.root}: {lost} of {total} {what} ({lost / max(1, total):.0%}) cannot be used, and at most"
+                f" {max_unusable:.0%} may be lost. {_what_was_skipped(reading)}"
+            )
+    return ""
+
+
+def _what_was_skipped(reading: Reading) -> str:
+    losing = (Action.SKIP_IMAGE, Action.SKIP_OBJECT)
+    groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
+    ranked = sorted(groups, key=len, reverse=True)
+    counts = ", ".join(f"{group[0].kind.name} {len(group)}" for group in ranked)
+    example = f" For example {groups[0][0].where}: {groups[0][0].message}" if groups else ""
+    return f"Skipped: {counts}.{example}"
 
 
 def _list(folder: Path, findings: Findings) -> Listing:
@@ -121,55 +140,35 @@ def _shown(listing: Listing) -> Path:
     return listing.files[0] if len(listing.files) == 1 else listing.root
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """An annotation that a picture was found for."""
+class _Paired:
+    """Gives annotations with their pictures, one after another, and keeps which were given, without their objects.
 
-    path: Path
-    place: str
-    picture: Picture
-
-    @property
-    def is_namesake(self) -> bool:
-        """Whether the annotation file has the picture's own name."""
-        return self.path.stem == self.picture.path.stem
-
-
-class _Pairs:
-    """Gives annotations with their pictures, one after another, and keeps which were given.
-
-    `claims` grows while this is iterated over, so it is never behind what was done with the pairs.
+    `given` grows while this is iterated over, so it is never behind what was done with the annotations.
     """
 
     def __init__(self, annotations: Iterable[Annotation], listing: Listing, findings: Findings) -> None:
-        self.claims: list[_Claim] = []
+        self.given: list[Annotation] = []
         self.count = 0
         self._annotations, self._findings = annotations, findings
         self._pictures = Pictures(listing.ending(images.SUFFIXES))
 
-    def __iter__(self) -> Iterator[tuple[Annotation, Picture]]:
+    def __iter__(self) -> Iterator[Annotation]:
         for annotation in self._annotations:
             self.count += 1
             with self._findings.skipping(annotation.path, place=annotation.place):
                 picture = annotation.picture or Picture(self._pictures.of(annotation, self._findings))
-                self.claims.append(_Claim(annotation.path, annotation.place, picture))
-                yield annotation, picture
-
-
-def _note_unused(listing: Listing, claims: Iterable[_Claim], findings: Findings) -> None:
-    used = {claim.picture.path for claim in claims}
-    for path in listing.ending(images.SUFFIXES):
-        if path not in used:
-            findings.add(kinds.PICTURE_WITHOUT_ANNOTATION, path, "nothing names it.")
+                self.given.append(replace(annotation, objects=(), picture=picture))
+                yield replace(annotation, picture=picture)
 
 
 _Looked = tuple[ImageRecord | None, bytes, bytes, list[Finding]]
 """A record, its picture's digest and fingerprint, and findings."""
 
 
-def _look(root: Path, pair: tuple[Annotation, Picture]) -> _Looked:
-    annotation, picture = pair
+def _look(root: Path, annotation: Annotation) -> _Looked:
     findings = Findings(root)
+    assert annotation.picture
+    picture = annotation.picture
     name = annotation.filename if picture.span else findings.name(picture.path)
     with findings.skipping(annotation.path, place=annotation.place, image=name):
         try:
@@ -184,18 +183,22 @@ def _look(root: Path, pair: tuple[Annotation, Picture]) -> _Looked:
 
 
 def _one_each(
-    looked: Iterable[tuple[_Looked, _Claim]], findings: Findings
+    looked: Iterable[tuple[_Looked, Annotation]], findings: Findings
 ) -> tuple[list[_Looked], list[Finding]]:
     """Leave each picture one annotation, that of its own name or else the first; return their findings apart."""
-    chosen: dict[Picture, tuple[_Claim, _Looked]] = {}
-    for found, claim in looked:
-        other = chosen.setdefault(claim.picture, (claim, found))
-        if other[0] is claim:
+    chosen: dict[Picture, tuple[Annotation, _Looked]] = {}
+    for found, annotation in looked:
+        picture = annotation.picture
+        assert picture
+        other, _ = chosen.setdefault(picture, (annotation, found))
+        if other is annotation:
             continue
-        loser, winner = (other[0], claim) if claim.is_namesake > other[0].is_namesake else (claim, other[0])
-        if winner is claim:
-            chosen[claim.picture] = (claim, found)
-        name = findings.name(claim.picture.path)
+        own_name = picture.path.stem
+        loser, winner = annotation, other
+        if other.path.stem != own_name == annotation.path.stem:
+            loser, winner = other, annotation
+            chosen[picture] = (annotation, found)
+        name = findings.name(picture.path)
         message = f"{name} is already annotated by {findings.name(winner.path)}."
         findings.add(kinds.ANNOTATION_TWICE, loser.path, message, place=loser.place, image=name)
     kept = [found for _, found in chosen.values()]
@@ -205,8 +208,8 @@ def _one_each(
 def _reading(
     root: Path, chosen: Format, looked: Iterable[_Looked], num_annotations: int, findings: Findings
 ) -> Reading:
-    found: list[tuple[ImageRecord, bytes, bytes]] = []
     names: set[str] = set()
+    found = []
     for record, digest, fingerprint, _ in looked:
         if record is not None:
             named = _under_own_name(record, names)
@@ -219,7 +222,7 @@ def _reading(
         format=chosen,
         images=tuple(one[0] for one in found),
         digests=tuple(one[1] for one in found),
-        fingerprints=fingerprints.reshape(len(found), -1) if found else np.zeros((0, 256), np.uint8),
+        fingerprints=fingerprints.reshape(len(found), 256),
         findings=tuple(findings.items),
         num_annotations=num_annotations,
     )
@@ -230,16 +233,3 @@ def _under_own_name(record: ImageRecord, taken: set[str]) -> ImageRecord:
     if record.name not in taken or record.picture.span is None:
         return record
     return replace(record, name=f"{record.annotation}/{record.picture.span[0]}/{record.name}")
-
-
-def _too_much_lost(reading: Reading, what: str, lost: int, total: int, max_loss: float) -> DataError:
-    losing = (Action.SKIP_IMAGE, Action.SKIP_OBJECT)
-    groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
-    counts = ", ".join(
-        f"{group[0].kind.name} {len(group)}" for group in sorted(groups, key=len, reverse=True)
-    )
-    example = f" For example {groups[0][0].where}: {groups[0][0].message}" if groups else ""
-    return DataError(
-        f"{reading.root}: {lost} of {total} {what} ({lost / max(1, total):.0%}) cannot be used, and at most"
-        f" {max_loss:.0%} may be lost. Skipped: {counts}.{example}"
-    )

@@ -134,7 +134,13 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
         place = item.place or case.annotation.place
         with case.findings.skipping(case.annotation.path, place=place, image=case.name):
             record = _object(case, item, frame)
-            _require_new(case, item, classes_at.setdefault(_key(record.box), set()))
+            at_box = tuple(round(side, _ROUNDING) for side in record.box)
+            classes = classes_at.setdefault(at_box, set())
+            if item.class_name in classes:
+                raise SkipError(kinds.BOX_TWICE, f"{_shown(item)} is there already.")
+            if classes:
+                case.add(kinds.BOX_OF_TWO_CLASSES, f'{_shown(item)} is there as "{min(classes)}" too.', item)
+            classes.add(item.class_name)
             records.append(record)
     if records:
         return tuple(records)
@@ -178,15 +184,6 @@ def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
     )
 
 
-def _require_new(case: _Case, item: AnnotatedObject, classes: set[str]) -> None:
-    """Refuse a second box of the same class at the same place; `classes` are those that are there."""
-    if item.class_name in classes:
-        raise SkipError(kinds.BOX_TWICE, f"{_shown(item)} is there already.")
-    if classes:
-        case.add(kinds.BOX_OF_TWO_CLASSES, f'{_shown(item)} is there as "{min(classes)}" too.', item)
-    classes.add(item.class_name)
-
-
 def _nearly_equal(one: Box, other: Box, size: tuple[int, int]) -> bool:
     """Say whether two boxes differ by no more than the rounding of numbers that are written."""
     width, height = size
@@ -197,10 +194,6 @@ def _nearly_equal(one: Box, other: Box, size: tuple[int, int]) -> bool:
 def _is_text(name: str) -> bool:
     """Say whether a name can be written: JSON may hold halves of characters."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _key(box: Box) -> tuple[float, ...]:
-    return tuple(round(side, _ROUNDING) for side in box)
 
 
 def _shown(item: AnnotatedObject) -> str:

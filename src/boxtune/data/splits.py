@@ -73,8 +73,7 @@ def by_ratio(
     units = _units(images, groups or {}, at_least=2)
     num_validation = min(max(1, round(len(images) * validation_fraction)), len(images) - 1)
     sizes = (len(images) - num_validation, num_validation)
-    drawn = stratify(units, sizes, seed=seed, main=_TRAIN)
-    return _split(images, _by_name(units, drawn))
+    return _split(images, _by_name(units, stratify(units, sizes, seed=seed, main=_TRAIN)))
 
 
 def fold(
@@ -157,12 +156,10 @@ def leaks(split: Split, groups: Mapping[str, int]) -> list[tuple[str, str]]:
 
 def _split(images: Iterable[ImageRecord], parts: Mapping[str, int]) -> Split:
     """Divide the pictures by the parts of their names; without one they are for training."""
-    ordered = sorted(images, key=_byte_order)
-
-    def part(number: int) -> tuple[ImageRecord, ...]:
-        return tuple(image for image in ordered if parts.get(image.name, _TRAIN) == number)
-
-    return Split(part(_TRAIN), part(_VALIDATION), part(_TEST))
+    groups: list[list[ImageRecord]] = [[], [], []]
+    for image in sorted(images, key=_byte_order):
+        groups[parts.get(image.name, _TRAIN)].append(image)
+    return Split(*map(tuple, groups))
 
 
 def _byte_order(image: ImageRecord) -> bytes:
@@ -181,14 +178,15 @@ def _units(images: Sequence[ImageRecord], groups: Mapping[str, int], *, at_least
         )
     return [
         Unit(
-            tuple(image.name for image in group), Counter(name for image in group for name in _classes(image))
+            tuple(image.name for image in group),
+            Counter(
+                name
+                for image in group
+                for name in {item.class_name for item in image.objects} or {BACKGROUND}
+            ),
         )
         for group in together.values()
     ]
-
-
-def _classes(image: ImageRecord) -> set[str]:
-    return {item.class_name for item in image.objects} or {BACKGROUND}
 
 
 def _by_name(units: Sequence[Unit], parts: Sequence[int]) -> dict[str, int]:

@@ -12,13 +12,13 @@ from boxtune import cli
 from boxtune.data import record_writer
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
-from boxtune.data.reading import read, require_usable
+from boxtune.data.reading import read, why_unusable
 from boxtune.data.records import ImageRecord, ObjectRecord, class_names
 from boxtune.errors import DataError
 from boxtune.report.data_set import finding_lines
 
 LABEL_MAP_NAME = "label_map.pbtxt"
-_MAX_LOSS = 0.5
+_MAX_UNUSABLE = 0.5
 
 
 def run(verb: Callable[[], None]) -> None:
@@ -37,7 +37,8 @@ def read_usable(
     reading = read(photos, annotations=annotations, format_name=format_name)
     for line in finding_lines(reading.findings):
         print(line)
-    require_usable(reading, max_loss=_MAX_LOSS)
+    if refusal := why_unusable(reading, _MAX_UNUSABLE):
+        raise DataError(refusal)
     return reading.images
 
 
