@@ -179,14 +179,14 @@ def _units(images: Sequence[ImageRecord], groups: Mapping[str, int], *, at_least
     return [
         Unit(
             tuple(image.name for image in group),
-            Counter(
-                name
-                for image in group
-                for name in {item.class_name for item in image.objects} or {BACKGROUND}
-            ),
+            Counter(name for image in group for name in _classes(image)),
         )
         for group in together.values()
     ]
+
+
+def _classes(image: ImageRecord) -> set[str]:
+    return {item.class_name for item in image.objects} or {BACKGROUND}
 
 
 def _by_name(units: Sequence[Unit], parts: Sequence[int]) -> dict[str, int]:
