@@ -21,7 +21,7 @@ def test_what_is_drawn_is_a_faultless_data_set(tmp_path):
     assert {item.class_name for item in objects} == set(report.classes) == set(KINDS)
     assert all(image.objects for image in reading.images)
     assert any(item.truncated for item in objects)
-    with Image.open(reading.images[0].picture.path) as image:
+    with Image.open(reading.images[0].source.path) as image:
         assert (image.size, image.mode, image.format) == ((WIDTH, HEIGHT), "RGB", "JPEG")
 
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from boxtune.data.examples import parser
+from boxtune.data.decoder import parser
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import DataError
 from object_detection.utils import dataset_util, label_map_util

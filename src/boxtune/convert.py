@@ -11,7 +11,7 @@ from pathlib import Path
 from boxtune.data import recognition, record_writer
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.label_map import LabelMap
-from boxtune.data.pictures import write_pictures
+from boxtune.data.image_writer import write_images
 from boxtune.data.preparation import Options, Prepared, prepare
 from boxtune.data.records import ImageRecord
 from boxtune.data.workers import kept_processes, map_in_processes
@@ -114,10 +114,10 @@ def _write_folders(
             raise DataError(
                 f"{folder} is not empty. Choose another folder, so that nothing of it is overwritten."
             )
-        shortened = [_without_folders(record, {part, writer.PICTURES_FOLDER}) for record in records]
-        names = write_pictures(shortened, folder / writer.PICTURES_FOLDER, num_workers=num_workers)
+        shortened = [_without_folders(record, {part, writer.IMAGES_FOLDER}) for record in records]
+        names = write_images(shortened, folder / writer.IMAGES_FOLDER, num_workers=num_workers)
         writer.write(records, names, folder, prepared.label_map)
-        base = folder.relative_to(output_dir) / writer.PICTURES_FOLDER
+        base = folder.relative_to(output_dir) / writer.IMAGES_FOLDER
         files[part] = [(base / name).as_posix() for name in names]
     return files
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from boxtune.data.files import whole_file, writable_folder, write_text
 from boxtune.data.formats import voc
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ObjectRecord, ImageSource
 from boxtune.errors import DataError
 
 WIDTH, HEIGHT = 320, 240
@@ -159,7 +159,7 @@ def _save(scene: _Scene, folder: Path, name: str) -> None:
         image.save(temporary, "JPEG", quality=92)
     objects = (_object(thing, scene.box(number)) for number, thing in enumerate(scene.things))
     path = Path("images", f"{name}.jpg")
-    record = ImageRecord(path.name, Picture(path), "", WIDTH, HEIGHT, tuple(objects))
+    record = ImageRecord(path.name, ImageSource(path), "", WIDTH, HEIGHT, tuple(objects))
     write_text(folder / "annotations" / f"{name}.xml", voc.to_xml(record, path))
 
 

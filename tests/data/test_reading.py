@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from boxtune.data import images, reading
 from boxtune.data.findings import Action, Severity
-from boxtune.data.records import Box, Picture
+from boxtune.data.records import Box, ImageSource
 from boxtune.errors import DataError
 from voc_folder import annotated, annotation, element, picture
 
@@ -231,7 +231,7 @@ def test_other_xml_is_no_annotation(tmp_path):
 def test_the_picture_is_found(tmp_path, xml, filename, path):
     picture(tmp_path / path)
     annotation(tmp_path / xml, element(), filename=filename)
-    assert only_image(tmp_path).picture.path == tmp_path / path
+    assert only_image(tmp_path).source.path == tmp_path / path
 
 
 def test_of_several_pictures_the_nearest_is_taken(tmp_path):
@@ -415,7 +415,7 @@ def test_plain_pictures_are_copied(tmp_path, name, mode, options):
     path = picture(tmp_path / name, mode=mode, **options)
     annotation(tmp_path / "a.xml", element(), filename=name)
     assert {finding.kind.severity for finding in read(tmp_path).findings} <= {Severity.NOTE}
-    assert images.encode(Picture(path)).data == path.read_bytes()
+    assert images.encode(ImageSource(path)).data == path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -436,14 +436,14 @@ def test_other_pictures_are_encoded_again(tmp_path, name, mode, becomes):
     annotation(tmp_path / "a.xml", element(), filename=name)
     (finding,) = read(tmp_path).findings
     assert (finding.kind.name, finding.file, finding.image) == ("picture encoded again", name, name)
-    assert images.encode(Picture(path)).format == becomes
+    assert images.encode(ImageSource(path)).format == becomes
 
 
 def test_16_bits_are_scaled_to_8_and_not_clipped(tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(np.uint16([[0, 0x1234, 0x8000, 0xFFFF]])).save(path)
     encoded = tmp_path / "b.png"
-    encoded.write_bytes(images.encode(Picture(path)).data)
+    encoded.write_bytes(images.encode(ImageSource(path)).data)
     assert np.asarray(Image.open(encoded))[0, :, 0].tolist() == [0, 0x12, 0x80, 0xFF]
 
 
@@ -474,7 +474,7 @@ def test_a_picture_with_an_orientation_is_turned_and_its_box_with_it(tmp_path, n
     (image,) = found.images
     assert (image.width, image.height, image.orientation) == (20, 40, 6)
     assert image.objects[0].box == Box(0.0, 0.0, 0.25, 1.0)
-    (tmp_path / "upright").write_bytes(images.encode(image.picture, image.orientation).data)
+    (tmp_path / "upright").write_bytes(images.encode(image.source, image.orientation).data)
     with Image.open(tmp_path / "upright") as seen:
         assert seen.getexif().get(0x0112, 1) == 1
         assert np.asarray(seen)[2:8].min() > 200

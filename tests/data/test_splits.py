@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ObjectRecord, ImageSource
 from boxtune.data.splits import Split, by_folders, by_list, by_ratio, fold, leaks
 from boxtune.errors import DataError
 
 
 def image(name, *classes, annotation=None):
     objects = tuple(ObjectRecord(class_name, Box(0, 0, 1, 1)) for class_name in classes)
-    return ImageRecord(name, Picture(Path(name)), annotation or f"{name}.xml", 4, 4, objects)
+    return ImageRecord(name, ImageSource(Path(name)), annotation or f"{name}.xml", 4, 4, objects)
 
 
 def images(count, *classes, start=0):

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from boxtune.data import example_pb2, tfrecord
 from boxtune.data.example_pb2 import Example
-from boxtune.data.examples import parser
+from boxtune.data.decoder import parser
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
 from boxtune.data.record_writer import shards, to_example, write_file
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, ImageSource
 from boxtune.data.tfrecord import RecordIndex, encoded_image, first_record, parse_example
 from boxtune.errors import DataError
 from voc_folder import picture
@@ -34,7 +34,7 @@ def jpeg(tmp_path_factory):
 
 
 def record(path, *objects, name="b/a.jpg"):
-    return ImageRecord(name, Picture(path), "", 40, 20, tuple(objects))
+    return ImageRecord(name, ImageSource(path), "", 40, 20, tuple(objects))
 
 
 def parsed(serialized):
@@ -200,7 +200,7 @@ def test_the_format_is_that_of_the_content(tmp_path):
 
 
 def test_a_picture_is_turned_upright(jpeg):
-    turned = ImageRecord("a.jpg", Picture(jpeg), "", 20, 40, (), orientation=6)
+    turned = ImageRecord("a.jpg", ImageSource(jpeg), "", 20, 40, (), orientation=6)
     values = parsed(to_example(turned, LABEL_MAP).SerializeToString())
     assert tf.io.decode_jpeg(values["image/encoded"]).shape == (40, 20, 3)
 
@@ -239,10 +239,10 @@ def test_tensorflow_is_not_loaded(jpeg, tmp_path):
 import sys
 from pathlib import Path
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import ImageRecord, Picture
+from boxtune.data.records import ImageRecord, ImageSource
 from boxtune.data.record_writer import write_file
 path = Path(sys.argv[1])
-write_file([ImageRecord("a", Picture(path), "", 40, 20, ())], LabelMap(()), Path(sys.argv[2]))
+write_file([ImageRecord("a", ImageSource(path), "", 40, 20, ())], LabelMap(()), Path(sys.argv[2]))
 assert "tensorflow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code, jpeg, tmp_path / "a"], check=True)

@@ -15,7 +15,7 @@ from boxtune.data.compact import Compact
 from boxtune.data.findings import Findings
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Keypoint, Picture
+from boxtune.data.records import Keypoint, ImageSource
 
 Edges = tuple[float, float, float, float]
 
@@ -64,7 +64,7 @@ class Annotation(Compact):
     place: str = ""
     in_shares: bool = False
     complete: bool = True
-    picture: Picture | None = None
+    source: ImageSource | None = None
 
 
 class Row(NamedTuple):
@@ -96,7 +96,7 @@ class AnnotationFile:
         *,
         size: tuple[int, int] | None = None,
         place: str = "",
-        picture: Picture | None = None,
+        source: ImageSource | None = None,
     ) -> Annotation:
         """Return what the file says of one picture, whose objects are made of `items` with their places.
 
@@ -108,7 +108,7 @@ class AnnotationFile:
             with self.skipping(of_item, filename):
                 objects.append(read(item, of_item))
         complete = len(objects) == len(items)
-        return Annotation(self.path, filename, tuple(objects), size, place, self.in_shares, complete, picture)
+        return Annotation(self.path, filename, tuple(objects), size, place, self.in_shares, complete, source)
 
     def annotations_of_rows(
         self, rows: Iterable[Row], read: Callable[[Any, str], AnnotatedObject]

@@ -12,7 +12,7 @@ import tensorflow as tf
 from boxtune.config import fixed_size, pipeline_pb2
 from boxtune.data.augmentation import augmentation
 from boxtune.data.augmentation.mixing import Mixing, mixing
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 from boxtune.data.geometry import to_input_frame
 from boxtune.data.input import Records, as_written
 from boxtune.data.resize import resizer

@@ -180,22 +180,22 @@ BOX_TWICE = _repair("box drawn twice", "One of two equal boxes of one class is l
 BOX_OF_TWO_CLASSES = _warn("box of two classes", "One of the two is probably a mistake.")
 
 # Pictures
-PICTURE_MISSING = _skip_image("picture not found", "Add the picture, or delete the annotation.")
-PICTURE_AMBIGUOUS = _skip_image("picture ambiguous", "Give the pictures different names.")
-PICTURE_SIMILAR_NAME = _note(
+IMAGE_MISSING = _skip_image("picture not found", "Add the picture, or delete the annotation.")
+IMAGE_AMBIGUOUS = _skip_image("picture ambiguous", "Give the pictures different names.")
+IMAGE_SIMILAR_NAME = _note(
     "picture of a similar name", "The name that is written does not exist exactly so."
 )
-PICTURE_WITHOUT_ANNOTATION = _note(
+IMAGE_WITHOUT_ANNOTATION = _note(
     "picture without annotation", "It is not used. Save it without boxes to use it as background."
 )
-PICTURE_UNREADABLE = _skip_image("unreadable picture", "Copy or export it again.")
-PICTURE_TOO_LARGE = _skip_image("picture too large", "Make it smaller before annotating it.")
-PICTURE_WRONG_EXTENSION = _note("content other than its extension", "It is read by its content.")
-PICTURE_RECODED = _repair(
+IMAGE_UNREADABLE = _skip_image("unreadable picture", "Copy or export it again.")
+IMAGE_TOO_LARGE = _skip_image("picture too large", "Make it smaller before annotating it.")
+IMAGE_WRONG_EXTENSION = _note("content other than its extension", "It is read by its content.")
+IMAGE_RECODED = _repair(
     "picture encoded again", "It becomes RGB in JPEG or PNG, which every decoder reads alike."
 )
-PICTURE_GREY = _note("grey picture", "Its three channels will be equal.")
-PICTURE_TURNED = _repair(
+IMAGE_GREY = _note("grey picture", "Its three channels will be equal.")
+IMAGE_TURNED = _repair(
     "picture turned upright", "Its EXIF orientation is applied, and it is encoded again."
 )
 ORIENTATION_UNSURE = _repair(
@@ -206,8 +206,8 @@ SIZE_DIFFERS = _warn(
     "size differs",
     "The picture's own size counts. If it was resized after it was annotated, its boxes are wrong.",
 )
-PICTURE_TWICE = _warn("same picture twice", "All of its copies are kept on one side of a drawn split.")
-PICTURE_UNPLACED = _note(
+IMAGE_TWICE = _warn("same picture twice", "All of its copies are kept on one side of a drawn split.")
+IMAGE_UNPLACED = _note(
     "picture in none of the parts", "It is used for training: no folder says where it belongs."
 )
 LEAK = Kind(

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 
 
 class Window(NamedTuple):

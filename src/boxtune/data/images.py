@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from boxtune.data import duplicates
-from boxtune.data.records import Picture
+from boxtune.data.records import ImageSource
 from boxtune.errors import BoxtuneError, DataError
 
 MAX_PIXELS = 100_000_000
@@ -47,12 +47,12 @@ _UPRIGHT = {
 }
 
 
-class PictureTooLargeError(DataError):
+class ImageTooLargeError(DataError):
     """More bytes or pixels than a picture may have; found before it is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ImageInfo:
     """What a picture is: pixels as stored, format, Pillow's mode, EXIF orientation 1 to 8, and two signatures.
 
     `digest` is the SHA-256 of its bytes, `fingerprint` tells near-duplicates (see `boxtune.data.duplicates`).
@@ -75,9 +75,9 @@ class EncodedImage:
     format: str
 
 
-def look(picture: Picture) -> Look:
-    """Read a picture and decode it once; raise DataError if that fails, PictureTooLargeError if it is too large."""
-    data = read_bytes(picture)
+def inspect(source: ImageSource) -> ImageInfo:
+    """Read a picture and decode it once; raise DataError if that fails, ImageTooLargeError if it is too large."""
+    data = read_bytes(source)
     with _opened(data) as image:
         width, height, mode = image.width, image.height, image.mode
         # JPEG decodes small and grey in a fraction of the time, and damage still shows.
@@ -88,7 +88,7 @@ def look(picture: Picture) -> Look:
     if image.format == "PNG":
         with _opened(data) as again:
             again.verify()
-    return Look(width, height, _format(image), mode, orientation, hashlib.sha256(data).digest(), fingerprint)
+    return ImageInfo(width, height, _format(image), mode, orientation, hashlib.sha256(data).digest(), fingerprint)
 
 
 def recoding_reason(file_format: str, mode: str) -> str | None:
@@ -110,13 +110,13 @@ def extension(file_format: str) -> str:
     return _SUFFIXES[file_format.upper()][0]
 
 
-def encode(picture: Picture, orientation: int = 1) -> EncodedImage:
+def encode(source: ImageSource, orientation: int = 1) -> EncodedImage:
     """Return a picture as JPEG or PNG of RGB or grey pixels: its own bytes where possible.
 
     Any `orientation` but 1 turns it upright by that EXIF orientation, which TensorFlow's decoders ignore. What was
     JPEG is encoded again as JPEG of quality 95, all else as PNG. Raises DataError.
     """
-    data = read_bytes(picture)
+    data = read_bytes(source)
     with _opened(data) as image:
         file_format = _format(image)
         if orientation == 1 and recoding_reason(file_format, image.mode) is None:
@@ -129,14 +129,14 @@ def encode(picture: Picture, orientation: int = 1) -> EncodedImage:
         return EncodedImage(output.getvalue(), "jpeg" if file_format == "JPEG" else "png")
 
 
-def read_rgb(picture: Picture, orientation: int | None = None, *, max_side: int | None = None) -> Image.Image:
+def read_rgb(source: ImageSource, orientation: int | None = None, *, max_side: int | None = None) -> Image.Image:
     """Return a picture in RGB, turned by an EXIF `orientation` (by its own where that is None).
 
     With `max_side` it is made no larger than that, in a fraction of the time for JPEG.
     Raises DataError, naming the file, if it cannot be read or is too large.
     """
     try:
-        with _opened(read_bytes(picture)) as image:
+        with _opened(read_bytes(source)) as image:
             turn = _orientation(image) if orientation is None else orientation
             if max_side:
                 image.draft("RGB", (max_side, max_side))
@@ -145,20 +145,20 @@ def read_rgb(picture: Picture, orientation: int | None = None, *, max_side: int 
                 upright.thumbnail((max_side, max_side))
             return upright
     except DataError as error:
-        raise DataError(f"{picture.path}: {error}") from error
+        raise DataError(f"{source.path}: {error}") from error
 
 
-def read_bytes(picture: Picture) -> bytes:
+def read_bytes(source: ImageSource) -> bytes:
     """Return the bytes of a picture's file, or those that its record holds; raise DataError."""
     try:
-        if picture.span is not None:
+        if source.span is not None:
             from boxtune.data.tfrecord import encoded_image
 
-            return encoded_image(picture.path, picture.span)
-        size = os.stat(picture.path).st_size
+            return encoded_image(source.path, source.span)
+        size = os.stat(source.path).st_size
         if size > MAX_FILE_BYTES:
-            raise PictureTooLargeError(f"the file has more than {MAX_FILE_BYTES >> 20} MiB.")
-        return picture.path.read_bytes()
+            raise ImageTooLargeError(f"the file has more than {MAX_FILE_BYTES >> 20} MiB.")
+        return source.path.read_bytes()
     except OSError as error:
         raise DataError(f"it cannot be read ({error.strerror}).") from error
 
@@ -212,5 +212,5 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise DataError(f"it cannot be decoded as a picture ({type(error).__name__}: {message}).") from error
 
 
-def _too_large(size: str) -> PictureTooLargeError:
-    return PictureTooLargeError(f"it has {size} pixels, over the limit of {MAX_PIXELS // 10**6} megapixels.")
+def _too_large(size: str) -> ImageTooLargeError:
+    return ImageTooLargeError(f"it has {size} pixels, over the limit of {MAX_PIXELS // 10**6} megapixels.")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from boxtune.config import input_datasets, input_files, pipeline_pb2
-from boxtune.data.examples import Sample, class_parser, parser
+from boxtune.data.decoder import Sample, class_parser, parser
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.sequences import annotated_frames, example_of_frame, is_sequence
 from boxtune.data.shuffling import weighted_probabilities

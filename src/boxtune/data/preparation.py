@@ -176,7 +176,7 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same picture.", image=right)
     for image in split.unplaced:
         path = findings.root / image.name
-        findings.add(kinds.PICTURE_UNPLACED, path, "its folders name no part.", image=image.name)
+        findings.add(kinds.IMAGE_UNPLACED, path, "its folders name no part.", image=image.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: images for name, images in parts.items() if images or name == "train"}
 
@@ -205,7 +205,7 @@ def _note_copies(images: Sequence[ImageRecord], copies: Sequence[int], findings:
         first = images[group]
         if first is not image:
             path = findings.root / image.name
-            findings.add(kinds.PICTURE_TWICE, path, f"{first.name} is the same picture.", image=image.name)
+            findings.add(kinds.IMAGE_TWICE, path, f"{first.name} is the same picture.", image=image.name)
 
 
 def _note_classes(

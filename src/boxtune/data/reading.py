@@ -14,10 +14,10 @@ from boxtune.data import findings as kinds
 from boxtune.data import images, recognition
 from boxtune.data.annotations import Annotation, Format
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
-from boxtune.data.images import PictureTooLargeError
+from boxtune.data.images import ImageTooLargeError
 from boxtune.data.listing import Listing, list_files
-from boxtune.data.lookup import Pictures
-from boxtune.data.records import ImageRecord, Picture, class_names
+from boxtune.data.image_lookup import ImageFiles
+from boxtune.data.records import ImageRecord, ImageSource, class_names
 from boxtune.data.repair import image_record
 from boxtune.data.workers import map_in_processes
 from boxtune.errors import DataError
@@ -68,12 +68,12 @@ def read(
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
     annotations_read = chosen.annotations(annotated.ending(chosen.suffixes), everything, findings)
     paired = _Paired(annotations_read, listing, findings)
-    looked = map_in_processes(partial(_look, photos), paired, num_workers=num_workers, chunk_size=32)
-    found, of_pictures = _one_each(zip(looked, paired.given, strict=False), findings)
-    used = {annotation.picture.path for annotation in paired.given if annotation.picture}
+    inspected = map_in_processes(partial(_inspect, photos), paired, num_workers=num_workers, chunk_size=32)
+    found, of_pictures = _one_each(zip(inspected, paired.given, strict=False), findings)
+    used = {annotation.source.path for annotation in paired.given if annotation.source}
     for path in listing.ending(images.SUFFIXES):
         if path not in used:
-            findings.add(kinds.PICTURE_WITHOUT_ANNOTATION, path, "nothing names it.")
+            findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
 
     unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
     if not paired.count and not unreadable:
@@ -150,55 +150,55 @@ class _Paired:
         self.given: list[Annotation] = []
         self.count = 0
         self._annotations, self._findings = annotations, findings
-        self._pictures = Pictures(listing.ending(images.SUFFIXES))
+        self._pictures = ImageFiles(listing.ending(images.SUFFIXES))
 
     def __iter__(self) -> Iterator[Annotation]:
         for annotation in self._annotations:
             self.count += 1
             with self._findings.skipping(annotation.path, place=annotation.place):
-                picture = annotation.picture or Picture(self._pictures.of(annotation, self._findings))
-                self.given.append(replace(annotation, objects=(), picture=picture))
-                yield replace(annotation, picture=picture)
+                source = annotation.source or ImageSource(self._pictures.of(annotation, self._findings))
+                self.given.append(replace(annotation, objects=(), source=source))
+                yield replace(annotation, source=source)
 
 
-_Looked = tuple[ImageRecord | None, bytes, bytes, list[Finding]]
+_Inspected = tuple[ImageRecord | None, bytes, bytes, list[Finding]]
 """A record, its picture's digest and fingerprint, and findings."""
 
 
-def _look(root: Path, annotation: Annotation) -> _Looked:
+def _inspect(root: Path, annotation: Annotation) -> _Inspected:
     findings = Findings(root)
-    assert annotation.picture
-    picture = annotation.picture
-    name = annotation.filename if picture.span else findings.name(picture.path)
+    assert annotation.source
+    source = annotation.source
+    name = annotation.filename if source.span else findings.name(source.path)
     with findings.skipping(annotation.path, place=annotation.place, image=name):
         try:
-            look = images.look(picture)
-        except PictureTooLargeError as error:
-            raise SkipError(kinds.PICTURE_TOO_LARGE, f"{findings.name(picture.path)}: {error}") from error
+            info = images.inspect(source)
+        except ImageTooLargeError as error:
+            raise SkipError(kinds.IMAGE_TOO_LARGE, f"{findings.name(source.path)}: {error}") from error
         except DataError as error:
-            raise SkipError(kinds.PICTURE_UNREADABLE, f"{findings.name(picture.path)}: {error}") from error
-        record = image_record(annotation, name, picture, look, findings)
-        return record, look.digest, look.fingerprint, findings.items
+            raise SkipError(kinds.IMAGE_UNREADABLE, f"{findings.name(source.path)}: {error}") from error
+        record = image_record(annotation, name, source, info, findings)
+        return record, info.digest, info.fingerprint, findings.items
     return None, b"", b"", findings.items
 
 
 def _one_each(
-    looked: Iterable[tuple[_Looked, Annotation]], findings: Findings
-) -> tuple[list[_Looked], list[Finding]]:
+    inspected: Iterable[tuple[_Inspected, Annotation]], findings: Findings
+) -> tuple[list[_Inspected], list[Finding]]:
     """Leave each picture one annotation, that of its own name or else the first; return their findings apart."""
-    chosen: dict[Picture, tuple[Annotation, _Looked]] = {}
-    for found, annotation in looked:
-        picture = annotation.picture
-        assert picture
-        other, _ = chosen.setdefault(picture, (annotation, found))
+    chosen: dict[ImageSource, tuple[Annotation, _Inspected]] = {}
+    for found, annotation in inspected:
+        source = annotation.source
+        assert source
+        other, _ = chosen.setdefault(source, (annotation, found))
         if other is annotation:
             continue
-        own_name = picture.path.stem
+        own_name = source.path.stem
         loser, winner = annotation, other
         if other.path.stem != own_name == annotation.path.stem:
             loser, winner = other, annotation
-            chosen[picture] = (annotation, found)
-        name = findings.name(picture.path)
+            chosen[source] = (annotation, found)
+        name = findings.name(source.path)
         message = f"{name} is already annotated by {findings.name(winner.path)}."
         findings.add(kinds.ANNOTATION_TWICE, loser.path, message, place=loser.place, image=name)
     kept = [found for _, found in chosen.values()]
@@ -206,11 +206,11 @@ def _one_each(
 
 
 def _reading(
-    root: Path, chosen: Format, looked: Iterable[_Looked], num_annotations: int, findings: Findings
+    root: Path, chosen: Format, inspected: Iterable[_Inspected], num_annotations: int, findings: Findings
 ) -> Reading:
     names: set[str] = set()
     found = []
-    for record, digest, fingerprint, _ in looked:
+    for record, digest, fingerprint, _ in inspected:
         if record is not None:
             named = _under_own_name(record, names)
             names.add(named.name)
@@ -230,6 +230,6 @@ def _reading(
 
 def _under_own_name(record: ImageRecord, taken: set[str]) -> ImageRecord:
     """Rename a picture of a TFRecord by its place, if another has its name: files are told apart by their paths."""
-    if record.name not in taken or record.picture.span is None:
+    if record.name not in taken or record.source.span is None:
         return record
-    return replace(record, name=f"{record.annotation}/{record.picture.span[0]}/{record.name}")
+    return replace(record, name=f"{record.annotation}/{record.source.span[0]}/{record.name}")

@@ -34,7 +34,7 @@ FORMATS: tuple[Format, ...] = (
     tfrecord.FORMAT,
 )
 WRITERS = {"voc": voc, "coco": coco, "yolo": yolo}
-"""The formats that can be written: modules with PICTURES_FOLDER and write()."""
+"""The formats that can be written: modules with IMAGES_FOLDER and write()."""
 
 # So many files of an ending, from all over the folder, are looked into before a format is given up.
 _NUM_LOOKED_INTO = 50

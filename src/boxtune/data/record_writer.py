@@ -56,11 +56,11 @@ def to_example(record: ImageRecord, label_map: LabelMap) -> Example:
     Raises DataError if the picture or a mask cannot be read, or a class is not in the label map.
     """
     try:
-        picture = images.encode(record.picture, record.orientation)
+        picture = images.encode(record.source, record.orientation)
         features = _picture_features(record, picture) | _object_features(record.objects, label_map)
         features |= _optional_features(record) | _mask_features(record) | _keypoint_features(record.objects)
     except DataError as error:
-        raise DataError(f"{record.picture.path}: {error}") from error
+        raise DataError(f"{record.source.path}: {error}") from error
     return Example(features=Features(feature=features))
 
 

@@ -48,7 +48,7 @@ class ObjectRecord(Compact):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture(Compact):
+class ImageSource(Compact):
     """Where the bytes of a picture are: a file, or the record at `span` (offset, length) of a TFRecord file."""
 
     path: Path
@@ -64,7 +64,7 @@ class ImageRecord(Compact):
     """
 
     name: str
-    picture: Picture
+    source: ImageSource
     annotation: str
     width: int
     height: int

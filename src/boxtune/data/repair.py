@@ -6,9 +6,9 @@ from boxtune.data import findings as kinds
 from boxtune.data import images
 from boxtune.data.annotations import AnnotatedObject, Annotation
 from boxtune.data.findings import Findings, Kind, SkipError
-from boxtune.data.images import Look
+from boxtune.data.images import ImageInfo
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture, clip, has_area, reorder
+from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, ImageSource, clip, has_area, reorder
 
 TINY_SIDE = 3  # pixels
 _ROUNDED_PIXELS = 0.05  # by which an edge may miss the picture's without a word
@@ -16,7 +16,7 @@ _ROUNDING = 6  # digits to which the sides of two boxes have to agree to be the 
 
 
 def image_record(
-    annotation: Annotation, name: str, picture: Picture, look: Look, findings: Findings
+    annotation: Annotation, name: str, source: ImageSource, info: ImageInfo, findings: Findings
 ) -> ImageRecord:
     """Return the record of a picture, which is `name` in the data set; what was repaired or skipped are findings.
 
@@ -27,11 +27,11 @@ def image_record(
         SkipError: the annotation had objects, and none of them can be used.
     """
     case = _Case(annotation, name, findings)
-    _note_format(case, picture, look)
-    frame = _frame(case, look)
+    _note_format(case, source, info)
+    frame = _frame(case, info)
     return ImageRecord(
         name=name,
-        picture=picture,
+        source=source,
         annotation=findings.name(annotation.path),
         width=frame.width,
         height=frame.height,
@@ -91,37 +91,37 @@ class _Frame:
         return replace(mask, polygons=polygons, orientation=self.orientation if self.boxes_too else 1)
 
 
-def _note_format(case: _Case, picture: Picture, look: Look) -> None:
+def _note_format(case: _Case, source: ImageSource, info: ImageInfo) -> None:
     def add(kind: Kind, message: str) -> None:
-        place = case.annotation.place if picture.span else ""
-        case.findings.add(kind, picture.path, message, place=place, image=case.name)
+        place = case.annotation.place if source.span else ""
+        case.findings.add(kind, source.path, message, place=place, image=case.name)
 
-    if picture.span is None and not images.fits_extension(look.format, picture.path):
-        add(kinds.PICTURE_WRONG_EXTENSION, f"its content is {look.format}.")
-    if reason := images.recoding_reason(look.format, look.mode):
-        add(kinds.PICTURE_RECODED, f"{reason}.")
-    elif look.mode == "L":
-        add(kinds.PICTURE_GREY, "its pixels are 8 bit grey.")
+    if source.span is None and not images.fits_extension(info.format, source.path):
+        add(kinds.IMAGE_WRONG_EXTENSION, f"its content is {info.format}.")
+    if reason := images.recoding_reason(info.format, info.mode):
+        add(kinds.IMAGE_RECODED, f"{reason}.")
+    elif info.mode == "L":
+        add(kinds.IMAGE_GREY, "its pixels are 8 bit grey.")
 
 
-def _frame(case: _Case, look: Look) -> _Frame:
+def _frame(case: _Case, info: ImageInfo) -> _Frame:
     """Find out which way the annotator saw the picture: by the size that is written, where the sides differ."""
-    stored, sideways = (look.width, look.height), (look.height, look.width)
+    stored, sideways = (info.width, info.height), (info.height, info.width)
     written = case.annotation.size
-    tells = look.orientation >= 5 and look.width != look.height and written in (stored, sideways)
+    tells = info.orientation >= 5 and info.width != info.height and written in (stored, sideways)
     saw_upright = tells and written == sideways
     if tells:
         way = "upright" if saw_upright else "as it is stored, so its boxes are turned with it"
-        case.add(kinds.PICTURE_TURNED, f"EXIF orientation {look.orientation}: it was annotated {way}.")
-    elif look.orientation != 1:
-        message = f"EXIF orientation {look.orientation}, and nothing tells which way the annotator saw it."
+        case.add(kinds.IMAGE_TURNED, f"EXIF orientation {info.orientation}: it was annotated {way}.")
+    elif info.orientation != 1:
+        message = f"EXIF orientation {info.orientation}, and nothing tells which way the annotator saw it."
         case.add(kinds.ORIENTATION_UNSURE, message)
     seen = sideways if saw_upright else stored
     if written not in (None, seen):
         case.add(kinds.SIZE_DIFFERS, f"it says {_by(written)}, the picture has {_by(seen)}.")
     return _Frame(
-        *(sideways if look.orientation >= 5 else stored),
-        orientation=look.orientation,
+        *(sideways if info.orientation >= 5 else stored),
+        orientation=info.orientation,
         boxes_too=not saw_upright,
         unit=(1, 1) if case.annotation.in_shares else seen,
     )

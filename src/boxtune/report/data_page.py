@@ -54,7 +54,7 @@ def write_page(
         "fit": _fit(fit, sum(len(image.objects) for image in records)) if fit else None,
         "previews": {"side": side, "block": page.PREVIEWS_IN_BLOCK},
     }
-    sources = [(records[picture].picture, records[picture].orientation) for picture in previewed]
+    sources = [(records[picture].source, records[picture].orientation) for picture in previewed]
     previews = map_in_processes(partial(preview_base64, side=side, max_bytes=max_bytes), sources)
     page.write(path, "data_page.html", title=title, data=data, previews=previews)
 

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from boxtune.data import images, masks
-from boxtune.data.records import Box, ImageRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ImageSource
 from boxtune.errors import ConfigError, DataError
 from object_detection.dataset_tools import script
 from object_detection.utils.dataset_util import read_examples_list
@@ -100,7 +100,7 @@ def _whole_animal(record: ImageRecord, trimap_path: Path) -> ImageRecord:
     """Return the record with a single object, which is all that is not background."""
     if not record.objects:
         raise DataError(f"{record.annotation} has no object.")
-    trimap = np.asarray(images.read_rgb(Picture(trimap_path), record.orientation))[..., 0]
+    trimap = np.asarray(images.read_rgb(ImageSource(trimap_path), record.orientation))[..., 0]
     if trimap.shape != (record.height, record.width) or not set(np.unique(trimap)) <= _TRIMAP_VALUES:
         raise DataError(f"{trimap_path} is no trimap of {record.width} x {record.height} pixels from 1 to 3.")
     mask = masks.from_array(trimap != _BACKGROUND)

@@ -17,7 +17,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.config.unsupported import UNSUPPORTED
 from boxtune.data import augmentation, geometry
 from boxtune.data.augmentation import steps
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 from boxtune.data.input import as_written
 from boxtune.errors import ConfigError
 from samples import assert_same, run, sample, step, unchanged

@@ -14,7 +14,7 @@ from boxtune.data.formats import coco
 from boxtune.data.formats.coco import FORMAT, write
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, ImageSource
 from boxtune.errors import DataError
 
 IMAGE = {"id": 7, "file_name": "photos/a.jpg", "width": 40, "height": 20}
@@ -243,9 +243,9 @@ def test_objects_of_no_picture_are_told_once_for_each_id(read):
     strays = [CAT | {"id": number, "image_id": 8 + number % 2} for number in range(5)]
     [annotation], findings = read(document(*strays, CAT, 5, {}))
     assert findings == [
-        (kinds.PICTURE_MISSING, "annotations[0] (id 0)"),
-        (kinds.PICTURE_MISSING, "annotations[1] (id 1)"),
-        (kinds.PICTURE_MISSING, "annotations[6]"),
+        (kinds.IMAGE_MISSING, "annotations[0] (id 0)"),
+        (kinds.IMAGE_MISSING, "annotations[1] (id 1)"),
+        (kinds.IMAGE_MISSING, "annotations[6]"),
     ]
     assert len(annotation.objects) == 1
 
@@ -262,7 +262,7 @@ def test_two_pictures_of_one_id_are_both_left_out(read):
     assert findings == [
         (kinds.ANNOTATION_UNREADABLE, "images[0] (id 7)"),
         (kinds.ANNOTATION_UNREADABLE, "images[1] (id 7)"),
-        (kinds.PICTURE_MISSING, "annotations[0] (id 11)"),
+        (kinds.IMAGE_MISSING, "annotations[0] (id 11)"),
     ]
     assert [annotation.place for annotation in annotations] == ["images[2] (id 8)"]
 
@@ -347,7 +347,7 @@ LABEL_MAP = LabelMap((Label(2, "cat"), Label(7, "/m/dog", "Hündin")))
 
 
 def record(*objects, name="b/a.jpg", **more):
-    return ImageRecord(name, Picture(Path(name)), "", 40, 20, objects, **more)
+    return ImageRecord(name, ImageSource(Path(name)), "", 40, 20, objects, **more)
 
 
 def written(folder, *records):
@@ -435,7 +435,7 @@ def test_masks_are_turned_with_the_picture(tmp_path):
     # Stored 40 x 20 with its left half covered; turned clockwise it is 20 x 40 and the upper half is.
     turned = Mask(counts=masks.from_array(np.array([[1, 0]])).counts, size=(1, 2), orientation=6)
     item = ObjectRecord("cat", Box(0, 0, 0.5, 1), mask=turned)
-    image = ImageRecord("a", Picture(Path("a")), "", 20, 40, (item,), orientation=6)
+    image = ImageRecord("a", ImageSource(Path("a")), "", 20, 40, (item,), orientation=6)
     assert written(tmp_path, image)["annotations"][0]["segmentation"]["counts"] == [0, *[20] * 40]
 
 
@@ -446,7 +446,7 @@ SIDES = st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32)).map(sort
 def test_boxes_come_back_as_float32(tmp_path_factory, ys, xs, height, width):
     folder = tmp_path_factory.getbasetemp()
     item = ObjectRecord("cat", Box(ys[0], xs[0], ys[1], xs[1]))
-    image = ImageRecord("a", Picture(Path("a")), "", width, height, (item,))
+    image = ImageRecord("a", ImageSource(Path("a")), "", width, height, (item,))
     written(folder, image)
     [annotation], _ = read_file(FORMAT, folder / "annotations.json")
     xmin, ymin, xmax, ymax = annotation.objects[0].edges
@@ -487,4 +487,4 @@ def test_a_mask_that_cannot_be_drawn_is_an_error_and_leaves_no_file(tmp_path):
 
 
 def test_the_pictures_are_in_a_folder_of_their_own():
-    assert coco.PICTURES_FOLDER == "images"
+    assert coco.IMAGES_FOLDER == "images"

@@ -97,7 +97,7 @@ def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
         (kinds.OBJECT_WITHOUT_NAME, "line 2"),
         (kinds.OBJECT_WITHOUT_BOX, "line 3"),
         (kinds.OBJECT_WITHOUT_BOX, "line 4"),  # which goes on in line 5
-        (kinds.PICTURE_MISSING, "line 6"),
+        (kinds.IMAGE_MISSING, "line 6"),
     ]
     assert [finding.image for finding in findings] == ["a.jpg"] * 3 + [""]
 

@@ -176,7 +176,7 @@ def test_the_picture_is_the_first_of_the_data_that_looks_like_one(tmp_path):
 @pytest.mark.parametrize("image", ["", "http://[::1", "a cat", 7])
 def test_a_task_without_a_picture_is_told(tmp_path, image):
     annotations, findings = read_json(FORMAT, tmp_path, [task(result(), image=image)])
-    assert (annotations, places(findings)) == ([], [(kinds.PICTURE_MISSING, "[0]")])
+    assert (annotations, places(findings)) == ([], [(kinds.IMAGE_MISSING, "[0]")])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from boxtune.data.formats.tfrecord import FORMAT
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, ImageSource
 from voc_folder import picture
 
 train = tf.train
@@ -81,7 +81,7 @@ def test_what_tutorials_write_is_read(read, tmp_path):
     assert (annotation.filename, annotation.size, annotation.place) == ("a.jpg", (40, 20), "record 0")
     assert annotation.in_shares
     assert annotation.complete
-    assert images.read_bytes(annotation.picture) == b"picture"
+    assert images.read_bytes(annotation.source) == b"picture"
     seen = [(item.class_name, item.edges, item.place) for item in annotation.objects]
     assert seen == [
         ("cat", (0.25, 0.125, 0.5, 0.75), "record 0, object 0"),
@@ -101,7 +101,7 @@ def test_every_record_has_its_picture(read):
     ]
     annotations, _ = read(*payloads)
     assert [annotation.filename for annotation in annotations] == ["0.jpg", "1.jpg", "2.jpg"]
-    assert [images.read_bytes(one.picture) for one in annotations] == [
+    assert [images.read_bytes(one.source) for one in annotations] == [
         b"picture 0",
         b"picture 1",
         b"picture 2",
@@ -329,7 +329,7 @@ def test_an_object_that_cannot_be_used_is_told(read, change, kind):
 @pytest.mark.parametrize("encoded", [None, [], [b""]])
 def test_a_record_without_a_picture_is_told(read, encoded):
     annotations, findings = read(example(), example(encoded=encoded))
-    assert (len(annotations), findings) == (1, [(kinds.PICTURE_UNREADABLE, "record 1")])
+    assert (len(annotations), findings) == (1, [(kinds.IMAGE_UNREADABLE, "record 1")])
 
 
 def test_a_damaged_record_is_told_and_the_others_are_read(tmp_path):
@@ -431,12 +431,12 @@ def test_what_is_written_is_read_back(tmp_path):
         keypoints=(Keypoint("eye", 0.5, 0.25, 1),),
     )
     plain = ObjectRecord("/m/dog", Box(0, 0, 1, 0.5))
-    record = ImageRecord("photos/a.jpg", Picture(path), "", 40, 20, (cat, plain))
+    record = ImageRecord("photos/a.jpg", ImageSource(path), "", 40, 20, (cat, plain))
     record_writer.write_file([record], LABEL_MAP, tmp_path / "a.tfrecord")
     [annotation], findings = read_file(FORMAT, tmp_path / "a.tfrecord")
     assert findings == []
     assert (annotation.filename, annotation.size) == ("photos/a.jpg", (40, 20))
-    assert images.read_bytes(annotation.picture) == path.read_bytes()
+    assert images.read_bytes(annotation.source) == path.read_bytes()
     one, other = annotation.objects
     for key in (
         "class_name",

@@ -174,7 +174,7 @@ def test_version_3_is_read(tmp_path):
         (region_3([[2], 1, 2], **{"1": "0"}), kinds.OBJECT_OTHER_SHAPE),
         (region_3([2, 1, 2, 10, 20], **{"1": ""}), kinds.OBJECT_WITHOUT_NAME),
         (region_3([2, 1, 2, 10, 20], **{"1": "0,1"}), kinds.OBJECT_WITHOUT_NAME),
-        (region_3([2, 1, 2, 10, 20], "9", **{"1": "0"}), kinds.PICTURE_MISSING),
+        (region_3([2, 1, 2, 10, 20], "9", **{"1": "0"}), kinds.IMAGE_MISSING),
         (7, kinds.OBJECT_WITHOUT_BOX),
     ],
 )

@@ -5,7 +5,7 @@ from annotation_files import read_file
 from boxtune.data.formats import voc
 from boxtune.data.formats.voc import image_set
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ObjectRecord, ImageSource
 from boxtune.errors import DataError
 from voc_folder import annotation, element
 
@@ -16,7 +16,7 @@ def parsed(path):
 
 
 def record(*objects, width=40, height=20):
-    return ImageRecord("a.jpg", Picture("a.jpg"), "a.xml", width, height, objects)
+    return ImageRecord("a.jpg", ImageSource("a.jpg"), "a.xml", width, height, objects)
 
 
 def test_what_is_written_is_read_back(tmp_path):

@@ -12,7 +12,7 @@ from boxtune.data.formats import yolo
 from boxtune.data.formats.yolo import FORMAT
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, ImageSource
 from boxtune.errors import DataError
 
 BOX = "0 0.5 0.5 0.2 0.4\n"
@@ -354,7 +354,7 @@ def test_poses_are_read_without_visibility(folder):
 
 
 def record(*objects):
-    return ImageRecord("x", Picture("x"), "x.xml", 40, 30, objects)
+    return ImageRecord("x", ImageSource("x"), "x.xml", 40, 30, objects)
 
 
 def item(class_name="cat", box=(0.3, 0.4, 0.7, 0.6)):

@@ -22,7 +22,7 @@ from boxtune.data.augmentation.steps import (
     to_bytes,
     with_probability,
 )
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 
 Change = Callable[[Any, Any], Any]
 """A function of pixels, float32 [h, w, 3] in [0, 255], and a seed int32 [2]; what it returns may leave that range."""

@@ -25,7 +25,7 @@ from boxtune.data.augmentation.steps import (
     with_probability,
 )
 from boxtune.data.augmentation.whole_image import resize
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 from boxtune.data.geometry import Window, move_objects
 
 _BLACK = (0.0, 0.0, 0.0)

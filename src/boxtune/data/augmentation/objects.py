@@ -11,7 +11,7 @@ import tensorflow as tf
 from boxtune.config import pipeline_pb2
 from boxtune.data import geometry, stateless
 from boxtune.data.augmentation.steps import Step, check, check_probability, keep
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 
 _Jitter = pipeline_pb2.RandomJitterBoxes
 

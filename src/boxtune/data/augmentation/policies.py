@@ -24,7 +24,7 @@ from boxtune.data.augmentation.steps import (
     size_of,
     with_probability,
 )
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 from boxtune.data.geometry import move_objects, pixels_of
 
 Operation = tuple[str, float, int]

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.data import stateless
-from boxtune.data.examples import PER_OBJECT, Sample
+from boxtune.data.decoder import PER_OBJECT, Sample
 from boxtune.errors import ConfigError
 
 Step = Callable[[Sample, Any], Sample]

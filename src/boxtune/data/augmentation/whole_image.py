@@ -22,7 +22,7 @@ from boxtune.data.augmentation.steps import (
     to_bytes,
     with_probability,
 )
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 from boxtune.data.geometry import Window, move_objects
 
 _Method = tf.compat.v1.image.ResizeMethod

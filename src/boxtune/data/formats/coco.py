@@ -32,7 +32,7 @@ from boxtune.data.masks import Mask
 from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
-PICTURES_FOLDER = "images"
+IMAGES_FOLDER = "images"
 """Where the writer wants the pictures."""
 
 _TITLE = "COCO JSON"
@@ -176,7 +176,7 @@ def _by_picture(file: AnnotationFile, items: list[Any], pictures: dict[str, int]
     for key, numbers in astray.items():
         place = _place("annotations", numbers[0], items[numbers[0]])
         message = f'the image_id "{key}", which {len(numbers)} have, is that of no picture that can be used.'
-        file.findings.add(kinds.PICTURE_MISSING, file.path, message, place=place)
+        file.findings.add(kinds.IMAGE_MISSING, file.path, message, place=place)
     ids = Counter(_key(item.get("id")) for item in items if isinstance(item, dict))
     repeated = [key for key, count in ids.items() if key and count > 1]
     if repeated:

@@ -126,7 +126,7 @@ def _rows(text: str, layout: _Layout, file: AnnotationFile) -> Iterator[Row]:
             size = shapes.picture_size(cells.get("width", ""), cells.get("height", ""))
             yield Row(place, filename, size, None if _is_background(cells) else cells)
         else:
-            file.findings.add(kinds.PICTURE_MISSING, file.path, "the row names no picture.", place=place)
+            file.findings.add(kinds.IMAGE_MISSING, file.path, "the row names no picture.", place=place)
 
 
 def _cells(text: str, layout: _Layout) -> Iterator[tuple[str, _Cells]]:

@@ -90,7 +90,7 @@ def _filename(data: dict[str, Any], uploaded: str) -> str:
     for name in map(_name_in, texts):
         if PurePosixPath(name).suffix.lower() in SUFFIXES:
             return name
-    raise SkipError(kinds.PICTURE_MISSING, "its data name no picture.")
+    raise SkipError(kinds.IMAGE_MISSING, "its data name no picture.")
 
 
 def _name_in(url: str) -> str:

@@ -25,7 +25,7 @@ from boxtune.data.formats import shapes
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Keypoint, Picture
+from boxtune.data.records import Keypoint, ImageSource
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
 
@@ -160,7 +160,7 @@ def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, num
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error).replace(str(file.path), "it", 1)) from error
     records.see_keys(list(features))
     if not any(_strings(features, "encoded")):
-        raise SkipError(kinds.PICTURE_UNREADABLE, "it holds no picture.")
+        raise SkipError(kinds.IMAGE_UNREADABLE, "it holds no picture.")
     size = _size(features)
     span = int(index.offsets[number]), int(index.lengths[number])
     return file.annotation(
@@ -169,7 +169,7 @@ def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, num
         _usable,
         size=size,
         place=place,
-        picture=Picture(file.path, span),
+        source=ImageSource(file.path, span),
     )
 
 

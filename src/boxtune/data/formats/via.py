@@ -110,7 +110,7 @@ def _pictures_3(project: Any, file: AnnotationFile) -> Iterator[_Picture]:
             region = as_dict(item, place, kinds.OBJECT_WITHOUT_BOX)
             view = as_text(region.get("vid"))
             if view not in project["view"]:
-                raise SkipError(kinds.PICTURE_MISSING, f'there is no view "{view}" for it.')
+                raise SkipError(kinds.IMAGE_MISSING, f'there is no view "{view}" for it.')
             if region.get("xy") != []:  # what has no coordinates describes the picture as a whole
                 regions[view].append((place, _as_version_2(region, project["attribute"])))
     for key, view in project["view"].items():

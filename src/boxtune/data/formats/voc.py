@@ -18,7 +18,7 @@ from boxtune.data.label_map import LabelMap
 from boxtune.data.records import ImageRecord, ObjectRecord
 from boxtune.errors import DataError, printable
 
-PICTURES_FOLDER = ""
+IMAGES_FOLDER = ""
 """Where the writer wants the pictures: beside the XML, where LabelImg looks for it."""
 
 _SET_FLAG = re.compile(r"\s+(-1|0|1)$")

@@ -31,7 +31,7 @@ from boxtune.data.listing import Listing
 from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
-PICTURES_FOLDER = "images"
+IMAGES_FOLDER = "images"
 """Where the writer wants the pictures; the labels are in a folder beside it."""
 
 MAX_BYTES = 64 * 2**20
@@ -92,7 +92,7 @@ def _among_pictures(path: Path) -> Path:
     parts = list(path.parts)
     for position in reversed(range(len(parts) - 1)):
         if parts[position] == _LABELS_FOLDER:
-            parts[position] = PICTURES_FOLDER
+            parts[position] = IMAGES_FOLDER
             break
     return Path(*parts)
 
@@ -340,9 +340,9 @@ def _data_yaml(file_names: Sequence[str], label_map: LabelMap) -> str:
     folders = {name.partition("/")[0] for name in file_names if "/" in name}
 
     def part(*names: str, otherwise: str) -> str:
-        return next((f"{PICTURES_FOLDER}/{name}" for name in names if name in folders), otherwise)
+        return next((f"{IMAGES_FOLDER}/{name}" for name in names if name in folders), otherwise)
 
-    train = part("train", otherwise=PICTURES_FOLDER)
+    train = part("train", otherwise=IMAGES_FOLDER)
     content: dict[str, object] = {"train": train, "val": part("val", "valid", "validation", otherwise=train)}
     if "test" in folders:
         content["test"] = part("test", otherwise=train)

@@ -21,7 +21,7 @@ from boxtune.data.findings import Findings, SkipError
 from boxtune.data.images import SUFFIXES
 
 
-class Pictures:
+class ImageFiles:
     """The pictures of a data set by name."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
@@ -43,14 +43,14 @@ class Pictures:
         if own_name and (found := self._by_loose_name.get(_loose(own_name))):
             return self._similar(found, annotation, findings)
         tried = " or ".join(f'"{name}"' for name in dict.fromkeys((annotation.filename, own_name)) if name)
-        raise SkipError(kinds.PICTURE_MISSING, f"no picture is named {tried or 'at all'}.")
+        raise SkipError(kinds.IMAGE_MISSING, f"no picture is named {tried or 'at all'}.")
 
     def _similar(self, found: list[Path], annotation: Annotation, findings: Findings) -> Path:
         picture = _nearest(found, PurePosixPath(annotation.filename), annotation.path)
         # A name without extension is how some formats write it.
         if PurePosixPath(annotation.filename).name != picture.stem:
             findings.add(
-                kinds.PICTURE_SIMILAR_NAME,
+                kinds.IMAGE_SIMILAR_NAME,
                 annotation.path,
                 f'there is no "{annotation.filename}", {findings.name(picture)} is taken for it.',
                 place=annotation.place,
@@ -71,7 +71,7 @@ def _nearest(candidates: list[Path], written: PurePosixPath, annotation: Path) -
     ranked = sorted(((_nearness(path, written, annotation), path) for path in candidates), reverse=True)
     (best, picture), (second, other) = ranked[:2]
     if best == second:
-        raise SkipError(kinds.PICTURE_AMBIGUOUS, f"{other} and {picture} could both be its picture.")
+        raise SkipError(kinds.IMAGE_AMBIGUOUS, f"{other} and {picture} could both be its picture.")
     return picture
 
 

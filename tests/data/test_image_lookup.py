@@ -4,14 +4,14 @@ import pytest
 
 from boxtune.data.annotations import Annotation
 from boxtune.data.findings import Findings, SkipError
-from boxtune.data.lookup import Pictures
+from boxtune.data.image_lookup import ImageFiles
 
 
 def found(pictures, annotation, filename, place=""):
     root = Path("set")
     findings = Findings(root)
     one = Annotation(root / annotation, filename, (), place=place)
-    path = Pictures([root / name for name in pictures]).of(one, findings)
+    path = ImageFiles([root / name for name in pictures]).of(one, findings)
     return path.relative_to(root).as_posix(), [finding.kind.name for finding in findings.items]
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from boxtune.data.examples import class_parser, parser
+from boxtune.data.decoder import class_parser, parser
 from boxtune.data.label_map import Label, LabelMap
 
 LABEL_MAP = LabelMap((Label(1, "cat", "Katze"), Label(2, "dog", "Hund"), Label(4, "bird")))

@@ -16,7 +16,7 @@ _LONGEST_NAME = 100
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
 
 
-def write_pictures(
+def write_images(
     records: Sequence[ImageRecord], folder: Path, *, num_workers: int | None = None
 ) -> list[str]:
     """Write the picture of each record below `folder`; return their paths there, with slashes.
@@ -53,9 +53,9 @@ def _safe_stem(name: str) -> str:
 def _write(folder: Path, item: tuple[ImageRecord, str]) -> str:
     record, stem = item
     try:
-        encoded = images.encode(record.picture, record.orientation)
+        encoded = images.encode(record.source, record.orientation)
     except DataError as error:
-        raise DataError(f"{record.picture.path}: {error}") from error
+        raise DataError(f"{record.source.path}: {error}") from error
     name = stem + images.extension(encoded.format)
     path = folder / name
     try:

@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 
-def picture_record(filename="", source_id="", *, objects=(), size=(20, 10), value=0, **flags):
+def record_of_image(filename="", source_id="", *, objects=(), size=(20, 10), value=0, **flags):
     """Return a serialized record; `objects` are ((ymin, xmin, ymax, xmax) as shares, class from 1 on).
 
     `flags` are lists by the last part of their keys, such as `is_crowd`.
