@@ -1,4 +1,4 @@
-"""Records of small pictures, made by hand: one TFRecord file of any content."""
+"""Records of small images, made by hand: one TFRecord file of any content."""
 
 import io
 

@@ -16,7 +16,7 @@ import object_detection
 from boxtune.data import tfrecord
 from boxtune.data.label_map import Label, LabelMap, read_label_map, write_label_map
 from object_detection.dataset_tools import tf_record_creation_util
-from voc_folder import annotated, annotation, element, picture
+from voc_folder import annotated, annotation, element, image_file
 
 SCRIPTS = Path(object_detection.__file__).parent / "dataset_tools"
 
@@ -39,7 +39,7 @@ def refused(name, *flags):
 
 
 def examples(*paths):
-    """Return the features of all records of some files, by the pictures' names."""
+    """Return the features of all records of some files, by the images' names."""
     found = {}
     for path in filter(lambda path: path.stat().st_size, paths):
         with tfrecord.RecordIndex([path]) as index:
@@ -73,7 +73,7 @@ def label_map(folder, *labels):
 
 @pytest.fixture
 def pascal(tmp_path):
-    """A folder VOC2007 with a cat in each of four pictures and a difficult dog in two; return the first flags."""
+    """A folder VOC2007 with a cat in each of four images and a difficult dog in two; return the first flags."""
     folder = tmp_path / "VOC2007" / "Annotations"
     for name in "abcd":
         dog = element("dog", 0, 0, 10, 10, more="<difficult>1</difficult>")
@@ -114,7 +114,7 @@ def test_what_the_user_can_mend_is_told_in_a_line(pascal, tmp_path):
 
 @pytest.fixture
 def coco(tmp_path):
-    """Two pictures for training, one for validation; a person with a mask, and a dog; return the flags of both."""
+    """Two images for training, one for validation; a person with a mask, and a dog; return the flags of both."""
     categories = [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}]
     triangle = [[4, 2, 20, 2, 4, 12]]
     person = {"id": 7, "image_id": 1, "category_id": 1, "bbox": [4, 2, 16, 10], "segmentation": triangle}
@@ -134,7 +134,7 @@ def coco(tmp_path):
             for number, name in enumerate(names, start=1)
         ]
         for name in names:
-            picture(tmp_path / part / f"{name}.jpg")
+            image_file(tmp_path / part / f"{name}.jpg")
         content = {"images": images, "annotations": annotations, "categories": categories}
         (tmp_path / f"{part}.json").write_text(json.dumps(content))
         flags += [
@@ -167,7 +167,7 @@ def test_coco_writes_the_shards_of_the_api(coco, tmp_path):
 
 def test_coco_with_masks_and_persons_only(coco, tmp_path):
     told = run("create_coco_tf_record", *coco[:2], coco[-1], "--include_masks", "--remove_non_person_images")
-    assert "1 pictures are left out" in told
+    assert "1 images are left out" in told
     train = examples(*(tmp_path / "out").glob("coco_train*"))
     assert list(train) == ["a.jpg"]
     [png] = train["a.jpg"]["image/object/mask"].bytes_list.value
@@ -234,7 +234,7 @@ def pets(tmp_path):
     (annotations / "trimaps").mkdir(parents=True)
     names = [f"{breed}_{number}" for breed in ("pug", "Bombay") for number in range(5)]
     for name in names:
-        picture(tmp_path / "images" / f"{name}.jpg")
+        image_file(tmp_path / "images" / f"{name}.jpg")
         annotation(annotations / "xmls" / f"{name}.xml", element("dog", 24, 6, 32, 10))
         Image.fromarray(trimap).save(annotations / "trimaps" / f"{name}.png")
     (annotations / "trainval.txt").write_text("".join(f"{name} 1 1 1\n" for name in names))
@@ -279,7 +279,7 @@ def test_pets_refuse_by_name(pets):
 
 @pytest.fixture
 def kitti(tmp_path):
-    """Three pictures: a car; a pedestrian half in a region to ignore and a tram; a car beside one."""
+    """Three images: a car; a pedestrian half in a region to ignore and a tram; a car beside one."""
 
     def line(name, *edges):
         return f"{name} 0.00 0 -1.5 {' '.join(map(str, edges))} 1 1 1 1 1 1 0"
@@ -297,7 +297,7 @@ def kitti(tmp_path):
     labels.mkdir(parents=True)
     for name, text in lines.items():
         (labels / f"{name}.txt").write_text("\n".join(text))
-        picture(tmp_path / "data_object_image_2" / "training" / "image_2" / f"{name}.png")
+        image_file(tmp_path / "data_object_image_2" / "training" / "image_2" / f"{name}.png")
     path = label_map(tmp_path, Label(1, "car"), Label(2, "pedestrian"))
     return [
         f"--data_dir={tmp_path}",
@@ -336,9 +336,9 @@ def test_kitti_refuses_what_leaves_nothing_for_training(kitti):
 
 @pytest.fixture
 def open_images(tmp_path):
-    """Three pictures, of which two have rows; a row about a picture that is not there."""
+    """Three images, of which two have rows; a row about an image that is not there."""
     for name in ("00a1", "00a2", "00a3"):
-        picture(tmp_path / "images" / f"{name}.jpg")
+        image_file(tmp_path / "images" / f"{name}.jpg")
     with (tmp_path / "boxes.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
             [

@@ -23,7 +23,7 @@ from boxtune.evaluate import evaluate, evaluate_checkpoints
 from boxtune.metrics.analysis import Analysis, from_json, to_json
 from boxtune.report.evaluation import read_evaluation
 from boxtune.training import checkpoints, following
-from image_records import record_of_image, read_records, write_records
+from image_records import read_records, record_of_image, write_records
 from tiny_run import SIDE, TinyDetector
 from voc_folder import annotated, element
 

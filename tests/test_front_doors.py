@@ -7,7 +7,7 @@ import pytest
 from boxtune.data import tfrecord
 from boxtune.data.label_map import LabelMap, write_label_map
 from object_detection.dataset_tools import generate_tfrecord, partition_dataset, xml_to_csv
-from voc_folder import annotated, annotation, element, picture
+from voc_folder import annotated, annotation, element, image_file
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def features_of(path):
 def written(path):
     """Return id and name of the objects of each picture."""
     return {
-        picture: [
+        image_file: [
             (number, text.decode())
             for number, text in zip(
                 features["image/object/class/label"].int64_list.value,
@@ -38,7 +38,7 @@ def written(path):
                 strict=True,
             )
         ]
-        for picture, features in features_of(path).items()
+        for image_file, features in features_of(path).items()
     }
 
 
@@ -167,7 +167,7 @@ def eleven(tmp_path):
     """Eleven pictures with XML, and one more below, which is not the folder's own."""
     for number in range(11):
         annotated(tmp_path / "images", f"{number:02d}")
-    picture(tmp_path / "images" / "more" / "below.png")
+    image_file(tmp_path / "images" / "more" / "below.png")
     return tmp_path / "images"
 
 
@@ -196,7 +196,7 @@ def test_the_same_pictures_are_drawn_each_time(eleven, tmp_path):
 def test_beside_the_pictures_by_default_and_never_twice(eleven, capsys):
     assert partition_dataset.main(["-i", str(eleven)]) == 0
     before = names(eleven / "train")
-    picture(eleven / "new.jpg")
+    image_file(eleven / "new.jpg")
     assert partition_dataset.main(["-i", str(eleven)]) == 2
     assert "train is not empty" in capsys.readouterr().err
     assert names(eleven / "train") == before
@@ -204,7 +204,7 @@ def test_beside_the_pictures_by_default_and_never_twice(eleven, capsys):
 
 def test_pictures_without_xml_are_told(tmp_path, capsys):
     annotated(tmp_path, "a")
-    picture(tmp_path / "b.png")
+    image_file(tmp_path / "b.png")
     assert partition_dataset.main(["-x", "-r", "0", "-i", str(tmp_path)]) == 0
     assert "1 pictures have no XML file" in capsys.readouterr().out
     assert names(tmp_path / "train") == {"a.jpg", "a.xml", "b.png"}
@@ -214,7 +214,7 @@ def test_pictures_without_xml_are_told(tmp_path, capsys):
 def test_links_that_lead_elsewhere_are_not_followed(tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("mine")
-    picture(tmp_path / "images" / "a.jpg")
+    image_file(tmp_path / "images" / "a.jpg")
     (tmp_path / "images" / "b.jpg").symlink_to(secret)
     assert partition_dataset.main(["-i", str(tmp_path / "images")]) == 0
     assert names(tmp_path / "images" / "train") | names(tmp_path / "images" / "test") == {"a.jpg"}

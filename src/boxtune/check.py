@@ -37,7 +37,7 @@ def check(
     """Look at everything in a data set and change nothing.
 
     Args:
-        photos: the folder of the pictures.
+        photos: the folder of the images.
         options: how it is to be read and split.
         pipeline_config_path: a configuration, to whose anchors the boxes are compared on the page.
         page: an HTML file to write, to look at.

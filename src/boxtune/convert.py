@@ -10,8 +10,8 @@ from pathlib import Path
 
 from boxtune.data import recognition, record_writer
 from boxtune.data.files import whole_file, writable_folder
-from boxtune.data.label_map import LabelMap
 from boxtune.data.image_writer import write_images
+from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Options, Prepared, prepare
 from boxtune.data.records import ImageRecord
 from boxtune.data.workers import kept_processes, map_in_processes
@@ -46,11 +46,11 @@ def convert(
 
     Writes ``train-?????-of-?????.tfrecord``, ``validation-...`` and ``test-...`` where there are such parts,
     ``label_map.pbtxt`` and ``report.json``; those of an earlier call in the same folder are replaced. Nothing gets
-    its name before all of it is whole. In another format, each part is a folder of pictures and annotations (or
+    its name before all of it is whole. In another format, each part is a folder of images and annotations (or
     `output_dir` itself, if there is only one part), and must not exist yet.
 
     Args:
-        photos: the folder of the pictures.
+        photos: the folder of the images.
         output_dir: where to write; made if need be.
         options: how the data set is to be read and split.
         to: "tfrecord", "voc", "coco" or "yolo".
@@ -105,7 +105,7 @@ def _write_shard(label_map: LabelMap, shard: tuple[Sequence[ImageRecord], Path])
 def _write_folders(
     prepared: Prepared, output_dir: Path, to: str, num_workers: int | None
 ) -> dict[str, list[str]]:
-    """Write each part as a folder in another format; return the pictures of each."""
+    """Write each part as a folder in another format; return the images of each."""
     writer = recognition.WRITERS[to]
     files = {}
     for part, records in prepared.parts.items():
@@ -123,7 +123,7 @@ def _write_folders(
 
 
 def _without_folders(record: ImageRecord, folders: Collection[str]) -> ImageRecord:
-    """Leave out the first folders of a picture's name that are going to stand before it anyway."""
+    """Leave out the first folders of an image's name that are going to stand before it anyway."""
     parts = record.name.split("/")
     kept = list(dropwhile(lambda part: part in folders, parts[:-1]))
     return replace(record, name="/".join([*kept, parts[-1]]))

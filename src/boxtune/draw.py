@@ -1,4 +1,4 @@
-"""The verb `draw`: a small practice set of annotated pictures, to try everything before having a data set.
+"""The verb `draw`: a small practice set of annotated images, to try everything before having a data set.
 
 Four kinds of objects in many colours lie on photograph-like grounds; some overlap, some are cut by the
 border. Everything is computed from the seed. An object has coordinates of its own, u to the right and v down,
@@ -20,7 +20,7 @@ from PIL import Image
 
 from boxtune.data.files import whole_file, writable_folder, write_text
 from boxtune.data.formats import voc
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, ImageSource
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.errors import DataError
 
 WIDTH, HEIGHT = 320, 240
@@ -43,17 +43,17 @@ class DrawReport:
     def __str__(self) -> str:
         classes = ", ".join(f"{count} {name}" for name, count in self.classes.items())
         objects = sum(self.classes.values())
-        return f"{self.images} pictures with {objects} objects ({classes}) in {self.output_dir}"
+        return f"{self.images} images with {objects} objects ({classes}) in {self.output_dir}"
 
 
 def draw(output_dir: Path, *, num_images: int = 120, seed: int = 0) -> DrawReport:
-    """Draw pictures to ``images/*.jpg`` and their boxes to ``annotations/*.xml``, Pascal VOC like LabelImg's.
+    """Draw images to ``images/*.jpg`` and their boxes to ``annotations/*.xml``, Pascal VOC like LabelImg's.
 
-    The seed and a picture's number alone decide what is in it. What an earlier call drew in the same folder
+    The seed and an image's number alone decide what is in it. What an earlier call drew in the same folder
     is replaced. Raises DataError if `num_images` is not in [1, 9999] or the folder cannot be written to.
     """
     if not 1 <= num_images <= MAX_IMAGES:
-        raise DataError(f"{num_images} pictures cannot be drawn: from 1 to {MAX_IMAGES} can.")
+        raise DataError(f"{num_images} images cannot be drawn: from 1 to {MAX_IMAGES} can.")
     for folder in (writable_folder(output_dir / "images"), writable_folder(output_dir / "annotations")):
         for path in sorted(folder.iterdir()):
             if _FILE_NAME.fullmatch(path.name):

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from boxtune.data import findings as kinds
 from boxtune.data.findings import Finding
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, ImageSource
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.report import previews
 from boxtune.report.anchor_fit import AnchorFit, best_ious
 from boxtune.report.data_page import write_page
@@ -311,9 +311,7 @@ def large_file(tmp_path_factory):
     boxes = [Box(0.1 * n, 0.1, 0.1 * n + 0.1, 0.5) for n in range(10)]
     objects = [tuple(ObjectRecord(name, box) for box in boxes) for name in names]
     images = [ImageRecord(f"{n:05}.png", picture, "", 200, 100, objects[n % 7]) for n in range(10_000)]
-    found = [
-        Finding(kinds.IMAGE_GREY, image.name, "It is grey.", image=image.name) for image in images[::4]
-    ]
+    found = [Finding(kinds.IMAGE_GREY, image.name, "It is grey.", image=image.name) for image in images[::4]]
     path = folder / "page.html"
     label_map = LabelMap.from_names(names)
     write_page(path, title="Many", parts={"all": images}, findings=found, label_map=label_map)

@@ -4,7 +4,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, ImageSource, class_names, clip, has_area, reorder
+from boxtune.data.records import (
+    Box,
+    ImageRecord,
+    ImageSource,
+    ObjectRecord,
+    class_names,
+    clip,
+    has_area,
+    reorder,
+)
 
 NUMBERS = st.floats(-2, 3, allow_nan=False)
 

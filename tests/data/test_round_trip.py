@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from boxtune.data import record_writer
 from boxtune.data.findings import Action
 from boxtune.data.formats import coco, voc, yolo
-from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.image_writer import write_images
+from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.reading import read
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, ImageSource
-from voc_folder import picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
+from voc_folder import image_file
 
 NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=8)
 CLASSES = NAMES.map(str.strip).filter(bool)
@@ -75,7 +75,7 @@ def test_voc_tfrecord_coco_yolo_voc(records):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for record in records:
-            picture(folder / "start" / record.name, width=record.width, height=record.height, mode="L")
+            image_file(folder / "start" / record.name, width=record.width, height=record.height, mode="L")
         voc.write(records, [record.name for record in records], folder / "start", label_map)
         first = read_again(folder / "start", "voc")
         second = recorded(first, folder / "records", label_map)

@@ -15,8 +15,8 @@ from boxtune.evaluation.evaluator import metric_options
 from boxtune.evaluation.shapes import Wanted, wanted_by
 from boxtune.evaluation.truth import truths
 from boxtune.metrics.metric_sets import Options, measure
-from image_results import image_result
 from image_records import record_of_image, write_records
+from image_results import image_result
 
 WHOLE = (0, 0, 1, 1)
 CLASSES = LabelMap((Label(1, "cat"), Label(2, "dog"), Label(3, "cow")))

@@ -12,7 +12,7 @@ from PIL import Image
 from boxtune.data import findings as kinds
 from boxtune.data.findings import Finding
 from boxtune.data.label_map import Label, LabelMap
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, ImageSource
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.errors import DataError
 from boxtune.report import page as pages
 from boxtune.report import previews
@@ -164,7 +164,9 @@ def test_previews_lie_in_blocks_in_order(tmp_path, monkeypatch):
 
 def test_a_picture_that_is_gone_has_no_preview(tmp_path):
     here = picture_file(tmp_path / "a.png")
-    page = written(tmp_path, parts={"all": [record(ImageSource(tmp_path / "gone.png")), record(here, "a.png")]})
+    page = written(
+        tmp_path, parts={"all": [record(ImageSource(tmp_path / "gone.png")), record(here, "a.png")]}
+    )
     assert [preview is None for preview in previews_of(page)] == [True, False]
 
 

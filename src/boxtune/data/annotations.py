@@ -1,6 +1,6 @@
 """What an annotation file says, before anything is looked up or believed.
 
-A format (`boxtune.data.formats`) turns files into these; `boxtune.data.reading` finds the pictures, looks at them,
+A format (`boxtune.data.formats`) turns files into these; `boxtune.data.reading` finds the images, looks at them,
 and makes records of what can be used.
 """
 
@@ -15,7 +15,7 @@ from boxtune.data.compact import Compact
 from boxtune.data.findings import Findings
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Keypoint, ImageSource
+from boxtune.data.records import ImageSource, Keypoint
 
 Edges = tuple[float, float, float, float]
 
@@ -24,7 +24,7 @@ Edges = tuple[float, float, float, float]
 class AnnotatedObject(Compact):
     """An object as it is written: `edges` are xmin, ymin, xmax, ymax, finite but otherwise unchecked.
 
-    Edges, mask polygons and keypoints are in pixels, or in shares of the picture if the annotation says so
+    Edges, mask polygons and keypoints are in pixels, or in shares of the image if the annotation says so
     (`Annotation.in_shares`). `place` is where it stands in the file.
     """
 
@@ -44,17 +44,17 @@ class AnnotatedObject(Compact):
 
 @dataclass(frozen=True, slots=True)
 class Annotation(Compact):
-    """What a file says of one picture.
+    """What a file says of one image.
 
     Attributes:
         path: the annotation file.
-        filename: the picture's name as written, with slashes; folders in it are a hint only, and so is its extension.
+        filename: the image's name as written, with slashes; folders in it are a hint only, and so is its extension.
         objects: those that could be understood; for the others there are findings.
-        size: (width, height) of the picture as the annotator's program saw it, None if it is not written.
-        place: where in the file the picture is described.
+        size: (width, height) of the image as the annotator's program saw it, None if it is not written.
+        place: where in the file the image is described.
         in_shares: coordinates are shares of width and height rather than pixels.
-        complete: nothing of it was left out. A picture that loses all its objects is not background.
-        picture: where the picture is, for formats that hold it themselves.
+        complete: nothing of it was left out. An image that loses all its objects is not background.
+        image: where the image is, for formats that hold it themselves.
     """
 
     path: Path
@@ -68,7 +68,7 @@ class Annotation(Compact):
 
 
 class Row(NamedTuple):
-    """A row of a table: where it is, which picture of which size it is about, and an object, None if it has none."""
+    """A row of a table: where it is, which image of which size it is about, and an object, None if it has none."""
 
     place: str
     filename: str
@@ -98,7 +98,7 @@ class AnnotationFile:
         place: str = "",
         source: ImageSource | None = None,
     ) -> Annotation:
-        """Return what the file says of one picture, whose objects are made of `items` with their places.
+        """Return what the file says of one image, whose objects are made of `items` with their places.
 
         `read(item, place)` raises SkipError for an object that cannot be used, which becomes a finding.
         """
@@ -113,7 +113,7 @@ class AnnotationFile:
     def annotations_of_rows(
         self, rows: Iterable[Row], read: Callable[[Any, str], AnnotatedObject]
     ) -> Iterator[Annotation]:
-        """Yield what a table says of each picture, in the order of their first rows; `read` as in `annotation`."""
+        """Yield what a table says of each image, in the order of their first rows; `read` as in `annotation`."""
         first: dict[str, Row] = {}
         objects: dict[str, list[AnnotatedObject]] = {}
         counts: Counter[str] = Counter()
@@ -139,7 +139,7 @@ class Format:
         suffixes: lower-case endings of its annotation files.
         recognises: says whether a file of those endings is one of its annotations; looks at as little as it can
             and answers False, never an error, for whatever it cannot read.
-        read: yields what an AnnotationFile says of each of its pictures; raises SkipError if it cannot be read.
+        read: yields what an AnnotationFile says of each of its images; raises SkipError if it cannot be read.
         in_shares: its coordinates are shares of width and height rather than pixels.
         context: given all files of the data set, returns what `read` takes as its second argument, if it takes one.
     """

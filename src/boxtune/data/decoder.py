@@ -14,7 +14,7 @@ from boxtune.data.label_map import LabelMap
 Sample = dict[str, Any]
 """An image and its objects: `image` uint8 [h, w, 3], `boxes` float32 [n, 4], `classes` int32 [n] (0-based), `weights`
 float32 [n], `is_crowd`, `difficult` and `group_of` bool [n], `areas` float32 [n] as annotated, in pixels of the file,
-or 0, `filename` and `source_id` strings, `size` int32 [2], the height and width of the picture in its file; where it is
+or 0, `filename` and `source_id` strings, `size` int32 [2], the height and width of the image in its file; where it is
 asked for, `class_scores` float32 [n, c].
 """
 
@@ -41,7 +41,7 @@ _FEATURES = {
 
 
 Cached = Callable[[Callable[[], Any]], Any]
-"""Returns a picture that was decoded before, else what the function it is given returns."""
+"""Returns an image that was decoded before, else what the function it is given returns."""
 
 
 def parser(

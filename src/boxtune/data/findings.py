@@ -25,7 +25,7 @@ class Action(StrEnum):
     """What `boxtune convert` does about it."""
 
     REFUSE = "refuse"
-    SKIP_IMAGE = "skip the picture"
+    SKIP_IMAGE = "skip the image"
     SKIP_OBJECT = "skip the object"
     REPAIR = "repair"
     KEEP = "keep"
@@ -46,7 +46,7 @@ class Finding(Compact):
     """Something that was not as it should be.
 
     `file` is a path within the data set, `place` where in it ("line 14", "annotations[3]", or empty), `image` the
-    name of the picture that it is about, if there is one.
+    name of the image that it is about, if there is one.
     """
 
     kind: Kind
@@ -138,7 +138,7 @@ LABEL_IDS = _warn(
 # Annotations
 ANNOTATION_UNREADABLE = _skip_image("unreadable annotation", "Save it again with the program that drew it.")
 ANNOTATION_TWICE = _skip_image(
-    "picture annotated twice", "Keep one of the two; the one of the picture's own name is used."
+    "image annotated twice", "Keep one of the two; the one of the image's own name is used."
 )
 FOREIGN = _note("not an annotation", "It is not of the format that was read.")
 OTHER_FORMAT = _warn(
@@ -163,15 +163,13 @@ NO_USABLE_OBJECT = _skip_image(
     "no usable object", "Correct its objects; without them it would train as background."
 )
 NO_OBJECT = _note(
-    "picture without objects", "It is used as background: the detector learns to find nothing there."
+    "image without objects", "It is used as background: the detector learns to find nothing there."
 )
 
 # Boxes
 BOX_REORDERED = _repair("box with swapped corners", "Its corners are put in order.")
-BOX_CLIPPED = _repair("box beyond the picture", "It is cut to the picture.")
-BOX_OUTSIDE = _skip_object(
-    "box outside the picture", "Is it the right picture, and was it resized afterwards?"
-)
+BOX_CLIPPED = _repair("box beyond the image", "It is cut to the image.")
+BOX_OUTSIDE = _skip_object("box outside the image", "Is it the right image, and was it resized afterwards?")
 BOX_WITHOUT_AREA = _skip_object("box without area", "Draw it again or delete it.")
 BOX_TINY = _warn(
     "tiny box", "A side has fewer than three pixels: a slip of the mouse, or too small to be found."
@@ -179,39 +177,35 @@ BOX_TINY = _warn(
 BOX_TWICE = _repair("box drawn twice", "One of two equal boxes of one class is left out.")
 BOX_OF_TWO_CLASSES = _warn("box of two classes", "One of the two is probably a mistake.")
 
-# Pictures
-IMAGE_MISSING = _skip_image("picture not found", "Add the picture, or delete the annotation.")
-IMAGE_AMBIGUOUS = _skip_image("picture ambiguous", "Give the pictures different names.")
-IMAGE_SIMILAR_NAME = _note(
-    "picture of a similar name", "The name that is written does not exist exactly so."
-)
+# Images
+IMAGE_MISSING = _skip_image("image not found", "Add the image, or delete the annotation.")
+IMAGE_AMBIGUOUS = _skip_image("image ambiguous", "Give the images different names.")
+IMAGE_SIMILAR_NAME = _note("image of a similar name", "The name that is written does not exist exactly so.")
 IMAGE_WITHOUT_ANNOTATION = _note(
-    "picture without annotation", "It is not used. Save it without boxes to use it as background."
+    "image without annotation", "It is not used. Save it without boxes to use it as background."
 )
-IMAGE_UNREADABLE = _skip_image("unreadable picture", "Copy or export it again.")
-IMAGE_TOO_LARGE = _skip_image("picture too large", "Make it smaller before annotating it.")
+IMAGE_UNREADABLE = _skip_image("unreadable image", "Copy or export it again.")
+IMAGE_TOO_LARGE = _skip_image("image too large", "Make it smaller before annotating it.")
 IMAGE_WRONG_EXTENSION = _note("content other than its extension", "It is read by its content.")
 IMAGE_RECODED = _repair(
-    "picture encoded again", "It becomes RGB in JPEG or PNG, which every decoder reads alike."
+    "image encoded again", "It becomes RGB in JPEG or PNG, which every decoder reads alike."
 )
-IMAGE_GREY = _note("grey picture", "Its three channels will be equal.")
-IMAGE_TURNED = _repair(
-    "picture turned upright", "Its EXIF orientation is applied, and it is encoded again."
-)
+IMAGE_GREY = _note("grey image", "Its three channels will be equal.")
+IMAGE_TURNED = _repair("image turned upright", "Its EXIF orientation is applied, and it is encoded again.")
 ORIENTATION_UNSURE = _repair(
     "orientation uncertain",
-    "The boxes are taken to fit the picture as it is stored, and both are turned upright: look at it.",
+    "The boxes are taken to fit the image as it is stored, and both are turned upright: look at it.",
 )
 SIZE_DIFFERS = _warn(
     "size differs",
-    "The picture's own size counts. If it was resized after it was annotated, its boxes are wrong.",
+    "The image's own size counts. If it was resized after it was annotated, its boxes are wrong.",
 )
-IMAGE_TWICE = _warn("same picture twice", "All of its copies are kept on one side of a drawn split.")
+IMAGE_TWICE = _warn("same image twice", "All of its copies are kept on one side of a drawn split.")
 IMAGE_UNPLACED = _note(
-    "picture in none of the parts", "It is used for training: no folder says where it belongs."
+    "image in none of the parts", "It is used for training: no folder says where it belongs."
 )
 LEAK = Kind(
-    "same picture in two parts",
+    "same image in two parts",
     Severity.ERROR,
     Action.KEEP,
     "The result will look better than it is: remove it from one side.",

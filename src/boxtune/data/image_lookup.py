@@ -1,10 +1,10 @@
-"""Which picture an annotation is about.
+"""Which image an annotation is about.
 
 The first rule that finds one decides:
 
-1. the picture that the annotation names, preferring one in the folders that it names, else the nearest to it;
+1. the image that the annotation names, preferring one in the folders that it names, else the nearest to it;
 2. the same with letter case, extension and Unicode form left aside;
-3. the picture of the annotation file's own name, as loosely compared, where the file is about one picture.
+3. the image of the annotation file's own name, as loosely compared, where the file is about one image.
 
 Names are only looked up among the files of the data set, so none can lead out of its folder.
 """
@@ -22,7 +22,7 @@ from boxtune.data.images import SUFFIXES
 
 
 class ImageFiles:
-    """The pictures of a data set by name."""
+    """The images of a data set by name."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self.paths = list(paths)
@@ -33,7 +33,7 @@ class ImageFiles:
             self._by_loose_name[_loose(path.name)].append(path)
 
     def of(self, annotation: Annotation, findings: Findings) -> Path:
-        """Return the picture of an annotation; raise SkipError if there is none, or several are equally near."""
+        """Return the image of an annotation; raise SkipError if there is none, or several are equally near."""
         written = PurePosixPath(annotation.filename)
         own_name = "" if annotation.place else annotation.path.stem
         if found := self._by_name.get(written.name):
@@ -43,20 +43,20 @@ class ImageFiles:
         if own_name and (found := self._by_loose_name.get(_loose(own_name))):
             return self._similar(found, annotation, findings)
         tried = " or ".join(f'"{name}"' for name in dict.fromkeys((annotation.filename, own_name)) if name)
-        raise SkipError(kinds.IMAGE_MISSING, f"no picture is named {tried or 'at all'}.")
+        raise SkipError(kinds.IMAGE_MISSING, f"no image is named {tried or 'at all'}.")
 
     def _similar(self, found: list[Path], annotation: Annotation, findings: Findings) -> Path:
-        picture = _nearest(found, PurePosixPath(annotation.filename), annotation.path)
+        image = _nearest(found, PurePosixPath(annotation.filename), annotation.path)
         # A name without extension is how some formats write it.
-        if PurePosixPath(annotation.filename).name != picture.stem:
+        if PurePosixPath(annotation.filename).name != image.stem:
             findings.add(
                 kinds.IMAGE_SIMILAR_NAME,
                 annotation.path,
-                f'there is no "{annotation.filename}", {findings.name(picture)} is taken for it.',
+                f'there is no "{annotation.filename}", {findings.name(image)} is taken for it.',
                 place=annotation.place,
-                image=findings.name(picture),
+                image=findings.name(image),
             )
-        return picture
+        return image
 
 
 def _loose(name: str) -> str:
@@ -69,17 +69,17 @@ def _nearest(candidates: list[Path], written: PurePosixPath, annotation: Path) -
     if len(candidates) == 1:
         return candidates[0]
     ranked = sorted(((_nearness(path, written, annotation), path) for path in candidates), reverse=True)
-    (best, picture), (second, other) = ranked[:2]
+    (best, image), (second, other) = ranked[:2]
     if best == second:
-        raise SkipError(kinds.IMAGE_AMBIGUOUS, f"{other} and {picture} could both be its picture.")
-    return picture
+        raise SkipError(kinds.IMAGE_AMBIGUOUS, f"{other} and {image} could both be its image.")
+    return image
 
 
-def _nearness(picture: Path, written: PurePosixPath, annotation: Path) -> tuple[int, bool, int, int]:
-    """Return how near a picture is: to the folders that are written, then to the annotation file."""
-    shared_names = set(picture.parts[:-1]) & set(annotation.parts[:-1])
-    common = len(os.path.commonpath((picture.absolute(), annotation.absolute())))
-    return _same_folders(picture, written), picture.parent == annotation.parent, len(shared_names), common
+def _nearness(image: Path, written: PurePosixPath, annotation: Path) -> tuple[int, bool, int, int]:
+    """Return how near an image is: to the folders that are written, then to the annotation file."""
+    shared_names = set(image.parts[:-1]) & set(annotation.parts[:-1])
+    common = len(os.path.commonpath((image.absolute(), annotation.absolute())))
+    return _same_folders(image, written), image.parent == annotation.parent, len(shared_names), common
 
 
 def _same_folders(one: PurePath, other: PurePath) -> int:

@@ -1,6 +1,6 @@
-"""Pictures of unknown origin: looking at them safely, and giving them to TensorFlow as JPEG or PNG.
+"""Images of unknown origin: looking at them safely, and giving them to TensorFlow as JPEG or PNG.
 
-What a file is comes from its content, never from its name. All pictures are looked at (and decoded once, to
+What a file is comes from its content, never from its name. All images are looked at (and decoded once, to
 find damage) before the split; they are encoded one at a time while records are written.
 """
 
@@ -35,7 +35,7 @@ _SUFFIXES = {
 SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 _TENSORFLOW_FORMATS = {"JPEG": "jpeg", "PNG": "png"}
 _EXIF_ORIENTATION = 0x0112
-# What turns a picture upright, by its EXIF orientation.
+# What turns an image upright, by its EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -48,12 +48,12 @@ _UPRIGHT = {
 
 
 class ImageTooLargeError(DataError):
-    """More bytes or pixels than a picture may have; found before it is decoded."""
+    """More bytes or pixels than an image may have; found before it is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What a picture is: pixels as stored, format, Pillow's mode, EXIF orientation 1 to 8, and two signatures.
+    """What an image is: pixels as stored, format, Pillow's mode, EXIF orientation 1 to 8, and two signatures.
 
     `digest` is the SHA-256 of its bytes, `fingerprint` tells near-duplicates (see `boxtune.data.duplicates`).
     """
@@ -69,14 +69,14 @@ class ImageInfo:
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """A picture's file content, which is `format` "jpeg" or "png"."""
+    """An image's file content, which is `format` "jpeg" or "png"."""
 
     data: bytes
     format: str
 
 
 def inspect(source: ImageSource) -> ImageInfo:
-    """Read a picture and decode it once; raise DataError if that fails, ImageTooLargeError if it is too large."""
+    """Read an image and decode it once; raise DataError if that fails, ImageTooLargeError if it is too large."""
     data = read_bytes(source)
     with _opened(data) as image:
         width, height, mode = image.width, image.height, image.mode
@@ -88,11 +88,13 @@ def inspect(source: ImageSource) -> ImageInfo:
     if image.format == "PNG":
         with _opened(data) as again:
             again.verify()
-    return ImageInfo(width, height, _format(image), mode, orientation, hashlib.sha256(data).digest(), fingerprint)
+    return ImageInfo(
+        width, height, _format(image), mode, orientation, hashlib.sha256(data).digest(), fingerprint
+    )
 
 
 def recoding_reason(file_format: str, mode: str) -> str | None:
-    """Say why a picture has to be encoded again for TensorFlow to decode it as it looks, or None."""
+    """Say why an image has to be encoded again for TensorFlow to decode it as it looks, or None."""
     if file_format not in _TENSORFLOW_FORMATS:
         return f"it is {file_format}, neither JPEG nor PNG"
     if mode not in ("RGB", "L"):
@@ -111,7 +113,7 @@ def extension(file_format: str) -> str:
 
 
 def encode(source: ImageSource, orientation: int = 1) -> EncodedImage:
-    """Return a picture as JPEG or PNG of RGB or grey pixels: its own bytes where possible.
+    """Return an image as JPEG or PNG of RGB or grey pixels: its own bytes where possible.
 
     Any `orientation` but 1 turns it upright by that EXIF orientation, which TensorFlow's decoders ignore. What was
     JPEG is encoded again as JPEG of quality 95, all else as PNG. Raises DataError.
@@ -129,8 +131,10 @@ def encode(source: ImageSource, orientation: int = 1) -> EncodedImage:
         return EncodedImage(output.getvalue(), "jpeg" if file_format == "JPEG" else "png")
 
 
-def read_rgb(source: ImageSource, orientation: int | None = None, *, max_side: int | None = None) -> Image.Image:
-    """Return a picture in RGB, turned by an EXIF `orientation` (by its own where that is None).
+def read_rgb(
+    source: ImageSource, orientation: int | None = None, *, max_side: int | None = None
+) -> Image.Image:
+    """Return an image in RGB, turned by an EXIF `orientation` (by its own where that is None).
 
     With `max_side` it is made no larger than that, in a fraction of the time for JPEG.
     Raises DataError, naming the file, if it cannot be read or is too large.
@@ -149,7 +153,7 @@ def read_rgb(source: ImageSource, orientation: int | None = None, *, max_side: i
 
 
 def read_bytes(source: ImageSource) -> bytes:
-    """Return the bytes of a picture's file, or those that its record holds; raise DataError."""
+    """Return the bytes of an image's file, or those that its record holds; raise DataError."""
     try:
         if source.span is not None:
             from boxtune.data.tfrecord import encoded_image
@@ -164,13 +168,13 @@ def read_bytes(source: ImageSource) -> bytes:
 
 
 def upright_point(x: float, y: float, orientation: int) -> tuple[float, float]:
-    """Return where a point (x, y), in shares of the picture as stored, is once the picture is turned upright."""
+    """Return where a point (x, y), in shares of the image as stored, is once the image is turned upright."""
     x, y = (y, x) if orientation >= 5 else (x, y)
     return 1 - x if orientation in (2, 3, 6, 7) else x, 1 - y if orientation in (3, 4, 7, 8) else y
 
 
 def _format(image: Image.Image) -> str:
-    # MPO, which telephones write and the JPEG reader reads, is a JPEG with more pictures behind the first.
+    # MPO, which telephones write and the JPEG reader reads, is a JPEG with more images behind the first.
     return "JPEG" if image.format == "MPO" else str(image.format)
 
 
@@ -192,7 +196,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    """Open a picture lazily within the limits; whatever Pillow raises meanwhile becomes a DataError."""
+    """Open an image lazily within the limits; whatever Pillow raises meanwhile becomes a DataError."""
     try:
         with warnings.catch_warnings():
             # Pillow's own limit depends on a global; ours does not, and its other warnings are not for users.
@@ -209,7 +213,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise _too_large("far too many") from error
     except Exception as error:  # Pillow's readers raise whatever their parsers trip over
         message = str(error).split("<_io")[0].strip()
-        raise DataError(f"it cannot be decoded as a picture ({type(error).__name__}: {message}).") from error
+        raise DataError(f"it cannot be decoded as an image ({type(error).__name__}: {message}).") from error
 
 
 def _too_large(size: str) -> ImageTooLargeError:

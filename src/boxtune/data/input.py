@@ -1,4 +1,4 @@
-"""The records of an input reader, by number; their pictures are decoded once, as far as memory allows."""
+"""The records of an input reader, by number; their images are decoded once, as far as memory allows."""
 
 import os
 import re
@@ -24,7 +24,7 @@ from boxtune.errors import DataError
 ANY_FRAME = -1
 """The `frame_index` of a reader that stands for any frame of a sequence."""
 
-MAX_BYTES = 2**29  # of decoded pictures of training, and as much of validation
+MAX_BYTES = 2**29  # of decoded images of training, and as much of validation
 
 _MOST_TOLD = 10
 _SEQUENCE = "it is a sequence of images; set input_type: TF_SEQUENCE_EXAMPLE in its input reader"
@@ -38,7 +38,7 @@ _NOTHING = np.zeros((0, 0, 3), np.uint8)
 
 
 class Records:
-    """The records of an input reader, by number; their pictures are decoded once, as far as memory allows."""
+    """The records of an input reader, by number; their images are decoded once, as far as memory allows."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Records:
 
     @cached_property
     def classes(self) -> list[npt.NDArray[np.int32]]:
-        """The classes [n] of the objects of every record, read without decoding a picture.
+        """The classes [n] of the objects of every record, read without decoding an image.
 
         Raises:
             DataError: if a record cannot be read.
@@ -262,7 +262,7 @@ def _reason(error: Exception) -> str:
 
 
 class ImageCache:
-    """Pictures by number, uint8 [h, w, 3], of `max_bytes` together; the first to come are kept, none is replaced.
+    """Images by number, uint8 [h, w, 3], of `max_bytes` together; the first to come are kept, none is replaced.
 
     So a set that does not fit loses nothing but the room: in a random order, what was used last is used last again.
     """
@@ -277,7 +277,7 @@ class ImageCache:
         return len(self._kept)
 
     def image(self, number: Any, decode: Callable[[], Any]) -> Any:
-        """Return picture `number` (a tensor): the kept one, else what `decode` returns, uint8 [h, w, 3]."""
+        """Return image `number` (a tensor): the kept one, else what `decode` returns, uint8 [h, w, 3]."""
         kept = tf.numpy_function(self._get, [number], tf.uint8, stateful=True)
         image = tf.cond(
             tf.size(kept) > 0,

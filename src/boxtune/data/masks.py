@@ -11,24 +11,24 @@ from PIL import Image
 from boxtune.data.compact import Compact
 from boxtune.errors import DataError
 
-# Those of a picture: see `boxtune.data.images`.
+# Those of an image: see `boxtune.data.images`.
 MAX_PIXELS = 100_000_000
 # An outline longer than this many pixels is none that a person drew; drawing it would take seconds.
 MAX_OUTLINE = 4_000_000
 # Shares beyond which a polygon is cut before it is clipped, so that no arithmetic overflows.
 _FAR = 1e6
 _DIGIT_BITS = 5
-# Seven digits of COCO's run lengths are 34 bits and a sign, more than any picture needs.
+# Seven digits of COCO's run lengths are 34 bits and a sign, more than any image needs.
 _MAX_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Mask(Compact):
-    """Which pixels of a picture belong to an object, in one of three forms.
+    """Which pixels of an image belong to an object, in one of three forms.
 
     `polygons`: lists x, y, x, y, ... as shares of width and height. `counts`: COCO's compressed run lengths over a
     grid of `size` (height, width). `png`: a PNG file whose pixels above 0 belong to it. A grid covers the whole
-    picture, whatever its size. `orientation` is the EXIF orientation still to be applied to `counts` and `png`;
+    image, whatever its size. `orientation` is the EXIF orientation still to be applied to `counts` and `png`;
     polygons are turned with the boxes.
     """
 
@@ -62,7 +62,7 @@ def from_array(array: np.ndarray) -> Mask:
 
 
 def check(mask: Mask) -> None:
-    """Raise DataError unless a mask can be drawn; polygons may still be too long for a large picture."""
+    """Raise DataError unless a mask can be drawn; polygons may still be too long for a large image."""
     for polygon in mask.polygons:
         _points(polygon)
     if mask.png:
@@ -86,7 +86,7 @@ def edges(mask: Mask) -> tuple[float, float, float, float]:
 
 
 def to_array(mask: Mask, height: int, width: int) -> np.ndarray:
-    """Return uint8 [h, w], 1 where the object is, for the upright picture; grids of another size are stretched.
+    """Return uint8 [h, w], 1 where the object is, for the upright image; grids of another size are stretched.
 
     Polygons are filled as COCO does. Raises DataError if the mask cannot be drawn (see `check`) or its outline has
     more than MAX_OUTLINE pixels.
@@ -106,7 +106,7 @@ def from_png(data: bytes, height: int, width: int) -> np.ndarray:
 
 
 def to_png(mask: Mask, height: int, width: int) -> bytes:
-    """Return a grey PNG of the upright picture's size with values 0 and 1, as the API's COCO tool writes it.
+    """Return a grey PNG of the upright image's size with values 0 and 1, as the API's COCO tool writes it.
 
     Raises DataError as `to_array` does.
     """
@@ -116,7 +116,7 @@ def to_png(mask: Mask, height: int, width: int) -> bytes:
 
 
 def to_runs(mask: Mask, height: int, width: int) -> list[int]:
-    """Return COCO's uncompressed run lengths over the upright picture: zeros and ones in turn, columns first.
+    """Return COCO's uncompressed run lengths over the upright image: zeros and ones in turn, columns first.
 
     Raises DataError as `to_array` does.
     """
@@ -150,7 +150,7 @@ def _filled(polygons: Sequence[Sequence[float]], height: int, width: int) -> np.
 
 
 def _clipped(points: np.ndarray) -> np.ndarray:
-    """Return the part of a polygon [n, 2] of shares that lies within the picture."""
+    """Return the part of a polygon [n, 2] of shares that lies within the image."""
     if points.min() >= 0 and points.max() <= 1:
         return points
     points = points.clip(-_FAR, _FAR)
@@ -195,7 +195,7 @@ def _png_grid(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
                     raise DataError(f"its mask has {image.width} x {image.height} pixels, over the limit.")
                 if size and (image.height, image.width) != size:
                     raise DataError(
-                        f"its mask is {image.height} x {image.width} pixels, the picture {size[0]} x {size[1]}."
+                        f"its mask is {image.height} x {image.width} pixels, the image {size[0]} x {size[1]}."
                     )
                 return (np.asarray(image.convert("L")) > 0).astype(np.uint8)
     except DataError:

@@ -20,7 +20,7 @@ from boxtune.data.splits import Split
 from boxtune.errors import DataError, did_you_mean
 
 VALIDATION_FRACTION = 0.2
-# Roboflow cuts and flips a picture into several files, which differ in the number behind this.
+# Roboflow cuts and flips an image into several files, which differ in the number behind this.
 _ROBOFLOW_SOURCE = re.compile(r"([^/]+)\.rf\.[0-9a-f]{32}\.[^/.]+$")
 
 
@@ -29,18 +29,18 @@ class Options:
     """How to read and split a data set.
 
     Attributes:
-        annotations: a file or folder of annotations that is not in the folder of the pictures.
+        annotations: a file or folder of annotations that is not in the folder of the images.
         format_name: the format of the annotations; if None, it is recognised.
         label_map: numbers of the classes; if None, they are numbered in the order of their names.
         rename: names of classes to replace, old to new.
         drop: classes to leave out, by the names they have in the data set.
-        validation_files: a text file that names the pictures for validation.
+        validation_files: a text file that names the images for validation.
         validation_fraction: the share in [0, 1) to draw for validation; if None, the folders of the data set decide
             (train, valid, test), and where there are none a fifth is drawn.
         folds: of a cross-validation; `fold`, from 1 on, is then for validation.
         fold: see `folds`.
         seed: of the draw.
-        max_unusable: the fraction in [0, 1] of the annotated pictures, and of the objects, that may be unusable.
+        max_unusable: the fraction in [0, 1] of the annotated images, and of the objects, that may be unusable.
         num_workers: processes to use; by default one for each core.
     """
 
@@ -99,7 +99,7 @@ def prepare(photos: Path, options: Options) -> Prepared:
 def _without(
     images: Sequence[ImageRecord], dropped: Sequence[str], findings: Findings
 ) -> Sequence[ImageRecord]:
-    """Leave out the objects of some classes; a picture that has no others is background."""
+    """Leave out the objects of some classes; an image that has no others is background."""
     _require_classes(images, dropped)
     for name in dropped:
         count = sum(item.class_name == name for image in images for item in image.objects)
@@ -173,7 +173,7 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
         reading.images, options, dict(zip(names, duplicates.joined(copies, sources), strict=True))
     )
     for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
-        findings.add(kinds.LEAK, findings.root / right, f"{left} is the same picture.", image=right)
+        findings.add(kinds.LEAK, findings.root / right, f"{left} is the same image.", image=right)
     for image in split.unplaced:
         path = findings.root / image.name
         findings.add(kinds.IMAGE_UNPLACED, path, "its folders name no part.", image=image.name)
@@ -182,7 +182,7 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
 
 
 def _source(name: str) -> str:
-    """Return what is the same for all the versions that Roboflow made of a picture, the name itself for others."""
+    """Return what is the same for all the versions that Roboflow made of an image, the name itself for others."""
     version = _ROBOFLOW_SOURCE.search(name)
     return version[1] if version else name
 
@@ -205,7 +205,7 @@ def _note_copies(images: Sequence[ImageRecord], copies: Sequence[int], findings:
         first = images[group]
         if first is not image:
             path = findings.root / image.name
-            findings.add(kinds.IMAGE_TWICE, path, f"{first.name} is the same picture.", image=image.name)
+            findings.add(kinds.IMAGE_TWICE, path, f"{first.name} is the same image.", image=image.name)
 
 
 def _note_classes(

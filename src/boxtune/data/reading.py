@@ -1,6 +1,6 @@
-"""Any annotated folder as records: recognise the format, parse, find the pictures, look at them, repair.
+"""Any annotated folder as records: recognise the format, parse, find the images, look at them, repair.
 
-Annotations are parsed here, one after another, while other processes look at the pictures of earlier ones.
+Annotations are parsed here, one after another, while other processes look at the images of earlier ones.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,9 +14,9 @@ from boxtune.data import findings as kinds
 from boxtune.data import images, recognition
 from boxtune.data.annotations import Annotation, Format
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
+from boxtune.data.image_lookup import ImageFiles
 from boxtune.data.images import ImageTooLargeError
 from boxtune.data.listing import Listing, list_files
-from boxtune.data.image_lookup import ImageFiles
 from boxtune.data.records import ImageRecord, ImageSource, class_names
 from boxtune.data.repair import image_record
 from boxtune.data.workers import map_in_processes
@@ -25,10 +25,10 @@ from boxtune.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read of a data set: usable pictures in byte order of their names, and findings.
+    """What was read of a data set: usable images in byte order of their names, and findings.
 
-    `digests` and `fingerprints` (uint8 [n, 256]) are the signatures of the pictures. `num_annotations` counts the
-    pictures that are annotated, usable or not.
+    `digests` and `fingerprints` (uint8 [n, 256]) are the signatures of the images. `num_annotations` counts the
+    images that are annotated, usable or not.
     """
 
     root: Path
@@ -47,10 +47,10 @@ def read(
     format_name: str | None = None,
     num_workers: int | None = None,
 ) -> Reading:
-    """Read every annotation that has a usable picture; whatever is wrong becomes a finding.
+    """Read every annotation that has a usable image; whatever is wrong becomes a finding.
 
     Args:
-        photos: the folder of the pictures, of any layout; or a file of annotations in it.
+        photos: the folder of the images, of any layout; or a file of annotations in it.
         annotations: a file or folder of annotations, if they are not in the same folder.
         format_name: the format of the annotations; if None, it is recognised.
         num_workers: processes to use; by default one for each core.
@@ -69,7 +69,7 @@ def read(
     annotations_read = chosen.annotations(annotated.ending(chosen.suffixes), everything, findings)
     paired = _Paired(annotations_read, listing, findings)
     inspected = map_in_processes(partial(_inspect, photos), paired, num_workers=num_workers, chunk_size=32)
-    found, of_pictures = _one_each(zip(inspected, paired.given, strict=False), findings)
+    found, of_images = _one_each(zip(inspected, paired.given, strict=False), findings)
     used = {annotation.source.path for annotation in paired.given if annotation.source}
     for path in listing.ending(images.SUFFIXES):
         if path not in used:
@@ -78,21 +78,21 @@ def read(
     unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
     if not paired.count and not unreadable:
         raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
-    findings.items += of_pictures
+    findings.items += of_images
     return _reading(photos, chosen, found, paired.count + unreadable, findings)
 
 
 def why_unusable(reading: Reading, max_unusable: float) -> str:
     """Say why a data set cannot be used, "" if it can.
 
-    Nothing is left of it, or more than the fraction `max_unusable` in [0, 1] of its pictures or objects is lost.
+    Nothing is left of it, or more than the fraction `max_unusable` in [0, 1] of its images or objects is lost.
     """
     if not class_names(reading.images) and reading.images:
         return f"{reading.root}: no annotation has an object. Draw boxes and name them first."
     lost_objects = sum(finding.kind.action is Action.SKIP_OBJECT for finding in reading.findings)
     num_objects = lost_objects + sum(len(image.objects) for image in reading.images)
     for what, lost, total in (
-        ("annotated pictures", reading.num_annotations - len(reading.images), reading.num_annotations),
+        ("annotated images", reading.num_annotations - len(reading.images), reading.num_annotations),
         ("objects", lost_objects, num_objects),
     ):
         if not reading.images or lost > max_unusable * total:
@@ -116,7 +116,7 @@ def _list(folder: Path, findings: Findings) -> Listing:
     if folder.is_file():
         return Listing(folder.parent, (folder,))
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. Give the folder that holds the pictures and annotations.")
+        raise DataError(f"{folder} is not a folder. Give the folder that holds the images and annotations.")
     return list_files(folder, findings)
 
 
@@ -141,7 +141,7 @@ def _shown(listing: Listing) -> Path:
 
 
 class _Paired:
-    """Gives annotations with their pictures, one after another, and keeps which were given, without their objects.
+    """Gives annotations with their images, one after another, and keeps which were given, without their objects.
 
     `given` grows while this is iterated over, so it is never behind what was done with the annotations.
     """
@@ -150,19 +150,19 @@ class _Paired:
         self.given: list[Annotation] = []
         self.count = 0
         self._annotations, self._findings = annotations, findings
-        self._pictures = ImageFiles(listing.ending(images.SUFFIXES))
+        self._images = ImageFiles(listing.ending(images.SUFFIXES))
 
     def __iter__(self) -> Iterator[Annotation]:
         for annotation in self._annotations:
             self.count += 1
             with self._findings.skipping(annotation.path, place=annotation.place):
-                source = annotation.source or ImageSource(self._pictures.of(annotation, self._findings))
+                source = annotation.source or ImageSource(self._images.of(annotation, self._findings))
                 self.given.append(replace(annotation, objects=(), source=source))
                 yield replace(annotation, source=source)
 
 
 _Inspected = tuple[ImageRecord | None, bytes, bytes, list[Finding]]
-"""A record, its picture's digest and fingerprint, and findings."""
+"""A record, its image's digest and fingerprint, and findings."""
 
 
 def _inspect(root: Path, annotation: Annotation) -> _Inspected:
@@ -185,7 +185,7 @@ def _inspect(root: Path, annotation: Annotation) -> _Inspected:
 def _one_each(
     inspected: Iterable[tuple[_Inspected, Annotation]], findings: Findings
 ) -> tuple[list[_Inspected], list[Finding]]:
-    """Leave each picture one annotation, that of its own name or else the first; return their findings apart."""
+    """Leave each image one annotation, that of its own name or else the first; return their findings apart."""
     chosen: dict[ImageSource, tuple[Annotation, _Inspected]] = {}
     for found, annotation in inspected:
         source = annotation.source
@@ -229,7 +229,7 @@ def _reading(
 
 
 def _under_own_name(record: ImageRecord, taken: set[str]) -> ImageRecord:
-    """Rename a picture of a TFRecord by its place, if another has its name: files are told apart by their paths."""
+    """Rename an image of a TFRecord by its place, if another has its name: files are told apart by their paths."""
     if record.name not in taken or record.source.span is None:
         return record
     return replace(record, name=f"{record.annotation}/{record.source.span[0]}/{record.name}")

@@ -33,9 +33,9 @@ def shards(
 
 
 def write_file(records: Iterable[ImageRecord], label_map: LabelMap, path: Path) -> None:
-    """Write records to one TFRecord file, one picture in memory at a time; equal records give equal bytes.
+    """Write records to one TFRecord file, one image in memory at a time; equal records give equal bytes.
 
-    Raises DataError if a picture, a mask or a class is unusable by now, or the file cannot be written.
+    Raises DataError if an image, a mask or a class is unusable by now, or the file cannot be written.
     """
     try:
         with open(path, "wb") as file:
@@ -46,25 +46,25 @@ def write_file(records: Iterable[ImageRecord], label_map: LabelMap, path: Path) 
 
 
 def to_example(record: ImageRecord, label_map: LabelMap) -> Example:
-    """Return a picture and its objects under the API's keys.
+    """Return an image and its objects under the API's keys.
 
     Source: its `create_pascal_tf_record`, and for areas, masks and keypoints `create_coco_tf_record`. Their keys, and
-    those of weights and groups, are written for a picture if one of its objects has such a thing. Then all have it:
+    those of weights and groups, are written for an image if one of its objects has such a thing. Then all have it:
     an object without area has that of its box, one without mask an empty one of `image/object/mask/weight` 0, and one
     without a keypoint that another has that point with visibility 0.
 
-    Raises DataError if the picture or a mask cannot be read, or a class is not in the label map.
+    Raises DataError if the image or a mask cannot be read, or a class is not in the label map.
     """
     try:
-        picture = images.encode(record.source, record.orientation)
-        features = _picture_features(record, picture) | _object_features(record.objects, label_map)
+        image = images.encode(record.source, record.orientation)
+        features = _image_features(record, image) | _object_features(record.objects, label_map)
         features |= _optional_features(record) | _mask_features(record) | _keypoint_features(record.objects)
     except DataError as error:
         raise DataError(f"{record.source.path}: {error}") from error
     return Example(features=Features(feature=features))
 
 
-def _picture_features(record: ImageRecord, picture: images.EncodedImage) -> dict[str, Feature]:
+def _image_features(record: ImageRecord, image: images.EncodedImage) -> dict[str, Feature]:
     name = os.fsencode(record.name)
     return {
         "image/height": _integers([record.height]),
@@ -72,9 +72,9 @@ def _picture_features(record: ImageRecord, picture: images.EncodedImage) -> dict
         # The API's tools expect the bare name; the id, by which metrics tell images apart, must be unique.
         "image/filename": _strings([name.rpartition(b"/")[2]]),
         "image/source_id": _strings([name]),
-        "image/key/sha256": _strings([hashlib.sha256(picture.data).hexdigest().encode()]),
-        "image/encoded": _strings([picture.data]),
-        "image/format": _strings([picture.format.encode()]),
+        "image/key/sha256": _strings([hashlib.sha256(image.data).hexdigest().encode()]),
+        "image/encoded": _strings([image.data]),
+        "image/format": _strings([image.format.encode()]),
     }
 
 

@@ -1,4 +1,4 @@
-"""From an annotation and a look at its picture to a record: what is certain is repaired, the hopeless is skipped."""
+"""From an annotation and a look at its image to a record: what is certain is repaired, the hopeless is skipped."""
 
 from dataclasses import dataclass, replace
 
@@ -8,19 +8,28 @@ from boxtune.data.annotations import AnnotatedObject, Annotation
 from boxtune.data.findings import Findings, Kind, SkipError
 from boxtune.data.images import ImageInfo
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, ImageSource, clip, has_area, reorder
+from boxtune.data.records import (
+    Box,
+    ImageRecord,
+    ImageSource,
+    Keypoint,
+    ObjectRecord,
+    clip,
+    has_area,
+    reorder,
+)
 
 TINY_SIDE = 3  # pixels
-_ROUNDED_PIXELS = 0.05  # by which an edge may miss the picture's without a word
+_ROUNDED_PIXELS = 0.05  # by which an edge may miss the image's without a word
 _ROUNDING = 6  # digits to which the sides of two boxes have to agree to be the same
 
 
 def image_record(
     annotation: Annotation, name: str, source: ImageSource, info: ImageInfo, findings: Findings
 ) -> ImageRecord:
-    """Return the record of a picture, which is `name` in the data set; what was repaired or skipped are findings.
+    """Return the record of an image, which is `name` in the data set; what was repaired or skipped are findings.
 
-    Boxes are put in order and cut to the picture, those without area and doubles are left out, and a picture with
+    Boxes are put in order and cut to the image, those without area and doubles are left out, and an image with
     an EXIF orientation is turned upright together with its boxes.
 
     Raises:
@@ -55,9 +64,9 @@ class _Case:
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """How coordinates as written become shares of the upright picture of `width` by `height` pixels.
+    """How coordinates as written become shares of the upright image of `width` by `height` pixels.
 
-    `orientation` is what the picture is turned by, `boxes_too` whether the annotator saw it before that, and `unit`
+    `orientation` is what the image is turned by, `boxes_too` whether the annotator saw it before that, and `unit`
     what x and y are divided by first.
     """
 
@@ -105,7 +114,7 @@ def _note_format(case: _Case, source: ImageSource, info: ImageInfo) -> None:
 
 
 def _frame(case: _Case, info: ImageInfo) -> _Frame:
-    """Find out which way the annotator saw the picture: by the size that is written, where the sides differ."""
+    """Find out which way the annotator saw the image: by the size that is written, where the sides differ."""
     stored, sideways = (info.width, info.height), (info.height, info.width)
     written = case.annotation.size
     tells = info.orientation >= 5 and info.width != info.height and written in (stored, sideways)
@@ -118,7 +127,7 @@ def _frame(case: _Case, info: ImageInfo) -> _Frame:
         case.add(kinds.ORIENTATION_UNSURE, message)
     seen = sideways if saw_upright else stored
     if written not in (None, seen):
-        case.add(kinds.SIZE_DIFFERS, f"it says {_by(written)}, the picture has {_by(seen)}.")
+        case.add(kinds.SIZE_DIFFERS, f"it says {_by(written)}, the image has {_by(seen)}.")
     return _Frame(
         *(sideways if info.orientation >= 5 else stored),
         orientation=info.orientation,
@@ -167,7 +176,7 @@ def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
     if not _nearly_equal(clipped, ordered, size):
         case.add(kinds.BOX_CLIPPED, f"{_shown(item)} reaches out of {_by(size)}.", item)
     sides = (clipped.xmax - clipped.xmin) * frame.width, (clipped.ymax - clipped.ymin) * frame.height
-    if min(sides) < TINY_SIDE - 0.001:  # shares of a picture do not give whole pixels back exactly
+    if min(sides) < TINY_SIDE - 0.001:  # shares of an image do not give whole pixels back exactly
         case.add(kinds.BOX_TINY, f"{_shown(item)} is {sides[0]:.3g} x {sides[1]:.3g} pixels.", item)
     return ObjectRecord(
         item.class_name,

@@ -1,20 +1,20 @@
 """Drawing parts of given sizes that resemble each other: every class in each of them, in its share.
 
 After Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011 (iterative
-stratification), for units of several pictures, and with every class brought to every part before anything else.
+stratification), for units of several images, and with every class brought to every part before anything else.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# The class of pictures without objects. They are shared out like the others, but no part needs them.
+# The class of images without objects. They are shared out like the others, but no part needs them.
 BACKGROUND = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Pictures that stay together: their names, and how many of them have each class."""
+    """Images that stay together: their names, and how many of them have each class."""
 
     names: tuple[str, ...]
     classes: Mapping[str, int]
@@ -28,7 +28,7 @@ def stratify(units: Sequence[Unit], sizes: Sequence[int], *, seed: int, main: in
 
     Args:
         units: at least as many as parts.
-        sizes: for each part the number of pictures it should have; their sum is that of all pictures.
+        sizes: for each part the number of images it should have; their sum is that of all images.
         seed: of the draw.
         main: the part for classes that are in one unit only; None if that may be any.
     """
@@ -50,11 +50,11 @@ class _Drawing:
 
     Attributes:
         parts: the part of each unit, -1 while it has none.
-        room: for each part how many pictures it still takes; below 0 if it has too many.
+        room: for each part how many images it still takes; below 0 if it has too many.
         main: see `stratify`.
         members: the units of each class in the order of the draw; see `_members` for that of the classes.
         have: how many units of each class each part has.
-        wanted: how many pictures of each class each part still wants, times the number of all pictures.
+        wanted: how many images of each class each part still wants, times the number of all images.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class _Drawing:
         self.units = units
         self.order = order
         self.main = main
-        self.num_pictures = sum(sizes)
+        self.num_images = sum(sizes)
         self.parts = [-1] * len(units)
         self.room = list(sizes)
         self.members = _members(units, order)
@@ -136,7 +136,7 @@ class _Drawing:
         self.room[part] -= sign * len(self.units[unit].names)
         for name, count in self.units[unit].classes.items():
             self.have[name][part] += sign
-            self.wanted[name][part] -= sign * count * self.num_pictures
+            self.wanted[name][part] -= sign * count * self.num_images
 
     def _move(self, unit: int, part: int) -> None:
         self._put(unit, self.parts[unit], sign=-1)

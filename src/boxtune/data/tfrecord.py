@@ -46,7 +46,7 @@ def first_record(path: Path) -> bytes:
 
 
 def encoded_image(path: Path, span: tuple[int, int]) -> bytes:
-    """Return the picture's bytes of the record at `span` (offset, length) of a file; raise DataError."""
+    """Return the image's bytes of the record at `span` (offset, length) of a file; raise DataError."""
     offset, length = span
     descriptor = _open(path)
     try:
@@ -55,7 +55,7 @@ def encoded_image(path: Path, span: tuple[int, int]) -> bytes:
         os.close(descriptor)
     values = example.features.feature["image/encoded"].bytes_list.value
     if not values:
-        raise DataError(f"the record at byte {offset} holds no picture.")
+        raise DataError(f"the record at byte {offset} holds no image.")
     return values[0]
 
 

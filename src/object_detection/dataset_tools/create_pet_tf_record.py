@@ -4,7 +4,7 @@
 
 writes pet_faces_train.record-00000-of-00010 and so on: the boxes of faces. With --nofaces_only, the files are called
 pets_fullbody_with_masks_... and hold the box and mask of what the trimap does not call background. The class is
-the breed in the picture's name. Seven tenths of annotations/trainval.txt, the same as in the API, are for training.
+the breed in the image's name. Seven tenths of annotations/trainval.txt, the same as in the API, are for training.
 """
 
 import random
@@ -61,19 +61,19 @@ def _drawn(stems: Sequence[str]) -> tuple[list[str], list[str]]:
     return shuffled[:num_train], shuffled[num_train:]
 
 
-def _records(picture_folder: Path, annotations: Path, wanted: set[str]) -> dict[str, ImageRecord]:
-    """Return the usable ones of the pictures that are `wanted`, by their names without extension."""
-    read = script.read_usable(picture_folder, annotations=annotations / "xmls", format_name="voc")
+def _records(image_folder: Path, annotations: Path, wanted: set[str]) -> dict[str, ImageRecord]:
+    """Return the usable ones of the images that are `wanted`, by their names without extension."""
+    read = script.read_usable(image_folder, annotations=annotations / "xmls", format_name="voc")
     by_stem = {PurePosixPath(record.name).stem: record for record in read}
     records = {stem: _with_breed(record) for stem, record in by_stem.items() if stem in wanted}
     if not FLAGS.faces_only:
         records = _whole_animals(records, annotations / "trimaps")
     if missing := wanted - records.keys():
         print(
-            f"{len(missing):,} of {len(wanted):,} pictures of trainval.txt cannot be used, such as {min(missing)}."
+            f"{len(missing):,} of {len(wanted):,} images of trainval.txt cannot be used, such as {min(missing)}."
         )
     if not records:
-        raise DataError(f"{picture_folder}: no picture of trainval.txt can be used.")
+        raise DataError(f"{image_folder}: no image of trainval.txt can be used.")
     return records
 
 

@@ -43,7 +43,7 @@ def read_usable(
 
 
 def keep_objects(images: Iterable[ImageRecord], wanted: Callable[[ObjectRecord], bool]) -> list[ImageRecord]:
-    """Return the pictures with those of their objects that are `wanted`, maybe none; print how many are not."""
+    """Return the images with those of their objects that are `wanted`, maybe none; print how many are not."""
     before = list(images)
     after = [replace(image, objects=tuple(filter(wanted, image.objects))) for image in before]
     left_out = _num_objects(before) - _num_objects(after)
@@ -53,7 +53,7 @@ def keep_objects(images: Iterable[ImageRecord], wanted: Callable[[ObjectRecord],
 
 
 def label_map_of(path: Path, images: Iterable[ImageRecord]) -> LabelMap:
-    """Read a label map; raise DataError if it lacks a class of the pictures, or cannot be read."""
+    """Read a label map; raise DataError if it lacks a class of the images, or cannot be read."""
     label_map = read_label_map(path)
     for name in class_names(images):
         try:
@@ -85,7 +85,7 @@ def write(images: Sequence[ImageRecord], label_map: LabelMap, path: Path) -> Non
 
 
 def write_shards(images: Sequence[ImageRecord], label_map: LabelMap, base: Path, num_shards: int) -> None:
-    """Deal pictures out to ``BASE-00000-of-0000N`` and so on, and print how many; raise DataError if that fails."""
+    """Deal images out to ``BASE-00000-of-0000N`` and so on, and print how many; raise DataError if that fails."""
     names = [f"{base.name}-{shard:05d}-of-{num_shards:05d}" for shard in range(num_shards)]
     _write({base.with_name(name): images[shard::num_shards] for shard, name in enumerate(names)}, label_map)
     print(

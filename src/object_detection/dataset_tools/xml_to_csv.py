@@ -3,7 +3,7 @@
     xml_to_csv.py              reads images/train and images/test, writes images/{train,test}_labels.csv
     xml_to_csv.py FOLDER ...   writes FOLDER_labels.csv beside each folder
 
-What is written is what the XML says; boxes and pictures are looked at when records are made of them.
+What is written is what the XML says; boxes and images are looked at when records are made of them.
 """
 
 import csv

@@ -26,7 +26,7 @@ OPERATIONS_OF_ONE_SHAPE = (
     "operations { min_area: 0.3 max_area: 1 } operations { min_area: 0.2 max_area: 0.9 }"
 )
 OPERATIONS = OPERATIONS_OF_ONE_SHAPE.replace("{", "{ min_aspect_ratio: 0.5 max_aspect_ratio: 2")
-# Each step, so that something happens to a picture of 40 x 60.
+# Each step, so that something happens to an image of 40 x 60.
 STEPS = (
     "random_horizontal_flip { }",
     "random_vertical_flip { }",
@@ -137,7 +137,7 @@ class TestEveryStep:
         assert changed["classes"].shape == (0,)
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 30), (30, 1)])
-    def test_of_the_smallest_pictures(self, text, size):
+    def test_of_the_smallest_images(self, text, size):
         changed = run(step(text), sample([[0, 0, 1, 1]], *size))
         assert changed["image"].ndim == 3
         assert min(changed["image"].shape) >= 1

@@ -11,7 +11,7 @@ WHOLE = [[0.0, 0.0, 1.0, 1.0]]
 
 
 def flat(value, height=40, width=60, boxes=WHOLE):
-    """A picture of one colour and, for each box, an object of that class."""
+    """An image of one colour and, for each box, an object of that class."""
     given = sample(boxes, image=np.full((height, width, 3), value))
     return given | {"classes": np.full(len(boxes), value, np.int32), "filename": b"%d.jpg" % value}
 
@@ -31,13 +31,13 @@ class TestMosaic:
         return mixing.mosaic([tensors(one) for one in samples], tf.constant(center), tf.fill([4, 2], place))
 
     def test_by_hand(self):
-        # Four whole pictures of other sizes into 40 x 60, that meet at row 10 and column 45.
+        # Four whole images of other sizes into 40 x 60, that meet at row 10 and column 45.
         samples = [flat(1), flat(2, 100, 150), flat(3, 7, 5), flat(4, 30, 31)]
         mixed = self.mosaic(samples, (0.25, 0.75))
         expected = np.empty((40, 60))
         expected[:10, :45], expected[:10, 45:], expected[10:, :45], expected[10:, 45:] = 1, 2, 3, 4
         np.testing.assert_array_equal(mixed["image"][..., 0], expected)
-        # Each picture was its object's, and so is the window of it; 7 x 5 and 30 x 31 have to be cut.
+        # Each image was its object's, and so is the window of it; 7 x 5 and 30 x 31 have to be cut.
         np.testing.assert_array_equal(
             mixed["classes"], [2, 3, 4] if len(mixed["classes"]) == 3 else [1, 2, 3, 4]
         )
@@ -45,7 +45,7 @@ class TestMosaic:
         assert mixed["filename"] == b"1.jpg"
 
     def test_boxes_by_hand(self):
-        # Equal quarters keep the whole of each picture: boxes are halved and moved.
+        # Equal quarters keep the whole of each image: boxes are halved and moved.
         mixed = self.mosaic([sample()] * 4)
         halves = np.float32(BOXES) / 2
         shifts = [[0, 0, 0, 0], [0, 0.5, 0, 0.5], [0.5, 0, 0.5, 0], [0.5, 0.5, 0.5, 0.5]]
@@ -72,7 +72,7 @@ class TestMosaic:
         np.testing.assert_array_equal(mixed["classes"], [0])
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 50), (2, 2)])
-    def test_of_the_smallest_pictures(self, size):
+    def test_of_the_smallest_images(self, size):
         mixed = self.mosaic([flat(1, *size)] * 4, (0.3, 0.7))
         assert np.all(mixed["image"] == 1)
 
@@ -110,7 +110,7 @@ class TestMixup:
 
 class TestCopyPaste:
     def test_cut_out_by_hand(self):
-        # Rows 10 to 29, columns 30 to 59 of 40 x 60, as it is in a picture of half that size.
+        # Rows 10 to 29, columns 30 to 59 of 40 x 60, as it is in an image of half that size.
         patch = mixing.cut_out(tensors(sample()), tf.constant(1), tf.constant([20, 30]), 1.0)
         assert patch["image"].shape == (10, 15, 3)
         np.testing.assert_array_equal(patch["image"][0, 0], [10, 30, 7])
@@ -123,7 +123,7 @@ class TestCopyPaste:
             ([40, 60], 1.0, (20, 30)),
             ([40, 60], 0.5, (10, 15)),
             ([80, 60], 1.0, (20, 30)),  # the narrower side counts
-            ([40, 60], 9.0, (40, 60)),  # not larger than the picture
+            ([40, 60], 9.0, (40, 60)),  # not larger than the image
             ([1, 1], 1.0, (1, 1)),
         ],
     )
@@ -167,7 +167,7 @@ class TestCopyPaste:
         assert set(counts) == {1, 2, 3, 4}
 
     def test_what_would_be_hidden_is_left_alone(self):
-        # The object of the other is as large as the picture, and half of that would cover four fifths of this one's.
+        # The object of the other is as large as the image, and half of that would cover four fifths of this one's.
         other = flat(200, boxes=WHOLE)
         mix = mixing.mixing(drawing(other), Mixing(copy_paste=1.0))
         given = flat(0, boxes=[[0.45, 0.45, 0.55, 0.55]])
@@ -180,7 +180,7 @@ class TestCopyPaste:
         mixed = run(mixing.mixing(drawing(other), Mixing(copy_paste=1.0)), flat(0))
         assert_same(mixed, unchanged(flat(0)))
 
-    def test_of_a_picture_without_objects(self):
+    def test_of_a_image_without_objects(self):
         mixed = run(mixing.mixing(drawing(flat(200, boxes=[])), Mixing(copy_paste=1.0)), flat(0))
         assert_same(mixed, unchanged(flat(0)))
 

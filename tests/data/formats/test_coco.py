@@ -14,7 +14,7 @@ from boxtune.data.formats import coco
 from boxtune.data.formats.coco import FORMAT, write
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, ImageSource
+from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
 IMAGE = {"id": 7, "file_name": "photos/a.jpg", "width": 40, "height": 20}
@@ -40,7 +40,7 @@ def read(tmp_path):
     return read
 
 
-# Pictures and boxes
+# Images and boxes
 
 
 def test_a_box_is_a_corner_and_two_sides_in_pixels(read):
@@ -58,7 +58,7 @@ def test_a_box_is_a_corner_and_two_sides_in_pixels(read):
     assert (item.is_crowd, item.area, item.mask, item.keypoints, item.weight) == (False, None, None, (), 1)
 
 
-def test_pictures_keep_their_objects_whatever_the_order(read):
+def test_images_keep_their_objects_whatever_the_order(read):
     other = {"id": 2, "file_name": "b.jpg"}
     annotations, findings = read(
         document(CAT | {"image_id": 2}, CAT, CAT | {"image_id": 2, "id": 5}, images=[IMAGE, other])
@@ -71,7 +71,7 @@ def test_pictures_keep_their_objects_whatever_the_order(read):
     assert annotations[1].size is None
 
 
-def test_a_picture_without_objects_is_background(read):
+def test_a_image_without_objects_is_background(read):
     [annotation], findings = read(document())
     assert (annotation.objects, annotation.complete, findings) == ((), True, [])
 
@@ -99,7 +99,7 @@ def test_ids_may_be_numbers_or_strings(read, image_id, given_id):
         ({}, ""),
     ],
 )
-def test_the_name_of_a_picture(read, names, filename):
+def test_the_name_of_a_image(read, names, filename):
     [annotation], _ = read(document(images=[{"id": 7} | names]))
     assert annotation.filename == filename
 
@@ -239,7 +239,7 @@ def test_an_object_that_cannot_be_used_is_told(read, change, kind):
     assert not annotation.complete
 
 
-def test_objects_of_no_picture_are_told_once_for_each_id(read):
+def test_objects_of_no_image_are_told_once_for_each_id(read):
     strays = [CAT | {"id": number, "image_id": 8 + number % 2} for number in range(5)]
     [annotation], findings = read(document(*strays, CAT, 5, {}))
     assert findings == [
@@ -250,13 +250,13 @@ def test_objects_of_no_picture_are_told_once_for_each_id(read):
     assert len(annotation.objects) == 1
 
 
-def test_a_picture_that_is_listed_twice_counts_once(read):
+def test_a_image_that_is_listed_twice_counts_once(read):
     [annotation], findings = read(document(CAT, images=[IMAGE, IMAGE]))
     assert findings == [(kinds.ANNOTATION_TWICE, "images[1] (id 7)")]
     assert len(annotation.objects) == 1
 
 
-def test_two_pictures_of_one_id_are_both_left_out(read):
+def test_two_images_of_one_id_are_both_left_out(read):
     images = [IMAGE, IMAGE | {"file_name": "b.jpg"}, IMAGE | {"id": 8}]
     annotations, findings = read(document(CAT, images=images))
     assert findings == [
@@ -431,7 +431,7 @@ def test_crowds_and_grids_are_run_lengths(tmp_path, is_crowd):
     assert content["annotations"][0]["segmentation"] == {"size": [20, 40], "counts": [400, 400]}
 
 
-def test_masks_are_turned_with_the_picture(tmp_path):
+def test_masks_are_turned_with_the_image(tmp_path):
     # Stored 40 x 20 with its left half covered; turned clockwise it is 20 x 40 and the upper half is.
     turned = Mask(counts=masks.from_array(np.array([[1, 0]])).counts, size=(1, 2), orientation=6)
     item = ObjectRecord("cat", Box(0, 0, 0.5, 1), mask=turned)
@@ -486,5 +486,5 @@ def test_a_mask_that_cannot_be_drawn_is_an_error_and_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_pictures_are_in_a_folder_of_their_own():
+def test_the_images_are_in_a_folder_of_their_own():
     assert coco.IMAGES_FOLDER == "images"

@@ -14,7 +14,7 @@ def parsed(tmp_path, *rows, encoding="utf-8", end="\n", name="labels.csv"):
 
 
 def only(tmp_path, *rows, **how):
-    """Return the one object of a table, and the name and size of its picture."""
+    """Return the one object of a table, and the name and size of its image."""
     [annotation], findings = parsed(tmp_path, *rows, **how)
     assert findings == []
     assert recognised(FORMAT, tmp_path) == [how.get("name", "labels.csv")]
@@ -102,7 +102,7 @@ def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
     assert [finding.image for finding in findings] == ["a.jpg"] * 3 + [""]
 
 
-def test_a_header_alone_names_no_picture(tmp_path):
+def test_a_header_alone_names_no_image(tmp_path):
     assert parsed(tmp_path, HEADER) == ([], [])
 
 

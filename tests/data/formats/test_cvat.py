@@ -9,7 +9,7 @@ BOX = '<box label="cat" occluded="0" source="manual" xtl="1.00" ytl="2.00" xbr="
 
 
 def parsed(tmp_path, *shapes, image='id="0" name="a.jpg" width="40" height="30"'):
-    """Return the annotation and findings of a file with one picture; its shapes are on line 4 and following."""
+    """Return the annotation and findings of a file with one image; its shapes are on line 4 and following."""
     lines = ["<annotations>", "<version>1.1</version>", f"<image {image}>", *shapes, "</image></annotations>"]
     (tmp_path / "annotations.xml").write_text("\n".join(lines))
     [annotation], findings = read(FORMAT, tmp_path)
@@ -65,13 +65,13 @@ def test_attributes_of_voc_are_taken(tmp_path):
 
 
 @pytest.mark.parametrize("tag", ["points", "polyline", "cuboid", "skeleton"])
-def test_other_shapes_are_told_and_the_picture_is_not_background(tmp_path, tag):
+def test_other_shapes_are_told_and_the_image_is_not_background(tmp_path, tag):
     annotation, findings = parsed(tmp_path, f'<{tag} label="cat" points="1,2;3,4"/>')
     assert (annotation.objects, annotation.complete) == ((), False)
     assert places(findings) == [(kinds.OBJECT_OTHER_SHAPE, "line 4")]
 
 
-def test_tags_are_of_the_picture_which_may_be_background(tmp_path):
+def test_tags_are_of_the_image_which_may_be_background(tmp_path):
     annotation, findings = parsed(tmp_path, '<tag label="night"/>', image='name="a.jpg"')
     assert (annotation.objects, annotation.complete, annotation.size, findings) == ((), True, None, [])
 

@@ -57,7 +57,7 @@ def test_windows_line_ends_and_blank_lines(label):
     assert findings == []
 
 
-def test_a_file_without_lines_is_a_picture_without_objects(label):
+def test_a_file_without_lines_is_a_image_without_objects(label):
     [annotation], findings = parsed(label(" \n"))
     assert annotation.objects == ()
     assert annotation.complete

@@ -38,7 +38,7 @@ def only(tmp_path, *results):
     return found
 
 
-def test_a_rectangle_is_in_percent_of_the_picture(tmp_path):
+def test_a_rectangle_is_in_percent_of_the_image(tmp_path):
     [annotation], findings = read_json(FORMAT, tmp_path, [task(result())])
     assert findings == []
     assert (annotation.filename, annotation.size) == ("/data/upload/1/0c27b5c4-name.jpg", (200, 100))
@@ -66,7 +66,7 @@ def test_a_rectangle_is_turned_in_pixels_around_its_x_and_y(tmp_path):
     assert found.edges == pytest.approx((-0.1, 0.2, 0.1, 1.2))
 
 
-def test_a_turned_rectangle_without_the_size_of_the_picture_is_told(tmp_path):
+def test_a_turned_rectangle_without_the_size_of_the_image_is_told(tmp_path):
     turned = result(RECTANGLE | {"rotation": 5}, original_width=None)
     [annotation], findings = read_json(FORMAT, tmp_path, [task(turned)])
     assert (annotation.objects, annotation.complete, annotation.size) == ((), False, None)
@@ -95,7 +95,7 @@ def test_an_ellipse_is_turned_around_its_centre(tmp_path):
         ({"format": "rle", "rle": [0, 1], "brushlabels": ["cat"]}, "brushlabels"),
     ],
 )
-def test_other_shapes_are_told_and_the_picture_is_not_background(tmp_path, value, kind):
+def test_other_shapes_are_told_and_the_image_is_not_background(tmp_path, value, kind):
     [annotation], findings = read_json(FORMAT, tmp_path, [task(result(value, kind))])
     assert (annotation.objects, annotation.complete) == ((), False)
     assert places(findings) == [(kinds.OBJECT_OTHER_SHAPE, "[0].annotations[0].result[0]")]
@@ -164,7 +164,7 @@ def test_names_are_taken_out_of_urls(tmp_path, url, name):
     assert annotation.filename == name
 
 
-def test_the_picture_is_the_first_of_the_data_that_looks_like_one(tmp_path):
+def test_the_image_is_the_first_of_the_data_that_looks_like_one(tmp_path):
     document = [task(data={"text": "a cat", "number": 3, "photo": "pets/cat.png", "other": "dog.png"})]
     [annotation], _ = read_json(FORMAT, tmp_path, document)
     assert annotation.filename == "pets/cat.png"
@@ -174,7 +174,7 @@ def test_the_picture_is_the_first_of_the_data_that_looks_like_one(tmp_path):
 
 
 @pytest.mark.parametrize("image", ["", "http://[::1", "a cat", 7])
-def test_a_task_without_a_picture_is_told(tmp_path, image):
+def test_a_task_without_a_image_is_told(tmp_path, image):
     annotations, findings = read_json(FORMAT, tmp_path, [task(result(), image=image)])
     assert (annotations, places(findings)) == ([], [(kinds.IMAGE_MISSING, "[0]")])
 

@@ -31,10 +31,10 @@ def only(tmp_path, *shapes):
 
 def test_a_rectangle_is_two_corners_in_any_order(tmp_path):
     [annotation], findings = read_json(
-        FORMAT, tmp_path, document(shape(points=((11, 2), (1, 22))), imagePath="..\\pictures\\a.jpg")
+        FORMAT, tmp_path, document(shape(points=((11, 2), (1, 22))), imagePath="..\\images\\a.jpg")
     )
     assert findings == []
-    assert (annotation.filename, annotation.size, annotation.place) == ("../pictures/a.jpg", (40, 30), "")
+    assert (annotation.filename, annotation.size, annotation.place) == ("../images/a.jpg", (40, 30), "")
     assert (annotation.complete, annotation.in_shares) == (True, False)
     [found] = annotation.objects
     assert (found.class_name, found.edges, found.place) == ("cat", (1, 2, 11, 22), "shapes[0]")
@@ -64,7 +64,7 @@ def test_difficult_is_a_flag(tmp_path, more):
 
 
 @pytest.mark.parametrize("shape_type", ["point", "line", "linestrip", "points", "unheard-of"])
-def test_other_shapes_are_told_and_the_picture_is_not_background(tmp_path, shape_type):
+def test_other_shapes_are_told_and_the_image_is_not_background(tmp_path, shape_type):
     [annotation], findings = read_json(FORMAT, tmp_path, document(shape(shape_type)))
     assert (annotation.objects, annotation.complete) == ((), False)
     assert places(findings) == [(kinds.OBJECT_OTHER_SHAPE, "shapes[0]")]
@@ -81,7 +81,7 @@ def test_what_cannot_be_used_is_told_with_its_place(tmp_path):
     ]
 
 
-def test_a_picture_without_shapes_is_background(tmp_path):
+def test_a_image_without_shapes_is_background(tmp_path):
     [annotation], findings = read_json(FORMAT, tmp_path, document(imageWidth=None))
     assert (annotation.objects, annotation.complete, annotation.size, findings) == ((), True, None, [])
 

@@ -13,12 +13,12 @@ HEADER = (
 
 @pytest.fixture
 def parsed(tmp_path):
-    """Read a CSV file beside pictures of some names; return annotations and findings."""
+    """Read a CSV file beside images of some names; return annotations and findings."""
 
-    def parse(*rows, pictures=("0a", "0b"), header=HEADER, descriptions=None):
+    def parse(*rows, images=("0a", "0b"), header=HEADER, descriptions=None):
         path = tmp_path / "boxes.csv"
         path.write_text("\n".join((header, *rows)), encoding="utf-8")
-        files = [path, *(tmp_path / f"{name}.jpg" for name in pictures)]
+        files = [path, *(tmp_path / f"{name}.jpg" for name in images)]
         if descriptions is not None:
             files.append(tmp_path / "class-descriptions-boxable.csv")
             files[-1].write_text(descriptions, encoding="utf-8")
@@ -28,7 +28,7 @@ def parsed(tmp_path):
     return parse
 
 
-def test_rows_are_gathered_by_picture(parsed):
+def test_rows_are_gathered_by_image(parsed):
     annotations, findings = parsed(
         "0a,xclick,/m/01,1,0.1,0.6,0.2,0.9,0,1,0,0",
         "0b,xclick,/m/01,1,0,1,0,1,0,0,1,0",
@@ -46,15 +46,15 @@ def test_rows_are_gathered_by_picture(parsed):
     assert (second.filename, second.objects[0].group_of) == ("0b.jpg", True)
 
 
-def test_rows_about_pictures_elsewhere_are_one_finding(parsed):
+def test_rows_about_images_elsewhere_are_one_finding(parsed):
     rows = [f"{number:x},x,/m/01,1,0,1,0,1,0,0,0,0" for number in range(100, 110)]
     annotations, findings = parsed(*rows, "0a,x,/m/01,1,0,1,0,1,0,0,0,0")
     assert [annotation.filename for annotation in annotations] == ["0a.jpg"]
     assert findings == [(kinds.NOT_READ, "")]
 
 
-def test_without_any_picture_all_rows_count(parsed):
-    annotations, findings = parsed("0a,x,/m/01,1,0,1,0,1,0,0,0,0", pictures=())
+def test_without_any_image_all_rows_count(parsed):
+    annotations, findings = parsed("0a,x,/m/01,1,0,1,0,1,0,0,0,0", images=())
     assert (len(annotations), findings) == (1, [])
 
 

@@ -13,8 +13,8 @@ from boxtune.data.formats.tfrecord import FORMAT
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, ImageSource
-from voc_folder import picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
+from voc_folder import image_file
 
 train = tf.train
 LABEL_MAP = LabelMap((Label(2, "cat"), Label(7, "/m/dog", "Hündin")))
@@ -36,7 +36,7 @@ TUTORIAL = {
     "width": [40],
     "filename": [b"a.jpg"],
     "source_id": [b"a.jpg"],
-    "encoded": [b"picture"],
+    "encoded": [b"image"],
     "format": [b"jpg"],
     "object/bbox/xmin": [0.25, 0.0],
     "object/bbox/xmax": [0.5, 1.0],
@@ -81,7 +81,7 @@ def test_what_tutorials_write_is_read(read, tmp_path):
     assert (annotation.filename, annotation.size, annotation.place) == ("a.jpg", (40, 20), "record 0")
     assert annotation.in_shares
     assert annotation.complete
-    assert images.read_bytes(annotation.source) == b"picture"
+    assert images.read_bytes(annotation.source) == b"image"
     seen = [(item.class_name, item.edges, item.place) for item in annotation.objects]
     assert seen == [
         ("cat", (0.25, 0.125, 0.5, 0.75), "record 0, object 0"),
@@ -95,16 +95,16 @@ def test_what_tutorials_write_is_read(read, tmp_path):
     assert (first.weight, first.area, first.mask, first.keypoints) == (1, None, None, ())
 
 
-def test_every_record_has_its_picture(read):
+def test_every_record_has_its_image(read):
     payloads = [
-        example(filename=[b"%d.jpg" % n], source_id=None, encoded=[b"picture %d" % n]) for n in range(3)
+        example(filename=[b"%d.jpg" % n], source_id=None, encoded=[b"image %d" % n]) for n in range(3)
     ]
     annotations, _ = read(*payloads)
     assert [annotation.filename for annotation in annotations] == ["0.jpg", "1.jpg", "2.jpg"]
     assert [images.read_bytes(one.source) for one in annotations] == [
-        b"picture 0",
-        b"picture 1",
-        b"picture 2",
+        b"image 0",
+        b"image 1",
+        b"image 2",
     ]
 
 
@@ -131,7 +131,7 @@ def test_a_record_without_objects_is_background(read):
         (b"", b"", "train.record/0"),
     ],
 )
-def test_the_name_of_a_picture(read, filename, source_id, name):
+def test_the_name_of_a_image(read, filename, source_id, name):
     [annotation], _ = read(example(filename=[filename], source_id=[source_id]))
     assert annotation.filename == name
 
@@ -327,7 +327,7 @@ def test_an_object_that_cannot_be_used_is_told(read, change, kind):
 
 
 @pytest.mark.parametrize("encoded", [None, [], [b""]])
-def test_a_record_without_a_picture_is_told(read, encoded):
+def test_a_record_without_a_image_is_told(read, encoded):
     annotations, findings = read(example(), example(encoded=encoded))
     assert (len(annotations), findings) == (1, [(kinds.IMAGE_UNREADABLE, "record 1")])
 
@@ -416,7 +416,7 @@ def test_no_value_of_any_key_is_a_surprise(tmp_path_factory, changes):
 
 
 def test_what_is_written_is_read_back(tmp_path):
-    path = picture(tmp_path / "a.jpg")
+    path = image_file(tmp_path / "a.jpg")
     cat = ObjectRecord(
         "cat",
         Box(0.125, 0.25, 0.5, 1.0),

@@ -73,7 +73,7 @@ def test_a_polygon_is_a_box_and_a_mask(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["point", "polyline", "line"])
-def test_other_shapes_are_told_and_the_picture_is_not_background(tmp_path, name):
+def test_other_shapes_are_told_and_the_image_is_not_background(tmp_path, name):
     document = [entry(region({"name": name, "cx": 1, "cy": 2}, label="cat"))]
     [annotation], findings = read_json(FORMAT, tmp_path, document)
     assert (annotation.objects, annotation.complete) == ((), False)
@@ -149,7 +149,7 @@ def test_version_3_is_read(tmp_path):
     document = project_3(
         one=region_3([2, 1, 2, 10, 20], **{"1": "0", "2": ""}),
         two=region_3([7, 5, 1, 9, 7, 2, 4], "2", **{"1": "1"}),
-        of_the_picture=region_3([], **{"2": "blurred"}),
+        of_the_image=region_3([], **{"2": "blurred"}),
     )
     (first, second), findings = read_json(FORMAT, tmp_path, document)
     assert findings == []

@@ -5,7 +5,7 @@ from annotation_files import read_file
 from boxtune.data.formats import voc
 from boxtune.data.formats.voc import image_set
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, ImageSource
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.errors import DataError
 from voc_folder import annotation, element
 

@@ -12,7 +12,7 @@ from boxtune.data.formats import yolo
 from boxtune.data.formats.yolo import FORMAT
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, ImageSource
+from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
 BOX = "0 0.5 0.5 0.2 0.4\n"
@@ -20,7 +20,7 @@ BOX = "0 0.5 0.5 0.2 0.4\n"
 
 @pytest.fixture
 def folder(tmp_path):
-    """Make a data set from texts by name; names of pictures give pictures."""
+    """Make a data set from texts by name; names of images give images."""
 
     def make(files):
         for name, text in files.items():
@@ -65,11 +65,11 @@ def test_a_real_data_set_is_read_to_the_last_box(shared):
 
 
 @pytest.mark.shared
-def test_the_hints_at_real_pictures_are_their_paths(shared):
+def test_the_hints_at_real_images_are_their_paths(shared):
     root = shared / "data" / "yolo" / "yolo_cells"
     annotations, _ = read(FORMAT, root)
-    pictures = sorted(path.relative_to(root).as_posix() for path in root.glob("*/images/*.jpg"))
-    assert sorted(f"{annotation.filename}.jpg" for annotation in annotations) == pictures
+    images = sorted(path.relative_to(root).as_posix() for path in root.glob("*/images/*.jpg"))
+    assert sorted(f"{annotation.filename}.jpg" for annotation in annotations) == images
 
 
 # Lines
@@ -134,7 +134,7 @@ def test_what_cannot_be_used_is_told_with_its_line(folder):
     assert {finding.image for finding in findings} == {"a"}
 
 
-# Which files are labels, and of which picture
+# Which files are labels, and of which image
 
 
 def test_only_labels_are_read(folder):
@@ -178,7 +178,7 @@ def test_what_is_no_text_is_unreadable_if_it_should_have_been_labels(folder):
     assert recognised(FORMAT, root) == []
 
 
-def test_a_text_of_numbers_without_a_picture_is_not_recognised_but_read_if_it_is_asked_for(folder):
+def test_a_text_of_numbers_without_a_image_is_not_recognised_but_read_if_it_is_asked_for(folder):
     root = folder({"numbers.txt": BOX})
     assert recognised(FORMAT, root) == []
     assert [annotation.filename for annotation in read(FORMAT, root)[0]] == ["numbers"]
@@ -187,7 +187,7 @@ def test_a_text_of_numbers_without_a_picture_is_not_recognised_but_read_if_it_is
 @pytest.mark.parametrize(
     "text", ["Car 0.88 3 -0.69 0.00 192.37", "0 12 13 40 50", "0 0.5", "0.5 0.5 0.5 0.5 0.5"]
 )
-def test_other_texts_beside_pictures_are_not_recognised(folder, text):
+def test_other_texts_beside_images_are_not_recognised(folder, text):
     assert recognised(FORMAT, folder({"a.jpg": "", "a.txt": text})) == []
 
 
@@ -202,9 +202,9 @@ def test_other_texts_beside_pictures_are_not_recognised(folder, text):
         ("labels/a.jpg.txt", "images/a.jpg"),
     ],
 )
-def test_pictures_are_in_the_parallel_folder_or_beside(folder, label, filename):
-    picture = filename if filename.endswith(".jpg") else filename + ".jpg"
-    root = folder({label: BOX, picture: ""})
+def test_images_are_in_the_parallel_folder_or_beside(folder, label, filename):
+    image = filename if filename.endswith(".jpg") else filename + ".jpg"
+    root = folder({label: BOX, image: ""})
     assert [annotation.filename for annotation in read(FORMAT, root)[0]] == [filename]
     assert recognised(FORMAT, root) == [label.rpartition("/")[2]]
 
@@ -394,7 +394,7 @@ def test_folders_called_like_parts_are_parts(tmp_path, folders, parts):
     assert {key: data[key] for key in data if key not in ("nc", "names")} == parts
 
 
-def test_pictures_that_would_share_labels_are_refused(tmp_path):
+def test_images_that_would_share_labels_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"a\.jpg and a\.png would share the labels a\.txt"):
         yolo.write([record(), record()], ["a.jpg", "a.png"], tmp_path, MAP)
     assert list(tmp_path.iterdir()) == []

@@ -143,7 +143,7 @@ def random_pixel_value_scale(section: pipeline_pb2.RandomPixelValueScale) -> Ste
 
 
 def random_patch_gaussian(section: pipeline_pb2.RandomPatchGaussian) -> Step:
-    """Read `random_patch_gaussian`: normal noise in a square around a point of the picture.
+    """Read `random_patch_gaussian`: normal noise in a square around a point of the image.
 
     Source: Lopes et al. 2019 (arXiv:1906.02611).
     """
@@ -213,7 +213,7 @@ def _within(length: Any, begin: Any, side: Any) -> Any:
 
 
 def random_jpeg_quality(section: pipeline_pb2.RandomJpegQuality) -> Step:
-    """Read `random_jpeg_quality`: what compression of a quality drawn evenly leaves of the picture."""
+    """Read `random_jpeg_quality`: what compression of a quality drawn evenly leaves of the image."""
     qualities = check_range(section, "min_jpeg_quality", "max_jpeg_quality", 0, 100)
     kept = check_probability(section, "random_coef")
 

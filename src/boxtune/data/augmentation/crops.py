@@ -1,4 +1,4 @@
-"""Windows that are cut out of pictures, and larger ones that pictures are put into.
+"""Windows that are cut out of images, and larger ones that images are put into.
 
 Source of steps, ranges and order: the API's core.preprocessor.
 """
@@ -125,7 +125,7 @@ def ssd_random_crop_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropFixedA
     """Read `ssd_random_crop_fixed_aspect_ratio`: crops as of `ssd_random_crop`, all of one shape."""
     ratio = _aspect_ratio(section)
     operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropOperation)
-    # Where no crop was made or found, the picture still has its own shape.
+    # Where no crop was made or found, the image still has its own shape.
     return one_after_another(
         [
             one_of([random_crop_image(operation, ratio) for operation in operations]),
@@ -178,9 +178,9 @@ def largest_window(image: Any, aspect_ratio: Any, place: Any) -> tuple[Any, Any]
 
 
 def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -> Step:
-    """Read `random_square_crop_by_scale`: a square around a point of the picture, black where it leaves it.
+    """Read `random_square_crop_by_scale`: a square around a point of the image, black where it leaves it.
 
-    Its side is one of `num_scales` ratios times the longer side of the picture; its centre keeps `max_border` pixels
+    Its side is one of `num_scales` ratios times the longer side of the image; its centre keeps `max_border` pixels
     off the edge, halved until it is less than half of a side. Source: Zhou et al. 2019 (CenterNet, arXiv:1904.07850).
     """
     low, high = check_range(section, "scale_min", "scale_max", 0.01, 10)
@@ -208,14 +208,14 @@ def _halved_below(border: int, size: Any) -> Any:
 
 
 def _view(sample: Sample, begin: Any, size: Any) -> Sample:
-    """Cut out a window that may reach beyond the picture, where it is black; drop the objects outside of it."""
+    """Cut out a window that may reach beyond the image, where it is black; drop the objects outside of it."""
     first = tf.clip_by_value(begin, 0, size_of(sample["image"]) - 1)
     last = tf.clip_by_value(begin + size, first + 1, size_of(sample["image"]))
     return pad_to(crop_to(sample, first, last - first), first - begin, size, _BLACK)
 
 
 def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAndPadToSquare) -> Step:
-    """Read `random_scale_crop_and_pad_to_square`: the picture in a random size, cut and padded to a square.
+    """Read `random_scale_crop_and_pad_to_square`: the image in a random size, cut and padded to a square.
 
     Its longer side becomes `output_size` times a ratio drawn evenly; what leaves the square is cut off, at a place
     drawn evenly; below and to the right of a smaller one it is black.
@@ -243,7 +243,7 @@ def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAnd
 
 
 def random_pad_image(section: pipeline_pb2.RandomPadImage) -> Step:
-    """Read `random_pad_image`: put the picture anywhere in a larger one of a size drawn evenly.
+    """Read `random_pad_image`: put the image anywhere in a larger one of a size drawn evenly.
 
     From its own size, or `min_image_height` and `min_image_width`, up to twice its own size, or the given one.
     """
@@ -259,7 +259,7 @@ def random_pad_image(section: pipeline_pb2.RandomPadImage) -> Step:
 
 
 def random_absolute_pad_image(section: pipeline_pb2.RandomAbsolutePadImage) -> Step:
-    """Read `random_absolute_pad_image`: put the picture anywhere in one that is some pixels higher and wider.
+    """Read `random_absolute_pad_image`: put the image anywhere in one that is some pixels higher and wider.
 
     By less than `max_height_padding` and `max_width_padding` pixels.
     """
@@ -361,7 +361,7 @@ def _aspect_ratio(section: Any) -> float:
 
 def _color(section: Any) -> list[float] | None:
     color = list(section.pad_color)
-    fault = f"pad_color is {color}; give red, green and blue in [0, 255], or none for the mean of the picture"
+    fault = f"pad_color is {color}; give red, green and blue in [0, 255], or none for the mean of the image"
     check(not color or (len(color) == 3 and all(0 <= value <= 255 for value in color)), fault)
     return color or None
 

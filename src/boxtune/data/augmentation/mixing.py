@@ -1,7 +1,7 @@
 """Images made of several: mosaic, mixup and copy-paste.
 
 Each draws its parameters from its seed and hands them to a pure function of samples. What is taken from another
-picture keeps its aspect ratio: a window of the shape that is needed is cut out of it and resized.
+image keeps its aspect ratio: a window of the shape that is needed is cut out of it and resized.
 """
 
 from collections.abc import Callable, Sequence
@@ -78,14 +78,14 @@ def _mosaic(random_sample: RandomSample) -> Step:
 
 
 def mosaic(samples: Sequence[Sample], center: Any, places: Any) -> Sample:
-    """Put a window of each of four pictures into one quarter of a picture of the size of the first.
+    """Put a window of each of four images into one quarter of an image of the size of the first.
 
     Source: Bochkovskiy et al. 2020 (YOLOv4, arXiv:2004.10934).
 
     Args:
         samples: for the top left, top right, bottom left and bottom right.
         center: [2], where the four meet, as shares of height and width in (0, 1).
-        places: [4, 2], in [0, 1), where in each picture its window lies along the height or width that is left over.
+        places: [4, 2], in [0, 1), where in each image its window lies along the height or width that is left over.
     """
     whole = tf.maximum(size_of(samples[0]["image"]), 2)
     first = tf.clip_by_value(tf.cast(center * tf.cast(whole, tf.float32), tf.int32), 1, whole - 1)
@@ -103,7 +103,7 @@ def mosaic(samples: Sequence[Sample], center: Any, places: Any) -> Sample:
 
 
 def fit(sample: Sample, size: Any, place: Any) -> Sample:
-    """Cut the largest window of the shape of `size` (int32 [2]) out of a picture, at `place`, and resize it to it."""
+    """Cut the largest window of the shape of `size` (int32 [2]) out of an image, at `place`, and resize it to it."""
     height, width = tf.unstack(tf.cast(size, tf.float32))
     cropped = crop_to(sample, *largest_window(sample["image"], width / height, place), _LEAST_SHARE)
     return cropped | {"image": resize(cropped["image"], size)}
@@ -130,13 +130,13 @@ def _mixup(random_sample: RandomSample) -> Step:
 
 
 def mixup(sample: Sample, other: Sample, share: Any, place: Any) -> Sample:
-    """Blend two pictures; each object counts by the share of its picture.
+    """Blend two images; each object counts by the share of its image.
 
     Source: Zhang et al. 2019 (arXiv:1902.04103), where the share follows Beta(1.5, 1.5).
 
     Args:
-        sample: the picture whose size the result has.
-        other: the picture of which a window is blended in.
+        sample: the image whose size the result has.
+        other: the image of which a window is blended in.
         share: in [0, 1], how much of the blend is `sample`.
         place: [2], in [0, 1), where in `other` the window lies.
     """
@@ -202,7 +202,7 @@ def _paste_one(sample: Sample, other: Sample, number: Any, seed: Any) -> Sample:
 
 
 def cut_out(sample: Sample, number: Any, size: Any, scale: Any) -> Sample:
-    """Return one object as a picture of its own, as large as it were if its picture were fitted into `size`.
+    """Return one object as an image of its own, as large as it were if its image were fitted into `size`.
 
     Times `scale`, but not larger than `size` (int32 [2]).
     """
@@ -223,7 +223,7 @@ def covered_shares(sample: Sample, begins: Any, size: Any) -> Any:
 
 
 def paste_object(sample: Sample, patch: Sample, begin: Any) -> Sample:
-    """Lay a patch and its objects over a picture at `begin` (int32 [2]).
+    """Lay a patch and its objects over an image at `begin` (int32 [2]).
 
     Source: Dwibedi et al. 2017 (arXiv:1708.01642) and Ghiasi et al. 2021 (arXiv:2012.07177), with the boxes for masks.
     """

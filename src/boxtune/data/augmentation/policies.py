@@ -1,7 +1,7 @@
 """AutoAugment: sub-policies of operations that a search found to help detectors.
 
 Source: Zoph et al. 2019 (arXiv:1906.11172); the policies, and what a level means for an operation, are those of the
-API's utils.autoaugment_utils. Two of its faults are not repeated: where an object has left the picture, that one leaves
+API's utils.autoaugment_utils. Two of its faults are not repeated: where an object has left the image, that one leaves
 a box at the edge, and here the object is dropped; and its contrast takes the number of pixels for their mean.
 """
 
@@ -166,7 +166,7 @@ def _matrix(name: str, level: int, size: Any, direction: Any, in_boxes: bool = F
 
 
 def _factor(level: int) -> float:
-    """Return how much of a picture a level asks for: 1 is the picture itself, 0 what it is blended with."""
+    """Return how much of an image a level asks for: 1 is the image itself, 0 what it is blended with."""
     return 0.1 + 1.8 * level / _MOST
 
 
@@ -184,7 +184,7 @@ _CHANGES: dict[str, Callable[[int], Callable[[Any], Any]]] = {
 }
 
 
-# ---------------------------------------------------------------------------------------------- pictures and boxes
+# ---------------------------------------------------------------------------------------------- images and boxes
 
 
 def _on_image(sample: Sample, seed: Any, change: Change) -> Sample:
@@ -207,7 +207,7 @@ def _moving(name: str, level: int) -> Step:
 
 
 def _in_boxes(change: Change, probability: float) -> Step:
-    """Change what is in each box, as a picture of its own, with a probability each."""
+    """Change what is in each box, as an image of its own, with a probability each."""
 
     def change_one(image: Any, box: Any, seed: Any) -> Any:
         window = pixels_of(box, size_of(image))

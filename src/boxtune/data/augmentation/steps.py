@@ -1,4 +1,4 @@
-"""What every step of augmentation is made of: other steps, objects, pictures, and the checks of its fields."""
+"""What every step of augmentation is made of: other steps, objects, images, and the checks of its fields."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from boxtune.errors import ConfigError
 Step = Callable[[Sample, Any], Sample]
 """A function of a sample and a seed int32 [2]."""
 
-MAX_SIDE = 16384  # pixels; so that no typing error asks for pictures that fit into no memory
+MAX_SIDE = 16384  # pixels; so that no typing error asks for images that fit into no memory
 
 
 # ---------------------------------------------------------------------------------------------- steps of steps

@@ -71,7 +71,7 @@ def turn_left(sample: Sample) -> Sample:
 
 
 def random_self_concat_image(section: pipeline_pb2.RandomSelfConcatImage) -> Step:
-    """Read `random_self_concat_image`: the picture twice, one below or beside the other, each with a probability."""
+    """Read `random_self_concat_image`: the image twice, one below or beside the other, each with a probability."""
     vertical = check_probability(section, "concat_vertical_probability")
     horizontal = check_probability(section, "concat_horizontal_probability")
     return one_after_another(
@@ -97,7 +97,7 @@ def repeat(sample: Sample, axis: int) -> Sample:
 
 
 def random_image_scale(section: pipeline_pb2.RandomImageScale) -> Step:
-    """Read `random_image_scale`: make the picture larger or smaller by a ratio drawn evenly."""
+    """Read `random_image_scale`: make the image larger or smaller by a ratio drawn evenly."""
     low, high = check_range(section, "min_scale_ratio", "max_scale_ratio", 0.01, 10)
 
     def scale(sample: Sample, seed: Any) -> Sample:

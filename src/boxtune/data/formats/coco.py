@@ -1,4 +1,4 @@
-"""COCO's JSON, as COCO itself, Roboflow, CVAT, Label Studio and many others write it: one file about many pictures.
+"""COCO's JSON, as COCO itself, Roboflow, CVAT, Label Studio and many others write it: one file about many images.
 
 Boxes are [x, y, width, height] in pixels; an object without one has that of its segmentation. Polygons and run lengths,
 compressed or not, are kept as masks, and keypoints under the names that the category gives them. Where COCO has no key
@@ -6,7 +6,7 @@ for something, it stands in the object's `attributes`, as CVAT and Datumaro writ
 `group_of`, `weight` and `view`.
 
 Ids may be numbers or strings, and category 0 is a category like any other. The `file_name`, else the path of the
-`coco_url`, is the name to look the picture up by; nothing is fetched.
+`coco_url`, is the name to look the image up by; nothing is fetched.
 """
 
 import json
@@ -33,7 +33,7 @@ from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
 IMAGES_FOLDER = "images"
-"""Where the writer wants the pictures."""
+"""Where the writer wants the images."""
 
 _TITLE = "COCO JSON"
 _FILE_NAME = "annotations.json"
@@ -44,9 +44,9 @@ _MAX_AMOUNT = 1e12
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """What other files call the pictures and classes of a file: names by their ids."""
+    """What other files call the images and classes of a file: names by their ids."""
 
-    pictures: dict[int | str, str]
+    positions: dict[int | str, str]
     classes: dict[int | str, str]
 
 
@@ -57,7 +57,7 @@ def identifiers(path: Path) -> Identifiers:
         DataError: if it is not COCO JSON.
     """
     document = json_text.load_format(path, _belongs, _TITLE)
-    pictures = {
+    positions = {
         item["id"]: _filename(item)
         for item in document["images"]
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
@@ -68,7 +68,7 @@ def identifiers(path: Path) -> Identifiers:
         for item in (listed if isinstance(listed, list) else [])
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
     }
-    return Identifiers(pictures, classes)
+    return Identifiers(positions, classes)
 
 
 def _belongs(value: Any) -> bool:
@@ -79,12 +79,12 @@ def _belongs(value: Any) -> bool:
 
 
 def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation]:
-    """Yield picture after picture; the objects of one at a time are made."""
+    """Yield image after image; the objects of one at a time are made."""
     images, annotations = document["images"], document["annotations"]
     categories = _categories(document.get("categories"))
-    pictures = _pictures(file, images)
-    objects = _by_picture(file, annotations, pictures)
-    for key, number in pictures.items():
+    positions = _first_positions(file, images)
+    objects = _by_image(file, annotations, positions)
+    for key, number in positions.items():
         image = images[number]
         filename = _filename(image)
         items = ((_place("annotations", n, annotations[n]), annotations[n]) for n in objects[key])
@@ -92,7 +92,7 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
             filename,
             items,
             partial(_object, categories=categories, note=partial(file.skipping, image=filename)),
-            size=shapes.picture_size(image.get("width"), image.get("height")),
+            size=shapes.image_size(image.get("width"), image.get("height")),
             place=_place("images", number, image),
         )
 
@@ -129,13 +129,13 @@ def _keypoint_names(listed: Any) -> tuple[str, ...]:
     return names if all(names) and len(set(names)) == len(names) else tuple(map(str, range(len(names))))
 
 
-def _pictures(file: AnnotationFile, images: list[Any]) -> dict[str, int]:
-    """Return the position of each picture by its id as text.
+def _first_positions(file: AnnotationFile, images: list[Any]) -> dict[str, int]:
+    """Return the position of each image by its id as text.
 
-    Of pictures of one id and name the first counts. Those of different names are left out, since nobody can tell
+    Of images of one id and name the first counts. Those of different names are left out, since nobody can tell
     whose objects are whose: files were put together that each count from 1.
     """
-    pictures: dict[str, int] = {}
+    positions: dict[str, int] = {}
 
     def leave_out(numbers: list[int], kind: Kind, message: str) -> None:
         for number in numbers:
@@ -145,16 +145,16 @@ def _pictures(file: AnnotationFile, images: list[Any]) -> dict[str, int]:
     for key, numbers in _positions(file, images).items():
         names = sorted({_filename(images[number]) for number in numbers})
         if len(names) == 1:
-            pictures[key] = numbers[0]
+            positions[key] = numbers[0]
             leave_out(numbers[1:], kinds.ANNOTATION_TWICE, f"it is the same as images[{numbers[0]}].")
         else:
             whose = f'"{names[0]}" and "{names[1]}": nobody can tell whose objects are whose.'
             leave_out(numbers, kinds.ANNOTATION_UNREADABLE, f"its id is that of {whose}")
-    return pictures
+    return positions
 
 
 def _positions(file: AnnotationFile, images: list[Any]) -> dict[str, list[int]]:
-    """Return the positions of the pictures of each id as text."""
+    """Return the positions of the images of each id as text."""
     positions: dict[str, list[int]] = {}
     for number, image in enumerate(images):
         place = _place("images", number, image)
@@ -166,16 +166,16 @@ def _positions(file: AnnotationFile, images: list[Any]) -> dict[str, list[int]]:
     return positions
 
 
-def _by_picture(file: AnnotationFile, items: list[Any], pictures: dict[str, int]) -> dict[str, list[int]]:
-    """Return the positions of the objects of each picture by its id; those that are of none become findings."""
-    objects: dict[str, list[int]] = {key: [] for key in pictures}
+def _by_image(file: AnnotationFile, items: list[Any], positions: dict[str, int]) -> dict[str, list[int]]:
+    """Return the positions of the objects of each image by its id; those that are of none become findings."""
+    objects: dict[str, list[int]] = {key: [] for key in positions}
     astray: dict[str, list[int]] = {}
     for number, item in enumerate(items):
         key = _key(item.get("image_id")) if isinstance(item, dict) else ""
         (objects if key in objects else astray).setdefault(key, []).append(number)
     for key, numbers in astray.items():
         place = _place("annotations", numbers[0], items[numbers[0]])
-        message = f'the image_id "{key}", which {len(numbers)} have, is that of no picture that can be used.'
+        message = f'the image_id "{key}", which {len(numbers)} have, is that of no image that can be used.'
         file.findings.add(kinds.IMAGE_MISSING, file.path, message, place=place)
     ids = Counter(_key(item.get("id")) for item in items if isinstance(item, dict))
     repeated = [key for key, count in ids.items() if key and count > 1]
@@ -188,7 +188,7 @@ def _by_picture(file: AnnotationFile, items: list[Any], pictures: dict[str, int]
 
 
 def _filename(image: dict[str, Any]) -> str:
-    """Return the name of a picture with slashes: of a URL its path, or for Label Studio's local files what d= says."""
+    """Return the name of an image with slashes: of a URL its path, or for Label Studio's local files what d= says."""
     name = as_text(image.get("file_name")) or as_text(image.get("coco_url"))
     return (path_of_url(name) if "://" in name or "?d=" in name else name).replace("\\", "/")
 
@@ -331,9 +331,9 @@ def _amount(value: Any, default: float = 0.0) -> float:
 def write(
     records: Sequence[ImageRecord], file_names: Sequence[str], folder: Path, label_map: LabelMap
 ) -> None:
-    """Write ``annotations.json`` of the records, whose pictures are `file_names` [n] within `folder`/images.
+    """Write ``annotations.json`` of the records, whose images are `file_names` [n] within `folder`/images.
 
-    The ids of the categories are those of the label map; pictures and objects are counted from 1. Nothing of a record
+    The ids of the categories are those of the label map; images and objects are counted from 1. Nothing of a record
     is lost: boxes are float32's to the last digit, masks are polygons, or uncompressed run lengths for crowds and
     grids, as COCO's own files have them, and what COCO has no key for stands in `attributes`. Equal records give equal
     bytes. Raises DataError if a mask cannot be drawn or the file cannot be written.

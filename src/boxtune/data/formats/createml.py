@@ -1,4 +1,4 @@
-"""CreateML's JSON: a list of pictures, whose boxes are given by their centre and sides in pixels."""
+"""CreateML's JSON: a list of images, whose boxes are given by their centre and sides in pixels."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ _OBJECT_KEYS = ("annotations", "annotation")
 
 
 def _belongs(value: Any) -> bool:
-    """Say whether a value is a list that begins with a picture and its annotations."""
+    """Say whether a value is a list that begins with an image and its annotations."""
     if not (isinstance(value, list) and value and isinstance(value[0], dict)):
         return False
     return isinstance(_first(value[0], _NAME_KEYS), str) and isinstance(_first(value[0], _OBJECT_KEYS), list)
@@ -22,10 +22,10 @@ def _belongs(value: Any) -> bool:
 def _read(file: AnnotationFile, entries: list[Any]) -> Iterator[Annotation]:
     for place, entry in numbered(entries, ""):
         with file.skipping(place):
-            picture = as_dict(entry, place)
+            image = as_dict(entry, place)
             key = f"{place}.annotations"
-            items = numbered(as_list(_first(picture, _OBJECT_KEYS), key), key)
-            yield file.annotation(as_text(_first(picture, _NAME_KEYS)), items, _object, place=place)
+            items = numbered(as_list(_first(image, _OBJECT_KEYS), key), key)
+            yield file.annotation(as_text(_first(image, _NAME_KEYS)), items, _object, place=place)
 
 
 FORMAT = json_format("createml", "CreateML JSON", _belongs, _read)

@@ -3,7 +3,7 @@
 A table with a header may have its columns in any order and others between them; for each there are a few common
 names. One without a header has the columns filename, width, height, class, xmin, ymin, xmax, ymax of the tutorials,
 perhaps behind a number, or keras-retinanet's path, x1, y1, x2, y2, class. Commas, semicolons or tabs part the columns.
-A row without class and coordinates stands for a picture without objects.
+A row without class and coordinates stands for an image without objects.
 """
 
 import csv
@@ -119,14 +119,14 @@ def _is_number(text: str) -> bool:
 
 
 def _rows(text: str, layout: _Layout, file: AnnotationFile) -> Iterator[Row]:
-    """Return the rows of boxes and of pictures without any; one that names no picture is a finding."""
+    """Return the rows of boxes and of images without any; one that names no image is a finding."""
     for place, cells in _cells(text, layout):
         filename = cells["filename"].replace("\\", "/")
         if filename:
-            size = shapes.picture_size(cells.get("width", ""), cells.get("height", ""))
+            size = shapes.image_size(cells.get("width", ""), cells.get("height", ""))
             yield Row(place, filename, size, None if _is_background(cells) else cells)
         else:
-            file.findings.add(kinds.IMAGE_MISSING, file.path, "the row names no picture.", place=place)
+            file.findings.add(kinds.IMAGE_MISSING, file.path, "the row names no image.", place=place)
 
 
 def _cells(text: str, layout: _Layout) -> Iterator[tuple[str, _Cells]]:

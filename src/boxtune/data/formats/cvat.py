@@ -1,7 +1,7 @@
-"""CVAT's own XML, "CVAT for images 1.1": one file about many pictures, shapes in pixels.
+"""CVAT's own XML, "CVAT for images 1.1": one file about many images, shapes in pixels.
 
 Boxes, turned ones too, ellipses and masks become boxes, polygons boxes with a mask; points, polylines, cuboids and
-skeletons are left out. The pixels of masks and the tags of whole pictures are not read. The attributes `difficult` and
+skeletons are left out. The pixels of masks and the tags of whole images are not read. The attributes `difficult` and
 `truncated` are those of Pascal VOC.
 """
 
@@ -14,7 +14,7 @@ from boxtune.data.formats import shapes
 from boxtune.data.formats.xml_tree import Node, xml_format
 from boxtune.data.masks import Mask
 
-_OF_THE_PICTURE = "tag"
+_OF_THE_IMAGE = "tag"
 
 
 def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
@@ -25,8 +25,8 @@ def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
         raise SkipError(kinds.FOREIGN, "it holds no <image>.")
     for image in root.all("image"):
         values = image.attributes
-        items = ((shape.place, shape) for shape in image.children if shape.tag != _OF_THE_PICTURE)
-        size = shapes.picture_size(values.get("width"), values.get("height"))
+        items = ((shape.place, shape) for shape in image.children if shape.tag != _OF_THE_IMAGE)
+        size = shapes.image_size(values.get("width"), values.get("height"))
         yield file.annotation(values.get("name", ""), items, _object, size=size, place=image.place)
 
 

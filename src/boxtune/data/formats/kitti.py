@@ -1,4 +1,4 @@
-"""Reading KITTI's object labels: for each picture a text file of its name, with one object on a line.
+"""Reading KITTI's object labels: for each image a text file of its name, with one object on a line.
 
 The fields of a line, parted by blanks, are (readme.txt of KITTI's object development kit): type, truncated (0 to 1),
 occluded, alpha, left, top, right, bottom (pixels from 0), height, width, length, x, y, z, rotation_y, and in

@@ -1,4 +1,4 @@
-"""Label Studio's JSON and JSON-MIN exports: one file about many pictures, shapes in percent of their sides.
+"""Label Studio's JSON and JSON-MIN exports: one file about many images, shapes in percent of their sides.
 
 Of each task the first annotation that was not cancelled is read; a task without one is not annotated, whatever was
 predicted for it. Rectangles, turned ones too, and ellipses become boxes, polygons boxes with a mask; brushes and key
@@ -30,14 +30,14 @@ from boxtune.data.masks import Mask
 from boxtune.errors import printable
 
 _ANNOTATIONS = ("annotations", "completions")
-_OF_THE_PICTURE = ("original_width", "original_height", "image_rotation")
+_OF_THE_IMAGE = ("original_width", "original_height", "image_rotation")
 _OUTLINE = ("x", "y", "width", "height", "radiusX", "radiusY", "points")
 _TYPES_WITHOUT_LABELS = ("rectangle", "polygon", "ellipse")
 _LABELS = "labels"
 _LONGEST_NAME = 4096
 
 _Region = tuple[str, Any]
-"""The place of a shape, and in one object its outline, labels and picture, as JSON-MIN writes them."""
+"""The place of a shape, and in one object its outline, labels and image, as JSON-MIN writes them."""
 
 
 def _belongs(value: Any) -> bool:
@@ -81,21 +81,21 @@ def _annotation(file: AnnotationFile, filename: str, place: str, regions: list[_
     return file.annotation(filename, _labelled(regions), _object, size=size, place=place)
 
 
-# Which picture a task is about
+# Which image a task is about
 
 
 def _filename(data: dict[str, Any], uploaded: str) -> str:
-    """Return the name of a picture: what the data call image, else their first value that looks like one."""
+    """Return the name of an image: what the data call image, else their first value that looks like one."""
     texts = [as_text(data.get("image")), *map(as_text, data.values()), uploaded]
     for name in map(_name_in, texts):
         if PurePosixPath(name).suffix.lower() in SUFFIXES:
             return name
-    raise SkipError(kinds.IMAGE_MISSING, "its data name no picture.")
+    raise SkipError(kinds.IMAGE_MISSING, "its data name no image.")
 
 
 def _name_in(url: str) -> str:
     """Return the path in a URL, decoded and with slashes."""
-    if len(url) > _LONGEST_NAME:  # the picture itself, in a data: URL
+    if len(url) > _LONGEST_NAME:  # the image itself, in a data: URL
         return ""
     is_url = "://" in url or url.startswith("/")
     return (path_of_url(url) if is_url else unquote(url)).replace("\\", "/")
@@ -133,7 +133,7 @@ def _is_shape(result: dict[str, Any]) -> bool:
 
 def _flat(result: Any) -> Any:
     value = result.get("value") if isinstance(result, dict) else None
-    return value | {key: result.get(key) for key in _OF_THE_PICTURE} if isinstance(value, dict) else value
+    return value | {key: result.get(key) for key in _OF_THE_IMAGE} if isinstance(value, dict) else value
 
 
 def _flat_regions(task: dict[str, Any], place: str) -> list[_Region]:
@@ -176,14 +176,14 @@ def _object(region: Any, place: str) -> AnnotatedObject:
     if len(names) > 1:
         raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"it has several labels: {', '.join(names)}.")
     if region.get("image_rotation"):
-        message = "the picture was turned while it was annotated, and nothing tells what the coordinates fit."
+        message = "the image was turned while it was annotated, and nothing tells what the coordinates fit."
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
     edges, mask = _outline(region)
     return AnnotatedObject(shapes.require_name("".join(names)), edges, place, mask=mask)
 
 
 def _outline(region: dict[str, Any]) -> tuple[Edges, Mask | None]:
-    """Return the box in shares of the picture, and the mask if it is a polygon."""
+    """Return the box in shares of the image, and the mask if it is a polygon."""
     if isinstance(region.get("points"), list):
         points = shapes.point_pairs(region["points"])
         return shapes.polygon([(x / 100, y / 100) for x, y in points])
@@ -204,8 +204,8 @@ def _outline(region: dict[str, Any]) -> tuple[Edges, Mask | None]:
 
 
 def _size(region: dict[str, Any]) -> tuple[int, int] | None:
-    return shapes.picture_size(region.get("original_width"), region.get("original_height"))
+    return shapes.image_size(region.get("original_width"), region.get("original_height"))
 
 
 def _raise_no_size() -> tuple[int, int]:
-    raise SkipError(kinds.OBJECT_WITHOUT_BOX, "it is turned, and the size of its picture is not written.")
+    raise SkipError(kinds.OBJECT_WITHOUT_BOX, "it is turned, and the size of its image is not written.")

@@ -1,7 +1,7 @@
-"""LabelMe's JSON: one file a picture, with shapes given by points in pixels.
+"""LabelMe's JSON: one file an image, with shapes given by points in pixels.
 
 Rectangles, circles and masks become boxes, polygons boxes with a mask; lines and points are left out. The pixels of a
-drawn mask and the copy of the picture (`imageData`) are not read. `difficult` is taken from a shape's flags, or from
+drawn mask and the copy of the image (`imageData`) are not read. `difficult` is taken from a shape's flags, or from
 the shape itself as X-AnyLabeling writes it.
 """
 
@@ -21,7 +21,7 @@ _POLYGONS = ("polygon", "rotation", "oriented_rectangle")
 
 
 def _belongs(value: Any) -> bool:
-    """Say whether a value is an object with shapes and the path of a picture."""
+    """Say whether a value is an object with shapes and the path of an image."""
     return (
         isinstance(value, dict)
         and isinstance(value.get("shapes"), list)
@@ -30,7 +30,7 @@ def _belongs(value: Any) -> bool:
 
 
 def _read(file: AnnotationFile, entry: dict[str, Any]) -> Iterator[Annotation]:
-    size = shapes.picture_size(entry.get("imageWidth"), entry.get("imageHeight"))
+    size = shapes.image_size(entry.get("imageWidth"), entry.get("imageHeight"))
     yield file.annotation(
         as_text(entry["imagePath"]), numbered(entry["shapes"], "shapes"), _object, size=size
     )

@@ -1,8 +1,8 @@
-"""Reading the box annotations of Open Images: one CSV file about all pictures, with one object in a row.
+"""Reading the box annotations of Open Images: one CSV file about all images, with one object in a row.
 
-Of its columns, ImageID, LabelName, XMin, XMax, YMin, YMax (shares of the picture), IsTruncated and IsGroupOf are
-taken. A picture is called ImageID.jpg. Since the file is about all of Open Images, of which people have a part, rows
-about pictures that are not among the files are counted rather than reported one by one.
+Of its columns, ImageID, LabelName, XMin, XMax, YMin, YMax (shares of the image), IsTruncated and IsGroupOf are
+taken. An image is called ImageID.jpg. Since the file is about all of Open Images, of which people have a part, rows
+about images that are not among the files are counted rather than reported one by one.
 
 A LabelName is a code such as /m/0k4j; where a file class-descriptions*.csv gives it a name, that is the class.
 """
@@ -30,7 +30,7 @@ _Cells = dict[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _DataSet:
-    """Which pictures there are, without extension, and the names of classes by their codes."""
+    """Which images there are, without extension, and the names of classes by their codes."""
 
     image_ids: frozenset[str]
     class_names: dict[str, str]
@@ -45,7 +45,7 @@ def _recognises(path: Path) -> bool:
 
 
 def _read(file: AnnotationFile, data_set: _DataSet) -> Iterator[Annotation]:
-    """Read one CSV file: what it says of the pictures that are there, or of all if there are none."""
+    """Read one CSV file: what it says of the images that are there, or of all if there are none."""
     return file.annotations_of_rows(
         _rows(file, data_set.image_ids), partial(_object, class_names=data_set.class_names)
     )
@@ -90,7 +90,7 @@ def _class_names(listing: Listing, findings: Findings) -> dict[str, str]:
 
 
 def _rows(file: AnnotationFile, image_ids: frozenset[str]) -> Iterator[Row]:
-    """Return the rows behind the header, cells by column; those about other pictures are counted in one finding."""
+    """Return the rows behind the header, cells by column; those about other images are counted in one finding."""
     lines = _lines(file.path)
     header = next(lines, [])
     if not _has_columns(header):
@@ -105,7 +105,7 @@ def _rows(file: AnnotationFile, image_ids: frozenset[str]) -> Iterator[Row]:
                 yield Row(f"line {number}", f"{cells['ImageID']}.jpg", None, cells)
     finally:
         if num_elsewhere:
-            message = f"{num_elsewhere:,} rows are about pictures that are not there."
+            message = f"{num_elsewhere:,} rows are about images that are not there."
             file.findings.add(kinds.NOT_READ, file.path, message)
 
 

@@ -94,7 +94,7 @@ def polygon(points: Sequence[Point]) -> tuple[Edges, Mask]:
     return enclosing(points), Mask(polygons=(tuple(chain.from_iterable(points)),))
 
 
-def picture_size(width: object, height: object) -> tuple[int, int] | None:
+def image_size(width: object, height: object) -> tuple[int, int] | None:
     """Return (width, height) if both are whole numbers above 0, else None."""
     try:
         sides = finite(width), finite(height)

@@ -1,9 +1,9 @@
-"""TFRecords of the API: each record holds a picture, and its objects in shares of the picture.
+"""TFRecords of the API: each record holds an image, and its objects in shares of the image.
 
 The name of a class is what `image/object/class/text` says. Where a record has only numbers, they are looked up in the
 label map (.pbtxt) that lies in the same folder, else in a folder above it, else in the only one of the data set.
 
-A picture's name is its `image/source_id` if that is a path to `image/filename`, else `image/filename`. Keys are those
+An image's name is its `image/source_id` if that is a path to `image/filename`, else `image/filename`. Keys are those
 that the API's `tf_example_decoder` reads, and those of its tools that write; a record is in memory one at a time.
 """
 
@@ -25,7 +25,7 @@ from boxtune.data.formats import shapes
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Keypoint, ImageSource
+from boxtune.data.records import ImageSource, Keypoint
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
 
@@ -56,7 +56,7 @@ _Size = tuple[int, int]
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file begins with a record that holds a picture."""
+    """Say whether a file begins with a record that holds an image."""
     try:
         return "image/encoded" in _first_features(path)
     except DataError:
@@ -100,7 +100,7 @@ def _opened(path: Path) -> RecordIndex:
     try:
         features = _first_features(path)
         if "image/encoded" not in features:
-            raise SkipError(kinds.FOREIGN, "its first record holds no picture.")
+            raise SkipError(kinds.FOREIGN, "its first record holds no image.")
         return RecordIndex([path])
     except DataError as error:
         # Whatever has no ending may be anything.
@@ -160,7 +160,7 @@ def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, num
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error).replace(str(file.path), "it", 1)) from error
     records.see_keys(list(features))
     if not any(_strings(features, "encoded")):
-        raise SkipError(kinds.IMAGE_UNREADABLE, "it holds no picture.")
+        raise SkipError(kinds.IMAGE_UNREADABLE, "it holds no image.")
     size = _size(features)
     span = int(index.offsets[number]), int(index.lengths[number])
     return file.annotation(
@@ -181,7 +181,7 @@ def _filename(features: _Features) -> str:
 
 def _size(features: _Features) -> _Size | None:
     width, height = (_numbers(features, side)[:1] for side in ("width", "height"))
-    return shapes.picture_size(width[0], height[0]) if width and height else None
+    return shapes.image_size(width[0], height[0]) if width and height else None
 
 
 def _numbers(features: _Features, key: str) -> Sequence[float]:

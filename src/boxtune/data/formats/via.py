@@ -1,7 +1,7 @@
-"""VGG Image Annotator's JSON: one file about many pictures, shapes in pixels, classes in one of their attributes.
+"""VGG Image Annotator's JSON: one file about many images, shapes in pixels, classes in one of their attributes.
 
-Versions 1 and 2 save an object or list of entries, one a picture, or a project with these under `_via_img_metadata`;
-version 3 saves a project with the regions of all pictures in one object. Rectangles, circles and ellipses become
+Versions 1 and 2 save an object or list of entries, one an image, or a project with these under `_via_img_metadata`;
+version 3 saves a project with the regions of all images in one object. Rectangles, circles and ellipses become
 boxes, polygons boxes with a mask; points and lines are left out.
 
 Regions have any number of attributes. The class is the attribute named class, label, name, category or type, else
@@ -39,8 +39,8 @@ _SHAPES_3: dict[Any, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    """A picture's name, and its regions, with the places of both; regions are as version 2 writes them."""
+class _Image:
+    """An image's name, and its regions, with the places of both; regions are as version 2 writes them."""
 
     filename: str
     place: str
@@ -48,7 +48,7 @@ class _Picture:
 
 
 def _belongs(value: Any) -> bool:
-    """Say whether a value is a project, or begins with the entry of a picture and its regions."""
+    """Say whether a value is a project, or begins with the entry of an image and its regions."""
     if isinstance(value, dict) and (isinstance(value.get(_PROJECT_2), dict) or _is_project_3(value)):
         return True
     _, first = next(iter(_entries(value)), ("", None))
@@ -60,9 +60,9 @@ def _is_project_3(value: Any) -> bool:
 
 
 def _read(file: AnnotationFile, value: Any) -> Iterator[Annotation]:
-    pictures = list((_pictures_3 if _is_project_3(value) else _pictures_2)(value, file))
-    attribute = _class_attribute([region for one in pictures for _, region in one.regions], file)
-    for one in pictures:
+    images = list((_images_3 if _is_project_3(value) else _images_2)(value, file))
+    attribute = _class_attribute([region for one in images for _, region in one.regions], file)
+    for one in images:
         yield file.annotation(
             one.filename, one.regions, partial(_object, attribute=attribute), place=one.place
         )
@@ -75,7 +75,7 @@ FORMAT = json_format("via", "VGG Image Annotator JSON", _belongs, _read)
 
 
 def _entries(value: Any) -> Iterable[tuple[str, Any]]:
-    """Return the entries of pictures with their places."""
+    """Return the entries of images with their places."""
     if isinstance(value, list):
         return numbered(value, "")
     if not isinstance(value, dict):
@@ -84,11 +84,11 @@ def _entries(value: Any) -> Iterable[tuple[str, Any]]:
     return ((printable(key), entry) for key, entry in entries.items())
 
 
-def _pictures_2(value: Any, file: AnnotationFile) -> Iterator[_Picture]:
+def _images_2(value: Any, file: AnnotationFile) -> Iterator[_Image]:
     for place, entry in _entries(value):
         with file.skipping(place):
-            picture = as_dict(entry, place)
-            yield _Picture(as_text(picture.get("filename")), place, _regions(picture.get("regions"), place))
+            image = as_dict(entry, place)
+            yield _Image(as_text(image.get("filename")), place, _regions(image.get("regions"), place))
 
 
 def _regions(value: Any, place: str) -> list[tuple[str, Any]]:
@@ -102,7 +102,7 @@ def _regions(value: Any, place: str) -> list[tuple[str, Any]]:
 # Version 3
 
 
-def _pictures_3(project: Any, file: AnnotationFile) -> Iterator[_Picture]:
+def _images_3(project: Any, file: AnnotationFile) -> Iterator[_Image]:
     regions = defaultdict(list)
     for key, item in project["metadata"].items():
         place = f"metadata.{printable(key)}"
@@ -111,12 +111,12 @@ def _pictures_3(project: Any, file: AnnotationFile) -> Iterator[_Picture]:
             view = as_text(region.get("vid"))
             if view not in project["view"]:
                 raise SkipError(kinds.IMAGE_MISSING, f'there is no view "{view}" for it.')
-            if region.get("xy") != []:  # what has no coordinates describes the picture as a whole
+            if region.get("xy") != []:  # what has no coordinates describes the image as a whole
                 regions[view].append((place, _as_version_2(region, project["attribute"])))
     for key, view in project["view"].items():
         place = f"view.{printable(key)}"
         with file.skipping(place):
-            yield _Picture(_filename_3(project["file"], view, place), place, regions[key])
+            yield _Image(_filename_3(project["file"], view, place), place, regions[key])
 
 
 def _filename_3(files: dict[str, Any], view: Any, place: str) -> str:

@@ -1,6 +1,6 @@
-"""Pascal VOC XML, as LabelImg and others write it: one file a picture, boxes in pixel edges.
+"""Pascal VOC XML, as LabelImg and others write it: one file an image, boxes in pixel edges.
 
-Elements are found by name, whatever their order. Coordinates are divided by the size of the picture itself,
+Elements are found by name, whatever their order. Coordinates are divided by the size of the image itself,
 whatever <size> says. Source of the writer's layout: LabelImg, which reads it.
 """
 
@@ -19,7 +19,7 @@ from boxtune.data.records import ImageRecord, ObjectRecord
 from boxtune.errors import DataError, printable
 
 IMAGES_FOLDER = ""
-"""Where the writer wants the pictures: beside the XML, where LabelImg looks for it."""
+"""Where the writer wants the images: beside the XML, where LabelImg looks for it."""
 
 _SET_FLAG = re.compile(r"\s+(-1|0|1)$")
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -27,7 +27,7 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
     items = ((element.place, element) for element in root.all("object"))
-    size = shapes.picture_size(root.text_at("size/width"), root.text_at("size/height"))
+    size = shapes.image_size(root.text_at("size/width"), root.text_at("size/height"))
     yield file.annotation(root.text_at("filename"), items, _object, size=size)
 
 
@@ -67,7 +67,7 @@ def image_set(folder: Path, name: str) -> set[str] | None:
 def write(
     records: Sequence[ImageRecord], file_names: Sequence[str], folder: Path, label_map: LabelMap
 ) -> None:
-    """Write an XML file beside each picture, `file_names` [n] within `folder`, and LabelImg's list of classes.
+    """Write an XML file beside each image, `file_names` [n] within `folder`, and LabelImg's list of classes.
 
     Boxes are exact to a thousandth of a pixel; VOC has no place for masks, keypoints, weights, areas and crowds.
     """
@@ -77,7 +77,7 @@ def write(
 
 
 def to_xml(record: ImageRecord, file_name: Path) -> str:
-    """Return the XML of a record whose picture is called `file_name`."""
+    """Return the XML of a record whose image is called `file_name`."""
     objects = "".join(map(partial(_object_xml, width=record.width, height=record.height), record.objects))
     return (
         f"<annotation>\n\t<folder>{_escaped(file_name.parent.name)}</folder>\n"

@@ -1,8 +1,8 @@
-"""YOLO's labels, as Ultralytics and darknet lay them out: for each picture a text file of its name.
+"""YOLO's labels, as Ultralytics and darknet lay them out: for each image a text file of its name.
 
-A line is `class x y width height`, the centre and sides of a box in shares of the picture, perhaps with a confidence
+A line is `class x y width height`, the centre and sides of a box in shares of the image, perhaps with a confidence
 behind it; or `class x y x y x y ...`, a polygon, which becomes a box with a mask. Where the YAML file of the data set
-has a `kpt_shape`, lines of that length hold a box and key points. An empty file stands for a picture without objects.
+has a `kpt_shape`, lines of that length hold a box and key points. An empty file stands for an image without objects.
 
 Classes are numbers. Their names come from the nearest YAML file above the labels that has `names`, else from the
 nearest classes.txt, _darknet.labels or file that ends in .names, else from the only such list of the data set; where
@@ -32,7 +32,7 @@ from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
 IMAGES_FOLDER = "images"
-"""Where the writer wants the pictures; the labels are in a folder beside it."""
+"""Where the writer wants the images; the labels are in a folder beside it."""
 
 MAX_BYTES = 64 * 2**20
 MAX_LIST_BYTES = 2**20
@@ -43,8 +43,8 @@ _LIST_SUFFIXES = frozenset({".names"})
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file belongs to a picture, or lies in a folder of labels, and begins with a label."""
-    is_near = _has_picture(path) or _LABELS_FOLDER in path.parts[:-1]
+    """Say whether a file belongs to an image, or lies in a folder of labels, and begins with a label."""
+    is_near = _has_image(path) or _LABELS_FOLDER in path.parts[:-1]
     return is_near and _is_label(first_line(path).split())
 
 
@@ -53,11 +53,11 @@ def _read(file: AnnotationFile, class_lists: "_ClassLists") -> Iterator[Annotati
     try:
         lines = fields_of_lines(read_text(path, max_bytes=MAX_BYTES))
     except DataError as error:
-        kind = kinds.ANNOTATION_UNREADABLE if _has_picture(path) else kinds.FOREIGN
+        kind = kinds.ANNOTATION_UNREADABLE if _has_image(path) else kinds.FOREIGN
         raise SkipError(kind, str(error)) from error
     if not _is_label_file(path, [fields for _, fields in lines]):
-        raise SkipError(kinds.FOREIGN, "no picture has its name, and it holds no YOLO labels.")
-    filename = file.findings.name(_among_pictures(path).with_suffix(""))
+        raise SkipError(kinds.FOREIGN, "no image has its name, and it holds no YOLO labels.")
+    filename = file.findings.name(_among_images(path).with_suffix(""))
     yield file.annotation(filename, lines, partial(_object, classes=class_lists.of(path)))
 
 
@@ -65,13 +65,13 @@ def _read(file: AnnotationFile, class_lists: "_ClassLists") -> Iterator[Annotati
 
 
 def _is_label_file(path: Path, lines: Sequence[list[str]]) -> bool:
-    """Tell labels from other texts: what has a picture's name is taken for them whatever it holds."""
+    """Tell labels from other texts: what has an image's name is taken for them whatever it holds."""
     empty_label = not lines and _LABELS_FOLDER in path.parts[:-1]
-    return empty_label or _has_picture(path) or any(map(_is_label, lines))
+    return empty_label or _has_image(path) or any(map(_is_label, lines))
 
 
 def _is_label(fields: Sequence[str]) -> bool:
-    """Say whether fields are a class and at least a box within, or just beyond, the picture."""
+    """Say whether fields are a class and at least a box within, or just beyond, the image."""
     try:
         return (
             len(fields) >= 5
@@ -82,13 +82,13 @@ def _is_label(fields: Sequence[str]) -> bool:
         return False
 
 
-def _has_picture(path: Path) -> bool:
-    """Say whether a picture of the file's name lies beside it or in the parallel folder of pictures."""
-    return any(path.stem in _picture_names(folder) for folder in {path.parent, _among_pictures(path).parent})
+def _has_image(path: Path) -> bool:
+    """Say whether an image of the file's name lies beside it or in the parallel folder of images."""
+    return any(path.stem in _image_names(folder) for folder in {path.parent, _among_images(path).parent})
 
 
-def _among_pictures(path: Path) -> Path:
-    """Return where the pictures of a label file are: its last folder "labels" becomes "images"."""
+def _among_images(path: Path) -> Path:
+    """Return where the images of a label file are: its last folder "labels" becomes "images"."""
     parts = list(path.parts)
     for position in reversed(range(len(parts) - 1)):
         if parts[position] == _LABELS_FOLDER:
@@ -97,19 +97,19 @@ def _among_pictures(path: Path) -> Path:
     return Path(*parts)
 
 
-def _picture_names(folder: Path) -> frozenset[str]:
-    """Return the names of the pictures in a folder, with and without their extensions."""
+def _image_names(folder: Path) -> frozenset[str]:
+    """Return the names of the images in a folder, with and without their extensions."""
     try:
-        return _listed_pictures(folder, folder.stat().st_mtime_ns)
+        return _listed_images(folder, folder.stat().st_mtime_ns)
     except OSError:
         return frozenset()
 
 
 @lru_cache(maxsize=16)
-def _listed_pictures(folder: Path, modified: int) -> frozenset[str]:
+def _listed_images(folder: Path, modified: int) -> frozenset[str]:
     split_names = (os.path.splitext(name) for name in os.listdir(folder))
-    pictures = [(stem, suffix) for stem, suffix in split_names if suffix.lower() in SUFFIXES]
-    return frozenset(name for stem, suffix in pictures for name in (stem, stem + suffix))
+    images = [(stem, suffix) for stem, suffix in split_names if suffix.lower() in SUFFIXES]
+    return frozenset(name for stem, suffix in images for name in (stem, stem + suffix))
 
 
 # The lines of a label file
@@ -301,19 +301,19 @@ FORMAT = Format(
 def write(
     records: Sequence[ImageRecord], file_names: Sequence[str], folder: Path, label_map: LabelMap
 ) -> None:
-    """Write labels/NAME.txt for each picture, and data.yaml, as Ultralytics reads them.
+    """Write labels/NAME.txt for each image, and data.yaml, as Ultralytics reads them.
 
     Classes are numbered from 0 in the order of the label map. Boxes keep all digits. YOLO's labels have no place for
     difficult, truncated, crowd and group objects, views, weights and areas; masks and key points are left out too.
 
     Args:
-        records: the annotated pictures [n].
-        file_names: the path of each picture within `folder`/images [n].
+        records: the annotated images [n].
+        file_names: the path of each image within `folder`/images [n].
         folder: where `labels` and `data.yaml` are written, beside `images`.
         label_map: the classes; it must hold those of all objects.
 
     Raises:
-        DataError: two pictures would share a label file, a class is not in the label map, or a file cannot be written.
+        DataError: two images would share a label file, a class is not in the label map, or a file cannot be written.
     """
     labels = [folder / _LABELS_FOLDER / PurePosixPath(name).with_suffix(".txt") for name in file_names]
     first: dict[Path, str] = {}
@@ -336,7 +336,7 @@ def _line(item: ObjectRecord, number: int) -> str:
 
 
 def _data_yaml(file_names: Sequence[str], label_map: LabelMap) -> str:
-    """Return the text of data.yaml; folders of pictures that are called like parts of the data set are these."""
+    """Return the text of data.yaml; folders of images that are called like parts of the data set are these."""
     folders = {name.partition("/")[0] for name in file_names if "/" in name}
 
     def part(*names: str, otherwise: str) -> str:
