@@ -36,8 +36,8 @@ def recognised(one, folder):
     return [path.name for path in paths if one.recognises(path)]
 
 
-def places(findings):
-    return [(finding.kind, finding.place) for finding in findings]
+def locations(findings):
+    return [(finding.kind, finding.location) for finding in findings]
 
 
 def spoiled(document):

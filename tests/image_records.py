@@ -7,7 +7,7 @@ from PIL import Image
 
 
 def record_of_image(filename="", source_id="", *, objects=(), size=(20, 10), value=0, **flags):
-    """Return a serialized record; `objects` are ((ymin, xmin, ymax, xmax) as shares, class from 1 on).
+    """Return a serialized record; `objects` are ((ymin, xmin, ymax, xmax) as fractions, class from 1 on).
 
     `flags` are lists by the last part of their keys, such as `is_crowd`.
     """

@@ -96,17 +96,17 @@ def test_pascal_follows_a_list_of_images(pascal, tmp_path):
 
 def test_pascal_needs_neither_year_nor_lists(pascal, tmp_path):
     flags = [f"--data_dir={tmp_path / 'VOC2007'}", "--ignore_difficult_instances"]
-    told = run("create_pascal_tf_record", *pascal, *flags)
-    assert "no list of images train.txt" in told
-    assert "2 objects are left out" in told
+    also = run("create_pascal_tf_record", *pascal, *flags)
+    assert "no list of images train.txt" in also
+    assert "2 objects are left out" in also
     assert {name: ids(features) for name, features in examples(pascal[-1]).items()} == {
         f"{name}.jpg": [1] for name in "abcd"
     }
 
 
 def test_what_the_user_can_mend_is_told_in_a_line(pascal, tmp_path):
-    told = refused("create_pascal_tf_record", *pascal, f"--data_dir={tmp_path / 'absent'}")
-    assert "absent is not a folder" in told
+    also = refused("create_pascal_tf_record", *pascal, f"--data_dir={tmp_path / 'absent'}")
+    assert "absent is not a folder" in also
 
 
 # COCO
@@ -166,8 +166,8 @@ def test_coco_writes_the_shards_of_the_api(coco, tmp_path):
 
 
 def test_coco_with_masks_and_persons_only(coco, tmp_path):
-    told = run("create_coco_tf_record", *coco[:2], coco[-1], "--include_masks", "--remove_non_person_images")
-    assert "1 images are left out" in told
+    also = run("create_coco_tf_record", *coco[:2], coco[-1], "--include_masks", "--remove_non_person_images")
+    assert "1 images are left out" in also
     train = examples(*(tmp_path / "out").glob("coco_train*"))
     assert list(train) == ["a.jpg"]
     [png] = train["a.jpg"]["image/object/mask"].bytes_list.value
@@ -181,8 +181,8 @@ def test_coco_with_masks_and_persons_only(coco, tmp_path):
 
 
 def test_coco_without_the_objects_that_are_no_persons(coco, tmp_path):
-    told = run("create_coco_tf_record", *coco[:2], coco[-1], "--remove_non_person_annotations")
-    assert "1 objects are left out" in told
+    also = run("create_coco_tf_record", *coco[:2], coco[-1], "--remove_non_person_annotations")
+    assert "1 objects are left out" in also
     train = examples(*(tmp_path / "out").glob("coco_train*"))
     assert {name: classes(features) for name, features in train.items()} == {"a.jpg": ["person"], "b.jpg": []}
 
@@ -206,8 +206,8 @@ def test_coco_numbers_by_name_where_a_category_has_the_number_zero(coco, tmp_pat
     content = json.loads((tmp_path / "train.json").read_text())
     content["categories"][0]["id"] = content["annotations"][0]["category_id"] = 0
     (tmp_path / "train.json").write_text(json.dumps(content))
-    told = run("create_coco_tf_record", *coco[:2], coco[-1])
-    assert "numbered by name" in told
+    also = run("create_coco_tf_record", *coco[:2], coco[-1])
+    assert "numbered by name" in also
     assert read_label_map(tmp_path / "out" / "label_map.pbtxt").names == ["dog", "person"]
 
 
@@ -258,8 +258,8 @@ def test_pets_are_divided_as_in_the_api(pets, tmp_path):
 
 def test_whole_pets_have_the_box_and_the_mask_of_the_trimap(pets, tmp_path):
     (tmp_path / "annotations" / "trimaps" / "pug_2.png").unlink()
-    told = run("create_pet_tf_record", *pets, "--nofaces_only", "--num_shards=1")
-    assert "pug_2.jpg is left out" in told
+    also = run("create_pet_tf_record", *pets, "--nofaces_only", "--num_shards=1")
+    assert "pug_2.jpg is left out" in also
     train = examples(tmp_path / "out" / "pets_fullbody_with_masks_train.record-00000-of-00001")
     assert len(train) == 6
     features = train["Bombay_0.jpg"]
@@ -307,8 +307,8 @@ def kitti(tmp_path):
 
 
 def test_kitti_divides_by_number_and_leaves_out_what_overlaps_a_region(kitti, tmp_path):
-    told = run("create_kitti_tf_record", *kitti, "--validation_set_size=1")
-    assert "1 objects are left out" in told  # the tram
+    also = run("create_kitti_tf_record", *kitti, "--validation_set_size=1")
+    assert "1 objects are left out" in also  # the tram
     validation = examples(tmp_path / "out" / "kitti_val.tfrecord")
     assert {name: ids(features) for name, features in validation.items()} == {"000000.png": [1]}
     np.testing.assert_allclose(boxes(validation["000000.png"]), [[0.1, 0.1, 0.6, 0.5]], rtol=1e-6)
@@ -358,8 +358,8 @@ def open_images(tmp_path):
 
 
 def test_open_images_of_the_classes_of_the_label_map(open_images, tmp_path):
-    told = run("create_oid_tf_record", *open_images)
-    assert "1 objects are left out" in told
+    also = run("create_oid_tf_record", *open_images)
+    assert "1 objects are left out" in also
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
         "oid.tfrecord-00000-of-00002",

@@ -48,10 +48,10 @@ def boxes(path):
     for name, features in features_of(path).items():
         height, width = (features[f"image/{side}"].int64_list.value[0] for side in ("height", "width"))
         sides = {"ymin": height, "xmin": width, "ymax": height, "xmax": width}
-        shares = [features[f"image/object/bbox/{side}"].float_list.value for side in sides]
+        fractions = [features[f"image/object/bbox/{side}"].float_list.value for side in sides]
         scaled = (
-            [round(share * size, 3) for share in of_side]
-            for of_side, size in zip(shares, sides.values(), strict=True)
+            [round(fraction * size, 3) for fraction in of_side]
+            for of_side, size in zip(fractions, sides.values(), strict=True)
         )
         found[name] = list(zip(*scaled, strict=True))
     return found
@@ -98,7 +98,7 @@ def test_a_class_that_the_label_map_beside_the_output_lacks_is_refused(photos, c
 def test_what_is_wrong_with_the_data_is_told(photos, capsys):
     annotation(photos / "images" / "train" / "lost.xml", element("cat"))
     assert generate_tfrecord.main(["-x", "images/train", "-o", "train.record"]) == 0
-    assert "picture not found (1)" in capsys.readouterr().out
+    assert "image not found (1)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_flags_that_cannot_be_meant(photos, capsys, arguments, message):
 )
 def test_what_is_not_there_is_told_in_a_line(photos, capsys, arguments, message):
     assert generate_tfrecord.main(arguments) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert told.count("\n") == 1
+    also = capsys.readouterr().err
+    assert message in also
+    assert also.count("\n") == 1
 
 
 def test_the_csv_holds_what_the_xml_says(tmp_path, capsys):
@@ -147,10 +147,10 @@ def test_the_csv_holds_what_the_xml_says(tmp_path, capsys):
             ["b", "", "", "dog", "4", "2", "20", "12"],
             ["d.jpg", "40", "20", "cat", "4", "2", "20", "12"],
         ]
-    told = capsys.readouterr().out
-    assert "object without box (1)" in told
-    assert "4 boxes of 4 annotations" in told
-    assert "1 have none" in told
+    also = capsys.readouterr().out
+    assert "object without box (1)" in also
+    assert "4 boxes of 4 annotations" in also
+    assert "1 have none" in also
 
 
 def test_folders_without_xml(tmp_path, monkeypatch, capsys):

@@ -97,9 +97,9 @@ def _scene(rng: Random) -> _Scene:
     light = np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.7, -0.2), 0.75], np.float32)
     light /= np.linalg.norm(light)
     scene = _Scene(_ground(rng), np.full((HEIGHT, WIDTH), -1), light)
-    wanted = rng.integers(1, 5)
+    num_things = rng.integers(1, 5)
     for _ in range(25):
-        if len(scene.things) < wanted:
+        if len(scene.things) < num_things:
             _try_to_add(scene, rng)
     scene.colours = _photographed(scene.colours, rng)
     return scene
@@ -131,7 +131,7 @@ def _try_to_add(scene: _Scene, rng: Random) -> None:
 
 
 def _coordinates(centre: tuple[float, float], radius: float, angle: float) -> tuple[Array, Array]:
-    """Return u and v [h, w] of each pixel's centre for an object of that place, size and turn."""
+    """Return u and v [h, w] of each pixel's centre for an object of that location, size and turn."""
     x = (np.arange(WIDTH, dtype=np.float32) + 0.5 - centre[0]) / radius
     y = (np.arange(HEIGHT, dtype=np.float32) + 0.5 - centre[1]) / radius
     return _turned(x[None, :], y[:, None], angle)
@@ -269,8 +269,8 @@ def _lit(colour: Array, normal: tuple[Array, Array, Array], light: Array, gloss:
     return colour * (0.35 + 0.75 * np.clip(towards, 0, 1))[..., None] + highlight[..., None]
 
 
-def _mixed(one: Array, other: Array, share: Array) -> Array:
-    return one * (1 - share[..., None]) + other * share[..., None]
+def _mixed(one: Array, other: Array, fraction: Array) -> Array:
+    return one * (1 - fraction[..., None]) + other * fraction[..., None]
 
 
 def _ball_outline(u: Array, v: Array) -> Array:

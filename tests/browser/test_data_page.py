@@ -244,7 +244,7 @@ def test_findings_lead_to_their_pictures(visit, page_file, size):
     for expected in ("warning", kinds.BOX_TINY.advice, "What convert does: keep", "p03.xml, line 3", "cat 3"):
         assert expected in tiny.inner_text()
     # One about a file without a picture is listed too.
-    missing = page.get_by_role("article", name="picture not found")
+    missing = page.get_by_role("article", name="image not found")
     assert "lost.xml" in missing.inner_text()
     assert missing.get_by_role("button").count() == 0
     tiny.get_by_role("button", name="Look at pictures/p03.png").click()

@@ -232,7 +232,7 @@ def test_real_images_of_similar_things_are_no_copies(shared: Path, folder):
 
 
 def test_one_piece_on_one_board_is_the_limit(shared: Path):
-    # Of 29 photographs of one chess set from one place, two show a white rook and a white pawn on the same far field.
+    # Of 29 photographs of one chess set from one side, two show a white rook and a white pawn on the same far field.
     assert [len(group) for group in real_groups(photographs(shared, "coco/coco_chess_test"))] == [2]
 
 

@@ -7,10 +7,10 @@ from boxtune.data.findings import Findings, SkipError
 from boxtune.data.image_lookup import ImageFiles
 
 
-def found(images, annotation, filename, place=""):
+def found(images, annotation, filename, location=""):
     root = Path("set")
     findings = Findings(root)
-    one = Annotation(root / annotation, filename, (), place=place)
+    one = Annotation(root / annotation, filename, (), location=location)
     path = ImageFiles([root / name for name in images]).of(one, findings)
     return path.relative_to(root).as_posix(), [finding.kind.name for finding in findings.items]
 
@@ -46,5 +46,5 @@ def test_two_equally_near_are_not_guessed():
 
 def test_the_own_name_of_a_file_about_many_images_says_nothing():
     with pytest.raises(SkipError, match=r'named "gone\.jpg"'):
-        found(["labels.jpg"], "labels.json", "gone.jpg", place="images[0]")
+        found(["labels.jpg"], "labels.json", "gone.jpg", location="images[0]")
     assert found(["labels.jpg"], "labels.xml", "gone.jpg")[0] == "labels.jpg"

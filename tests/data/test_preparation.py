@@ -81,12 +81,12 @@ def test_spellings_are_told_and_never_folded(photos):
 )
 def test_label_ids_with_gaps_or_out_of_order_are_told(photos, tmp_path, text, message):
     (tmp_path / "labels.pbtxt").write_text(text)
-    told = [
+    also = [
         finding.message
         for finding in made_ready(photos, label_map=tmp_path / "labels.pbtxt").findings
         if finding.kind.name.startswith("label ids")
     ]
-    assert told == ([f"the ids are {message}."] if message else [])
+    assert also == ([f"the ids are {message}."] if message else [])
 
 
 def test_classes_that_cannot_be_learnt_or_measured_are_told(photos, tmp_path):

@@ -153,7 +153,7 @@ def test_an_object_without_name_or_box_is_skipped_and_told(tmp_path, text, kind)
     annotated(tmp_path, "a", element(), text)
     found = read(tmp_path)
     assert kinds(found) == [kind]
-    assert found.findings[0].place == "line 1"
+    assert found.findings[0].location == "line 1"
     assert len(found.images[0].objects) == 1
 
 

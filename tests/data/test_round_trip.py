@@ -36,8 +36,8 @@ def _rounded(box):
 @st.composite
 def image_records(draw, number):
     width, height = draw(st.integers(8, 600)), draw(st.integers(8, 600))
-    places = draw(st.lists(boxes(width, height), max_size=4, unique_by=_rounded))
-    objects = tuple(ObjectRecord(draw(CLASSES), box) for box in places)
+    locations = draw(st.lists(boxes(width, height), max_size=4, unique_by=_rounded))
+    objects = tuple(ObjectRecord(draw(CLASSES), box) for box in locations)
     return ImageRecord(f"sub/{number}.png", ImageSource(Path()), "", width, height, objects)
 
 

@@ -191,8 +191,8 @@ class TestRecords:
     def test_class_balance_counts_frames(self, records):
         # Of the frames one has a cat (and a dog), two have dogs alone, and one nothing, which counts as dogs do.
         some = records([sequence(FRAMES[:1]), sequence([FRAMES[2], FRAMES[1], FRAMES[2]])])
-        shares = record_order(some, seed=0, shuffle=True, class_balance=1).probabilities
-        np.testing.assert_allclose(shares, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
+        fractions = record_order(some, seed=0, shuffle=True, class_balance=1).probabilities
+        np.testing.assert_allclose(fractions, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
 
     def test_one_of_n_sequences(self, records):
         some = records([sequence(first=10 * number) for number in range(3)], one_of_n=2)
@@ -208,7 +208,7 @@ class TestRecords:
         assert some.probabilities is None
 
     @pytest.mark.parametrize(
-        ("second", "told"),
+        ("second", "reason"),
         [
             (
                 sequence(FRAMES[:1]),
@@ -219,8 +219,8 @@ class TestRecords:
             (sequence([[]] * 12, annotated=[1, 1, 0] * 4), "are 0, 1, 3, 4, 6, 7, 9, 10. Set"),
         ],
     )
-    def test_a_sequence_without_the_frame(self, records, second, told):
-        with pytest.raises(DataError, match=rf"a\.tfrecord: record 1 at byte \d+: .*{re.escape(told)}"):
+    def test_a_sequence_without_the_frame(self, records, second, reason):
+        with pytest.raises(DataError, match=rf"a\.tfrecord: record 1 at byte \d+: .*{re.escape(reason)}"):
             records([sequence(), second], frame=2)
 
     def test_of_many_frames_a_few_are_told(self, records):

@@ -62,7 +62,7 @@ def test_the_share_is_drawn_and_nothing_is_lost_or_doubled():
     parts = drawn(images(10, "cat"))
     assert len(parts.validation) == 2
     assert sorted(names(parts.train) + names(parts.validation)) == names(images(10))
-    assert parts.test == parts.unplaced == ()
+    assert parts.test == parts.unassigned == ()
 
 
 def test_the_order_of_the_images_does_not_matter_but_the_seed_does():
@@ -161,11 +161,13 @@ def test_groups_come_as_near_to_the_share_as_half_the_largest(group_sizes, fract
     records = images(sum(group_sizes))
     numbers = [number for number, size in enumerate(group_sizes) for _ in range(size)]
     groups = dict(zip(names(records), numbers, strict=True))
-    wanted = min(max(1, round(len(records) * fraction)), len(records) - 1)
+    expected = min(max(1, round(len(records) * fraction)), len(records) - 1)
     num_validation = len(drawn(records, fraction, seed, groups).validation)
     smallest, largest = min(group_sizes), max(group_sizes)
     # Neither side may be empty, which one group prevents.
-    assert abs(num_validation - wanted) <= max(largest / 2, smallest - min(wanted, len(records) - wanted))
+    assert abs(num_validation - expected) <= max(
+        largest / 2, smallest - min(expected, len(records) - expected)
+    )
 
 
 def test_single_images_make_up_for_large_groups():
@@ -183,8 +185,8 @@ def test_the_classes_have_similar_shares_on_both_sides():
     ]
     parts = drawn(records)
     for name in chances:
-        share = with_class(parts.validation, name) / with_class(records, name)
-        assert share == pytest.approx(
+        fraction = with_class(parts.validation, name) / with_class(records, name)
+        assert fraction == pytest.approx(
             0.2, abs=0.04
         )  # drawn at random, the rarest would be off by 0.05 on average
 
@@ -321,13 +323,13 @@ def test_blank_lines_comments_repetitions_and_a_byte_order_mark_are_fine(tmp_pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a/one.jpg\nx/tow words.jpg", r'validation\.txt:2: x/tow words.jpg is none.*"two words.jpg"'),
+        ("a/one.jpg\nx/tow words.jpg", r'validation\.txt:2: x/tow words.jpg is not one.*"two words.jpg"'),
         ("one.jpg", "could be any of"),
-        ("c/one.jpg", "is none of the usable"),
-        ("b/three.v2.png", "is none of the usable"),
-        ("three.v3", "is none of the usable"),
-        ("../..", "is none of the usable"),
-        ("a\x1b[31m", r"a\\x1b\[31m is none"),
+        ("c/one.jpg", "is not one of the usable"),
+        ("b/three.v2.png", "is not one of the usable"),
+        ("three.v3", "is not one of the usable"),
+        ("../..", "is not one of the usable"),
+        ("a\x1b[31m", r"a\\x1b\[31m is not one"),
         ("# nothing\n", "names 0 of 4"),
         ("a/one\nb/one\ntwo words\nthree.v2", "names 4 of 4"),
     ],
@@ -426,7 +428,7 @@ def test_images_without_a_part_are_for_training_and_told():
         [image(name) for name in ("b.jpg", "train/a.jpg", "val/c.jpg", "val/d.jpg", "extra/e.jpg")]
     )
     assert names(split.train) == ["b.jpg", "extra/e.jpg", "train/a.jpg"]
-    assert names(split.unplaced) == ["b.jpg", "extra/e.jpg"]
+    assert names(split.unassigned) == ["b.jpg", "extra/e.jpg"]
 
 
 # Leaks

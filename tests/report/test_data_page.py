@@ -103,7 +103,7 @@ def test_findings_know_their_pictures(tmp_path):
         "validation": [record(picture, "b.png"), record(picture, "a.png")],
     }
     found = [
-        Finding(kinds.BOX_TINY, "a.xml", "It is tiny.", place="line 3", image="b.png"),
+        Finding(kinds.BOX_TINY, "a.xml", "It is tiny.", location="line 3", image="b.png"),
         Finding(kinds.IMAGE_GREY, "b.png", "It is grey."),
         Finding(kinds.IMAGE_MISSING, "c.xml", "There is no c.png."),
         Finding(kinds.LEAK, "a.png", "It is in both.", image="a.png"),
@@ -114,7 +114,7 @@ def test_findings_know_their_pictures(tmp_path):
         finding.kind.name for finding in found
     ]
     assert columns["file"] == ["a.xml", "b.png", "c.xml", "a.png"]
-    assert columns["place"] == ["line 3", "", "", ""]
+    assert columns["location"] == ["line 3", "", "", ""]
     assert columns["message"] == ["It is tiny.", "It is grey.", "There is no c.png.", "It is in both."]
     starts, linked = integers(columns["links"]), integers(columns["pictures"])
     assert [linked[start:end] for start, end in pairwise(starts)] == [
@@ -185,7 +185,7 @@ def test_up_to_the_limit_all_have_a_preview(tmp_path, monkeypatch):
 def test_hostile_names_reach_the_page_as_text(tmp_path):
     picture = picture_file(tmp_path / "a.png")
     parts = {HOSTILE: [record(picture, HOSTILE + "\udcff", [item(HOSTILE)])]}
-    found = [Finding(kinds.BOX_TINY, HOSTILE, HOSTILE, place=HOSTILE, image=HOSTILE)]
+    found = [Finding(kinds.BOX_TINY, HOSTILE, HOSTILE, location=HOSTILE, image=HOSTILE)]
     benign = {"part": [record(picture, "a.png", [item()])]}
     page = written(tmp_path, title=HOSTILE, parts=parts, findings=found, names=(HOSTILE,))
     assert "<img" not in page

@@ -24,13 +24,13 @@ Edges = tuple[float, float, float, float]
 class AnnotatedObject(Compact):
     """An object as it is written: `edges` are xmin, ymin, xmax, ymax, finite but otherwise unchecked.
 
-    Edges, mask polygons and keypoints are in pixels, or in shares of the image if the annotation says so
-    (`Annotation.in_shares`). `place` is where it stands in the file.
+    Edges, mask polygons and keypoints are in pixels, or normalized to the image if the annotation says so
+    (`Annotation.in_shares`). `location` is where it stands in the file.
     """
 
     class_name: str
     edges: Edges
-    place: str = ""
+    location: str = ""
     difficult: bool = False
     truncated: bool = False
     is_crowd: bool = False
@@ -51,8 +51,8 @@ class Annotation(Compact):
         filename: the image's name as written, with slashes; folders in it are a hint only, and so is its extension.
         objects: those that could be understood; for the others there are findings.
         size: (width, height) of the image as the annotator's program saw it, None if it is not written.
-        place: where in the file the image is described.
-        in_shares: coordinates are shares of width and height rather than pixels.
+        location: where in the file the image is described.
+        in_shares: coordinates are fractions of width and height rather than pixels.
         complete: nothing of it was left out. An image that loses all its objects is not background.
         image: where the image is, for formats that hold it themselves.
     """
@@ -61,8 +61,8 @@ class Annotation(Compact):
     filename: str
     objects: tuple[AnnotatedObject, ...]
     size: tuple[int, int] | None = None
-    place: str = ""
-    in_shares: bool = False
+    location: str = ""
+    normalized: bool = False
     complete: bool = True
     source: ImageSource | None = None
 
@@ -70,7 +70,7 @@ class Annotation(Compact):
 class Row(NamedTuple):
     """A row of a table: where it is, which image of which size it is about, and an object, None if it has none."""
 
-    place: str
+    location: str
     filename: str
     size: tuple[int, int] | None
     item: Any
@@ -82,11 +82,11 @@ class AnnotationFile:
 
     path: Path
     findings: Findings
-    in_shares: bool = False
+    normalized: bool = False
 
-    def skipping(self, place: str, image: str = "") -> AbstractContextManager[None]:
-        """Turn a SkipError into a finding about a place in the file, and go on behind the block."""
-        return self.findings.skipping(self.path, place=place, image=image)
+    def skipping(self, location: str, image: str = "") -> AbstractContextManager[None]:
+        """Turn a SkipError into a finding about a location in the file, and go on behind the block."""
+        return self.findings.skipping(self.path, location=location, image=image)
 
     def annotation(
         self,
@@ -95,20 +95,22 @@ class AnnotationFile:
         read: Callable[[Any, str], AnnotatedObject],
         *,
         size: tuple[int, int] | None = None,
-        place: str = "",
+        location: str = "",
         source: ImageSource | None = None,
     ) -> Annotation:
-        """Return what the file says of one image, whose objects are made of `items` with their places.
+        """Return what the file says of one image, whose objects are made of `items` with their locations.
 
-        `read(item, place)` raises SkipError for an object that cannot be used, which becomes a finding.
+        `read(item, location)` raises SkipError for an object that cannot be used, which becomes a finding.
         """
         filename = filename.replace("\\", "/")
         items, objects = list(items), []
-        for of_item, item in items:
-            with self.skipping(of_item, filename):
-                objects.append(read(item, of_item))
+        for item_location, item in items:
+            with self.skipping(item_location, filename):
+                objects.append(read(item, item_location))
         complete = len(objects) == len(items)
-        return Annotation(self.path, filename, tuple(objects), size, place, self.in_shares, complete, source)
+        return Annotation(
+            self.path, filename, tuple(objects), size, location, self.normalized, complete, source
+        )
 
     def annotations_of_rows(
         self, rows: Iterable[Row], read: Callable[[Any, str], AnnotatedObject]
@@ -122,11 +124,11 @@ class AnnotationFile:
             found = objects.setdefault(row.filename, [])
             if row.item is not None:
                 counts[row.filename] += 1
-                with self.skipping(row.place, row.filename):
-                    found.append(read(row.item, row.place))
-        for name, (place, _, size, _) in first.items():
+                with self.skipping(row.location, row.filename):
+                    found.append(read(row.item, row.location))
+        for name, (location, _, size, _) in first.items():
             complete = len(objects[name]) == counts[name]
-            yield Annotation(self.path, name, tuple(objects[name]), size, place, self.in_shares, complete)
+            yield Annotation(self.path, name, tuple(objects[name]), size, location, self.normalized, complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ class Format:
         recognises: says whether a file of those endings is one of its annotations; looks at as little as it can
             and answers False, never an error, for whatever it cannot read.
         read: yields what an AnnotationFile says of each of its images; raises SkipError if it cannot be read.
-        in_shares: its coordinates are shares of width and height rather than pixels.
+        in_shares: its coordinates are fractions of width and height rather than pixels.
         context: given all files of the data set, returns what `read` takes as its second argument, if it takes one.
     """
 
@@ -149,7 +151,7 @@ class Format:
     suffixes: frozenset[str]
     recognises: Callable[[Path], bool]
     read: Callable[..., Iterator[Annotation]]
-    in_shares: bool = False
+    normalized: bool = False
     context: Callable[[Listing, Findings], Any] | None = None
 
     def annotations(
@@ -159,4 +161,4 @@ class Format:
         context = [self.context(data_set, findings)] if self.context else []
         for path in paths:
             with findings.skipping(path):
-                yield from self.read(AnnotationFile(path, findings, self.in_shares), *context)
+                yield from self.read(AnnotationFile(path, findings, self.normalized), *context)

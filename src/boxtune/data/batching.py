@@ -35,7 +35,7 @@ def training_samples(
 ) -> Callable[[Any], Sample]:
     """Return a function from a position in the endless stream of training to the augmented Sample there.
 
-    It depends on the position and the seed alone, so a run can begin at any of them.
+    It depends on the position and the seed alone, so a run can start at any of them.
 
     Raises:
         ConfigError: if a step of augmentation, a probability or `class_balance` cannot be.

@@ -47,7 +47,7 @@ Cached = Callable[[Callable[[], Any]], Any]
 def parser(
     label_map: LabelMap, num_classes: int, *, expand_hierarchy: bool = False, class_scores: bool = False
 ) -> Callable[..., Sample]:
-    """Return a function from a serialized record (and a Cached, if wanted) to a Sample, for use in `tf.data`.
+    """Return a function from a serialized record (and a Cached, if given) to a Sample, for use in `tf.data`.
 
     The text of a class takes precedence over its number where the label map knows it. Keys that a record
     lacks get the API's defaults: weight 1, no annotated area, none of the flags. A record whose lists disagree in

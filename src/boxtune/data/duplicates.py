@@ -15,11 +15,11 @@ from PIL import Image
 _SIDE = 16
 # Decoded smaller than this, the rounding of sizes shows in the thumbnail as if something had moved.
 MIN_SIDE = 128
-# No cell of a copy differs by more than this share of the contrast, or by so many levels. Measured on photographs
+# No cell of a copy differs by more than this fraction of the contrast, or by so many levels. Measured on photographs
 # encoded as JPEG of quality 40 to 95, PNG and WebP, and resized to 50 to 200 %: see tests/data/test_duplicates.py.
 _MAX_DIFFERENCE = 0.2
 _NOISE = 2.0
-# With less than this between neighbouring cells there is nothing to tell images apart by: fog, sky, blank paper.
+# With less than this between neighbouring cells images cannot be distinguished: fog, sky, blank paper.
 _MIN_DETAIL = 3.0
 
 _NUM_BANDS = 8
@@ -127,8 +127,8 @@ def _bands() -> Iterator[np.ndarray]:
 
 def _with_first_of_bucket(keys: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Return int64 [p, 2], the first thumbnail of each bucket with each other; `order` has equal keys side by side."""
-    begins = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]))
-    first = np.repeat(order[begins], np.diff(begins, append=len(order)))
+    starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]))
+    first = np.repeat(order[starts], np.diff(starts, append=len(order)))
     return np.column_stack((first, order))[first != order]
 
 

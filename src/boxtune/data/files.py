@@ -14,7 +14,7 @@ MAX_TEXT_BYTES = 2**30
 def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """Return a text file, which is UTF-8 with or without a byte-order mark, or UTF-16 with one.
 
-    Raises DataError if it cannot be read, is no text or has more than `max_bytes`.
+    Raises DataError if it cannot be read, is not text or has more than `max_bytes`.
     """
     try:
         if path.stat().st_size > max_bytes:

@@ -45,29 +45,29 @@ class Kind(Compact):
 class Finding(Compact):
     """Something that was not as it should be.
 
-    `file` is a path within the data set, `place` where in it ("line 14", "annotations[3]", or empty), `image` the
+    `file` is a path within the data set, `location` where in it ("line 14", "annotations[3]", or empty), `image` the
     name of the image that it is about, if there is one.
     """
 
     kind: Kind
     file: str
     message: str
-    place: str = ""
+    location: str = ""
     image: str = ""
 
     @property
     def where(self) -> str:
-        """The file, and the place in it if that is known, such as "a.xml, line 14"."""
-        return f"{self.file}, {self.place}" if self.place else self.file
+        """The file, and the location in it if that is known, such as "a.xml, line 14"."""
+        return f"{self.file}, {self.location}" if self.location else self.file
 
 
 class SkipError(Exception):
     """A part of a data set that cannot be used; becomes a finding in `Findings.skipping`."""
 
-    def __init__(self, kind: Kind, message: str, place: str = "") -> None:
+    def __init__(self, kind: Kind, message: str, location: str = "") -> None:
         super().__init__(message)
         self.kind = kind
-        self.place = place
+        self.location = location
 
 
 @dataclass
@@ -77,19 +77,23 @@ class Findings:
     root: Path
     items: list[Finding] = field(default_factory=list)
 
-    def add(self, kind: Kind, path: Path, message: str, *, place: str = "", image: str = "") -> None:
+    def add(self, kind: Kind, path: Path, message: str, *, location: str = "", image: str = "") -> None:
         """Add a finding about a file below the root (or another, which is then named whole)."""
         self.items.append(
-            Finding(kind, printable(self.name(path)), printable(message), printable(place), printable(image))
+            Finding(
+                kind, printable(self.name(path)), printable(message), printable(location), printable(image)
+            )
         )
 
     @contextmanager
-    def skipping(self, path: Path, *, place: str = "", image: str = "", prefix: str = "") -> Iterator[None]:
-        """Turn a SkipError into a finding, of its own place if it has one, and go on behind the block."""
+    def skipping(
+        self, path: Path, *, location: str = "", image: str = "", prefix: str = ""
+    ) -> Iterator[None]:
+        """Turn a SkipError into a finding, of its own location if it has one, and go on behind the block."""
         try:
             yield
         except SkipError as skip:
-            self.add(skip.kind, path, prefix + str(skip), place=skip.place or place, image=image)
+            self.add(skip.kind, path, prefix + str(skip), location=skip.location or location, image=image)
 
     def name(self, path: Path) -> str:
         """Return the path within the root, with slashes."""
@@ -201,7 +205,7 @@ SIZE_DIFFERS = _warn(
     "The image's own size counts. If it was resized after it was annotated, its boxes are wrong.",
 )
 IMAGE_TWICE = _warn("same image twice", "All of its copies are kept on one side of a drawn split.")
-IMAGE_UNPLACED = _note(
+IMAGE_UNASSIGNED = _note(
     "image in none of the parts", "It is used for training: no folder says where it belongs."
 )
 LEAK = Kind(

@@ -1,4 +1,4 @@
-"""The one place that moves boxes: nothing else computes new coordinates.
+"""The only module that moves boxes: nothing else computes new coordinates.
 
 Boxes are `[ymin, xmin, ymax, xmax]`, fractions of the height and width of some image: of the *frame* they are
 in. Functions of boxes are pure, and do the same eagerly and inside of `tf.data`.
@@ -18,7 +18,7 @@ from boxtune.data.decoder import Sample
 class Window(NamedTuple):
     """A rectangle in an image: three pairs (y or height first) in one unit, such as pixels."""
 
-    begin: Any
+    start: Any
     """[2], its top and left; [w, 2] for several windows of one size."""
     size: Any
     """[2]."""
@@ -28,12 +28,12 @@ class Window(NamedTuple):
     @property
     def end(self) -> Any:
         """Bottom and right, [2] or [w, 2]."""
-        return tf.add(self.begin, self.size)
+        return tf.add(self.start, self.size)
 
     @property
     def box(self) -> Any:
         """The window as a box, float32 [4] or [w, 4]."""
-        return tf.cast(tf.concat([self.begin, self.end], -1), tf.float32) / _twice(self.frame)
+        return tf.cast(tf.concat([self.start, self.end], -1), tf.float32) / _twice(self.frame)
 
 
 # -------------------------------------------------------------------------------------- whole objects
@@ -97,7 +97,7 @@ def to_window(boxes: Any, window: Window) -> Any:
 
 def from_window(boxes: Any, window: Window) -> Any:
     """Return boxes [n, 4] in the frame of a window, in that of the image that it lies in."""
-    return (boxes * _twice(window.size) + _twice(window.begin)) / _twice(window.frame)
+    return (boxes * _twice(window.size) + _twice(window.start)) / _twice(window.frame)
 
 
 def to_input_frame(boxes: Any, sizes: Any, input_size: Any) -> Any:
@@ -118,9 +118,9 @@ def pixels_of(box: Any, size: Any) -> Window:
     It has one pixel at least, and lies in the image where the box does not.
     """
     full = tf.cast(size, tf.float32)
-    begin = tf.clip_by_value(tf.floor(box[:2] * full), 0.0, full - 1)
-    end = tf.clip_by_value(tf.math.ceil(box[2:] * full), begin + 1, full)
-    return Window(tf.cast(begin, tf.int32), tf.cast(end - begin, tf.int32), size)
+    start = tf.clip_by_value(tf.floor(box[:2] * full), 0.0, full - 1)
+    end = tf.clip_by_value(tf.math.ceil(box[2:] * full), start + 1, full)
+    return Window(tf.cast(start, tf.int32), tf.cast(end - start, tf.int32), size)
 
 
 # -------------------------------------------------------------------------------------- boxes by themselves

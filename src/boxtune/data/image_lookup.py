@@ -35,7 +35,7 @@ class ImageFiles:
     def of(self, annotation: Annotation, findings: Findings) -> Path:
         """Return the image of an annotation; raise SkipError if there is none, or several are equally near."""
         written = PurePosixPath(annotation.filename)
-        own_name = "" if annotation.place else annotation.path.stem
+        own_name = "" if annotation.location else annotation.path.stem
         if found := self._by_name.get(written.name):
             return _nearest(found, written, annotation.path)
         if written.name and (found := self._by_loose_name.get(_loose(written.name))):
@@ -53,7 +53,7 @@ class ImageFiles:
                 kinds.IMAGE_SIMILAR_NAME,
                 annotation.path,
                 f'there is no "{annotation.filename}", {findings.name(image)} is taken for it.',
-                place=annotation.place,
+                location=annotation.location,
                 image=findings.name(image),
             )
         return image

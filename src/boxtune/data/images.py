@@ -55,7 +55,7 @@ class ImageTooLargeError(DataError):
 class ImageInfo:
     """What an image is: pixels as stored, format, Pillow's mode, EXIF orientation 1 to 8, and two signatures.
 
-    `digest` is the SHA-256 of its bytes, `fingerprint` tells near-duplicates (see `boxtune.data.duplicates`).
+    `digest` is the SHA-256 of its bytes, `fingerprint` is for finding near-duplicates (see `boxtune.data.duplicates`).
     """
 
     width: int
@@ -168,7 +168,7 @@ def read_bytes(source: ImageSource) -> bytes:
 
 
 def upright_point(x: float, y: float, orientation: int) -> tuple[float, float]:
-    """Return where a point (x, y), in shares of the image as stored, is once the image is turned upright."""
+    """Return where a point (x, y), normalized to the image as stored, is once the image is turned upright."""
     x, y = (y, x) if orientation >= 5 else (x, y)
     return 1 - x if orientation in (2, 3, 6, 7) else x, 1 - y if orientation in (3, 4, 7, 8) else y
 

@@ -26,13 +26,13 @@ ANY_FRAME = -1
 
 MAX_BYTES = 2**29  # of decoded images of training, and as much of validation
 
-_MOST_TOLD = 10
+_MOST_SHOWN = 10
 _SEQUENCE = "it is a sequence of images; set input_type: TF_SEQUENCE_EXAMPLE in its input reader"
 
 as_written = tf.autograph.experimental.do_not_convert
 """For functions without Python's `if` and `for` over tensors: converting them takes as long as all else of a start."""
 
-# What TensorFlow raises for a damaged record: the second where its own message is no text.
+# What TensorFlow raises for a damaged record: the second where its own message is not text.
 _READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
 
@@ -128,7 +128,7 @@ class Records:
         return tf.ensure_shape(tf.numpy_function(self.read, [number], tf.string, stateful=False), [])
 
     def read(self, number: int) -> bytes:
-        """Return record `number` as a serialized tf.train.Example; raise DataError if it is no such frame."""
+        """Return record `number` as a serialized tf.train.Example; raise DataError if the frame does not exist."""
         position, frame = self._position(int(number))
         record = self.index.read(position)
         if frame is None:
@@ -154,14 +154,14 @@ class Records:
         """Return the positions and numbers [frames, 2] of the frames to read, reading every sequence once.
 
         Raises:
-            DataError: if a record is no sequence, does not have the frame that is wanted, or there is no frame at all.
+            DataError: if a record is not a sequence, lacks the frame, or there is no frame at all.
         """
         found = []
         for position in range(0, len(self.index), self.one_of_n):
             try:
                 frames = annotated_frames(self.index.read(position))
                 if only is not None and only not in frames:
-                    few = [*map(str, frames[:_MOST_TOLD]), *(["..."] if len(frames) > _MOST_TOLD else [])]
+                    few = [*map(str, frames[:_MOST_SHOWN]), *(["..."] if len(frames) > _MOST_SHOWN else [])]
                     raise DataError(
                         f"it has no annotated frame {only}; its annotated frames are {', '.join(few) or 'none'}. "
                         "Set frame_index to one that every sequence has, or to -1 for any."
@@ -234,7 +234,7 @@ def open_records(
 
     Raises:
         ConfigError: if its files are not there.
-        DataError: if they are no TFRecords, or hold nothing, or no sequences where these are wanted.
+        DataError: if they are not TFRecords, or hold nothing, or not sequences where sequences are expected.
     """
     return Records(
         input_files(reader),
@@ -298,7 +298,7 @@ class ImageCache:
 
 
 def _memory() -> int:
-    """Return the bytes of memory that this process may use, or much where that cannot be told."""
+    """Return the bytes of memory that this process may use, or a large number where that is unknown."""
     limits = [2**40]
     with suppress(AttributeError, ValueError, OSError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

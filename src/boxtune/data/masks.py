@@ -13,9 +13,9 @@ from boxtune.errors import DataError
 
 # Those of an image: see `boxtune.data.images`.
 MAX_PIXELS = 100_000_000
-# An outline longer than this many pixels is none that a person drew; drawing it would take seconds.
+# An outline longer than this many pixels was not drawn by a person; drawing it would take seconds.
 MAX_OUTLINE = 4_000_000
-# Shares beyond which a polygon is cut before it is clipped, so that no arithmetic overflows.
+# Fractions beyond which a polygon is cut before it is clipped, so that no arithmetic overflows.
 _FAR = 1e6
 _DIGIT_BITS = 5
 # Seven digits of COCO's run lengths are 34 bits and a sign, more than any image needs.
@@ -26,7 +26,7 @@ _MAX_DIGITS = 7
 class Mask(Compact):
     """Which pixels of an image belong to an object, in one of three forms.
 
-    `polygons`: lists x, y, x, y, ... as shares of width and height. `counts`: COCO's compressed run lengths over a
+    `polygons`: lists x, y, x, y, ... as fractions of width and height. `counts`: COCO's compressed run lengths over a
     grid of `size` (height, width). `png`: a PNG file whose pixels above 0 belong to it. A grid covers the whole
     image, whatever its size. `orientation` is the EXIF orientation still to be applied to `counts` and `png`;
     polygons are turned with the boxes.
@@ -42,7 +42,7 @@ class Mask(Compact):
 def from_runs(runs: Sequence[int], size: tuple[int, int]) -> Mask:
     """Return a mask from COCO's uncompressed run lengths over a grid of `size` (height, width).
 
-    Raises DataError if they are no whole numbers from 0 on, or do not fill the grid.
+    Raises DataError if they are not whole numbers from 0 on, or do not fill the grid.
     """
     if not all(type(run) is int and 0 <= run <= MAX_PIXELS for run in runs):
         raise DataError("its run lengths are not all whole numbers from 0 to the size of its grid.")
@@ -132,7 +132,7 @@ def _points(polygon: Sequence[float]) -> np.ndarray:
         raise DataError(f"its polygon has {len(polygon)} numbers; it takes three pairs or more.")
     points = np.array(polygon, np.float64).reshape(-1, 2)
     if not np.isfinite(points).all():
-        raise DataError("its polygon holds what is no finite number.")
+        raise DataError("its polygon holds a number that is not finite.")
     return points
 
 
@@ -150,7 +150,7 @@ def _filled(polygons: Sequence[Sequence[float]], height: int, width: int) -> np.
 
 
 def _clipped(points: np.ndarray) -> np.ndarray:
-    """Return the part of a polygon [n, 2] of shares that lies within the image."""
+    """Return the part of a polygon [n, 2] of fractions that lies within the image."""
     if points.min() >= 0 and points.max() <= 1:
         return points
     points = points.clip(-_FAR, _FAR)
@@ -168,8 +168,8 @@ def _above_zero(points: np.ndarray, heights: np.ndarray) -> np.ndarray:
     next_points, next_heights = np.roll(points, -1, axis=0), np.roll(heights, -1)
     kept = heights >= 0
     crossing = kept != (next_heights >= 0)
-    share = np.divide(heights, heights - next_heights, out=np.zeros_like(heights), where=crossing)
-    crossings = points + share[:, np.newaxis] * (next_points - points)
+    fraction = np.divide(heights, heights - next_heights, out=np.zeros_like(heights), where=crossing)
+    crossings = points + fraction[:, np.newaxis] * (next_points - points)
     return np.stack((points, crossings), axis=1)[np.stack((kept, crossing), axis=1)]
 
 
@@ -177,7 +177,7 @@ def _above_zero(points: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 
 def _grid(mask: Mask) -> np.ndarray:
-    """Return uint8 [h, w] of a mask that is no polygon."""
+    """Return uint8 [h, w] of a mask that is not a polygon."""
     if mask.png:
         return _png_grid(mask.png)
     runs = _checked_runs(_decompressed(mask.counts), mask.size)
@@ -201,7 +201,7 @@ def _png_grid(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
     except DataError:
         raise
     except Exception as error:  # Pillow's reader raises whatever it trips over
-        raise DataError(f"its mask is no PNG that can be decoded ({type(error).__name__}).") from error
+        raise DataError(f"its mask is not a PNG that can be decoded ({type(error).__name__}).") from error
 
 
 def _turned(grid: np.ndarray, orientation: int) -> np.ndarray:
@@ -239,7 +239,7 @@ def _checked_runs(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return run lengths [r] as they are; raise DataError unless they fill a grid of `size` (height, width)."""
     height, width = size
     if not (0 < height <= MAX_PIXELS and 0 < width <= MAX_PIXELS and height * width <= MAX_PIXELS):
-        raise DataError(f"its mask is of {height} x {width} pixels, which is none or over the limit.")
+        raise DataError(f"its mask is of {height} x {width} pixels, which is empty or over the limit.")
     if runs.min(initial=0) < 0 or runs.sum() != height * width:
         raise DataError(f"its run lengths do not fill its grid of {height} x {width} pixels.")
     return runs

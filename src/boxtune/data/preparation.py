@@ -35,8 +35,8 @@ class Options:
         rename: names of classes to replace, old to new.
         drop: classes to leave out, by the names they have in the data set.
         validation_files: a text file that names the images for validation.
-        validation_fraction: the share in [0, 1) to draw for validation; if None, the folders of the data set decide
-            (train, valid, test), and where there are none a fifth is drawn.
+        validation_fraction: the fraction in [0, 1) to draw for validation; if None, the folders of the data set decide
+            (train, valid, test), and without such folders a random fifth is taken.
         folds: of a cross-validation; `fold`, from 1 on, is then for validation.
         fold: see `folds`.
         seed: of the draw.
@@ -125,10 +125,10 @@ def _renamed(images: Sequence[ImageRecord], names: Mapping[str, str]) -> tuple[I
     )
 
 
-def _require_classes(images: Sequence[ImageRecord], wanted: Iterable[str]) -> None:
+def _require_classes(images: Sequence[ImageRecord], names: Iterable[str]) -> None:
     """Raise DataError for a class that does not occur."""
     known = class_names(images)
-    for name in wanted:
+    for name in names:
         if name not in known:
             raise DataError(f'No object is of the class "{name}".{did_you_mean(name, known)}')
 
@@ -174,9 +174,9 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
     )
     for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same image.", image=right)
-    for image in split.unplaced:
+    for image in split.unassigned:
         path = findings.root / image.name
-        findings.add(kinds.IMAGE_UNPLACED, path, "its folders name no part.", image=image.name)
+        findings.add(kinds.IMAGE_UNASSIGNED, path, "its folders name no part.", image=image.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: images for name, images in parts.items() if images or name == "train"}
 

@@ -155,7 +155,7 @@ class _Paired:
     def __iter__(self) -> Iterator[Annotation]:
         for annotation in self._annotations:
             self.count += 1
-            with self._findings.skipping(annotation.path, place=annotation.place):
+            with self._findings.skipping(annotation.path, location=annotation.location):
                 source = annotation.source or ImageSource(self._images.of(annotation, self._findings))
                 self.given.append(replace(annotation, objects=(), source=source))
                 yield replace(annotation, source=source)
@@ -170,7 +170,7 @@ def _inspect(root: Path, annotation: Annotation) -> _Inspected:
     assert annotation.source
     source = annotation.source
     name = annotation.filename if source.span else findings.name(source.path)
-    with findings.skipping(annotation.path, place=annotation.place, image=name):
+    with findings.skipping(annotation.path, location=annotation.location, image=name):
         try:
             info = images.inspect(source)
         except ImageTooLargeError as error:
@@ -200,7 +200,7 @@ def _one_each(
             chosen[source] = (annotation, found)
         name = findings.name(source.path)
         message = f"{name} is already annotated by {findings.name(winner.path)}."
-        findings.add(kinds.ANNOTATION_TWICE, loser.path, message, place=loser.place, image=name)
+        findings.add(kinds.ANNOTATION_TWICE, loser.path, message, location=loser.location, image=name)
     kept = [found for _, found in chosen.values()]
     return kept, [finding for found in kept for finding in found[3]]
 
@@ -229,7 +229,7 @@ def _reading(
 
 
 def _under_own_name(record: ImageRecord, taken: set[str]) -> ImageRecord:
-    """Rename an image of a TFRecord by its place, if another has its name: files are told apart by their paths."""
+    """Rename an image of a TFRecord by its location, if another has its name; files differ in their paths."""
     if record.name not in taken or record.source.span is None:
         return record
     return replace(record, name=f"{record.annotation}/{record.source.span[0]}/{record.name}")

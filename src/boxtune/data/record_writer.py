@@ -69,7 +69,7 @@ def _image_features(record: ImageRecord, image: images.EncodedImage) -> dict[str
     return {
         "image/height": _integers([record.height]),
         "image/width": _integers([record.width]),
-        # The API's tools expect the bare name; the id, by which metrics tell images apart, must be unique.
+        # The API's tools expect the bare name; the id, by which metrics distinguish images, must be unique.
         "image/filename": _strings([name.rpartition(b"/")[2]]),
         "image/source_id": _strings([name]),
         "image/key/sha256": _strings([hashlib.sha256(image.data).hexdigest().encode()]),

@@ -8,12 +8,12 @@ from typing import NamedTuple
 from boxtune.data.compact import Compact
 from boxtune.data.masks import Mask
 
-# A side shorter than this share of the image vanishes in float32.
+# A side shorter than this fraction of the image vanishes in float32.
 MIN_SIDE = 1e-6
 
 
 class Box(NamedTuple):
-    """A box as shares of the image's height and width, each in [0, 1]."""
+    """A box as fractions of the image's height and width, each in [0, 1]."""
 
     ymin: float
     xmin: float
@@ -22,7 +22,7 @@ class Box(NamedTuple):
 
 
 class Keypoint(NamedTuple):
-    """A named point as shares of height and width; `visibility` as COCO counts it: 0 absent, 1 hidden, 2 visible."""
+    """A named point as fractions of height and width; `visibility` as COCO counts it: 0 absent, 1 hidden, 2 visible."""
 
     name: str
     y: float

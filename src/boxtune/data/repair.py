@@ -1,4 +1,4 @@
-"""From an annotation and a look at its image to a record: what is certain is repaired, the hopeless is skipped."""
+"""From an annotation and its image to a record: what is certain is repaired, the hopeless is skipped."""
 
 from dataclasses import dataclass, replace
 
@@ -58,13 +58,13 @@ class _Case:
     findings: Findings
 
     def add(self, kind: Kind, message: str, item: AnnotatedObject | None = None) -> None:
-        place = (item.place if item else "") or self.annotation.place
-        self.findings.add(kind, self.annotation.path, message, place=place, image=self.name)
+        location = (item.location if item else "") or self.annotation.location
+        self.findings.add(kind, self.annotation.path, message, location=location, image=self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """How coordinates as written become shares of the upright image of `width` by `height` pixels.
+    """How coordinates as written become fractions of the upright image of `width` by `height` pixels.
 
     `orientation` is what the image is turned by, `boxes_too` whether the annotator saw it before that, and `unit`
     what x and y are divided by first.
@@ -77,22 +77,22 @@ class _Frame:
     unit: tuple[float, float]
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """Return x and y of a point as shares."""
-        share = x / self.unit[0], y / self.unit[1]
-        return images.upright_point(*share, self.orientation) if self.boxes_too else share
+        """Return x and y of a point as fractions."""
+        fraction = x / self.unit[0], y / self.unit[1]
+        return images.upright_point(*fraction, self.orientation) if self.boxes_too else fraction
 
     def box(self, edges: tuple[float, float, float, float]) -> Box:
-        """Return a box as shares; its corners keep their order unless they are turned."""
+        """Return a box as fractions; its corners keep their order unless they are turned."""
         (x1, y1), (x2, y2) = self.point(*edges[:2]), self.point(*edges[2:])
         return Box(y1, x1, y2, x2)
 
     def keypoint(self, point: Keypoint) -> Keypoint:
-        """Return a keypoint with its place as shares."""
+        """Return a keypoint with its location as fractions."""
         x, y = self.point(point.x, point.y)
         return point._replace(x=x, y=y)
 
     def mask(self, mask: Mask) -> Mask:
-        """Return a mask with its polygons as shares and its orientation noted."""
+        """Return a mask with its polygons as fractions and its orientation noted."""
         polygons = tuple(
             tuple(v for x, y in zip(p[::2], p[1::2], strict=False) for v in self.point(x, y))
             for p in mask.polygons
@@ -102,8 +102,8 @@ class _Frame:
 
 def _note_format(case: _Case, source: ImageSource, info: ImageInfo) -> None:
     def add(kind: Kind, message: str) -> None:
-        place = case.annotation.place if source.span else ""
-        case.findings.add(kind, source.path, message, place=place, image=case.name)
+        location = case.annotation.location if source.span else ""
+        case.findings.add(kind, source.path, message, location=location, image=case.name)
 
     if source.span is None and not images.fits_extension(info.format, source.path):
         add(kinds.IMAGE_WRONG_EXTENSION, f"its content is {info.format}.")
@@ -117,13 +117,13 @@ def _frame(case: _Case, info: ImageInfo) -> _Frame:
     """Find out which way the annotator saw the image: by the size that is written, where the sides differ."""
     stored, sideways = (info.width, info.height), (info.height, info.width)
     written = case.annotation.size
-    tells = info.orientation >= 5 and info.width != info.height and written in (stored, sideways)
-    saw_upright = tells and written == sideways
-    if tells:
+    is_known = info.orientation >= 5 and info.width != info.height and written in (stored, sideways)
+    saw_upright = is_known and written == sideways
+    if is_known:
         way = "upright" if saw_upright else "as it is stored, so its boxes are turned with it"
         case.add(kinds.IMAGE_TURNED, f"EXIF orientation {info.orientation}: it was annotated {way}.")
     elif info.orientation != 1:
-        message = f"EXIF orientation {info.orientation}, and nothing tells which way the annotator saw it."
+        message = f"EXIF orientation {info.orientation}, and it is unknown which way the annotator saw it."
         case.add(kinds.ORIENTATION_UNSURE, message)
     seen = sideways if saw_upright else stored
     if written not in (None, seen):
@@ -132,7 +132,7 @@ def _frame(case: _Case, info: ImageInfo) -> _Frame:
         *(sideways if info.orientation >= 5 else stored),
         orientation=info.orientation,
         boxes_too=not saw_upright,
-        unit=(1, 1) if case.annotation.in_shares else seen,
+        unit=(1, 1) if case.annotation.normalized else seen,
     )
 
 
@@ -140,8 +140,8 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
     records: list[ObjectRecord] = []
     classes_at: dict[tuple[float, ...], set[str]] = {}
     for item in case.annotation.objects:
-        place = item.place or case.annotation.place
-        with case.findings.skipping(case.annotation.path, place=place, image=case.name):
+        location = item.location or case.annotation.location
+        with case.findings.skipping(case.annotation.path, location=location, image=case.name):
             record = _object(case, item, frame)
             at_box = tuple(round(side, _ROUNDING) for side in record.box)
             classes = classes_at.setdefault(at_box, set())
@@ -161,7 +161,7 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
 
 def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
     if not _is_text(item.class_name):
-        raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"{item.class_name!a} is no text.")
+        raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"{item.class_name!a} is not text.")
     written = frame.box(item.edges)
     ordered = reorder(written)
     clipped = clip(ordered)
@@ -176,7 +176,7 @@ def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
     if not _nearly_equal(clipped, ordered, size):
         case.add(kinds.BOX_CLIPPED, f"{_shown(item)} reaches out of {_by(size)}.", item)
     sides = (clipped.xmax - clipped.xmin) * frame.width, (clipped.ymax - clipped.ymin) * frame.height
-    if min(sides) < TINY_SIDE - 0.001:  # shares of an image do not give whole pixels back exactly
+    if min(sides) < TINY_SIDE - 0.001:  # fractions of an image do not give whole pixels back exactly
         case.add(kinds.BOX_TINY, f"{_shown(item)} is {sides[0]:.3g} x {sides[1]:.3g} pixels.", item)
     return ObjectRecord(
         item.class_name,

@@ -83,8 +83,8 @@ def _conditional_shape(section: pipeline_pb2.ConditionalShapeResizer) -> Resizer
     def resize(image: Any) -> Resized:
         sides = tf.cast(tf.shape(image)[:2], tf.float32)
         side = tf.reduce_max(sides) if greater else tf.reduce_min(sides)
-        wanted = tf.minimum(side, threshold) if greater else tf.maximum(side, threshold)
-        size = tf.maximum(tf.cast(sides * (wanted / side), tf.int32), 1)
+        target = tf.minimum(side, threshold) if greater else tf.maximum(side, threshold)
+        size = tf.maximum(tf.cast(sides * (target / side), tf.int32), 1)
         # Here the API has the pixels at the corners of the image stay there, unlike elsewhere.
         return Resized(_resize(image, size, section, align_corners=True), size)
 

@@ -38,7 +38,7 @@ class Split:
     train: tuple[ImageRecord, ...]
     validation: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...] = ()
-    unplaced: tuple[ImageRecord, ...] = ()
+    unassigned: tuple[ImageRecord, ...] = ()
 
 
 def by_ratio(
@@ -48,15 +48,15 @@ def by_ratio(
     seed: int,
     groups: Mapping[str, int] | None = None,
 ) -> Split:
-    """Draw the share `validation_fraction` in [0, 1) of the images for validation; at least one unless it is 0.
+    """Draw the fraction `validation_fraction` in [0, 1) of the images for validation; at least one unless it is 0.
 
-    The number of images comes first, then every class on both sides, then the share of each class. A class that
+    The number of images comes first, then every class on both sides, then the fraction of each class. A class that
     is in one group only is for training, unless another class needs that group for validation. Equal names, objects,
     groups and seed give the same split on every machine, in whatever order they come.
 
     Args:
         images: the images; their names differ.
-        validation_fraction: as a share of the number of images.
+        validation_fraction: as a fraction of the number of images.
         seed: of the draw.
         groups: numbers by the names of images; images of equal number stay together (copies, say: see
             `boxtune.data.duplicates`), one without number is on its own.
@@ -103,7 +103,7 @@ def by_list(images: Sequence[ImageRecord], list_file: Path) -> Split:
     """Take for validation the images that a text file names, one a line; the others are for training.
 
     A name may lack the extension and the first folders, or have more folders in front (as in the lists of YOLO); a
-    flag behind it is ignored (as in those of Pascal VOC), and so are blank lines and those that begin with #.
+    flag behind it is ignored (as in those of Pascal VOC), and so are blank lines and those that start with #.
     Raises DataError if the file cannot be read, a name fits no image or several, or a side would be empty.
     """
     known = _by_last_part(image.name for image in images)
@@ -136,7 +136,7 @@ def by_folders(images: Sequence[ImageRecord]) -> Split | None:
     if not {_TRAIN, _VALIDATION} <= set(parts.values()) or 2 * len(parts) < len(images):
         return None
     split = _split(images, parts)
-    return replace(split, unplaced=tuple(image for image in split.train if image.name not in parts))
+    return replace(split, unassigned=tuple(image for image in split.train if image.name not in parts))
 
 
 def leaks(split: Split, groups: Mapping[str, int]) -> list[tuple[str, str]]:
@@ -203,14 +203,14 @@ def _by_last_part(names: Iterable[str]) -> dict[str, list[str]]:
     return known
 
 
-def _named(text: str, known: Mapping[str, Sequence[str]], place: str) -> str:
+def _named(text: str, known: Mapping[str, Sequence[str]], location: str) -> str:
     """Return the one image that a line of a list means; raise DataError if there is none or several."""
     matches = next(filter(None, (_matches(name, known) for name in _readings(text))), [])
     if not matches:
         last = PurePosixPath(text.replace("\\", "/")).name
-        raise DataError(f"{place} is none of the usable images.{did_you_mean(last, known)}")
+        raise DataError(f"{location} is not one of the usable images.{did_you_mean(last, known)}")
     if len(matches) > 1:
-        raise DataError(f"{place} could be any of {sorted(matches)}: write the path within the folder.")
+        raise DataError(f"{location} could be any of {sorted(matches)}: write the path within the folder.")
     return matches[0]
 
 

@@ -110,7 +110,7 @@ def _findings(findings: Sequence[Finding], links: Sequence[Sequence[int]]) -> Co
     return {
         "kind": integers([kinds[finding.kind] for finding in findings]),
         "file": [finding.file for finding in findings],
-        "place": [finding.place for finding in findings],
+        "location": [finding.location for finding in findings],
         "message": [finding.message for finding in findings],
         "pictures": integers([picture for pictures in links for picture in pictures]),
         "links": starts(map(len, links)),

@@ -79,7 +79,7 @@ def to_json(prepared: Prepared, files: Mapping[str, Sequence[str]] | None = None
             {
                 "kind": finding.kind.name,
                 "file": finding.file,
-                "place": finding.place,
+                "location": finding.location,
                 "image": finding.image,
                 "message": finding.message,
             }

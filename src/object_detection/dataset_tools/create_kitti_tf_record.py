@@ -18,7 +18,7 @@ from object_detection.dataset_tools import script
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("data_dir", None, "Holds training/label_2 and the images.", required=True)
-flags.DEFINE_string("output_path", None, "What the names of both files begin with.", required=True)
+flags.DEFINE_string("output_path", None, "What the names of both files start with.", required=True)
 flags.DEFINE_list(
     "classes_to_use",
     "car,pedestrian,dontcare",
@@ -47,8 +47,8 @@ def _create() -> None:
 
 def _image_folder(data_dir: Path) -> Path:
     """Return the folder that the API's script wants, or the one that KITTI's archive unpacks to."""
-    wanted = data_dir / "data_object_image_2" / "training" / "image_2"
-    return wanted if wanted.is_dir() else data_dir / "training" / "image_2"
+    folder = data_dir / "data_object_image_2" / "training" / "image_2"
+    return folder if folder.is_dir() else data_dir / "training" / "image_2"
 
 
 def _selected(images: Sequence[ImageRecord], classes: set[str]) -> list[ImageRecord]:
@@ -79,7 +79,7 @@ def _number(image: ImageRecord) -> int:
     stem = PurePosixPath(image.name).stem
     if not stem.isdecimal():
         raise DataError(
-            f"{image.name} has no number for a name, by which training and validation are told apart."
+            f"{image.name} has no number for a name, which decides between training and validation."
             " `boxtune convert` takes images of any name."
         )
     return int(stem)

@@ -21,7 +21,7 @@ flags.DEFINE_string("input_images_directory", None, "The folder of the images.",
 flags.DEFINE_string("input_image_label_annotations_csv", "", "Not available.")
 flags.DEFINE_string("input_label_map", None, "The label map.", required=True)
 flags.DEFINE_string(
-    "output_tf_record_path_prefix", None, "What the names of the files begin with.", required=True
+    "output_tf_record_path_prefix", None, "What the names of the files start with.", required=True
 )
 flags.DEFINE_integer("num_shards", 100, "The number of files.", lower_bound=1, upper_bound=99_999)
 

@@ -61,16 +61,16 @@ def _drawn(stems: Sequence[str]) -> tuple[list[str], list[str]]:
     return shuffled[:num_train], shuffled[num_train:]
 
 
-def _records(image_folder: Path, annotations: Path, wanted: set[str]) -> dict[str, ImageRecord]:
-    """Return the usable ones of the images that are `wanted`, by their names without extension."""
+def _records(image_folder: Path, annotations: Path, listed: set[str]) -> dict[str, ImageRecord]:
+    """Return the usable ones of the images that are `listed`, by their names without extension."""
     read = script.read_usable(image_folder, annotations=annotations / "xmls", format_name="voc")
     by_stem = {PurePosixPath(record.name).stem: record for record in read}
-    records = {stem: _with_breed(record) for stem, record in by_stem.items() if stem in wanted}
+    records = {stem: _with_breed(record) for stem, record in by_stem.items() if stem in listed}
     if not FLAGS.faces_only:
         records = _whole_animals(records, annotations / "trimaps")
-    if missing := wanted - records.keys():
+    if missing := listed - records.keys():
         print(
-            f"{len(missing):,} of {len(wanted):,} images of trainval.txt cannot be used, such as {min(missing)}."
+            f"{len(missing):,} of {len(listed):,} images of trainval.txt cannot be used, such as {min(missing)}."
         )
     if not records:
         raise DataError(f"{image_folder}: no image of trainval.txt can be used.")
@@ -102,7 +102,9 @@ def _whole_animal(record: ImageRecord, trimap_path: Path) -> ImageRecord:
         raise DataError(f"{record.annotation} has no object.")
     trimap = np.asarray(images.read_rgb(ImageSource(trimap_path), record.orientation))[..., 0]
     if trimap.shape != (record.height, record.width) or not set(np.unique(trimap)) <= _TRIMAP_VALUES:
-        raise DataError(f"{trimap_path} is no trimap of {record.width} x {record.height} pixels from 1 to 3.")
+        raise DataError(
+            f"{trimap_path} is not a trimap of {record.width} x {record.height} pixels from 1 to 3."
+        )
     mask = masks.from_array(trimap != _BACKGROUND)
     xmin, ymin, xmax, ymax = masks.edges(mask)
     box = Box(ymin / record.height, xmin / record.width, ymax / record.height, xmax / record.width)

@@ -37,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         type=Path,
         help="takes train/ and test/ (the folder of the images)",
     )
-    parser.add_argument("-r", "--ratio", type=_share, default=0.1, help="the share for test/ (%(default)s)")
+    parser.add_argument(
+        "-r", "--ratio", type=_fraction, default=0.1, help="the fraction for test/ (%(default)s)"
+    )
     parser.add_argument("-x", "--xml", action="store_true", help="copy the XML file of each image too")
     return cli.run(_partition, vars(parser.parse_args(arguments)))
 
 
-def _share(text: str) -> float:
+def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{value} is not in 0 to 1")
@@ -57,8 +59,8 @@ def _partition(image_dir: Path, output_dir: Path | None, ratio: float, xml: bool
         annotations = _annotations(parts[part]) if xml else []
         for path in (*parts[part], *annotations):
             _copy(path, folder / path.name)
-        told = f" and {len(annotations):,} XML files" if xml else ""
-        print(f"Copied {len(parts[part]):,} images{told} to {folder}")
+        also = f" and {len(annotations):,} XML files" if xml else ""
+        print(f"Copied {len(parts[part]):,} images{also} to {folder}")
 
 
 def _images(folder: Path) -> list[Path]:

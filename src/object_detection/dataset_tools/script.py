@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: reading that tells what it finds, numbers of classes, writing, leaving."""
+"""What the scripts of this folder share: reading that reports what it finds, numbers of classes, writing, leaving."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -42,10 +42,10 @@ def read_usable(
     return reading.images
 
 
-def keep_objects(images: Iterable[ImageRecord], wanted: Callable[[ObjectRecord], bool]) -> list[ImageRecord]:
-    """Return the images with those of their objects that are `wanted`, maybe none; print how many are not."""
+def keep_objects(images: Iterable[ImageRecord], keep: Callable[[ObjectRecord], bool]) -> list[ImageRecord]:
+    """Return the images with those of their objects that `keep` selects, maybe none; print how many it does not."""
     before = list(images)
-    after = [replace(image, objects=tuple(filter(wanted, image.objects))) for image in before]
+    after = [replace(image, objects=tuple(filter(keep, image.objects))) for image in before]
     left_out = _num_objects(before) - _num_objects(after)
     if left_out:
         print(f"{left_out:,} objects are left out, as the flags say.")

@@ -174,13 +174,13 @@ class TestPatchGaussian:
         assert min(sizes)[0] >= 5
 
     @pytest.mark.parametrize(
-        ("size", "begin", "end"),
-        # An even square begins further from its centre than it ends; a large one is the whole image.
+        ("size", "start", "end"),
+        # An even square starts further from its centre than it ends; a large one is the whole image.
         [(1, [10, 20], [11, 21]), (2, [9, 19], [11, 21]), (5, [8, 18], [13, 23]), (99, [0, 0], [40, 60])],
     )
-    def test_square_by_hand(self, size, begin, end):
+    def test_square_by_hand(self, size, start, end):
         found = colors.square(NOISE, 10, 20, size)
-        np.testing.assert_array_equal(found, [begin, end])
+        np.testing.assert_array_equal(found, [start, end])
 
     def test_random_coef_leaves_the_image_alone(self):
         np.testing.assert_array_equal(image_of("random_patch_gaussian { random_coef: 1 }"), NOISE)

@@ -9,12 +9,12 @@ from boxtune.errors import ConfigError
 from samples import BOXES, assert_same, run, run_seeds, sample, step, unchanged
 
 
-def crop_to(given_sample, begin, size, *options, **named):
-    return crops.crop_to(given_sample, np.int32(begin), np.int32(size), *options, **named)
+def crop_to(given_sample, start, size, *options, **named):
+    return crops.crop_to(given_sample, np.int32(start), np.int32(size), *options, **named)
 
 
-def pad_to(given_sample, begin, size, color=(1, 2, 3)):
-    padded = lambda one, _: crops.pad_to(one, tf.constant(begin), tf.constant(size), color)  # noqa: E731
+def pad_to(given_sample, start, size, color=(1, 2, 3)):
+    padded = lambda one, _: crops.pad_to(one, tf.constant(start), tf.constant(size), color)  # noqa: E731
     return run(padded, given_sample)
 
 
@@ -108,8 +108,8 @@ class TestRandomCropImage:
             ymin, xmin, ymax, xmax = np.transpose(BOXES)
             height = np.minimum(ymax, bottom) - np.maximum(ymin, top)
             width = np.minimum(xmax, right) - np.maximum(xmin, left)
-            share = np.maximum(height, 0) * np.maximum(width, 0) / ((ymax - ymin) * (xmax - xmin))
-            assert share.max() >= covered - 1e-5
+            fraction = np.maximum(height, 0) * np.maximum(width, 0) / ((ymax - ymin) * (xmax - xmin))
+            assert fraction.max() >= covered - 1e-5
             areas.append((bottom - top) * (right - left))
         assert min(areas) < 0.9  # not always the whole image
 
@@ -221,7 +221,7 @@ class TestSsdCrops:
 
 class TestCropToAspectRatio:
     @pytest.mark.parametrize(
-        ("ratio", "place", "begin", "size"),
+        ("ratio", "position", "start", "size"),
         [
             (1.0, 0.0, [0, 0], [40, 40]),
             (1.0, 0.999, [0, 20], [40, 40]),
@@ -230,13 +230,13 @@ class TestCropToAspectRatio:
             (0.25, 0.5, [0, 25], [40, 10]),  # 50 columns are left over: 51 places
         ],
     )
-    def test_largest_window_by_hand(self, ratio, place, begin, size):
-        found = crops.largest_window(np.zeros((40, 60, 3)), ratio, tf.constant([place, place]))
-        np.testing.assert_array_equal(found, [begin, size])
+    def test_largest_window_by_hand(self, ratio, position, start, size):
+        found = crops.largest_window(np.zeros((40, 60, 3)), ratio, tf.constant([position, position]))
+        np.testing.assert_array_equal(found, [start, size])
 
     def test_all_places_are_drawn(self):
         crop = step("random_crop_to_aspect_ratio { aspect_ratio: 1.4 }")
-        # 56 of 60 columns: begins 0 to 4, a fifth of 100 each, and four deviations of 4.
+        # 56 of 60 columns: starts 0 to 4, a fifth of 100 each, and four deviations of 4.
         lefts = [changed["image"][0, 0, 1] for changed in run_seeds(crop, sample(), 100)]
         assert sorted(set(lefts)) == [0, 1, 2, 3, 4]
         assert min(np.bincount(lefts)) >= 4
@@ -373,8 +373,8 @@ class TestPads:
         for seed in range(10):
             padded = run(pad, sample(), (seed, 0))
             assert padded["image"].shape == (40, 60, 3)
-            share = (padded["image"][..., 2] == 7).mean()
-            assert 0.07 < share < 0.33
+            fraction = (padded["image"][..., 2] == 7).mean()
+            assert 0.07 < fraction < 0.33
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,10 @@ def drawing(*samples):
 
 
 class TestMosaic:
-    def mosaic(self, samples, center=(0.5, 0.5), place=0.0):
-        return mixing.mosaic([tensors(one) for one in samples], tf.constant(center), tf.fill([4, 2], place))
+    def mosaic(self, samples, center=(0.5, 0.5), position=0.0):
+        return mixing.mosaic(
+            [tensors(one) for one in samples], tf.constant(center), tf.fill([4, 2], position)
+        )
 
     def test_by_hand(self):
         # Four whole images of other sizes into 40 x 60, that meet at row 10 and column 45.
@@ -59,7 +61,7 @@ class TestMosaic:
         image[24:36, 54:66] = 255
         given = sample([[0.4, 0.45, 0.6, 0.55]], image=image)
         canvas = sample(boxes=[])
-        mixed = self.mosaic([canvas, given, canvas, canvas], place=0.5)
+        mixed = self.mosaic([canvas, given, canvas, canvas], position=0.5)
         np.testing.assert_allclose(mixed["boxes"] * [40, 60, 40, 60], [[8, 43, 12, 47]], atol=0.6)
         rows, columns = np.nonzero(mixed["image"][:20, 30:, 2].numpy() > 127)
         assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (4, 4)
@@ -102,10 +104,10 @@ class TestMixup:
 
     def test_shares_follow_beta(self):
         mix = mixing.mixing(drawing(flat(0)), Mixing(mixup=1.0))
-        shares = np.array([changed["weights"][0] for changed in run_seeds(mix, flat(200), 200)])
+        fractions = np.array([changed["weights"][0] for changed in run_seeds(mix, flat(200), 200)])
         # Beta(1.5, 1.5): mean 0.5, deviation 0.25.
-        assert abs(shares.mean() - 0.5) < 4 * 0.25 / np.sqrt(200)
-        assert 0.2 < shares.std() < 0.3
+        assert abs(fractions.mean() - 0.5) < 4 * 0.25 / np.sqrt(200)
+        assert 0.2 < fractions.std() < 0.3
 
 
 class TestCopyPaste:
@@ -134,13 +136,15 @@ class TestCopyPaste:
     def test_covered_shares_by_hand(self):
         # Boxes of 20 x 15 and 20 x 30 pixels. At 0, 0 a patch of 10 x 15 covers half of the first; at 20, 30 all of its
         # 150 pixels lie in the second, a quarter of it; at 30, 0 nothing.
-        begins = tf.constant([[0, 0], [20, 30], [30, 0]])
-        shares = mixing.covered_shares(tensors(sample(BOXES[:2])), begins, tf.constant([10, 15]))
-        np.testing.assert_allclose(shares, [0.5, 0.25, 0], atol=1e-6)
+        starts = tf.constant([[0, 0], [20, 30], [30, 0]])
+        fractions = mixing.covered_fractions(tensors(sample(BOXES[:2])), starts, tf.constant([10, 15]))
+        np.testing.assert_allclose(fractions, [0.5, 0.25, 0], atol=1e-6)
 
     def test_nothing_is_covered_where_nothing_is(self):
-        shares = mixing.covered_shares(tensors(sample([])), tf.constant([[0, 0]]), tf.constant([10, 15]))
-        np.testing.assert_array_equal(shares, [0])
+        fractions = mixing.covered_fractions(
+            tensors(sample([])), tf.constant([[0, 0]]), tf.constant([10, 15])
+        )
+        np.testing.assert_array_equal(fractions, [0])
 
     def test_paste_by_hand(self):
         mixed = mixing.paste_object(tensors(flat(1)), tensors(flat(2, 10, 15)), tf.constant([20, 30]))

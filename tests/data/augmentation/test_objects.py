@@ -113,7 +113,7 @@ class TestClasses:
         [
             (
                 "drop_label_probabilistically { label: 4 }",
-                "label 4 is no id of the label map; they go from 1 to 3",
+                "label 4 is not an id of the label map; they go from 1 to 3",
             ),
             ("drop_label_probabilistically { }", "label 0 is no id"),
             ("drop_label_probabilistically { label: 1 drop_probability: 2 }", "drop_probability is 2"),

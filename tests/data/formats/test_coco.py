@@ -35,7 +35,7 @@ def read(tmp_path):
         path = tmp_path / "annotations.json"
         path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
         annotations, findings = read_file(FORMAT, path)
-        return annotations, [(item.kind, item.place) for item in findings]
+        return annotations, [(item.kind, item.location) for item in findings]
 
     return read
 
@@ -46,15 +46,15 @@ def read(tmp_path):
 def test_a_box_is_a_corner_and_two_sides_in_pixels(read):
     [annotation], findings = read(document(CAT))
     assert findings == []
-    assert (annotation.filename, annotation.size, annotation.place) == (
+    assert (annotation.filename, annotation.size, annotation.location) == (
         "photos/a.jpg",
         (40, 20),
         "images[0] (id 7)",
     )
     assert annotation.complete
-    assert not annotation.in_shares
+    assert not annotation.normalized
     [item] = annotation.objects
-    assert (item.class_name, item.edges, item.place) == ("cat", (4, 2, 20, 12), "annotations[0] (id 11)")
+    assert (item.class_name, item.edges, item.location) == ("cat", (4, 2, 20, 12), "annotations[0] (id 11)")
     assert (item.is_crowd, item.area, item.mask, item.keypoints, item.weight) == (False, None, None, (), 1)
 
 
@@ -64,7 +64,7 @@ def test_images_keep_their_objects_whatever_the_order(read):
         document(CAT | {"image_id": 2}, CAT, CAT | {"image_id": 2, "id": 5}, images=[IMAGE, other])
     )
     assert findings == [(kinds.NOT_READ, "annotations")]  # two have the id 11
-    assert [[item.place[:14] for item in one.objects] for one in annotations] == [
+    assert [[item.location[:14] for item in one.objects] for one in annotations] == [
         ["annotations[1]"],
         ["annotations[0]", "annotations[2]"],
     ]
@@ -264,7 +264,7 @@ def test_two_images_of_one_id_are_both_left_out(read):
         (kinds.ANNOTATION_UNREADABLE, "images[1] (id 7)"),
         (kinds.IMAGE_MISSING, "annotations[0] (id 11)"),
     ]
-    assert [annotation.place for annotation in annotations] == ["images[2] (id 8)"]
+    assert [annotation.location for annotation in annotations] == ["images[2] (id 8)"]
 
 
 @pytest.mark.parametrize("image", [5, None, [], {}, {"id": None}, {"id": True}, {"id": 1.5}])

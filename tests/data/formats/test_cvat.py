@@ -1,6 +1,6 @@
 import pytest
 
-from annotation_files import places, read, recognised
+from annotation_files import locations, read, recognised
 from boxtune.data import findings as kinds
 from boxtune.data.formats.cvat import FORMAT
 from boxtune.data.masks import Mask
@@ -26,10 +26,15 @@ def only(tmp_path, shape):
 def test_a_box_is_its_edges(tmp_path):
     annotation, findings = parsed(tmp_path, BOX, image='id="0" name="sub\\a.jpg" width="40" height="30"')
     assert findings == []
-    assert (annotation.filename, annotation.size, annotation.place) == ("sub/a.jpg", (40, 30), "line 3")
-    assert (annotation.complete, annotation.in_shares) == (True, False)
+    assert (annotation.filename, annotation.size, annotation.location) == ("sub/a.jpg", (40, 30), "line 3")
+    assert (annotation.complete, annotation.normalized) == (True, False)
     [found] = annotation.objects
-    assert (found.class_name, found.edges, found.place, found.mask) == ("cat", (1, 2, 11, 22), "line 4", None)
+    assert (found.class_name, found.edges, found.location, found.mask) == (
+        "cat",
+        (1, 2, 11, 22),
+        "line 4",
+        None,
+    )
     assert (found.difficult, found.truncated) == (False, False)
     assert recognised(FORMAT, tmp_path) == ["annotations.xml"]
 
@@ -68,7 +73,7 @@ def test_attributes_of_voc_are_taken(tmp_path):
 def test_other_shapes_are_told_and_the_image_is_not_background(tmp_path, tag):
     annotation, findings = parsed(tmp_path, f'<{tag} label="cat" points="1,2;3,4"/>')
     assert (annotation.objects, annotation.complete) == ((), False)
-    assert places(findings) == [(kinds.OBJECT_OTHER_SHAPE, "line 4")]
+    assert locations(findings) == [(kinds.OBJECT_OTHER_SHAPE, "line 4")]
 
 
 def test_tags_are_of_the_image_which_may_be_background(tmp_path):
@@ -87,8 +92,8 @@ def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
         BOX,
     )
     annotation, findings = parsed(tmp_path, *shapes)
-    assert [found.place for found in annotation.objects] == ["line 10"]
-    assert places(findings) == [
+    assert [found.location for found in annotation.objects] == ["line 10"]
+    assert locations(findings) == [
         (kinds.OBJECT_WITHOUT_NAME, "line 4"),
         *[(kinds.OBJECT_WITHOUT_BOX, f"line {line}") for line in range(5, 10)],
     ]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation_files import places, read_file
+from annotation_files import locations, read_file
 from boxtune.data import findings as kinds
 from boxtune.data.formats.kitti import FORMAT
 
@@ -27,7 +27,7 @@ def label(tmp_path):
 
 def parsed(path):
     annotations, findings = read_file(FORMAT, path)
-    return annotations, places(findings)
+    return annotations, locations(findings)
 
 
 def test_a_line_is_an_object_with_its_box_in_pixels(label):
@@ -35,8 +35,8 @@ def test_a_line_is_an_object_with_its_box_in_pixels(label):
     assert findings == []
     assert annotation.filename == "000007.png"
     assert annotation.complete
-    assert not annotation.in_shares
-    seen = [(item.class_name, item.edges, item.truncated, item.place) for item in annotation.objects]
+    assert not annotation.normalized
+    seen = [(item.class_name, item.edges, item.truncated, item.location) for item in annotation.objects]
     assert seen == [
         ("Car", (0.0, 192.37, 402.31, 374.0), True, "line 1"),
         ("Pedestrian", (712.4, 143.0, 810.73, 307.92), False, "line 2"),
@@ -53,7 +53,7 @@ def test_detections_have_a_score_behind(label):
 
 def test_windows_line_ends_and_blank_lines(label):
     [annotation], findings = parsed(label(f"\ufeff{CAR}\r\n\r\n{PEDESTRIAN}\r\n"))
-    assert [item.place for item in annotation.objects] == ["line 1", "line 3"]
+    assert [item.location for item in annotation.objects] == ["line 1", "line 3"]
     assert findings == []
 
 
@@ -67,7 +67,7 @@ def test_a_file_without_lines_is_a_image_without_objects(label):
 def test_a_damaged_line_is_left_out_and_told(label):
     broken = CAR.replace("402.31", "nan")
     [annotation], findings = parsed(label(f"{CAR}\n{broken}\nCar 0 0\n"))
-    assert [item.place for item in annotation.objects] == ["line 1"]
+    assert [item.location for item in annotation.objects] == ["line 1"]
     assert not annotation.complete
     assert findings == [(kinds.OBJECT_WITHOUT_BOX, "line 2"), (kinds.OBJECT_WITHOUT_BOX, "line 3")]
 

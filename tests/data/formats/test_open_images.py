@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation_files import places, read_file
+from annotation_files import locations, read_file
 from boxtune.data import findings as kinds
 from boxtune.data.formats.open_images import FORMAT
 
@@ -23,7 +23,7 @@ def parsed(tmp_path):
             files.append(tmp_path / "class-descriptions-boxable.csv")
             files[-1].write_text(descriptions, encoding="utf-8")
         annotations, findings = read_file(FORMAT, *files)
-        return annotations, places(findings)
+        return annotations, locations(findings)
 
     return parse
 
@@ -36,7 +36,7 @@ def test_rows_are_gathered_by_image(parsed):
     )
     assert findings == []
     first, second = annotations
-    assert (first.filename, first.place, first.in_shares) == ("0a.jpg", "line 2", True)
+    assert (first.filename, first.location, first.normalized) == ("0a.jpg", "line 2", True)
     assert [(item.class_name, item.edges) for item in first.objects] == [
         ("/m/01", (0.1, 0.2, 0.6, 0.9)),  # xmin, ymin, xmax, ymax, though the file has xmin, xmax, ymin, ymax
         ("/m/02", (0.0, 0.0, 1.0, 1.0)),
@@ -69,7 +69,7 @@ def test_rows_without_a_box_or_a_class_are_left_out_and_told(parsed):
     [annotation], findings = parsed(
         "0a,x,/m/01,1,0,1,0,inf,0,0,0,0", "0a,x,,1,0,1,0,1,0,0,0,0", "0a,x,/m/01", "", "0a,x,/m/01,1,0,1,0,1"
     )
-    assert [item.place for item in annotation.objects] == ["line 6"]
+    assert [item.location for item in annotation.objects] == ["line 6"]
     assert not annotation.complete
     assert findings == [
         (kinds.OBJECT_WITHOUT_BOX, "line 2"),

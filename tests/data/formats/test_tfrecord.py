@@ -67,7 +67,7 @@ def read(tmp_path):
 
     def read(*payloads):
         annotations, findings = read_file(FORMAT, written(tmp_path / "train.record", *payloads))
-        return annotations, [(item.kind, item.place) for item in findings]
+        return annotations, [(item.kind, item.location) for item in findings]
 
     return read
 
@@ -78,11 +78,11 @@ def read(tmp_path):
 def test_what_tutorials_write_is_read(read, tmp_path):
     [annotation], findings = read(example())
     assert findings == []
-    assert (annotation.filename, annotation.size, annotation.place) == ("a.jpg", (40, 20), "record 0")
-    assert annotation.in_shares
+    assert (annotation.filename, annotation.size, annotation.location) == ("a.jpg", (40, 20), "record 0")
+    assert annotation.normalized
     assert annotation.complete
     assert images.read_bytes(annotation.source) == b"image"
-    seen = [(item.class_name, item.edges, item.place) for item in annotation.objects]
+    seen = [(item.class_name, item.edges, item.location) for item in annotation.objects]
     assert seen == [
         ("cat", (0.25, 0.125, 0.5, 0.75), "record 0, object 0"),
         ("dog", (0.0, 0.0, 1.0, 0.5), "record 0, object 1"),
@@ -309,7 +309,7 @@ def test_keypoints_without_names_are_numbered_and_seen(read):
 def test_lists_that_do_not_agree_are_told(read, change):
     annotations, findings = read(example(**change), example())
     assert findings == [(kinds.ANNOTATION_UNREADABLE, "record 0")]
-    assert [annotation.place for annotation in annotations] == ["record 1"]
+    assert [annotation.location for annotation in annotations] == ["record 1"]
 
 
 @pytest.mark.parametrize(
@@ -338,8 +338,8 @@ def test_a_damaged_record_is_told_and_the_others_are_read(tmp_path):
     content[-20] ^= 1
     path.write_bytes(content)
     annotations, findings = read_file(FORMAT, path)
-    assert [annotation.place for annotation in annotations] == ["record 0", "record 1"]
-    assert [(item.kind, item.place) for item in findings] == [
+    assert [annotation.location for annotation in annotations] == ["record 0", "record 1"]
+    assert [(item.kind, item.location) for item in findings] == [
         (kinds.ANNOTATION_UNREADABLE, "record 2"),
         (kinds.ANNOTATION_UNREADABLE, "record 3"),
     ]

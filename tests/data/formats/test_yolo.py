@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from annotation_files import places, read, recognised
+from annotation_files import locations, read, recognised
 from boxtune.data import findings as kinds
 from boxtune.data.formats import yolo
 from boxtune.data.formats.yolo import FORMAT
@@ -78,7 +78,7 @@ def test_the_hints_at_real_images_are_their_paths(shared):
 def test_a_box_is_its_centre_and_sides_in_shares(folder):
     found = only(folder({"a.jpg": "", "a.txt": "3 0.5 0.25 0.2 0.5\n"}))
     assert found.edges == pytest.approx((0.4, 0, 0.6, 0.5))
-    assert (found.class_name, found.place, found.mask, found.keypoints) == ("3", "line 1", None, ())
+    assert (found.class_name, found.location, found.mask, found.keypoints) == ("3", "line 1", None, ())
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_what_cannot_be_used_is_told_with_its_line(folder):
     ]
     lines += ["0 0.5 nan 0.2 0.4", "0 1 2 3 4 5 6 7", "0", "", BOX]
     [annotation], findings = read(FORMAT, folder({"a.jpg": "", "a.txt": "\n".join(lines)}))
-    assert [item.place for item in annotation.objects] == ["line 10"]
+    assert [item.location for item in annotation.objects] == ["line 10"]
     assert not annotation.complete
-    assert places(findings) == [
+    assert locations(findings) == [
         *[(kinds.OBJECT_WITHOUT_NAME, f"line {number}") for number in (1, 2, 3)],
         *[(kinds.OBJECT_WITHOUT_BOX, f"line {number}") for number in (4, 5, 6, 7, 8)],
     ]
@@ -260,7 +260,7 @@ def test_without_a_list_classes_are_called_by_their_numbers(folder):
 def test_a_class_that_the_list_does_not_name_is_told(folder):
     names, findings = names_by(folder, {"classes.txt": "cat\n"})
     assert names == ["cat"]
-    assert places(findings) == [(kinds.OBJECT_WITHOUT_NAME, "line 2")]
+    assert locations(findings) == [(kinds.OBJECT_WITHOUT_NAME, "line 2")]
     assert findings[0].message == "its class is 1, and classes.txt names 1, counted from 0."
 
 

@@ -124,7 +124,7 @@ def _saturation(low: float, high: float) -> Change:
 def gray(pixels: Any) -> Any:
     """Return pixels, float32 [h, w, 3], without their colours."""
     # A product of matrices is three times as fast as a sum over the last axis.
-    mixed = tf.matmul(tf.reshape(pixels, [-1, 3]), tf.constant([[share] * 3 for share in LUMA]))
+    mixed = tf.matmul(tf.reshape(pixels, [-1, 3]), tf.constant([[fraction] * 3 for fraction in LUMA]))
     return tf.reshape(mixed, tf.shape(pixels))
 
 
@@ -155,65 +155,65 @@ def random_patch_gaussian(section: pipeline_pb2.RandomPatchGaussian) -> Step:
         of_size, of_row, of_column, of_stddev, of_noise = stateless.split(seed, 5)
         image, size = sample["image"], stateless.integer(of_size, *sizes)
         height, width = tf.unstack(size_of(image))
-        begin, end = square(
+        start, end = square(
             image, stateless.integer(of_row, 0, height), stateless.integer(of_column, 0, width), size
         )
-        patch = tf.cast(image[begin[0] : end[0], begin[1] : end[1]], tf.float32)
+        patch = tf.cast(image[start[0] : end[0], start[1] : end[1]], tf.float32)
         noise = (
             tf.random.stateless_normal(tf.shape(patch), of_noise)
             * 255
             * stateless.uniform(of_stddev, *stddevs)
         )
-        return sample | {"image": paste(image, to_bytes(patch + noise), begin[0], begin[1])}
+        return sample | {"image": paste(image, to_bytes(patch + noise), start[0], start[1])}
 
     return with_probability(1 - kept, add_noise)
 
 
 def square(image: Any, row: Any, column: Any, size: Any) -> tuple[Any, Any]:
-    """Return begin and end (int32 [2]) of a square around a pixel of an image, cut to the image."""
-    begin = tf.stack([row, column]) - size // 2
-    return tf.maximum(begin, 0), tf.minimum(begin + size, size_of(image))
+    """Return start and end (int32 [2]) of a square around a pixel of an image, cut to the image."""
+    start = tf.stack([row, column]) - size // 2
+    return tf.maximum(start, 0), tf.minimum(start + size, size_of(image))
 
 
 def random_black_patches(section: pipeline_pb2.RandomBlackPatches) -> Step:
-    """Read `random_black_patches`: black squares, each with a probability, of a share of the shorter side."""
+    """Read `random_black_patches`: black squares, each with a probability, of a fraction of the shorter side."""
     count, ratio = section.max_black_patches, section.size_to_image_ratio
     check(0 <= count <= 1000, f"max_black_patches is {count}; it must be in [0, 1000]")
     check(0 <= ratio <= 1, f"size_to_image_ratio is {ratio:g}; it must be in [0, 1]")
     probability = check_probability(section, "probability")
 
     def blacken(sample: Sample, seed: Any) -> Sample:
-        of_which, of_place = stateless.split(seed, 2)
-        wanted = stateless.uniform(of_which, shape=[count]) < probability
+        of_which, of_position = stateless.split(seed, 2)
+        selected = stateless.uniform(of_which, shape=[count]) < probability
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        begin = tf.cast(stateless.uniform(of_place, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32)
+        start = tf.cast(stateless.uniform(of_position, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32)
         side = tf.cast(tf.reduce_min(size) * ratio, tf.int32)
-        return sample | {"image": black_squares(sample["image"], tf.boolean_mask(begin, wanted), side)}
+        return sample | {"image": black_squares(sample["image"], tf.boolean_mask(start, selected), side)}
 
     return blacken
 
 
-def black_squares(image: Any, begin: Any, side: Any) -> Any:
-    """Return an image [h, w, 3] with squares of a side in black; `begin` int32 [p, 2] are their tops and lefts."""
+def black_squares(image: Any, start: Any, side: Any) -> Any:
+    """Return an image [h, w, 3] with squares of a side in black; `start` int32 [p, 2] are their tops and lefts."""
     height, width = tf.unstack(size_of(image))
-    rows = _within(height, begin[:, 0], side)
-    columns = _within(width, begin[:, 1], side)
+    rows = _within(height, start[:, 0], side)
+    columns = _within(width, start[:, 1], side)
     # How many squares lie over each pixel.
     over = tf.matmul(rows, columns, transpose_a=True)
     return tf.where(over[..., None] > 0, tf.constant(0, image.dtype), image)
 
 
-def _within(length: Any, begin: Any, side: Any) -> Any:
-    """Return float32 [p, length]: 1 from each `begin` for `side` pixels, 0 elsewhere."""
-    places = tf.range(length)[None]
-    return tf.cast((places >= begin[:, None]) & (places < begin[:, None] + side), tf.float32)
+def _within(length: Any, start: Any, side: Any) -> Any:
+    """Return float32 [p, length]: 1 from each `start` for `side` pixels, 0 elsewhere."""
+    positions = tf.range(length)[None]
+    return tf.cast((positions >= start[:, None]) & (positions < start[:, None] + side), tf.float32)
 
 
 # ---------------------------------------------------------------------------------------------- compression
 
 
 def random_jpeg_quality(section: pipeline_pb2.RandomJpegQuality) -> Step:
-    """Read `random_jpeg_quality`: what compression of a quality drawn evenly leaves of the image."""
+    """Read `random_jpeg_quality`: what compression of a quality drawn uniformly leaves of the image."""
     qualities = check_range(section, "min_jpeg_quality", "max_jpeg_quality", 0, 100)
     kept = check_probability(section, "random_coef")
 

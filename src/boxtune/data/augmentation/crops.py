@@ -29,26 +29,26 @@ from boxtune.data.decoder import Sample
 from boxtune.data.geometry import Window, move_objects
 
 _BLACK = (0.0, 0.0, 0.0)
-_LEAST_SHARE = 0.3  # of a box, that must be inside, where a step has no field for it
+_LEAST_FRACTION = 0.3  # of a box, that must be inside, where a step has no field for it
 
 
 # ---------------------------------------------------------------------------------------------- windows
 
 
 def crop_to(
-    sample: Sample, begin: Any, size: Any, overlap_thresh: float = 0.0, clip_boxes: bool = True
+    sample: Sample, start: Any, size: Any, overlap_thresh: float = 0.0, clip_boxes: bool = True
 ) -> Sample:
     """Cut out a window and drop the objects of which too little lies in it.
 
     Args:
         sample: with `image` [h, w, 3] and objects.
-        begin: int32 [2], top and left of the window in pixels.
+        start: int32 [2], top and left of the window in pixels.
         size: int32 [2], its height and width.
-        overlap_thresh: least share of a box's area that must lie in the window.
+        overlap_thresh: least fraction of a box's area that must lie in the window.
         clip_boxes: cut the boxes to the window.
     """
-    image = tf.slice(sample["image"], tf.concat([begin, [0]], 0), tf.concat([size, [-1]], 0))
-    window = Window(begin, size, size_of(sample["image"]))
+    image = tf.slice(sample["image"], tf.concat([start, [0]], 0), tf.concat([size, [-1]], 0))
+    window = Window(start, size, size_of(sample["image"]))
     # Measured before boxes are moved, so that no rounding takes a fraction of 1 from those that lie within.
     inside = geometry.fractions_inside(sample["boxes"], window.box)
     moved = move_objects(sample, geometry.to_window, window=window) | {
@@ -58,18 +58,18 @@ def crop_to(
     return keep(clipped, (inside > 0) & (inside >= overlap_thresh))
 
 
-def pad_to(sample: Sample, begin: Any, size: Any, color: Any) -> Sample:
+def pad_to(sample: Sample, start: Any, size: Any, color: Any) -> Sample:
     """Put the image into a larger one.
 
     Args:
         sample: with `image` [h, w, 3] and objects.
-        begin: int32 [2], where its top and left are in the larger one, in pixels.
+        start: int32 [2], where its top and left are in the larger one, in pixels.
         size: int32 [2], height and width of the larger one.
         color: [3], red, green and blue of what is around it, in [0, 255].
     """
     canvas = tf.broadcast_to(to_bytes(tf.cast(color, tf.float32)), tf.concat([size, [3]], 0))
-    image = paste(canvas, sample["image"], begin[0], begin[1])
-    window = Window(begin, size_of(sample["image"]), size)
+    image = paste(canvas, sample["image"], start[0], start[1])
+    window = Window(start, size_of(sample["image"]), size)
     return move_objects(sample, geometry.from_window, window=window) | {"image": image}
 
 
@@ -93,21 +93,21 @@ def random_crop_image(section: Any, aspect_ratio: float | None = None) -> Step:
         aspect_ratios = check_range(section, "min_aspect_ratio", "max_aspect_ratio", 1e-3, 1e3)
     else:
         aspect_ratios = aspect_ratio, aspect_ratio
-    shares = check_range(section, "min_area", "max_area", 1e-6, 1)
+    fractions = check_range(section, "min_area", "max_area", 1e-6, 1)
     kept_whole = check_probability(section, "random_coef")
 
     def crop(sample: Sample, seed: Any) -> Sample:
-        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+        start, size, _ = tf.image.stateless_sample_distorted_bounding_box(
             tf.shape(sample["image"]),
             geometry.clip(sample["boxes"])[None],
             seed,
             min_object_covered=section.min_object_covered,
             aspect_ratio_range=aspect_ratios,
-            area_range=shares,
+            area_range=fractions,
             max_attempts=100,
             use_image_if_no_bounding_boxes=True,
         )
-        return crop_to(sample, begin[:2], size[:2], section.overlap_thresh, section.clip_boxes)
+        return crop_to(sample, start[:2], size[:2], section.overlap_thresh, section.clip_boxes)
 
     return with_probability(1 - kept_whole, crop)
 
@@ -129,7 +129,7 @@ def ssd_random_crop_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropFixedA
     return one_after_another(
         [
             one_of([random_crop_image(operation, ratio) for operation in operations]),
-            _crop_to_aspect_ratio(ratio, _LEAST_SHARE, clip_boxes=True),
+            _crop_to_aspect_ratio(ratio, _LEAST_FRACTION, clip_boxes=True),
         ]
     )
 
@@ -137,15 +137,15 @@ def ssd_random_crop_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropFixedA
 def _defaults(operation: Any, covered: Iterable[float] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)) -> list[Any]:
     return [
         operation(
-            min_object_covered=share,
+            min_object_covered=fraction,
             min_aspect_ratio=0.5,
             max_aspect_ratio=2.0,
             min_area=0.1,
             max_area=1.0,
-            overlap_thresh=share,
+            overlap_thresh=fraction,
             random_coef=0.15,
         )
-        for share in covered
+        for fraction in covered
     ]
 
 
@@ -153,28 +153,28 @@ def _defaults(operation: Any, covered: Iterable[float] = (0.0, 0.1, 0.3, 0.5, 0.
 
 
 def random_crop_to_aspect_ratio(section: pipeline_pb2.RandomCropToAspectRatio) -> Step:
-    """Read `random_crop_to_aspect_ratio`: the largest window of a shape (width / height), at a place drawn evenly."""
+    """Read `random_crop_to_aspect_ratio`: the largest window of a shape (width / height), at a random position."""
     return _crop_to_aspect_ratio(_aspect_ratio(section), section.overlap_thresh, section.clip_boxes)
 
 
 def _crop_to_aspect_ratio(ratio: float, overlap_thresh: float, clip_boxes: bool) -> Step:
     def crop(sample: Sample, seed: Any) -> Sample:
-        place = stateless.uniform(seed, shape=[2])
-        return crop_to(sample, *largest_window(sample["image"], ratio, place), overlap_thresh, clip_boxes)
+        position = stateless.uniform(seed, shape=[2])
+        return crop_to(sample, *largest_window(sample["image"], ratio, position), overlap_thresh, clip_boxes)
 
     return crop
 
 
-def largest_window(image: Any, aspect_ratio: Any, place: Any) -> tuple[Any, Any]:
-    """Return begin and size (int32 [2]) of the largest window of an aspect ratio (width / height) in an image.
+def largest_window(image: Any, aspect_ratio: Any, position: Any) -> tuple[Any, Any]:
+    """Return start and size (int32 [2]) of the largest window of an aspect ratio (width / height) in an image.
 
-    `place` [2], in [0, 1), says where along the height or width that is left over it begins.
+    `place` [2], in [0, 1), says where along the height or width that is left over it starts.
     """
     height, width = tf.unstack(tf.cast(size_of(image), tf.float32))
     shape = tf.minimum(height, width / aspect_ratio) * tf.stack([1.0, aspect_ratio])
     size = tf.maximum(tf.cast(tf.round(shape), tf.int32), 1)
     left_over = tf.cast(size_of(image) - size + 1, tf.float32)
-    return tf.cast(tf.floor(place * left_over), tf.int32), size
+    return tf.cast(tf.floor(position * left_over), tf.int32), size
 
 
 def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -> Step:
@@ -207,18 +207,18 @@ def _halved_below(border: int, size: Any) -> Any:
     return border // tf.cast(tf.pow(2.0, halvings), tf.int32)
 
 
-def _view(sample: Sample, begin: Any, size: Any) -> Sample:
+def _view(sample: Sample, start: Any, size: Any) -> Sample:
     """Cut out a window that may reach beyond the image, where it is black; drop the objects outside of it."""
-    first = tf.clip_by_value(begin, 0, size_of(sample["image"]) - 1)
-    last = tf.clip_by_value(begin + size, first + 1, size_of(sample["image"]))
-    return pad_to(crop_to(sample, first, last - first), first - begin, size, _BLACK)
+    first = tf.clip_by_value(start, 0, size_of(sample["image"]) - 1)
+    last = tf.clip_by_value(start + size, first + 1, size_of(sample["image"]))
+    return pad_to(crop_to(sample, first, last - first), first - start, size, _BLACK)
 
 
 def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAndPadToSquare) -> Step:
     """Read `random_scale_crop_and_pad_to_square`: the image in a random size, cut and padded to a square.
 
-    Its longer side becomes `output_size` times a ratio drawn evenly; what leaves the square is cut off, at a place
-    drawn evenly; below and to the right of a smaller one it is black.
+    Its longer side becomes `output_size` times a ratio drawn uniformly; what leaves the square is cut off, at a random
+    position; below and to the right of a smaller one it is black.
 
     Source: Tan et al. 2020 (EfficientDet, arXiv:1911.09070).
     """
@@ -227,14 +227,14 @@ def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAnd
     check(1 <= side <= MAX_SIDE, f"output_size is {side}; it must be in [1, {MAX_SIDE}]")
 
     def crop(sample: Sample, seed: Any) -> Sample:
-        of_scale, of_place = stateless.split(seed, 2)
+        of_scale, of_position = stateless.split(seed, 2)
         size = tf.cast(size_of(sample["image"]), tf.float32)
         ratio = stateless.uniform(of_scale, low, high) * side / tf.reduce_max(size)
         large = tf.maximum(tf.cast(size * ratio, tf.int32), 1)
         left_over = tf.cast(tf.maximum(large - side, 0), tf.float32)
-        begin = tf.cast(left_over * stateless.uniform(of_place, shape=[2]), tf.int32)
+        start = tf.cast(left_over * stateless.uniform(of_position, shape=[2]), tf.int32)
         resized = sample | {"image": resize(sample["image"], large)}
-        return _view(resized, begin, tf.constant([side, side]))
+        return _view(resized, start, tf.constant([side, side]))
 
     return crop
 
@@ -243,7 +243,7 @@ def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAnd
 
 
 def random_pad_image(section: pipeline_pb2.RandomPadImage) -> Step:
-    """Read `random_pad_image`: put the image anywhere in a larger one of a size drawn evenly.
+    """Read `random_pad_image`: put the image anywhere in a larger one of a size drawn uniformly.
 
     From its own size, or `min_image_height` and `min_image_width`, up to twice its own size, or the given one.
     """
@@ -321,7 +321,7 @@ def _crop_and_pad(section: Any, color: Sequence[float] | None) -> Step:
 
 
 def _pad(sample: Sample, seed: Any, least: Any, most: Any, color: Sequence[float] | None) -> Sample:
-    """Pad to a size drawn from [`least`, `most`), at a place drawn evenly; in the mean colour where none is given."""
+    """Pad to a size drawn from [`least`, `most`), at a random position; in the mean colour where none is given."""
     of_height, of_width, of_top, of_left = stateless.split(seed, 4)
     size = size_of(sample["image"])
     least, most = tf.maximum(least, size), tf.maximum(most, size)

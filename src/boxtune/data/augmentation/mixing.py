@@ -30,9 +30,9 @@ from boxtune.data.geometry import Window, move_objects
 RandomSample = Callable[[Any], Sample]
 """A function of a seed int32 [2] to some sample of the set."""
 
-_LEAST_SHARE = 0.3  # of a box's area, that must be in the window that is cut out
+_LEAST_FRACTION = 0.3  # of a box's area, that must be in the window that is cut out
 _MOST_PASTED = 4  # objects
-_PLACES = 10  # tried for each pasted object
+_POSITIONS = 10  # tried for each pasted object
 _MOST_COVERED = 0.3  # of the area of a box, by a pasted one
 
 
@@ -68,50 +68,52 @@ def mixing(random_sample: RandomSample, probabilities: Mixing) -> Step:
 
 def _mosaic(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_center, of_places, *of_others = stateless.split(seed, 5)
+        of_center, of_positions, *of_others = stateless.split(seed, 5)
         samples = [sample, *(random_sample(other) for other in of_others)]
         return mosaic(
-            samples, stateless.uniform(of_center, 0.25, 0.75, [2]), stateless.uniform(of_places, shape=[4, 2])
+            samples,
+            stateless.uniform(of_center, 0.25, 0.75, [2]),
+            stateless.uniform(of_positions, shape=[4, 2]),
         )
 
     return step
 
 
-def mosaic(samples: Sequence[Sample], center: Any, places: Any) -> Sample:
+def mosaic(samples: Sequence[Sample], center: Any, positions: Any) -> Sample:
     """Put a window of each of four images into one quarter of an image of the size of the first.
 
     Source: Bochkovskiy et al. 2020 (YOLOv4, arXiv:2004.10934).
 
     Args:
         samples: for the top left, top right, bottom left and bottom right.
-        center: [2], where the four meet, as shares of height and width in (0, 1).
+        center: [2], where the four meet, as fractions of height and width in (0, 1).
         places: [4, 2], in [0, 1), where in each image its window lies along the height or width that is left over.
     """
     whole = tf.maximum(size_of(samples[0]["image"]), 2)
     first = tf.clip_by_value(tf.cast(center * tf.cast(whole, tf.float32), tf.int32), 1, whole - 1)
     (top, left), (bottom, right) = tf.unstack(first), tf.unstack(whole - first)
     sizes = [tf.stack(size) for size in ((top, left), (top, right), (bottom, left), (bottom, right))]
-    begins = [tf.stack(begin) for begin in ((0, 0), (0, left), (top, 0), (top, left))]
+    starts = [tf.stack(start) for start in ((0, 0), (0, left), (top, 0), (top, left))]
     parts = [
-        fit(sample, size, place)
-        for sample, size, place in zip(samples, sizes, tf.unstack(places), strict=True)
+        fit(sample, size, position)
+        for sample, size, position in zip(samples, sizes, tf.unstack(positions), strict=True)
     ]
-    moved = [_placed(part, begin, whole) for part, begin in zip(parts, begins, strict=True)]
+    moved = [_placed(part, start, whole) for part, start in zip(parts, starts, strict=True)]
     images = [part["image"] for part in parts]
     image = tf.concat([tf.concat(images[:2], 1), tf.concat(images[2:], 1)], 0)
     return samples[0] | objects_of(*moved) | {"image": image}
 
 
-def fit(sample: Sample, size: Any, place: Any) -> Sample:
+def fit(sample: Sample, size: Any, position: Any) -> Sample:
     """Cut the largest window of the shape of `size` (int32 [2]) out of an image, at `place`, and resize it to it."""
     height, width = tf.unstack(tf.cast(size, tf.float32))
-    cropped = crop_to(sample, *largest_window(sample["image"], width / height, place), _LEAST_SHARE)
+    cropped = crop_to(sample, *largest_window(sample["image"], width / height, position), _LEAST_FRACTION)
     return cropped | {"image": resize(cropped["image"], size)}
 
 
-def _placed(part: Sample, begin: Any, whole: Any) -> Sample:
-    """Return the part with its objects as they are where it begins at `begin` in an image of size `whole`."""
-    return move_objects(part, geometry.from_window, window=Window(begin, size_of(part["image"]), whole))
+def _placed(part: Sample, start: Any, whole: Any) -> Sample:
+    """Return the part with its objects as they are where it starts at `start` in an image of size `whole`."""
+    return move_objects(part, geometry.from_window, window=Window(start, size_of(part["image"]), whole))
 
 
 # ---------------------------------------------------------------------------------------------- mixup
@@ -119,34 +121,34 @@ def _placed(part: Sample, begin: Any, whole: Any) -> Sample:
 
 def _mixup(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_other, of_place, of_share = stateless.split(seed, 3)
+        of_other, of_position, of_fraction = stateless.split(seed, 3)
         # A Beta distribution is made of two Gamma ones.
-        one, other = tf.unstack(tf.random.stateless_gamma([2], of_share, alpha=1.5))
+        one, other = tf.unstack(tf.random.stateless_gamma([2], of_fraction, alpha=1.5))
         return mixup(
-            sample, random_sample(of_other), one / (one + other), stateless.uniform(of_place, shape=[2])
+            sample, random_sample(of_other), one / (one + other), stateless.uniform(of_position, shape=[2])
         )
 
     return step
 
 
-def mixup(sample: Sample, other: Sample, share: Any, place: Any) -> Sample:
-    """Blend two images; each object counts by the share of its image.
+def mixup(sample: Sample, other: Sample, fraction: Any, position: Any) -> Sample:
+    """Blend two images; each object counts by the fraction of its image.
 
-    Source: Zhang et al. 2019 (arXiv:1902.04103), where the share follows Beta(1.5, 1.5).
+    Source: Zhang et al. 2019 (arXiv:1902.04103), where the fraction follows Beta(1.5, 1.5).
 
     Args:
         sample: the image whose size the result has.
         other: the image of which a window is blended in.
-        share: in [0, 1], how much of the blend is `sample`.
+        fraction: in [0, 1], how much of the blend is `sample`.
         place: [2], in [0, 1), where in `other` the window lies.
     """
-    other = fit(other, size_of(sample["image"]), place)
+    other = fit(other, size_of(sample["image"]), position)
     one, two = (tf.cast(each["image"], tf.float32) for each in (sample, other))
     objects = objects_of(
-        sample | {"weights": sample["weights"] * share},
-        other | {"weights": other["weights"] * (1 - share)},
+        sample | {"weights": sample["weights"] * fraction},
+        other | {"weights": other["weights"] * (1 - fraction)},
     )
-    return sample | objects | {"image": to_bytes(one * share + two * (1 - share))}
+    return sample | objects | {"image": to_bytes(one * fraction + two * (1 - fraction))}
 
 
 # ---------------------------------------------------------------------------------------------- copy-paste
@@ -190,14 +192,14 @@ def _repeated(count: Any, sample: Sample, change: Callable[[Any, Sample], Sample
 
 def _paste_one(sample: Sample, other: Sample, number: Any, seed: Any) -> Sample:
     """Paste an object of `other`, from half to one and a half times as large, where it covers least, if it fits in."""
-    of_scale, of_places = stateless.split(seed, 2)
+    of_scale, of_positions = stateless.split(seed, 2)
     patch = cut_out(other, number, size_of(sample["image"]), stateless.uniform(of_scale, 0.5, 1.5))
     free = tf.cast(size_of(sample["image"]) - size_of(patch["image"]) + 1, tf.float32)
-    begins = tf.cast(stateless.uniform(of_places, shape=[_PLACES, 2]) * free, tf.int32)
-    covered = covered_shares(sample, begins, size_of(patch["image"]))
+    starts = tf.cast(stateless.uniform(of_positions, shape=[_POSITIONS, 2]) * free, tf.int32)
+    covered = covered_fractions(sample, starts, size_of(patch["image"]))
     best = tf.argmin(covered)
     return tf.cond(
-        covered[best] <= _MOST_COVERED, lambda: paste_object(sample, patch, begins[best]), lambda: sample
+        covered[best] <= _MOST_COVERED, lambda: paste_object(sample, patch, starts[best]), lambda: sample
     )
 
 
@@ -210,23 +212,23 @@ def cut_out(sample: Sample, number: Any, size: Any, scale: Any) -> Sample:
     full, room, pixels = (tf.cast(each, tf.float32) for each in (window.frame, size, window.size))
     ratio = tf.minimum(scale * tf.reduce_min(room / full), tf.reduce_min(room / pixels))
     only = keep(sample, tf.range(tf.shape(sample["boxes"])[0]) == number)
-    patch = crop_to(only, window.begin, window.size)
+    patch = crop_to(only, window.start, window.size)
     patch_size = tf.clip_by_value(tf.cast(tf.round(pixels * ratio), tf.int32), 1, size)
     return patch | {"image": resize(patch["image"], patch_size)}
 
 
-def covered_shares(sample: Sample, begins: Any, size: Any) -> Any:
-    """Return for each place [w, 2] the largest share [w] of a box that a patch of `size` there covers."""
-    windows = Window(begins, size, size_of(sample["image"])).box
-    shares = geometry.fractions_inside(sample["boxes"], windows[:, None])
-    return tf.reduce_max(tf.pad(shares, [[0, 0], [0, 1]]), 1)
+def covered_fractions(sample: Sample, starts: Any, size: Any) -> Any:
+    """Return for each place [w, 2] the largest fraction [w] of a box that a patch of `size` there covers."""
+    windows = Window(starts, size, size_of(sample["image"])).box
+    fractions = geometry.fractions_inside(sample["boxes"], windows[:, None])
+    return tf.reduce_max(tf.pad(fractions, [[0, 0], [0, 1]]), 1)
 
 
-def paste_object(sample: Sample, patch: Sample, begin: Any) -> Sample:
-    """Lay a patch and its objects over an image at `begin` (int32 [2]).
+def paste_object(sample: Sample, patch: Sample, start: Any) -> Sample:
+    """Lay a patch and its objects over an image at `start` (int32 [2]).
 
     Source: Dwibedi et al. 2017 (arXiv:1708.01642) and Ghiasi et al. 2021 (arXiv:2012.07177), with the boxes for masks.
     """
-    image = paste(sample["image"], patch["image"], begin[0], begin[1])
-    objects = objects_of(sample, _placed(patch, begin, size_of(sample["image"])))
+    image = paste(sample["image"], patch["image"], start[0], start[1])
+    objects = objects_of(sample, _placed(patch, start, size_of(sample["image"])))
     return sample | objects | {"image": image}

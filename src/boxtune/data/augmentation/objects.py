@@ -94,6 +94,6 @@ def _class_of(label: int, field: str, num_classes: int) -> int:
     """Return the class, counted from 0, of an id of the label map, counted from 1."""
     check(
         1 <= label <= num_classes,
-        f"{field} {label} is no id of the label map; they go from 1 to {num_classes}",
+        f"{field} {label} is not an id of the label map; they go from 1 to {num_classes}",
     )
     return label - 1

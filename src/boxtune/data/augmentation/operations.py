@@ -122,12 +122,12 @@ def equalize(image: Any) -> Any:
     return tf.gather(tf.cast(tf.reshape(table, [-1]), tf.uint8), channels)
 
 
-def cutout(image: Any, begin: Any, end: Any) -> Any:
-    """Make a window grey; `begin` and `end` (int32 [2]) may lie outside of the image."""
-    begin = tf.clip_by_value(begin, 0, size_of(image))
-    end = tf.clip_by_value(end, begin, size_of(image))
-    patch = tf.fill(tf.concat([end - begin, [3]], 0), tf.constant(_GREY, tf.uint8))
-    return paste(image, patch, begin[0], begin[1])
+def cutout(image: Any, start: Any, end: Any) -> Any:
+    """Make a window grey; `start` and `end` (int32 [2]) may lie outside of the image."""
+    start = tf.clip_by_value(start, 0, size_of(image))
+    end = tf.clip_by_value(end, start, size_of(image))
+    patch = tf.fill(tf.concat([end - start, [3]], 0), tf.constant(_GREY, tf.uint8))
+    return paste(image, patch, start[0], start[1])
 
 
 def _blend(other: Any, image: Any, factor: float) -> Any:

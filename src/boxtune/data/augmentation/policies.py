@@ -125,7 +125,7 @@ def operation(name: str, probability: float, level: int) -> Step:
     if name in _MOVES:
         step = _moving(name, level)
     elif name == "cutout of a box":
-        step = partial(_cutout_of_a_box, share=0.75 * level / _MOST)
+        step = partial(_cutout_of_a_box, fraction=0.75 * level / _MOST)
     else:
         step = partial(_on_image, change=_change(name, level, in_boxes=False))
     return with_probability(probability, step)
@@ -148,7 +148,7 @@ def _change(name: str, level: int, *, in_boxes: bool) -> Change:
 
 
 _MOVES = {"rotate": 30, "shear x": 0.3, "shear y": 0.3, "translate x": 250, "translate y": 250}
-"""What the highest level moves: degrees, shares of the other coordinate, and pixels."""
+"""What the highest level moves: degrees, fractions of the other coordinate, and pixels."""
 
 _MOST_IN_BOXES = 120  # pixels of a translation
 
@@ -211,9 +211,9 @@ def _in_boxes(change: Change, probability: float) -> Step:
 
     def change_one(image: Any, box: Any, seed: Any) -> Any:
         window = pixels_of(box, size_of(image))
-        begin, end = window.begin, window.end
-        patch = change(image[begin[0] : end[0], begin[1] : end[1]], seed)
-        return paste(image, patch, begin[0], begin[1])
+        start, end = window.start, window.end
+        patch = change(image[start[0] : end[0], start[1] : end[1]], seed)
+        return paste(image, patch, start[0], start[1])
 
     def step(sample: Sample, seed: Any) -> Sample:
         def change_next(number: Any, image: Any) -> tuple[Any, Any]:
@@ -241,25 +241,25 @@ def _in_boxes(change: Change, probability: float) -> Step:
 
 
 def _cutout(image: Any, seed: Any, half: int) -> Any:
-    """Make a grey square of twice `half` pixels around a pixel drawn evenly."""
+    """Make a grey square of twice `half` pixels around a pixel drawn uniformly."""
     of_row, of_column = stateless.split(seed, 2)
     height, width = tf.unstack(size_of(image))
     center = tf.stack([stateless.integer(of_row, 0, height), stateless.integer(of_column, 0, width)])
     return operations.cutout(image, center - half, center + half)
 
 
-def _cutout_of_a_box(sample: Sample, seed: Any, share: float) -> Sample:
-    """Make a grey window, `share` as high and wide as one of the boxes, around a pixel of that box."""
+def _cutout_of_a_box(sample: Sample, seed: Any, fraction: float) -> Sample:
+    """Make a grey window, `fraction` as high and wide as one of the boxes, around a pixel of that box."""
 
     def cut() -> Any:
         of_box, of_row, of_column = stateless.split(seed, 3)
         image, count = sample["image"], tf.shape(sample["boxes"])[0]
         window = pixels_of(sample["boxes"][stateless.integer(of_box, 0, count)], size_of(image))
-        begin, end = window.begin, window.end
+        start, end = window.start, window.end
         center = tf.stack(
-            [stateless.integer(of_row, begin[0], end[0]), stateless.integer(of_column, begin[1], end[1])]
+            [stateless.integer(of_row, start[0], end[0]), stateless.integer(of_column, start[1], end[1])]
         )
-        half = tf.cast(tf.cast(window.size, tf.float32) * share / 2, tf.int32)
+        half = tf.cast(tf.cast(window.size, tf.float32) * fraction / 2, tf.int32)
         return operations.cutout(image, center - half, center + half)
 
     has_objects = tf.shape(sample["boxes"])[0] > 0

@@ -87,8 +87,8 @@ def repeat(sample: Sample, axis: int) -> Sample:
     frame = (2, 1) if axis == 0 else (1, 2)  # in images
     second = (1, 0) if axis == 0 else (0, 1)
     moved = [
-        move_objects(sample, geometry.from_window, window=Window(begin, (1, 1), frame))
-        for begin in ((0, 0), second)
+        move_objects(sample, geometry.from_window, window=Window(start, (1, 1), frame))
+        for start in ((0, 0), second)
     ]
     return sample | objects_of(*moved) | {"image": tf.concat([sample["image"]] * 2, axis)}
 
@@ -97,7 +97,7 @@ def repeat(sample: Sample, axis: int) -> Sample:
 
 
 def random_image_scale(section: pipeline_pb2.RandomImageScale) -> Step:
-    """Read `random_image_scale`: make the image larger or smaller by a ratio drawn evenly."""
+    """Read `random_image_scale`: make the image larger or smaller by a ratio drawn uniformly."""
     low, high = check_range(section, "min_scale_ratio", "max_scale_ratio", 0.01, 10)
 
     def scale(sample: Sample, seed: Any) -> Sample:
@@ -121,7 +121,7 @@ def resize_image(section: pipeline_pb2.ResizeImage) -> Step:
 
 
 def random_downscale_to_target_pixels(section: pipeline_pb2.RandomDownscaleToTargetPixels) -> Step:
-    """Read `random_downscale_to_target_pixels`: shrink to a number of pixels drawn evenly, or leave a smaller one."""
+    """Read `random_downscale_to_target_pixels`: shrink to a random number of pixels, or leave a smaller one."""
     kept = check_probability(section, "random_coef")
     # The default that works in the API is not the one that its pipeline.proto declares.
     most = section.max_target_pixels if section.HasField("max_target_pixels") else 800_000

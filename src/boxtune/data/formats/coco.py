@@ -46,7 +46,7 @@ _MAX_AMOUNT = 1e12
 class Identifiers:
     """What other files call the images and classes of a file: names by their ids."""
 
-    positions: dict[int | str, str]
+    images: dict[int | str, str]
     classes: dict[int | str, str]
 
 
@@ -57,7 +57,7 @@ def identifiers(path: Path) -> Identifiers:
         DataError: if it is not COCO JSON.
     """
     document = json_text.load_format(path, _belongs, _TITLE)
-    positions = {
+    images = {
         item["id"]: _filename(item)
         for item in document["images"]
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
@@ -68,7 +68,7 @@ def identifiers(path: Path) -> Identifiers:
         for item in (listed if isinstance(listed, list) else [])
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
     }
-    return Identifiers(positions, classes)
+    return Identifiers(images, classes)
 
 
 def _belongs(value: Any) -> bool:
@@ -87,13 +87,13 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
     for key, number in positions.items():
         image = images[number]
         filename = _filename(image)
-        items = ((_place("annotations", n, annotations[n]), annotations[n]) for n in objects[key])
+        items = ((_location("annotations", n, annotations[n]), annotations[n]) for n in objects[key])
         yield file.annotation(
             filename,
             items,
             partial(_object, categories=categories, note=partial(file.skipping, image=filename)),
             size=shapes.image_size(image.get("width"), image.get("height")),
-            place=_place("images", number, image),
+            location=_location("images", number, image),
         )
 
 
@@ -132,15 +132,15 @@ def _keypoint_names(listed: Any) -> tuple[str, ...]:
 def _first_positions(file: AnnotationFile, images: list[Any]) -> dict[str, int]:
     """Return the position of each image by its id as text.
 
-    Of images of one id and name the first counts. Those of different names are left out, since nobody can tell
+    Of images of one id and name the first counts. Those of different names are left out, since it is unknown
     whose objects are whose: files were put together that each count from 1.
     """
     positions: dict[str, int] = {}
 
     def leave_out(numbers: list[int], kind: Kind, message: str) -> None:
         for number in numbers:
-            place = _place("images", number, images[number])
-            file.findings.add(kind, file.path, message, place=place, image=_filename(images[number]))
+            location = _location("images", number, images[number])
+            file.findings.add(kind, file.path, message, location=location, image=_filename(images[number]))
 
     for key, numbers in _positions(file, images).items():
         names = sorted({_filename(images[number]) for number in numbers})
@@ -148,7 +148,7 @@ def _first_positions(file: AnnotationFile, images: list[Any]) -> dict[str, int]:
             positions[key] = numbers[0]
             leave_out(numbers[1:], kinds.ANNOTATION_TWICE, f"it is the same as images[{numbers[0]}].")
         else:
-            whose = f'"{names[0]}" and "{names[1]}": nobody can tell whose objects are whose.'
+            whose = f'"{names[0]}" and "{names[1]}": it is unknown which objects belong to which.'
             leave_out(numbers, kinds.ANNOTATION_UNREADABLE, f"its id is that of {whose}")
     return positions
 
@@ -157,9 +157,9 @@ def _positions(file: AnnotationFile, images: list[Any]) -> dict[str, list[int]]:
     """Return the positions of the images of each id as text."""
     positions: dict[str, list[int]] = {}
     for number, image in enumerate(images):
-        place = _place("images", number, image)
-        with file.skipping(place):
-            key = _key(as_dict(image, place).get("id"))
+        location = _location("images", number, image)
+        with file.skipping(location):
+            key = _key(as_dict(image, location).get("id"))
             if not key:
                 raise SkipError(kinds.ANNOTATION_UNREADABLE, "it has no id.")
             positions.setdefault(key, []).append(number)
@@ -174,16 +174,16 @@ def _by_image(file: AnnotationFile, items: list[Any], positions: dict[str, int])
         key = _key(item.get("image_id")) if isinstance(item, dict) else ""
         (objects if key in objects else astray).setdefault(key, []).append(number)
     for key, numbers in astray.items():
-        place = _place("annotations", numbers[0], items[numbers[0]])
+        location = _location("annotations", numbers[0], items[numbers[0]])
         message = f'the image_id "{key}", which {len(numbers)} have, is that of no image that can be used.'
-        file.findings.add(kinds.IMAGE_MISSING, file.path, message, place=place)
+        file.findings.add(kinds.IMAGE_MISSING, file.path, message, location=location)
     ids = Counter(_key(item.get("id")) for item in items if isinstance(item, dict))
     repeated = [key for key, count in ids.items() if key and count > 1]
     if repeated:
         message = (
             f'{len(repeated)} ids are there several times, such as "{repeated[0]}"; they are not needed.'
         )
-        file.findings.add(kinds.NOT_READ, file.path, message, place="annotations")
+        file.findings.add(kinds.NOT_READ, file.path, message, location="annotations")
     return objects
 
 
@@ -193,40 +193,40 @@ def _filename(image: dict[str, Any]) -> str:
     return (path_of_url(name) if "://" in name or "?d=" in name else name).replace("\\", "/")
 
 
-def _place(key: str, number: int, item: Any) -> str:
+def _location(key: str, number: int, item: Any) -> str:
     """Return such as "annotations[17] (id 123)"."""
     known = _key(item.get("id")) if isinstance(item, dict) else ""
     return f"{key}[{number}] (id {known})" if known else f"{key}[{number}]"
 
 
 def _key(value: Any) -> str:
-    """Return an id as text, "" if it is none; some programs write numbers as strings or as 12.0."""
+    """Return an id as text, "" if it is not an id; some programs write numbers as strings or as 12.0."""
     return as_text(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 # Objects
 
 _Note = Callable[..., AbstractContextManager[None]]
-"""Takes a place; turns a SkipError into a finding."""
+"""Takes a location; turns a SkipError into a finding."""
 
 
 def _object(
-    item: dict[str, Any], place: str, *, categories: dict[str, _Category], note: _Note
+    item: dict[str, Any], location: str, *, categories: dict[str, _Category], note: _Note
 ) -> AnnotatedObject:
     category = _category(item, categories)
     mask: Mask | None = None
     keypoints: tuple[Keypoint, ...] = ()
-    with note(place):
+    with note(location):
         mask = _mask(item.get("segmentation"))
     edges = _edges(item.get("bbox"), mask)
-    with note(place):
+    with note(location):
         keypoints = _keypoints(item.get("keypoints"), category.keypoints)
     attributes = item.get("attributes")
     extra = attributes if isinstance(attributes, dict) else {}
     return AnnotatedObject(
         category.name,
         edges,
-        place,
+        location,
         difficult=_is_set(extra.get("difficult")),
         truncated=_is_set(extra.get("truncated")),
         is_crowd=_is_set(item.get("iscrowd")),
@@ -291,7 +291,7 @@ def _polygons(listed: Any) -> Mask:
 
 
 def _keypoints(values: Any, names: Sequence[str]) -> tuple[Keypoint, ...]:
-    """Return the points of a list x, y, visibility, ...; raise SkipError (MASK_UNREADABLE) if it is none."""
+    """Return the points of a list x, y, visibility, ...; raise SkipError (MASK_UNREADABLE) if it is not such a list."""
     if not values:
         return ()
     try:
@@ -306,13 +306,13 @@ def _keypoints(values: Any, names: Sequence[str]) -> tuple[Keypoint, ...]:
 
 
 def _floats(values: Any) -> tuple[float, ...]:
-    """Return a list of finite numbers as floats; raise DataError if it is none."""
+    """Return a list of finite numbers as floats; raise DataError if it is not one."""
     if isinstance(values, list) and {*map(type, values)} <= {int, float}:
         with suppress(OverflowError):
             numbers = tuple(map(float, values))
             if all(map(isfinite, numbers)):
                 return numbers
-    raise DataError("it is no list of finite numbers.")
+    raise DataError("it is not a list of finite numbers.")
 
 
 def _is_set(value: Any) -> bool:
@@ -403,7 +403,7 @@ def _object_entry(item: ObjectRecord, record: ImageRecord) -> dict[str, Any]:
 def _segmentation(mask: Mask, record: ImageRecord, *, is_crowd: bool) -> Any:
     if mask.polygons and not is_crowd:
         sides = record.width, record.height
-        return [[_pixels(share, sides[i % 2]) for i, share in enumerate(one)] for one in mask.polygons]
+        return [[_pixels(fraction, sides[i % 2]) for i, fraction in enumerate(one)] for one in mask.polygons]
     size = record.height, record.width
     try:
         return {"size": size, "counts": masks.to_runs(mask, *size)}
@@ -425,8 +425,8 @@ def _keypoint_entry(item: ObjectRecord, record: ImageRecord, names: Sequence[str
     }
 
 
-def _pixels(share: float, side: int) -> float:
-    return _rounded(share * side)
+def _pixels(fraction: float, side: int) -> float:
+    return _rounded(fraction * side)
 
 
 def _rounded(value: float) -> float:

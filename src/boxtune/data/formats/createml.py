@@ -13,29 +13,29 @@ _OBJECT_KEYS = ("annotations", "annotation")
 
 
 def _belongs(value: Any) -> bool:
-    """Say whether a value is a list that begins with an image and its annotations."""
+    """Say whether a value is a list that starts with an image and its annotations."""
     if not (isinstance(value, list) and value and isinstance(value[0], dict)):
         return False
     return isinstance(_first(value[0], _NAME_KEYS), str) and isinstance(_first(value[0], _OBJECT_KEYS), list)
 
 
 def _read(file: AnnotationFile, entries: list[Any]) -> Iterator[Annotation]:
-    for place, entry in numbered(entries, ""):
-        with file.skipping(place):
-            image = as_dict(entry, place)
-            key = f"{place}.annotations"
+    for location, entry in numbered(entries, ""):
+        with file.skipping(location):
+            image = as_dict(entry, location)
+            key = f"{location}.annotations"
             items = numbered(as_list(_first(image, _OBJECT_KEYS), key), key)
-            yield file.annotation(as_text(_first(image, _NAME_KEYS)), items, _object, place=place)
+            yield file.annotation(as_text(_first(image, _NAME_KEYS)), items, _object, location=location)
 
 
 FORMAT = json_format("createml", "CreateML JSON", _belongs, _read)
 
 
-def _object(item: Any, place: str) -> AnnotatedObject:
-    item = as_dict(item, place, kinds.OBJECT_WITHOUT_BOX)
+def _object(item: Any, location: str) -> AnnotatedObject:
+    item = as_dict(item, location, kinds.OBJECT_WITHOUT_BOX)
     name = shapes.require_name(as_text(item.get("label")))
-    box = as_dict(item.get("coordinates"), f"{place}.coordinates", kinds.OBJECT_WITHOUT_BOX)
-    return AnnotatedObject(name, shapes.centred(*map(box.get, ("x", "y", "width", "height"))), place)
+    box = as_dict(item.get("coordinates"), f"{location}.coordinates", kinds.OBJECT_WITHOUT_BOX)
+    return AnnotatedObject(name, shapes.centred(*map(box.get, ("x", "y", "width", "height"))), location)
 
 
 def _first(entry: dict[str, Any], keys: tuple[str, ...]) -> Any:

@@ -54,7 +54,7 @@ class _Layout:
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file begins with a row of such a table."""
+    """Say whether a file starts with a row of such a table."""
     return _layout(first_line(path)) is not None
 
 
@@ -73,7 +73,7 @@ FORMAT = Format("csv", "CSV table of boxes", frozenset({".csv", ".tsv"}), _recog
 
 
 def _layout(line: str) -> _Layout | None:
-    """Return the layout of a table by its first row, None if it is none."""
+    """Return the layout of a table by its first row, None if it is not such a table."""
     for separator in _SEPARATORS:
         try:
             cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
@@ -120,35 +120,35 @@ def _is_number(text: str) -> bool:
 
 def _rows(text: str, layout: _Layout, file: AnnotationFile) -> Iterator[Row]:
     """Return the rows of boxes and of images without any; one that names no image is a finding."""
-    for place, cells in _cells(text, layout):
+    for location, cells in _cells(text, layout):
         filename = cells["filename"].replace("\\", "/")
         if filename:
             size = shapes.image_size(cells.get("width", ""), cells.get("height", ""))
-            yield Row(place, filename, size, None if _is_background(cells) else cells)
+            yield Row(location, filename, size, None if _is_background(cells) else cells)
         else:
-            file.findings.add(kinds.IMAGE_MISSING, file.path, "the row names no image.", place=place)
+            file.findings.add(kinds.IMAGE_MISSING, file.path, "the row names no image.", location=location)
 
 
 def _cells(text: str, layout: _Layout) -> Iterator[tuple[str, _Cells]]:
-    """Return the cells of each row behind the header, by their columns, with its place."""
+    """Return the cells of each row behind the header, by their columns, with its location."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.separator)
     is_header = layout.has_header
     line = 1
     try:
         for cells in reader:
-            place, line = f"line {line}", reader.line_num + 1
+            location, line = f"line {line}", reader.line_num + 1
             if any(map(str.strip, cells)):
                 if not is_header:
-                    yield place, layout.cells(cells)
+                    yield location, layout.cells(cells)
                 is_header = False
     except csv.Error as error:
-        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it is no CSV: {error}.", f"line {line}") from error
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it is not CSV: {error}.", f"line {line}") from error
 
 
 def _is_background(cells: _Cells) -> bool:
     return not any(cells[name] for name in ("class", *_EDGES))
 
 
-def _object(cells: _Cells, place: str) -> AnnotatedObject:
+def _object(cells: _Cells, location: str) -> AnnotatedObject:
     edges = shapes.corners(*(cells[edge] for edge in _EDGES))
-    return AnnotatedObject(shapes.require_name(cells["class"]), edges, place)
+    return AnnotatedObject(shapes.require_name(cells["class"]), edges, location)

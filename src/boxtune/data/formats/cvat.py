@@ -25,20 +25,20 @@ def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
         raise SkipError(kinds.FOREIGN, "it holds no <image>.")
     for image in root.all("image"):
         values = image.attributes
-        items = ((shape.place, shape) for shape in image.children if shape.tag != _OF_THE_IMAGE)
+        items = ((shape.location, shape) for shape in image.children if shape.tag != _OF_THE_IMAGE)
         size = shapes.image_size(values.get("width"), values.get("height"))
-        yield file.annotation(values.get("name", ""), items, _object, size=size, place=image.place)
+        yield file.annotation(values.get("name", ""), items, _object, size=size, location=image.location)
 
 
 FORMAT = xml_format("cvat", "CVAT for images XML", "annotations", _read, max_bytes=256 * 2**20)
 
 
-def _object(shape: Node, place: str) -> AnnotatedObject:
+def _object(shape: Node, location: str) -> AnnotatedObject:
     edges, mask = _outline(shape)
     return AnnotatedObject(
         shapes.require_name(shape.attributes.get("label", "").strip()),
         edges,
-        place,
+        location,
         difficult=_flag(shape, "difficult"),
         truncated=_flag(shape, "truncated"),
         mask=mask,

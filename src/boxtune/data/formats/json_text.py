@@ -22,7 +22,7 @@ def json_format(
     belongs: Callable[[Any], bool],
     read: Callable[[AnnotationFile, Any], Iterator[Annotation]],
     *,
-    in_shares: bool = False,
+    normalized: bool = False,
 ) -> Format:
     """Return a format of JSON files: those whose value `belongs` to it, which `read` takes beside the file."""
     return Format(
@@ -31,14 +31,14 @@ def json_format(
         frozenset({".json"}),
         lambda path: recognises(path, belongs),
         lambda file: read(file, load_format(file.path, belongs, title)),
-        in_shares=in_shares,
+        normalized=normalized,
     )
 
 
 def load_json(path: Path) -> Any:
     """Return what a JSON file of at most MAX_BYTES holds; NaN and Infinity are taken as Python writes them.
 
-    Raises SkipError (ANNOTATION_UNREADABLE) with the place if it cannot be read or is no JSON.
+    Raises SkipError (ANNOTATION_UNREADABLE) with the location if it cannot be read or is not JSON.
     """
     value = _last_file(path, *_version(path))
     _last_file.cache_clear()
@@ -64,23 +64,23 @@ def recognises(path: Path, belongs: Callable[[Any], bool]) -> bool:
         return False
 
 
-def as_dict(value: object, place: str, kind: Kind = kinds.ANNOTATION_UNREADABLE) -> dict[str, Any]:
-    """Return a value that has to be a JSON object; raise SkipError of `kind` at `place` otherwise."""
+def as_dict(value: object, location: str, kind: Kind = kinds.ANNOTATION_UNREADABLE) -> dict[str, Any]:
+    """Return a value that has to be a JSON object; raise SkipError of `kind` at `location` otherwise."""
     if not isinstance(value, dict):
-        raise SkipError(kind, f"{place} is {_type_name(value)}, not an object.", place)
+        raise SkipError(kind, f"{location} is {_type_name(value)}, not an object.", location)
     return value
 
 
-def as_list(value: object, place: str, kind: Kind = kinds.ANNOTATION_UNREADABLE) -> list[Any]:
-    """Return a value that has to be a list; raise SkipError of `kind` at `place` otherwise."""
+def as_list(value: object, location: str, kind: Kind = kinds.ANNOTATION_UNREADABLE) -> list[Any]:
+    """Return a value that has to be a list; raise SkipError of `kind` at `location` otherwise."""
     if not isinstance(value, list):
-        raise SkipError(kind, f"{place} is {_type_name(value)}, not a list.", place)
+        raise SkipError(kind, f"{location} is {_type_name(value)}, not a list.", location)
     return value
 
 
-def numbered(items: Iterable[Any], place: str) -> Iterator[tuple[str, Any]]:
-    """Return the items of a list at `place`, each with its own place, such as "annotations[3]"."""
-    return ((f"{place}[{number}]", item) for number, item in enumerate(items))
+def numbered(items: Iterable[Any], location: str) -> Iterator[tuple[str, Any]]:
+    """Return the items of a list at `location`, each with its own location, such as "annotations[3]"."""
+    return ((f"{location}[{number}]", item) for number, item in enumerate(items))
 
 
 def as_text(value: object) -> str:
@@ -109,8 +109,8 @@ def _last_file(path: Path, num_bytes: int, modified: int) -> Any:
     try:
         return json.loads(read_annotations(path, max_bytes=MAX_BYTES))
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it is not JSON: {error.msg}.", place) from error
+        location = f"line {error.lineno}, column {error.colno}"
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it is not JSON: {error.msg}.", location) from error
     except RecursionError as error:
         raise SkipError(kinds.ANNOTATION_UNREADABLE, "it is nested too deeply.") from error
     except ValueError as error:  # a number of thousands of digits

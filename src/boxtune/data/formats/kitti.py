@@ -37,13 +37,13 @@ def _read(file: AnnotationFile) -> Iterator[Annotation]:
 FORMAT = Format("kitti", "KITTI labels", frozenset({".txt"}), _recognises, _read)
 
 
-def _object(fields: list[str], place: str) -> AnnotatedObject:
+def _object(fields: list[str], location: str) -> AnnotatedObject:
     if len(fields) not in _NUM_FIELDS:
         message = f"it has {len(fields)} fields; KITTI's labels have 15 or 16."
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
     truncated = _is_number(fields[_TRUNCATED]) and float(fields[_TRUNCATED]) > 0
     edges = shapes.corners(*fields[_LEFT : _BOTTOM + 1])
-    return AnnotatedObject(fields[0], edges, place, truncated=truncated)
+    return AnnotatedObject(fields[0], edges, location, truncated=truncated)
 
 
 def _is_number(text: str) -> bool:

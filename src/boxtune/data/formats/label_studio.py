@@ -37,11 +37,11 @@ _LABELS = "labels"
 _LONGEST_NAME = 4096
 
 _Region = tuple[str, Any]
-"""The place of a shape, and in one object its outline, labels and image, as JSON-MIN writes them."""
+"""The location of a shape, and in one object its outline, labels and image, as JSON-MIN writes them."""
 
 
 def _belongs(value: Any) -> bool:
-    """Say whether a value is a list that begins with a task, or holds shapes in the flat form of JSON-MIN."""
+    """Say whether a value is a list that starts with a task, or holds shapes in the flat form of JSON-MIN."""
     if not (isinstance(value, list) and value and isinstance(value[0], dict)):
         return False
     return _is_task(value[0]) or any(isinstance(entry, dict) and _is_flat(entry) for entry in value)
@@ -59,26 +59,26 @@ def _is_flat(entry: dict[str, Any]) -> bool:
 
 
 def _read(file: AnnotationFile, entries: list[Any]) -> Iterator[Annotation]:
-    for place, entry in numbered(entries, ""):
-        with file.skipping(place):
-            task = as_dict(entry, place)
+    for location, entry in numbered(entries, ""):
+        with file.skipping(location):
+            task = as_dict(entry, location)
             if not _is_task(task):
-                yield _annotation(file, _filename(task, ""), place, _flat_regions(task, place))
-            elif results := _results(task, place):
+                yield _annotation(file, _filename(task, ""), location, _flat_regions(task, location))
+            elif results := _results(task, location):
                 filename = _filename(task["data"], as_text(task.get("file_upload")))
                 if len(results) > 1:
                     message = f"of its {len(results)} annotations the first is read."
-                    file.findings.add(kinds.NOT_READ, file.path, message, place=place)
-                yield _annotation(file, filename, place, _regions(*results[0]))
+                    file.findings.add(kinds.NOT_READ, file.path, message, location=location)
+                yield _annotation(file, filename, location, _regions(*results[0]))
 
 
-FORMAT = json_format("label_studio", "Label Studio JSON", _belongs, _read, in_shares=True)
+FORMAT = json_format("label_studio", "Label Studio JSON", _belongs, _read, normalized=True)
 
 
-def _annotation(file: AnnotationFile, filename: str, place: str, regions: list[_Region]) -> Annotation:
+def _annotation(file: AnnotationFile, filename: str, location: str, regions: list[_Region]) -> Annotation:
     sizes = (_size(region) for _, region in regions if isinstance(region, dict))
     size = next((one for one in sizes if one), None)
-    return file.annotation(filename, _labelled(regions), _object, size=size, place=place)
+    return file.annotation(filename, _labelled(regions), _object, size=size, location=location)
 
 
 # Which image a task is about
@@ -104,18 +104,21 @@ def _name_in(url: str) -> str:
 # The shapes of a task
 
 
-def _results(task: dict[str, Any], place: str) -> list[_Region]:
-    """Return the results of each annotation that was not cancelled, with their places."""
+def _results(task: dict[str, Any], location: str) -> list[_Region]:
+    """Return the results of each annotation that was not cancelled, with their locations."""
     key = next(key for key in _ANNOTATIONS if isinstance(task.get(key), list))
-    found = [(of_one, as_dict(one, of_one)) for of_one, one in numbered(task[key], f"{place}.{key}")]
+    found = [
+        (one_location, as_dict(one, one_location))
+        for one_location, one in numbered(task[key], f"{location}.{key}")
+    ]
     return [(f"{at}.result", one.get("result")) for at, one in found if one.get("was_cancelled") is not True]
 
 
-def _regions(place: str, results: Any) -> list[_Region]:
-    """Return the shapes among the results of an annotation, and whatever is no result at all."""
+def _regions(location: str, results: Any) -> list[_Region]:
+    """Return the shapes among the results of an annotation, and whatever is not a result at all."""
     return [
-        (of_result, _flat(result))
-        for of_result, result in numbered(as_list(results, place), place)
+        (result_location, _flat(result))
+        for result_location, result in numbered(as_list(results, location), location)
         if not isinstance(result, dict) or _is_shape(result)
     ]
 
@@ -136,13 +139,13 @@ def _flat(result: Any) -> Any:
     return value | {key: result.get(key) for key in _OF_THE_IMAGE} if isinstance(value, dict) else value
 
 
-def _flat_regions(task: dict[str, Any], place: str) -> list[_Region]:
+def _flat_regions(task: dict[str, Any], location: str) -> list[_Region]:
     """Return the members of those lists of a JSON-MIN entry that hold shapes."""
     return [
         item
         for key, value in task.items()
         if isinstance(value, list) and any(map(_is_flat_shape, value))
-        for item in numbered(value, f"{place}.{printable(key)}")
+        for item in numbered(value, f"{location}.{printable(key)}")
     ]
 
 
@@ -170,20 +173,22 @@ def _names(region: dict[str, Any]) -> list[str]:
     return [text for text in map(as_text, chain.from_iterable(lists)) if text]
 
 
-def _object(region: Any, place: str) -> AnnotatedObject:
-    region = as_dict(region, place, kinds.OBJECT_WITHOUT_BOX)
+def _object(region: Any, location: str) -> AnnotatedObject:
+    region = as_dict(region, location, kinds.OBJECT_WITHOUT_BOX)
     names = _names(region)
     if len(names) > 1:
         raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"it has several labels: {', '.join(names)}.")
     if region.get("image_rotation"):
-        message = "the image was turned while it was annotated, and nothing tells what the coordinates fit."
+        message = (
+            "the image was turned while it was annotated; it is unknown which way the coordinates count."
+        )
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
     edges, mask = _outline(region)
-    return AnnotatedObject(shapes.require_name("".join(names)), edges, place, mask=mask)
+    return AnnotatedObject(shapes.require_name("".join(names)), edges, location, mask=mask)
 
 
 def _outline(region: dict[str, Any]) -> tuple[Edges, Mask | None]:
-    """Return the box in shares of the image, and the mask if it is a polygon."""
+    """Return the box normalized to the image, and the mask if it is a polygon."""
     if isinstance(region.get("points"), list):
         points = shapes.point_pairs(region["points"])
         return shapes.polygon([(x / 100, y / 100) for x, y in points])

@@ -39,16 +39,16 @@ def _read(file: AnnotationFile, entry: dict[str, Any]) -> Iterator[Annotation]:
 FORMAT = json_format("labelme", "LabelMe JSON", _belongs, _read)
 
 
-def _object(shape: Any, place: str) -> AnnotatedObject:
-    shape = as_dict(shape, place, kinds.OBJECT_WITHOUT_BOX)
-    points = as_list(shape.get("points"), f"{place}.points", kinds.OBJECT_WITHOUT_BOX)
+def _object(shape: Any, location: str) -> AnnotatedObject:
+    shape = as_dict(shape, location, kinds.OBJECT_WITHOUT_BOX)
+    points = as_list(shape.get("points"), f"{location}.points", kinds.OBJECT_WITHOUT_BOX)
     # Versions before 3 knew polygons only and did not write the type.
     shape_type = as_text(shape.get("shape_type")) or "polygon"
     edges, mask = _outline(shape_type, shapes.point_pairs(points))
     return AnnotatedObject(
         shapes.require_name(as_text(shape.get("label"))),
         edges,
-        place,
+        location,
         difficult=_is_difficult(shape),
         mask=mask,
     )

@@ -1,6 +1,6 @@
 """Reading the box annotations of Open Images: one CSV file about all images, with one object in a row.
 
-Of its columns, ImageID, LabelName, XMin, XMax, YMin, YMax (shares of the image), IsTruncated and IsGroupOf are
+Of its columns, ImageID, LabelName, XMin, XMax, YMin, YMax (fractions of the image), IsTruncated and IsGroupOf are
 taken. An image is called ImageID.jpg. Since the file is about all of Open Images, of which people have a part, rows
 about images that are not among the files are counted rather than reported one by one.
 
@@ -45,7 +45,7 @@ def _recognises(path: Path) -> bool:
 
 
 def _read(file: AnnotationFile, data_set: _DataSet) -> Iterator[Annotation]:
-    """Read one CSV file: what it says of the images that are there, or of all if there are none."""
+    """Read one CSV file: what it says of the images that are there, or of all if no images are there."""
     return file.annotations_of_rows(
         _rows(file, data_set.image_ids), partial(_object, class_names=data_set.class_names)
     )
@@ -62,18 +62,18 @@ FORMAT = Format(
     frozenset({".csv"}),
     _recognises,
     _read,
-    in_shares=True,
+    normalized=True,
     context=_data_set,
 )
 
 
-def _object(cells: _Cells, place: str, *, class_names: dict[str, str]) -> AnnotatedObject:
+def _object(cells: _Cells, location: str, *, class_names: dict[str, str]) -> AnnotatedObject:
     code = shapes.require_name(cells["LabelName"].strip())
     return AnnotatedObject(
         # There are millions of objects of a few hundred classes.
         sys.intern(class_names.get(code, code)),
         shapes.corners(*(cells[column] for column in _EDGES)),
-        place,
+        location,
         truncated=cells.get("IsTruncated") == "1",
         group_of=cells.get("IsGroupOf") == "1",
     )

@@ -15,7 +15,7 @@ Point = tuple[float, float]
 def finite(value: object) -> float:
     """Return a number, or a string that holds one, as a float.
 
-    Raises SkipError (OBJECT_WITHOUT_BOX) if it is none, infinite or not a number.
+    Raises SkipError (OBJECT_WITHOUT_BOX) if it is not a number, or not finite.
     """
     try:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
@@ -25,7 +25,7 @@ def finite(value: object) -> float:
     except (ValueError, OverflowError):
         pass
     raise SkipError(
-        kinds.OBJECT_WITHOUT_BOX, f"its coordinates hold {_short(value)}, which is no finite number."
+        kinds.OBJECT_WITHOUT_BOX, f"its coordinates hold {_short(value)}, which is not a finite number."
     )
 
 
@@ -78,7 +78,7 @@ def point_pairs(values: Iterable[object]) -> list[Point]:
     points = []
     for value in values:
         if not isinstance(value, list | tuple) or len(value) != 2:
-            message = f"its points hold {_short(value)}, which is no pair x, y."
+            message = f"its points hold {_short(value)}, which is not a pair x, y."
             raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
         points.append((finite(value[0]), finite(value[1])))
     return points

@@ -1,4 +1,4 @@
-"""TFRecords of the API: each record holds an image, and its objects in shares of the image.
+"""TFRecords of the API: each record holds an image, and its objects normalized to the image.
 
 The name of a class is what `image/object/class/text` says. Where a record has only numbers, they are looked up in the
 label map (.pbtxt) that lies in the same folder, else in a folder above it, else in the only one of the data set.
@@ -47,7 +47,7 @@ _KEYS = {
     ),
     *(f"image/object/keypoint/{key}" for key in ("x", "y", "visibility", "text", "num")),
 }
-_MAX_KEYS_TOLD = 20
+_MAX_KEYS_SHOWN = 20
 _NOTHING = Feature()
 
 _Features = Mapping[str, Feature]
@@ -56,7 +56,7 @@ _Size = tuple[int, int]
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file begins with a record that holds an image."""
+    """Say whether a file starts with a record that holds an image."""
     try:
         return "image/encoded" in _first_features(path)
     except DataError:
@@ -88,7 +88,7 @@ def _label_maps(listing: Listing, findings: Findings) -> dict[Path, LabelMap]:
     return label_maps
 
 
-FORMAT = Format("tfrecord", "TFRecord", _SUFFIXES, _recognises, _read, in_shares=True, context=_label_maps)
+FORMAT = Format("tfrecord", "TFRecord", _SUFFIXES, _recognises, _read, normalized=True, context=_label_maps)
 
 
 def _first_features(path: Path) -> _Features:
@@ -139,13 +139,13 @@ class _Records:
         return f"class {number}"
 
     def see_keys(self, keys: Sequence[str]) -> None:
-        if len(self._unread) < _MAX_KEYS_TOLD:
+        if len(self._unread) < _MAX_KEYS_SHOWN:
             self._unread.update(set(keys) - _KEYS)
 
     def note_unread(self) -> None:
         """Tell which keys there are that nothing reads."""
         if self._unread:
-            keys = ", ".join(sorted(self._unread)[:_MAX_KEYS_TOLD])
+            keys = ", ".join(sorted(self._unread)[:_MAX_KEYS_SHOWN])
             self.findings.add(kinds.NOT_READ, self.path, f"keys that are not read: {keys}.")
 
 
@@ -153,7 +153,7 @@ class _Records:
 
 
 def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, number: int) -> Annotation:
-    place = f"record {number}"
+    location = f"record {number}"
     try:
         features = tfrecord.parse_example(index.read_intact(number)).features.feature
     except DataError as error:
@@ -165,10 +165,10 @@ def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, num
     span = int(index.offsets[number]), int(index.lengths[number])
     return file.annotation(
         _filename(features) or f"{file.path.name}/{number}",
-        [(item.place, item) for item in _objects(records, features, size, place)],
+        [(item.location, item) for item in _objects(records, features, size, location)],
         _usable,
         size=size,
-        place=place,
+        location=location,
         source=ImageSource(file.path, span),
     )
 
@@ -205,11 +205,13 @@ def _text(value: bytes) -> str:
 # Objects
 
 
-def _objects(records: _Records, features: _Features, size: _Size | None, place: str) -> list[AnnotatedObject]:
+def _objects(
+    records: _Records, features: _Features, size: _Size | None, location: str
+) -> list[AnnotatedObject]:
     """Return the objects of a record, unchecked; raise SkipError if its lists do not agree in length."""
     boxes = _boxes(features)
     count = len(boxes)
-    places = [f"{place}, object {number}" for number in range(count)]
+    locations = [f"{location}, object {number}" for number in range(count)]
     numbers = {
         key: _one_each(_numbers(features, f"object/{key}"), key, count, default)
         for key, default in _NUMBERS.items()
@@ -217,12 +219,12 @@ def _objects(records: _Records, features: _Features, size: _Size | None, place: 
     columns: dict[str, Sequence[Any]] = {
         "class_name": _class_names(records, features, count),
         "edges": boxes,
-        "place": places,
+        "location": locations,
         "view": [_text(view) for view in _one_each(_strings(features, "object/view"), "view", count, b"")],
         "weight": [value if 0 <= value < inf else 1.0 for value in numbers.pop("weight")],
         "area": [value if 0 < value < inf else None for value in numbers.pop("area")],
         **{key: [value > 0 for value in values] for key, values in numbers.items()},
-        "mask": _masks(records, features, places, size),
+        "mask": _masks(records, features, locations, size),
         "keypoints": _keypoints(features, count),
     }
     return [
@@ -230,7 +232,7 @@ def _objects(records: _Records, features: _Features, size: _Size | None, place: 
     ]
 
 
-def _usable(item: AnnotatedObject, place: str) -> AnnotatedObject:
+def _usable(item: AnnotatedObject, location: str) -> AnnotatedObject:
     shapes.require_name(item.class_name)
     shapes.corners(*item.edges)
     return item
@@ -266,10 +268,10 @@ def _class_names(records: _Records, features: _Features, count: int) -> list[str
 
 
 def _masks(
-    records: _Records, features: _Features, places: Sequence[str], size: _Size | None
+    records: _Records, features: _Features, locations: Sequence[str], size: _Size | None
 ) -> list[Mask | None]:
-    """Return the mask of each object, None where it has none or it cannot be drawn, which is told."""
-    count = len(places)
+    """Return the mask of each object, None where it has none or it cannot be drawn, which is reported."""
+    count = len(locations)
     key = "object/mask"
     written: Sequence[Mask] = _one_each(
         [Mask(png=data) for data in _strings(features, key)] or _numerical_masks(features, count, size),
@@ -280,7 +282,7 @@ def _masks(
     weights = _one_each(_numbers(features, "object/mask/weight"), "mask/weight", count, 1)
     found: list[Mask | None] = [None] * count
     for number, (mask, weight) in enumerate(zip(written, weights, strict=True)):
-        with records.findings.skipping(records.path, place=places[number]):
+        with records.findings.skipping(records.path, location=locations[number]):
             found[number] = _drawable(mask) if mask and weight else None
     return found
 

@@ -40,15 +40,15 @@ _SHAPES_3: dict[Any, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """An image's name, and its regions, with the places of both; regions are as version 2 writes them."""
+    """An image's name, and its regions, with the locations of both; regions are as version 2 writes them."""
 
     filename: str
-    place: str
+    location: str
     regions: list[tuple[str, Any]]
 
 
 def _belongs(value: Any) -> bool:
-    """Say whether a value is a project, or begins with the entry of an image and its regions."""
+    """Say whether a value is a project, or starts with the entry of an image and its regions."""
     if isinstance(value, dict) and (isinstance(value.get(_PROJECT_2), dict) or _is_project_3(value)):
         return True
     _, first = next(iter(_entries(value)), ("", None))
@@ -64,7 +64,7 @@ def _read(file: AnnotationFile, value: Any) -> Iterator[Annotation]:
     attribute = _class_attribute([region for one in images for _, region in one.regions], file)
     for one in images:
         yield file.annotation(
-            one.filename, one.regions, partial(_object, attribute=attribute), place=one.place
+            one.filename, one.regions, partial(_object, attribute=attribute), location=one.location
         )
 
 
@@ -75,7 +75,7 @@ FORMAT = json_format("via", "VGG Image Annotator JSON", _belongs, _read)
 
 
 def _entries(value: Any) -> Iterable[tuple[str, Any]]:
-    """Return the entries of images with their places."""
+    """Return the entries of images with their locations."""
     if isinstance(value, list):
         return numbered(value, "")
     if not isinstance(value, dict):
@@ -85,17 +85,17 @@ def _entries(value: Any) -> Iterable[tuple[str, Any]]:
 
 
 def _images_2(value: Any, file: AnnotationFile) -> Iterator[_Image]:
-    for place, entry in _entries(value):
-        with file.skipping(place):
-            image = as_dict(entry, place)
-            yield _Image(as_text(image.get("filename")), place, _regions(image.get("regions"), place))
+    for location, entry in _entries(value):
+        with file.skipping(location):
+            image = as_dict(entry, location)
+            yield _Image(as_text(image.get("filename")), location, _regions(image.get("regions"), location))
 
 
-def _regions(value: Any, place: str) -> list[tuple[str, Any]]:
-    """Return regions with their places: a list in version 2, an object in version 1, nothing if there are none."""
+def _regions(value: Any, location: str) -> list[tuple[str, Any]]:
+    """Return regions with their locations: a list in version 2, an object in version 1, nothing if there are none."""
     if isinstance(value, dict):
-        return [(f"{place}.regions.{printable(key)}", region) for key, region in value.items()]
-    key = f"{place}.regions"
+        return [(f"{location}.regions.{printable(key)}", region) for key, region in value.items()]
+    key = f"{location}.regions"
     return list(numbered(as_list([] if value is None else value, key), key))
 
 
@@ -105,24 +105,24 @@ def _regions(value: Any, place: str) -> list[tuple[str, Any]]:
 def _images_3(project: Any, file: AnnotationFile) -> Iterator[_Image]:
     regions = defaultdict(list)
     for key, item in project["metadata"].items():
-        place = f"metadata.{printable(key)}"
-        with file.skipping(place):
-            region = as_dict(item, place, kinds.OBJECT_WITHOUT_BOX)
+        location = f"metadata.{printable(key)}"
+        with file.skipping(location):
+            region = as_dict(item, location, kinds.OBJECT_WITHOUT_BOX)
             view = as_text(region.get("vid"))
             if view not in project["view"]:
                 raise SkipError(kinds.IMAGE_MISSING, f'there is no view "{view}" for it.')
             if region.get("xy") != []:  # what has no coordinates describes the image as a whole
-                regions[view].append((place, _as_version_2(region, project["attribute"])))
+                regions[view].append((location, _as_version_2(region, project["attribute"])))
     for key, view in project["view"].items():
-        place = f"view.{printable(key)}"
-        with file.skipping(place):
-            yield _Image(_filename_3(project["file"], view, place), place, regions[key])
+        location = f"view.{printable(key)}"
+        with file.skipping(location):
+            yield _Image(_filename_3(project["file"], view, location), location, regions[key])
 
 
-def _filename_3(files: dict[str, Any], view: Any, place: str) -> str:
-    numbers = as_list(as_dict(view, place).get("fid_list"), f"{place}.fid_list")
+def _filename_3(files: dict[str, Any], view: Any, location: str) -> str:
+    numbers = as_list(as_dict(view, location).get("fid_list"), f"{location}.fid_list")
     if len(numbers) != 1:
-        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"{place} shows {len(numbers)} files, not one.")
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"{location} shows {len(numbers)} files, not one.")
     number = as_text(numbers[0])
     return as_text(as_dict(files.get(number), f"file.{printable(number)}").get("fname"))
 
@@ -183,19 +183,19 @@ def _texts(value: Any) -> list[str]:
     return [text for text in [as_text(value)] if text]
 
 
-def _object(region: Any, place: str, *, attribute: str) -> AnnotatedObject:
-    region = as_dict(region, place, kinds.OBJECT_WITHOUT_BOX)
-    shape_place = f"{place}.shape_attributes"
+def _object(region: Any, location: str, *, attribute: str) -> AnnotatedObject:
+    region = as_dict(region, location, kinds.OBJECT_WITHOUT_BOX)
+    shape_place = f"{location}.shape_attributes"
     shape = as_dict(region.get("shape_attributes"), shape_place, kinds.OBJECT_WITHOUT_BOX)
     edges, mask = _outline(shape, shape_place)
     names = _texts(_attributes(region).get(attribute))
     if len(names) > 1:
         message = f'its attribute "{attribute}" has several values: {", ".join(names)}.'
         raise SkipError(kinds.OBJECT_WITHOUT_NAME, message)
-    return AnnotatedObject(shapes.require_name("".join(names)), edges, place, mask=mask)
+    return AnnotatedObject(shapes.require_name("".join(names)), edges, location, mask=mask)
 
 
-def _outline(shape: dict[str, Any], place: str) -> tuple[Edges, Mask | None]:
+def _outline(shape: dict[str, Any], location: str) -> tuple[Edges, Mask | None]:
     match shape.get("name"):
         case "rect":
             return shapes.rectangle(*map(shape.get, ("x", "y", "width", "height"))), None
@@ -206,13 +206,13 @@ def _outline(shape: dict[str, Any], place: str) -> tuple[Edges, Mask | None]:
             x, y, radius_x, radius_y = map(shape.get, ("cx", "cy", "rx", "ry"))
             return shapes.ellipse(x, y, radius_x, radius_y, angle), None
         case "polygon":
-            return shapes.polygon(_points(shape, place))
+            return shapes.polygon(_points(shape, location))
     raise shapes.other_shape(as_text(shape.get("name")))
 
 
-def _points(shape: dict[str, Any], place: str) -> list[shapes.Point]:
+def _points(shape: dict[str, Any], location: str) -> list[shapes.Point]:
     axes = ("all_points_x", "all_points_y")
-    xs, ys = (as_list(shape.get(axis), place, kinds.OBJECT_WITHOUT_BOX) for axis in axes)
+    xs, ys = (as_list(shape.get(axis), location, kinds.OBJECT_WITHOUT_BOX) for axis in axes)
     if len(xs) != len(ys):
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, f"its polygon has {len(xs)} x and {len(ys)} y.")
     return shapes.point_pairs(zip(xs, ys, strict=True))

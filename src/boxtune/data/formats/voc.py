@@ -26,7 +26,7 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 
 def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
-    items = ((element.place, element) for element in root.all("object"))
+    items = ((element.location, element) for element in root.all("object"))
     size = shapes.image_size(root.text_at("size/width"), root.text_at("size/height"))
     yield file.annotation(root.text_at("filename"), items, _object, size=size)
 
@@ -34,11 +34,11 @@ def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
 FORMAT = xml_format("voc", "Pascal VOC XML", "annotation", _read)
 
 
-def _object(element: Node, place: str) -> AnnotatedObject:
+def _object(element: Node, location: str) -> AnnotatedObject:
     return AnnotatedObject(
         shapes.require_name(element.text_at("name")),
         shapes.corners(*(element.text_at(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))),
-        place,
+        location,
         difficult=_flag(element, "difficult"),
         truncated=_flag(element, "truncated"),
         view=element.text_at("pose"),

@@ -15,7 +15,7 @@ _PEEKED_BYTES = 4096
 
 
 class Node:
-    """An element: `text` is what stands before its first child, `line` where it begins, counted from 1."""
+    """An element: `text` is what stands before its first child, `line` where it starts, counted from 1."""
 
     __slots__ = ("attributes", "children", "line", "tag", "text")
 
@@ -27,8 +27,8 @@ class Node:
         self.children: list[Node] = []
 
     @property
-    def place(self) -> str:
-        """Where it begins in the file."""
+    def location(self) -> str:
+        """Where it starts in the file."""
         return f"line {self.line}"
 
     def all(self, tag: str) -> Iterator["Node"]:
@@ -110,7 +110,7 @@ def _tree(content: bytes, first_line: int) -> Node:
 
 
 def root_tag(path: Path) -> str:
-    """Return the tag of the root element, reading as little as possible; "" if it cannot be told."""
+    """Return the tag of the root element, reading as little as possible; "" if it is unknown."""
     tags: list[str] = []
     parser = _safe_parser()
     parser.StartElementHandler = lambda tag, attributes: tags.append(tag)

@@ -1,6 +1,6 @@
 """YOLO's labels, as Ultralytics and darknet lay them out: for each image a text file of its name.
 
-A line is `class x y width height`, the centre and sides of a box in shares of the image, perhaps with a confidence
+A line is `class x y width height`, the centre and sides of a box normalized to the image, perhaps with a confidence
 behind it; or `class x y x y x y ...`, a polygon, which becomes a box with a mask. Where the YAML file of the data set
 has a `kpt_shape`, lines of that length hold a box and key points. An empty file stands for an image without objects.
 
@@ -43,7 +43,7 @@ _LIST_SUFFIXES = frozenset({".names"})
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file belongs to an image, or lies in a folder of labels, and begins with a label."""
+    """Say whether a file belongs to an image, or lies in a folder of labels, and starts with a label."""
     is_near = _has_image(path) or _LABELS_FOLDER in path.parts[:-1]
     return is_near and _is_label(first_line(path).split())
 
@@ -115,21 +115,21 @@ def _listed_images(folder: Path, modified: int) -> frozenset[str]:
 # The lines of a label file
 
 
-def _object(fields: Sequence[str], place: str, *, classes: "_Classes | None") -> AnnotatedObject:
+def _object(fields: Sequence[str], location: str, *, classes: "_Classes | None") -> AnnotatedObject:
     number = _class_number(fields[0])
     name = _class_name(number, classes)
     values = [shapes.finite(field) for field in fields[1:]]
     if classes and classes.keypoints and len(values) == 4 + classes.keypoints[0] * classes.keypoints[1]:
         return AnnotatedObject(
-            name, shapes.centred(*values[:4]), place, keypoints=_keypoints(values[4:], number, classes)
+            name, shapes.centred(*values[:4]), location, keypoints=_keypoints(values[4:], number, classes)
         )
     if len(values) in (4, 5):
-        return AnnotatedObject(name, shapes.centred(*values[:4]), place)
+        return AnnotatedObject(name, shapes.centred(*values[:4]), location)
     if len(values) < 6 or len(values) % 2:
         message = f"behind its class are {len(values)} numbers; a box has 4, a polygon 3 or more pairs."
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
     edges, mask = shapes.polygon(list(zip(values[::2], values[1::2], strict=True)))
-    return AnnotatedObject(name, edges, place, mask=mask)
+    return AnnotatedObject(name, edges, location, mask=mask)
 
 
 def _class_number(text: str) -> int:
@@ -138,7 +138,9 @@ def _class_number(text: str) -> int:
     except SkipError:
         number = -1.0
     if number < 0 or number != int(number):
-        raise SkipError(kinds.OBJECT_WITHOUT_NAME, f'its class is "{text[:60]}", which is no number of one.')
+        raise SkipError(
+            kinds.OBJECT_WITHOUT_NAME, f'its class is "{text[:60]}", which is not a class number.'
+        )
     return int(number)
 
 
@@ -241,7 +243,7 @@ def _text_classes(text: str, file: str) -> _Classes:
 
 
 def _yaml_classes(text: str, file: str) -> _Classes | None:
-    """Return what a YAML file says of classes, None if it names none; raise DataError if it is no YAML.
+    """Return what a YAML file says of classes, None if it names none; raise DataError if it is not YAML.
 
     Only the tree of nodes is made, no Python objects: nothing can be executed or blown up by references, and a class
     called "no" stays one.
@@ -290,7 +292,7 @@ FORMAT = Format(
     frozenset({".txt"}),
     _recognises,
     _read,
-    in_shares=True,
+    normalized=True,
     context=_find_class_lists,
 )
 
