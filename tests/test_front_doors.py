@@ -21,14 +21,14 @@ def photos(tmp_path, monkeypatch):
 
 
 def features_of(path):
-    """Return the features of each record, by the picture's name."""
+    """Return the features of each record, by the image's name."""
     with tfrecord.RecordIndex([path]) as index:
         found = [tfrecord.parse_example(index.read(i)).features.feature for i in range(len(index))]
     return {features["image/filename"].bytes_list.value[0].decode(): features for features in found}
 
 
 def written(path):
-    """Return id and name of the objects of each picture."""
+    """Return id and name of the objects of each image."""
     return {
         image_file: [
             (number, text.decode())
@@ -43,7 +43,7 @@ def written(path):
 
 
 def boxes(path):
-    """Return ymin, xmin, ymax and xmax of the objects of each picture, in pixels."""
+    """Return ymin, xmin, ymax and xmax of the objects of each image, in pixels."""
     found = {}
     for name, features in features_of(path).items():
         height, width = (features[f"image/{side}"].int64_list.value[0] for side in ("height", "width"))
@@ -71,7 +71,7 @@ def test_records_from_xml_with_a_label_map(photos):
     assert not (photos / "out" / "label_map.pbtxt").exists()
 
 
-def test_pictures_may_lie_elsewhere(photos):
+def test_images_may_lie_elsewhere(photos):
     annotation(photos / "xml" / "a.xml", element("dog"))
     assert generate_tfrecord.main(["-x", "xml", "-i", "images/train", "-o", "train.record"]) == 0
     assert written(photos / "train.record") == {"a.jpg": [(1, "dog")]}
@@ -164,7 +164,7 @@ def test_folders_without_xml(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def eleven(tmp_path):
-    """Eleven pictures with XML, and one more below, which is not the folder's own."""
+    """Eleven images with XML, and one more below, which is not the folder's own."""
     for number in range(11):
         annotated(tmp_path / "images", f"{number:02d}")
     image_file(tmp_path / "images" / "more" / "below.png")
@@ -178,7 +178,7 @@ def names(folder):
 def test_a_tenth_rounded_up_goes_to_test(eleven, tmp_path):
     assert partition_dataset.main(["-x", "-i", str(eleven), "-o", str(tmp_path / "out")]) == 0
     train, test = names(tmp_path / "out" / "train"), names(tmp_path / "out" / "test")
-    assert (len(train), len(test)) == (18, 4)  # pictures and XML files
+    assert (len(train), len(test)) == (18, 4)  # images and XML files
     assert train | test == {f"{number:02d}.{kind}" for number in range(11) for kind in ("jpg", "xml")}
     assert {name[:2] for name in train}.isdisjoint(name[:2] for name in test)
     copied = next(iter(sorted(test)))
@@ -186,14 +186,14 @@ def test_a_tenth_rounded_up_goes_to_test(eleven, tmp_path):
     assert names(eleven) == train | test | {"more"}
 
 
-def test_the_same_pictures_are_drawn_each_time(eleven, tmp_path):
+def test_the_same_images_are_drawn_each_time(eleven, tmp_path):
     for output in ("one", "two"):
         assert partition_dataset.main(["-i", str(eleven), "-o", str(tmp_path / output), "-r", "0.5"]) == 0
     assert names(tmp_path / "one" / "test") == names(tmp_path / "two" / "test")
     assert len(names(tmp_path / "one" / "test")) == 6
 
 
-def test_beside_the_pictures_by_default_and_never_twice(eleven, capsys):
+def test_beside_the_images_by_default_and_never_twice(eleven, capsys):
     assert partition_dataset.main(["-i", str(eleven)]) == 0
     before = names(eleven / "train")
     image_file(eleven / "new.jpg")
@@ -202,11 +202,11 @@ def test_beside_the_pictures_by_default_and_never_twice(eleven, capsys):
     assert names(eleven / "train") == before
 
 
-def test_pictures_without_xml_are_told(tmp_path, capsys):
+def test_images_without_xml_are_told(tmp_path, capsys):
     annotated(tmp_path, "a")
     image_file(tmp_path / "b.png")
     assert partition_dataset.main(["-x", "-r", "0", "-i", str(tmp_path)]) == 0
-    assert "1 pictures have no XML file" in capsys.readouterr().out
+    assert "1 images have no XML file" in capsys.readouterr().out
     assert names(tmp_path / "train") == {"a.jpg", "a.xml", "b.png"}
     assert names(tmp_path / "test") == set()
 
@@ -222,7 +222,7 @@ def test_links_that_lead_elsewhere_are_not_followed(tmp_path):
 
 def test_nothing_to_partition(tmp_path, capsys):
     assert partition_dataset.main(["-i", str(tmp_path)]) == 2
-    assert "holds no pictures" in capsys.readouterr().err
+    assert "holds no images" in capsys.readouterr().err
     assert partition_dataset.main(["-i", str(tmp_path / "absent")]) == 2
     assert "is not a folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):

@@ -88,7 +88,7 @@ class _Scene:
     things: list[_Thing] = field(default_factory=list)
 
     def box(self, number: int) -> tuple[int, int, int, int]:
-        """Return xmin, ymin, xmax, ymax, the edges of what is seen of a thing."""
+        """Return xmin, ymin, xmax, ymax, the edges of the visible part of a thing."""
         rows, columns = np.nonzero(self.seen == number)
         return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
@@ -143,7 +143,7 @@ def _turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
 
 
 def _photographed(colours: Array, rng: Random) -> Array:
-    """Add what a camera adds: falling off light, darker corners, exposure, a tint, grain."""
+    """Imitate a camera: light falloff, darker corners, exposure, a tint, grain."""
     x = np.linspace(-1, 1, WIDTH, dtype=np.float32)[None, :]
     y = np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None]
     slope = 1 + rng.uniform(-0.15, 0.15) * x + rng.uniform(-0.2, 0.1) * y
@@ -191,7 +191,7 @@ def _table(rng: Random) -> Array:
 
 
 def _room(rng: Random) -> Array:
-    """What is far behind, out of focus."""
+    """The background, out of focus."""
     wall = _muted(rng, hue=rng.uniform(), value=rng.uniform(0.3, 0.8))
     room = wall * (1 + 0.35 * _noise(rng, 3, 4) + 0.2 * _noise(rng, 5, 9))[..., None]
     for _ in range(rng.integers(0, 7)):

@@ -236,7 +236,8 @@ class TestRecords:
             features=tf.train.Features(feature={"image/encoded": texts(encoded(0))})
         ).SerializeToString()
         with pytest.raises(
-            DataError, match=r"a\.tfrecord: record 1 at byte \d+: it has no .* of one image remove input_type"
+            DataError,
+            match=r"a\.tfrecord: record 1 at byte \d+: it has no .* for single images remove input_type",
         ):
             records([sequence(), single])
 

@@ -1,4 +1,4 @@
-"""What an annotation file says, before anything is looked up or believed.
+"""The content of an annotation file, before anything is looked up or checked.
 
 A format (`boxtune.data.formats`) turns files into these; `boxtune.data.reading` finds the images, looks at them,
 and makes records of what can be used.
@@ -44,7 +44,7 @@ class AnnotatedObject(Compact):
 
 @dataclass(frozen=True, slots=True)
 class Annotation(Compact):
-    """What a file says of one image.
+    """The content of a file about one image.
 
     Attributes:
         path: the annotation file.
@@ -68,7 +68,7 @@ class Annotation(Compact):
 
 
 class Row(NamedTuple):
-    """A row of a table: where it is, which image of which size it is about, and an object, None if it has none."""
+    """A row of a table: its location, the name and size of its image, and its object, None if it has none."""
 
     location: str
     filename: str
@@ -98,7 +98,7 @@ class AnnotationFile:
         location: str = "",
         source: ImageSource | None = None,
     ) -> Annotation:
-        """Return what the file says of one image, whose objects are made of `items` with their locations.
+        """Return the annotation of one image; its objects are made of `items` with their locations.
 
         `read(item, location)` raises SkipError for an object that cannot be used, which becomes a finding.
         """
@@ -115,7 +115,7 @@ class AnnotationFile:
     def annotations_of_rows(
         self, rows: Iterable[Row], read: Callable[[Any, str], AnnotatedObject]
     ) -> Iterator[Annotation]:
-        """Yield what a table says of each image, in the order of their first rows; `read` as in `annotation`."""
+        """Yield the annotation of each image of a table, by their first rows; `read` is that of `annotation`."""
         first: dict[str, Row] = {}
         objects: dict[str, list[AnnotatedObject]] = {}
         counts: Counter[str] = Counter()
@@ -141,7 +141,7 @@ class Format:
         suffixes: lower-case endings of its annotation files.
         recognises: says whether a file of those endings is one of its annotations; looks at as little as it can
             and answers False, never an error, for whatever it cannot read.
-        read: yields what an AnnotationFile says of each of its images; raises SkipError if it cannot be read.
+        read: yields the annotations of an AnnotationFile; raises SkipError if it cannot be read.
         in_shares: its coordinates are fractions of width and height rather than pixels.
         context: given all files of the data set, returns what `read` takes as its second argument, if it takes one.
     """

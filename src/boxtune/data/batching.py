@@ -1,4 +1,4 @@
-"""The one maker of batches: what training and evaluation give to a detector.
+"""Batches, of training and of evaluation.
 
 Images are resized each for itself, then padded to the largest of their batch; the boxes go from the image's frame to
 that of the padded input.
@@ -54,7 +54,7 @@ def training_samples(
 
 
 def record_order(records: Records, *, seed: int, shuffle: bool, class_balance: float = 0.0) -> Order:
-    """Return which record stands at which position of a training.
+    """Return the order of records in a training.
 
     Raises:
         ConfigError: if `class_balance` is not in [0, 1], or data sets have weights.
@@ -97,9 +97,9 @@ def training_batches(
     parts = ("image", *_OF_TRAINING, *(["class_scores"] if class_scores else []))
 
     def sample(number: Any) -> Sample:
-        step, place = number // batch_size, number % batch_size
-        drawn = sample_at((step * num_shares + rank) * batch_size + place)
-        return {name: drawn[name] for name in parts}
+        step, offset = number // batch_size, number % batch_size
+        record = sample_at((step * num_shares + rank) * batch_size + offset)
+        return {name: record[name] for name in parts}
 
     numbers = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
     batches = _padded_batches(numbers, sample, batch_size, image_resizer, drop_remainder=True)
@@ -137,12 +137,12 @@ def _padded_batches(
     height, width = fixed_size(image_resizer) or (None, None)
 
     def example(number: Any) -> Sample:
-        drawn = sample(number)
+        record = sample(number)
         # Floats as late as this: until here a quarter of the bytes are moved.
-        resized = resize(tf.cast(drawn["image"], tf.float32))
+        resized = resize(tf.cast(record["image"], tf.float32))
         image = tf.ensure_shape(resized.image, [height, width, 3])
-        count = tf.shape(drawn["boxes"])[0]
-        return drawn | {"image": image, "resized_size": resized.size, "count": count}
+        count = tf.shape(record["boxes"])[0]
+        return record | {"image": image, "resized_size": resized.size, "count": count}
 
     examples = numbers.map(as_written(example), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.padded_batch(batch_size, drop_remainder=drop_remainder)

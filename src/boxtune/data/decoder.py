@@ -41,7 +41,7 @@ _FEATURES = {
 
 
 Cached = Callable[[Callable[[], Any]], Any]
-"""Returns an image that was decoded before, else what the function it is given returns."""
+"""Returns an image that was decoded before, else the result of the function it is given."""
 
 
 def parser(

@@ -15,7 +15,7 @@ from PIL import Image
 _SIDE = 16
 # Decoded smaller than this, the rounding of sizes shows in the thumbnail as if something had moved.
 MIN_SIDE = 128
-# No cell of a copy differs by more than this fraction of the contrast, or by so many levels. Measured on photographs
+# No cell of a copy differs by more than this fraction of the contrast, or by that many levels. Measured on photographs
 # encoded as JPEG of quality 40 to 95, PNG and WebP, and resized to 50 to 200 %: see tests/data/test_duplicates.py.
 _MAX_DIFFERENCE = 0.2
 _NOISE = 2.0
@@ -53,7 +53,7 @@ def groups(fingerprints: np.ndarray, digests: Sequence[bytes] | None = None) -> 
     same = np.arange(len(fingerprints)) if digests is None else _first_equal(digests)
     kept = np.flatnonzero((same == np.arange(len(same))) & (_detail(fingerprints) >= _MIN_DETAIL))
     keys = [fingerprints[i].tobytes() for i in kept]
-    # An order that depends on no other image, and is mixed, so that leaders lie in the midst of their likes.
+    # The order of an image does not depend on the others, and is mixed, so that leaders are typical of their groups.
     distinct = sorted(set(keys), key=lambda cells: (zlib.crc32(cells), cells))
     thumbnails = np.frombuffer(b"".join(distinct), np.uint8).reshape(-1, _SIDE * _SIDE)
     leader = dict(zip(distinct, _leaders(thumbnails).tolist(), strict=True))

@@ -53,7 +53,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; what is there gets its real name once it is whole.
+    """Give a temporary name beside `path` to write to; it gets its real name once it is complete.
 
     Raises DataError if the file system has no room or refuses.
     """

@@ -1,4 +1,4 @@
-"""What can be wrong with a data set, how bad each is, and what is done about it: one table, used everywhere.
+"""Everything that can be wrong with a data set, its severity, and how it is handled: one table, used everywhere.
 
 A reader or a check adds a finding for everything that is not as it should be. Nothing is dropped without one.
 """
@@ -22,7 +22,7 @@ class Severity(StrEnum):
 
 
 class Action(StrEnum):
-    """What `boxtune convert` does about it."""
+    """How `boxtune convert` handles it."""
 
     REFUSE = "refuse"
     SKIP_IMAGE = "skip the image"

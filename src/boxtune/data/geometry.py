@@ -63,7 +63,7 @@ def flip_up_down(boxes: Any) -> Any:
 
 
 def rotate_90(boxes: Any) -> Any:
-    """Return boxes [n, 4] rotated by 90 degrees, counter-clockwise: what was on the right is on top."""
+    """Return boxes [n, 4] rotated by 90 degrees, counter-clockwise: the right side becomes the top."""
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     return tf.stack([1.0 - xmax, ymin, 1.0 - xmin, ymax], axis=-1)
 

@@ -35,7 +35,7 @@ _SUFFIXES = {
 SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 _TENSORFLOW_FORMATS = {"JPEG": "jpeg", "PNG": "png"}
 _EXIF_ORIENTATION = 0x0112
-# What turns an image upright, by its EXIF orientation.
+# The transpose that turns an image upright, by its EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -53,7 +53,7 @@ class ImageTooLargeError(DataError):
 
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """What an image is: pixels as stored, format, Pillow's mode, EXIF orientation 1 to 8, and two signatures.
+    """Properties of an image: pixels as stored, format, Pillow's mode, EXIF orientation 1 to 8, and two signatures.
 
     `digest` is the SHA-256 of its bytes, `fingerprint` is for finding near-duplicates (see `boxtune.data.duplicates`).
     """
@@ -196,7 +196,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    """Open an image lazily within the limits; whatever Pillow raises meanwhile becomes a DataError."""
+    """Open an image lazily within the limits; any error of Pillow becomes a DataError."""
     try:
         with warnings.catch_warnings():
             # Pillow's own limit depends on a global; ours does not, and its other warnings are not for users.
@@ -211,7 +211,7 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise
     except Image.DecompressionBombError as error:
         raise _too_large("far too many") from error
-    except Exception as error:  # Pillow's readers raise whatever their parsers trip over
+    except Exception as error:  # Pillow's readers raise errors of any kind
         message = str(error).split("<_io")[0].strip()
         raise DataError(f"it cannot be decoded as an image ({type(error).__name__}: {message}).") from error
 

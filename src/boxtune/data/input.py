@@ -32,7 +32,7 @@ _SEQUENCE = "it is a sequence of images; set input_type: TF_SEQUENCE_EXAMPLE in 
 as_written = tf.autograph.experimental.do_not_convert
 """For functions without Python's `if` and `for` over tensors: converting them takes as long as all else of a start."""
 
-# What TensorFlow raises for a damaged record: the second where its own message is not text.
+# TensorFlow's errors for a damaged record: the second where its own message is not text.
 _READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
 
@@ -79,7 +79,7 @@ class Records:
 
     @cached_property
     def probabilities(self) -> npt.NDArray[np.float64] | None:
-        """How often a training shows each record [records], adding up to 1; None for all alike.
+        """How often a training shows each record [records], adding up to 1; None if all are shown equally often.
 
         Sequences count alike, however many frames they have.
 
@@ -174,7 +174,7 @@ class Records:
         return np.array(found, np.int64)
 
     def find_fault(self) -> DataError | None:
-        """Read every record until one fails, and say which and why; for after a failure, where only that it was."""
+        """Read every record until one fails, and return which and why; TensorFlow's own errors do not say which."""
         for number in range(len(self)):
             try:
                 self._sample(tf.constant(number, tf.int64))  # eagerly, for TensorFlow's plain message
@@ -214,7 +214,7 @@ class Records:
 
 @contextmanager
 def naming_faults(records: Records) -> Iterator[None]:
-    """Turn TensorFlow's error about some record into a DataError that names the record and what is wrong."""
+    """Turn TensorFlow's error about some record into a DataError that names the record and the reason."""
     try:
         yield
     except _READ_ERRORS as error:
@@ -250,7 +250,7 @@ def open_records(
 
 
 def _reason(error: Exception) -> str:
-    """Return the sentence of an error that says what was wrong."""
+    """Return the sentence of an error that states the reason."""
     message = str(getattr(error, "message", error))
     ours = re.search(r"image/object[^\n\[\]]*", message)
     if ours:
@@ -277,7 +277,7 @@ class ImageCache:
         return len(self._kept)
 
     def image(self, number: Any, decode: Callable[[], Any]) -> Any:
-        """Return image `number` (a tensor): the kept one, else what `decode` returns, uint8 [h, w, 3]."""
+        """Return image `number` (a tensor): the kept one, else the result of `decode`, uint8 [h, w, 3]."""
         kept = tf.numpy_function(self._get, [number], tf.uint8, stateful=True)
         image = tf.cond(
             tf.size(kept) > 0,

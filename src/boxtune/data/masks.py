@@ -200,7 +200,7 @@ def _png_grid(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
                 return (np.asarray(image.convert("L")) > 0).astype(np.uint8)
     except DataError:
         raise
-    except Exception as error:  # Pillow's reader raises whatever it trips over
+    except Exception as error:  # Pillow's reader raises errors of any kind
         raise DataError(f"its mask is not a PNG that can be decoded ({type(error).__name__}).") from error
 
 

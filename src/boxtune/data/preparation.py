@@ -134,7 +134,7 @@ def _require_classes(images: Sequence[ImageRecord], names: Iterable[str]) -> Non
 
 
 def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findings) -> LabelMap:
-    """Return the label map, and note what does not agree with it."""
+    """Return the label map, and report classes that do not agree with it."""
     _note_spellings(class_names(images), findings)
     if path is None:
         return LabelMap.from_names(class_names(images))
@@ -182,7 +182,7 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
 
 
 def _source(name: str) -> str:
-    """Return what is the same for all the versions that Roboflow made of an image, the name itself for others."""
+    """Return a key shared by all versions that Roboflow made of an image; the name itself for other images."""
     version = _ROBOFLOW_SOURCE.search(name)
     return version[1] if version else name
 

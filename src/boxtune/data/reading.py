@@ -25,7 +25,7 @@ from boxtune.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read of a data set: usable images in byte order of their names, and findings.
+    """The usable images of a data set in byte order of their names, and findings.
 
     `digests` and `fingerprints` (uint8 [n, 256]) are the signatures of the images. `num_annotations` counts the
     images that are annotated, usable or not.
@@ -47,7 +47,7 @@ def read(
     format_name: str | None = None,
     num_workers: int | None = None,
 ) -> Reading:
-    """Read every annotation that has a usable image; whatever is wrong becomes a finding.
+    """Read every annotation that has a usable image; everything that is wrong becomes a finding.
 
     Args:
         photos: the folder of the images, of any layout; or a file of annotations in it.

@@ -51,7 +51,7 @@ def by_name(name: str) -> Format:
 
 
 def recognise(listing: Listing) -> list[Format]:
-    """Return the formats of which a folder has annotations, the one to read first."""
+    """Return the formats that a folder has annotations in, the one to read first."""
     return [one for one in FORMATS if _is_there(one, listing)]
 
 

@@ -1,4 +1,4 @@
-"""The one neutral form of annotated images: every reader makes it, every writer takes it."""
+"""The common form of annotated images: every reader makes it, every writer takes it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From an annotation and its image to a record: what is certain is repaired, the hopeless is skipped."""
+"""From an annotation and its image to a record: what is certain is repaired, the rest is skipped."""
 
 from dataclasses import dataclass, replace
 
@@ -27,7 +27,7 @@ _ROUNDING = 6  # digits to which the sides of two boxes have to agree to be the 
 def image_record(
     annotation: Annotation, name: str, source: ImageSource, info: ImageInfo, findings: Findings
 ) -> ImageRecord:
-    """Return the record of an image, which is `name` in the data set; what was repaired or skipped are findings.
+    """Return the record of an image, which is `name` in the data set; repairs and skipped objects are findings.
 
     Boxes are put in order and cut to the image, those without area and doubles are left out, and an image with
     an EXIF orientation is turned upright together with its boxes.
@@ -51,7 +51,7 @@ def image_record(
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What findings are about."""
+    """The annotation and image that findings are about."""
 
     annotation: Annotation
     name: str

@@ -15,7 +15,7 @@ _SOURCE_ID = "image/source_id"
 _IS_ANNOTATED = "region/is_annotated"
 _NAME = "region/label/string"
 _WEIGHT = "region/label/confidence"
-# Lists of a frame with a value for each object, and what they are called in a record of one image.
+# Lists of a frame with a value for each object, and their keys in a record of one image.
 _OF_OBJECTS = {
     **{f"region/bbox/{side}": f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")},
     _NAME: "image/object/class/text",

@@ -1,4 +1,4 @@
-"""In which order records are shown: a function of a position in the endless stream of examples, and of the seed."""
+"""The order of records: a function of the position in the endless stream of examples, and of the seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from boxtune.errors import ConfigError
 
 @dataclass(frozen=True)
 class Order:
-    """Which record stands at which position.
+    """The record at each position.
 
     Every `count` positions are an epoch. In each, every record is shown once, or by its probability: `count` times
     that, rounded up or down.

@@ -167,7 +167,7 @@ def _byte_order(image: ImageRecord) -> bytes:
 
 
 def _units(images: Sequence[ImageRecord], groups: Mapping[str, int], *, at_least: int) -> list[Unit]:
-    """Return what stays together, in the byte order of the first names; raise DataError if it is too little."""
+    """Return images that stay together, in the byte order of the first names; raise DataError if there are too few."""
     together: dict[int | str, list[ImageRecord]] = {}
     for image in sorted(images, key=_byte_order):
         together.setdefault(groups.get(image.name, image.name), []).append(image)
@@ -215,7 +215,7 @@ def _named(text: str, known: Mapping[str, Sequence[str]], location: str) -> str:
 
 
 def _readings(text: str) -> Iterator[str]:
-    """Yield what a line may mean: all of it, it without a flag, or without an ending that the image has not."""
+    """Yield the possible meanings of a line: all of it, without a flag, or without an extension."""
     name = text.replace("\\", "/")
     yield name
     yield _VOC_FLAG.sub("", name)
@@ -223,7 +223,7 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the images that a path can mean: those of the same folders as far as both name any.
+    """Return the images that a path can mean: those whose folders agree as far as both have folders.
 
     Those of as many folders are preferred.
     """

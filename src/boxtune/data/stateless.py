@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 class Purpose(IntEnum):
-    """What a random number is for."""
+    """The purpose of a random number."""
 
     ORDER = 0
     AUGMENTATION = 1

@@ -60,7 +60,7 @@ def encoded_image(path: Path, span: tuple[int, int]) -> bytes:
 
 
 def framed(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return a record with what stands before and behind it."""
+    """Return a record with its header and footer."""
     length = struct.pack("<Q", len(data))
     return _HEADER.pack(len(data), _masked_crc32c(length)), data, _FOOTER.pack(_masked_crc32c(data))
 

@@ -126,7 +126,7 @@ def _with_points(image_name: str, item: ObjectRecord, points: _Points) -> Object
 
 
 def _selected(images: Iterable[ImageRecord]) -> list[ImageRecord]:
-    """Leave out what the flags do not want."""
+    """Leave out the objects and images that the flags exclude."""
     selected = list(images)
     if FLAGS.remove_non_person_annotations:
         selected = script.keep_objects(selected, lambda item: item.class_name == _PERSON)

@@ -40,7 +40,7 @@ def _folders(data_dir: Path) -> list[Path]:
 
 
 def _selected(folder: Path) -> list[ImageRecord]:
-    """Return the images of the list, saying what was left out."""
+    """Return the images of the list, reporting the images that were left out."""
     annotations = folder / FLAGS.annotations_dir
     images = script.read_usable(
         folder, annotations=annotations if annotations.is_dir() else None, format_name="voc"

@@ -25,7 +25,7 @@ _SEED = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Copy what the arguments ask for; return the exit status."""
+    """Copy the images as the arguments say; return the exit status."""
     parser = cli.Parser("partition_dataset.py", description="Copy images into train/ and test/.")
     parser.add_argument(
         "-i", "--imageDir", dest="image_dir", type=Path, default=Path(), help="the images (this folder)"

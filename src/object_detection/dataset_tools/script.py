@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: reading that reports what it finds, numbers of classes, writing, leaving."""
+"""Shared by the scripts of this folder: reading that reports what it finds, numbers of classes, writing, leaving."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -30,7 +30,7 @@ def run(verb: Callable[[], None]) -> None:
 def read_usable(
     photos: Path, *, format_name: str, annotations: Path | None = None
 ) -> tuple[ImageRecord, ...]:
-    """Return what can be used of a data set, printing what is wrong with it.
+    """Return the usable images of a data set, printing findings.
 
     Raises DataError if there is nothing to read, or more than half of it is lost.
     """

@@ -1,4 +1,4 @@
-"""The values of pixels: brightness, contrast, hue, saturation, gamma, noise, patches and what compression leaves.
+"""Pixel values: brightness, contrast, hue, saturation, gamma, noise, patches and compression artifacts.
 
 All of it is computed in float32 on [0, 255] and given back as bytes. Source of steps, ranges and order: the API's
 core.preprocessor, which divides by 255 before and multiplies after; that makes no difference to these.
@@ -25,7 +25,7 @@ from boxtune.data.augmentation.steps import (
 from boxtune.data.decoder import Sample
 
 Change = Callable[[Any, Any], Any]
-"""A function of pixels, float32 [h, w, 3] in [0, 255], and a seed int32 [2]; what it returns may leave that range."""
+"""A function of pixels, float32 [h, w, 3] in [0, 255], and a seed int32 [2]; its result may leave that range."""
 
 LUMA = (0.2989, 0.5870, 0.1140)
 """How much red, green and blue add to how bright a pixel looks (ITU-R BT.601)."""
@@ -36,8 +36,8 @@ def _step(*changes: Change) -> Step:
 
     def change_all(sample: Sample, seed: Any) -> Sample:
         pixels = tf.cast(sample["image"], tf.float32)
-        for change, own in zip(changes, stateless.split(seed, len(changes)), strict=True):
-            pixels = tf.clip_by_value(change(pixels, own), 0.0, 255.0)
+        for change, own_seed in zip(changes, stateless.split(seed, len(changes)), strict=True):
+            pixels = tf.clip_by_value(change(pixels, own_seed), 0.0, 255.0)
         return sample | {"image": to_bytes(pixels)}
 
     return change_all
@@ -152,17 +152,17 @@ def random_patch_gaussian(section: pipeline_pb2.RandomPatchGaussian) -> Step:
     kept = check_probability(section, "random_coef")
 
     def add_noise(sample: Sample, seed: Any) -> Sample:
-        of_size, of_row, of_column, of_stddev, of_noise = stateless.split(seed, 5)
-        image, size = sample["image"], stateless.integer(of_size, *sizes)
+        size_seed, row_seed, column_seed, stddev_seed, noise_seed = stateless.split(seed, 5)
+        image, size = sample["image"], stateless.integer(size_seed, *sizes)
         height, width = tf.unstack(size_of(image))
         start, end = square(
-            image, stateless.integer(of_row, 0, height), stateless.integer(of_column, 0, width), size
+            image, stateless.integer(row_seed, 0, height), stateless.integer(column_seed, 0, width), size
         )
         patch = tf.cast(image[start[0] : end[0], start[1] : end[1]], tf.float32)
         noise = (
-            tf.random.stateless_normal(tf.shape(patch), of_noise)
+            tf.random.stateless_normal(tf.shape(patch), noise_seed)
             * 255
-            * stateless.uniform(of_stddev, *stddevs)
+            * stateless.uniform(stddev_seed, *stddevs)
         )
         return sample | {"image": paste(image, to_bytes(patch + noise), start[0], start[1])}
 
@@ -183,10 +183,10 @@ def random_black_patches(section: pipeline_pb2.RandomBlackPatches) -> Step:
     probability = check_probability(section, "probability")
 
     def blacken(sample: Sample, seed: Any) -> Sample:
-        of_which, of_position = stateless.split(seed, 2)
-        selected = stateless.uniform(of_which, shape=[count]) < probability
+        selection_seed, position_seed = stateless.split(seed, 2)
+        selected = stateless.uniform(selection_seed, shape=[count]) < probability
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        start = tf.cast(stateless.uniform(of_position, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32)
+        start = tf.cast(stateless.uniform(position_seed, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32)
         side = tf.cast(tf.reduce_min(size) * ratio, tf.int32)
         return sample | {"image": black_squares(sample["image"], tf.boolean_mask(start, selected), side)}
 
@@ -213,7 +213,7 @@ def _within(length: Any, start: Any, side: Any) -> Any:
 
 
 def random_jpeg_quality(section: pipeline_pb2.RandomJpegQuality) -> Step:
-    """Read `random_jpeg_quality`: what compression of a quality drawn uniformly leaves of the image."""
+    """Read `random_jpeg_quality`: compress the image with a random quality."""
     qualities = check_range(section, "min_jpeg_quality", "max_jpeg_quality", 0, 100)
     kept = check_probability(section, "random_coef")
 

@@ -38,7 +38,7 @@ _LEAST_FRACTION = 0.3  # of a box, that must be inside, where a step has no fiel
 def crop_to(
     sample: Sample, start: Any, size: Any, overlap_thresh: float = 0.0, clip_boxes: bool = True
 ) -> Sample:
-    """Cut out a window and drop the objects of which too little lies in it.
+    """Cut out a window and drop the objects that have too little in it.
 
     Args:
         sample: with `image` [h, w, 3] and objects.
@@ -84,7 +84,7 @@ def mean_color(image: Any) -> Any:
 
 
 def random_crop_image(section: Any, aspect_ratio: float | None = None) -> Step:
-    """Read `random_crop_image`, or what has its fields: cut out a window that covers enough of some object.
+    """Read `random_crop_image`, or a section with its fields: cut out a window that covers enough of some object.
 
     All windows are of one `aspect_ratio` where that is given, whatever the section says.
     """
@@ -168,7 +168,7 @@ def _crop_to_aspect_ratio(ratio: float, overlap_thresh: float, clip_boxes: bool)
 def largest_window(image: Any, aspect_ratio: Any, position: Any) -> tuple[Any, Any]:
     """Return start and size (int32 [2]) of the largest window of an aspect ratio (width / height) in an image.
 
-    `place` [2], in [0, 1), says where along the height or width that is left over it starts.
+    `position` [2], in [0, 1), says where along the height or width that is left over it starts.
     """
     height, width = tf.unstack(tf.cast(size_of(image), tf.float32))
     shape = tf.minimum(height, width / aspect_ratio) * tf.stack([1.0, aspect_ratio])
@@ -188,13 +188,15 @@ def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -
     check(section.max_border >= 0, f"max_border is {section.max_border} pixels, below 0")
 
     def crop(sample: Sample, seed: Any) -> Sample:
-        of_scale, of_row, of_column = stateless.split(seed, 3)
-        scale = tf.linspace(low, high, section.num_scales)[stateless.integer(of_scale, 0, section.num_scales)]
+        scale_seed, row_seed, column_seed = stateless.split(seed, 3)
+        scale = tf.linspace(low, high, section.num_scales)[
+            stateless.integer(scale_seed, 0, section.num_scales)
+        ]
         size = size_of(sample["image"])
         side = tf.maximum(tf.cast(scale * tf.cast(tf.reduce_max(size), tf.float32), tf.int32), 2)
         border = _halved_below(section.max_border, size)
-        row = stateless.integer(of_row, border[0], size[0] - border[0] + 1)
-        column = stateless.integer(of_column, border[1], size[1] - border[1] + 1)
+        row = stateless.integer(row_seed, border[0], size[0] - border[0] + 1)
+        column = stateless.integer(column_seed, border[1], size[1] - border[1] + 1)
         return _view(sample, tf.stack([row, column]) - side // 2, tf.stack([side, side]))
 
     return crop
@@ -227,12 +229,12 @@ def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAnd
     check(1 <= side <= MAX_SIDE, f"output_size is {side}; it must be in [1, {MAX_SIDE}]")
 
     def crop(sample: Sample, seed: Any) -> Sample:
-        of_scale, of_position = stateless.split(seed, 2)
+        scale_seed, position_seed = stateless.split(seed, 2)
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        ratio = stateless.uniform(of_scale, low, high) * side / tf.reduce_max(size)
+        ratio = stateless.uniform(scale_seed, low, high) * side / tf.reduce_max(size)
         large = tf.maximum(tf.cast(size * ratio, tf.int32), 1)
         left_over = tf.cast(tf.maximum(large - side, 0), tf.float32)
-        start = tf.cast(left_over * stateless.uniform(of_position, shape=[2]), tf.int32)
+        start = tf.cast(left_over * stateless.uniform(position_seed, shape=[2]), tf.int32)
         resized = sample | {"image": resize(sample["image"], large)}
         return _view(resized, start, tf.constant([side, side]))
 
@@ -312,24 +314,27 @@ def _crop_and_pad(section: Any, color: Sequence[float] | None) -> Step:
     crop, (least, most) = random_crop_image(section), _padded_size_ratios(section)
 
     def crop_and_pad(sample: Sample, seed: Any) -> Sample:
-        of_crop, of_pad = stateless.split(seed, 2)
+        crop_seed, pad_seed = stateless.split(seed, 2)
         size = tf.cast(size_of(sample["image"]), tf.float32)
         low, high = (tf.cast(size * ratio, tf.int32) for ratio in (least, most))
-        return _pad(crop(sample, of_crop), of_pad, low, high, color)
+        return _pad(crop(sample, crop_seed), pad_seed, low, high, color)
 
     return crop_and_pad
 
 
 def _pad(sample: Sample, seed: Any, least: Any, most: Any, color: Sequence[float] | None) -> Sample:
     """Pad to a size drawn from [`least`, `most`), at a random position; in the mean colour where none is given."""
-    of_height, of_width, of_top, of_left = stateless.split(seed, 4)
+    height_seed, width_seed, top_seed, left_seed = stateless.split(seed, 4)
     size = size_of(sample["image"])
     least, most = tf.maximum(least, size), tf.maximum(most, size)
     height, width = (
-        stateless.integer(of_height, least[0], most[0]),
-        stateless.integer(of_width, least[1], most[1]),
+        stateless.integer(height_seed, least[0], most[0]),
+        stateless.integer(width_seed, least[1], most[1]),
     )
-    top, left = stateless.integer(of_top, 0, height - size[0]), stateless.integer(of_left, 0, width - size[1])
+    top, left = (
+        stateless.integer(top_seed, 0, height - size[0]),
+        stateless.integer(left_seed, 0, width - size[1]),
+    )
     filled = mean_color(sample["image"]) if color is None else color
     return pad_to(sample, tf.stack([top, left]), tf.stack([height, width]), filled)
 

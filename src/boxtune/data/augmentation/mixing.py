@@ -68,12 +68,12 @@ def mixing(random_sample: RandomSample, probabilities: Mixing) -> Step:
 
 def _mosaic(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_center, of_positions, *of_others = stateless.split(seed, 5)
-        samples = [sample, *(random_sample(other) for other in of_others)]
+        center_seed, positions_seed, *other_seeds = stateless.split(seed, 5)
+        samples = [sample, *(random_sample(other) for other in other_seeds)]
         return mosaic(
             samples,
-            stateless.uniform(of_center, 0.25, 0.75, [2]),
-            stateless.uniform(of_positions, shape=[4, 2]),
+            stateless.uniform(center_seed, 0.25, 0.75, [2]),
+            stateless.uniform(positions_seed, shape=[4, 2]),
         )
 
     return step
@@ -87,7 +87,7 @@ def mosaic(samples: Sequence[Sample], center: Any, positions: Any) -> Sample:
     Args:
         samples: for the top left, top right, bottom left and bottom right.
         center: [2], where the four meet, as fractions of height and width in (0, 1).
-        places: [4, 2], in [0, 1), where in each image its window lies along the height or width that is left over.
+        positions: [4, 2], in [0, 1), where in each image its window lies along the height or width that is left over.
     """
     whole = tf.maximum(size_of(samples[0]["image"]), 2)
     first = tf.clip_by_value(tf.cast(center * tf.cast(whole, tf.float32), tf.int32), 1, whole - 1)
@@ -105,7 +105,7 @@ def mosaic(samples: Sequence[Sample], center: Any, positions: Any) -> Sample:
 
 
 def fit(sample: Sample, size: Any, position: Any) -> Sample:
-    """Cut the largest window of the shape of `size` (int32 [2]) out of an image, at `place`, and resize it to it."""
+    """Cut the largest window of the shape of `size` (int32 [2]) out of an image, at `position`, and resize it to it."""
     height, width = tf.unstack(tf.cast(size, tf.float32))
     cropped = crop_to(sample, *largest_window(sample["image"], width / height, position), _LEAST_FRACTION)
     return cropped | {"image": resize(cropped["image"], size)}
@@ -121,11 +121,14 @@ def _placed(part: Sample, start: Any, whole: Any) -> Sample:
 
 def _mixup(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_other, of_position, of_fraction = stateless.split(seed, 3)
+        other_seed, position_seed, fraction_seed = stateless.split(seed, 3)
         # A Beta distribution is made of two Gamma ones.
-        one, other = tf.unstack(tf.random.stateless_gamma([2], of_fraction, alpha=1.5))
+        one, other = tf.unstack(tf.random.stateless_gamma([2], fraction_seed, alpha=1.5))
         return mixup(
-            sample, random_sample(of_other), one / (one + other), stateless.uniform(of_position, shape=[2])
+            sample,
+            random_sample(other_seed),
+            one / (one + other),
+            stateless.uniform(position_seed, shape=[2]),
         )
 
     return step
@@ -140,7 +143,7 @@ def mixup(sample: Sample, other: Sample, fraction: Any, position: Any) -> Sample
         sample: the image whose size the result has.
         other: the image of which a window is blended in.
         fraction: in [0, 1], how much of the blend is `sample`.
-        place: [2], in [0, 1), where in `other` the window lies.
+        position: [2], in [0, 1), where in `other` the window lies.
     """
     other = fit(other, size_of(sample["image"]), position)
     one, two = (tf.cast(each["image"], tf.float32) for each in (sample, other))
@@ -156,16 +159,16 @@ def mixup(sample: Sample, other: Sample, fraction: Any, position: Any) -> Sample
 
 def _copy_paste(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_other, of_order, of_count, of_objects = stateless.split(seed, 4)
-        other = random_sample(of_other)
+        other_seed, order_seed, count_seed, object_seed = stateless.split(seed, 4)
+        other = random_sample(other_seed)
         other = keep(other, ~other["is_crowd"] & (geometry.areas(other["boxes"]) > 0))
-        order = tf.argsort(stateless.uniform(of_order, shape=[tf.shape(other["boxes"])[0]]))
-        count = tf.minimum(stateless.integer(of_count, 1, _MOST_PASTED + 1), tf.size(order))
+        order = tf.argsort(stateless.uniform(order_seed, shape=[tf.shape(other["boxes"])[0]]))
+        count = tf.minimum(stateless.integer(count_seed, 1, _MOST_PASTED + 1), tf.size(order))
         return _repeated(
             count,
             sample,
             lambda number, sample: _paste_one(
-                sample, other, order[number], stateless.fold(of_objects, number)
+                sample, other, order[number], stateless.fold(object_seed, number)
             ),
         )
 
@@ -192,10 +195,10 @@ def _repeated(count: Any, sample: Sample, change: Callable[[Any, Sample], Sample
 
 def _paste_one(sample: Sample, other: Sample, number: Any, seed: Any) -> Sample:
     """Paste an object of `other`, from half to one and a half times as large, where it covers least, if it fits in."""
-    of_scale, of_positions = stateless.split(seed, 2)
-    patch = cut_out(other, number, size_of(sample["image"]), stateless.uniform(of_scale, 0.5, 1.5))
+    scale_seed, positions_seed = stateless.split(seed, 2)
+    patch = cut_out(other, number, size_of(sample["image"]), stateless.uniform(scale_seed, 0.5, 1.5))
     free = tf.cast(size_of(sample["image"]) - size_of(patch["image"]) + 1, tf.float32)
-    starts = tf.cast(stateless.uniform(of_positions, shape=[_POSITIONS, 2]) * free, tf.int32)
+    starts = tf.cast(stateless.uniform(positions_seed, shape=[_POSITIONS, 2]) * free, tf.int32)
     covered = covered_fractions(sample, starts, size_of(patch["image"]))
     best = tf.argmin(covered)
     return tf.cond(
@@ -204,7 +207,7 @@ def _paste_one(sample: Sample, other: Sample, number: Any, seed: Any) -> Sample:
 
 
 def cut_out(sample: Sample, number: Any, size: Any, scale: Any) -> Sample:
-    """Return one object as an image of its own, as large as it were if its image were fitted into `size`.
+    """Return one object as an image of its own, as large as if its image were fitted into `size`.
 
     Times `scale`, but not larger than `size` (int32 [2]).
     """
@@ -218,7 +221,7 @@ def cut_out(sample: Sample, number: Any, size: Any, scale: Any) -> Sample:
 
 
 def covered_fractions(sample: Sample, starts: Any, size: Any) -> Any:
-    """Return for each place [w, 2] the largest fraction [w] of a box that a patch of `size` there covers."""
+    """Return for each position [w, 2] the largest fraction [w] of a box that a patch of `size` there covers."""
     windows = Window(starts, size, size_of(sample["image"])).box
     fractions = geometry.fractions_inside(sample["boxes"], windows[:, None])
     return tf.reduce_max(tf.pad(fractions, [[0, 0], [0, 1]]), 1)

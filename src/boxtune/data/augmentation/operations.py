@@ -1,4 +1,4 @@
-"""What the operations of AutoAugment do to an image: pure functions of an image uint8 [h, w, 3].
+"""The operations of AutoAugment: pure functions of an image uint8 [h, w, 3].
 
 Where one is named after an operation of Pillow, it does what that one does.
 """

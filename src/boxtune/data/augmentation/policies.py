@@ -1,6 +1,6 @@
 """AutoAugment: sub-policies of operations that a search found to help detectors.
 
-Source: Zoph et al. 2019 (arXiv:1906.11172); the policies, and what a level means for an operation, are those of the
+Source: Zoph et al. 2019 (arXiv:1906.11172); the policies, and levels for an operation, are those of the
 API's utils.autoaugment_utils. Two of its faults are not repeated: where an object has left the image, that one leaves
 a box at the edge, and here the object is dropped; and its contrast takes the number of pixels for their mean.
 """
@@ -28,7 +28,7 @@ from boxtune.data.decoder import Sample
 from boxtune.data.geometry import move_objects, pixels_of
 
 Operation = tuple[str, float, int]
-"""A name, the probability of doing it, and a level from 0 to 10. What ends in "in boxes" is done to each box alone."""
+"""A name, the probability of doing it, and a level from 0 to 10. "... in boxes" changes each box by itself."""
 
 Change = Callable[[Any, Any], Any]
 """A function of an image uint8 [h, w, 3] and a seed int32 [2] to an image of the same size."""
@@ -144,11 +144,11 @@ def _change(name: str, level: int, *, in_boxes: bool) -> Change:
     return lambda image, _: change(image)
 
 
-# ---------------------------------------------------------------------------------------------- what a level means
+# ---------------------------------------------------------------------------------------------- levels
 
 
 _MOVES = {"rotate": 30, "shear x": 0.3, "shear y": 0.3, "translate x": 250, "translate y": 250}
-"""What the highest level moves: degrees, fractions of the other coordinate, and pixels."""
+"""How far the highest level moves: degrees, fractions of the other coordinate, and pixels."""
 
 _MOST_IN_BOXES = 120  # pixels of a translation
 
@@ -166,7 +166,7 @@ def _matrix(name: str, level: int, size: Any, direction: Any, in_boxes: bool = F
 
 
 def _factor(level: int) -> float:
-    """Return how much of an image a level asks for: 1 is the image itself, 0 what it is blended with."""
+    """Return the weight of the image at a level: 1 is the image itself, 0 the image that it is blended with."""
     return 0.1 + 1.8 * level / _MOST
 
 
@@ -192,7 +192,7 @@ def _on_image(sample: Sample, seed: Any, change: Change) -> Sample:
 
 
 def _moving(name: str, level: int) -> Step:
-    """Move image and objects; drop the objects of which less than a pixel is left."""
+    """Move image and objects; drop objects smaller than a pixel."""
 
     def step(sample: Sample, seed: Any) -> Sample:
         size = size_of(sample["image"])
@@ -207,7 +207,7 @@ def _moving(name: str, level: int) -> Step:
 
 
 def _in_boxes(change: Change, probability: float) -> Step:
-    """Change what is in each box, as an image of its own, with a probability each."""
+    """Change the inside of each box, as an image of its own, with a probability each."""
 
     def change_one(image: Any, box: Any, seed: Any) -> Any:
         window = pixels_of(box, size_of(image))
@@ -217,10 +217,12 @@ def _in_boxes(change: Change, probability: float) -> Step:
 
     def step(sample: Sample, seed: Any) -> Sample:
         def change_next(number: Any, image: Any) -> tuple[Any, Any]:
-            drawn, own = stateless.split(stateless.fold(seed, number), 2)
+            chance_seed, own_seed = stateless.split(stateless.fold(seed, number), 2)
             box = sample["boxes"][number]
             changed = tf.cond(
-                stateless.chance(drawn, probability), lambda: change_one(image, box, own), lambda: image
+                stateless.chance(chance_seed, probability),
+                lambda: change_one(image, box, own_seed),
+                lambda: image,
             )
             return number + 1, changed
 
@@ -242,9 +244,9 @@ def _in_boxes(change: Change, probability: float) -> Step:
 
 def _cutout(image: Any, seed: Any, half: int) -> Any:
     """Make a grey square of twice `half` pixels around a pixel drawn uniformly."""
-    of_row, of_column = stateless.split(seed, 2)
+    row_seed, column_seed = stateless.split(seed, 2)
     height, width = tf.unstack(size_of(image))
-    center = tf.stack([stateless.integer(of_row, 0, height), stateless.integer(of_column, 0, width)])
+    center = tf.stack([stateless.integer(row_seed, 0, height), stateless.integer(column_seed, 0, width)])
     return operations.cutout(image, center - half, center + half)
 
 
@@ -252,12 +254,12 @@ def _cutout_of_a_box(sample: Sample, seed: Any, fraction: float) -> Sample:
     """Make a grey window, `fraction` as high and wide as one of the boxes, around a pixel of that box."""
 
     def cut() -> Any:
-        of_box, of_row, of_column = stateless.split(seed, 3)
+        box_seed, row_seed, column_seed = stateless.split(seed, 3)
         image, count = sample["image"], tf.shape(sample["boxes"])[0]
-        window = pixels_of(sample["boxes"][stateless.integer(of_box, 0, count)], size_of(image))
+        window = pixels_of(sample["boxes"][stateless.integer(box_seed, 0, count)], size_of(image))
         start, end = window.start, window.end
         center = tf.stack(
-            [stateless.integer(of_row, start[0], end[0]), stateless.integer(of_column, start[1], end[1])]
+            [stateless.integer(row_seed, start[0], end[0]), stateless.integer(column_seed, start[1], end[1])]
         )
         half = tf.cast(tf.cast(window.size, tf.float32) * fraction / 2, tf.int32)
         return operations.cutout(image, center - half, center + half)

@@ -1,4 +1,4 @@
-"""What every step of augmentation is made of: other steps, objects, images, and the checks of its fields."""
+"""What steps of augmentation share: composing steps, objects, images, and checks of fields."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from boxtune.errors import ConfigError
 Step = Callable[[Sample, Any], Sample]
 """A function of a sample and a seed int32 [2]."""
 
-MAX_SIDE = 16384  # pixels; so that no typing error asks for images that fit into no memory
+MAX_SIDE = 16384  # pixels; so that no typing error asks for images that do not fit into memory
 
 
 # ---------------------------------------------------------------------------------------------- steps of steps
@@ -22,8 +22,8 @@ def with_probability(probability: float, step: Step) -> Step:
     """Do `step` with a probability in [0, 1]."""
 
     def perhaps(sample: Sample, seed: Any) -> Sample:
-        drawn, seed = stateless.split(seed, 2)
-        return tf.cond(stateless.chance(drawn, probability), lambda: step(sample, seed), lambda: sample)
+        chance_seed, seed = stateless.split(seed, 2)
+        return tf.cond(stateless.chance(chance_seed, probability), lambda: step(sample, seed), lambda: sample)
 
     return perhaps
 
@@ -32,8 +32,8 @@ def one_of(steps: Sequence[Step]) -> Step:
     """Do one of `steps`, each as likely as the others."""
 
     def one(sample: Sample, seed: Any) -> Sample:
-        drawn, seed = stateless.split(seed, 2)
-        chosen = stateless.integer(drawn, 0, len(steps))
+        chance_seed, seed = stateless.split(seed, 2)
+        chosen = stateless.integer(chance_seed, 0, len(steps))
         return tf.switch_case(chosen, [lambda step=step: step(sample, seed) for step in steps])
 
     return one
@@ -43,8 +43,8 @@ def one_after_another(steps: Sequence[Step]) -> Step:
     """Do all of `steps`, each with a seed of its own."""
 
     def all_of_them(sample: Sample, seed: Any) -> Sample:
-        for step, own in zip(steps, stateless.split(seed, max(len(steps), 1)), strict=False):
-            sample = step(sample, own)
+        for step, own_seed in zip(steps, stateless.split(seed, max(len(steps), 1)), strict=False):
+            sample = step(sample, own_seed)
         return sample
 
     return all_of_them
@@ -85,7 +85,7 @@ def paste(image: Any, patch: Any, top: Any, left: Any) -> Any:
 
 
 def check(right: bool, fault: str) -> None:
-    """Refuse fields: `fault` says which, what they are and what would be right.
+    """Refuse fields: `fault` names them, their values and the right ones.
 
     Raises:
         ConfigError: unless `right`.

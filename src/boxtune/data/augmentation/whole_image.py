@@ -62,7 +62,7 @@ def flip_up_down(sample: Sample) -> Sample:
 
 
 def turn_left(sample: Sample) -> Sample:
-    """Turn image and objects by 90 degrees, counter-clockwise: what was right is on top."""
+    """Turn image and objects by 90 degrees, counter-clockwise: the right side becomes the top."""
     image = tf.reverse(tf.transpose(sample["image"], [1, 0, 2]), [0])
     return move_objects(sample, geometry.rotate_90) | {"image": image}
 
@@ -115,7 +115,7 @@ def random_resize_method(section: pipeline_pb2.RandomResizeMethod) -> Step:
 
 
 def resize_image(section: pipeline_pb2.ResizeImage) -> Step:
-    """Read `resize_image`: resize to a size; what the model's image_resizer does comes after it."""
+    """Read `resize_image`: resize to a size; the model's image_resizer comes after it."""
     method = getattr(_Method, pipeline_pb2.ResizeImage.Method.Name(section.method))
     return _resizing(_checked_size(section, "new_height", "new_width"), method)
 

@@ -44,7 +44,7 @@ _MAX_AMOUNT = 1e12
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """What other files call the images and classes of a file: names by their ids."""
+    """The names of the images and classes of a file by their ids, which other files refer to."""
 
     images: dict[int | str, str]
     classes: dict[int | str, str]
@@ -100,7 +100,7 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
 FORMAT = json_format("coco", _TITLE, _belongs, _read)
 
 
-# What the file holds
+# The content of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ def _by_image(file: AnnotationFile, items: list[Any], positions: dict[str, int])
 
 
 def _filename(image: dict[str, Any]) -> str:
-    """Return the name of an image with slashes: of a URL its path, or for Label Studio's local files what d= says."""
+    """Return the name of an image with slashes: of a URL its path, or for local files of Label Studio the d=."""
     name = as_text(image.get("file_name")) or as_text(image.get("coco_url"))
     return (path_of_url(name) if "://" in name or "?d=" in name else name).replace("\\", "/")
 

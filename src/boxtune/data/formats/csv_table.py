@@ -2,8 +2,8 @@
 
 A table with a header may have its columns in any order and others between them; for each there are a few common
 names. One without a header has the columns filename, width, height, class, xmin, ymin, xmax, ymax of the tutorials,
-perhaps behind a number, or keras-retinanet's path, x1, y1, x2, y2, class. Commas, semicolons or tabs part the columns.
-A row without class and coordinates stands for an image without objects.
+perhaps behind a number, or keras-retinanet's path, x1, y1, x2, y2, class. Columns are separated by
+commas, semicolons or tabs. A row without class and coordinates stands for an image without objects.
 """
 
 import csv
@@ -42,7 +42,7 @@ _Cells = Mapping[str, str]
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What parts the columns, which are where, and whether the first row names them."""
+    """The separator, the positions of the columns, and whether the first row is a header."""
 
     separator: str
     columns: Mapping[str, int]

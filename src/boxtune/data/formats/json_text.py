@@ -36,7 +36,7 @@ def json_format(
 
 
 def load_json(path: Path) -> Any:
-    """Return what a JSON file of at most MAX_BYTES holds; NaN and Infinity are taken as Python writes them.
+    """Return the value of a JSON file of at most MAX_BYTES; NaN and Infinity are taken as Python writes them.
 
     Raises SkipError (ANNOTATION_UNREADABLE) with the location if it cannot be read or is not JSON.
     """
@@ -46,7 +46,7 @@ def load_json(path: Path) -> Any:
 
 
 def load_format(path: Path, belongs: Callable[[Any], bool], title: str) -> Any:
-    """Return what a JSON file of one format holds; raise SkipError (also FOREIGN, if `belongs` says no)."""
+    """Return the value of a JSON file of one format; raise SkipError (also FOREIGN, if `belongs` says no)."""
     value = load_json(path)
     if not belongs(value):
         raise SkipError(kinds.FOREIGN, f"it is JSON, but not that of {title}.")
@@ -96,7 +96,7 @@ def as_text(value: object) -> str:
 
 
 def path_of_url(url: str) -> str:
-    """Return the path in a URL, or for Label Studio's local files what d= in its query says; "" if it has none."""
+    """Return the path in a URL, or for Label Studio's local files the value of d= in its query; "" if it has none."""
     try:
         parts = urlsplit(url)
         return parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path)

@@ -1,6 +1,6 @@
 """Reading KITTI's object labels: for each image a text file of its name, with one object on a line.
 
-The fields of a line, parted by blanks, are (readme.txt of KITTI's object development kit): type, truncated (0 to 1),
+The fields of a line, separated by blanks, are (readme.txt of KITTI's object development kit): type, truncated (0 to 1),
 occluded, alpha, left, top, right, bottom (pixels from 0), height, width, length, x, y, z, rotation_y, and in
 detections a score. Of these the type, the box and whether it is truncated are taken. What the type "DontCare" marks,
 regions in which nothing was annotated, is a class like any other here.

@@ -85,7 +85,7 @@ def _annotation(file: AnnotationFile, filename: str, location: str, regions: lis
 
 
 def _filename(data: dict[str, Any], uploaded: str) -> str:
-    """Return the name of an image: what the data call image, else their first value that looks like one."""
+    """Return the name of an image: the value of the key "image", else the first value that looks like an image name."""
     texts = [as_text(data.get("image")), *map(as_text, data.values()), uploaded]
     for name in map(_name_in, texts):
         if PurePosixPath(name).suffix.lower() in SUFFIXES:
@@ -124,7 +124,7 @@ def _regions(location: str, results: Any) -> list[_Region]:
 
 
 def _is_shape(result: dict[str, Any]) -> bool:
-    """Tell what shows where something is from choices, texts and relations, which may repeat its outline."""
+    """Say whether a result is a shape; choices, texts and relations, which may repeat an outline, are not."""
     kind = as_text(result.get("type"))
     return (
         not kind

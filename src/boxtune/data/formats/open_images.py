@@ -45,7 +45,7 @@ def _recognises(path: Path) -> bool:
 
 
 def _read(file: AnnotationFile, data_set: _DataSet) -> Iterator[Annotation]:
-    """Read one CSV file: what it says of the images that are there, or of all if no images are there."""
+    """Read one CSV file: the rows about images of the data set, or all rows if it has no images."""
     return file.annotations_of_rows(
         _rows(file, data_set.image_ids), partial(_object, class_names=data_set.class_names)
     )

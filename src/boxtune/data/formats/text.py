@@ -33,6 +33,6 @@ def read_annotations(path: Path, *, max_bytes: int) -> str:
 
 
 def fields_of_lines(text: str) -> list[tuple[str, list[str]]]:
-    """Return the fields, parted by blanks, of each line that has any, with its location."""
+    """Return the fields, separated by blanks, of each line that has any, with its location."""
     lines = enumerate(text.split("\n"), start=1)
     return [(f"line {number}", line.split()) for number, line in lines if line.strip()]

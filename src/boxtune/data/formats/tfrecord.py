@@ -33,7 +33,7 @@ MAX_LABEL_MAP_BYTES = 16 * 2**20
 
 _SUFFIXES = frozenset((".record", ".records", ".tfrecord", ".tfrecords", ".tfrec", ""))
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-# Numbers of objects, with what they are where they are absent.
+# Numbers of objects, with their defaults.
 _NUMBERS = {"difficult": 0, "truncated": 0, "is_crowd": 0, "group_of": 0, "weight": 1.0, "area": 0.0}
 _KEYS = {
     *(
@@ -103,7 +103,7 @@ def _opened(path: Path) -> RecordIndex:
             raise SkipError(kinds.FOREIGN, "its first record holds no image.")
         return RecordIndex([path])
     except DataError as error:
-        # Whatever has no ending may be anything.
+        # A file without extension may be anything.
         kind = kinds.ANNOTATION_UNREADABLE if path.suffix else kinds.FOREIGN
         raise SkipError(kind, str(error).replace(str(path), "it", 1)) from error
 
@@ -118,7 +118,7 @@ def _numbered(path: Path, label_maps: Mapping[Path, LabelMap]) -> dict[int, str]
 
 @dataclass(slots=True)
 class _Records:
-    """What is noted of a file only once: classes without a name, and keys that are not read."""
+    """Findings that are reported once per file: classes without a name, and keys that are not read."""
 
     path: Path
     findings: Findings

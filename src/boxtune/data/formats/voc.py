@@ -100,7 +100,7 @@ def _object_xml(item: ObjectRecord, *, width: int, height: int) -> str:
 
 
 def _number(edge: float) -> str:
-    """Return an edge to a thousandth of a pixel: what was whole stays whole, for LabelImg cuts off decimals."""
+    """Return an edge to a thousandth of a pixel: whole numbers stay whole, because LabelImg cuts off decimals."""
     return f"{edge:.3f}".rstrip("0").rstrip(".")
 
 

@@ -65,7 +65,7 @@ def _read(file: AnnotationFile, class_lists: "_ClassLists") -> Iterator[Annotati
 
 
 def _is_label_file(path: Path, lines: Sequence[list[str]]) -> bool:
-    """Tell labels from other texts: what has an image's name is taken for them whatever it holds."""
+    """Say whether a file holds labels; one with the name of an image counts as labels whatever it holds."""
     empty_label = not lines and _LABELS_FOLDER in path.parts[:-1]
     return empty_label or _has_image(path) or any(map(_is_label, lines))
 
@@ -243,7 +243,7 @@ def _text_classes(text: str, file: str) -> _Classes:
 
 
 def _yaml_classes(text: str, file: str) -> _Classes | None:
-    """Return what a YAML file says of classes, None if it names none; raise DataError if it is not YAML.
+    """Return the classes of a YAML file, None if it names none; raise DataError if it is not YAML.
 
     Only the tree of nodes is made, no Python objects: nothing can be executed or blown up by references, and a class
     called "no" stays one.
