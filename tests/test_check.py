@@ -19,7 +19,7 @@ def photos(tmp_path):
     return folder
 
 
-def test_what_is_there_and_what_is_wrong_is_told(photos, capsys):
+def test_what_is_there_and_what_is_wrong_is_reported(photos, capsys):
     assert cli.main(["check", str(photos)]) == 0
     page = capsys.readouterr().out
     assert "Pascal VOC XML" in page

@@ -232,7 +232,7 @@ def test_real_photographs(shared, tmp_path):
     assert sum(counts(report, part)[1]["raccoon"] for part in ("train", "validation")) == 217
 
 
-def test_a_image_that_vanished_since_the_check_is_told(photos, tmp_path):
+def test_a_image_that_vanished_since_the_check_is_reported(photos, tmp_path):
     assert check(photos, Options(num_workers=1)).prepared.refusal == ""
     (photos / "4.jpg").unlink()
     report = convert(photos, tmp_path / "out")

@@ -104,7 +104,7 @@ def test_pascal_needs_neither_year_nor_lists(pascal, tmp_path):
     }
 
 
-def test_what_the_user_can_mend_is_told_in_a_line(pascal, tmp_path):
+def test_what_the_user_can_mend_is_reported_in_a_line(pascal, tmp_path):
     also = refused("create_pascal_tf_record", *pascal, f"--data_dir={tmp_path / 'absent'}")
     assert "absent is not a folder" in also
 

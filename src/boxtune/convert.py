@@ -1,7 +1,7 @@
 """The verb `convert`: annotated photographs become TFRecords and a label map, or a data set in another format."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -77,7 +77,11 @@ def convert(
         report = data_set.to_json(prepared, files)
         stack.enter_context(whole_file(output_dir / data_set.JSON_NAME)).write_text(report, encoding="utf-8")
     if to == TFRECORD:
-        _remove_other_shards(output_dir, keep=[name for names in files.values() for name in names])
+        # Shards of an earlier conversion into another number of files, which a pattern would mix up.
+        kept = {name for names in files.values() for name in names}
+        for path in output_dir.iterdir():
+            if _SHARD_NAME.fullmatch(path.name) and path.name not in kept:
+                path.unlink()
     return ConvertResult(output_dir, prepared, files)
 
 
@@ -127,11 +131,3 @@ def _without_folders(record: ImageRecord, folders: Collection[str]) -> ImageReco
     parts = record.name.split("/")
     kept = list(dropwhile(lambda part: part in folders, parts[:-1]))
     return replace(record, name="/".join([*kept, parts[-1]]))
-
-
-def _remove_other_shards(folder: Path, *, keep: Iterable[str]) -> None:
-    """Remove shards of an earlier conversion into another number of files, which a pattern would mix up."""
-    kept = set(keep)
-    for path in folder.iterdir():
-        if _SHARD_NAME.fullmatch(path.name) and path.name not in kept:
-            path.unlink()

@@ -62,7 +62,7 @@ def test_a_class_can_be_left_out(photos):
         made_ready(photos, drop=["dgo"])
 
 
-def test_spellings_are_told_and_never_folded(photos):
+def test_spellings_are_reported_and_never_folded(photos):
     annotation(photos / "0.xml", element("Cat"), element("CAT ", xmin=5), element("c-a-t", xmin=6))
     prepared = made_ready(photos)
     (finding,) = [f for f in prepared.findings if f.kind.name == "class spelled in several ways"]
@@ -79,7 +79,7 @@ def test_spellings_are_told_and_never_folded(photos):
         ("item { id: 0 name: 'background' } item { id: 1 name: 'cat' } item { id: 2 name: 'dog' }", None),
     ],
 )
-def test_label_ids_with_gaps_or_out_of_order_are_told(photos, tmp_path, text, message):
+def test_label_ids_with_gaps_or_out_of_order_are_reported(photos, tmp_path, text, message):
     (tmp_path / "labels.pbtxt").write_text(text)
     also = [
         finding.message
@@ -89,7 +89,7 @@ def test_label_ids_with_gaps_or_out_of_order_are_told(photos, tmp_path, text, me
     assert also == ([f"the ids are {message}."] if message else [])
 
 
-def test_classes_that_cannot_be_learnt_or_measured_are_told(photos, tmp_path):
+def test_classes_that_cannot_be_learnt_or_measured_are_reported(photos, tmp_path):
     (tmp_path / "list.txt").write_text("3\n7\n")
     annotation(photos / "0.xml", element("cow"))
     labels = label_file(tmp_path, (1, "cat"), (2, "dog"), (3, "cow"), (4, "emu"))
@@ -126,7 +126,7 @@ def scene(path, seed, **options):
     annotation(path.with_suffix(".xml"), element(), size=(320, 240))
 
 
-def test_the_same_image_on_both_sides_is_told(tmp_path):
+def test_the_same_image_on_both_sides_is_reported(tmp_path):
     for number in range(4):
         scene(tmp_path / "train" / f"{number}.jpg", number)
     scene(tmp_path / "valid" / "again.jpg", 2, quality=60)

@@ -131,7 +131,7 @@ def test_another_size_is_noted_and_the_images_own_counts(tmp_path, size):
         (("4,5", 2, 60, 12), "object without box", Action.SKIP_OBJECT, None),
     ],
 )
-def test_a_faulty_box_is_repaired_or_skipped_and_told(tmp_path, edges, kind, action, box):
+def test_a_faulty_box_is_repaired_or_skipped_and_reported(tmp_path, edges, kind, action, box):
     annotated(tmp_path, "a", element("fine", xmin=5), element("faulty", *edges))
     found = read(tmp_path)
     (finding,) = found.findings
@@ -149,7 +149,7 @@ def test_a_faulty_box_is_repaired_or_skipped_and_told(tmp_path, edges, kind, act
         ("<object><name>cat</name></object>", "object without box"),
     ],
 )
-def test_an_object_without_name_or_box_is_skipped_and_told(tmp_path, text, kind):
+def test_an_object_without_name_or_box_is_skipped_and_reported(tmp_path, text, kind):
     annotated(tmp_path, "a", element(), text)
     found = read(tmp_path)
     assert kinds(found) == [kind]
@@ -186,7 +186,7 @@ LAUGHS = "".join(f'<!ENTITY l{i} "{f"&l{i - 1};" * 10}">' for i in range(1, 10))
     ],
     ids=["cut", "empty", "no xml", "billion laughs", "external entity", "encoding", "17 MiB"],
 )
-def test_unreadable_xml_is_skipped_and_told(tmp_path, text):
+def test_unreadable_xml_is_skipped_and_reported(tmp_path, text):
     annotated(tmp_path, "fine")
     image_file(tmp_path / "bad.jpg")
     (tmp_path / "bad.xml").write_text(text)
@@ -251,7 +251,7 @@ def test_a_image_that_could_be_either_of_two_is_not_guessed(tmp_path):
     assert kinds(found)[0] == "image ambiguous"
 
 
-def test_a_missing_image_and_an_unused_one_are_told(tmp_path):
+def test_a_missing_image_and_an_unused_one_are_reported(tmp_path):
     annotation(tmp_path / "a.xml", element())
     image_file(tmp_path / "b.jpg")
     found = read(tmp_path)
@@ -323,7 +323,7 @@ def test_hidden_files_are_noted_and_not_read(tmp_path):
     ]
 
 
-def test_a_name_that_is_not_text_can_be_told(tmp_path):
+def test_a_name_that_is_not_text_can_be_reported(tmp_path):
     annotated(tmp_path, "a")
     (tmp_path / os.fsdecode(b"\xff\n.jpg")).write_bytes((tmp_path / "a.jpg").read_bytes())
     (finding,) = read(tmp_path).findings
@@ -380,7 +380,7 @@ def cut(path, end):
     ],
     ids=["400 megapixels", "100.01 megapixels", "no pixels", "words", "empty", "PostScript"],
 )
-def test_an_unusable_image_is_skipped_and_told(tmp_path, content, message):
+def test_an_unusable_image_is_skipped_and_reported(tmp_path, content, message):
     annotation(tmp_path / "a.xml", element())
     (tmp_path / "a.jpg").write_bytes(content)
     found = read(tmp_path)
@@ -497,14 +497,14 @@ def test_points_are_turned_as_pillow_turns_pixels(orientation):
 # Sets as a whole
 
 
-def test_doubles_and_disputed_boxes_are_told(tmp_path):
+def test_doubles_and_disputed_boxes_are_reported(tmp_path):
     annotated(tmp_path, "a", element("cat"), element("cat"), element("dog"), element("cat", xmin=5))
     found = read(tmp_path)
     assert kinds(found) == ["box drawn twice", "box of two classes"]
     assert [item.class_name for item in found.images[0].objects] == ["cat", "dog", "cat"]
 
 
-def test_tiny_boxes_are_told_and_kept(tmp_path):
+def test_tiny_boxes_are_reported_and_kept(tmp_path):
     annotated(tmp_path, "a", element(xmin=4, xmax=6), element(xmin=4, xmax=7))
     found = read(tmp_path)
     assert kinds(found) == ["tiny box"]

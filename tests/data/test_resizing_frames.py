@@ -159,7 +159,7 @@ def test_one_image(records, first_batch, text, input_size, size, box):
 
 
 @pytest.mark.parametrize(("text", "input_size", "size", "box"), RESIZERS)
-def test_a_box_over_the_whole_image_ends_where_the_padding_begins(
+def test_a_box_over_the_whole_image_ends_where_the_padding_starts(
     records, first_batch, text, input_size, size, box
 ):
     inputs = first_batch(records((60, 80), boxes=[[0, 0, 1, 1]]), text, batch_size=1)

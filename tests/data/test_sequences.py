@@ -223,7 +223,7 @@ class TestRecords:
         with pytest.raises(DataError, match=rf"a\.tfrecord: record 1 at byte \d+: .*{re.escape(reason)}"):
             records([sequence(), second], frame=2)
 
-    def test_of_many_frames_a_few_are_told(self, records):
+    def test_of_many_frames_a_few_are_reported(self, records):
         with pytest.raises(DataError, match=r"are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\. Set|9, \.\.\.\. Set"):
             records([sequence([[]] * 12)], frame=12)
 

@@ -423,7 +423,7 @@ def test_the_folder_of_the_image_counts_before_its_annotation():
     assert parts_by_folders(*both) == (["train/0.jpg", "train/1.jpg"], ["val/0.jpg", "val/1.jpg"], [])
 
 
-def test_images_without_a_part_are_for_training_and_told():
+def test_images_without_a_part_are_for_training_and_reported():
     split = by_folders(
         [image(name) for name in ("b.jpg", "train/a.jpg", "val/c.jpg", "val/d.jpg", "extra/e.jpg")]
     )

@@ -302,7 +302,7 @@ def test_the_checksum_is_that_of_tensorflow(tmp_path_factory, payload):
 
 
 @pytest.mark.parametrize("end", [-1, -4, -5, 49 + 100, 49, 48, 33 + 5, 38])
-def test_a_file_that_is_cut_short_is_told_with_the_byte(tmp_path, end):
+def test_a_file_that_is_cut_short_is_reported_with_the_byte(tmp_path, end):
     path = written(tmp_path / "a", *PAYLOADS)
     path.write_bytes(path.read_bytes()[:end])
     size = path.stat().st_size

@@ -153,7 +153,11 @@ def _expander(label_map: LabelMap, num_classes: int) -> Callable[[Sample], Sampl
 
 def _class_reader(label_map: LabelMap, num_classes: int) -> Callable[[dict[str, Any]], Any]:
     """Return a function from the lists of a record to classes (int32 [n]), all of them in [0, `num_classes`)."""
-    class_of_name = _lookup(label_map)
+    values = tf.lookup.KeyValueTensorInitializer(
+        tf.constant(list(label_map.by_any_name), tf.string),
+        tf.constant([label.id - 1 for label in label_map.by_any_name.values()], tf.int32),
+    )
+    class_of_name = tf.lookup.StaticHashTable(values, default_value=-1)
 
     def read(lists: dict[str, Any]) -> Any:
         texts, labels = (lists[key] for key in _CLASS_KEYS)
@@ -163,15 +167,6 @@ def _class_reader(label_map: LabelMap, num_classes: int) -> Callable[[dict[str, 
         return classes
 
     return read
-
-
-def _lookup(label_map: LabelMap) -> tf.lookup.StaticHashTable:
-    shown = {label.display_name: label.id - 1 for label in label_map.labels if label.display_name}
-    classes = shown | {label.name: label.id - 1 for label in label_map.labels}
-    values = tf.lookup.KeyValueTensorInitializer(
-        tf.constant(list(classes), tf.string), tf.constant(list(classes.values()), tf.int32)
-    )
-    return tf.lookup.StaticHashTable(values, default_value=-1)
 
 
 def _classes(texts: Any, labels: Any, class_of_name: tf.lookup.StaticHashTable) -> Any:

@@ -13,7 +13,8 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path, PurePath, PurePosixPath
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation
@@ -79,14 +80,6 @@ def _nearness(image: Path, written: PurePosixPath, annotation: Path) -> tuple[in
     """Return how near an image is: to the folders that are written, then to the annotation file."""
     shared_names = set(image.parts[:-1]) & set(annotation.parts[:-1])
     common = len(os.path.commonpath((image.absolute(), annotation.absolute())))
-    return _same_folders(image, written), image.parent == annotation.parent, len(shared_names), common
-
-
-def _same_folders(one: PurePath, other: PurePath) -> int:
-    """Return how many of the last folders of two paths are equal."""
-    count = 0
-    for left, right in zip(reversed(one.parts[:-1]), reversed(other.parts[:-1]), strict=False):
-        if left != right:
-            break
-        count += 1
-    return count
+    folders = zip(reversed(image.parts[:-1]), reversed(written.parts[:-1]), strict=False)
+    same_folders = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], folders))
+    return same_folders, image.parent == annotation.parent, len(shared_names), common

@@ -29,12 +29,9 @@ class Listing:
     def _by_ending(self) -> dict[str, list[Path]]:
         groups: dict[str, list[Path]] = {}
         for path in self.files:
-            groups.setdefault(_ending(path.name), []).append(path)
+            ending = os.path.splitext(_SHARD.sub("", path.name))[1].lower()
+            groups.setdefault(ending, []).append(path)
         return groups
-
-
-def _ending(name: str) -> str:
-    return os.path.splitext(_SHARD.sub("", name))[1].lower()
 
 
 def list_files(folder: Path, findings: Findings) -> Listing:

@@ -166,12 +166,13 @@ def _note_spellings(names: Iterable[str], findings: Findings) -> None:
 
 def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, Sequence[ImageRecord]]:
     copies = duplicates.groups(reading.fingerprints, reading.digests).tolist()
-    _note_copies(reading.images, copies, findings)
-    sources = [_source(image.name) for image in reading.images]
     names = [image.name for image in reading.images]
-    split = _chosen_split(
-        reading.images, options, dict(zip(names, duplicates.joined(copies, sources), strict=True))
-    )
+    for name, group in zip(names, copies, strict=True):
+        if names[group] != name:
+            message = f"{names[group]} is the same image."
+            findings.add(kinds.IMAGE_TWICE, findings.root / name, message, image=name)
+    groups = duplicates.joined(copies, list(map(_source, names)))
+    split = _chosen_split(reading.images, options, dict(zip(names, groups, strict=True)))
     for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same image.", image=right)
     for image in split.unassigned:
@@ -198,14 +199,6 @@ def _chosen_split(images: Sequence[ImageRecord], options: Options, groups: Mappi
         return by_folders
     fraction = VALIDATION_FRACTION if options.validation_fraction is None else options.validation_fraction
     return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups)
-
-
-def _note_copies(images: Sequence[ImageRecord], copies: Sequence[int], findings: Findings) -> None:
-    for image, group in zip(images, copies, strict=True):
-        first = images[group]
-        if first is not image:
-            path = findings.root / image.name
-            findings.add(kinds.IMAGE_TWICE, path, f"{first.name} is the same image.", image=image.name)
 
 
 def _note_classes(

@@ -212,9 +212,11 @@ def _reading(
     found = []
     for record, digest, fingerprint, _ in inspected:
         if record is not None:
-            named = _under_own_name(record, names)
-            names.add(named.name)
-            found.append((named, digest, fingerprint))
+            if record.name in names and record.source.span:  # of a TFRecord; files differ in their paths
+                name = f"{record.annotation}/{record.source.span[0]}/{record.name}"
+                record = replace(record, name=name)
+            names.add(record.name)
+            found.append((record, digest, fingerprint))
     found.sort(key=lambda one: one[0].name.encode(errors="surrogateescape"))
     fingerprints = np.frombuffer(b"".join(one[2] for one in found), np.uint8)
     return Reading(
@@ -226,10 +228,3 @@ def _reading(
         findings=tuple(findings.items),
         num_annotations=num_annotations,
     )
-
-
-def _under_own_name(record: ImageRecord, taken: set[str]) -> ImageRecord:
-    """Rename an image of a TFRecord by its location, if another has its name; files differ in their paths."""
-    if record.name not in taken or record.source.span is None:
-        return record
-    return replace(record, name=f"{record.annotation}/{record.source.span[0]}/{record.name}")

@@ -12,7 +12,7 @@ from boxtune.data import images, masks
 from boxtune.data.example_pb2 import BytesList, Example, Feature, Features, FloatList, Int64List
 from boxtune.data.label_map import LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
+from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord
 from boxtune.data.tfrecord import framed
 from boxtune.errors import DataError
 
@@ -98,7 +98,10 @@ def _optional_features(record: ImageRecord) -> dict[str, Feature]:
     """Return areas, weights and groups, each only if an object has something to say there."""
     objects, features = record.objects, {}
     if any(item.area is not None for item in objects):
-        features["image/object/area"] = _floats(_area(item, record) for item in objects)
+        sides = record.height, record.width
+        features["image/object/area"] = _floats(
+            _box_area(item.box, *sides) if item.area is None else item.area for item in objects
+        )
     if any(item.weight != 1 for item in objects):
         features["image/object/weight"] = _floats(item.weight for item in objects)
     if any(item.group_of for item in objects):
@@ -106,11 +109,8 @@ def _optional_features(record: ImageRecord) -> dict[str, Feature]:
     return features
 
 
-def _area(item: ObjectRecord, record: ImageRecord) -> float:
-    if item.area is not None:
-        return item.area
-    box = item.box
-    return (box.ymax - box.ymin) * record.height * (box.xmax - box.xmin) * record.width
+def _box_area(box: Box, height: int, width: int) -> float:
+    return (box.ymax - box.ymin) * height * (box.xmax - box.xmin) * width
 
 
 def _mask_features(record: ImageRecord) -> dict[str, Feature]:

@@ -160,7 +160,9 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
 
 
 def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
-    if not _is_text(item.class_name):
+    if any(
+        "\ud800" <= character <= "\udfff" for character in item.class_name
+    ):  # JSON may hold halves of characters
         raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"{item.class_name!a} is not text.")
     written = frame.box(item.edges)
     ordered = reorder(written)
@@ -198,11 +200,6 @@ def _nearly_equal(one: Box, other: Box, size: tuple[int, int]) -> bool:
     width, height = size
     sides = zip(one, other, (height, width, height, width), strict=True)
     return all(abs(a - b) * side <= _ROUNDED_PIXELS for a, b, side in sides)
-
-
-def _is_text(name: str) -> bool:
-    """Say whether a name can be written: JSON may hold halves of characters."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _shown(item: AnnotatedObject) -> str:

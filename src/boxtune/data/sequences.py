@@ -45,7 +45,7 @@ def annotated_frames(record: bytes) -> list[int]:
 
 
 def example_of_frame(record: bytes, frame: int) -> bytes:
-    """Return a frame of a serialized sequence as a serialized tf.train.Example, as `examples.parser` takes it.
+    """Return a frame of a serialized sequence as a serialized tf.train.Example, as `decoder.parser` takes it.
 
     Raises:
         DataError: if it is not a sequence of images, or the lists of the frame disagree in length.

@@ -188,7 +188,7 @@ def test_an_object_without_box_has_that_of_its_segmentation(read, segmentation, 
         {"counts": "312"},
     ],
 )
-def test_a_segmentation_that_cannot_be_drawn_is_left_out_and_told(read, segmentation):
+def test_a_segmentation_that_cannot_be_drawn_is_left_out_and_reported(read, segmentation):
     [annotation], findings = read(document(CAT | {"segmentation": segmentation}))
     assert findings == [(kinds.MASK_UNREADABLE, "annotations[0] (id 11)")]
     assert [(item.edges, item.mask) for item in annotation.objects] == [((4, 2, 20, 12), None)]
@@ -206,7 +206,7 @@ def test_keypoints_without_names_are_numbered(read):
 
 
 @pytest.mark.parametrize("keypoints", [[5, 6, 2], [5, 6], "many", [5, 6, None, 0, 0, 0], {"nose": 1}])
-def test_keypoints_that_do_not_fit_are_left_out_and_told(read, keypoints):
+def test_keypoints_that_do_not_fit_are_left_out_and_reported(read, keypoints):
     [annotation], findings = read(document(CAT | {"category_id": 3, "keypoints": keypoints}))
     assert findings == [(kinds.MASK_UNREADABLE, "annotations[0] (id 11)")]
     assert annotation.objects[0].keypoints == ()
@@ -231,7 +231,7 @@ def test_keypoints_that_do_not_fit_are_left_out_and_told(read, keypoints):
         ({"category_id": 6}, kinds.OBJECT_WITHOUT_NAME),
     ],
 )
-def test_an_object_that_cannot_be_used_is_told(read, change, kind):
+def test_an_object_that_cannot_be_used_is_reported(read, change, kind):
     categories = [*CATEGORIES, {"id": 5}, {"id": 6, "name": "one"}, {"id": 6, "name": "other"}]
     [annotation], findings = read(document(CAT | change, CAT | {"id": 12}, categories=categories))
     assert findings == [(kind, "annotations[0] (id 11)")]
@@ -239,7 +239,7 @@ def test_an_object_that_cannot_be_used_is_told(read, change, kind):
     assert not annotation.complete
 
 
-def test_objects_of_no_image_are_told_once_for_each_id(read):
+def test_objects_of_no_image_are_reported_once_for_each_id(read):
     strays = [CAT | {"id": number, "image_id": 8 + number % 2} for number in range(5)]
     [annotation], findings = read(document(*strays, CAT, 5, {}))
     assert findings == [
@@ -268,7 +268,7 @@ def test_two_images_of_one_id_are_both_left_out(read):
 
 
 @pytest.mark.parametrize("image", [5, None, [], {}, {"id": None}, {"id": True}, {"id": 1.5}])
-def test_an_image_without_id_is_told(read, image):
+def test_an_image_without_id_is_reported(read, image):
     annotations, findings = read(document(images=[image, IMAGE]))
     assert [kind for kind, _ in findings] == [kinds.ANNOTATION_UNREADABLE]
     assert [annotation.filename for annotation in annotations] == ["photos/a.jpg"]

@@ -32,7 +32,7 @@ def test_keys_of_all_versions_are_known(tmp_path, name_key, objects_key):
     assert recognised(FORMAT, tmp_path) == ["a.json"]
 
 
-def test_what_cannot_be_used_is_told_with_its_place(tmp_path):
+def test_what_cannot_be_used_is_reported_with_its_place(tmp_path):
     document = [entry(item(label=""), item(width="wide"), {"label": "cat"}, item()), 7]
     [annotation], findings = read_json(FORMAT, tmp_path, document)
     assert len(annotation.objects) == 1

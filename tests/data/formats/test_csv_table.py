@@ -90,7 +90,7 @@ def test_a_row_without_class_and_box_is_background(tmp_path, rows):
     assert findings == []
 
 
-def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
+def test_what_cannot_be_used_is_reported_with_its_line(tmp_path):
     rows = (
         "a.jpg,40,30,,1,2,3,4",
         "a.jpg,40,30,cat,1,2,3,",

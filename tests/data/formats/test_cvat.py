@@ -70,7 +70,7 @@ def test_attributes_of_voc_are_taken(tmp_path):
 
 
 @pytest.mark.parametrize("tag", ["points", "polyline", "cuboid", "skeleton"])
-def test_other_shapes_are_told_and_the_image_is_not_background(tmp_path, tag):
+def test_other_shapes_are_reported_and_the_image_is_not_background(tmp_path, tag):
     annotation, findings = parsed(tmp_path, f'<{tag} label="cat" points="1,2;3,4"/>')
     assert (annotation.objects, annotation.complete) == ((), False)
     assert locations(findings) == [(kinds.OBJECT_OTHER_SHAPE, "line 4")]
@@ -81,7 +81,7 @@ def test_tags_are_of_the_image_which_may_be_background(tmp_path):
     assert (annotation.objects, annotation.complete, annotation.size, findings) == ((), True, None, [])
 
 
-def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
+def test_what_cannot_be_used_is_reported_with_its_line(tmp_path):
     shapes = (
         BOX.replace('label="cat"', ""),
         BOX.replace('xtl="1.00"', ""),
@@ -109,7 +109,7 @@ def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
         ("<annotations><track id='0' label='cat'/></annotations>", kinds.ANNOTATION_UNREADABLE),
     ],
 )
-def test_other_files_are_told(tmp_path, text, kind):
+def test_other_files_are_reported(tmp_path, text, kind):
     (tmp_path / "a.xml").write_text(text)
     annotations, findings = read(FORMAT, tmp_path)
     assert (annotations, [finding.kind for finding in findings]) == ([], [kind])

@@ -64,7 +64,7 @@ def test_a_file_without_lines_is_a_image_without_objects(label):
     assert findings == []
 
 
-def test_a_damaged_line_is_left_out_and_told(label):
+def test_a_damaged_line_is_left_out_and_reported(label):
     broken = CAR.replace("402.31", "nan")
     [annotation], findings = parsed(label(f"{CAR}\n{broken}\nCar 0 0\n"))
     assert [item.location for item in annotation.objects] == ["line 1"]
@@ -95,7 +95,7 @@ def test_absent_files_are_not_recognised():
         st.sampled_from(["Car", "1", "-1e999", "nan", "\n", " ", "\x00", "1_0", "٣"]), max_size=40
     )
 )
-def test_any_text_is_read_or_told(tmp_path_factory, fields):
+def test_any_text_is_read_or_reported(tmp_path_factory, fields):
     path = tmp_path_factory.mktemp("labels") / "a.txt"
     path.write_text(" ".join(fields), encoding="utf-8")
     FORMAT.recognises(path)

@@ -66,7 +66,7 @@ def test_a_rectangle_is_turned_in_pixels_around_its_x_and_y(tmp_path):
     assert found.edges == pytest.approx((-0.1, 0.2, 0.1, 1.2))
 
 
-def test_a_turned_rectangle_without_the_size_of_the_image_is_told(tmp_path):
+def test_a_turned_rectangle_without_the_size_of_the_image_is_reported(tmp_path):
     turned = result(RECTANGLE | {"rotation": 5}, original_width=None)
     [annotation], findings = read_json(FORMAT, tmp_path, [task(turned)])
     assert (annotation.objects, annotation.complete, annotation.size) == ((), False, None)
@@ -95,7 +95,7 @@ def test_an_ellipse_is_turned_around_its_centre(tmp_path):
         ({"format": "rle", "rle": [0, 1], "brushlabels": ["cat"]}, "brushlabels"),
     ],
 )
-def test_other_shapes_are_told_and_the_image_is_not_background(tmp_path, value, kind):
+def test_other_shapes_are_reported_and_the_image_is_not_background(tmp_path, value, kind):
     [annotation], findings = read_json(FORMAT, tmp_path, [task(result(value, kind))])
     assert (annotation.objects, annotation.complete) == ((), False)
     assert locations(findings) == [(kinds.OBJECT_OTHER_SHAPE, "[0].annotations[0].result[0]")]
@@ -174,7 +174,7 @@ def test_the_image_is_the_first_of_the_data_that_looks_like_one(tmp_path):
 
 
 @pytest.mark.parametrize("image", ["", "http://[::1", "a cat", 7])
-def test_a_task_without_a_image_is_told(tmp_path, image):
+def test_a_task_without_a_image_is_reported(tmp_path, image):
     annotations, findings = read_json(FORMAT, tmp_path, [task(result(), image=image)])
     assert (annotations, locations(findings)) == ([], [(kinds.IMAGE_MISSING, "[0]")])
 
@@ -190,7 +190,7 @@ def test_a_task_without_a_image_is_told(tmp_path, image):
         (7, kinds.OBJECT_WITHOUT_BOX),
     ],
 )
-def test_what_cannot_be_used_is_told_with_its_place(tmp_path, changed, kind):
+def test_what_cannot_be_used_is_reported_with_its_place(tmp_path, changed, kind):
     [annotation], findings = read_json(FORMAT, tmp_path, [task(changed, result())])
     assert (len(annotation.objects), annotation.complete) == (1, False)
     assert locations(findings) == [(kind, "[0].annotations[0].result[0]")]

@@ -64,14 +64,14 @@ def test_difficult_is_a_flag(tmp_path, more):
 
 
 @pytest.mark.parametrize("shape_type", ["point", "line", "linestrip", "points", "unheard-of"])
-def test_other_shapes_are_told_and_the_image_is_not_background(tmp_path, shape_type):
+def test_other_shapes_are_reported_and_the_image_is_not_background(tmp_path, shape_type):
     [annotation], findings = read_json(FORMAT, tmp_path, document(shape(shape_type)))
     assert (annotation.objects, annotation.complete) == ((), False)
     assert locations(findings) == [(kinds.OBJECT_OTHER_SHAPE, "shapes[0]")]
     assert shape_type in findings[0].message
 
 
-def test_what_cannot_be_used_is_told_with_its_place(tmp_path):
+def test_what_cannot_be_used_is_reported_with_its_place(tmp_path):
     shapes = [shape(label=" "), shape(points=[(1, 2)]), shape("polygon"), shape(points=[(1, "x"), (2, 3)]), 3]
     [annotation], findings = read_json(FORMAT, tmp_path, document(*shapes, shape()))
     assert [item.location for item in annotation.objects] == ["shapes[5]"]

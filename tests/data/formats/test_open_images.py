@@ -65,7 +65,7 @@ def test_classes_are_called_by_their_descriptions(parsed):
     assert [item.class_name for item in annotation.objects] == ["Lamp, standing", "/m/02"]
 
 
-def test_rows_without_a_box_or_a_class_are_left_out_and_told(parsed):
+def test_rows_without_a_box_or_a_class_are_left_out_and_reported(parsed):
     [annotation], findings = parsed(
         "0a,x,/m/01,1,0,1,0,inf,0,0,0,0", "0a,x,,1,0,1,0,1,0,0,0,0", "0a,x,/m/01", "", "0a,x,/m/01,1,0,1,0,1"
     )
@@ -96,7 +96,7 @@ def test_what_is_no_csv_is_unreadable(tmp_path, rest):
 
 
 @given(rest=st.text(alphabet='0a,/m1.-\n\r"\x00', max_size=60))
-def test_any_text_is_read_or_told(tmp_path_factory, rest):
+def test_any_text_is_read_or_reported(tmp_path_factory, rest):
     folder = tmp_path_factory.mktemp("boxes")
     path = folder / "boxes.csv"
     path.write_text(f"ImageID,LabelName,XMin,XMax,YMin,YMax\n{rest}", encoding="utf-8", newline="")

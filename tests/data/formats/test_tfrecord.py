@@ -182,7 +182,7 @@ def test_text_takes_precedence_over_numbers(tmp_path):
     assert (findings, [item.class_name for item in annotation.objects]) == ([], ["cat", "dog"])
 
 
-def test_numbers_that_nothing_names_are_told_once_each(read):
+def test_numbers_that_nothing_names_are_reported_once_each(read):
     annotations, findings = read(*[example(object__class__text=None)] * 2)
     assert findings == [(kinds.CLASS_UNKNOWN, "")] * 2
     assert [item.class_name for one in annotations for item in one.objects] == ["class 2", "class 7"] * 2
@@ -208,7 +208,7 @@ def test_the_nearest_label_map_counts(tmp_path, folders, name):
     assert annotation.objects[0].class_name == name
 
 
-def test_what_is_no_label_map_is_told(tmp_path):
+def test_what_is_no_label_map_is_reported(tmp_path):
     path = written(tmp_path / "a.record", example())
     graph, one, two = (tmp_path / name for name in ("graph.pbtxt", "one.pbtxt", "two.pbtxt"))
     graph.write_text("node { name: 'x' }")
@@ -251,7 +251,7 @@ def test_a_mask_of_no_weight_is_none(read):
     assert [item.mask is None for item in annotation.objects] == [True, False]
 
 
-def test_a_mask_that_cannot_be_drawn_is_left_out_and_told(read):
+def test_a_mask_that_cannot_be_drawn_is_left_out_and_reported(read):
     [annotation], findings = read(example(object__mask=[b"PNG?", png(HALVES)]))
     assert findings == [(kinds.MASK_UNREADABLE, "record 0, object 0")]
     assert [item.mask is None for item in annotation.objects] == [True, False]
@@ -306,7 +306,7 @@ def test_keypoints_without_names_are_numbered_and_seen(read):
         {"object/keypoint/x": [0.5] * 2, "object/keypoint/y": [0.5] * 2, "object/keypoint/text": [b"eye"]},
     ],
 )
-def test_lists_that_do_not_agree_are_told(read, change):
+def test_lists_that_do_not_agree_are_reported(read, change):
     annotations, findings = read(example(**change), example())
     assert findings == [(kinds.ANNOTATION_UNREADABLE, "record 0")]
     assert [annotation.location for annotation in annotations] == ["record 1"]
@@ -319,7 +319,7 @@ def test_lists_that_do_not_agree_are_told(read, change):
         ({"object/class/text": [b" ", b"dog"], "object/class/label": None}, kinds.OBJECT_WITHOUT_NAME),
     ],
 )
-def test_an_object_that_cannot_be_used_is_told(read, change, kind):
+def test_an_object_that_cannot_be_used_is_reported(read, change, kind):
     [annotation], findings = read(example(**change))
     assert findings == [(kind, "record 0, object 0")]
     assert [item.class_name for item in annotation.objects] == ["dog"]
@@ -327,12 +327,12 @@ def test_an_object_that_cannot_be_used_is_told(read, change, kind):
 
 
 @pytest.mark.parametrize("encoded", [None, [], [b""]])
-def test_a_record_without_a_image_is_told(read, encoded):
+def test_a_record_without_a_image_is_reported(read, encoded):
     annotations, findings = read(example(), example(encoded=encoded))
     assert (len(annotations), findings) == (1, [(kinds.IMAGE_UNREADABLE, "record 1")])
 
 
-def test_a_damaged_record_is_told_and_the_others_are_read(tmp_path):
+def test_a_damaged_record_is_reported_and_the_others_are_read(tmp_path):
     path = written(tmp_path / "train.record", example(), example(), b"\xff\xff", example())
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
@@ -374,7 +374,7 @@ def test_records_of_something_else_are_foreign(tmp_path):
     assert not FORMAT.recognises(path)
 
 
-def test_a_file_that_is_cut_short_is_recognised_and_told(tmp_path):
+def test_a_file_that_is_cut_short_is_recognised_and_reported(tmp_path):
     path = written(tmp_path / "train.record", example(), example())
     path.write_bytes(path.read_bytes()[:-10])
     annotations, [finding] = read_file(FORMAT, path)

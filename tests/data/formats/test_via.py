@@ -77,7 +77,7 @@ def test_a_polygon_is_a_box_and_a_mask(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["point", "polyline", "line"])
-def test_other_shapes_are_told_and_the_image_is_not_background(tmp_path, name):
+def test_other_shapes_are_reported_and_the_image_is_not_background(tmp_path, name):
     document = [entry(region({"name": name, "cx": 1, "cy": 2}, label="cat"))]
     [annotation], findings = read_json(FORMAT, tmp_path, document)
     assert (annotation.objects, annotation.complete) == ((), False)
@@ -95,7 +95,7 @@ def test_the_class_is_the_attribute_that_is_called_so_then_the_only_one(tmp_path
     assert classes(tmp_path, region(animal="cat", colour=""), region(animal="dog")) == (["cat", "dog"], [])
 
 
-def test_of_other_attributes_the_most_used_is_taken_and_told(tmp_path):
+def test_of_other_attributes_the_most_used_is_taken_and_reported(tmp_path):
     names, findings = classes(tmp_path, region(animal="cat", colour="red"), region(animal="dog"))
     assert names == ["cat", "dog"]
     assert locations(findings) == [(kinds.NOT_READ, "")]
@@ -115,7 +115,7 @@ def test_a_checkbox_with_one_tick_is_a_class_and_with_several_is_none(tmp_path):
     assert findings[0].message == 'its attribute "type" has several values: cat, dog.'
 
 
-def test_polygons_of_unequal_lists_are_told(tmp_path):
+def test_polygons_of_unequal_lists_are_reported(tmp_path):
     shape = {"name": "polygon", "all_points_x": [5, 9, 2, 4], "all_points_y": [1, 7, 4]}
     _, findings = classes(tmp_path, region(shape, label="cat"))
     assert locations(findings) == [(kinds.OBJECT_WITHOUT_BOX, "[0].regions[0]")]
@@ -184,7 +184,7 @@ def test_version_3_is_read(tmp_path):
         (7, kinds.OBJECT_WITHOUT_BOX),
     ],
 )
-def test_what_cannot_be_used_of_version_3_is_told(tmp_path, region, kind):
+def test_what_cannot_be_used_of_version_3_is_reported(tmp_path, region, kind):
     annotations, findings = read_json(FORMAT, tmp_path, project_3(one=region))
     assert [one.objects for one in annotations] == [(), ()]
     assert locations(findings) == [(kind, "metadata.one")]

@@ -115,7 +115,7 @@ def test_an_empty_file_is_background(folder):
     assert recognised(FORMAT, root) == []  # it could be anything
 
 
-def test_what_cannot_be_used_is_told_with_its_line(folder):
+def test_what_cannot_be_used_is_reported_with_its_line(folder):
     lines = [
         "cat 0.5 0.5 0.2 0.4",
         "-1 0.5 0.5 0.2 0.4",
@@ -257,14 +257,14 @@ def test_without_a_list_classes_are_called_by_their_numbers(folder):
     assert names_by(folder, {"settings.yaml": "names_of_nothing: 1", "empty.names": ""}) == (["0", "1"], [])
 
 
-def test_a_class_that_the_list_does_not_name_is_told(folder):
+def test_a_class_that_the_list_does_not_name_is_reported(folder):
     names, findings = names_by(folder, {"classes.txt": "cat\n"})
     assert names == ["cat"]
     assert locations(findings) == [(kinds.OBJECT_WITHOUT_NAME, "line 2")]
     assert findings[0].message == "its class is 1, and classes.txt names 1, counted from 0."
 
 
-def test_the_yaml_that_trains_counts_before_other_lists_which_are_told(folder):
+def test_the_yaml_that_trains_counts_before_other_lists_which_are_reported(folder):
     files = {
         "data.yaml": "names: [cat, dog]",
         "a.yaml": "names: [x, y]",
@@ -307,7 +307,7 @@ def test_lists_elsewhere_that_disagree_name_nothing(folder):
         "#" * 2**20 + "names",
     ],
 )
-def test_yaml_that_cannot_be_read_is_told(folder, text):
+def test_yaml_that_cannot_be_read_is_reported(folder, text):
     names, findings = names_by(folder, {"data.yaml": text})
     assert names == ["0", "1"]
     assert [(finding.kind, finding.file) for finding in findings] == [(kinds.NOT_READ, "data.yaml")]

@@ -102,17 +102,9 @@ def _columns_of_box(cells: Sequence[str]) -> dict[str, int] | None:
         if len(names) != len(cells) or PurePosixPath(row["filename"]).suffix.lower() not in SUFFIXES:
             continue
         numbers = [row[name] for name in names if name not in ("filename", "class")]
-        if _is_background(row) or all(map(_is_number, numbers)):
+        if _is_background(row) or all(map(shapes.is_finite, numbers)):
             return {name: position for position, name in enumerate(names)}
     return None
-
-
-def _is_number(text: str) -> bool:
-    try:
-        shapes.finite(text)
-    except SkipError:
-        return False
-    return True
 
 
 # The rows

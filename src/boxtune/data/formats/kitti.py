@@ -7,7 +7,6 @@ regions in which nothing was annotated, is a class like any other here.
 """
 
 from collections.abc import Iterator
-from math import isfinite
 from pathlib import Path
 
 from boxtune.data import findings as kinds
@@ -24,7 +23,11 @@ _TRUNCATED, _LEFT, _BOTTOM = 1, 4, 7
 def _recognises(path: Path) -> bool:
     """Say whether a file is one of labels by its first line; one without a line could be anything."""
     fields = first_line(path).split()
-    return len(fields) in _NUM_FIELDS and not _is_number(fields[0]) and all(map(_is_number, fields[1:]))
+    return (
+        len(fields) in _NUM_FIELDS
+        and not shapes.is_finite(fields[0])
+        and all(map(shapes.is_finite, fields[1:]))
+    )
 
 
 def _read(file: AnnotationFile) -> Iterator[Annotation]:
@@ -41,13 +44,6 @@ def _object(fields: list[str], location: str) -> AnnotatedObject:
     if len(fields) not in _NUM_FIELDS:
         message = f"it has {len(fields)} fields; KITTI's labels have 15 or 16."
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
-    truncated = _is_number(fields[_TRUNCATED]) and float(fields[_TRUNCATED]) > 0
+    truncated = shapes.is_finite(fields[_TRUNCATED]) and float(fields[_TRUNCATED]) > 0
     edges = shapes.corners(*fields[_LEFT : _BOTTOM + 1])
     return AnnotatedObject(fields[0], edges, location, truncated=truncated)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return isfinite(float(text))
-    except ValueError:
-        return False

@@ -44,12 +44,13 @@ def _object(shape: Any, location: str) -> AnnotatedObject:
     points = as_list(shape.get("points"), f"{location}.points", kinds.OBJECT_WITHOUT_BOX)
     # Versions before 3 knew polygons only and did not write the type.
     shape_type = as_text(shape.get("shape_type")) or "polygon"
+    flags = shape["flags"] if isinstance(shape.get("flags"), dict) else {}
     edges, mask = _outline(shape_type, shapes.point_pairs(points))
     return AnnotatedObject(
         shapes.require_name(as_text(shape.get("label"))),
         edges,
         location,
-        difficult=_is_difficult(shape),
+        difficult=shape.get("difficult") is True or flags.get("difficult") is True,
         mask=mask,
     )
 
@@ -65,8 +66,3 @@ def _outline(shape_type: str, points: list[shapes.Point]) -> tuple[Edges, Mask |
         centre, rim = points[:2]
         return shapes.ellipse(*centre, dist(centre, rim), dist(centre, rim)), None
     return shapes.enclosing(points), None
-
-
-def _is_difficult(shape: dict[str, Any]) -> bool:
-    flags = shape.get("flags")
-    return shape.get("difficult") is True or (isinstance(flags, dict) and flags.get("difficult") is True)

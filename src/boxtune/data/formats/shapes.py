@@ -29,6 +29,15 @@ def finite(value: object) -> float:
     )
 
 
+def is_finite(value: object) -> bool:
+    """Say whether a value is a finite number, or a string that holds one."""
+    try:
+        finite(value)
+    except SkipError:
+        return False
+    return True
+
+
 def corners(xmin: object, ymin: object, xmax: object, ymax: object) -> Edges:
     """Return the edges of a box given by its corners; raises SkipError (OBJECT_WITHOUT_BOX)."""
     return finite(xmin), finite(ymin), finite(xmax), finite(ymax)
