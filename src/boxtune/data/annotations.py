@@ -25,7 +25,7 @@ class AnnotatedObject(Compact):
     """An object as it is written: `edges` are xmin, ymin, xmax, ymax, finite but otherwise unchecked.
 
     Edges, mask polygons and keypoints are in pixels, or normalized to the image if the annotation says so
-    (`Annotation.in_shares`). `location` is where it stands in the file.
+    (`Annotation.normalized`). `location` is where it stands in the file.
     """
 
     class_name: str
@@ -52,7 +52,7 @@ class Annotation(Compact):
         objects: those that could be understood; for the others there are findings.
         size: (width, height) of the image as the annotator's program saw it, None if it is not written.
         location: where in the file the image is described.
-        in_shares: coordinates are fractions of width and height rather than pixels.
+        normalized: coordinates are fractions of width and height rather than pixels.
         complete: nothing of it was left out. An image that loses all its objects is not background.
         image: where the image is, for formats that hold it themselves.
     """
@@ -142,7 +142,7 @@ class Format:
         recognises: says whether a file of those endings is one of its annotations; looks at as little as it can
             and answers False, never an error, for whatever it cannot read.
         read: yields the annotations of an AnnotationFile; raises SkipError if it cannot be read.
-        in_shares: its coordinates are fractions of width and height rather than pixels.
+        normalized: its coordinates are fractions of width and height rather than pixels.
         context: given all files of the data set, returns what `read` takes as its second argument, if it takes one.
     """
 

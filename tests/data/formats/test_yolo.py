@@ -75,7 +75,7 @@ def test_the_hints_at_real_images_are_their_paths(shared):
 # Lines
 
 
-def test_a_box_is_its_centre_and_sides_in_shares(folder):
+def test_a_box_is_its_centre_and_sides_as_fractions(folder):
     found = only(folder({"a.jpg": "", "a.txt": "3 0.5 0.25 0.2 0.5\n"}))
     assert found.edges == pytest.approx((0.4, 0, 0.6, 0.5))
     assert (found.class_name, found.location, found.mask, found.keypoints) == ("3", "line 1", None, ())
