@@ -115,10 +115,10 @@ class TestClasses:
                 "drop_label_probabilistically { label: 4 }",
                 "label 4 is not an id of the label map; they go from 1 to 3",
             ),
-            ("drop_label_probabilistically { }", "label 0 is no id"),
+            ("drop_label_probabilistically { }", "label 0 is not an id"),
             ("drop_label_probabilistically { label: 1 drop_probability: 2 }", "drop_probability is 2"),
-            ("remap_labels { original_labels: 1 new_label: 4 }", "new_label 4 is no id"),
-            ("remap_labels { original_labels: [1, 0] new_label: 1 }", "original_labels 0 is no id"),
+            ("remap_labels { original_labels: 1 new_label: 4 }", "new_label 4 is not an id"),
+            ("remap_labels { original_labels: [1, 0] new_label: 1 }", "original_labels 0 is not an id"),
         ],
     )
     def test_labels_that_are_not_in_the_label_map(self, text, fault):
