@@ -27,7 +27,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.augmentation import augmentation
 from boxtune.data.augmentation.mixing import mixing
 from boxtune.data.augmentation.policies import POLICIES
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 
 NUM_OBJECTS = 5
 STEPS = (

@@ -3,10 +3,9 @@
 import copy
 import json
 import math
-import pickle
 
 from boxtune.data.findings import Findings
-from boxtune.data.listing import list_files
+from boxtune.data.listing import Listing, list_files
 
 JUNK = (None, True, -7, 1e400, math.nan, 10**400, "", "x", "\ud800", [], [[]], [None], {}, {"": []})
 
@@ -15,8 +14,13 @@ def read(one, folder):
     """Read all files of a folder that could be of a format; return annotations and findings."""
     findings = Findings(folder)
     listing = list_files(folder, findings)
-    parse = pickle.loads(pickle.dumps(one.prepare(listing, findings)))
-    annotations = [found for path in listing.ending(one.suffixes) for found in parse(path, findings)]
+    return list(one.annotations(listing.ending(one.suffixes), listing, findings)), findings.items
+
+
+def read_file(one, path, *others):
+    """Read one file of a data set, which has `others`; return annotations and findings."""
+    findings = Findings(path.parent)
+    annotations = list(one.annotations([path], Listing(path.parent, (path, *others)), findings))
     return annotations, findings.items
 
 
@@ -32,8 +36,8 @@ def recognised(one, folder):
     return [path.name for path in paths if one.recognises(path)]
 
 
-def places(findings):
-    return [(finding.kind, finding.place) for finding in findings]
+def locations(findings):
+    return [(finding.kind, finding.location) for finding in findings]
 
 
 def spoiled(document):

@@ -1,4 +1,4 @@
-"""Pictures with boxes, drawn by hand or at random, for the arithmetic of evaluation."""
+"""Images with boxes, drawn by hand or at random, for the arithmetic of evaluation."""
 
 import numpy as np
 
@@ -13,8 +13,8 @@ def rows(height, box=A):
     return [ymin, xmin, ymin + height, xmax]
 
 
-def picture(truth=(), found=(), *, name="a.jpg", crowd=(), difficult=(), side=500):
-    """A picture; `truth` are (box, class), `found` (box, class, score), `crowd` and `difficult` numbers of objects."""
+def image_result(truth=(), found=(), *, name="a.jpg", crowd=(), difficult=(), side=500):
+    """An image; `truth` are (box, class), `found` (box, class, score), `crowd` and `difficult` numbers of objects."""
     n = len(truth)
     return ImageResult(
         name=name,
@@ -30,10 +30,10 @@ def picture(truth=(), found=(), *, name="a.jpg", crowd=(), difficult=(), side=50
     )
 
 
-def random_pictures(seed, number=12, num_classes=3, *, difficult=0.0, most_found=15):
-    """Pictures with near misses, equal scores, crowds, and now and then without objects or detections."""
+def random_results(seed, number=12, num_classes=3, *, difficult=0.0, most_found=15):
+    """Images with near misses, equal scores, crowds, and now and then without objects or detections."""
     chance = np.random.default_rng(seed)
-    pictures = []
+    results = []
     for i in range(number):
         n, k = int(chance.integers(0, 7)), int(chance.integers(0, most_found))
         corners = chance.uniform(0, 100, [n, 2])
@@ -42,7 +42,7 @@ def random_pictures(seed, number=12, num_classes=3, *, difficult=0.0, most_found
         near = true[chance.integers(0, n, k)] if n else np.tile([10.0, 10, 60, 70], (k, 1))
         boxes = near + chance.normal(0, 4, [k, 4])
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
-        pictures.append(
+        results.append(
             ImageResult(
                 name=f"{i:03}.jpg",
                 height=200,
@@ -56,4 +56,4 @@ def random_pictures(seed, number=12, num_classes=3, *, difficult=0.0, most_found
                 scores=np.float32(np.round(chance.random(k), 1)),
             )
         )
-    return pictures
+    return results

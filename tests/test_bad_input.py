@@ -95,8 +95,8 @@ def test_unparsable_annotations(base, tmp_path):
 
 def test_undecodable_images(base, tmp_path):
     photos = shutil.copytree(base / "photos", tmp_path / "photos")
-    for picture in sorted((photos / "images").glob("*.jpg")):
-        picture.write_bytes(b"not a picture")
+    for image in sorted((photos / "images").glob("*.jpg")):
+        image.write_bytes(b"not an image")
     line = fails("convert", photos, "--output_dir", tmp_path / "records")
     assert "practice-0001" in line
 
@@ -146,7 +146,7 @@ def damaged_image(records):
     """Replace the second record's image by something else, leaving the record itself whole."""
     shard = next(records.glob("train-*.tfrecord"))
     examples = [tf.train.Example.FromString(data.numpy()) for data in tf.data.TFRecordDataset(str(shard))]
-    examples[1].features.feature["image/encoded"].bytes_list.value[0] = b"not a picture"
+    examples[1].features.feature["image/encoded"].bytes_list.value[0] = b"not an image"
     name = examples[1].features.feature["image/filename"].bytes_list.value[0].decode()
     with tf.io.TFRecordWriter(str(shard)) as writer:
         for example in examples:

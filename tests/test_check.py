@@ -5,29 +5,29 @@ import pytest
 from boxtune import cli
 from boxtune.check import check
 from boxtune.data.preparation import Options
-from voc_folder import annotated, annotation, element, picture
+from voc_folder import annotated, annotation, element, image_file
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Ten pictures with a cat, one annotation without picture, one picture without annotation."""
+    """Ten images with a cat, one annotation without image, one image without annotation."""
     folder = tmp_path / "photos"
     for number in range(10):
         annotated(folder, f"{number}")
     annotation(folder / "lost.xml", element())
-    picture(folder / "unused.jpg")
+    image_file(folder / "unused.jpg")
     return folder
 
 
-def test_what_is_there_and_what_is_wrong_is_told(photos, capsys):
+def test_what_is_there_and_what_is_wrong_is_reported(photos, capsys):
     assert cli.main(["check", str(photos)]) == 0
     page = capsys.readouterr().out
     assert "Pascal VOC XML" in page
     assert (
-        "error: picture not found (1): skip the picture. Add the picture, or delete the annotation.\n  lost.xml: "
+        "error: image not found (1): skip the image. Add the image, or delete the annotation.\n  lost.xml: "
         in page
     )
-    assert "note: picture without annotation (1): keep. " in page
+    assert "note: image without annotation (1): keep. " in page
     assert "1 error, 0 warnings, 1 note; convert would take this." in page
     assert ["images", "8", "2"] in [line.split() for line in page.splitlines()]
 
@@ -46,7 +46,7 @@ def test_a_set_that_convert_would_refuse_has_its_own_status(photos, tmp_path, ca
 
 def test_the_report_has_every_finding(photos, tmp_path):
     for number in range(5):
-        picture(photos / f"unused-{number}.jpg")
+        image_file(photos / f"unused-{number}.jpg")
     text = str(check(photos, Options(num_workers=1), report=tmp_path / "new" / "report.json"))
     assert "... and 3 more" in text
     content = json.loads((tmp_path / "new" / "report.json").read_text())
@@ -55,7 +55,7 @@ def test_the_report_has_every_finding(photos, tmp_path):
     assert content["parts"]["train"] == {"images": 8, "objects": 8, "classes": {"cat": 8}}
     assert [kind["count"] for kind in content["kinds"]] == [1, 6]
     assert len(content["findings"]) == 7
-    assert content["findings"][-1]["kind"] == "picture without annotation"
+    assert content["findings"][-1]["kind"] == "image without annotation"
 
 
 def test_nothing_is_changed(photos):

@@ -14,7 +14,7 @@ from boxtune.data import files, record_writer
 from boxtune.data.label_map import Label, LabelMap, read_label_map, write_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import DataError
-from voc_folder import annotated, annotation, element, picture
+from voc_folder import annotated, annotation, element, image_file
 
 verb = importlib.import_module("boxtune.convert")
 
@@ -24,14 +24,14 @@ def convert(photos, output_dir, *, to="tfrecord", **options):
 
 
 def counts(report, part):
-    """Return the pictures and the objects of each class."""
+    """Return the images and the objects of each class."""
     found = [item.class_name for image in report.prepared.parts[part] for item in image.objects]
     return len(report.prepared.parts[part]), dict(Counter(found))
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Ten pictures: a cat in each, dogs in two, and one annotation without picture."""
+    """Ten images: a cat in each, dogs in two, and one annotation without image."""
     folder = tmp_path / "photos"
     for number in range(10):
         dog = [element("dog", xmin=8)] * (number in (3, 7))
@@ -74,8 +74,8 @@ def test_the_report_is_for_people_and_programs(photos, tmp_path):
     report = convert(photos, tmp_path / "out")
     page = str(report)
     assert (
-        "error: picture not found (1): skip the picture. Add the picture, or delete the annotation.\n"
-        "  lost.xml: no picture" in page
+        "error: image not found (1): skip the image. Add the image, or delete the annotation.\n"
+        "  lost.xml: no image" in page
     )
     assert [line.split() for line in page.splitlines()[2:7]] == [
         ["train", "validation"],
@@ -92,14 +92,14 @@ def test_the_report_is_for_people_and_programs(photos, tmp_path):
         "files": ["train-00000-of-00001.tfrecord"],
     }
     (finding,) = content["findings"]
-    assert (finding["kind"], finding["file"]) == ("picture not found", "lost.xml")
+    assert (finding["kind"], finding["file"]) == ("image not found", "lost.xml")
 
 
 def test_many_findings_are_cut_on_the_page_and_whole_in_the_report(photos, tmp_path):
     for number in range(5):
-        picture(photos / f"unused-{number}.jpg")
+        image_file(photos / f"unused-{number}.jpg")
     page = str(convert(photos, tmp_path / "out"))
-    assert "note: picture without annotation (5)" in page
+    assert "note: image without annotation (5)" in page
     assert "unused-2.jpg" in page
     assert "unused-3.jpg" not in page
     assert "... and 2 more" in page
@@ -122,7 +122,7 @@ def test_a_label_map_is_kept_as_it_is(photos, tmp_path):
     assert (tmp_path / "out" / "label_map.pbtxt").read_text() == text
     assert counts(report, "train") == (8, {"cat": 8, "dog": 1})
     assert [finding.kind.name for finding in report.prepared.findings] == [
-        "picture not found",
+        "image not found",
         "label ids with gaps or out of order",
         "class without objects",
     ]
@@ -189,7 +189,7 @@ def test_an_interrupted_call_leaves_what_was_there(photos, tmp_path, monkeypatch
     ("options", "message"),
     [
         ({"validation_fraction": 1.5}, "at least 0 and below 1"),
-        ({"max_loss": 0.01}, r"1 of 11 annotated pictures \(9%\)"),
+        ({"max_unusable": 0.01}, r"1 of 11 annotated images \(9%\)"),
     ],
 )
 def test_unusable_options_are_refused_before_anything_is_written(photos, tmp_path, options, message):
@@ -200,14 +200,14 @@ def test_unusable_options_are_refused_before_anything_is_written(photos, tmp_pat
 
 def test_a_single_photograph_is_not_enough(tmp_path):
     annotated(tmp_path / "photos", "a")
-    with pytest.raises(DataError, match=r"usable picture"):
+    with pytest.raises(DataError, match=r"usable image"):
         convert(tmp_path / "photos", tmp_path / "out")
 
 
 def test_an_absent_folder_and_one_without_annotations_are_errors(tmp_path):
     with pytest.raises(DataError, match="absent is not a folder"):
         convert(tmp_path / "absent", tmp_path / "out")
-    picture(tmp_path / "photos" / "a.jpg")
+    image_file(tmp_path / "photos" / "a.jpg")
     with pytest.raises(DataError, match=r"holds no annotations in any format"):
         convert(tmp_path / "photos", tmp_path / "out")
 
@@ -232,18 +232,18 @@ def test_real_photographs(shared, tmp_path):
     assert sum(counts(report, part)[1]["raccoon"] for part in ("train", "validation")) == 217
 
 
-def test_a_picture_that_vanished_since_the_check_is_told(photos, tmp_path):
+def test_a_image_that_vanished_since_the_check_is_reported(photos, tmp_path):
     assert check(photos, Options(num_workers=1)).prepared.refusal == ""
     (photos / "4.jpg").unlink()
     report = convert(photos, tmp_path / "out")
-    assert [f.file for f in report.prepared.findings if f.kind.name == "picture not found"] == [
+    assert [f.file for f in report.prepared.findings if f.kind.name == "image not found"] == [
         "4.xml",
         "lost.xml",
     ]
     assert len(ids(tmp_path / "out", "train") | ids(tmp_path / "out", "validation")) == 9
 
 
-def test_a_picture_that_vanishes_meanwhile_ends_it_cleanly(photos, tmp_path, monkeypatch):
+def test_a_image_that_vanishes_meanwhile_ends_it_cleanly(photos, tmp_path, monkeypatch):
     prepare = verb.prepare
 
     def prepare_and_remove(*arguments):
@@ -306,8 +306,8 @@ def test_one_part_needs_no_folder_of_its_own(photos, tmp_path, to):
 def test_folders_do_not_pile_up_from_format_to_format(photos, tmp_path):
     convert(photos, tmp_path / "one", to="coco")
     convert(tmp_path / "one", tmp_path / "two", to="yolo")
-    pictures = [path.relative_to(tmp_path / "two").as_posix() for path in tmp_path.glob("two/**/*.jpg")]
-    assert {path.rpartition("/")[0] for path in pictures} == {"train/images", "validation/images"}
+    images = [path.relative_to(tmp_path / "two").as_posix() for path in tmp_path.glob("two/**/*.jpg")]
+    assert {path.rpartition("/")[0] for path in images} == {"train/images", "validation/images"}
 
 
 def test_nothing_is_written_over(photos, tmp_path):

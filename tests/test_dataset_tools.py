@@ -16,7 +16,7 @@ import object_detection
 from boxtune.data import tfrecord
 from boxtune.data.label_map import Label, LabelMap, read_label_map, write_label_map
 from object_detection.dataset_tools import tf_record_creation_util
-from voc_folder import annotated, annotation, element, picture
+from voc_folder import annotated, annotation, element, image_file
 
 SCRIPTS = Path(object_detection.__file__).parent / "dataset_tools"
 
@@ -39,7 +39,7 @@ def refused(name, *flags):
 
 
 def examples(*paths):
-    """Return the features of all records of some files, by the pictures' names."""
+    """Return the features of all records of some files, by the images' names."""
     found = {}
     for path in filter(lambda path: path.stat().st_size, paths):
         with tfrecord.RecordIndex([path]) as index:
@@ -73,7 +73,7 @@ def label_map(folder, *labels):
 
 @pytest.fixture
 def pascal(tmp_path):
-    """A folder VOC2007 with a cat in each of four pictures and a difficult dog in two; return the first flags."""
+    """A folder VOC2007 with a cat in each of four images and a difficult dog in two; return the first flags."""
     folder = tmp_path / "VOC2007" / "Annotations"
     for name in "abcd":
         dog = element("dog", 0, 0, 10, 10, more="<difficult>1</difficult>")
@@ -96,17 +96,17 @@ def test_pascal_follows_a_list_of_images(pascal, tmp_path):
 
 def test_pascal_needs_neither_year_nor_lists(pascal, tmp_path):
     flags = [f"--data_dir={tmp_path / 'VOC2007'}", "--ignore_difficult_instances"]
-    told = run("create_pascal_tf_record", *pascal, *flags)
-    assert "no list of images train.txt" in told
-    assert "2 objects are left out" in told
+    also = run("create_pascal_tf_record", *pascal, *flags)
+    assert "no list of images train.txt" in also
+    assert "2 objects are left out" in also
     assert {name: ids(features) for name, features in examples(pascal[-1]).items()} == {
         f"{name}.jpg": [1] for name in "abcd"
     }
 
 
-def test_what_the_user_can_mend_is_told_in_a_line(pascal, tmp_path):
-    told = refused("create_pascal_tf_record", *pascal, f"--data_dir={tmp_path / 'absent'}")
-    assert "absent is not a folder" in told
+def test_what_the_user_can_mend_is_reported_in_a_line(pascal, tmp_path):
+    also = refused("create_pascal_tf_record", *pascal, f"--data_dir={tmp_path / 'absent'}")
+    assert "absent is not a folder" in also
 
 
 # COCO
@@ -114,7 +114,7 @@ def test_what_the_user_can_mend_is_told_in_a_line(pascal, tmp_path):
 
 @pytest.fixture
 def coco(tmp_path):
-    """Two pictures for training, one for validation; a person with a mask, and a dog; return the flags of both."""
+    """Two images for training, one for validation; a person with a mask, and a dog; return the flags of both."""
     categories = [{"id": 1, "name": "person"}, {"id": 18, "name": "dog"}]
     triangle = [[4, 2, 20, 2, 4, 12]]
     person = {"id": 7, "image_id": 1, "category_id": 1, "bbox": [4, 2, 16, 10], "segmentation": triangle}
@@ -134,7 +134,7 @@ def coco(tmp_path):
             for number, name in enumerate(names, start=1)
         ]
         for name in names:
-            picture(tmp_path / part / f"{name}.jpg")
+            image_file(tmp_path / part / f"{name}.jpg")
         content = {"images": images, "annotations": annotations, "categories": categories}
         (tmp_path / f"{part}.json").write_text(json.dumps(content))
         flags += [
@@ -166,8 +166,8 @@ def test_coco_writes_the_shards_of_the_api(coco, tmp_path):
 
 
 def test_coco_with_masks_and_persons_only(coco, tmp_path):
-    told = run("create_coco_tf_record", *coco[:2], coco[-1], "--include_masks", "--remove_non_person_images")
-    assert "1 pictures are left out" in told
+    also = run("create_coco_tf_record", *coco[:2], coco[-1], "--include_masks", "--remove_non_person_images")
+    assert "1 images are left out" in also
     train = examples(*(tmp_path / "out").glob("coco_train*"))
     assert list(train) == ["a.jpg"]
     [png] = train["a.jpg"]["image/object/mask"].bytes_list.value
@@ -181,8 +181,8 @@ def test_coco_with_masks_and_persons_only(coco, tmp_path):
 
 
 def test_coco_without_the_objects_that_are_no_persons(coco, tmp_path):
-    told = run("create_coco_tf_record", *coco[:2], coco[-1], "--remove_non_person_annotations")
-    assert "1 objects are left out" in told
+    also = run("create_coco_tf_record", *coco[:2], coco[-1], "--remove_non_person_annotations")
+    assert "1 objects are left out" in also
     train = examples(*(tmp_path / "out").glob("coco_train*"))
     assert {name: classes(features) for name, features in train.items()} == {"a.jpg": ["person"], "b.jpg": []}
 
@@ -206,8 +206,8 @@ def test_coco_numbers_by_name_where_a_category_has_the_number_zero(coco, tmp_pat
     content = json.loads((tmp_path / "train.json").read_text())
     content["categories"][0]["id"] = content["annotations"][0]["category_id"] = 0
     (tmp_path / "train.json").write_text(json.dumps(content))
-    told = run("create_coco_tf_record", *coco[:2], coco[-1])
-    assert "numbered by name" in told
+    also = run("create_coco_tf_record", *coco[:2], coco[-1])
+    assert "numbered by name" in also
     assert read_label_map(tmp_path / "out" / "label_map.pbtxt").names == ["dog", "person"]
 
 
@@ -234,7 +234,7 @@ def pets(tmp_path):
     (annotations / "trimaps").mkdir(parents=True)
     names = [f"{breed}_{number}" for breed in ("pug", "Bombay") for number in range(5)]
     for name in names:
-        picture(tmp_path / "images" / f"{name}.jpg")
+        image_file(tmp_path / "images" / f"{name}.jpg")
         annotation(annotations / "xmls" / f"{name}.xml", element("dog", 24, 6, 32, 10))
         Image.fromarray(trimap).save(annotations / "trimaps" / f"{name}.png")
     (annotations / "trainval.txt").write_text("".join(f"{name} 1 1 1\n" for name in names))
@@ -258,8 +258,8 @@ def test_pets_are_divided_as_in_the_api(pets, tmp_path):
 
 def test_whole_pets_have_the_box_and_the_mask_of_the_trimap(pets, tmp_path):
     (tmp_path / "annotations" / "trimaps" / "pug_2.png").unlink()
-    told = run("create_pet_tf_record", *pets, "--nofaces_only", "--num_shards=1")
-    assert "pug_2.jpg is left out" in told
+    also = run("create_pet_tf_record", *pets, "--nofaces_only", "--num_shards=1")
+    assert "pug_2.jpg is left out" in also
     train = examples(tmp_path / "out" / "pets_fullbody_with_masks_train.record-00000-of-00001")
     assert len(train) == 6
     features = train["Bombay_0.jpg"]
@@ -279,7 +279,7 @@ def test_pets_refuse_by_name(pets):
 
 @pytest.fixture
 def kitti(tmp_path):
-    """Three pictures: a car; a pedestrian half in a region to ignore and a tram; a car beside one."""
+    """Three images: a car; a pedestrian half in a region to ignore and a tram; a car beside one."""
 
     def line(name, *edges):
         return f"{name} 0.00 0 -1.5 {' '.join(map(str, edges))} 1 1 1 1 1 1 0"
@@ -297,7 +297,7 @@ def kitti(tmp_path):
     labels.mkdir(parents=True)
     for name, text in lines.items():
         (labels / f"{name}.txt").write_text("\n".join(text))
-        picture(tmp_path / "data_object_image_2" / "training" / "image_2" / f"{name}.png")
+        image_file(tmp_path / "data_object_image_2" / "training" / "image_2" / f"{name}.png")
     path = label_map(tmp_path, Label(1, "car"), Label(2, "pedestrian"))
     return [
         f"--data_dir={tmp_path}",
@@ -307,8 +307,8 @@ def kitti(tmp_path):
 
 
 def test_kitti_divides_by_number_and_leaves_out_what_overlaps_a_region(kitti, tmp_path):
-    told = run("create_kitti_tf_record", *kitti, "--validation_set_size=1")
-    assert "1 objects are left out" in told  # the tram
+    also = run("create_kitti_tf_record", *kitti, "--validation_set_size=1")
+    assert "1 objects are left out" in also  # the tram
     validation = examples(tmp_path / "out" / "kitti_val.tfrecord")
     assert {name: ids(features) for name, features in validation.items()} == {"000000.png": [1]}
     np.testing.assert_allclose(boxes(validation["000000.png"]), [[0.1, 0.1, 0.6, 0.5]], rtol=1e-6)
@@ -336,9 +336,9 @@ def test_kitti_refuses_what_leaves_nothing_for_training(kitti):
 
 @pytest.fixture
 def open_images(tmp_path):
-    """Three pictures, of which two have rows; a row about a picture that is not there."""
+    """Three images, of which two have rows; a row about an image that is not there."""
     for name in ("00a1", "00a2", "00a3"):
-        picture(tmp_path / "images" / f"{name}.jpg")
+        image_file(tmp_path / "images" / f"{name}.jpg")
     with (tmp_path / "boxes.csv").open("w", newline="") as file:
         csv.writer(file).writerows(
             [
@@ -358,8 +358,8 @@ def open_images(tmp_path):
 
 
 def test_open_images_of_the_classes_of_the_label_map(open_images, tmp_path):
-    told = run("create_oid_tf_record", *open_images)
-    assert "1 objects are left out" in told
+    also = run("create_oid_tf_record", *open_images)
+    assert "1 objects are left out" in also
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
         "oid.tfrecord-00000-of-00002",

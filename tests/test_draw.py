@@ -21,11 +21,11 @@ def test_what_is_drawn_is_a_faultless_data_set(tmp_path):
     assert {item.class_name for item in objects} == set(report.classes) == set(KINDS)
     assert all(image.objects for image in reading.images)
     assert any(item.truncated for item in objects)
-    with Image.open(reading.images[0].picture.path) as image:
+    with Image.open(reading.images[0].source.path) as image:
         assert (image.size, image.mode, image.format) == ((WIDTH, HEIGHT), "RGB", "JPEG")
 
 
-def test_the_seed_decides_and_more_pictures_do_not_change_the_first(tmp_path):
+def test_the_seed_decides_and_more_images_do_not_change_the_first(tmp_path):
     draw(tmp_path / "one", num_images=3, seed=5)
     draw(tmp_path / "two", num_images=4, seed=5)
     draw(tmp_path / "three", num_images=3, seed=6)
@@ -34,7 +34,7 @@ def test_the_seed_decides_and_more_pictures_do_not_change_the_first(tmp_path):
     assert not one.items() & three.items()
 
 
-def test_pictures_of_an_earlier_call_go_and_nothing_else(tmp_path):
+def test_images_of_an_earlier_call_go_and_nothing_else(tmp_path):
     draw(tmp_path, num_images=4)
     (tmp_path / "images" / "mine.jpg").touch()
     draw(tmp_path, num_images=2, seed=1)
@@ -62,7 +62,7 @@ def test_boxes_are_tight_and_enough_is_seen_of_everything(seed):
 
 @pytest.mark.parametrize("num_images", [0, -1, 10_000])
 def test_a_number_out_of_range_is_refused(tmp_path, num_images):
-    with pytest.raises(DataError, match=f"{num_images} pictures cannot be drawn"):
+    with pytest.raises(DataError, match=f"{num_images} images cannot be drawn"):
         draw(tmp_path, num_images=num_images)
     assert not list(tmp_path.iterdir())
 

@@ -23,7 +23,7 @@ from boxtune.evaluate import evaluate, evaluate_checkpoints
 from boxtune.metrics.analysis import Analysis, from_json, to_json
 from boxtune.report.evaluation import read_evaluation
 from boxtune.training import checkpoints, following
-from picture_records import picture_record, read_records, write_records
+from image_records import read_records, record_of_image, write_records
 from tiny_run import SIDE, TinyDetector
 from voc_folder import annotated, element
 
@@ -240,7 +240,7 @@ class TestData:
         assert not (tmp_path / "out").exists()
 
     def test_without_objects_is_explained(self, base, tmp_path, capsys):
-        write_records(tmp_path / "empty.record", [picture_record(), picture_record()])
+        write_records(tmp_path / "empty.record", [record_of_image(), record_of_image()])
         analysis = of_checkpoint(base, data=tmp_path / "empty.record", output_dir=tmp_path / "out")
         assert set(analysis.metrics.values()) == {-1}
         assert "there are no objects in these pictures that count" in capsys.readouterr().out
@@ -248,7 +248,7 @@ class TestData:
 
     def test_whose_pictures_share_a_name_or_have_none(self, base, tmp_path):
         names = [("", ""), ("a.jpg", ""), ("a.jpg", ""), ("", "7")]
-        write_records(tmp_path / "names.record", [picture_record(*pair) for pair in names])
+        write_records(tmp_path / "names.record", [record_of_image(*pair) for pair in names])
         analysis = of_checkpoint(base, data=tmp_path / "names.record")
         assert [one.name for one in analysis.images] == ["7", "a.jpg", "a.jpg (record 2)", "record 0"]
 
@@ -343,7 +343,7 @@ class TestDetections:
             evaluate(detections=found, data=data)
 
     def test_of_pictures_that_share_a_name(self, tmp_path):
-        write_records(tmp_path / "names.record", [picture_record("a.jpg"), picture_record("a.jpg")])
+        write_records(tmp_path / "names.record", [record_of_image("a.jpg"), record_of_image("a.jpg")])
         write_label_map(LabelMap.from_names(["cat"]), tmp_path / "label_map.pbtxt")
         with pytest.raises(DataError, match=r'"a\.jpg" is the name of several pictures'):
             evaluate(detections=detections(tmp_path, []), data=tmp_path / "names.record")
@@ -353,7 +353,7 @@ class TestDetections:
             evaluate(detections=detections(tmp_path, []))
 
     def test_of_classes_beyond_counting(self, tmp_path):
-        write_records(tmp_path / "one.record", [picture_record("a.jpg")])
+        write_records(tmp_path / "one.record", [record_of_image("a.jpg")])
         (tmp_path / "label_map.pbtxt").write_text("item { id: 2147483647 name: 'cat' }")
         with pytest.raises(ConfigError, match="a class of id 2147483647: number classes from 1 to 10000"):
             evaluate(detections=detections(tmp_path, []), data=tmp_path / "one.record")
@@ -428,7 +428,7 @@ class TestAnExportedModel:
             evaluate(saved_model=alone, data=base / "records")
 
     def test_with_a_label_map_of_fewer_classes(self, base, exported, tmp_path):
-        write_records(tmp_path / "one.record", [picture_record("a.jpg")])
+        write_records(tmp_path / "one.record", [record_of_image("a.jpg")])
         write_label_map(LabelMap.from_names(["cat"]), tmp_path / "one.pbtxt")
         with pytest.raises(DataError, match=r"a\.jpg: a detection is of class 3, but there are 1 classes"):
             evaluate(saved_model=exported, data=tmp_path / "one.record", label_map=tmp_path / "one.pbtxt")

@@ -7,7 +7,7 @@ import pytest
 from boxtune.data import tfrecord
 from boxtune.data.label_map import LabelMap, write_label_map
 from object_detection.dataset_tools import generate_tfrecord, partition_dataset, xml_to_csv
-from voc_folder import annotated, annotation, element, picture
+from voc_folder import annotated, annotation, element, image_file
 
 
 @pytest.fixture
@@ -21,16 +21,16 @@ def photos(tmp_path, monkeypatch):
 
 
 def features_of(path):
-    """Return the features of each record, by the picture's name."""
+    """Return the features of each record, by the image's name."""
     with tfrecord.RecordIndex([path]) as index:
         found = [tfrecord.parse_example(index.read(i)).features.feature for i in range(len(index))]
     return {features["image/filename"].bytes_list.value[0].decode(): features for features in found}
 
 
 def written(path):
-    """Return id and name of the objects of each picture."""
+    """Return id and name of the objects of each image."""
     return {
-        picture: [
+        image_file: [
             (number, text.decode())
             for number, text in zip(
                 features["image/object/class/label"].int64_list.value,
@@ -38,20 +38,20 @@ def written(path):
                 strict=True,
             )
         ]
-        for picture, features in features_of(path).items()
+        for image_file, features in features_of(path).items()
     }
 
 
 def boxes(path):
-    """Return ymin, xmin, ymax and xmax of the objects of each picture, in pixels."""
+    """Return ymin, xmin, ymax and xmax of the objects of each image, in pixels."""
     found = {}
     for name, features in features_of(path).items():
         height, width = (features[f"image/{side}"].int64_list.value[0] for side in ("height", "width"))
         sides = {"ymin": height, "xmin": width, "ymax": height, "xmax": width}
-        shares = [features[f"image/object/bbox/{side}"].float_list.value for side in sides]
+        fractions = [features[f"image/object/bbox/{side}"].float_list.value for side in sides]
         scaled = (
-            [round(share * size, 3) for share in of_side]
-            for of_side, size in zip(shares, sides.values(), strict=True)
+            [round(fraction * size, 3) for fraction in of_side]
+            for of_side, size in zip(fractions, sides.values(), strict=True)
         )
         found[name] = list(zip(*scaled, strict=True))
     return found
@@ -71,7 +71,7 @@ def test_records_from_xml_with_a_label_map(photos):
     assert not (photos / "out" / "label_map.pbtxt").exists()
 
 
-def test_pictures_may_lie_elsewhere(photos):
+def test_images_may_lie_elsewhere(photos):
     annotation(photos / "xml" / "a.xml", element("dog"))
     assert generate_tfrecord.main(["-x", "xml", "-i", "images/train", "-o", "train.record"]) == 0
     assert written(photos / "train.record") == {"a.jpg": [(1, "dog")]}
@@ -98,7 +98,7 @@ def test_a_class_that_the_label_map_beside_the_output_lacks_is_refused(photos, c
 def test_what_is_wrong_with_the_data_is_told(photos, capsys):
     annotation(photos / "images" / "train" / "lost.xml", element("cat"))
     assert generate_tfrecord.main(["-x", "images/train", "-o", "train.record"]) == 0
-    assert "picture not found (1)" in capsys.readouterr().out
+    assert "image not found (1)" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_flags_that_cannot_be_meant(photos, capsys, arguments, message):
 )
 def test_what_is_not_there_is_told_in_a_line(photos, capsys, arguments, message):
     assert generate_tfrecord.main(arguments) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert told.count("\n") == 1
+    also = capsys.readouterr().err
+    assert message in also
+    assert also.count("\n") == 1
 
 
 def test_the_csv_holds_what_the_xml_says(tmp_path, capsys):
@@ -147,10 +147,10 @@ def test_the_csv_holds_what_the_xml_says(tmp_path, capsys):
             ["b", "", "", "dog", "4", "2", "20", "12"],
             ["d.jpg", "40", "20", "cat", "4", "2", "20", "12"],
         ]
-    told = capsys.readouterr().out
-    assert "object without box (1)" in told
-    assert "4 boxes of 4 annotations" in told
-    assert "1 have none" in told
+    also = capsys.readouterr().out
+    assert "object without box (1)" in also
+    assert "4 boxes of 4 annotations" in also
+    assert "1 have none" in also
 
 
 def test_folders_without_xml(tmp_path, monkeypatch, capsys):
@@ -164,10 +164,10 @@ def test_folders_without_xml(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def eleven(tmp_path):
-    """Eleven pictures with XML, and one more below, which is not the folder's own."""
+    """Eleven images with XML, and one more below, which is not the folder's own."""
     for number in range(11):
         annotated(tmp_path / "images", f"{number:02d}")
-    picture(tmp_path / "images" / "more" / "below.png")
+    image_file(tmp_path / "images" / "more" / "below.png")
     return tmp_path / "images"
 
 
@@ -178,7 +178,7 @@ def names(folder):
 def test_a_tenth_rounded_up_goes_to_test(eleven, tmp_path):
     assert partition_dataset.main(["-x", "-i", str(eleven), "-o", str(tmp_path / "out")]) == 0
     train, test = names(tmp_path / "out" / "train"), names(tmp_path / "out" / "test")
-    assert (len(train), len(test)) == (18, 4)  # pictures and XML files
+    assert (len(train), len(test)) == (18, 4)  # images and XML files
     assert train | test == {f"{number:02d}.{kind}" for number in range(11) for kind in ("jpg", "xml")}
     assert {name[:2] for name in train}.isdisjoint(name[:2] for name in test)
     copied = next(iter(sorted(test)))
@@ -186,27 +186,27 @@ def test_a_tenth_rounded_up_goes_to_test(eleven, tmp_path):
     assert names(eleven) == train | test | {"more"}
 
 
-def test_the_same_pictures_are_drawn_each_time(eleven, tmp_path):
+def test_the_same_images_are_drawn_each_time(eleven, tmp_path):
     for output in ("one", "two"):
         assert partition_dataset.main(["-i", str(eleven), "-o", str(tmp_path / output), "-r", "0.5"]) == 0
     assert names(tmp_path / "one" / "test") == names(tmp_path / "two" / "test")
     assert len(names(tmp_path / "one" / "test")) == 6
 
 
-def test_beside_the_pictures_by_default_and_never_twice(eleven, capsys):
+def test_beside_the_images_by_default_and_never_twice(eleven, capsys):
     assert partition_dataset.main(["-i", str(eleven)]) == 0
     before = names(eleven / "train")
-    picture(eleven / "new.jpg")
+    image_file(eleven / "new.jpg")
     assert partition_dataset.main(["-i", str(eleven)]) == 2
     assert "train is not empty" in capsys.readouterr().err
     assert names(eleven / "train") == before
 
 
-def test_pictures_without_xml_are_told(tmp_path, capsys):
+def test_images_without_xml_are_told(tmp_path, capsys):
     annotated(tmp_path, "a")
-    picture(tmp_path / "b.png")
+    image_file(tmp_path / "b.png")
     assert partition_dataset.main(["-x", "-r", "0", "-i", str(tmp_path)]) == 0
-    assert "1 pictures have no XML file" in capsys.readouterr().out
+    assert "1 images have no XML file" in capsys.readouterr().out
     assert names(tmp_path / "train") == {"a.jpg", "a.xml", "b.png"}
     assert names(tmp_path / "test") == set()
 
@@ -214,7 +214,7 @@ def test_pictures_without_xml_are_told(tmp_path, capsys):
 def test_links_that_lead_elsewhere_are_not_followed(tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("mine")
-    picture(tmp_path / "images" / "a.jpg")
+    image_file(tmp_path / "images" / "a.jpg")
     (tmp_path / "images" / "b.jpg").symlink_to(secret)
     assert partition_dataset.main(["-i", str(tmp_path / "images")]) == 0
     assert names(tmp_path / "images" / "train") | names(tmp_path / "images" / "test") == {"a.jpg"}
@@ -222,7 +222,7 @@ def test_links_that_lead_elsewhere_are_not_followed(tmp_path):
 
 def test_nothing_to_partition(tmp_path, capsys):
     assert partition_dataset.main(["-i", str(tmp_path)]) == 2
-    assert "holds no pictures" in capsys.readouterr().err
+    assert "holds no images" in capsys.readouterr().err
     assert partition_dataset.main(["-i", str(tmp_path / "absent")]) == 2
     assert "is not a folder" in capsys.readouterr().err
     with pytest.raises(SystemExit):

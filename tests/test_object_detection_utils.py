@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from boxtune.data.examples import parser
+from boxtune.data.decoder import parser
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import DataError
 from object_detection.utils import dataset_util, label_map_util
@@ -162,7 +162,7 @@ def test_two_keypoints_of_one_id(label_map):
 
 
 def users_script(folder: Path, label_map_path: str, output_path: str) -> None:
-    """Write the records of a VOC folder as scripts in the wild do: image/format is jpg whatever the picture is."""
+    """Write the records of a VOC folder as scripts in the wild do: image/format is jpg whatever the image is."""
     etree = pytest.importorskip("lxml.etree")
     ids = label_map_util.get_label_map_dict(label_map_path)
     writer = tf.compat.v1.python_io.TFRecordWriter(output_path)
@@ -203,7 +203,7 @@ def test_a_users_own_script_writes_what_training_reads(tmp_path):
 
     parse = parser(read_label_map(tmp_path / "map.pbtxt"), num_classes=2)
     [sample] = tf.data.TFRecordDataset(str(tmp_path / "train.record")).map(parse)
-    # 40 x 20 pixels: [ymin, xmin, ymax, xmax] = [2/20, 4/40, 12/20, 20/40] and the whole picture
+    # 40 x 20 pixels: [ymin, xmin, ymax, xmax] = [2/20, 4/40, 12/20, 20/40] and the whole image
     np.testing.assert_allclose(sample["boxes"], [[0.1, 0.1, 0.6, 0.5], [0, 0, 1, 1]], rtol=1e-6)
     assert sample["classes"].numpy().tolist() == [1, 0]
     assert sample["image"].shape == (20, 40, 3)

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 
-def picture(path: Path, *, width=40, height=20, mode="RGB", seed=None, **options) -> Path:
-    """Save a picture of noise; its format is that of the extension unless `format` says otherwise.
+def image_file(path: Path, *, width=40, height=20, mode="RGB", seed=None, **options) -> Path:
+    """Save an image of noise; its format is that of the extension unless `format` says otherwise.
 
-    Pictures of different names differ, unless they have the same `seed`.
+    Images of different names differ, unless they have the same `seed`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(zlib.crc32(path.name.encode()) if seed is None else seed)
@@ -40,5 +40,5 @@ def annotation(path: Path, *objects: str, filename: str | None = None, size=(40,
 
 def annotated(folder: Path, name: str, *objects: str) -> Path:
     """Write NAME.jpg of 40 x 20 pixels and NAME.xml; return the XML."""
-    picture(folder / f"{name}.jpg")
+    image_file(folder / f"{name}.jpg")
     return annotation(folder / f"{name}.xml", *(objects or [element()]))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxtune import config
-from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.files import writable_folder, write_text
 from boxtune.data.preparation import Options, Prepared, prepare
 from boxtune.data.workers import kept_processes
 from boxtune.quiet import muted
@@ -20,22 +20,9 @@ class CheckResult:
     prepared: Prepared
 
     def __str__(self) -> str:
-        prepared = self.prepared
-        verdict = (
-            f"convert would refuse this: {prepared.refusal}"
-            if prepared.refusal
-            else "convert would take this."
-        )
-        return "\n".join(
-            [
-                f"{prepared.reading.root}: {prepared.reading.format.title}",
-                "",
-                *data_set.counts_table(prepared.parts, prepared.label_map),
-                *data_set.finding_lines(prepared.findings),
-                "",
-                f"{data_set.summary(prepared.findings)}; {verdict}",
-            ]
-        )
+        refusal, reading = self.prepared.refusal, self.prepared.reading
+        verdict = f"convert would refuse this: {refusal}" if refusal else "convert would take this."
+        return data_set.text(f"{reading.root}: {reading.format.title}", self.prepared, verdict)
 
 
 @kept_processes()
@@ -50,7 +37,7 @@ def check(
     """Look at everything in a data set and change nothing.
 
     Args:
-        photos: the folder of the pictures.
+        photos: the folder of the images.
         options: how it is to be read and split.
         pipeline_config_path: a configuration, to whose anchors the boxes are compared on the page.
         page: an HTML file to write, to look at.
@@ -63,8 +50,7 @@ def check(
     prepared = prepare(photos, options or Options())
     if report:
         writable_folder(report.parent)
-        with whole_file(report) as temporary:
-            temporary.write_text(data_set.to_json(prepared), encoding="utf-8")
+        write_text(report, data_set.to_json(prepared))
     if page:
         writable_folder(page.parent)
         write_page(

@@ -202,7 +202,12 @@ def _add_data_set(verb: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     verb.add_argument("--folds", type=integer(2), help="of a cross-validation")
     verb.add_argument("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")
-    verb.add_argument("--max_loss", type=float, default=0.5, help="share that may be unusable (%(default)s)")
+    verb.add_argument(
+        "--max_unusable",
+        type=float,
+        default=0.5,
+        help="fraction of the data that may be unusable (%(default)s)",
+    )
     verb.add_argument("--num_workers", type=integer(1, 1024), help="processes (one for each core)")
     verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
 

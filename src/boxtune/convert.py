@@ -1,7 +1,7 @@
 """The verb `convert`: annotated photographs become TFRecords and a label map, or a data set in another format."""
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from boxtune.data import recognition, record_writer
 from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.image_writer import write_images
 from boxtune.data.label_map import LabelMap
-from boxtune.data.pictures import write_pictures
 from boxtune.data.preparation import Options, Prepared, prepare
 from boxtune.data.records import ImageRecord
 from boxtune.data.workers import kept_processes, map_in_processes
@@ -33,17 +33,9 @@ class ConvertResult:
     files: Mapping[str, Sequence[str]]
 
     def __str__(self) -> str:
-        prepared = self.prepared
-        return "\n".join(
-            [
-                f"{prepared.reading.format.title} of {prepared.reading.root} is now in {self.output_dir}",
-                "",
-                *data_set.counts_table(prepared.parts, prepared.label_map),
-                *data_set.finding_lines(prepared.findings),
-                "",
-                f"{data_set.summary(prepared.findings)}; all of them are in {self.output_dir / data_set.JSON_NAME}",
-            ]
-        )
+        reading, folder = self.prepared.reading, self.output_dir
+        title = f"{reading.format.title} of {reading.root} is now in {folder}"
+        return data_set.text(title, self.prepared, f"all of them are in {folder / data_set.JSON_NAME}")
 
 
 @kept_processes()
@@ -54,11 +46,11 @@ def convert(
 
     Writes ``train-?????-of-?????.tfrecord``, ``validation-...`` and ``test-...`` where there are such parts,
     ``label_map.pbtxt`` and ``report.json``; those of an earlier call in the same folder are replaced. Nothing gets
-    its name before all of it is whole. In another format, each part is a folder of pictures and annotations (or
+    its name before all of it is whole. In another format, each part is a folder of images and annotations (or
     `output_dir` itself, if there is only one part), and must not exist yet.
 
     Args:
-        photos: the folder of the pictures.
+        photos: the folder of the images.
         output_dir: where to write; made if need be.
         options: how the data set is to be read and split.
         to: "tfrecord", "voc", "coco" or "yolo".
@@ -79,12 +71,17 @@ def convert(
             files = _write_records(prepared, output_dir, options.num_workers, stack)
         else:
             files = _write_folders(prepared, output_dir, to, options.num_workers)
-        label_text = _label_map_text(options.label_map, prepared.label_map)
+        given = options.label_map
+        label_text = given.read_bytes() if given else prepared.label_map.to_text().encode()
         stack.enter_context(whole_file(output_dir / LABEL_MAP_NAME)).write_bytes(label_text)
         report = data_set.to_json(prepared, files)
         stack.enter_context(whole_file(output_dir / data_set.JSON_NAME)).write_text(report, encoding="utf-8")
     if to == TFRECORD:
-        _remove_other_shards(output_dir, keep=[name for names in files.values() for name in names])
+        # Shards of an earlier conversion into another number of files, which a pattern would mix up.
+        kept = {name for names in files.values() for name in names}
+        for path in output_dir.iterdir():
+            if _SHARD_NAME.fullmatch(path.name) and path.name not in kept:
+                path.unlink()
     return ConvertResult(output_dir, prepared, files)
 
 
@@ -94,26 +91,25 @@ def _write_records(
     """Write the shards of all parts under temporary names, which `stack` makes final; return the final ones."""
     parts = {name: record_writer.shards(images, output_dir / name) for name, images in prepared.parts.items()}
     work = [
-        (stack.enter_context(whole_file(path)), records)
+        (records, stack.enter_context(whole_file(path)))
         for shards in parts.values()
         for path, records in shards.items()
     ]
-    small = sum(len(records) for _, records in work) < _NUM_IMAGES_FOR_ONE
+    small = sum(len(records) for records, _ in work) < _NUM_IMAGES_FOR_ONE
     write = partial(_write_shard, prepared.label_map)
     for _ in map_in_processes(write, work, num_workers=1 if small else num_workers, chunk_size=1):
         pass
     return {name: [path.name for path in shards] for name, shards in parts.items()}
 
 
-def _write_shard(label_map: LabelMap, shard: tuple[Path, Sequence[ImageRecord]]) -> None:
-    path, records = shard
-    record_writer.write_file(records, label_map, path)
+def _write_shard(label_map: LabelMap, shard: tuple[Sequence[ImageRecord], Path]) -> None:
+    record_writer.write_file(shard[0], label_map, shard[1])
 
 
 def _write_folders(
     prepared: Prepared, output_dir: Path, to: str, num_workers: int | None
 ) -> dict[str, list[str]]:
-    """Write each part as a folder in another format; return the pictures of each."""
+    """Write each part as a folder in another format; return the images of each."""
     writer = recognition.WRITERS[to]
     files = {}
     for part, records in prepared.parts.items():
@@ -122,28 +118,16 @@ def _write_folders(
             raise DataError(
                 f"{folder} is not empty. Choose another folder, so that nothing of it is overwritten."
             )
-        shortened = [_without_folders(record, {part, writer.PICTURES_FOLDER}) for record in records]
-        names = write_pictures(shortened, folder / writer.PICTURES_FOLDER, num_workers=num_workers)
+        shortened = [_without_folders(record, {part, writer.IMAGES_FOLDER}) for record in records]
+        names = write_images(shortened, folder / writer.IMAGES_FOLDER, num_workers=num_workers)
         writer.write(records, names, folder, prepared.label_map)
-        base = folder.relative_to(output_dir) / writer.PICTURES_FOLDER
+        base = folder.relative_to(output_dir) / writer.IMAGES_FOLDER
         files[part] = [(base / name).as_posix() for name in names]
     return files
 
 
 def _without_folders(record: ImageRecord, folders: Collection[str]) -> ImageRecord:
-    """Leave out the first folders of a picture's name that are going to stand before it anyway."""
+    """Leave out the first folders of an image's name that are going to stand before it anyway."""
     parts = record.name.split("/")
     kept = list(dropwhile(lambda part: part in folders, parts[:-1]))
     return replace(record, name="/".join([*kept, parts[-1]]))
-
-
-def _label_map_text(given: Path | None, label_map: LabelMap) -> bytes:
-    return given.read_bytes() if given else label_map.to_text().encode()
-
-
-def _remove_other_shards(folder: Path, *, keep: Iterable[str]) -> None:
-    """Remove shards of an earlier conversion into another number of files, which a pattern would mix up."""
-    kept = set(keep)
-    for path in folder.iterdir():
-        if _SHARD_NAME.fullmatch(path.name) and path.name not in kept:
-            path.unlink()

@@ -1,4 +1,4 @@
-"""The verb `draw`: a small practice set of annotated pictures, to try everything before having a data set.
+"""The verb `draw`: a small practice set of annotated images, to try everything before having a data set.
 
 Four kinds of objects in many colours lie on photograph-like grounds; some overlap, some are cut by the
 border. Everything is computed from the seed. An object has coordinates of its own, u to the right and v down,
@@ -18,7 +18,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.files import whole_file, writable_folder, write_text
+from boxtune.data.formats import voc
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.errors import DataError
 
 WIDTH, HEIGHT = 320, 240
@@ -41,17 +43,17 @@ class DrawReport:
     def __str__(self) -> str:
         classes = ", ".join(f"{count} {name}" for name, count in self.classes.items())
         objects = sum(self.classes.values())
-        return f"{self.images} pictures with {objects} objects ({classes}) in {self.output_dir}"
+        return f"{self.images} images with {objects} objects ({classes}) in {self.output_dir}"
 
 
 def draw(output_dir: Path, *, num_images: int = 120, seed: int = 0) -> DrawReport:
-    """Draw pictures to ``images/*.jpg`` and their boxes to ``annotations/*.xml``, Pascal VOC like LabelImg's.
+    """Draw images to ``images/*.jpg`` and their boxes to ``annotations/*.xml``, Pascal VOC like LabelImg's.
 
-    The seed and a picture's number alone decide what is in it. What an earlier call drew in the same folder
+    The seed and an image's number alone decide what is in it. What an earlier call drew in the same folder
     is replaced. Raises DataError if `num_images` is not in [1, 9999] or the folder cannot be written to.
     """
     if not 1 <= num_images <= MAX_IMAGES:
-        raise DataError(f"{num_images} pictures cannot be drawn: from 1 to {MAX_IMAGES} can.")
+        raise DataError(f"{num_images} images cannot be drawn: from 1 to {MAX_IMAGES} can.")
     for folder in (writable_folder(output_dir / "images"), writable_folder(output_dir / "annotations")):
         for path in sorted(folder.iterdir()):
             if _FILE_NAME.fullmatch(path.name):
@@ -86,7 +88,7 @@ class _Scene:
     things: list[_Thing] = field(default_factory=list)
 
     def box(self, number: int) -> tuple[int, int, int, int]:
-        """Return xmin, ymin, xmax, ymax, the edges of what is seen of a thing."""
+        """Return xmin, ymin, xmax, ymax, the edges of the visible part of a thing."""
         rows, columns = np.nonzero(self.seen == number)
         return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
@@ -95,9 +97,9 @@ def _scene(rng: Random) -> _Scene:
     light = np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.7, -0.2), 0.75], np.float32)
     light /= np.linalg.norm(light)
     scene = _Scene(_ground(rng), np.full((HEIGHT, WIDTH), -1), light)
-    wanted = rng.integers(1, 5)
+    num_things = rng.integers(1, 5)
     for _ in range(25):
-        if len(scene.things) < wanted:
+        if len(scene.things) < num_things:
             _try_to_add(scene, rng)
     scene.colours = _photographed(scene.colours, rng)
     return scene
@@ -129,7 +131,7 @@ def _try_to_add(scene: _Scene, rng: Random) -> None:
 
 
 def _coordinates(centre: tuple[float, float], radius: float, angle: float) -> tuple[Array, Array]:
-    """Return u and v [h, w] of each pixel's centre for an object of that place, size and turn."""
+    """Return u and v [h, w] of each pixel's centre for an object of that location, size and turn."""
     x = (np.arange(WIDTH, dtype=np.float32) + 0.5 - centre[0]) / radius
     y = (np.arange(HEIGHT, dtype=np.float32) + 0.5 - centre[1]) / radius
     return _turned(x[None, :], y[:, None], angle)
@@ -141,7 +143,7 @@ def _turned(x: Array, y: Array, angle: float) -> tuple[Array, Array]:
 
 
 def _photographed(colours: Array, rng: Random) -> Array:
-    """Add what a camera adds: falling off light, darker corners, exposure, a tint, grain."""
+    """Imitate a camera: light falloff, darker corners, exposure, a tint, grain."""
     x = np.linspace(-1, 1, WIDTH, dtype=np.float32)[None, :]
     y = np.linspace(-1, 1, HEIGHT, dtype=np.float32)[:, None]
     slope = 1 + rng.uniform(-0.15, 0.15) * x + rng.uniform(-0.2, 0.1) * y
@@ -155,29 +157,17 @@ def _save(scene: _Scene, folder: Path, name: str) -> None:
     image = Image.fromarray((scene.colours * 255).round().astype(np.uint8))
     with whole_file(folder / "images" / f"{name}.jpg") as temporary:
         image.save(temporary, "JPEG", quality=92)
-    with whole_file(folder / "annotations" / f"{name}.xml") as temporary:
-        temporary.write_text(_xml(scene, f"{name}.jpg"), encoding="utf-8")
+    objects = (_object(thing, scene.box(number)) for number, thing in enumerate(scene.things))
+    path = Path("images", f"{name}.jpg")
+    record = ImageRecord(path.name, ImageSource(path), "", WIDTH, HEIGHT, tuple(objects))
+    write_text(folder / "annotations" / f"{name}.xml", voc.to_xml(record, path))
 
 
-def _xml(scene: _Scene, filename: str) -> str:
-    objects = "".join(_xml_object(thing, scene.box(number)) for number, thing in enumerate(scene.things))
-    return (
-        f"<annotation>\n\t<folder>images</folder>\n\t<filename>{filename}</filename>\n"
-        f"\t<path>images/{filename}</path>\n\t<source>\n\t\t<database>Unknown</database>\n\t</source>\n"
-        f"\t<size>\n\t\t<width>{WIDTH}</width>\n\t\t<height>{HEIGHT}</height>\n\t\t<depth>3</depth>\n\t</size>\n"
-        f"\t<segmented>0</segmented>\n{objects}</annotation>\n"
-    )
-
-
-def _xml_object(thing: _Thing, box: tuple[int, int, int, int]) -> str:
-    xmin, ymin, xmax, ymax = box
-    truncated = int(xmin == 0 or ymin == 0 or xmax == WIDTH or ymax == HEIGHT)
-    return (
-        f"\t<object>\n\t\t<name>{thing.class_name}</name>\n\t\t<pose>Unspecified</pose>\n"
-        f"\t\t<truncated>{truncated}</truncated>\n\t\t<difficult>0</difficult>\n\t\t<bndbox>\n"
-        f"\t\t\t<xmin>{xmin}</xmin>\n\t\t\t<ymin>{ymin}</ymin>\n"
-        f"\t\t\t<xmax>{xmax}</xmax>\n\t\t\t<ymax>{ymax}</ymax>\n\t\t</bndbox>\n\t</object>\n"
-    )
+def _object(thing: _Thing, edges: tuple[int, int, int, int]) -> ObjectRecord:
+    xmin, ymin, xmax, ymax = edges
+    truncated = xmin == 0 or ymin == 0 or xmax == WIDTH or ymax == HEIGHT
+    box = Box(ymin / HEIGHT, xmin / WIDTH, ymax / HEIGHT, xmax / WIDTH)
+    return ObjectRecord(thing.class_name, box, truncated=truncated)
 
 
 # Grounds
@@ -201,7 +191,7 @@ def _table(rng: Random) -> Array:
 
 
 def _room(rng: Random) -> Array:
-    """What is far behind, out of focus."""
+    """The background, out of focus."""
     wall = _muted(rng, hue=rng.uniform(), value=rng.uniform(0.3, 0.8))
     room = wall * (1 + 0.35 * _noise(rng, 3, 4) + 0.2 * _noise(rng, 5, 9))[..., None]
     for _ in range(rng.integers(0, 7)):
@@ -279,8 +269,8 @@ def _lit(colour: Array, normal: tuple[Array, Array, Array], light: Array, gloss:
     return colour * (0.35 + 0.75 * np.clip(towards, 0, 1))[..., None] + highlight[..., None]
 
 
-def _mixed(one: Array, other: Array, share: Array) -> Array:
-    return one * (1 - share[..., None]) + other * share[..., None]
+def _mixed(one: Array, other: Array, fraction: Array) -> Array:
+    return one * (1 - fraction[..., None]) + other * fraction[..., None]
 
 
 def _ball_outline(u: Array, v: Array) -> Array:

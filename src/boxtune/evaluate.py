@@ -264,7 +264,8 @@ def _records(
         else:
             reader = _reader(Path(data), label_map, Path(folder) / "records")
         labels = read_label_map(Path(reader.label_map_path))
-        yield open_records(reader, _num_classes(pipeline, labels, reader.label_map_path))
+        num_classes = _num_classes(pipeline, labels, reader.label_map_path)
+        yield open_records(reader, num_classes, label_map=labels)
 
 
 def _num_classes(pipeline: pipeline_pb2.TrainEvalPipelineConfig, labels: LabelMap, where: str) -> int:

@@ -14,7 +14,6 @@ from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.input import naming_faults, open_records
-from boxtune.data.label_map import read_label_map
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.report.chart import Curve, Mark, draw_chart
 from boxtune.training.batches import batches, images_per_step
@@ -90,8 +89,7 @@ def learning_rate_range(
     let_rate_grow(pipeline.train_config.optimizer, lowest, highest, num_steps)
 
     records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model), for_training=True)
-    label_map = read_label_map(Path(pipeline.train_input_reader.label_map_path))
-    detector = detector_to_train(pipeline, label_map, seed)
+    detector = detector_to_train(pipeline, records.label_map, seed)
     print(take_first_weights(detector, pipeline.train_config), flush=True)
     output_dir = writable_folder(Path(output_dir))
 

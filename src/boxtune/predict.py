@@ -14,7 +14,7 @@ from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.findings import Findings
 from boxtune.data.label_map import read_label_map
 from boxtune.data.listing import list_files
-from boxtune.data.records import Picture
+from boxtune.data.records import ImageSource
 from boxtune.errors import DataError
 from boxtune.evaluation.exported import LABEL_MAP, beside_model, load_exported
 from boxtune.report.pictures import Box, draw_boxes
@@ -101,7 +101,7 @@ def _pictures(path: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _predict_one(detect: Any, path: Path, drawn: Path, names: dict[int, str], min_score: float) -> Prediction:
-    picture = images.read_rgb(Picture(path))
+    picture = images.read_rgb(ImageSource(path))
     found = {name: part.numpy()[0] for name, part in detect(tf.constant(np.asarray(picture))[None]).items()}
     to_pixels = np.array([picture.height, picture.width] * 2)
     detections, boxes = [], []

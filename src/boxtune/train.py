@@ -14,7 +14,6 @@ from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import writable_folder
 from boxtune.data.input import open_records
-from boxtune.data.label_map import read_label_map
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.evaluation import Evaluation
@@ -201,8 +200,7 @@ def _open_data(
         evaluation = open_records(pipeline.eval_input_reader[0], num_classes)
     elif team.is_chief:
         print("No eval_input_reader: training without evaluation.")
-    label_map = read_label_map(Path(pipeline.train_input_reader.label_map_path))
-    return Data(label_map, training, evaluation, seed)
+    return Data(training.label_map, training, evaluation, seed)
 
 
 def _begin(

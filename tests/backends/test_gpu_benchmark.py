@@ -46,7 +46,7 @@ def forbidden_modules():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
     needed = {"keras", "numpy", "protobuf", *(Requirement(text).name for text in requires("keras"))}
     unwanted = {Requirement(text).name for text in project["dependencies"]} - needed
-    assert {"tensorflow", "tensorboard", "pillow", "pyyaml", "defusedxml", "plotly"} <= unwanted
+    assert {"tensorflow", "tensorboard", "pillow", "pyyaml", "plotly"} <= unwanted
     owners = packages_distributions()
     return sorted(module for module, names in owners.items() if unwanted & {name.lower() for name in names})
 

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw
 from boxtune.data import findings as kinds
 from boxtune.data.findings import Finding
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.report import previews
 from boxtune.report.anchor_fit import AnchorFit, best_ious
 from boxtune.report.data_page import write_page
@@ -18,7 +18,7 @@ def draw(path, number):
     picture = Image.new("RGB", (200, 100), (40, 60 + 5 * number, 90))
     ImageDraw.Draw(picture).rectangle((40, 20, 120, 80), fill=(220, 200, 60))
     picture.save(path)
-    return Picture(path)
+    return ImageSource(path)
 
 
 def records(folder):
@@ -43,7 +43,7 @@ def page_file(tmp_path_factory):
             Finding(kinds.BOX_TINY, f"p{n:02}.xml", f"cat {n}", f"line {n}", f"pictures/p{n:02}.png")
             for n in (0, 3, 6)
         ),
-        Finding(kinds.PICTURE_MISSING, "lost.xml", "There is no lost.png."),
+        Finding(kinds.IMAGE_MISSING, "lost.xml", "There is no lost.png."),
         Finding(kinds.NO_OBJECT, "p29.xml", "It has no object.", image="pictures/p29.png"),
     ]
     boxes = np.float32([item.box for image in images for item in image.objects])
@@ -244,7 +244,7 @@ def test_findings_lead_to_their_pictures(visit, page_file, size):
     for expected in ("warning", kinds.BOX_TINY.advice, "What convert does: keep", "p03.xml, line 3", "cat 3"):
         assert expected in tiny.inner_text()
     # One about a file without a picture is listed too.
-    missing = page.get_by_role("article", name="picture not found")
+    missing = page.get_by_role("article", name="image not found")
     assert "lost.xml" in missing.inner_text()
     assert missing.get_by_role("button").count() == 0
     tiny.get_by_role("button", name="Look at pictures/p03.png").click()
@@ -311,9 +311,7 @@ def large_file(tmp_path_factory):
     boxes = [Box(0.1 * n, 0.1, 0.1 * n + 0.1, 0.5) for n in range(10)]
     objects = [tuple(ObjectRecord(name, box) for box in boxes) for name in names]
     images = [ImageRecord(f"{n:05}.png", picture, "", 200, 100, objects[n % 7]) for n in range(10_000)]
-    found = [
-        Finding(kinds.PICTURE_GREY, image.name, "It is grey.", image=image.name) for image in images[::4]
-    ]
+    found = [Finding(kinds.IMAGE_GREY, image.name, "It is grey.", image=image.name) for image in images[::4]]
     path = folder / "page.html"
     label_map = LabelMap.from_names(names)
     write_page(path, title="Many", parts={"all": images}, findings=found, label_map=label_map)
@@ -370,7 +368,7 @@ def test_addresses_that_mean_nothing(visit, page_file):
 
 def test_a_picture_that_is_gone_still_shows_its_boxes(visit, tmp_path):
     image = ImageRecord(
-        "a.png", Picture(tmp_path / "gone.png"), "", 200, 100, (ObjectRecord("owl", Box(0, 0, 1, 1)),)
+        "a.png", ImageSource(tmp_path / "gone.png"), "", 200, 100, (ObjectRecord("owl", Box(0, 0, 1, 1)),)
     )
     path = tmp_path / "page.html"
     write_page(

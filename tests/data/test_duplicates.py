@@ -12,7 +12,7 @@ from boxtune.data.duplicates import MIN_SIDE, fingerprint, groups, joined
 NEAREST, BILINEAR, LANCZOS = Image.Resampling.NEAREST, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS
 
 
-def picture(seed, size=(320, 240), contrast=160, pieces=(8, 6)):
+def noisy_image(seed, size=(320, 240), contrast=160, pieces=(8, 6)):
     """A photograph's likeness: soft blotches of colour with fine grain."""
     rng = np.random.default_rng(seed)
     blotches = Image.fromarray(rng.integers(0, contrast, (pieces[1], pieces[0], 3), dtype=np.uint8))
@@ -49,7 +49,7 @@ def noise(count, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 256), dtype=np.uint8)
 
 
-def test_a_fingerprint_is_a_small_grey_picture_row_by_row():
+def test_a_fingerprint_is_a_small_grey_image_row_by_row():
     image = Image.new("RGB", (320, 160))
     image.paste((255, 255, 255), (160, 0, 320, 160))
     cells = np.frombuffer(fingerprint(image), np.uint8).reshape(16, 16)
@@ -58,7 +58,7 @@ def test_a_fingerprint_is_a_small_grey_picture_row_by_row():
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "I;16"])
-def test_pictures_of_any_mode_and_of_one_pixel_have_a_fingerprint(mode):
+def test_images_of_any_mode_and_of_one_pixel_have_a_fingerprint(mode):
     assert len(fingerprint(Image.new(mode, (1, 1)))) == 256
 
 
@@ -77,21 +77,21 @@ COPIES = {
 
 @pytest.mark.parametrize("copy", COPIES.values(), ids=COPIES)
 def test_a_copy_is_found(copy):
-    originals = [picture(seed) for seed in range(8)]
+    originals = [noisy_image(seed) for seed in range(8)]
     copies = [decoded_small(copy(image)) for image in originals]
     assert groups_of(*originals, *copies) == [*range(8), *range(8)]
 
 
 def test_what_has_moved_visibly_is_no_copy():
-    scene = picture(0)
+    scene = noisy_image(0)
     with_object, moved = scene.copy(), scene.copy()
     with_object.paste((255, 255, 255), (100, 100, 120, 120))
     moved.paste((255, 255, 255), (140, 100, 160, 120))
     assert groups_of(scene, with_object, moved) == [0, 1, 2]
 
 
-def test_a_mirrored_a_turned_and_a_cropped_picture_are_no_copies():
-    image = picture(0)
+def test_a_mirrored_a_turned_and_a_cropped_image_are_no_copies():
+    image = noisy_image(0)
     others = [
         image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
         image.transpose(Image.Transpose.ROTATE_180),
@@ -115,7 +115,7 @@ def test_a_cell_may_differ_by_a_fifth_of_the_contrast():
     assert groups(cells[[0, 2]]).tolist() == [0, 1]
 
 
-def test_pictures_without_detail_are_grouped_by_content_only():
+def test_images_without_detail_are_grouped_by_content_only():
     white = np.full((4, 256), 255, np.uint8)
     ramp = np.tile(
         np.arange(100, 132, 2, dtype=np.uint8), (2, 16)
@@ -142,7 +142,7 @@ def test_a_film_is_not_one_group_frame_by_frame():
     assert 10 <= sizes.max() <= 80
 
 
-def test_the_order_of_the_pictures_does_not_matter():
+def test_the_order_of_the_images_does_not_matter():
     rng = np.random.default_rng(0)
     base = noise(30)
     cells = np.concatenate(
@@ -150,7 +150,7 @@ def test_the_order_of_the_pictures_does_not_matter():
     ).astype(np.uint8)
     order = rng.permutation(len(cells))
     straight, mixed = groups(cells), groups(cells[order])
-    # Two pictures are in one group exactly if they are when mixed.
+    # Two images are in one group exactly if they are when mixed.
     assert ((straight[order][:, None] == straight[order]) == (mixed[:, None] == mixed)).all()
 
 
@@ -172,7 +172,7 @@ def test_members_of_a_group_are_alike_and_close_copies_are_not_missed(seed, coun
         assert ((found[:, None] == found) == alike).all()
 
 
-def test_crowds_of_equal_empty_and_almost_equal_pictures_are_no_trouble():
+def test_crowds_of_equal_empty_and_almost_equal_images_are_no_trouble():
     scene = noise(1).astype(np.int16)
     shaken = scene + np.random.default_rng(1).integers(-2, 3, (5_000, 256))
     assert (groups(np.repeat(scene, 10_000, axis=0).astype(np.uint8)) == 0).all()
@@ -191,7 +191,7 @@ def test_few_copies_among_many_frames_of_one_scene_are_found():
     assert (found[400:] == np.arange(0, 400, 20)).mean() >= 0.9
 
 
-def test_copies_among_very_many_pictures_are_found():
+def test_copies_among_very_many_images_are_found():
     cells = noise(20_000)
     cells[10_000:10_500] = cells[:500] ^ 3
     found = groups(cells)
@@ -227,12 +227,12 @@ def test_the_copies_in_real_data_sets_are_found_and_nothing_else(shared: Path):
 
 
 @pytest.mark.parametrize("folder", ["voc/bccd", "yolo/yolo_cells", "voc/domino_mini"])
-def test_real_pictures_of_similar_things_are_no_copies(shared: Path, folder):
+def test_real_images_of_similar_things_are_no_copies(shared: Path, folder):
     assert real_groups(photographs(shared, folder)) == set()
 
 
 def test_one_piece_on_one_board_is_the_limit(shared: Path):
-    # Of 29 photographs of one chess set from one place, two show a white rook and a white pawn on the same far field.
+    # Of 29 photographs of one chess set from one side, two show a white rook and a white pawn on the same far field.
     assert [len(group) for group in real_groups(photographs(shared, "coco/coco_chess_test"))] == [2]
 
 

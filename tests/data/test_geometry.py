@@ -1,6 +1,7 @@
 """Where boxes go: by hand, there and back again, and the same eagerly as inside of `tf.data`."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,8 +34,8 @@ def windows(draw):
     """Windows of whole pixels that lie in images of up to 50 x 50."""
     frame = [draw(st.integers(1, 50)), draw(st.integers(1, 50))]
     size = [draw(st.integers(1, side)) for side in frame]
-    begin = [draw(st.integers(0, side - part)) for side, part in zip(frame, size, strict=True)]
-    return Window(*(tf.constant(pair) for pair in (begin, size, frame)))
+    start = [draw(st.integers(0, side - part)) for side, part in zip(frame, size, strict=True)]
+    return Window(*(tf.constant(pair) for pair in (start, size, frame)))
 
 
 class TestByHand:
@@ -75,7 +76,7 @@ class TestByHand:
         np.testing.assert_array_equal(two.box, [[0, 0, 0.5, 0.25], [0.5, 0.25, 1, 0.5]])
 
     @pytest.mark.parametrize(
-        ("box", "begin", "size"),
+        ("box", "start", "size"),
         [
             ([0.25, 0.5, 0.5, 0.75], (10, 30), (10, 15)),  # at the edges of pixels
             ([0.26, 0.51, 0.51, 0.76], (10, 30), (11, 16)),  # 10.4 to 20.4 and 30.6 to 45.6
@@ -86,10 +87,10 @@ class TestByHand:
             ([2, 2, 3, 3], (39, 59), (1, 1)),
         ],
     )
-    def test_pixels_of_a_box(self, box, begin, size):
+    def test_pixels_of_a_box(self, box, start, size):
         window = geometry.pixels_of(tf.constant(box, tf.float32), tf.constant([40, 60]))
-        np.testing.assert_array_equal(window, [begin, size, (40, 60)])
-        assert window.begin.dtype == window.size.dtype == tf.int32
+        np.testing.assert_array_equal(window, [start, size, (40, 60)])
+        assert window.start.dtype == window.size.dtype == tf.int32
 
     def test_sides_centers_and_areas(self):
         boxes = tf.constant([[0.25, 0.5, 0.5, 1.0], [0.5, 0.5, 0.5, 1.0]])
@@ -242,7 +243,7 @@ class TestToInputFrame:
     @settings(max_examples=40)
     @given(some_boxes, windows())
     def test_it_is_a_place_at_the_top_left(self, boxes, window):
-        corner = window._replace(begin=(0, 0))
+        corner = window._replace(start=(0, 0))
         moved = geometry.to_input_frame(tf.constant(boxes)[None], corner.size[None], corner.frame)
         np.testing.assert_allclose(moved[0], geometry.from_window(tf.constant(boxes), corner), atol=1e-6)
 
@@ -255,12 +256,12 @@ class TestToInputFrame:
 
 
 MOVEMENTS = {
-    "left right": geometry.FLIP_LEFT_RIGHT,
-    "up down": geometry.FLIP_UP_DOWN,
-    "rotation": geometry.ROTATE_90,
-    "crop": geometry.crop(QUARTER),
-    "place": geometry.place(QUARTER),
-    "warp": geometry.warp(SIZE, TURN),
+    "left right": geometry.flip_left_right,
+    "up down": geometry.flip_up_down,
+    "rotation": geometry.rotate_90,
+    "crop": partial(geometry.to_window, window=QUARTER),
+    "place": partial(geometry.from_window, window=QUARTER),
+    "warp": partial(geometry.warp_boxes, size=SIZE, matrix=TURN),
 }
 
 
@@ -283,7 +284,7 @@ class TestMovements:
             as_written(lambda boxes: geometry.move_objects({"boxes": boxes}, MOVEMENTS[name]))
         )
         for boxes, moved in zip(drawn, inside.as_numpy_iterator(), strict=True):
-            np.testing.assert_array_equal(moved["boxes"], MOVEMENTS[name].boxes(tf.constant(boxes)))
+            np.testing.assert_array_equal(moved["boxes"], MOVEMENTS[name](tf.constant(boxes)))
 
 
 @pytest.mark.parametrize(

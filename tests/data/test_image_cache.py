@@ -4,8 +4,8 @@ import tensorflow as tf
 from boxtune.data.input import ImageCache
 
 
-def pictures(cache, numbers, decoded):
-    """Ask for pictures of 2 x 3 pixels in a pipeline; `decoded` counts those that had to be made."""
+def cached_images(cache, numbers, decoded):
+    """Ask for images of 2 x 3 pixels in a pipeline; `decoded` counts those that had to be made."""
 
     def decode(number):
         def made():
@@ -20,7 +20,7 @@ def pictures(cache, numbers, decoded):
 
 def test_each_is_decoded_once():
     cache, decoded = ImageCache(), []
-    images = pictures(cache, [1, 2, 3], decoded) + pictures(cache, [3, 1, 2], decoded)
+    images = cached_images(cache, [1, 2, 3], decoded) + cached_images(cache, [3, 1, 2], decoded)
     assert [image[0, 0, 0] for image in images] == [1, 2, 3, 3, 1, 2]
     assert {image.shape for image in images} == {(2, 3, 3)}
     assert sorted(decoded) == [1, 2, 3]
@@ -29,15 +29,15 @@ def test_each_is_decoded_once():
 def test_what_does_not_fit_is_decoded_each_time():
     cache, decoded = ImageCache(max_bytes=2 * 18 + 17), []  # each has 2 * 3 * 3 = 18 bytes
     for _ in range(3):
-        assert [image[0, 0, 0] for image in pictures(cache, [1, 2, 3], decoded)] == [1, 2, 3]
+        assert [image[0, 0, 0] for image in cached_images(cache, [1, 2, 3], decoded)] == [1, 2, 3]
     assert len(cache) == 2
     assert cache.bytes_left == 17
     assert len(decoded) == 3 + 1 + 1
 
 
-def test_a_picture_that_is_changed_later_does_not_change_the_kept_one():
+def test_a_image_that_is_changed_later_does_not_change_the_kept_one():
     cache, decoded = ImageCache(), []
-    (first,) = pictures(cache, [7], decoded)
+    (first,) = cached_images(cache, [7], decoded)
     first[:] = 0
-    (again,) = pictures(cache, [7], decoded)
+    (again,) = cached_images(cache, [7], decoded)
     assert again.min() == 7

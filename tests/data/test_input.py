@@ -9,7 +9,8 @@ from google.protobuf import text_format
 from PIL import Image
 
 from boxtune.config import pipeline_pb2
-from boxtune.data.batching import Mixing, evaluation_batches, training_batches, training_samples
+from boxtune.data.augmentation.mixing import Mixing
+from boxtune.data.batching import evaluation_batches, training_batches, training_samples
 from boxtune.data.input import Records, naming_faults, open_records
 from boxtune.data.label_map import LabelMap
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
@@ -44,7 +45,7 @@ def encode(array):
 
 
 def noise(number, height=12, width=16):
-    """A picture whose every value but the first, its number, is drawn."""
+    """An image whose every value but the first, its number, is drawn."""
     array = np.random.default_rng(number).integers(0, 255, [height, width, 3], np.uint8)
     array[0, 0] = number
     return array
@@ -56,7 +57,7 @@ def record(number, *, num_boxes=1, label=1, encoded=None, scores=None):
             bytes_list=tf.train.BytesList(value=[encoded or encode(noise(number))])
         ),
         "image/filename": tf.train.Feature(
-            bytes_list=tf.train.BytesList(value=[f"picture{number}.png".encode()])
+            bytes_list=tf.train.BytesList(value=[f"image{number}.png".encode()])
         ),
         "image/object/class/label": tf.train.Feature(
             int64_list=tf.train.Int64List(value=[label] * num_boxes)
@@ -114,7 +115,7 @@ def dataset(records, **options):
 
 
 def numbers(drawn):
-    """Return which pictures are in batches that were not augmented: their first value says it."""
+    """Return which images are in batches that were not augmented: their first value says it."""
     return [int(image[0, 0, 0]) for inputs in drawn for image in inputs["images"]]
 
 
@@ -166,7 +167,7 @@ class TestStartStep:
         one = records([record(5)])
         drawn = batches(one, 12, augmentation_options=AUGMENTATIONS)
         drawn += batches(one, 12, augmentation_options=AUGMENTATIONS, seed=1)
-        # Now and then the whole picture is kept, as it is or mirrored.
+        # Now and then the whole image is kept, as it is or mirrored.
         assert len({inputs["images"].tobytes() for inputs in drawn}) > 15
 
     def test_far_into_a_run(self, seven):
@@ -178,14 +179,14 @@ MIXING = {"mosaic": 0.5, "mixup": 0.3, "copy_paste": 0.5}
 
 
 def flat(number, *, boxes=1, label=1):
-    """A record of a picture of one value, by which it is known again."""
+    """A record of an image of one value, by which it is known again."""
     return record(
         number, num_boxes=boxes, label=label, encoded=encode(np.full((12, 16, 3), number, np.uint8))
     )
 
 
 class TestMixing:
-    def test_of_four_pictures(self, records):
+    def test_of_four_images(self, records):
         four = records([flat(number) for number in (10, 20, 30, 40)])
         for inputs in batches(four, 6, batch_size=2, mixed=Mixing(mosaic=1)):
             for image, valid in zip(inputs["images"], inputs["groundtruth"]["valid"], strict=True):
@@ -204,7 +205,7 @@ class TestMixing:
     def test_pasted_objects(self, records):
         two = records([flat(0, boxes=0), flat(200)])
         drawn = batches(two, 10, mixed=Mixing(copy_paste=1), shuffle=False)
-        # To every other picture, the empty one, one or none of the other's objects is added.
+        # To every other image, the empty one, one or none of the other's objects is added.
         counts = [int(inputs["groundtruth"]["valid"].sum()) for inputs in drawn[::2]]
         assert set(counts) == {0, 1}
         for inputs in drawn[::2]:
@@ -237,8 +238,8 @@ class TestMixing:
             training_samples(seven, seed=0, mixed=Mixing(**{name: 2}))
 
     def test_a_fault_in_what_is_mixed_in_is_named(self, records):
-        bad = records([record(0), record(1, encoded=b"no picture")])
-        with pytest.raises(DataError, match=r"picture1\.png"), naming_faults(bad):
+        bad = records([record(0), record(1, encoded=b"no image")])
+        with pytest.raises(DataError, match=r"image1\.png"), naming_faults(bad):
             batches(bad, 8, mixed=Mixing(mosaic=1))
 
 
@@ -314,7 +315,7 @@ class TestClassScores:
         with pytest.raises(DataError) as caught, naming_faults(some):
             list(training_batches(sample_at, batch_size=2, image_resizer=RESIZER, class_scores=True).take(1))
         assert str(caught.value) == (
-            f"{some.index.paths[1]}: record 1 at byte {some.index.offsets[1]} (image picture1.png): "
+            f"{some.index.paths[1]}: record 1 at byte {some.index.offsets[1]} (image image1.png): "
             f"image/object/class/multiclass_scores: {fault}; check the label map, num_classes and what wrote the "
             "records"
         )
@@ -344,14 +345,14 @@ class TestDatasets:
 
     def test_records_are_seen_by_the_weight_of_their_file(self, records):
         eight = self.weighted(records, 8)
-        np.testing.assert_allclose(eight.shares, [*[3 / 16] * 4, *[1 / 16] * 4])
+        np.testing.assert_allclose(eight.probabilities, [*[3 / 16] * 4, *[1 / 16] * 4])
         shown = numbers(batches(eight, 8))
         assert sum(number < 4 for number in shown) == 6  # three quarters of eight
         assert numbers(batches(eight, 3, start_step=5)) == shown[5:]
 
     def test_of_one_of_n(self, records):
         # Of 0 to 7, records 0 and 3 of the first file, and 6 of the other, are read.
-        np.testing.assert_allclose(self.weighted(records, 8, one_of_n=3).shares, [3 / 8, 3 / 8, 1 / 4])
+        np.testing.assert_allclose(self.weighted(records, 8, one_of_n=3).probabilities, [3 / 8, 3 / 8, 1 / 4])
 
     def test_evaluation_reads_each_once(self, records):
         batches_ = evaluation_batches(self.weighted(records, 8), batch_size=4, image_resizer=RESIZER)
@@ -367,9 +368,9 @@ class TestDatasets:
         label_map.write_text("item { id: 1 name: 'cat' }", encoding="utf-8")
         reader = pipeline_pb2.InputReader(label_map_path=str(label_map))
         reader.tf_record_input_reader.input_path.extend(map(str, paths))
-        assert open_records(reader, 1).shares is None
+        assert open_records(reader, 1).probabilities is None
         reader.sample_from_datasets_weights.extend([1, 4])
-        np.testing.assert_allclose(open_records(reader, 1).shares, [0.1, 0.1, 0.4, 0.4])
+        np.testing.assert_allclose(open_records(reader, 1).probabilities, [0.1, 0.1, 0.4, 0.4])
         reader.sample_from_datasets_weights[:] = [0, 4]
         assert len(open_records(reader, 1)) == 2
 
@@ -397,7 +398,7 @@ class TestClassBalance:
 
     def test_a_record_without_a_known_class_is_named(self, records):
         bad = records([record(0), record(1, label=4)])
-        with pytest.raises(DataError, match=r"record 1 .*picture1.png.*label id above num_classes"):
+        with pytest.raises(DataError, match=r"record 1 .*image1.png.*label id above num_classes"):
             batches(bad, 1, class_balance=0.5)
 
     def test_exponents_that_cannot_be(self, seven):
@@ -407,7 +408,7 @@ class TestClassBalance:
 
 class TestGroundTruth:
     def test_rows_of_padding_are_not_valid(self, records):
-        # Pictures with no, one and two objects: two rows, and one of padding behind them.
+        # Images with no, one and two objects: two rows, and one of padding behind them.
         three = records([record(number, num_boxes=number, label=number + 1) for number in range(3)])
         truth = batches(three, 1, batch_size=3, shuffle=False)[0]["groundtruth"]
         np.testing.assert_array_equal(truth["valid"], [[0, 0, 0], [1, 0, 0], [1, 1, 0]])
@@ -466,7 +467,7 @@ class TestEvaluation:
         found = list(evaluation_batches(seven, batch_size=3, image_resizer=PADDED).as_numpy_iterator())
         assert [len(inputs["images"]) for inputs, _ in found] == [3, 3, 1]
         names = itertools.chain(*(samples["filename"] for _, samples in found))
-        assert list(names) == [f"picture{number}.png".encode() for number in range(7)]
+        assert list(names) == [f"image{number}.png".encode() for number in range(7)]
         counts = itertools.chain(*(samples["count"] for _, samples in found))
         assert list(counts) == [number % 3 for number in range(7)]
 
@@ -501,8 +502,8 @@ class TestFaults:
     @pytest.mark.parametrize(
         ("faulty", "reason"),
         [
-            pytest.param({"encoded": b"no picture"}, "cannot be decoded", id="no picture"),
-            pytest.param({"encoded": encode(noise(1))[:100]}, "cannot be decoded", id="half a picture"),
+            pytest.param({"encoded": b"no image"}, "cannot be decoded", id="no image"),
+            pytest.param({"encoded": encode(noise(1))[:100]}, "cannot be decoded", id="half an image"),
             pytest.param({"label": 4}, "label id above num_classes", id="label above num_classes"),
             pytest.param({"label": 0}, "not in the label map", id="label 0"),
         ],
@@ -515,7 +516,7 @@ class TestFaults:
         assert isinstance(fault, DataError)
         # The second record of the second file; positions count through all files.
         assert "b.tfrecord: record 3 at byte " in str(fault)
-        assert "(image picture3.png)" in str(fault)
+        assert "(image image3.png)" in str(fault)
         assert reason in str(fault)
 
     def test_bytes_that_are_no_record(self, records):
@@ -542,5 +543,5 @@ def inverted(number):
 def test_an_inverted_box_is_named(records):
     fault = records([record(0), inverted(1)]).find_fault()
     assert re.search(
-        r"picture1.png.*image/object/bbox: a box without a number, or with min above max", str(fault)
+        r"image1.png.*image/object/bbox: a box without a number, or with min above max", str(fault)
     )

@@ -1,4 +1,4 @@
-"""The shares of a batch, put together again, are the batch."""
+"""The fractions of a batch, put together again, are the batch."""
 
 import numpy as np
 import pytest
@@ -32,8 +32,8 @@ def first(records, count, **options):
 
 def test_two_shares_are_the_batch(records):
     whole = first(records, 4, batch_size=4)
-    shares = [first(records, 4, batch_size=2, rank=rank, num_shares=2) for rank in (0, 1)]
-    for inputs, *parts in zip(whole, *shares, strict=True):
+    fractions = [first(records, 4, batch_size=2, rank=rank, num_shares=2) for rank in (0, 1)]
+    for inputs, *parts in zip(whole, *fractions, strict=True):
         for name in ("images", "sizes"):
             np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), inputs[name])
         counts = np.concatenate([part["groundtruth"]["valid"].sum(axis=1) for part in parts])

@@ -98,7 +98,7 @@ def test_malformed_runs_are_an_error(runs):
 # Polygons
 
 
-def test_a_polygon_is_filled_in_the_picture_it_is_drawn_for():
+def test_a_polygon_is_filled_in_the_image_it_is_drawn_for():
     # The rectangle x from 1/4 to 3/4, y from 0 to 1/2: columns 2 to 5 of 8, rows 0 and 1 of 4.
     mask = Mask(polygons=((0.25, 0.0, 0.75, 0.0, 0.75, 0.5, 0.25, 0.5),))
     expected = np.zeros((4, 8), np.uint8)
@@ -123,8 +123,8 @@ def test_polygons_are_filled_as_coco_does(points):
     np.testing.assert_array_equal(masks.to_array(mask, 20, 30), expected)
 
 
-def test_what_lies_beyond_the_picture_is_cut_off():
-    # A diamond around the picture's right edge: within it a triangle, whose left corner is at 0.5.
+def test_what_lies_beyond_the_image_is_cut_off():
+    # A diamond around the image's right edge: within it a triangle, whose left corner is at 0.5.
     diamond = Mask(polygons=((1.0, 0.0, 1.5, 0.5, 1.0, 1.0, 0.5, 0.5),))
     triangle = Mask(polygons=((1.0, 0.0, 1.0, 1.0, 0.5, 0.5),))
     np.testing.assert_array_equal(masks.to_array(diamond, 40, 40), masks.to_array(triangle, 40, 40))
@@ -191,7 +191,7 @@ def test_a_png_of_too_many_pixels_is_refused():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_grid_is_turned_as_the_picture_is(orientation):
+def test_a_grid_is_turned_as_the_image_is(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = png(L_SHAPE, exif=exif)
@@ -204,7 +204,7 @@ def test_a_grid_is_turned_as_the_picture_is(orientation):
         np.testing.assert_array_equal(masks.to_array(mask, *upright.shape), upright)
 
 
-def test_a_grid_of_another_size_covers_the_picture():
+def test_a_grid_of_another_size_covers_the_image():
     doubled = masks.to_array(masks.from_array(L_SHAPE), 6, 8)
     np.testing.assert_array_equal(doubled, L_SHAPE.repeat(2, axis=0).repeat(2, axis=1))
     np.testing.assert_array_equal(masks.to_array(masks.from_array(doubled), 3, 4), L_SHAPE)

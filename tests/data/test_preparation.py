@@ -5,15 +5,15 @@ from PIL import Image
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.preparation import Options, prepare
 from boxtune.errors import DataError
-from voc_folder import annotation, element, picture
+from voc_folder import annotation, element, image_file
 
 
 @pytest.fixture
 def photos(tmp_path):
-    """Ten pictures, all different: a cat in each, dogs in two."""
+    """Ten images, all different: a cat in each, dogs in two."""
     folder = tmp_path / "photos"
     for number in range(10):
-        picture(folder / f"{number}.jpg", seed=number)
+        image_file(folder / f"{number}.jpg", seed=number)
         annotation(folder / f"{number}.xml", element("cat"), *[element("dog", xmin=8)] * (number in (3, 7)))
     return folder
 
@@ -35,7 +35,7 @@ def test_classes_are_numbered_in_the_order_of_their_names(photos):
     assert made_ready(photos).label_map.names == ["cat", "dog"]
 
 
-def test_a_class_that_the_label_map_lacks_is_refused_with_every_picture(photos, tmp_path):
+def test_a_class_that_the_label_map_lacks_is_refused_with_every_image(photos, tmp_path):
     prepared = made_ready(photos, label_map=label_file(tmp_path, (1, "cat"), (2, "dogs")))
     unknown = [finding for finding in prepared.findings if finding.kind.name == "class not in the label map"]
     assert [(finding.file, finding.image) for finding in unknown] == [("3.xml", "3.jpg"), ("7.xml", "7.jpg")]
@@ -62,7 +62,7 @@ def test_a_class_can_be_left_out(photos):
         made_ready(photos, drop=["dgo"])
 
 
-def test_spellings_are_told_and_never_folded(photos):
+def test_spellings_are_reported_and_never_folded(photos):
     annotation(photos / "0.xml", element("Cat"), element("CAT ", xmin=5), element("c-a-t", xmin=6))
     prepared = made_ready(photos)
     (finding,) = [f for f in prepared.findings if f.kind.name == "class spelled in several ways"]
@@ -79,17 +79,17 @@ def test_spellings_are_told_and_never_folded(photos):
         ("item { id: 0 name: 'background' } item { id: 1 name: 'cat' } item { id: 2 name: 'dog' }", None),
     ],
 )
-def test_label_ids_with_gaps_or_out_of_order_are_told(photos, tmp_path, text, message):
+def test_label_ids_with_gaps_or_out_of_order_are_reported(photos, tmp_path, text, message):
     (tmp_path / "labels.pbtxt").write_text(text)
-    told = [
+    also = [
         finding.message
         for finding in made_ready(photos, label_map=tmp_path / "labels.pbtxt").findings
         if finding.kind.name.startswith("label ids")
     ]
-    assert told == ([f"the ids are {message}."] if message else [])
+    assert also == ([f"the ids are {message}."] if message else [])
 
 
-def test_classes_that_cannot_be_learnt_or_measured_are_told(photos, tmp_path):
+def test_classes_that_cannot_be_learnt_or_measured_are_reported(photos, tmp_path):
     (tmp_path / "list.txt").write_text("3\n7\n")
     annotation(photos / "0.xml", element("cow"))
     labels = label_file(tmp_path, (1, "cat"), (2, "dog"), (3, "cow"), (4, "emu"))
@@ -104,14 +104,14 @@ def test_classes_that_cannot_be_learnt_or_measured_are_told(photos, tmp_path):
 def test_folders_of_the_data_set_are_its_split(tmp_path):
     for number in range(6):
         part = "valid" if number < 2 else "train"
-        picture(tmp_path / part / f"{number}.jpg", seed=number)
+        image_file(tmp_path / part / f"{number}.jpg", seed=number)
         annotation(tmp_path / part / f"{number}.xml", element())
     prepared = made_ready(tmp_path)
     assert {part: len(images) for part, images in prepared.parts.items()} == {"train": 4, "validation": 2}
-    picture(tmp_path / "more.jpg", seed=9)
+    image_file(tmp_path / "more.jpg", seed=9)
     annotation(tmp_path / "more.xml", element())
     assert [(f.kind.name, f.image) for f in made_ready(tmp_path).findings] == [
-        ("picture in none of the parts", "more.jpg")
+        ("image in none of the parts", "more.jpg")
     ]
     (tmp_path / "more.xml").unlink()
     drawn = made_ready(tmp_path, validation_fraction=0.5)
@@ -119,24 +119,24 @@ def test_folders_of_the_data_set_are_its_split(tmp_path):
 
 
 def scene(path, seed, **options):
-    """Save a picture of large shapes, annotated."""
+    """Save an image of large shapes, annotated."""
     path.parent.mkdir(exist_ok=True)
     coarse = np.random.default_rng(seed).integers(0, 255, (6, 8, 3), np.uint8)
     Image.fromarray(coarse).resize((320, 240)).save(path, **options)
     annotation(path.with_suffix(".xml"), element(), size=(320, 240))
 
 
-def test_the_same_picture_on_both_sides_is_told(tmp_path):
+def test_the_same_image_on_both_sides_is_reported(tmp_path):
     for number in range(4):
         scene(tmp_path / "train" / f"{number}.jpg", number)
     scene(tmp_path / "valid" / "again.jpg", 2, quality=60)
     prepared = made_ready(tmp_path)
-    leaks = [finding for finding in prepared.findings if finding.kind.name == "same picture in two parts"]
+    leaks = [finding for finding in prepared.findings if finding.kind.name == "same image in two parts"]
     assert [(leak.image, leak.message) for leak in leaks] == [
-        ("valid/again.jpg", "train/2.jpg is the same picture.")
+        ("valid/again.jpg", "train/2.jpg is the same image.")
     ]
     drawn = made_ready(tmp_path, validation_fraction=0.4)
-    assert kinds(drawn) == ["same picture twice"]
+    assert kinds(drawn) == ["same image twice"]
     sides = [{image.name for image in part} for part in drawn.parts.values()]
     assert sum({"train/2.jpg", "valid/again.jpg"} <= side for side in sides) == 1
 
@@ -158,10 +158,10 @@ def test_folds_partition_the_set(photos):
         made_ready(photos, folds=3)
 
 
-def test_versions_that_roboflow_made_of_a_picture_stay_together(tmp_path):
+def test_versions_that_roboflow_made_of_a_image_stay_together(tmp_path):
     for number in range(12):
         version = tmp_path / f"{number % 4}_jpg.rf.{number:032x}.jpg"
-        picture(version)
+        image_file(version)
         annotation(version.with_suffix(".xml"), element())
     for seed in range(3):
         parts = made_ready(tmp_path, seed=seed, validation_fraction=0.25).parts

@@ -4,14 +4,23 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture, class_names, clip, has_area, reorder
+from boxtune.data.records import (
+    Box,
+    ImageRecord,
+    ImageSource,
+    ObjectRecord,
+    class_names,
+    clip,
+    has_area,
+    reorder,
+)
 
 NUMBERS = st.floats(-2, 3, allow_nan=False)
 
 
 def image(*names):
     objects = tuple(ObjectRecord(name, Box(0, 0, 1, 1)) for name in names)
-    return ImageRecord("a.jpg", Picture(Path("a.jpg")), "a.xml", 4, 4, objects)
+    return ImageRecord("a.jpg", ImageSource(Path("a.jpg")), "a.xml", 4, 4, objects)
 
 
 def test_reorder_and_clip():

@@ -14,13 +14,13 @@ def resize(text, image):
     return np.asarray(resized.image), np.asarray(resized.size)
 
 
-def picture(height, width, value=100):
+def gray_image(height, width, value=100):
     return np.full([height, width, 3], value, np.float32)
 
 
 def test_fixed_shape_pays_no_heed_to_the_aspect_ratio():
-    image, size = resize("fixed_shape_resizer { height: 4 width: 6 }", picture(20, 10))
-    np.testing.assert_array_equal(image, picture(4, 6))
+    image, size = resize("fixed_shape_resizer { height: 4 width: 6 }", gray_image(20, 10))
+    np.testing.assert_array_equal(image, gray_image(4, 6))
     np.testing.assert_array_equal(size, [4, 6])
     assert size.dtype == np.int32
 
@@ -44,14 +44,14 @@ def test_nearest_neighbor_invents_no_values():
         pytest.param(20, 30, (40, 60), id="the shorter side reaches the minimum"),
         pytest.param(30, 20, (60, 40), id="whichever that is"),
         pytest.param(20, 80, (20, 80), id="unless the longer would pass the maximum"),
-        pytest.param(100, 200, (40, 80), id="large pictures shrink"),
+        pytest.param(100, 200, (40, 80), id="large images shrink"),
         pytest.param(40, 60, (40, 60), id="nothing to do"),
         pytest.param(1, 160, (1, 80), id="a thread keeps a pixel"),
     ],
 )
 def test_keep_aspect_ratio(height, width, size):
     text = "keep_aspect_ratio_resizer { min_dimension: 40 max_dimension: 80 }"
-    image, filled = resize(text, picture(height, width))
+    image, filled = resize(text, gray_image(height, width))
     assert image.shape == (*size, 3)
     np.testing.assert_array_equal(filled, size)
     assert filled.dtype == np.int32
@@ -59,9 +59,9 @@ def test_keep_aspect_ratio(height, width, size):
 
 def test_padding_lies_below_and_to_the_right():
     text = "keep_aspect_ratio_resizer { min_dimension: 8 max_dimension: 8 pad_to_max_dimension: true }"
-    image, size = resize(text, picture(10, 20))
-    np.testing.assert_allclose(image[:4], picture(4, 8), atol=1e-4)
-    np.testing.assert_array_equal(image[4:], picture(4, 8, value=0))
+    image, size = resize(text, gray_image(10, 20))
+    np.testing.assert_allclose(image[:4], gray_image(4, 8), atol=1e-4)
+    np.testing.assert_array_equal(image[4:], gray_image(4, 8, value=0))
     np.testing.assert_array_equal(size, [4, 8])
 
 
@@ -70,20 +70,20 @@ def test_padding_has_a_color():
         "keep_aspect_ratio_resizer { min_dimension: 4 max_dimension: 4 pad_to_max_dimension: true "
         "per_channel_pad_value: [1, 2, 3] }"
     )
-    image, size = resize(text, picture(4, 2))
+    image, size = resize(text, gray_image(4, 2))
     np.testing.assert_array_equal(image[:, 2:], np.broadcast_to(np.float32([1, 2, 3]), [4, 2, 3]))
     np.testing.assert_array_equal(size, [4, 2])
 
 
 @given(st.integers(1, 300), st.integers(1, 300))
 @settings(max_examples=40, deadline=None)
-def test_any_picture_fits_its_square(height, width):
+def test_any_image_fits_its_square(height, width):
     text = "keep_aspect_ratio_resizer { min_dimension: 32 max_dimension: 64 pad_to_max_dimension: true }"
-    image, size = resize(text, picture(height, width))
+    image, size = resize(text, gray_image(height, width))
     assert image.shape == (64, 64, 3)
     assert np.all((size > 0) & (size <= 64))
     rows, columns = size
-    np.testing.assert_allclose(image[:rows, :columns], picture(rows, columns), atol=1e-4)
+    np.testing.assert_allclose(image[:rows, :columns], gray_image(rows, columns), atol=1e-4)
     assert not image[rows:].any()
     assert not image[:, columns:].any()
 
@@ -114,8 +114,8 @@ def test_identity_changes_nothing():
 )
 def test_conditional_shape(condition, height, width, size):
     text = f"conditional_shape_resizer {{ condition: {condition} size_threshold: 20 }}"
-    image, filled = resize(text, picture(height, width))
-    np.testing.assert_allclose(image, picture(*size), atol=1e-4)
+    image, filled = resize(text, gray_image(height, width))
+    np.testing.assert_allclose(image, gray_image(*size), atol=1e-4)
     np.testing.assert_array_equal(filled, size)
     assert filled.dtype == np.int32
 
@@ -124,9 +124,9 @@ def test_conditional_shape(condition, height, width, size):
     ("height", "width", "padded"), [(5, 9, (8, 12)), (8, 12, (8, 12)), (1, 1, (4, 4)), (4, 13, (4, 16))]
 )
 def test_pad_to_multiple(height, width, padded):
-    image, size = resize("pad_to_multiple_resizer { multiple: 4 }", picture(height, width))
+    image, size = resize("pad_to_multiple_resizer { multiple: 4 }", gray_image(height, width))
     assert image.shape == (*padded, 3)
-    np.testing.assert_array_equal(image[:height, :width], picture(height, width))
+    np.testing.assert_array_equal(image[:height, :width], gray_image(height, width))
     assert not image[height:].any()
     assert not image[:, width:].any()
     np.testing.assert_array_equal(size, [height, width])

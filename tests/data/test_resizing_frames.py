@@ -159,12 +159,12 @@ def test_one_image(records, first_batch, text, input_size, size, box):
 
 
 @pytest.mark.parametrize(("text", "input_size", "size", "box"), RESIZERS)
-def test_a_box_over_the_whole_image_ends_where_the_padding_begins(
+def test_a_box_over_the_whole_image_ends_where_the_padding_starts(
     records, first_batch, text, input_size, size, box
 ):
     inputs = first_batch(records((60, 80), boxes=[[0, 0, 1, 1]]), text, batch_size=1)
-    wanted = [0, 0, size[0] / input_size[0], size[1] / input_size[1]]
-    np.testing.assert_allclose(inputs["groundtruth"]["boxes"][0, 0], wanted, rtol=1e-6)
+    expected = [0, 0, size[0] / input_size[0], size[1] / input_size[1]]
+    np.testing.assert_allclose(inputs["groundtruth"]["boxes"][0, 0], expected, rtol=1e-6)
 
 
 def test_images_of_three_sizes_are_padded_to_the_largest(records, first_batch):
@@ -232,9 +232,11 @@ def test_a_batch_of_three_sizes(records, first_batch, text, input_size, sizes):
     assert inputs["images"].shape == (3, *input_size, 3)
     np.testing.assert_array_equal(inputs["sizes"], sizes)
     for box, size in zip(inputs["groundtruth"]["boxes"][:, 0], sizes, strict=True):
-        shares = [Fraction(part, whole) for part, whole in zip(size, input_size, strict=True)]
-        wanted = [float(Fraction(side) * share) for side, share in zip(BOX, shares * 2, strict=True)]
-        np.testing.assert_allclose(box, wanted, rtol=1e-6)
+        fractions = [Fraction(part, whole) for part, whole in zip(size, input_size, strict=True)]
+        expected = [
+            float(Fraction(side) * fraction) for side, fraction in zip(BOX, fractions * 2, strict=True)
+        ]
+        np.testing.assert_allclose(box, expected, rtol=1e-6)
 
 
 def test_training_and_evaluation_see_the_same(records):

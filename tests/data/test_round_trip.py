@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from boxtune.data import record_writer
 from boxtune.data.findings import Action
 from boxtune.data.formats import coco, voc, yolo
+from boxtune.data.image_writer import write_images
 from boxtune.data.label_map import LabelMap, write_label_map
-from boxtune.data.pictures import write_pictures
 from boxtune.data.reading import read
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
-from voc_folder import picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
+from voc_folder import image_file
 
 NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=8)
 CLASSES = NAMES.map(str.strip).filter(bool)
@@ -36,9 +36,9 @@ def _rounded(box):
 @st.composite
 def image_records(draw, number):
     width, height = draw(st.integers(8, 600)), draw(st.integers(8, 600))
-    places = draw(st.lists(boxes(width, height), max_size=4, unique_by=_rounded))
-    objects = tuple(ObjectRecord(draw(CLASSES), box) for box in places)
-    return ImageRecord(f"sub/{number}.png", Picture(Path()), "", width, height, objects)
+    locations = draw(st.lists(boxes(width, height), max_size=4, unique_by=_rounded))
+    objects = tuple(ObjectRecord(draw(CLASSES), box) for box in locations)
+    return ImageRecord(f"sub/{number}.png", ImageSource(Path()), "", width, height, objects)
 
 
 @st.composite
@@ -48,7 +48,7 @@ def sets(draw):
 
 def written(writer, records, folder, label_map):
     """Write a data set in a format and read it again."""
-    names = write_pictures(records, folder / writer.PICTURES_FOLDER, num_workers=1)
+    names = write_images(records, folder / writer.IMAGES_FOLDER, num_workers=1)
     writer.write(records, names, folder, label_map)
     return read_again(folder, writer.FORMAT.name)
 
@@ -75,7 +75,7 @@ def test_voc_tfrecord_coco_yolo_voc(records):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for record in records:
-            picture(folder / "start" / record.name, width=record.width, height=record.height, mode="L")
+            image_file(folder / "start" / record.name, width=record.width, height=record.height, mode="L")
         voc.write(records, [record.name for record in records], folder / "start", label_map)
         first = read_again(folder / "start", "voc")
         second = recorded(first, folder / "records", label_map)

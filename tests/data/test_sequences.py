@@ -12,7 +12,7 @@ from PIL import Image
 from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.data.batching import evaluation_batches, record_order, training_batches, training_samples
-from boxtune.data.examples import parser
+from boxtune.data.decoder import parser
 from boxtune.data.input import Records, naming_faults, open_records
 from boxtune.data.label_map import LabelMap
 from boxtune.data.sequences import annotated_frames, example_of_frame, is_sequence
@@ -171,11 +171,11 @@ class TestRecords:
     def test_sequences_count_alike(self, records):
         # One frame has the half of its sequence; three have a sixth each.
         some = records([sequence(FRAMES[:1]), sequence(first=10)])
-        np.testing.assert_allclose(some.shares, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
+        np.testing.assert_allclose(some.probabilities, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
 
     @pytest.mark.parametrize("serialized", [[sequence()], [sequence(), sequence(first=10)]])
     def test_of_the_same_length_all_frames_do(self, records, serialized):
-        assert records(serialized).shares is None
+        assert records(serialized).probabilities is None
 
     def test_data_sets_count_by_their_weights(self, written):
         # One data set has a sequence of one frame, the other two, of one frame and of three: (3/4, 1/8, 1/24 thrice).
@@ -184,31 +184,31 @@ class TestRecords:
             written([sequence(FRAMES[:1]), sequence()], "b.tfrecord"),
         ]
         some = Records(files, LABEL_MAP, 2, sequences=True, datasets=[([files[0]], 3.0), ([files[1]], 1.0)])
-        np.testing.assert_allclose(some.shares, [3 / 4, 1 / 8, 1 / 24, 1 / 24, 1 / 24])
+        np.testing.assert_allclose(some.probabilities, [3 / 4, 1 / 8, 1 / 24, 1 / 24, 1 / 24])
         with pytest.raises(ConfigError, match="class_balance and sample_from_datasets_weights"):
             record_order(some, seed=0, shuffle=True, class_balance=0.5)
 
     def test_class_balance_counts_frames(self, records):
         # Of the frames one has a cat (and a dog), two have dogs alone, and one nothing, which counts as dogs do.
         some = records([sequence(FRAMES[:1]), sequence([FRAMES[2], FRAMES[1], FRAMES[2]])])
-        shares = record_order(some, seed=0, shuffle=True, class_balance=1).shares
-        np.testing.assert_allclose(shares, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
+        fractions = record_order(some, seed=0, shuffle=True, class_balance=1).probabilities
+        np.testing.assert_allclose(fractions, [1 / 2, 1 / 6, 1 / 6, 1 / 6])
 
     def test_one_of_n_sequences(self, records):
         some = records([sequence(first=10 * number) for number in range(3)], one_of_n=2)
         assert [sample["source_id"].numpy() for sample in drawn(some, [0, 3])] == [b"frame0", b"frame20"]
         assert len(some) == 6
-        assert some.shares is None
-        assert some.place(4) == f"record 2, frame 1, of {some.index.paths[0]}"
+        assert some.probabilities is None
+        assert some.name_of(4) == f"{some.index.paths[0]}: record 2 at byte {some.index.offsets[2]}, frame 1"
 
     def test_one_frame_of_each(self, records):
         some = records([sequence(), sequence(FRAMES[:2], first=10)], frame=1)
         assert [sample["source_id"].numpy() for sample in drawn(some, [0, 1])] == [b"frame1", b"frame11"]
         assert len(some) == 2
-        assert some.shares is None
+        assert some.probabilities is None
 
     @pytest.mark.parametrize(
-        ("second", "told"),
+        ("second", "reason"),
         [
             (
                 sequence(FRAMES[:1]),
@@ -219,11 +219,11 @@ class TestRecords:
             (sequence([[]] * 12, annotated=[1, 1, 0] * 4), "are 0, 1, 3, 4, 6, 7, 9, 10. Set"),
         ],
     )
-    def test_a_sequence_without_the_frame(self, records, second, told):
-        with pytest.raises(DataError, match=rf"a\.tfrecord: record 1 at byte \d+: .*{re.escape(told)}"):
+    def test_a_sequence_without_the_frame(self, records, second, reason):
+        with pytest.raises(DataError, match=rf"a\.tfrecord: record 1 at byte \d+: .*{re.escape(reason)}"):
             records([sequence(), second], frame=2)
 
-    def test_of_many_frames_a_few_are_told(self, records):
+    def test_of_many_frames_a_few_are_reported(self, records):
         with pytest.raises(DataError, match=r"are 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\. Set|9, \.\.\.\. Set"):
             records([sequence([[]] * 12)], frame=12)
 
@@ -236,7 +236,8 @@ class TestRecords:
             features=tf.train.Features(feature={"image/encoded": texts(encoded(0))})
         ).SerializeToString()
         with pytest.raises(
-            DataError, match=r"a\.tfrecord: record 1 at byte \d+: it has no .* of one image remove input_type"
+            DataError,
+            match=r"a\.tfrecord: record 1 at byte \d+: it has no .* for single images remove input_type",
         ):
             records([sequence(), single])
 

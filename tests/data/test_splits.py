@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.data.splits import Split, by_folders, by_list, by_ratio, fold, leaks
 from boxtune.errors import DataError
 
 
 def image(name, *classes, annotation=None):
     objects = tuple(ObjectRecord(class_name, Box(0, 0, 1, 1)) for class_name in classes)
-    return ImageRecord(name, Picture(Path(name)), annotation or f"{name}.xml", 4, 4, objects)
+    return ImageRecord(name, ImageSource(Path(name)), annotation or f"{name}.xml", 4, 4, objects)
 
 
 def images(count, *classes, start=0):
@@ -42,7 +42,7 @@ def drawn(records, fraction=0.2, seed=0, groups=None):
 
 @st.composite
 def data_sets(draw, *, min_size=2, group_numbers=30):
-    """Pictures of up to six classes, and their groups."""
+    """Images of up to six classes, and their groups."""
     class_sets = draw(st.lists(st.sets(st.sampled_from("abcdef")), min_size=min_size, max_size=30))
     numbers = draw(
         st.lists(st.integers(0, group_numbers), min_size=len(class_sets), max_size=len(class_sets))
@@ -62,10 +62,10 @@ def test_the_share_is_drawn_and_nothing_is_lost_or_doubled():
     parts = drawn(images(10, "cat"))
     assert len(parts.validation) == 2
     assert sorted(names(parts.train) + names(parts.validation)) == names(images(10))
-    assert parts.test == parts.unplaced == ()
+    assert parts.test == parts.unassigned == ()
 
 
-def test_the_order_of_the_pictures_does_not_matter_but_the_seed_does():
+def test_the_order_of_the_images_does_not_matter_but_the_seed_does():
     forwards = drawn(images(20, "cat"), 0.3, seed=1)
     assert drawn(images(20, "cat")[::-1], 0.3, seed=1) == forwards
     assert drawn(images(20, "cat"), 0.3, seed=2) != forwards
@@ -99,7 +99,7 @@ def test_the_draw_does_not_depend_on_the_order_of_sets():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_class_in_two_pictures_is_on_both_sides_and_a_single_one_is_for_training(seed):
+def test_a_class_in_two_images_is_on_both_sides_and_a_single_one_is_for_training(seed):
     rare = [image("rare-1.jpg", "rare"), image("rare-2.jpg", "rare", "cat"), image("single.jpg", "single")]
     parts = drawn(images(17, "cat") + rare, seed=seed)
     assert len(parts.validation) == 4
@@ -123,7 +123,7 @@ def test_without_groups_both_sides_have_the_promised_sizes(data_set, fraction, s
 
 
 @given(data_sets(), FRACTIONS, SEEDS)
-def test_each_picture_is_on_one_side_and_groups_are_whole(data_set, fraction, seed):
+def test_each_image_is_on_one_side_and_groups_are_whole(data_set, fraction, seed):
     records, groups = data_set
     if len(set(groups.values())) < 2:
         return
@@ -150,7 +150,7 @@ def test_neither_the_order_nor_the_numbers_of_the_groups_matter(data_set, fracti
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.integers(2, 9), min_size=1), SEEDS)
 def test_each_class_is_on_both_sides_where_there_is_room_for_it(counts, seed):
-    # Every picture shows one class; half of the pictures is enough for one of each.
+    # Every image shows one class; half of the images is enough for one of each.
     records = [image(f"{name}{i}.jpg", name) for name, count in counts.items() for i in range(count)]
     parts = drawn(records, 0.5, seed)
     assert all(with_class(part, name) for part in (parts.train, parts.validation) for name in counts)
@@ -161,14 +161,16 @@ def test_groups_come_as_near_to_the_share_as_half_the_largest(group_sizes, fract
     records = images(sum(group_sizes))
     numbers = [number for number, size in enumerate(group_sizes) for _ in range(size)]
     groups = dict(zip(names(records), numbers, strict=True))
-    wanted = min(max(1, round(len(records) * fraction)), len(records) - 1)
+    expected = min(max(1, round(len(records) * fraction)), len(records) - 1)
     num_validation = len(drawn(records, fraction, seed, groups).validation)
     smallest, largest = min(group_sizes), max(group_sizes)
     # Neither side may be empty, which one group prevents.
-    assert abs(num_validation - wanted) <= max(largest / 2, smallest - min(wanted, len(records) - wanted))
+    assert abs(num_validation - expected) <= max(
+        largest / 2, smallest - min(expected, len(records) - expected)
+    )
 
 
-def test_single_pictures_make_up_for_large_groups():
+def test_single_images_make_up_for_large_groups():
     records = images(100, "cat")
     groups = {name: number // 13 for number, name in enumerate(names(records)) if number < 78}
     assert len(drawn(records, groups=groups).validation) == 20
@@ -183,13 +185,13 @@ def test_the_classes_have_similar_shares_on_both_sides():
     ]
     parts = drawn(records)
     for name in chances:
-        share = with_class(parts.validation, name) / with_class(records, name)
-        assert share == pytest.approx(
+        fraction = with_class(parts.validation, name) / with_class(records, name)
+        assert fraction == pytest.approx(
             0.2, abs=0.04
         )  # drawn at random, the rarest would be off by 0.05 on average
 
 
-def test_pictures_without_objects_are_shared_out_too_but_never_instead_of_a_class():
+def test_images_without_objects_are_shared_out_too_but_never_instead_of_a_class():
     parts = drawn(images(40, "cat") + images(10, start=40))
     assert with_class(parts.validation, "cat") == 8
     assert with_class(drawn(images(3, "cat") + images(2, start=3)).validation, "cat") == 1
@@ -208,10 +210,10 @@ def test_a_fraction_out_of_range_is_refused(fraction):
         drawn(images(5), fraction)
 
 
-def test_a_single_picture_cannot_be_split_nor_can_its_copies():
-    with pytest.raises(DataError, match="too few usable pictures: 1, or 1 without copies"):
+def test_a_single_image_cannot_be_split_nor_can_its_copies():
+    with pytest.raises(DataError, match="too few usable images: 1, or 1 without copies"):
         drawn(images(1, "cat"))
-    with pytest.raises(DataError, match=r"too few usable pictures: 5, or 1 without.*at least 2"):
+    with pytest.raises(DataError, match=r"too few usable images: 5, or 1 without.*at least 2"):
         drawn(images(5, "cat"), groups=dict.fromkeys(names(images(5)), 0))
 
 
@@ -229,7 +231,7 @@ def test_names_and_classes_of_any_bytes_are_fine():
 
 
 @given(data_sets(min_size=5), st.integers(2, 5), SEEDS)
-def test_the_folds_share_the_pictures_out_and_groups_are_whole(data_set, folds, seed):
+def test_the_folds_share_the_images_out_and_groups_are_whole(data_set, folds, seed):
     records, groups = data_set
     if len(set(groups.values())) < folds:
         return
@@ -253,7 +255,7 @@ def test_folds_are_of_equal_size_and_have_their_share_of_each_class(count, folds
         assert with_class(part.validation, "rare") == 1
 
 
-def test_folds_do_not_depend_on_the_order_of_the_pictures():
+def test_folds_do_not_depend_on_the_order_of_the_images():
     records = images(20, "cat")
     assert fold(records, folds=4, fold=2, seed=3) == fold(records[::-1], folds=4, fold=2, seed=3)
 
@@ -264,7 +266,7 @@ def test_folds_that_do_not_exist_are_refused(folds, number):
         fold(images(20), folds=folds, fold=number, seed=0)
 
 
-def test_more_folds_than_pictures_are_refused():
+def test_more_folds_than_images_are_refused():
     with pytest.raises(DataError, match="at least 5"):
         fold(images(4), folds=5, fold=1, seed=0)
 
@@ -321,13 +323,13 @@ def test_blank_lines_comments_repetitions_and_a_byte_order_mark_are_fine(tmp_pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a/one.jpg\nx/tow words.jpg", r'validation\.txt:2: x/tow words.jpg is none.*"two words.jpg"'),
+        ("a/one.jpg\nx/tow words.jpg", r'validation\.txt:2: x/tow words.jpg is not one.*"two words.jpg"'),
         ("one.jpg", "could be any of"),
-        ("c/one.jpg", "is none of the usable"),
-        ("b/three.v2.png", "is none of the usable"),
-        ("three.v3", "is none of the usable"),
-        ("../..", "is none of the usable"),
-        ("a\x1b[31m", r"a\\x1b\[31m is none"),
+        ("c/one.jpg", "is not one of the usable"),
+        ("b/three.v2.png", "is not one of the usable"),
+        ("three.v3", "is not one of the usable"),
+        ("../..", "is not one of the usable"),
+        ("a\x1b[31m", r"a\\x1b\[31m is not one"),
         ("# nothing\n", "names 0 of 4"),
         ("a/one\nb/one\ntwo words\nthree.v2", "names 4 of 4"),
     ],
@@ -371,7 +373,7 @@ def test_folders_name_the_parts(train, validation, test):
     assert parts_by_folders(train, validation, test) == ([train], [validation], [test])
 
 
-def test_without_validation_the_test_pictures_are_for_validation():
+def test_without_validation_the_test_images_are_for_validation():
     assert parts_by_folders("train/a.jpg", "test/b.jpg", "test/c.jpg") == (
         ["train/a.jpg"],
         ["test/b.jpg", "test/c.jpg"],
@@ -392,11 +394,11 @@ def test_without_validation_the_test_pictures_are_for_validation():
         ["train/a.jpg", "val/b.jpg", "c.jpg", "d.jpg", "e.jpg"],
     ],
 )
-def test_without_both_sides_for_most_pictures_there_is_no_split(paths):
+def test_without_both_sides_for_most_images_there_is_no_split(paths):
     assert parts_by_folders(*paths) is None
 
 
-def test_an_annotation_file_of_several_pictures_names_their_part():
+def test_an_annotation_file_of_several_images_names_their_part():
     train, validation = "annotations/instances_train2017.json", "annotations/instances_val2017.json"
     paths = [
         ("images/a.jpg", train),
@@ -409,30 +411,30 @@ def test_an_annotation_file_of_several_pictures_names_their_part():
     assert parts_by_folders(*tables) == (["0.jpg", "1.jpg", "2.jpg"], ["3.jpg", "4.jpg", "5.jpg"], [])
 
 
-def test_the_name_of_an_annotation_of_one_picture_says_nothing_but_its_folder_does():
+def test_the_name_of_an_annotation_of_one_image_says_nothing_but_its_folder_does():
     own = [("train-1.jpg", "train-1.xml"), ("val-1.jpg", "val-1.xml")]
     assert parts_by_folders(*own) is None
     folders = [("a.jpg", "xml/train/a.xml"), ("b.jpg", "xml/val/b.xml")]
     assert parts_by_folders(*folders) == (["a.jpg"], ["b.jpg"], [])
 
 
-def test_the_folder_of_the_picture_counts_before_its_annotation():
+def test_the_folder_of_the_image_counts_before_its_annotation():
     both = [(f"{part}/{i}.jpg", "train.json") for part in ("train", "val") for i in range(2)]
     assert parts_by_folders(*both) == (["train/0.jpg", "train/1.jpg"], ["val/0.jpg", "val/1.jpg"], [])
 
 
-def test_pictures_without_a_part_are_for_training_and_told():
+def test_images_without_a_part_are_for_training_and_reported():
     split = by_folders(
         [image(name) for name in ("b.jpg", "train/a.jpg", "val/c.jpg", "val/d.jpg", "extra/e.jpg")]
     )
     assert names(split.train) == ["b.jpg", "extra/e.jpg", "train/a.jpg"]
-    assert names(split.unplaced) == ["b.jpg", "extra/e.jpg"]
+    assert names(split.unassigned) == ["b.jpg", "extra/e.jpg"]
 
 
 # Leaks
 
 
-def test_a_leak_is_a_picture_whose_group_is_in_an_earlier_part():
+def test_a_leak_is_a_image_whose_group_is_in_an_earlier_part():
     split = Split(tuple(images(3)), tuple(images(3, start=3)), tuple(images(2, start=6)))
     groups = {
         "000.jpg": 1,
@@ -454,7 +456,7 @@ def test_a_leak_is_a_picture_whose_group_is_in_an_earlier_part():
 # Real data sets
 
 
-def test_a_real_data_set_of_thirteen_classes_has_all_on_both_sides_but_those_in_one_picture(shared: Path):
+def test_a_real_data_set_of_thirteen_classes_has_all_on_both_sides_but_those_in_one_image(shared: Path):
     folder = shared / "data" / "coco" / "coco_chess_test" / "test"
     content = json.loads((folder / "_annotations.coco.json").read_text())
     categories = {category["id"]: category["name"] for category in content["categories"]}
@@ -462,10 +464,10 @@ def test_a_real_data_set_of_thirteen_classes_has_all_on_both_sides_but_those_in_
     for annotation in content["annotations"]:
         classes[annotation["image_id"]].add(categories[annotation["category_id"]])
     records = [image(record["file_name"], *sorted(classes[record["id"]])) for record in content["images"]]
-    pictures = Counter(name for found in classes.values() for name in found)
+    image_counts = Counter(name for found in classes.values() for name in found)
     for seed in range(10):
         parts = drawn(records, seed=seed)
         assert len(parts.validation) == 6
-        for name, count in pictures.items():
+        for name, count in image_counts.items():
             assert with_class(parts.train, name)
             assert with_class(parts.validation, name) or count == 1

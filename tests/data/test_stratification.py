@@ -9,7 +9,7 @@ from boxtune.data.stratification import BACKGROUND, Unit, stratify
 
 
 def units(*classes):
-    """Units of one picture each, from strings in which each letter is a class."""
+    """Units of one image each, from strings in which each letter is a class."""
     return [Unit((str(number),), Counter(letters or [BACKGROUND])) for number, letters in enumerate(classes)]
 
 
@@ -32,8 +32,8 @@ def num_missing(drawn_units, parts):
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_one_picture_for_validation_is_the_one_that_shows_most_classes(seed):
-    # Of a, b and c there are two each; only the first picture shows all of them.
+def test_one_image_for_validation_is_the_one_that_shows_most_classes(seed):
+    # Of a, b and c there are two each; only the first image shows all of them.
     drawn = units("abc", "a", "b", "c", "", "")
     assert stratify(drawn, [5, 1], seed=seed, main=0) == [1, 0, 0, 0, 0, 0]
 
@@ -46,7 +46,7 @@ def test_classes_of_one_unit_are_in_the_main_part_and_leave_the_others_to_the_re
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_units_of_several_pictures_count_as_many(seed):
+def test_units_of_several_images_count_as_many(seed):
     pair = Unit(("x", "y"), {"a": 2})
     drawn = [pair, pair, *units("a", "a", "a", "a")]
     parts = stratify(drawn, [4, 4], seed=seed)

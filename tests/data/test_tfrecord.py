@@ -15,26 +15,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxtune.data import example_pb2, tfrecord
+from boxtune.data.decoder import parser
 from boxtune.data.example_pb2 import Example
-from boxtune.data.examples import parser
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
 from boxtune.data.record_writer import shards, to_example, write_file
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.data.tfrecord import RecordIndex, encoded_image, first_record, parse_example
 from boxtune.errors import DataError
-from voc_folder import picture
+from voc_folder import image_file
 
 LABEL_MAP = LabelMap((Label(2, "cat"), Label(7, "/m/dog", "Hündin")))
 
 
 @pytest.fixture(scope="module")
 def jpeg(tmp_path_factory):
-    return picture(tmp_path_factory.mktemp("pictures") / "a.jpg")
+    return image_file(tmp_path_factory.mktemp("images") / "a.jpg")
 
 
 def record(path, *objects, name="b/a.jpg"):
-    return ImageRecord(name, Picture(path), "", 40, 20, tuple(objects))
+    return ImageRecord(name, ImageSource(path), "", 40, 20, tuple(objects))
 
 
 def parsed(serialized):
@@ -117,7 +117,7 @@ def test_rare_keys_are_written_only_where_an_object_has_them(jpeg, key):
 def test_area_weight_and_group_are_there_for_every_object(jpeg):
     plain = ObjectRecord("cat", Box(0, 0, 0.5, 0.25))
     example = to_example(record(jpeg, plain, *RARE_KEYS.values()), LABEL_MAP)
-    # The picture has 40 x 20 pixels: the first box 10 x 10, the one with an area 7.5 of its own, the others all 800.
+    # The image has 40 x 20 pixels: the first box 10 x 10, the one with an area 7.5 of its own, the others all 800.
     assert written_values(example, "area") == [100, 7.5, 800, 800, 800, 800]
     assert written_values(example, "weight") == [1, 1, 0.5, 1, 1, 1]
     assert written_values(example, "group_of") == [0, 0, 0, 1, 0, 0]
@@ -193,14 +193,14 @@ def test_boxes_come_back_as_float32(jpeg, tmp_path_factory, boxes):
 
 
 def test_the_format_is_that_of_the_content(tmp_path):
-    path = picture(tmp_path / "a.jpg", mode="RGBA", format="PNG")
+    path = image_file(tmp_path / "a.jpg", mode="RGBA", format="PNG")
     values = parsed(to_example(record(path), LABEL_MAP).SerializeToString())
     assert values["image/format"] == b"png"
     assert tf.io.decode_png(values["image/encoded"]).shape == (20, 40, 3)
 
 
-def test_a_picture_is_turned_upright(jpeg):
-    turned = ImageRecord("a.jpg", Picture(jpeg), "", 20, 40, (), orientation=6)
+def test_a_image_is_turned_upright(jpeg):
+    turned = ImageRecord("a.jpg", ImageSource(jpeg), "", 20, 40, (), orientation=6)
     values = parsed(to_example(turned, LABEL_MAP).SerializeToString())
     assert tf.io.decode_jpeg(values["image/encoded"]).shape == (40, 20, 3)
 
@@ -212,7 +212,7 @@ def test_the_same_records_give_the_same_bytes(jpeg, tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_a_picture_that_is_gone_is_an_error_that_names_it(tmp_path):
+def test_a_image_that_is_gone_is_an_error_that_names_it(tmp_path):
     with pytest.raises(DataError, match=r"gone\.jpg"):
         write_file([record(tmp_path / "gone.jpg")], LABEL_MAP, tmp_path / "a.tfrecord")
 
@@ -228,7 +228,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(jpeg):
         write_file([record(jpeg)], LABEL_MAP, Path("/dev/full"))
 
 
-def test_a_mask_that_cannot_be_drawn_is_an_error_that_names_the_picture(jpeg):
+def test_a_mask_that_cannot_be_drawn_is_an_error_that_names_the_image(jpeg):
     broken = ObjectRecord("cat", Box(0, 0, 1, 1), mask=Mask(counts=b"1", size=(9, 9)))
     with pytest.raises(DataError, match=r"a\.jpg: its run lengths"):
         to_example(record(jpeg, broken), LABEL_MAP)
@@ -239,10 +239,10 @@ def test_tensorflow_is_not_loaded(jpeg, tmp_path):
 import sys
 from pathlib import Path
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import ImageRecord, Picture
+from boxtune.data.records import ImageRecord, ImageSource
 from boxtune.data.record_writer import write_file
 path = Path(sys.argv[1])
-write_file([ImageRecord("a", Picture(path), "", 40, 20, ())], LabelMap(()), Path(sys.argv[2]))
+write_file([ImageRecord("a", ImageSource(path), "", 40, 20, ())], LabelMap(()), Path(sys.argv[2]))
 assert "tensorflow" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code, jpeg, tmp_path / "a"], check=True)
@@ -302,7 +302,7 @@ def test_the_checksum_is_that_of_tensorflow(tmp_path_factory, payload):
 
 
 @pytest.mark.parametrize("end", [-1, -4, -5, 49 + 100, 49, 48, 33 + 5, 38])
-def test_a_file_that_is_cut_short_is_told_with_the_byte(tmp_path, end):
+def test_a_file_that_is_cut_short_is_reported_with_the_byte(tmp_path, end):
     path = written(tmp_path / "a", *PAYLOADS)
     path.write_bytes(path.read_bytes()[:end])
     size = path.stat().st_size
@@ -356,7 +356,7 @@ def test_damage_within_a_record_is_found_when_asked_for(tmp_path):
             index.read_intact(2)
 
 
-def test_a_record_gives_its_picture(jpeg, tmp_path):
+def test_a_record_gives_its_image(jpeg, tmp_path):
     path = tmp_path / "a"
     write_file([record(jpeg), record(jpeg)], LABEL_MAP, path)
     with RecordIndex([path]) as index:
@@ -365,9 +365,9 @@ def test_a_record_gives_its_picture(jpeg, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("payload", "message"), [(b"\xff" * 9, "not a tf.train.Example"), (b"", "holds no picture")]
+    ("payload", "message"), [(b"\xff" * 9, "not a tf.train.Example"), (b"", "holds no image")]
 )
-def test_a_record_without_a_picture_is_an_error(tmp_path, payload, message):
+def test_a_record_without_a_image_is_an_error(tmp_path, payload, message):
     path = written(tmp_path / "a", payload)
     with pytest.raises(DataError, match=message):
         encoded_image(path, (12, len(payload)))

@@ -61,7 +61,7 @@ def test_a_worker_that_ends_by_itself_is_an_error():
         list(map_in_processes(give_up, range(20), num_workers=2, chunk_size=2))
 
 
-def test_a_script_without_a_guard_is_told_what_it_lacks(tmp_path):
+def test_a_script_without_a_guard_is_reported_what_it_lacks(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "from operator import neg\n"

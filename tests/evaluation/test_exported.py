@@ -10,7 +10,7 @@ from boxtune.errors import CheckpointError
 from boxtune.evaluation.exported import beside_model, detect_exported, load_exported
 from boxtune.evaluation.shapes import Wanted
 from boxtune.metrics import masks
-from picture_records import picture_record, write_records
+from image_records import record_of_image, write_records
 
 FOUND = {
     "detection_boxes": [[[0, 0, 0.5, 0.5], [0.1, 0.2, 0.3, 0.4], [9, 9, 9, 9]]],
@@ -23,7 +23,7 @@ FOUND = {
 @pytest.fixture
 def records(tmp_path):
     """Two pictures of 20 x 10 without objects, the first red 10, the second red 20."""
-    pictures = [picture_record(f"{value}.jpg", value=value) for value in (10, 20)]
+    pictures = [record_of_image(f"{value}.jpg", value=value) for value in (10, 20)]
     path = write_records(tmp_path / "two.record", pictures)
     return Records([path], LabelMap.from_names(["cat", "dog"]), 2)
 

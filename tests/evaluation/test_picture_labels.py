@@ -15,8 +15,8 @@ from boxtune.evaluation.evaluator import metric_options
 from boxtune.evaluation.shapes import Wanted, wanted_by
 from boxtune.evaluation.truth import truths
 from boxtune.metrics.metric_sets import Options, measure
+from image_records import record_of_image, write_records
 from image_results import image_result
-from picture_records import picture_record, write_records
 
 WHOLE = (0, 0, 1, 1)
 CLASSES = LabelMap((Label(1, "cat"), Label(2, "dog"), Label(3, "cow")))
@@ -35,7 +35,7 @@ NUMBERS = itertools.count()
 def record(*classes, **labels):
     """Return a record with an object of each of `classes`, and labels such as `class__text`."""
     example = tf.train.Example.FromString(
-        picture_record(f"{next(NUMBERS)}.png", objects=[(WHOLE, number) for number in classes])
+        record_of_image(f"{next(NUMBERS)}.png", objects=[(WHOLE, number) for number in classes])
     )
     for key, values in labels.items():
         feature = example.features.feature[f"image/{key.replace('__', '/')}"]

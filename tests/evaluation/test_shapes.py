@@ -18,7 +18,7 @@ from boxtune.evaluation.shapes import Wanted, keypoint_classes, require_found, w
 from boxtune.evaluation.truth import truths
 from boxtune.metrics import masks
 from boxtune.metrics.coco import KeypointClass
-from picture_records import picture_record, write_records
+from image_records import record_of_image, write_records
 
 WHOLE = (0, 0, 1, 1)
 CLASSES = LabelMap((Label(1, "cat"), Label(2, "dog")))
@@ -37,7 +37,7 @@ def png(array):
 def record(objects=2, **parts):
     """Return a record with so many cats and other parts of `image/object`, with `__` in the place of `/`."""
     example = tf.train.Example.FromString(
-        picture_record(f"{next(NUMBERS)}.png", objects=[(WHOLE, 1)] * objects, size=(4, 3))
+        record_of_image(f"{next(NUMBERS)}.png", objects=[(WHOLE, 1)] * objects, size=(4, 3))
     )
     for key, values in parts.items():
         feature = example.features.feature[f"image/object/{key.replace('__', '/')}"]

@@ -7,7 +7,7 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import DataError
 from boxtune.evaluation.truth import Names, class_names, picture_of, truths
-from picture_records import picture_record, write_records
+from image_records import record_of_image, write_records
 
 CLASSES = LabelMap.from_names(["cat", "dog"])
 
@@ -58,7 +58,7 @@ class TestNames:
 
 class TestTruths:
     def test_objects_are_in_pixels_with_all_that_is_known_of_them(self, tmp_path):
-        record = picture_record(
+        record = record_of_image(
             "a.jpg",
             objects=[((0.1, 0.5, 0.5, 1), 2), ((0, 0, 1, 1), 1)],
             value=90,
@@ -66,7 +66,7 @@ class TestTruths:
             difficult=[1, 0],
             group_of=[0, 1],
         )
-        write_records(tmp_path / "a.record", [record, picture_record("b.jpg", size=(8, 4))])
+        write_records(tmp_path / "a.record", [record, record_of_image("b.jpg", size=(8, 4))])
         (one, pixels), (other, _) = truths(Records([tmp_path / "a.record"], CLASSES, 2))
         assert (one.name, one.height, one.width) == ("a.jpg", 10, 20)
         np.testing.assert_allclose(one.true_boxes, [[1, 10, 5, 20], [0, 0, 10, 20]])
@@ -79,8 +79,8 @@ class TestTruths:
         assert (other.name, other.height, other.width, len(other.true_boxes)) == ("b.jpg", 4, 8, 0)
 
     def test_a_record_that_cannot_be_read_is_named(self, tmp_path):
-        beyond = picture_record("b.jpg", objects=[((0, 0, 1, 1), 3)])
-        write_records(tmp_path / "a.record", [picture_record("a.jpg"), beyond])
+        beyond = record_of_image("b.jpg", objects=[((0, 0, 1, 1), 3)])
+        write_records(tmp_path / "a.record", [record_of_image("a.jpg"), beyond])
         with pytest.raises(DataError, match=r"a\.record: record 1 .*b\.jpg"):
             list(truths(Records([tmp_path / "a.record"], CLASSES, 2)))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from boxtune.data.examples import parser
+from boxtune.data.decoder import parser
 from boxtune.data.label_map import read_label_map
 from golden.recordings import FOLDER, Case, unit_cases
 

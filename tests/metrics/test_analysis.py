@@ -9,7 +9,7 @@ from boxtune.errors import DataError
 from boxtune.metrics import matches
 from boxtune.metrics.analysis import analyse, from_json, results_of, to_json
 from boxtune.metrics.coco import coco_metrics
-from hand_drawn import FAR, A, B, picture, random_pictures, rows
+from hand_drawn import FAR, A, B, image_result, random_results, rows
 
 CLASSES = ["cat", "dog"]
 MAP, MAP50 = "DetectionBoxes_Precision/mAP", "DetectionBoxes_Precision/mAP@.50IOU"
@@ -19,12 +19,12 @@ NAMES_OF_RANDOM = ["a", "b", "c", "d", "e"]
 def drawn():
     """Two cats and a dog: one cat found well, and again; the dog taken for a cat; something invented."""
     return [
-        picture(
+        image_result(
             [(A, 0), (B, 1)],
             [(A, 0, 0.9), (rows(80), 0, 0.8), (B, 0, 0.7), (FAR, 1, 0.6)],
             name="b.jpg",
         ),
-        picture([(A, 0)], name="a.jpg"),
+        image_result([(A, 0)], name="a.jpg"),
     ]
 
 
@@ -102,17 +102,17 @@ def test_confusion_matrix():
 
 
 def test_difficult_objects_are_wanted_by_coco_and_ignored_elsewhere():
-    one = picture([(A, 0), (B, 0)], [(A, 0, 0.9), (B, 0, 0.8)], difficult=[1])
+    one = image_result([(A, 0), (B, 0)], [(A, 0, 0.9), (B, 0, 0.8)], difficult=[1])
     cat = analyse([one], CLASSES).per_class[0]
     assert (cat.num_objects, cat.best_threshold) == (2, pytest.approx(0.9))
-    one = picture([(A, 0), (B, 0)], [(A, 0, 0.9)], difficult=[1])
+    one = image_result([(A, 0), (B, 0)], [(A, 0, 0.9)], difficult=[1])
     cat = analyse([one], CLASSES).per_class[0]
     assert (cat.AP50, cat.recall) == (pytest.approx(51 / 101), 1)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_classes_average_to_the_headline_numbers(seed):
-    pictures = random_pictures(seed, difficult=0.2)
+    pictures = random_results(seed, difficult=0.2)
     analysis = analyse(pictures, NAMES_OF_RANDOM)
     measured = coco_metrics(pictures, 5)
     for key, tag in (("AP", MAP), ("AP50", MAP50), ("AR100", "DetectionBoxes_Recall/AR@100")):
@@ -124,16 +124,14 @@ def test_classes_average_to_the_headline_numbers(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_pictures_changes_nothing(seed):
-    pictures = random_pictures(seed, difficult=0.2)
+    pictures = random_results(seed, difficult=0.2)
     shuffled = [pictures[i] for i in np.random.default_rng(seed).permutation(len(pictures))]
     assert text_of(analyse(pictures, NAMES_OF_RANDOM)) == text_of(analyse(shuffled, NAMES_OF_RANDOM))
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_json_and_back(seed):
-    analysis = analyse(
-        random_pictures(seed, difficult=0.2), NAMES_OF_RANDOM, title="t", losses={"Loss": 1.25}
-    )
+    analysis = analyse(random_results(seed, difficult=0.2), NAMES_OF_RANDOM, title="t", losses={"Loss": 1.25})
     written = text_of(analysis)
     read = from_json(json.loads(written))
     assert text_of(read) == written
@@ -144,7 +142,7 @@ def test_scores_as_near_as_floats_can_be_are_kept_apart():
     # Of a detector that has learned little: the right box is the better one by a single step of float32.
     low = np.float32(0.0100001)
     found = [(B, 0, low), (A, 0, np.nextafter(low, np.float32(1)))]
-    pictures = [picture([(A, 0)], found)]
+    pictures = [image_result([(A, 0)], found)]
     again = results_of(from_json(json.loads(json.dumps(to_json(analyse(pictures, ["cat"]))))))
     assert coco_metrics(again, 1) == coco_metrics(pictures, 1)
     assert coco_metrics(again, 1)["DetectionBoxes_Precision/mAP"] == pytest.approx(1)
@@ -157,14 +155,14 @@ def test_what_is_not_finite_becomes_null():
 @pytest.mark.parametrize(
     "pictures",
     [
-        [picture()],
-        [picture([(A, 0)])],
-        [picture(found=[(A, 0, 0.9)])],
-        [picture([(A, 0)], [(A, 0, 0.9)], crowd=[0])],
-        [picture([(A, 0)], [(A, 0, 0.9)], difficult=[0])],
-        [picture([(A, 0)], [(A, 0, 0.9)])],
-        [picture([([5, 5, 5, 5], 0)], [([5, 5, 5, 5], 0, 0.9)])],
-        [picture(name="a"), picture([(A, 0)], name="b")],
+        [image_result()],
+        [image_result([(A, 0)])],
+        [image_result(found=[(A, 0, 0.9)])],
+        [image_result([(A, 0)], [(A, 0, 0.9)], crowd=[0])],
+        [image_result([(A, 0)], [(A, 0, 0.9)], difficult=[0])],
+        [image_result([(A, 0)], [(A, 0, 0.9)])],
+        [image_result([([5, 5, 5, 5], 0)], [([5, 5, 5, 5], 0, 0.9)])],
+        [image_result(name="a"), image_result([(A, 0)], name="b")],
     ],
 )
 @pytest.mark.parametrize("class_names", [["cat"], ["cat", "dog", "bird"]])
@@ -183,22 +181,22 @@ def test_no_pictures_are_an_error():
 
 def test_an_unknown_class_is_an_error():
     with pytest.raises(DataError, match=r"a\.jpg"):
-        analyse([picture([(A, 2)])], CLASSES)
+        analyse([image_result([(A, 2)])], CLASSES)
 
 
 def test_two_pictures_of_one_name_are_an_error():
     with pytest.raises(DataError, match=r"a\.jpg"):
-        analyse([picture(), picture()], CLASSES)
+        analyse([image_result(), image_result()], CLASSES)
 
 
 def test_a_score_that_is_no_number_is_an_error():
-    one = picture(found=[(A, 0, 0.5)])
+    one = image_result(found=[(A, 0, 0.5)])
     with pytest.raises(DataError, match=r"a\.jpg"):
         analyse([replace(one, scores=np.float32([np.nan]))], CLASSES)
 
 
 def test_rows_go_into_a_data_frame_as_they_are():
-    analysis = analyse(random_pictures(0), NAMES_OF_RANDOM)
+    analysis = analyse(random_results(0), NAMES_OF_RANDOM)
     for rows_ in (analysis.per_class, analysis.error_kinds, analysis.groups["size"], analysis.images):
         for row in rows_:
             assert all(
@@ -247,5 +245,5 @@ def test_other_json_is_refused(document):
 
 
 def test_memory_of_pairs_is_bounded():
-    everything = matches.pool(random_pictures(0, number=2, most_found=400), 4)
+    everything = matches.pool(random_results(0, number=2, most_found=400), 4)
     assert all(len(found) < matches._PAIRS_AT_ONCE + 7 for found, _ in matches._pairs(everything))

@@ -10,7 +10,7 @@ from boxtune.metrics.bootstrap import (
 )
 from boxtune.metrics.curves import coco_ranking, mean, rank
 from boxtune.metrics.matches import RIGHT, WRONG, coco_outcomes, overlaps, pool
-from hand_drawn import A, picture, random_pictures
+from hand_drawn import A, image_result, random_results
 
 
 def ranking_of(pictures, num_classes):
@@ -27,28 +27,32 @@ def test_resamples_draw_as_many_pictures_as_there_are():
 
 
 def test_equal_seeds_draw_equal_pictures():
-    ranking = ranking_of(random_pictures(0), 4)
+    ranking = ranking_of(random_results(0), 4)
     first, again, other = (resampled(ranking, 12, 20, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.AP, again.AP)
     assert not np.array_equal(first.AP, other.AP, equal_nan=True)
 
 
 def test_means_are_over_classes_that_have_objects():
-    drawn = resampled(ranking_of(random_pictures(1), 5), 12, 30, 0)
+    drawn = resampled(ranking_of(random_results(1), 5), 12, 30, 0)
     assert np.isnan(drawn.AP[:, 4]).all()
     assert drawn.mean_AP.tolist() == pytest.approx([mean(row) for row in drawn.AP])
     assert drawn.mean_AP50.tolist() == pytest.approx([mean(row) for row in drawn.AP50])
 
 
 def test_resamples_without_any_object_have_no_mean():
-    pictures = [picture([(A, 0)], [(A, 0, 0.9)], name="a"), picture(name="b"), picture(name="c")]
+    pictures = [
+        image_result([(A, 0)], [(A, 0, 0.9)], name="a"),
+        image_result(name="b"),
+        image_result(name="c"),
+    ]
     means = resampled(ranking_of(pictures, 1), 3, 200, 0).mean_AP
     # All three draws miss the first picture: 8 of 27.
     assert np.isnan(means).mean() == pytest.approx(8 / 27, abs=0.1)
     assert interval(means) == pytest.approx((1, 1))
 
 
-@pytest.mark.parametrize("pictures", [[], [picture()], [picture(found=[(A, 0, 0.9)])]])
+@pytest.mark.parametrize("pictures", [[], [image_result()], [image_result(found=[(A, 0, 0.9)])]])
 def test_without_objects_there_is_no_interval(pictures):
     drawn = resampled(ranking_of(pictures, 2), len(pictures), 10, 0)
     assert interval(drawn.mean_AP) is None
@@ -67,7 +71,11 @@ def test_number_of_resamples():
 
 
 def test_pictures_with_objects():
-    pictures = [picture([(A, 0), (A, 0), (A, 2)], name="a"), picture([(A, 0)], name="b"), picture(name="c")]
+    pictures = [
+        image_result([(A, 0), (A, 0), (A, 2)], name="a"),
+        image_result([(A, 0)], name="b"),
+        image_result(name="c"),
+    ]
     assert num_images_with_objects(ranking_of(pictures, 3)).tolist() == [2, 0, 1]
 
 

@@ -7,7 +7,7 @@ import pytest
 from boxtune.metrics.coco import THRESHOLDS
 from boxtune.metrics.curves import best_threshold, coco_ranking, curve, curves, mean, thinned
 from boxtune.metrics.matches import match, outcomes, overlaps, pool
-from hand_drawn import FAR, A, B, picture, random_pictures, rows
+from hand_drawn import FAR, A, B, image_result, random_results, rows
 
 
 def ranking(pictures, num_classes, thresholds=THRESHOLDS):
@@ -63,7 +63,7 @@ def by_pycocotools(pictures, num_classes):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_average_precision_and_recall_are_those_of_pycocotools(seed):
-    pictures = random_pictures(seed)
+    pictures = random_results(seed)
     expected_precision, expected_recall = by_pycocotools(pictures, 5)
     measured = ranking(pictures, 5)
     once = np.ones(len(pictures), int)
@@ -74,7 +74,7 @@ def test_average_precision_and_recall_are_those_of_pycocotools(seed):
 
 
 def test_many_detections_of_few_classes_are_as_in_pycocotools():
-    pictures = random_pictures(5, number=4, num_classes=1, most_found=400)
+    pictures = random_results(5, number=4, num_classes=1, most_found=400)
     assert max(len(one.classes) for one in pictures) > 200
     np.testing.assert_allclose(
         precisions(pictures, 2)[:, :1], by_pycocotools(pictures, 2)[0][:, :1], atol=1e-9
@@ -82,14 +82,14 @@ def test_many_detections_of_few_classes_are_as_in_pycocotools():
 
 
 def test_the_order_of_pictures_changes_nothing():
-    pictures = random_pictures(1)
+    pictures = random_results(1)
     np.testing.assert_array_equal(precisions(pictures, 5), precisions(pictures[::-1], 5))
 
 
 def test_a_picture_that_is_drawn_twice_counts_as_if_it_were_there_twice():
     from dataclasses import replace
 
-    pictures = random_pictures(2)
+    pictures = random_results(2)
     weights = [2, 0, 1, 3, 1, 0, 0, 1, 2, 1, 1, 0]
     copies = [
         replace(one, name=f"{one.name} {i}")
@@ -101,29 +101,29 @@ def test_a_picture_that_is_drawn_twice_counts_as_if_it_were_there_twice():
 
 def test_recalls_are_compared_as_floats_as_coco_does():
     # 7 of 20 found: recall 0.35, and the 36th of COCO's recalls is 0.35000000000000003, which it does not reach.
-    found = picture([(A, 0)] * 1, [(A, 0, 0.9)])
+    found = image_result([(A, 0)] * 1, [(A, 0, 0.9)])
     from dataclasses import replace
 
     pictures = [replace(found, name=str(i)) for i in range(7)]
-    pictures += [picture([(A, 0)], name=f"missed {i}") for i in range(13)]
+    pictures += [image_result([(A, 0)], name=f"missed {i}") for i in range(13)]
     assert precisions(pictures, 1)[0, 0] == pytest.approx(35 / 101)
 
 
 def test_a_class_without_objects_has_no_average_precision():
-    measured = precisions([picture([(A, 0)], [(A, 0, 0.9), (B, 1, 0.8)])], 2)
+    measured = precisions([image_result([(A, 0)], [(A, 0, 0.9), (B, 1, 0.8)])], 2)
     assert measured[:, 0].tolist() == pytest.approx([1] * 10)
     assert np.isnan(measured[:, 1]).all()
 
 
 def test_weights_can_leave_a_class_without_objects():
-    pictures = [picture([(A, 0)], [(A, 0, 0.9)], name="a"), picture([(A, 1)], name="b")]
+    pictures = [image_result([(A, 0)], [(A, 0, 0.9)], name="a"), image_result([(A, 1)], name="b")]
     measured = precisions(pictures, 2, [0, 2])
     assert np.isnan(measured[:, 0]).all()
     assert (measured[:, 1] == 0).all()
 
 
 def test_no_detections():
-    assert (precisions([picture([(A, 0)])], 1) == 0).all()
+    assert (precisions([image_result([(A, 0)])], 1) == 0).all()
 
 
 def test_mean():
@@ -167,7 +167,7 @@ def test_no_threshold_where_nothing_right_is_found(right, objects):
 
 
 def test_curves_leave_out_the_ignored():
-    one = picture([(A, 0), (B, 1)], [(A, 0, 0.9), (B, 1, 0.8), (FAR, 0, 0.7)], difficult=[0])
+    one = image_result([(A, 0), (B, 1)], [(A, 0, 0.9), (B, 1, 0.8), (FAR, 0, 0.7)], difficult=[0])
     everything = pool([one], 3)
     unwanted = everything.truth.unwanted
     matched = match(everything, overlaps(everything), np.array([0.5]), unwanted, unwanted)
@@ -196,6 +196,6 @@ def test_short_curves_stay():
 
 def test_a_higher_threshold_needs_more_overlap():
     # 70 of 100 rows: 0.5, 0.55, ..., 0.7 are reached.
-    assert precisions([picture([(A, 0)], [(rows(70), 0, 0.9)])], 1)[:, 0].tolist() == pytest.approx(
+    assert precisions([image_result([(A, 0)], [(rows(70), 0, 0.9)])], 1)[:, 0].tolist() == pytest.approx(
         [1] * 5 + [0] * 5
     )

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from boxtune.metrics import matches
 from boxtune.metrics.matches import IGNORED, RIGHT, WRONG, ious, match, outcomes, overlaps, pair, pool
-from hand_drawn import FAR, A, B, picture, random_pictures, rows
+from hand_drawn import FAR, A, B, image_result, random_results, rows
 
 
 def matched(*pictures, thresholds=(0.5,), num_classes=3):
@@ -45,7 +45,10 @@ def test_boxes_without_area_overlap_nothing():
 
 def test_pictures_are_taken_by_name_and_detections_by_score():
     everything = pool(
-        [picture([(B, 1)], name="b"), picture([(A, 0)], [(A, 0, 0.2), (B, 1, 0.9), (FAR, 2, 0.2)], name="a")],
+        [
+            image_result([(B, 1)], name="b"),
+            image_result([(A, 0)], [(A, 0, 0.2), (B, 1, 0.9), (FAR, 2, 0.2)], name="a"),
+        ],
         3,
     )
     assert [image.name for image in everything.images] == ["a", "b"]
@@ -57,18 +60,18 @@ def test_pictures_are_taken_by_name_and_detections_by_score():
 
 def test_rank_counts_within_picture_and_class():
     found = [(A, 0, 0.9), (A, 1, 0.8), (A, 0, 0.7)]
-    everything = pool([picture(found=found, name="a"), picture(found=found, name="b")], 2)
+    everything = pool([image_result(found=found, name="a"), image_result(found=found, name="b")], 2)
     assert everything.rank.tolist() == [0, 0, 1, 0, 0, 1]
 
 
 def test_annotated_areas_come_before_those_of_boxes():
-    one = picture([(A, 0), (A, 0)])
+    one = image_result([(A, 0), (A, 0)])
     one.true_areas[:] = [70, 0]
     assert pool([one], 1).truth.area.tolist() == [70, 10_000]
 
 
 def test_overlaps_by_detection_and_falling_overlap():
-    found = overlaps(pool([picture([(rows(40), 0), (A, 1), (B, 0)], [(rows(60), 2, 0.9)])], 3))
+    found = overlaps(pool([image_result([(rows(40), 0), (A, 1), (B, 0)], [(rows(60), 2, 0.9)])], 3))
     # IoU of 60 rows with 40 is 2/3, with 100 is 0.6, with B nothing.
     assert found.truth.tolist() == [0, 1]
     assert found.iou.tolist() == pytest.approx([2 / 3, 0.6])
@@ -76,53 +79,53 @@ def test_overlaps_by_detection_and_falling_overlap():
 
 
 def test_the_best_overlap_is_of_any_class_below_any_floor_and_of_no_crowd():
-    one = picture([(A, 0), ([0, 0, 500, 500], 1)], [(rows(5), 2, 0.9)], crowd=[1])
+    one = image_result([(A, 0), ([0, 0, 500, 500], 1)], [(rows(5), 2, 0.9)], crowd=[1])
     found = overlaps(pool([one], 3))
     assert found.best.tolist() == pytest.approx([0.05])
     assert found.truth.tolist() == [1]  # in the crowd as a whole
 
 
 def test_an_object_is_found_from_the_threshold_on():
-    one = picture([(A, 0)], [(rows(50), 0, 0.9)])
+    one = image_result([(A, 0)], [(rows(50), 0, 0.9)])
     assert matched(one, thresholds=[0.5, 0.51]) == [[0], [-1]]
 
 
 def test_of_another_class_nothing_is_found():
-    assert matched(picture([(A, 0)], [(A, 1, 0.9)])) == [[-1]]
+    assert matched(image_result([(A, 0)], [(A, 1, 0.9)])) == [[-1]]
 
 
 def test_the_better_scored_detection_chooses_first():
     # The 0.9 overlaps by 0.6, the 0.8 by 1: the former has it all the same.
-    assert matched(picture([(A, 0)], [(A, 0, 0.8), (rows(60), 0, 0.9)])) == [[0, -1]]
+    assert matched(image_result([(A, 0)], [(A, 0, 0.8), (rows(60), 0, 0.9)])) == [[0, -1]]
 
 
 def test_at_a_threshold_it_does_not_reach_it_takes_nothing_away():
-    one = picture([(A, 0)], [(rows(60), 0, 0.9), (A, 0, 0.8)])
+    one = image_result([(A, 0)], [(rows(60), 0, 0.9), (A, 0, 0.8)])
     assert matched(one, thresholds=[0.5, 0.75]) == [[0, -1], [-1, 0]]
 
 
 def test_the_highest_overlap_is_chosen_of_what_is_free():
     # 70 rows overlap with 60 by 6/7 and with 100 by 0.7: the first takes the former, the second the latter.
-    one = picture([(A, 0), (rows(60), 0)], [(rows(70), 0, 0.9), (rows(70), 0, 0.8), (rows(70), 0, 0.7)])
+    one = image_result([(A, 0), (rows(60), 0)], [(rows(70), 0, 0.9), (rows(70), 0, 0.8), (rows(70), 0, 0.7)])
     assert matched(one) == [[1, 0, -1]]
 
 
 def test_of_equal_overlaps_the_later_object_is_chosen():
-    assert matched(picture([(A, 0), (A, 0)], [(A, 0, 0.9)])) == [[1]]
+    assert matched(image_result([(A, 0), (A, 0)], [(A, 0, 0.9)])) == [[1]]
 
 
 def test_equal_scores_choose_as_they_came():
-    assert matched(picture([(A, 0)], [(rows(60), 0, 0.9), (A, 0, 0.9)])) == [[0, -1]]
+    assert matched(image_result([(A, 0)], [(rows(60), 0, 0.9), (A, 0, 0.9)])) == [[0, -1]]
 
 
 def test_an_object_comes_before_a_crowd_and_a_crowd_is_never_full():
     inside = rows(60)  # wholly in the crowd, and 0.6 of the object
-    one = picture([(A, 0), (A, 0)], [(inside, 0, 0.9), (inside, 0, 0.8), (inside, 0, 0.7)], crowd=[0])
+    one = image_result([(A, 0), (A, 0)], [(inside, 0, 0.9), (inside, 0, 0.8), (inside, 0, 0.7)], crowd=[0])
     assert matched(one) == [[1, 0, 0]]
 
 
 def test_an_ignored_object_that_is_no_crowd_is_full_with_one():
-    everything = pool([picture([(A, 0)], [(A, 0, 0.9), (A, 0, 0.8)])], 1)
+    everything = pool([image_result([(A, 0)], [(A, 0, 0.9), (A, 0, 0.8)])], 1)
     ignored, reusable = np.array([True]), np.array([False])
     found = match(everything, overlaps(everything), np.array([0.5]), ignored, reusable)
     assert found.tolist() == [[0, -1]]
@@ -131,38 +134,41 @@ def test_an_ignored_object_that_is_no_crowd_is_full_with_one():
 
 
 def test_pictures_do_not_meet():
-    one, other = picture([(A, 0)], name="a"), picture([(B, 0)], [(A, 0, 0.9), (B, 0, 0.8)], name="b")
+    one, other = (
+        image_result([(A, 0)], name="a"),
+        image_result([(B, 0)], [(A, 0, 0.9), (B, 0, 0.8)], name="b"),
+    )
     assert matched(one, other) == [[-1, 1]]
 
 
 def test_pairing_prefers_the_own_class_to_the_higher_overlap():
     # 0.8 with the object of class 1, 0.6 (60 of 100 rows) with its own.
-    one = picture([(A, 0), ([0, 0, 75, 100], 1)], [(rows(60), 0, 0.9)])
+    one = image_result([(A, 0), ([0, 0, 75, 100], 1)], [(rows(60), 0, 0.9)])
     assert paired(one) == [0]
 
 
 def test_pairing_takes_another_class_where_there_is_no_own():
-    assert paired(picture([(A, 0)], [(rows(60), 1, 0.9)])) == [0]
-    assert paired(picture([(A, 0)], [(rows(40), 1, 0.9)])) == [-1]
+    assert paired(image_result([(A, 0)], [(rows(60), 1, 0.9)])) == [0]
+    assert paired(image_result([(A, 0)], [(rows(40), 1, 0.9)])) == [-1]
 
 
 def test_pairing_is_greedy_by_score_across_classes():
     # The wrong class is scored better: the right one finds nothing left.
-    assert paired(picture([(A, 0)], [(A, 1, 0.9), (A, 0, 0.8)])) == [0, -1]
+    assert paired(image_result([(A, 0)], [(A, 1, 0.9), (A, 0, 0.8)])) == [0, -1]
 
 
 def test_pairing_with_a_difficult_object_is_for_its_own_class_alone_and_leaves_it_free():
-    one = picture([(A, 0)], [(A, 0, 0.9), (A, 0, 0.8), (A, 1, 0.7)], difficult=[0])
+    one = image_result([(A, 0)], [(A, 0, 0.9), (A, 0, 0.8), (A, 1, 0.7)], difficult=[0])
     assert paired(one) == [0, 0, -1]
 
 
 def test_pairing_prefers_a_wanted_object_of_another_class_to_an_ignored_one():
-    one = picture([(A, 0), (A, 1)], [(A, 0, 0.9)], difficult=[0])
+    one = image_result([(A, 0), (A, 1)], [(A, 0, 0.9)], difficult=[0])
     assert paired(one) == [1]
 
 
 def test_many_pairs_are_looked_at_in_parts(monkeypatch):
-    pictures = random_pictures(3)
+    pictures = random_results(3)
     whole = overlaps(pool(pictures, 4))
     monkeypatch.setattr(matches, "_PAIRS_AT_ONCE", 7)
     parts = overlaps(pool(pictures, 4))
@@ -170,7 +176,9 @@ def test_many_pairs_are_looked_at_in_parts(monkeypatch):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
-@pytest.mark.parametrize("pictures", [[picture()], [picture([(A, 0)])], [picture(found=[(A, 0, 0.5)])]])
+@pytest.mark.parametrize(
+    "pictures", [[image_result()], [image_result([(A, 0)])], [image_result(found=[(A, 0, 0.5)])]]
+)
 def test_nothing_to_match(pictures):
     everything = pool(pictures, 1)
     assert matched(*pictures, num_classes=1) == [[-1] * len(everything.found.cls)]
@@ -179,7 +187,7 @@ def test_nothing_to_match(pictures):
 
 @given(st.integers(0, 1000), st.sampled_from([0.2, 0.5, 0.8]))
 def test_what_a_threshold_of_scores_keeps_is_matched_as_without_it(seed, threshold):
-    pictures = random_pictures(seed, number=3, difficult=0.2)
+    pictures = random_results(seed, number=3, difficult=0.2)
     everything = pool(pictures, 4)
     kept = everything.found.score >= threshold
     fewer = pool([with_scores_from(one, threshold) for one in pictures], 4)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from boxtune import config, models
 from boxtune.config import pipeline_pb2
 from boxtune.data import resize
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.detection.anchors import MultiscaleAnchors, SsdAnchors, tile
 from boxtune.models.ssd import FEATURE_EXTRACTORS
 from boxtune.report.anchor_fit import AnchorFit, best_ious, fit_anchors
@@ -17,7 +17,7 @@ from boxtune.report.anchor_fit import AnchorFit, best_ious, fit_anchors
 
 def image(*boxes, width=200, height=100):
     objects = tuple(ObjectRecord("owl", Box(*box)) for box in boxes)
-    return ImageRecord("a.jpg", Picture(Path("a.jpg")), "a.xml", width, height, objects)
+    return ImageRecord("a.jpg", ImageSource(Path("a.jpg")), "a.xml", width, height, objects)
 
 
 def resizer(text):

@@ -12,7 +12,7 @@ from PIL import Image
 from boxtune.data import findings as kinds
 from boxtune.data.findings import Finding
 from boxtune.data.label_map import Label, LabelMap
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.errors import DataError
 from boxtune.report import page as pages
 from boxtune.report import previews
@@ -25,7 +25,7 @@ HOSTILE = '</script><img src=x onerror="alert(1)">&amp;\u2028'
 
 def picture_file(path, size=(40, 20), color=(200, 30, 30)):
     Image.new("RGB", size, color).save(path)
-    return Picture(path)
+    return ImageSource(path)
 
 
 def record(picture, name="a.png", objects=(), **options):
@@ -103,9 +103,9 @@ def test_findings_know_their_pictures(tmp_path):
         "validation": [record(picture, "b.png"), record(picture, "a.png")],
     }
     found = [
-        Finding(kinds.BOX_TINY, "a.xml", "It is tiny.", place="line 3", image="b.png"),
-        Finding(kinds.PICTURE_GREY, "b.png", "It is grey."),
-        Finding(kinds.PICTURE_MISSING, "c.xml", "There is no c.png."),
+        Finding(kinds.BOX_TINY, "a.xml", "It is tiny.", location="line 3", image="b.png"),
+        Finding(kinds.IMAGE_GREY, "b.png", "It is grey."),
+        Finding(kinds.IMAGE_MISSING, "c.xml", "There is no c.png."),
         Finding(kinds.LEAK, "a.png", "It is in both.", image="a.png"),
     ]
     data = data_of(written(tmp_path, parts=parts, findings=found))
@@ -114,7 +114,7 @@ def test_findings_know_their_pictures(tmp_path):
         finding.kind.name for finding in found
     ]
     assert columns["file"] == ["a.xml", "b.png", "c.xml", "a.png"]
-    assert columns["place"] == ["line 3", "", "", ""]
+    assert columns["location"] == ["line 3", "", "", ""]
     assert columns["message"] == ["It is tiny.", "It is grey.", "There is no c.png.", "It is in both."]
     starts, linked = integers(columns["links"]), integers(columns["pictures"])
     assert [linked[start:end] for start, end in pairwise(starts)] == [
@@ -164,7 +164,9 @@ def test_previews_lie_in_blocks_in_order(tmp_path, monkeypatch):
 
 def test_a_picture_that_is_gone_has_no_preview(tmp_path):
     here = picture_file(tmp_path / "a.png")
-    page = written(tmp_path, parts={"all": [record(Picture(tmp_path / "gone.png")), record(here, "a.png")]})
+    page = written(
+        tmp_path, parts={"all": [record(ImageSource(tmp_path / "gone.png")), record(here, "a.png")]}
+    )
     assert [preview is None for preview in previews_of(page)] == [True, False]
 
 
@@ -172,7 +174,7 @@ def test_up_to_the_limit_all_have_a_preview(tmp_path, monkeypatch):
     assert choose_previews(MAX_PREVIEWS, set()) == list(range(MAX_PREVIEWS))
     monkeypatch.setattr(previews, "MAX_PREVIEWS", 1)
     picture = picture_file(tmp_path / "a.png")
-    found = [Finding(kinds.PICTURE_GREY, "b.png", "It is grey.", image="b.png")]
+    found = [Finding(kinds.IMAGE_GREY, "b.png", "It is grey.", image="b.png")]
     page = written(
         tmp_path, parts={"all": [record(picture, "a.png"), record(picture, "b.png")]}, findings=found
     )
@@ -183,7 +185,7 @@ def test_up_to_the_limit_all_have_a_preview(tmp_path, monkeypatch):
 def test_hostile_names_reach_the_page_as_text(tmp_path):
     picture = picture_file(tmp_path / "a.png")
     parts = {HOSTILE: [record(picture, HOSTILE + "\udcff", [item(HOSTILE)])]}
-    found = [Finding(kinds.BOX_TINY, HOSTILE, HOSTILE, place=HOSTILE, image=HOSTILE)]
+    found = [Finding(kinds.BOX_TINY, HOSTILE, HOSTILE, location=HOSTILE, image=HOSTILE)]
     benign = {"part": [record(picture, "a.png", [item()])]}
     page = written(tmp_path, title=HOSTILE, parts=parts, findings=found, names=(HOSTILE,))
     assert "<img" not in page
@@ -216,7 +218,7 @@ def test_the_fit_of_anchors(tmp_path):
 def test_a_fit_of_other_objects_is_refused(tmp_path):
     fit = AnchorFit(np.zeros((1, 4)), 0.5, np.zeros((0, 4)), np.zeros(0))
     with pytest.raises(ValueError, match="0 objects, the page has 1"):
-        written(tmp_path, parts={"all": [record(Picture(Path("a.png")), objects=[item()])]}, fit=fit)
+        written(tmp_path, parts={"all": [record(ImageSource(Path("a.png")), objects=[item()])]}, fit=fit)
 
 
 def test_a_page_that_cannot_be_written(tmp_path):

@@ -67,7 +67,15 @@ def test_a_step_of_several_batches_has_the_images_of_all(records, pipeline, shuf
 @pytest.mark.parametrize("shuffle", [True, False])
 def test_the_images_of_each_step(records, pipeline, shuffle):
     pipeline.train_input_reader.shuffle = shuffle
-    names = ["a0", "b1", "s2", f"record 3 of {records.index.paths[0]}", "c4", "d5", "d6"]
+    names = [
+        "a0",
+        "b1",
+        "s2",
+        f"{records.index.paths[0]}: record 3 at byte {records.index.offsets[3]}",
+        "c4",
+        "d5",
+        "d6",
+    ]
     stream = iter(batches(pipeline, records, seed=5, start_step=2))
     for step in (3, 4, 5):
         images = next(stream)["images"]

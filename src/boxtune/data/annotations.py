@@ -1,18 +1,21 @@
-"""What an annotation file says, before anything is looked up or believed.
+"""The content of an annotation file, before anything is looked up or checked.
 
-A format (`boxtune.data.formats`) turns files into these; `boxtune.data.reading` finds the pictures, looks at them,
+A format (`boxtune.data.formats`) turns files into these; `boxtune.data.reading` finds the images, looks at them,
 and makes records of what can be used.
 """
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from boxtune.data.compact import Compact
 from boxtune.data.findings import Findings
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Keypoint, Picture
+from boxtune.data.records import ImageSource, Keypoint
 
 Edges = tuple[float, float, float, float]
 
@@ -21,13 +24,13 @@ Edges = tuple[float, float, float, float]
 class AnnotatedObject(Compact):
     """An object as it is written: `edges` are xmin, ymin, xmax, ymax, finite but otherwise unchecked.
 
-    Edges, mask polygons and keypoints are in pixels, or in shares of the picture if the annotation says so
-    (`Annotation.in_shares`). `place` is where it stands in the file.
+    Edges, mask polygons and keypoints are in pixels, or normalized to the image if the annotation says so
+    (`Annotation.normalized`). `location` is where it stands in the file.
     """
 
     class_name: str
     edges: Edges
-    place: str = ""
+    location: str = ""
     difficult: bool = False
     truncated: bool = False
     is_crowd: bool = False
@@ -41,31 +44,91 @@ class AnnotatedObject(Compact):
 
 @dataclass(frozen=True, slots=True)
 class Annotation(Compact):
-    """What a file says of one picture.
+    """The content of a file about one image.
 
     Attributes:
         path: the annotation file.
-        filename: the picture's name as written, with slashes; folders in it are a hint only, and so is its extension.
+        filename: the image's name as written, with slashes; folders in it are a hint only, and so is its extension.
         objects: those that could be understood; for the others there are findings.
-        size: (width, height) of the picture as the annotator's program saw it, None if it is not written.
-        place: where in the file the picture is described.
-        in_shares: coordinates are shares of width and height rather than pixels.
-        complete: nothing of it was left out. A picture that loses all its objects is not background.
-        picture: where the picture is, for formats that hold it themselves.
+        size: (width, height) of the image as the annotator's program saw it, None if it is not written.
+        location: where in the file the image is described.
+        normalized: coordinates are fractions of width and height rather than pixels.
+        complete: nothing of it was left out. An image that loses all its objects is not background.
+        image: where the image is, for formats that hold it themselves.
     """
 
     path: Path
     filename: str
     objects: tuple[AnnotatedObject, ...]
     size: tuple[int, int] | None = None
-    place: str = ""
-    in_shares: bool = False
+    location: str = ""
+    normalized: bool = False
     complete: bool = True
-    picture: Picture | None = None
+    source: ImageSource | None = None
 
 
-Parse = Callable[[Path, Findings], Iterable[Annotation]]
-"""Reads one annotation file; what is wrong becomes findings. It is called once for each annotation file."""
+class Row(NamedTuple):
+    """A row of a table: its location, the name and size of its image, and its object, None if it has none."""
+
+    location: str
+    filename: str
+    size: tuple[int, int] | None
+    item: Any
+
+
+@dataclass(frozen=True, slots=True)
+class AnnotationFile:
+    """An annotation file that is being read; what is wrong with it becomes findings."""
+
+    path: Path
+    findings: Findings
+    normalized: bool = False
+
+    def skipping(self, location: str, image: str = "") -> AbstractContextManager[None]:
+        """Turn a SkipError into a finding about a location in the file, and go on behind the block."""
+        return self.findings.skipping(self.path, location=location, image=image)
+
+    def annotation(
+        self,
+        filename: str,
+        items: Iterable[tuple[str, Any]],
+        read: Callable[[Any, str], AnnotatedObject],
+        *,
+        size: tuple[int, int] | None = None,
+        location: str = "",
+        source: ImageSource | None = None,
+    ) -> Annotation:
+        """Return the annotation of one image; its objects are made of `items` with their locations.
+
+        `read(item, location)` raises SkipError for an object that cannot be used, which becomes a finding.
+        """
+        filename = filename.replace("\\", "/")
+        items, objects = list(items), []
+        for item_location, item in items:
+            with self.skipping(item_location, filename):
+                objects.append(read(item, item_location))
+        complete = len(objects) == len(items)
+        return Annotation(
+            self.path, filename, tuple(objects), size, location, self.normalized, complete, source
+        )
+
+    def annotations_of_rows(
+        self, rows: Iterable[Row], read: Callable[[Any, str], AnnotatedObject]
+    ) -> Iterator[Annotation]:
+        """Yield the annotation of each image of a table, by their first rows; `read` is that of `annotation`."""
+        first: dict[str, Row] = {}
+        objects: dict[str, list[AnnotatedObject]] = {}
+        counts: Counter[str] = Counter()
+        for row in rows:
+            first.setdefault(row.filename, row)
+            found = objects.setdefault(row.filename, [])
+            if row.item is not None:
+                counts[row.filename] += 1
+                with self.skipping(row.location, row.filename):
+                    found.append(read(row.item, row.location))
+        for name, (location, _, size, _) in first.items():
+            complete = len(objects[name]) == counts[name]
+            yield Annotation(self.path, name, tuple(objects[name]), size, location, self.normalized, complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +141,24 @@ class Format:
         suffixes: lower-case endings of its annotation files.
         recognises: says whether a file of those endings is one of its annotations; looks at as little as it can
             and answers False, never an error, for whatever it cannot read.
-        prepare: given all files of the data set, returns the function that reads each of its annotation files.
+        read: yields the annotations of an AnnotationFile; raises SkipError if it cannot be read.
+        normalized: its coordinates are fractions of width and height rather than pixels.
+        context: given all files of the data set, returns what `read` takes as its second argument, if it takes one.
     """
 
     name: str
     title: str
     suffixes: frozenset[str]
     recognises: Callable[[Path], bool]
-    prepare: Callable[[Listing, Findings], Parse]
+    read: Callable[..., Iterator[Annotation]]
+    normalized: bool = False
+    context: Callable[[Listing, Findings], Any] | None = None
+
+    def annotations(
+        self, paths: Iterable[Path], data_set: Listing, findings: Findings
+    ) -> Iterator[Annotation]:
+        """Read annotation files one after another; what is wrong with them, and with the data set, becomes findings."""
+        context = [self.context(data_set, findings)] if self.context else []
+        for path in paths:
+            with findings.skipping(path):
+                yield from self.read(AnnotationFile(path, findings, self.normalized), *context)

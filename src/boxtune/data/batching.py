@@ -1,36 +1,27 @@
-"""The one maker of batches: what training and evaluation give to a detector.
+"""Batches, of training and of evaluation.
 
 Images are resized each for itself, then padded to the largest of their batch; the boxes go from the image's frame to
 that of the padded input.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
 from boxtune.config import fixed_size, pipeline_pb2
 from boxtune.data.augmentation import augmentation
-from boxtune.data.augmentation.mixing import mixing
-from boxtune.data.examples import Sample
+from boxtune.data.augmentation.mixing import Mixing, mixing
+from boxtune.data.decoder import Sample
 from boxtune.data.geometry import to_input_frame
 from boxtune.data.input import Records, as_written
-from boxtune.data.order import Order, Purpose, balanced_shares, seed_for
 from boxtune.data.resize import resizer
+from boxtune.data.shuffling import Order, balanced_probabilities
+from boxtune.data.stateless import Purpose, seed_for
 from boxtune.errors import ConfigError
 from boxtune.structures import GroundTruth, Inputs
 
 _OF_TRAINING = ("boxes", "classes", "weights")
-
-
-@dataclass(frozen=True)
-class Mixing:
-    """With which probabilities a training image is mixed with others."""
-
-    mosaic: float = 0.0
-    mixup: float = 0.0
-    copy_paste: float = 0.0
 
 
 def training_samples(
@@ -44,20 +35,14 @@ def training_samples(
 ) -> Callable[[Any], Sample]:
     """Return a function from a position in the endless stream of training to the augmented Sample there.
 
-    It depends on the position and the seed alone, so a run can begin at any of them.
+    It depends on the position and the seed alone, so a run can start at any of them.
 
     Raises:
         ConfigError: if a step of augmentation, a probability or `class_balance` cannot be.
         DataError: if the classes of a record are needed and cannot be read.
     """
     order = record_order(records, seed=seed, shuffle=shuffle, class_balance=class_balance)
-    mixed = mixed or Mixing()
-    mix = mixing(
-        lambda drawn: records.sample(order.draw(drawn)),
-        mosaic=mixed.mosaic,
-        mixup=mixed.mixup,
-        copy_paste=mixed.copy_paste,
-    )
+    mix = mixing(lambda seed: records.sample(order.random_number(seed)), mixed or Mixing())
     augment = augmentation(augmentation_options, records.num_classes)
 
     def sample_at(position: Any) -> Sample:
@@ -69,21 +54,21 @@ def training_samples(
 
 
 def record_order(records: Records, *, seed: int, shuffle: bool, class_balance: float = 0.0) -> Order:
-    """Return which record stands at which position of a training.
+    """Return the order of records in a training.
 
     Raises:
         ConfigError: if `class_balance` is not in [0, 1], or data sets have weights.
         DataError: if it is above 0 and the classes of a record cannot be read.
     """
-    shares = records.shares
+    probabilities = records.probabilities
     if class_balance:
         if records.datasets:
             raise ConfigError(
                 "boxtune.class_balance and sample_from_datasets_weights both say how often each record is shown; "
                 "remove one of them."
             )
-        shares = balanced_shares(records.classes, class_balance)
-    return Order(len(records), seed, shuffle, shares)
+        probabilities = balanced_probabilities(records.classes, class_balance)
+    return Order(len(records), seed, shuffle, probabilities)
 
 
 def training_batches(
@@ -112,9 +97,9 @@ def training_batches(
     parts = ("image", *_OF_TRAINING, *(["class_scores"] if class_scores else []))
 
     def sample(number: Any) -> Sample:
-        step, place = number // batch_size, number % batch_size
-        drawn = sample_at((step * num_shares + rank) * batch_size + place)
-        return {name: drawn[name] for name in parts}
+        step, offset = number // batch_size, number % batch_size
+        record = sample_at((step * num_shares + rank) * batch_size + offset)
+        return {name: record[name] for name in parts}
 
     numbers = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
     batches = _padded_batches(numbers, sample, batch_size, image_resizer, drop_remainder=True)
@@ -152,12 +137,12 @@ def _padded_batches(
     height, width = fixed_size(image_resizer) or (None, None)
 
     def example(number: Any) -> Sample:
-        drawn = sample(number)
+        record = sample(number)
         # Floats as late as this: until here a quarter of the bytes are moved.
-        resized = resize(tf.cast(drawn["image"], tf.float32))
+        resized = resize(tf.cast(record["image"], tf.float32))
         image = tf.ensure_shape(resized.image, [height, width, 3])
-        count = tf.shape(drawn["boxes"])[0]
-        return drawn | {"image": image, "resized_size": resized.size, "count": count}
+        count = tf.shape(record["boxes"])[0]
+        return record | {"image": image, "resized_size": resized.size, "count": count}
 
     examples = numbers.map(as_written(example), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return examples.padded_batch(batch_size, drop_remainder=drop_remainder)

@@ -1,6 +1,6 @@
-"""Which pictures show the same thing: copies, also encoded again or resized.
+"""Which images show the same thing: copies, also encoded again or resized.
 
-A picture becomes a thumbnail of 16 x 16 grey cells. Copies are found by short hashes of it (locality-sensitive
+An image becomes a thumbnail of 16 x 16 grey cells. Copies are found by short hashes of it (locality-sensitive
 hashing) and compared cell by cell: what moves visibly changes some cell by more than encoding changes any.
 """
 
@@ -15,11 +15,11 @@ from PIL import Image
 _SIDE = 16
 # Decoded smaller than this, the rounding of sizes shows in the thumbnail as if something had moved.
 MIN_SIDE = 128
-# No cell of a copy differs by more than this share of the contrast, or by so many levels. Measured on photographs
+# No cell of a copy differs by more than this fraction of the contrast, or by that many levels. Measured on photographs
 # encoded as JPEG of quality 40 to 95, PNG and WebP, and resized to 50 to 200 %: see tests/data/test_duplicates.py.
 _MAX_DIFFERENCE = 0.2
 _NOISE = 2.0
-# With less than this between neighbouring cells there is nothing to tell pictures apart by: fog, sky, blank paper.
+# With less than this between neighbouring cells images cannot be distinguished: fog, sky, blank paper.
 _MIN_DETAIL = 3.0
 
 _NUM_BANDS = 8
@@ -31,20 +31,20 @@ _PAIRS_AT_ONCE = 2**14
 
 
 def fingerprint(image: Image.Image) -> bytes:
-    """Return the picture's thumbnail: 256 grey levels, row by row.
+    """Return the image's thumbnail: 256 grey levels, row by row.
 
-    The picture is upright, of 8 bits a channel, and may have been decoded at a reduced size, but with neither
+    The image is upright, of 8 bits a channel, and may have been decoded at a reduced size, but with neither
     side shorter than MIN_SIDE because of it.
     """
     return image.convert("L").resize((_SIDE, _SIDE), Image.Resampling.BILINEAR).tobytes()
 
 
 def groups(fingerprints: np.ndarray, digests: Sequence[bytes] | None = None) -> np.ndarray:
-    """Return int64 [n], for each picture the index of the first one that shows the same thing.
+    """Return int64 [n], for each image the index of the first one that shows the same thing.
 
-    Two pictures do if their content is equal or their thumbnails hardly differ. In a group all are like one of
-    them, its leader, so that a film does not become one group frame by frame. Pictures without detail are grouped
-    by content only. The order of the pictures does not matter.
+    Two images do if their content is equal or their thumbnails hardly differ. In a group all are like one of
+    them, its leader, so that a film does not become one group frame by frame. Images without detail are grouped
+    by content only. The order of the images does not matter.
 
     Args:
         fingerprints: uint8 [n, 256], those of `fingerprint`.
@@ -53,7 +53,7 @@ def groups(fingerprints: np.ndarray, digests: Sequence[bytes] | None = None) -> 
     same = np.arange(len(fingerprints)) if digests is None else _first_equal(digests)
     kept = np.flatnonzero((same == np.arange(len(same))) & (_detail(fingerprints) >= _MIN_DETAIL))
     keys = [fingerprints[i].tobytes() for i in kept]
-    # An order that depends on no other picture, and is mixed, so that leaders lie in the midst of their likes.
+    # The order of an image does not depend on the others, and is mixed, so that leaders are typical of their groups.
     distinct = sorted(set(keys), key=lambda cells: (zlib.crc32(cells), cells))
     thumbnails = np.frombuffer(b"".join(distinct), np.uint8).reshape(-1, _SIDE * _SIDE)
     leader = dict(zip(distinct, _leaders(thumbnails).tolist(), strict=True))
@@ -62,7 +62,7 @@ def groups(fingerprints: np.ndarray, digests: Sequence[bytes] | None = None) -> 
 
 
 def joined(groups: Sequence[int], keys: Sequence[object]) -> list[int]:
-    """Return the groups [n] that result if pictures of one group or of equal keys [n] belong together.
+    """Return the groups [n] that result if images of one group or of equal keys [n] belong together.
 
     A group's number is the index of its first member.
     """
@@ -127,8 +127,8 @@ def _bands() -> Iterator[np.ndarray]:
 
 def _with_first_of_bucket(keys: np.ndarray, order: np.ndarray) -> np.ndarray:
     """Return int64 [p, 2], the first thumbnail of each bucket with each other; `order` has equal keys side by side."""
-    begins = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]))
-    first = np.repeat(order[begins], np.diff(begins, append=len(order)))
+    starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]))
+    first = np.repeat(order[starts], np.diff(starts, append=len(order)))
     return np.column_stack((first, order))[first != order]
 
 

@@ -14,16 +14,20 @@ MAX_TEXT_BYTES = 2**30
 def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """Return a text file, which is UTF-8 with or without a byte-order mark, or UTF-16 with one.
 
-    Raises DataError if it cannot be read, is no text or has more than `max_bytes`.
+    Raises DataError if it cannot be read, is not text or has more than `max_bytes`.
     """
     try:
         if path.stat().st_size > max_bytes:
             raise DataError(f"{path} has more than {max_bytes >> 20} MiB.")
-        data = path.read_bytes()
-        utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return data.decode("utf-16" if utf16 else "utf-8-sig")
+        return decoded(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text: {error}.") from error
+
+
+def decoded(data: bytes, *, errors: str = "strict") -> str:
+    """Return the text of a file's bytes, as `read_text` does; `errors` as of `bytes.decode`."""
+    utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+    return data.decode("utf-16" if utf16 else "utf-8-sig", errors)
 
 
 def read_lines(path: Path) -> list[str]:
@@ -41,9 +45,15 @@ def writable_folder(folder: Path) -> Path:
         raise DataError(f"{folder} cannot be written to: {error.strerror}. Choose another folder.") from error
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8, whole or not at all; raise DataError if that fails."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; what is there gets its real name once it is whole.
+    """Give a temporary name beside `path` to write to; it gets its real name once it is complete.
 
     Raises DataError if the file system has no room or refuses.
     """

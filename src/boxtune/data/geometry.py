@@ -1,27 +1,24 @@
-"""The one place that moves boxes: nothing else computes new coordinates.
+"""The only module that moves boxes: nothing else computes new coordinates.
 
 Boxes are `[ymin, xmin, ymax, xmax]`, fractions of the height and width of some image: of the *frame* they are
 in. Functions of boxes are pure, and do the same eagerly and inside of `tf.data`.
 
-All parts of an object move together: `move_objects` does a `Movement`, which says what becomes of each part.
-What is to travel beside boxes (masks, keypoints) becomes a field of `Movement`, and every movement below has
-to fill it in.
+All parts of an object move together, in `move_objects`: what is to travel beside boxes (masks, keypoints) is to be
+moved there.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 
 
 class Window(NamedTuple):
     """A rectangle in an image: three pairs (y or height first) in one unit, such as pixels."""
 
-    begin: Any
+    start: Any
     """[2], its top and left; [w, 2] for several windows of one size."""
     size: Any
     """[2]."""
@@ -31,43 +28,23 @@ class Window(NamedTuple):
     @property
     def end(self) -> Any:
         """Bottom and right, [2] or [w, 2]."""
-        return tf.add(self.begin, self.size)
+        return tf.add(self.start, self.size)
 
     @property
     def box(self) -> Any:
         """The window as a box, float32 [4] or [w, 4]."""
-        return tf.cast(tf.concat([self.begin, self.end], -1), tf.float32) / _twice(self.frame)
+        return tf.cast(tf.concat([self.start, self.end], -1), tf.float32) / _twice(self.frame)
 
 
 # -------------------------------------------------------------------------------------- whole objects
 
 
-@dataclass(frozen=True)
-class Movement:
-    """What becomes of each part of an object when its image is moved."""
+def move_objects(sample: Sample, move: Callable[..., Any], **how: Any) -> Sample:
+    """Return the sample with its objects moved, and its image as it was.
 
-    boxes: Callable[[Any], Any]
-    """From boxes [n, 4] in the frame of the image as it was, to boxes [n, 4] in that of the moved one."""
-
-
-def move_objects(sample: Sample, movement: Movement) -> Sample:
-    """Return the sample with every part of its objects moved, and its image as it was."""
-    return sample | {"boxes": movement.boxes(sample["boxes"])}
-
-
-def crop(window: Window) -> Movement:
-    """Return how objects move when a window is cut out of their image."""
-    return Movement(boxes=partial(to_window, window=window))
-
-
-def place(window: Window) -> Movement:
-    """Return how objects move when their image becomes a window of a larger one."""
-    return Movement(boxes=partial(from_window, window=window))
-
-
-def warp(size: Any, matrix: Any) -> Movement:
-    """Return how objects move with an image of `size` that is moved by `matrix`, as `warp_boxes` has them."""
-    return Movement(boxes=partial(warp_boxes, size=size, matrix=matrix))
+    `move(boxes, **how)` takes boxes [n, 4] in the frame of the image as it was to that of the moved one.
+    """
+    return sample | {"boxes": move(sample["boxes"], **how)}
 
 
 # -------------------------------------------------------------------------------------- flips and rotations
@@ -86,7 +63,7 @@ def flip_up_down(boxes: Any) -> Any:
 
 
 def rotate_90(boxes: Any) -> Any:
-    """Return boxes [n, 4] rotated by 90 degrees, counter-clockwise: what was on the right is on top."""
+    """Return boxes [n, 4] rotated by 90 degrees, counter-clockwise: the right side becomes the top."""
     ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
     return tf.stack([1.0 - xmax, ymin, 1.0 - xmin, ymax], axis=-1)
 
@@ -109,11 +86,6 @@ def warp_boxes(boxes: Any, size: Any, matrix: Any) -> Any:
     return tf.stack(around, 1) / scale
 
 
-FLIP_LEFT_RIGHT = Movement(boxes=flip_left_right)
-FLIP_UP_DOWN = Movement(boxes=flip_up_down)
-ROTATE_90 = Movement(boxes=rotate_90)
-
-
 # -------------------------------------------------------------------------------------- frames
 
 
@@ -125,7 +97,7 @@ def to_window(boxes: Any, window: Window) -> Any:
 
 def from_window(boxes: Any, window: Window) -> Any:
     """Return boxes [n, 4] in the frame of a window, in that of the image that it lies in."""
-    return (boxes * _twice(window.size) + _twice(window.begin)) / _twice(window.frame)
+    return (boxes * _twice(window.size) + _twice(window.start)) / _twice(window.frame)
 
 
 def to_input_frame(boxes: Any, sizes: Any, input_size: Any) -> Any:
@@ -146,9 +118,9 @@ def pixels_of(box: Any, size: Any) -> Window:
     It has one pixel at least, and lies in the image where the box does not.
     """
     full = tf.cast(size, tf.float32)
-    begin = tf.clip_by_value(tf.floor(box[:2] * full), 0.0, full - 1)
-    end = tf.clip_by_value(tf.math.ceil(box[2:] * full), begin + 1, full)
-    return Window(tf.cast(begin, tf.int32), tf.cast(end - begin, tf.int32), size)
+    start = tf.clip_by_value(tf.floor(box[:2] * full), 0.0, full - 1)
+    end = tf.clip_by_value(tf.math.ceil(box[2:] * full), start + 1, full)
+    return Window(tf.cast(start, tf.int32), tf.cast(end - start, tf.int32), size)
 
 
 # -------------------------------------------------------------------------------------- boxes by themselves

@@ -1,6 +1,6 @@
-"""Pictures of unknown origin: looking at them safely, and giving them to TensorFlow as JPEG or PNG.
+"""Images of unknown origin: looking at them safely, and giving them to TensorFlow as JPEG or PNG.
 
-What a file is comes from its content, never from its name. All pictures are looked at (and decoded once, to
+What a file is comes from its content, never from its name. All images are looked at (and decoded once, to
 find damage) before the split; they are encoded one at a time while records are written.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from boxtune.data import duplicates
-from boxtune.data.records import Picture
+from boxtune.data.records import ImageSource
 from boxtune.errors import BoxtuneError, DataError
 
 MAX_PIXELS = 100_000_000
@@ -35,28 +35,27 @@ _SUFFIXES = {
 SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
 _TENSORFLOW_FORMATS = {"JPEG": "jpeg", "PNG": "png"}
 _EXIF_ORIENTATION = 0x0112
-# As shares (x, y) of the picture as stored to those of the upright one, by EXIF orientation.
+# The transpose that turns an image upright, by its EXIF orientation.
 _UPRIGHT = {
-    1: lambda x, y: (x, y),
-    2: lambda x, y: (1 - x, y),
-    3: lambda x, y: (1 - x, 1 - y),
-    4: lambda x, y: (x, 1 - y),
-    5: lambda x, y: (y, x),
-    6: lambda x, y: (1 - y, x),
-    7: lambda x, y: (1 - y, 1 - x),
-    8: lambda x, y: (y, 1 - x),
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 
 
-class PictureTooLargeError(DataError):
-    """More bytes or pixels than a picture may have; found before it is decoded."""
+class ImageTooLargeError(DataError):
+    """More bytes or pixels than an image may have; found before it is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What a picture is: pixels as stored, format, Pillow's mode, EXIF orientation 1 to 8, and two signatures.
+class ImageInfo:
+    """Properties of an image: pixels as stored, format, Pillow's mode, EXIF orientation 1 to 8, and two signatures.
 
-    `digest` is the SHA-256 of its bytes, `fingerprint` tells near-duplicates (see `boxtune.data.duplicates`).
+    `digest` is the SHA-256 of its bytes, `fingerprint` is for finding near-duplicates (see `boxtune.data.duplicates`).
     """
 
     width: int
@@ -70,15 +69,15 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """A picture's file content, which is `format` "jpeg" or "png"."""
+    """An image's file content, which is `format` "jpeg" or "png"."""
 
     data: bytes
     format: str
 
 
-def look(picture: Picture) -> Look:
-    """Read a picture and decode it once; raise DataError if that fails, PictureTooLargeError if it is too large."""
-    data = read_bytes(picture)
+def inspect(source: ImageSource) -> ImageInfo:
+    """Read an image and decode it once; raise DataError if that fails, ImageTooLargeError if it is too large."""
+    data = read_bytes(source)
     with _opened(data) as image:
         width, height, mode = image.width, image.height, image.mode
         # JPEG decodes small and grey in a fraction of the time, and damage still shows.
@@ -89,11 +88,13 @@ def look(picture: Picture) -> Look:
     if image.format == "PNG":
         with _opened(data) as again:
             again.verify()
-    return Look(width, height, _format(image), mode, orientation, hashlib.sha256(data).digest(), fingerprint)
+    return ImageInfo(
+        width, height, _format(image), mode, orientation, hashlib.sha256(data).digest(), fingerprint
+    )
 
 
 def recoding_reason(file_format: str, mode: str) -> str | None:
-    """Say why a picture has to be encoded again for TensorFlow to decode it as it looks, or None."""
+    """Say why an image has to be encoded again for TensorFlow to decode it as it looks, or None."""
     if file_format not in _TENSORFLOW_FORMATS:
         return f"it is {file_format}, neither JPEG nor PNG"
     if mode not in ("RGB", "L"):
@@ -111,34 +112,35 @@ def extension(file_format: str) -> str:
     return _SUFFIXES[file_format.upper()][0]
 
 
-def encode(picture: Picture, orientation: int = 1) -> EncodedImage:
-    """Return a picture as JPEG or PNG of RGB or grey pixels: its own bytes where possible.
+def encode(source: ImageSource, orientation: int = 1) -> EncodedImage:
+    """Return an image as JPEG or PNG of RGB or grey pixels: its own bytes where possible.
 
     Any `orientation` but 1 turns it upright by that EXIF orientation, which TensorFlow's decoders ignore. What was
     JPEG is encoded again as JPEG of quality 95, all else as PNG. Raises DataError.
     """
-    data = read_bytes(picture)
+    data = read_bytes(source)
     with _opened(data) as image:
         file_format = _format(image)
         if orientation == 1 and recoding_reason(file_format, image.mode) is None:
             return EncodedImage(data, _TENSORFLOW_FORMATS[file_format])
-        pixels = _to_rgb(_turned(image, orientation))
-        output = io.BytesIO()
+        pixels, output = _to_rgb(_turned(image, orientation)), io.BytesIO()
         if file_format == "JPEG":
             pixels.save(output, "JPEG", quality=95, subsampling="4:4:4")
-            return EncodedImage(output.getvalue(), "jpeg")
-        pixels.save(output, "PNG")
-        return EncodedImage(output.getvalue(), "png")
+        else:
+            pixels.save(output, "PNG")
+        return EncodedImage(output.getvalue(), "jpeg" if file_format == "JPEG" else "png")
 
 
-def read_rgb(picture: Picture, orientation: int | None = None, *, max_side: int | None = None) -> Image.Image:
-    """Return a picture in RGB, turned by an EXIF `orientation` (by its own where that is None).
+def read_rgb(
+    source: ImageSource, orientation: int | None = None, *, max_side: int | None = None
+) -> Image.Image:
+    """Return an image in RGB, turned by an EXIF `orientation` (by its own where that is None).
 
     With `max_side` it is made no larger than that, in a fraction of the time for JPEG.
     Raises DataError, naming the file, if it cannot be read or is too large.
     """
     try:
-        with _opened(read_bytes(picture)) as image:
+        with _opened(read_bytes(source)) as image:
             turn = _orientation(image) if orientation is None else orientation
             if max_side:
                 image.draft("RGB", (max_side, max_side))
@@ -147,31 +149,32 @@ def read_rgb(picture: Picture, orientation: int | None = None, *, max_side: int 
                 upright.thumbnail((max_side, max_side))
             return upright
     except DataError as error:
-        raise DataError(f"{picture.path}: {error}") from error
+        raise DataError(f"{source.path}: {error}") from error
 
 
-def read_bytes(picture: Picture) -> bytes:
-    """Return the bytes of a picture's file, or those that its record holds; raise DataError."""
+def read_bytes(source: ImageSource) -> bytes:
+    """Return the bytes of an image's file, or those that its record holds; raise DataError."""
     try:
-        if picture.span is not None:
+        if source.span is not None:
             from boxtune.data.tfrecord import encoded_image
 
-            return encoded_image(picture.path, picture.span)
-        size = os.stat(picture.path).st_size
+            return encoded_image(source.path, source.span)
+        size = os.stat(source.path).st_size
         if size > MAX_FILE_BYTES:
-            raise PictureTooLargeError(f"the file has more than {MAX_FILE_BYTES >> 20} MiB.")
-        return picture.path.read_bytes()
+            raise ImageTooLargeError(f"the file has more than {MAX_FILE_BYTES >> 20} MiB.")
+        return source.path.read_bytes()
     except OSError as error:
         raise DataError(f"it cannot be read ({error.strerror}).") from error
 
 
 def upright_point(x: float, y: float, orientation: int) -> tuple[float, float]:
-    """Return where a point (x, y), in shares of the picture as stored, is once the picture is turned upright."""
-    return _UPRIGHT[orientation](x, y)
+    """Return where a point (x, y), normalized to the image as stored, is once the image is turned upright."""
+    x, y = (y, x) if orientation >= 5 else (x, y)
+    return 1 - x if orientation in (2, 3, 6, 7) else x, 1 - y if orientation in (3, 4, 7, 8) else y
 
 
 def _format(image: Image.Image) -> str:
-    # MPO, which telephones write and the JPEG reader reads, is a JPEG with more pictures behind the first.
+    # MPO, which telephones write and the JPEG reader reads, is a JPEG with more images behind the first.
     return "JPEG" if image.format == "MPO" else str(image.format)
 
 
@@ -181,20 +184,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    if orientation == 1:
-        return image
-    transpose = Image.Transpose
-    return image.transpose(
-        {
-            2: transpose.FLIP_LEFT_RIGHT,
-            3: transpose.ROTATE_180,
-            4: transpose.FLIP_TOP_BOTTOM,
-            5: transpose.TRANSPOSE,
-            6: transpose.ROTATE_270,
-            7: transpose.TRANSVERSE,
-            8: transpose.ROTATE_90,
-        }[orientation]
-    )
+    return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -206,7 +196,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _opened(data: bytes) -> Iterator[Image.Image]:
-    """Open a picture lazily within the limits; whatever Pillow raises meanwhile becomes a DataError."""
+    """Open an image lazily within the limits; any error of Pillow becomes a DataError."""
     try:
         with warnings.catch_warnings():
             # Pillow's own limit depends on a global; ours does not, and its other warnings are not for users.
@@ -221,10 +211,10 @@ def _opened(data: bytes) -> Iterator[Image.Image]:
         raise
     except Image.DecompressionBombError as error:
         raise _too_large("far too many") from error
-    except Exception as error:  # Pillow's readers raise whatever their parsers trip over
+    except Exception as error:  # Pillow's readers raise errors of any kind
         message = str(error).split("<_io")[0].strip()
-        raise DataError(f"it cannot be decoded as a picture ({type(error).__name__}: {message}).") from error
+        raise DataError(f"it cannot be decoded as an image ({type(error).__name__}: {message}).") from error
 
 
-def _too_large(size: str) -> PictureTooLargeError:
-    return PictureTooLargeError(f"it has {size} pixels, over the limit of {MAX_PIXELS // 10**6} megapixels.")
+def _too_large(size: str) -> ImageTooLargeError:
+    return ImageTooLargeError(f"it has {size} pixels, over the limit of {MAX_PIXELS // 10**6} megapixels.")

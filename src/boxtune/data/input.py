@@ -1,4 +1,4 @@
-"""The records of an input reader, by number; their pictures are decoded once, as far as memory allows."""
+"""The records of an input reader, by number; their images are decoded once, as far as memory allows."""
 
 import os
 import re
@@ -14,31 +14,31 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from boxtune.config import input_datasets, input_files, pipeline_pb2
-from boxtune.data.examples import Sample, class_parser, parser
+from boxtune.data.decoder import Sample, class_parser, parser
 from boxtune.data.label_map import LabelMap, read_label_map
-from boxtune.data.order import weighted_shares
 from boxtune.data.sequences import annotated_frames, example_of_frame, is_sequence
-from boxtune.data.tfrecord import RecordIndex
+from boxtune.data.shuffling import weighted_probabilities
+from boxtune.data.tfrecord import RecordIndex, parse_example
 from boxtune.errors import DataError
 
 ANY_FRAME = -1
 """The `frame_index` of a reader that stands for any frame of a sequence."""
 
-MAX_BYTES = 2**29  # of decoded pictures of training, and as much of validation
+MAX_BYTES = 2**29  # of decoded images of training, and as much of validation
 
-_MOST_TOLD = 10
+_MOST_SHOWN = 10
 _SEQUENCE = "it is a sequence of images; set input_type: TF_SEQUENCE_EXAMPLE in its input reader"
 
 as_written = tf.autograph.experimental.do_not_convert
 """For functions without Python's `if` and `for` over tensors: converting them takes as long as all else of a start."""
 
-# What TensorFlow raises for a damaged record: the second where its own message is no text.
+# TensorFlow's errors for a damaged record: the second where its own message is not text.
 _READ_ERRORS = (tf.errors.OpError, UnicodeDecodeError)
 _NOTHING = np.zeros((0, 0, 3), np.uint8)
 
 
 class Records:
-    """The records of an input reader, by number; their pictures are decoded once, as far as memory allows."""
+    """The records of an input reader, by number; their images are decoded once, as far as memory allows."""
 
     def __init__(
         self,
@@ -65,24 +65,28 @@ class Records:
             label_map, num_classes, expand_hierarchy=expand_hierarchy, class_scores=class_scores
         )
         self.cache = ImageCache()
+        # A training with mosaic asks for samples in six places: a graph of its own is traced once for all of them.
+        self.sample = tf.function(
+            self._sample, autograph=False, input_signature=[tf.TensorSpec([], tf.int64)]
+        )
+        """Returns record number `number` (int64) as a Sample."""
 
     def __len__(self) -> int:
         return self._num_read if self.frames is None else len(self.frames)
 
-    def sample(self, number: Any) -> Sample:
-        """Return record `number` (a tensor) as a Sample."""
+    def _sample(self, number: Any) -> Sample:
         return self.parse(self._serialized(number), partial(self.cache.image, number))
 
     @cached_property
-    def shares(self) -> npt.NDArray[np.float64] | None:
-        """How often a training shows each record [records], adding up to 1; None for all alike.
+    def probabilities(self) -> npt.NDArray[np.float64] | None:
+        """How often a training shows each record [records], adding up to 1; None if all are shown equally often.
 
         Sequences count alike, however many frames they have.
 
         Raises:
             ConfigError: if a data set has no record.
         """
-        of_sequences = self._shares_of_datasets()
+        of_sequences = self._probabilities_of_datasets()
         if self.frames is None:
             return of_sequences
         sequence = self.frames[:, 0] // self.one_of_n
@@ -92,21 +96,21 @@ class Records:
                 return None
             of_sequences = np.ones(self._num_read)
         shown = of_sequences[sequence] / counts[sequence]
-        shares: npt.NDArray[np.float64] = shown / shown.sum()
-        return shares
+        probabilities: npt.NDArray[np.float64] = shown / shown.sum()
+        return probabilities
 
-    def _shares_of_datasets(self) -> npt.NDArray[np.float64] | None:
+    def _probabilities_of_datasets(self) -> npt.NDArray[np.float64] | None:
         if not self.datasets:
             return None
         files = np.array(list(map(str, self.index.paths)))[self.index.file_numbers[:: self.one_of_n]]
-        return weighted_shares(
+        return weighted_probabilities(
             [np.isin(files, list(map(str, paths))) for paths, _ in self.datasets],
             [weight for _, weight in self.datasets],
         )
 
     @cached_property
     def classes(self) -> list[npt.NDArray[np.int32]]:
-        """The classes [n] of the objects of every record, read without decoding a picture.
+        """The classes [n] of the objects of every record, read without decoding an image.
 
         Raises:
             DataError: if a record cannot be read.
@@ -124,7 +128,7 @@ class Records:
         return tf.ensure_shape(tf.numpy_function(self.read, [number], tf.string, stateful=False), [])
 
     def read(self, number: int) -> bytes:
-        """Return record `number` as a serialized tf.train.Example; raise DataError if it is no such frame."""
+        """Return record `number` as a serialized tf.train.Example; raise DataError if the frame does not exist."""
         position, frame = self._position(int(number))
         record = self.index.read(position)
         if frame is None:
@@ -139,12 +143,6 @@ class Records:
         """How many records of the files are read."""
         return -(-len(self.index) // self.one_of_n)
 
-    def place(self, number: int) -> str:
-        """Return in a few words where record `number` is."""
-        position, frame = self._position(number)
-        file = self.index.paths[self.index.file_numbers[position]]
-        return f"record {position}{'' if frame is None else f', frame {frame},'} of {file}"
-
     def _position(self, number: int) -> tuple[int, int | None]:
         """Return the position in the files of record `number`, and its frame if that is a sequence."""
         if self.frames is None:
@@ -156,29 +154,30 @@ class Records:
         """Return the positions and numbers [frames, 2] of the frames to read, reading every sequence once.
 
         Raises:
-            DataError: if a record is no sequence, does not have the frame that is wanted, or there is no frame at all.
+            DataError: if a record is not a sequence, lacks the frame, or there is no frame at all.
         """
         found = []
         for position in range(0, len(self.index), self.one_of_n):
             try:
                 frames = annotated_frames(self.index.read(position))
                 if only is not None and only not in frames:
+                    few = [*map(str, frames[:_MOST_SHOWN]), *(["..."] if len(frames) > _MOST_SHOWN else [])]
                     raise DataError(
-                        f"it has no annotated frame {only}; its annotated frames are {_few(frames)}. "
+                        f"it has no annotated frame {only}; its annotated frames are {', '.join(few) or 'none'}. "
                         "Set frame_index to one that every sequence has, or to -1 for any."
                     )
             except DataError as error:
-                raise DataError(f"{self._file_and_position(position)}: {error}") from error
+                raise DataError(f"{self._location(position)}: {error}") from error
             found += [(position, frame) for frame in (frames if only is None else [only])]
         if not found:
             raise DataError(f"no frame of {', '.join(map(str, self.index.paths))} is annotated.")
         return np.array(found, np.int64)
 
     def find_fault(self) -> DataError | None:
-        """Read every record until one fails, and say which and why; for after a failure, where only that it was."""
+        """Read every record until one fails, and return which and why; TensorFlow's own errors do not say which."""
         for number in range(len(self)):
             try:
-                self.sample(tf.constant(number, tf.int64))
+                self._sample(tf.constant(number, tf.int64))  # eagerly, for TensorFlow's plain message
             except _READ_ERRORS as error:
                 reason = _SEQUENCE if is_sequence(self.read(number)) else _reason(error)
                 return DataError(f"{self.name_of(number)}: {reason}")
@@ -187,26 +186,35 @@ class Records:
         return None
 
     def name_of(self, number: int) -> str:
-        """Return the record's place and, where it has one, its image's name."""
+        """Return where record `number` is and, where it has one, its image's name."""
         position, frame = self._position(number)
-        place = self._file_and_position(position)
+        location = self._location(position)
         if frame is not None:
-            return f"{place}, frame {frame}"
+            return f"{location}, frame {frame}"
         try:
-            example = tf.train.Example.FromString(self.read(number))
-            names = example.features.feature["image/filename"].bytes_list.value
-        except Exception:
-            return f"{place} (not a tf.train.Example)"
-        return f"{place} (image {names[0].decode('utf-8', 'replace')})" if names else place
+            name = self.image_name(number)
+        except DataError:
+            return f"{location} (not a tf.train.Example)"
+        return f"{location} (image {name})" if name else location
 
-    def _file_and_position(self, position: int) -> str:
+    def image_name(self, number: int) -> str:
+        """Return the file name or else the id of the image of record `number`, "" if it has neither.
+
+        Raises:
+            DataError: if it is not a tf.train.Example.
+        """
+        features = parse_example(self.read(number)).features.feature
+        names = (features[key].bytes_list.value for key in ("image/filename", "image/source_id"))
+        return next((name[0].decode("utf-8", "replace") for name in names if name), "")
+
+    def _location(self, position: int) -> str:
         file = self.index.paths[self.index.file_numbers[position]]
         return f"{file}: record {position} at byte {self.index.offsets[position]}"
 
 
 @contextmanager
 def naming_faults(records: Records) -> Iterator[None]:
-    """Turn TensorFlow's error about some record into a DataError that names the record and what is wrong."""
+    """Turn TensorFlow's error about some record into a DataError that names the record and the reason."""
     try:
         yield
     except _READ_ERRORS as error:
@@ -214,17 +222,23 @@ def naming_faults(records: Records) -> Iterator[None]:
 
 
 def open_records(
-    reader: pipeline_pb2.InputReader, num_classes: int, *, for_training: bool = False
+    reader: pipeline_pb2.InputReader,
+    num_classes: int,
+    *,
+    for_training: bool = False,
+    label_map: LabelMap | None = None,
 ) -> Records:
-    """Open the records of an input reader; `frame_index` is for training, and an evaluation reads every frame.
+    """Open the records of an input reader, whose `label_map` is read unless it is given.
+
+    Its `frame_index` is for training; an evaluation reads every frame.
 
     Raises:
         ConfigError: if its files are not there.
-        DataError: if they are no TFRecords, or hold nothing, or no sequences where these are wanted.
+        DataError: if they are not TFRecords, or hold nothing, or not sequences where sequences are expected.
     """
     return Records(
         input_files(reader),
-        read_label_map(Path(reader.label_map_path)),
+        label_map or read_label_map(Path(reader.label_map_path)),
         num_classes,
         one_of_n=reader.sample_1_of_n_examples,
         expand_hierarchy=reader.expand_labels_hierarchy,
@@ -235,15 +249,8 @@ def open_records(
     )
 
 
-def _few(numbers: Sequence[int]) -> str:
-    """Return the first numbers, for a message."""
-    return (
-        ", ".join(map(str, numbers[:_MOST_TOLD])) + (", ..." if len(numbers) > _MOST_TOLD else "")
-    ) or "none"
-
-
 def _reason(error: Exception) -> str:
-    """Return the sentence of an error that says what was wrong."""
+    """Return the sentence of an error that states the reason."""
     message = str(getattr(error, "message", error))
     ours = re.search(r"image/object[^\n\[\]]*", message)
     if ours:
@@ -255,7 +262,7 @@ def _reason(error: Exception) -> str:
 
 
 class ImageCache:
-    """Pictures by number, uint8 [h, w, 3], of `max_bytes` together; the first to come are kept, none is replaced.
+    """Images by number, uint8 [h, w, 3], of `max_bytes` together; the first to come are kept, none is replaced.
 
     So a set that does not fit loses nothing but the room: in a random order, what was used last is used last again.
     """
@@ -270,7 +277,7 @@ class ImageCache:
         return len(self._kept)
 
     def image(self, number: Any, decode: Callable[[], Any]) -> Any:
-        """Return picture `number` (a tensor): the kept one, else what `decode` returns, uint8 [h, w, 3]."""
+        """Return image `number` (a tensor): the kept one, else the result of `decode`, uint8 [h, w, 3]."""
         kept = tf.numpy_function(self._get, [number], tf.uint8, stateful=True)
         image = tf.cond(
             tf.size(kept) > 0,
@@ -291,7 +298,7 @@ class ImageCache:
 
 
 def _memory() -> int:
-    """Return the bytes of memory that this process may use, or much where that cannot be told."""
+    """Return the bytes of memory that this process may use, or a large number where that is unknown."""
     limits = [2**40]
     with suppress(AttributeError, ValueError, OSError):
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))

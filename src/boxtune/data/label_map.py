@@ -6,9 +6,12 @@ from functools import cached_property
 from pathlib import Path
 
 from boxtune import config
-from boxtune.config.pipeline_pb2 import LVISFrequency
-from boxtune.data.files import whole_file
+from boxtune.config.pipeline_pb2 import LVISFrequency, StringIntLabelMapItem
+from boxtune.data.files import write_text
 from boxtune.errors import DataError, did_you_mean
+
+_FREQUENCIES = ("", "f", "c", "r")
+"""By the numbers that they have in a label map."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,39 @@ class LabelMap:
         """Number class names from 1 on in the order of their bytes."""
         ordered = sorted(set(names), key=str.encode)
         return cls(tuple(Label(number, name) for number, name in enumerate(ordered, start=1)))
+
+    @classmethod
+    def from_items(cls, items: Iterable[StringIntLabelMapItem], path: Path) -> "LabelMap":
+        """Return the classes of the items of a file; one of id 0 named "background", which some have, is left out.
+
+        Raises DataError if there is none, or a number or name is unusable or occurs twice.
+        """
+        labels = [
+            Label(
+                item.id,
+                item.name or item.display_name,
+                item.display_name,
+                tuple((point.id, point.label) for point in item.keypoints),
+                tuple(item.ancestor_ids),
+                tuple(item.descendant_ids),
+                _FREQUENCIES[item.frequency],
+            )
+            for item in items
+            if not (item.id == 0 and "background" in (item.name, item.display_name))
+        ]
+        if not labels:
+            raise DataError(f"{path} has no classes. A label map holds item {{ id: 1 name: 'x' }} for each.")
+        seen: set[int | str] = set()
+        for label in labels:
+            if label.id < 1:
+                raise DataError(f'{path}: class "{label.name}" has the id {label.id}. Ids count from 1.')
+            if not label.name:
+                raise DataError(f"{path}: the class of id {label.id} has no name.")
+            for key in (label.id, label.name):
+                if key in seen:
+                    raise DataError(f'{path}: "{key}" occurs twice; every id and every name must be unique.')
+                seen.add(key)
+        return cls(tuple(sorted(labels, key=lambda label: label.id)))
 
     @property
     def names(self) -> list[str]:
@@ -105,46 +141,13 @@ class LabelMap:
 
 
 def read_label_map(path: Path) -> LabelMap:
-    """Read a .pbtxt label map; an item of id 0 named "background", which some have, is left out.
-
-    Raises DataError if it cannot be read, has no classes, or a number or name is unusable or occurs twice.
-    """
-    labels = [
-        Label(
-            item.id,
-            item.name or item.display_name,
-            item.display_name,
-            tuple((point.id, point.label) for point in item.keypoints),
-            tuple(item.ancestor_ids),
-            tuple(item.descendant_ids),
-            _FREQUENCIES[item.frequency],
-        )
-        for item in config.read_label_map(path).item
-        if not (item.id == 0 and "background" in (item.name, item.display_name))
-    ]
-    if not labels:
-        raise DataError(f"{path} has no classes. A label map holds item {{ id: 1 name: 'x' }} for each.")
-    seen: set[int | str] = set()
-    for label in labels:
-        if label.id < 1:
-            raise DataError(f'{path}: class "{label.name}" has the id {label.id}. Ids count from 1.')
-        if not label.name:
-            raise DataError(f"{path}: the class of id {label.id} has no name.")
-        for key in (label.id, label.name):
-            if key in seen:
-                raise DataError(f'{path}: "{key}" occurs twice; every id and every name must be unique.')
-            seen.add(key)
-    return LabelMap(tuple(sorted(labels, key=lambda label: label.id)))
+    """Read a .pbtxt label map; raise DataError if it cannot be read, or as `LabelMap.from_items`."""
+    return LabelMap.from_items(config.read_label_map(path).item, path)
 
 
 def write_label_map(label_map: LabelMap, path: Path) -> None:
     """Write a .pbtxt label map."""
-    with whole_file(path) as temporary:
-        temporary.write_text(label_map.to_text(), encoding="utf-8")
-
-
-_FREQUENCIES = ("", "f", "c", "r")
-"""By the numbers that they have in a label map."""
+    write_text(path, label_map.to_text())
 
 
 def _item_text(label: Label) -> str:

@@ -29,18 +29,15 @@ class Listing:
     def _by_ending(self) -> dict[str, list[Path]]:
         groups: dict[str, list[Path]] = {}
         for path in self.files:
-            groups.setdefault(_ending(path.name), []).append(path)
+            ending = os.path.splitext(_SHARD.sub("", path.name))[1].lower()
+            groups.setdefault(ending, []).append(path)
         return groups
-
-
-def _ending(name: str) -> str:
-    return os.path.splitext(_SHARD.sub("", name))[1].lower()
 
 
 def list_files(folder: Path, findings: Findings) -> Listing:
     """Return all files below `folder`.
 
-    A link that leads out of the folder is refused, a linked folder and whatever is hidden (its name begins
+    A link that leads out of the folder is refused, a linked folder and whatever is hidden (its name starts
     with a dot) are not entered; each adds a finding. Raises DataError if a folder cannot be read.
     """
     root = folder.resolve()
@@ -49,7 +46,7 @@ def list_files(folder: Path, findings: Findings) -> Listing:
     while pending:
         for entry in _entries(pending.pop()):
             if entry.name.startswith("."):
-                reason = "its name begins with a dot."
+                reason = "its name starts with a dot."
             elif entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
                 reason = "it is a link that leads out of the folder."
             elif entry.is_symlink() and entry.is_dir():

@@ -11,24 +11,24 @@ from PIL import Image
 from boxtune.data.compact import Compact
 from boxtune.errors import DataError
 
-# Those of a picture: see `boxtune.data.images`.
+# Those of an image: see `boxtune.data.images`.
 MAX_PIXELS = 100_000_000
-# An outline longer than this many pixels is none that a person drew; drawing it would take seconds.
+# An outline longer than this many pixels was not drawn by a person; drawing it would take seconds.
 MAX_OUTLINE = 4_000_000
-# Shares beyond which a polygon is cut before it is clipped, so that no arithmetic overflows.
+# Fractions beyond which a polygon is cut before it is clipped, so that no arithmetic overflows.
 _FAR = 1e6
 _DIGIT_BITS = 5
-# Seven digits of COCO's run lengths are 34 bits and a sign, more than any picture needs.
+# Seven digits of COCO's run lengths are 34 bits and a sign, more than any image needs.
 _MAX_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Mask(Compact):
-    """Which pixels of a picture belong to an object, in one of three forms.
+    """Which pixels of an image belong to an object, in one of three forms.
 
-    `polygons`: lists x, y, x, y, ... as shares of width and height. `counts`: COCO's compressed run lengths over a
+    `polygons`: lists x, y, x, y, ... as fractions of width and height. `counts`: COCO's compressed run lengths over a
     grid of `size` (height, width). `png`: a PNG file whose pixels above 0 belong to it. A grid covers the whole
-    picture, whatever its size. `orientation` is the EXIF orientation still to be applied to `counts` and `png`;
+    image, whatever its size. `orientation` is the EXIF orientation still to be applied to `counts` and `png`;
     polygons are turned with the boxes.
     """
 
@@ -42,21 +42,27 @@ class Mask(Compact):
 def from_runs(runs: Sequence[int], size: tuple[int, int]) -> Mask:
     """Return a mask from COCO's uncompressed run lengths over a grid of `size` (height, width).
 
-    Raises DataError if they are no whole numbers from 0 on, or do not fill the grid.
+    Raises DataError if they are not whole numbers from 0 on, or do not fill the grid.
     """
     if not all(type(run) is int and 0 <= run <= MAX_PIXELS for run in runs):
         raise DataError("its run lengths are not all whole numbers from 0 to the size of its grid.")
-    return Mask(counts=_compressed(_checked_runs(np.array(runs, np.int64), size)), size=size)
+    from faster_coco_eval import mask as coco
+
+    _checked_runs(np.array(runs, np.int64), size)
+    return Mask(counts=coco.frPyObjects({"counts": list(runs), "size": size}, *size)["counts"], size=size)
 
 
 def from_array(array: np.ndarray) -> Mask:
     """Return a mask from an array [h, w] whose values above 0 belong to the object."""
+    from faster_coco_eval import mask as coco
+
     height, width = array.shape
-    return Mask(counts=_compressed(_runs_of(array > 0)), size=(height, width))
+    counts = coco.encode(np.asfortranarray(array > 0, np.uint8))["counts"]
+    return Mask(counts=counts, size=(height, width))
 
 
 def check(mask: Mask) -> None:
-    """Raise DataError unless a mask can be drawn; polygons may still be too long for a large picture."""
+    """Raise DataError unless a mask can be drawn; polygons may still be too long for a large image."""
     for polygon in mask.polygons:
         _points(polygon)
     if mask.png:
@@ -80,7 +86,7 @@ def edges(mask: Mask) -> tuple[float, float, float, float]:
 
 
 def to_array(mask: Mask, height: int, width: int) -> np.ndarray:
-    """Return uint8 [h, w], 1 where the object is, for the upright picture; grids of another size are stretched.
+    """Return uint8 [h, w], 1 where the object is, for the upright image; grids of another size are stretched.
 
     Polygons are filled as COCO does. Raises DataError if the mask cannot be drawn (see `check`) or its outline has
     more than MAX_OUTLINE pixels.
@@ -100,7 +106,7 @@ def from_png(data: bytes, height: int, width: int) -> np.ndarray:
 
 
 def to_png(mask: Mask, height: int, width: int) -> bytes:
-    """Return a grey PNG of the upright picture's size with values 0 and 1, as the API's COCO tool writes it.
+    """Return a grey PNG of the upright image's size with values 0 and 1, as the API's COCO tool writes it.
 
     Raises DataError as `to_array` does.
     """
@@ -110,7 +116,7 @@ def to_png(mask: Mask, height: int, width: int) -> bytes:
 
 
 def to_runs(mask: Mask, height: int, width: int) -> list[int]:
-    """Return COCO's uncompressed run lengths over the upright picture: zeros and ones in turn, columns first.
+    """Return COCO's uncompressed run lengths over the upright image: zeros and ones in turn, columns first.
 
     Raises DataError as `to_array` does.
     """
@@ -126,7 +132,7 @@ def _points(polygon: Sequence[float]) -> np.ndarray:
         raise DataError(f"its polygon has {len(polygon)} numbers; it takes three pairs or more.")
     points = np.array(polygon, np.float64).reshape(-1, 2)
     if not np.isfinite(points).all():
-        raise DataError("its polygon holds what is no finite number.")
+        raise DataError("its polygon holds a number that is not finite.")
     return points
 
 
@@ -144,7 +150,7 @@ def _filled(polygons: Sequence[Sequence[float]], height: int, width: int) -> np.
 
 
 def _clipped(points: np.ndarray) -> np.ndarray:
-    """Return the part of a polygon [n, 2] of shares that lies within the picture."""
+    """Return the part of a polygon [n, 2] of fractions that lies within the image."""
     if points.min() >= 0 and points.max() <= 1:
         return points
     points = points.clip(-_FAR, _FAR)
@@ -162,8 +168,8 @@ def _above_zero(points: np.ndarray, heights: np.ndarray) -> np.ndarray:
     next_points, next_heights = np.roll(points, -1, axis=0), np.roll(heights, -1)
     kept = heights >= 0
     crossing = kept != (next_heights >= 0)
-    share = np.divide(heights, heights - next_heights, out=np.zeros_like(heights), where=crossing)
-    crossings = points + share[:, np.newaxis] * (next_points - points)
+    fraction = np.divide(heights, heights - next_heights, out=np.zeros_like(heights), where=crossing)
+    crossings = points + fraction[:, np.newaxis] * (next_points - points)
     return np.stack((points, crossings), axis=1)[np.stack((kept, crossing), axis=1)]
 
 
@@ -171,7 +177,7 @@ def _above_zero(points: np.ndarray, heights: np.ndarray) -> np.ndarray:
 
 
 def _grid(mask: Mask) -> np.ndarray:
-    """Return uint8 [h, w] of a mask that is no polygon."""
+    """Return uint8 [h, w] of a mask that is not a polygon."""
     if mask.png:
         return _png_grid(mask.png)
     runs = _checked_runs(_decompressed(mask.counts), mask.size)
@@ -189,13 +195,13 @@ def _png_grid(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
                     raise DataError(f"its mask has {image.width} x {image.height} pixels, over the limit.")
                 if size and (image.height, image.width) != size:
                     raise DataError(
-                        f"its mask is {image.height} x {image.width} pixels, the picture {size[0]} x {size[1]}."
+                        f"its mask is {image.height} x {image.width} pixels, the image {size[0]} x {size[1]}."
                     )
                 return (np.asarray(image.convert("L")) > 0).astype(np.uint8)
     except DataError:
         raise
-    except Exception as error:  # Pillow's reader raises whatever it trips over
-        raise DataError(f"its mask is no PNG that can be decoded ({type(error).__name__}).") from error
+    except Exception as error:  # Pillow's reader raises errors of any kind
+        raise DataError(f"its mask is not a PNG that can be decoded ({type(error).__name__}).") from error
 
 
 def _turned(grid: np.ndarray, orientation: int) -> np.ndarray:
@@ -233,7 +239,7 @@ def _checked_runs(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return run lengths [r] as they are; raise DataError unless they fill a grid of `size` (height, width)."""
     height, width = size
     if not (0 < height <= MAX_PIXELS and 0 < width <= MAX_PIXELS and height * width <= MAX_PIXELS):
-        raise DataError(f"its mask is of {height} x {width} pixels, which is none or over the limit.")
+        raise DataError(f"its mask is of {height} x {width} pixels, which is empty or over the limit.")
     if runs.min(initial=0) < 0 or runs.sum() != height * width:
         raise DataError(f"its run lengths do not fill its grid of {height} x {width} pixels.")
     return runs
@@ -272,18 +278,3 @@ def _decompressed(counts: bytes) -> np.ndarray:
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])
     return runs
-
-
-def _compressed(runs: np.ndarray) -> bytes:
-    """Return COCO's compressed form of run lengths [r]: see `_decompressed`. Source: rleToString."""
-    numbers = runs.copy()
-    numbers[3:] -= runs[1:-2]
-    characters = bytearray()
-    for number in numbers.tolist():
-        more = True
-        while more:
-            digit = number & 31
-            number >>= _DIGIT_BITS
-            more = number != (-1 if digit & 16 else 0)
-            characters.append(ord("0") + digit + 32 * more)
-    return bytes(characters)

@@ -13,14 +13,14 @@ from boxtune import config
 from boxtune.data import duplicates, splits
 from boxtune.data import findings as kinds
 from boxtune.data.findings import Action, Finding, Findings, by_kind
-from boxtune.data.label_map import LabelMap, read_label_map
-from boxtune.data.reading import Reading, read, require_usable
+from boxtune.data.label_map import LabelMap
+from boxtune.data.reading import Reading, read, why_unusable
 from boxtune.data.records import ImageRecord, class_names
 from boxtune.data.splits import Split
 from boxtune.errors import DataError, did_you_mean
 
 VALIDATION_FRACTION = 0.2
-# Roboflow cuts and flips a picture into several files, which differ in the number behind this.
+# Roboflow cuts and flips an image into several files, which differ in the number behind this.
 _ROBOFLOW_SOURCE = re.compile(r"([^/]+)\.rf\.[0-9a-f]{32}\.[^/.]+$")
 
 
@@ -29,18 +29,18 @@ class Options:
     """How to read and split a data set.
 
     Attributes:
-        annotations: a file or folder of annotations that is not in the folder of the pictures.
+        annotations: a file or folder of annotations that is not in the folder of the images.
         format_name: the format of the annotations; if None, it is recognised.
         label_map: numbers of the classes; if None, they are numbered in the order of their names.
         rename: names of classes to replace, old to new.
         drop: classes to leave out, by the names they have in the data set.
-        validation_files: a text file that names the pictures for validation.
-        validation_fraction: the share in [0, 1) to draw for validation; if None, the folders of the data set decide
-            (train, valid, test), and where there are none a fifth is drawn.
+        validation_files: a text file that names the images for validation.
+        validation_fraction: the fraction in [0, 1) to draw for validation; if None, the folders of the data set decide
+            (train, valid, test), and without such folders a random fifth is taken.
         folds: of a cross-validation; `fold`, from 1 on, is then for validation.
         fold: see `folds`.
         seed: of the draw.
-        max_loss: the share in [0, 1] of the annotated pictures, and of the objects, that may be unusable.
+        max_unusable: the fraction in [0, 1] of the annotated images, and of the objects, that may be unusable.
         num_workers: processes to use; by default one for each core.
     """
 
@@ -54,7 +54,7 @@ class Options:
     folds: int | None = None
     fold: int | None = None
     seed: int = 0
-    max_loss: float = 0.5
+    max_unusable: float = 0.5
     num_workers: int | None = None
 
 
@@ -82,9 +82,10 @@ def prepare(photos: Path, options: Options) -> Prepared:
         num_workers=options.num_workers,
     )
     findings = Findings(photos, list(reading.findings))
-    images = _renamed(_without(reading.images, options.drop, findings), options.rename)
+    kept = _without(reading.images, options.drop, findings) if options.drop else reading.images
+    images = _renamed(kept, options.rename) if options.rename else tuple(kept)
     reading = replace(reading, images=images)
-    refusal = _unusable(reading, options.max_loss)
+    refusal = why_unusable(reading, options.max_unusable)
     label_map = _numbered(reading.images, options.label_map, findings)
     parts: dict[str, Sequence[ImageRecord]] = {"train": reading.images, "validation": ()}
     if reading.images:
@@ -98,56 +99,48 @@ def prepare(photos: Path, options: Options) -> Prepared:
 def _without(
     images: Sequence[ImageRecord], dropped: Sequence[str], findings: Findings
 ) -> Sequence[ImageRecord]:
-    """Leave out the objects of some classes; a picture that has no others is background."""
+    """Leave out the objects of some classes; an image that has no others is background."""
     _require_classes(images, dropped)
     for name in dropped:
         count = sum(item.class_name == name for image in images for item in image.objects)
         findings.add(kinds.CLASS_DROPPED, findings.root, f'{count} objects of the class "{name}".')
-    return (
-        [
-            replace(image, objects=tuple(item for item in image.objects if item.class_name not in dropped))
-            for image in images
-        ]
-        if dropped
-        else images
-    )
+    return [
+        replace(image, objects=tuple(item for item in image.objects if item.class_name not in dropped))
+        for image in images
+    ]
 
 
 def _renamed(images: Sequence[ImageRecord], names: Mapping[str, str]) -> tuple[ImageRecord, ...]:
     """Give classes their new names."""
     _require_classes(images, names)
+    return tuple(
+        replace(
+            image,
+            objects=tuple(
+                replace(item, class_name=names.get(item.class_name, item.class_name))
+                for item in image.objects
+            ),
+        )
+        for image in images
+    )
 
-    def renamed(image: ImageRecord) -> ImageRecord:
-        new = [names.get(item.class_name, item.class_name) for item in image.objects]
-        objects = (replace(item, class_name=name) for item, name in zip(image.objects, new, strict=True))
-        return replace(image, objects=tuple(objects))
 
-    return tuple(map(renamed, images)) if names else tuple(images)
-
-
-def _require_classes(images: Sequence[ImageRecord], wanted: Iterable[str]) -> None:
+def _require_classes(images: Sequence[ImageRecord], names: Iterable[str]) -> None:
     """Raise DataError for a class that does not occur."""
     known = class_names(images)
-    for name in wanted:
+    for name in names:
         if name not in known:
             raise DataError(f'No object is of the class "{name}".{did_you_mean(name, known)}')
 
 
-def _unusable(reading: Reading, max_loss: float) -> str:
-    try:
-        require_usable(reading, max_loss=max_loss)
-    except DataError as error:
-        return str(error)
-    return ""
-
-
 def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findings) -> LabelMap:
-    """Return the label map, and note what does not agree with it."""
+    """Return the label map, and report classes that do not agree with it."""
     _note_spellings(class_names(images), findings)
     if path is None:
         return LabelMap.from_names(class_names(images))
-    label_map = read_label_map(path)
-    ids = [item.id for item in config.read_label_map(path).item if item.id > 0]
+    written = config.read_label_map(path)
+    label_map = LabelMap.from_items(written.item, path)
+    ids = [item.id for item in written.item if item.id > 0]
     if ids != list(range(1, len(ids) + 1)):
         findings.add(kinds.LABEL_IDS, path, f"the ids are {', '.join(map(str, ids))}.")
     for image in images:
@@ -173,23 +166,24 @@ def _note_spellings(names: Iterable[str], findings: Findings) -> None:
 
 def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, Sequence[ImageRecord]]:
     copies = duplicates.groups(reading.fingerprints, reading.digests).tolist()
-    _note_copies(reading.images, copies, findings)
-    sources = [_source(image.name) for image in reading.images]
     names = [image.name for image in reading.images]
-    split = _chosen_split(
-        reading.images, options, dict(zip(names, duplicates.joined(copies, sources), strict=True))
-    )
+    for name, group in zip(names, copies, strict=True):
+        if names[group] != name:
+            message = f"{names[group]} is the same image."
+            findings.add(kinds.IMAGE_TWICE, findings.root / name, message, image=name)
+    groups = duplicates.joined(copies, list(map(_source, names)))
+    split = _chosen_split(reading.images, options, dict(zip(names, groups, strict=True)))
     for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
-        findings.add(kinds.LEAK, findings.root / right, f"{left} is the same picture.", image=right)
-    for image in split.unplaced:
+        findings.add(kinds.LEAK, findings.root / right, f"{left} is the same image.", image=right)
+    for image in split.unassigned:
         path = findings.root / image.name
-        findings.add(kinds.PICTURE_UNPLACED, path, "its folders name no part.", image=image.name)
+        findings.add(kinds.IMAGE_UNASSIGNED, path, "its folders name no part.", image=image.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: images for name, images in parts.items() if images or name == "train"}
 
 
 def _source(name: str) -> str:
-    """Return what is the same for all the versions that Roboflow made of a picture, the name itself for others."""
+    """Return a key shared by all versions that Roboflow made of an image; the name itself for other images."""
     version = _ROBOFLOW_SOURCE.search(name)
     return version[1] if version else name
 
@@ -205,14 +199,6 @@ def _chosen_split(images: Sequence[ImageRecord], options: Options, groups: Mappi
         return by_folders
     fraction = VALIDATION_FRACTION if options.validation_fraction is None else options.validation_fraction
     return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups)
-
-
-def _note_copies(images: Sequence[ImageRecord], copies: Sequence[int], findings: Findings) -> None:
-    for image, group in zip(images, copies, strict=True):
-        first = images[group]
-        if first is not image:
-            path = findings.root / image.name
-            findings.add(kinds.PICTURE_TWICE, path, f"{first.name} is the same picture.", image=image.name)
 
 
 def _note_classes(

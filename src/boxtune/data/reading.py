@@ -1,6 +1,6 @@
-"""Any annotated folder as records: recognise the format, parse, find the pictures, look at them, repair.
+"""Any annotated folder as records: recognise the format, parse, find the images, look at them, repair.
 
-Annotations are parsed here, one after another, while other processes look at the pictures of earlier ones.
+Annotations are parsed here, one after another, while other processes look at the images of earlier ones.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,10 +14,10 @@ from boxtune.data import findings as kinds
 from boxtune.data import images, recognition
 from boxtune.data.annotations import Annotation, Format
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
-from boxtune.data.images import PictureTooLargeError
+from boxtune.data.image_lookup import ImageFiles
+from boxtune.data.images import ImageTooLargeError
 from boxtune.data.listing import Listing, list_files
-from boxtune.data.lookup import Pictures
-from boxtune.data.records import ImageRecord, Picture, class_names
+from boxtune.data.records import ImageRecord, ImageSource, class_names
 from boxtune.data.repair import image_record
 from boxtune.data.workers import map_in_processes
 from boxtune.errors import DataError
@@ -25,10 +25,10 @@ from boxtune.errors import DataError
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read of a data set: usable pictures in byte order of their names, and findings.
+    """The usable images of a data set in byte order of their names, and findings.
 
-    `digests` and `fingerprints` (uint8 [n, 256]) are the signatures of the pictures. `num_annotations` counts the
-    pictures that are annotated, usable or not.
+    `digests` and `fingerprints` (uint8 [n, 256]) are the signatures of the images. `num_annotations` counts the
+    images that are annotated, usable or not.
     """
 
     root: Path
@@ -47,10 +47,10 @@ def read(
     format_name: str | None = None,
     num_workers: int | None = None,
 ) -> Reading:
-    """Read every annotation that has a usable picture; whatever is wrong becomes a finding.
+    """Read every annotation that has a usable image; everything that is wrong becomes a finding.
 
     Args:
-        photos: the folder of the pictures, of any layout; or a file of annotations in it.
+        photos: the folder of the images, of any layout; or a file of annotations in it.
         annotations: a file or folder of annotations, if they are not in the same folder.
         format_name: the format of the annotations; if None, it is recognised.
         num_workers: processes to use; by default one for each core.
@@ -66,39 +66,57 @@ def read(
     chosen = _choose(annotated, format_name, findings)
 
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
-    parse = chosen.prepare(everything, findings)
-    annotations_read = (one for path in annotated.ending(chosen.suffixes) for one in parse(path, findings))
-    pairs = _Pairs(annotations_read, listing, findings)
-    looked = map_in_processes(partial(_look, photos), pairs, num_workers=num_workers, chunk_size=32)
-    found, of_pictures = _one_each(zip(looked, pairs.claims, strict=False), findings)
-    _note_unused(listing, pairs.claims, findings)
+    annotations_read = chosen.annotations(annotated.ending(chosen.suffixes), everything, findings)
+    paired = _Paired(annotations_read, listing, findings)
+    inspected = map_in_processes(partial(_inspect, photos), paired, num_workers=num_workers, chunk_size=32)
+    found, of_images = _one_each(zip(inspected, paired.given, strict=False), findings)
+    used = {annotation.source.path for annotation in paired.given if annotation.source}
+    for path in listing.ending(images.SUFFIXES):
+        if path not in used:
+            findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
 
     unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
-    if not pairs.count and not unreadable:
+    if not paired.count and not unreadable:
         raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
-    findings.items += of_pictures
-    return _reading(photos, chosen, found, pairs.count + unreadable, findings)
+    findings.items += of_images
+    return _reading(photos, chosen, found, paired.count + unreadable, findings)
 
 
-def require_usable(reading: Reading, *, max_loss: float) -> None:
-    """Raise DataError if nothing is left, or more than `max_loss` in [0, 1] of the pictures or objects is lost."""
+def why_unusable(reading: Reading, max_unusable: float) -> str:
+    """Say why a data set cannot be used, "" if it can.
+
+    Nothing is left of it, or more than the fraction `max_unusable` in [0, 1] of its images or objects is lost.
+    """
     if not class_names(reading.images) and reading.images:
-        raise DataError(f"{reading.root}: no annotation has an object. Draw boxes and name them first.")
+        return f"{reading.root}: no annotation has an object. Draw boxes and name them first."
     lost_objects = sum(finding.kind.action is Action.SKIP_OBJECT for finding in reading.findings)
     num_objects = lost_objects + sum(len(image.objects) for image in reading.images)
     for what, lost, total in (
-        ("annotated pictures", reading.num_annotations - len(reading.images), reading.num_annotations),
+        ("annotated images", reading.num_annotations - len(reading.images), reading.num_annotations),
         ("objects", lost_objects, num_objects),
     ):
-        if not reading.images or lost > max_loss * total:
-            raise _too_much_lost(reading, what, lost, total, max_loss)
+        if not reading.images or lost > max_unusable * total:
+            return (
+                f"{reading.root}: {lost} of {total} {what} ({lost / max(1, total):.0%}) cannot be used, and at most"
+                f" {max_unusable:.0%} may be lost. {_what_was_skipped(reading)}"
+            )
+    return ""
+
+
+def _what_was_skipped(reading: Reading) -> str:
+    losing = (Action.SKIP_IMAGE, Action.SKIP_OBJECT)
+    groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
+    ranked = sorted(groups, key=len, reverse=True)
+    counts = ", ".join(f"{group[0].kind.name} {len(group)}" for group in ranked)
+    example = f" For example {groups[0][0].where}: {groups[0][0].message}" if groups else ""
+    return f"Skipped: {counts}.{example}"
 
 
 def _list(folder: Path, findings: Findings) -> Listing:
     if folder.is_file():
         return Listing(folder.parent, (folder,))
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. Give the folder that holds the pictures and annotations.")
+        raise DataError(f"{folder} is not a folder. Give the folder that holds the images and annotations.")
     return list_files(folder, findings)
 
 
@@ -122,97 +140,83 @@ def _shown(listing: Listing) -> Path:
     return listing.files[0] if len(listing.files) == 1 else listing.root
 
 
-@dataclass(frozen=True, slots=True)
-class _Claim:
-    """An annotation that a picture was found for."""
+class _Paired:
+    """Gives annotations with their images, one after another, and keeps which were given, without their objects.
 
-    path: Path
-    place: str
-    picture: Picture
-
-    @property
-    def is_namesake(self) -> bool:
-        """Whether the annotation file has the picture's own name."""
-        return self.path.stem == self.picture.path.stem
-
-
-class _Pairs:
-    """Gives annotations with their pictures, one after another, and keeps which were given.
-
-    `claims` grows while this is iterated over, so it is never behind what was done with the pairs.
+    `given` grows while this is iterated over, so it is never behind what was done with the annotations.
     """
 
     def __init__(self, annotations: Iterable[Annotation], listing: Listing, findings: Findings) -> None:
-        self.claims: list[_Claim] = []
+        self.given: list[Annotation] = []
         self.count = 0
         self._annotations, self._findings = annotations, findings
-        self._pictures = Pictures(listing.ending(images.SUFFIXES))
+        self._images = ImageFiles(listing.ending(images.SUFFIXES))
 
-    def __iter__(self) -> Iterator[tuple[Annotation, Picture]]:
+    def __iter__(self) -> Iterator[Annotation]:
         for annotation in self._annotations:
             self.count += 1
-            with self._findings.skipping(annotation.path, place=annotation.place):
-                picture = annotation.picture or Picture(self._pictures.of(annotation, self._findings))
-                self.claims.append(_Claim(annotation.path, annotation.place, picture))
-                yield annotation, picture
+            with self._findings.skipping(annotation.path, location=annotation.location):
+                source = annotation.source or ImageSource(self._images.of(annotation, self._findings))
+                self.given.append(replace(annotation, objects=(), source=source))
+                yield replace(annotation, source=source)
 
 
-def _note_unused(listing: Listing, claims: Iterable[_Claim], findings: Findings) -> None:
-    used = {claim.picture.path for claim in claims}
-    for path in listing.ending(images.SUFFIXES):
-        if path not in used:
-            findings.add(kinds.PICTURE_WITHOUT_ANNOTATION, path, "nothing names it.")
+_Inspected = tuple[ImageRecord | None, bytes, bytes, list[Finding]]
+"""A record, its image's digest and fingerprint, and findings."""
 
 
-_Looked = tuple[ImageRecord | None, bytes, bytes, list[Finding]]
-"""A record, its picture's digest and fingerprint, and findings."""
-
-
-def _look(root: Path, pair: tuple[Annotation, Picture]) -> _Looked:
-    annotation, picture = pair
+def _inspect(root: Path, annotation: Annotation) -> _Inspected:
     findings = Findings(root)
-    name = annotation.filename if picture.span else findings.name(picture.path)
-    with findings.skipping(annotation.path, place=annotation.place, image=name):
+    assert annotation.source
+    source = annotation.source
+    name = annotation.filename if source.span else findings.name(source.path)
+    with findings.skipping(annotation.path, location=annotation.location, image=name):
         try:
-            look = images.look(picture)
-        except PictureTooLargeError as error:
-            raise SkipError(kinds.PICTURE_TOO_LARGE, f"{findings.name(picture.path)}: {error}") from error
+            info = images.inspect(source)
+        except ImageTooLargeError as error:
+            raise SkipError(kinds.IMAGE_TOO_LARGE, f"{findings.name(source.path)}: {error}") from error
         except DataError as error:
-            raise SkipError(kinds.PICTURE_UNREADABLE, f"{findings.name(picture.path)}: {error}") from error
-        record = image_record(annotation, name, picture, look, findings)
-        return record, look.digest, look.fingerprint, findings.items
+            raise SkipError(kinds.IMAGE_UNREADABLE, f"{findings.name(source.path)}: {error}") from error
+        record = image_record(annotation, name, source, info, findings)
+        return record, info.digest, info.fingerprint, findings.items
     return None, b"", b"", findings.items
 
 
 def _one_each(
-    looked: Iterable[tuple[_Looked, _Claim]], findings: Findings
-) -> tuple[list[_Looked], list[Finding]]:
-    """Leave each picture one annotation, that of its own name or else the first; return their findings apart."""
-    chosen: dict[Picture, tuple[_Claim, _Looked]] = {}
-    for found, claim in looked:
-        other = chosen.setdefault(claim.picture, (claim, found))
-        if other[0] is claim:
+    inspected: Iterable[tuple[_Inspected, Annotation]], findings: Findings
+) -> tuple[list[_Inspected], list[Finding]]:
+    """Leave each image one annotation, that of its own name or else the first; return their findings apart."""
+    chosen: dict[ImageSource, tuple[Annotation, _Inspected]] = {}
+    for found, annotation in inspected:
+        source = annotation.source
+        assert source
+        other, _ = chosen.setdefault(source, (annotation, found))
+        if other is annotation:
             continue
-        loser, winner = (other[0], claim) if claim.is_namesake > other[0].is_namesake else (claim, other[0])
-        if winner is claim:
-            chosen[claim.picture] = (claim, found)
-        name = findings.name(claim.picture.path)
+        own_name = source.path.stem
+        loser, winner = annotation, other
+        if other.path.stem != own_name == annotation.path.stem:
+            loser, winner = other, annotation
+            chosen[source] = (annotation, found)
+        name = findings.name(source.path)
         message = f"{name} is already annotated by {findings.name(winner.path)}."
-        findings.add(kinds.ANNOTATION_TWICE, loser.path, message, place=loser.place, image=name)
+        findings.add(kinds.ANNOTATION_TWICE, loser.path, message, location=loser.location, image=name)
     kept = [found for _, found in chosen.values()]
     return kept, [finding for found in kept for finding in found[3]]
 
 
 def _reading(
-    root: Path, chosen: Format, looked: Iterable[_Looked], num_annotations: int, findings: Findings
+    root: Path, chosen: Format, inspected: Iterable[_Inspected], num_annotations: int, findings: Findings
 ) -> Reading:
-    found: list[tuple[ImageRecord, bytes, bytes]] = []
     names: set[str] = set()
-    for record, digest, fingerprint, _ in looked:
+    found = []
+    for record, digest, fingerprint, _ in inspected:
         if record is not None:
-            named = _under_own_name(record, names)
-            names.add(named.name)
-            found.append((named, digest, fingerprint))
+            if record.name in names and record.source.span:  # of a TFRecord; files differ in their paths
+                name = f"{record.annotation}/{record.source.span[0]}/{record.name}"
+                record = replace(record, name=name)
+            names.add(record.name)
+            found.append((record, digest, fingerprint))
     found.sort(key=lambda one: one[0].name.encode(errors="surrogateescape"))
     fingerprints = np.frombuffer(b"".join(one[2] for one in found), np.uint8)
     return Reading(
@@ -220,27 +224,7 @@ def _reading(
         format=chosen,
         images=tuple(one[0] for one in found),
         digests=tuple(one[1] for one in found),
-        fingerprints=fingerprints.reshape(len(found), -1) if found else np.zeros((0, 256), np.uint8),
+        fingerprints=fingerprints.reshape(len(found), 256),
         findings=tuple(findings.items),
         num_annotations=num_annotations,
-    )
-
-
-def _under_own_name(record: ImageRecord, taken: set[str]) -> ImageRecord:
-    """Rename a picture of a TFRecord by its place, if another has its name: files are told apart by their paths."""
-    if record.name not in taken or record.picture.span is None:
-        return record
-    return replace(record, name=f"{record.annotation}/{record.picture.span[0]}/{record.name}")
-
-
-def _too_much_lost(reading: Reading, what: str, lost: int, total: int, max_loss: float) -> DataError:
-    losing = (Action.SKIP_IMAGE, Action.SKIP_OBJECT)
-    groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
-    counts = ", ".join(
-        f"{group[0].kind.name} {len(group)}" for group in sorted(groups, key=len, reverse=True)
-    )
-    example = f" For example {groups[0][0].where}: {groups[0][0].message}" if groups else ""
-    return DataError(
-        f"{reading.root}: {lost} of {total} {what} ({lost / max(1, total):.0%}) cannot be used, and at most"
-        f" {max_loss:.0%} may be lost. Skipped: {counts}.{example}"
     )

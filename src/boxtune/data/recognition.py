@@ -34,7 +34,7 @@ FORMATS: tuple[Format, ...] = (
     tfrecord.FORMAT,
 )
 WRITERS = {"voc": voc, "coco": coco, "yolo": yolo}
-"""The formats that can be written: modules with PICTURES_FOLDER and write()."""
+"""The formats that can be written: modules with IMAGES_FOLDER and write()."""
 
 # So many files of an ending, from all over the folder, are looked into before a format is given up.
 _NUM_LOOKED_INTO = 50
@@ -51,7 +51,7 @@ def by_name(name: str) -> Format:
 
 
 def recognise(listing: Listing) -> list[Format]:
-    """Return the formats of which a folder has annotations, the one to read first."""
+    """Return the formats that a folder has annotations in, the one to read first."""
     return [one for one in FORMATS if _is_there(one, listing)]
 
 

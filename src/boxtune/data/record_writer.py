@@ -12,7 +12,7 @@ from boxtune.data import images, masks
 from boxtune.data.example_pb2 import BytesList, Example, Feature, Features, FloatList, Int64List
 from boxtune.data.label_map import LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
+from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord
 from boxtune.data.tfrecord import framed
 from boxtune.errors import DataError
 
@@ -33,9 +33,9 @@ def shards(
 
 
 def write_file(records: Iterable[ImageRecord], label_map: LabelMap, path: Path) -> None:
-    """Write records to one TFRecord file, one picture in memory at a time; equal records give equal bytes.
+    """Write records to one TFRecord file, one image in memory at a time; equal records give equal bytes.
 
-    Raises DataError if a picture, a mask or a class is unusable by now, or the file cannot be written.
+    Raises DataError if an image, a mask or a class is unusable by now, or the file cannot be written.
     """
     try:
         with open(path, "wb") as file:
@@ -46,38 +46,35 @@ def write_file(records: Iterable[ImageRecord], label_map: LabelMap, path: Path) 
 
 
 def to_example(record: ImageRecord, label_map: LabelMap) -> Example:
-    """Return a picture and its objects under the API's keys.
+    """Return an image and its objects under the API's keys.
 
     Source: its `create_pascal_tf_record`, and for areas, masks and keypoints `create_coco_tf_record`. Their keys, and
-    those of weights and groups, are written for a picture if one of its objects has such a thing. Then all have it:
+    those of weights and groups, are written for an image if one of its objects has such a thing. Then all have it:
     an object without area has that of its box, one without mask an empty one of `image/object/mask/weight` 0, and one
     without a keypoint that another has that point with visibility 0.
 
-    Raises DataError if the picture or a mask cannot be read, or a class is not in the label map.
+    Raises DataError if the image or a mask cannot be read, or a class is not in the label map.
     """
     try:
-        picture = images.encode(record.picture, record.orientation)
-        features = _picture_features(record, picture) | _object_features(record.objects, label_map)
-        features |= (
-            _area_features(record) | _weight_features(record.objects) | _group_features(record.objects)
-        )
-        features |= _mask_features(record) | _keypoint_features(record.objects)
+        image = images.encode(record.source, record.orientation)
+        features = _image_features(record, image) | _object_features(record.objects, label_map)
+        features |= _optional_features(record) | _mask_features(record) | _keypoint_features(record.objects)
     except DataError as error:
-        raise DataError(f"{record.picture.path}: {error}") from error
+        raise DataError(f"{record.source.path}: {error}") from error
     return Example(features=Features(feature=features))
 
 
-def _picture_features(record: ImageRecord, picture: images.EncodedImage) -> dict[str, Feature]:
+def _image_features(record: ImageRecord, image: images.EncodedImage) -> dict[str, Feature]:
     name = os.fsencode(record.name)
     return {
         "image/height": _integers([record.height]),
         "image/width": _integers([record.width]),
-        # The API's tools expect the bare name; the id, by which metrics tell images apart, must be unique.
+        # The API's tools expect the bare name; the id, by which metrics distinguish images, must be unique.
         "image/filename": _strings([name.rpartition(b"/")[2]]),
         "image/source_id": _strings([name]),
-        "image/key/sha256": _strings([hashlib.sha256(picture.data).hexdigest().encode()]),
-        "image/encoded": _strings([picture.data]),
-        "image/format": _strings([picture.format.encode()]),
+        "image/key/sha256": _strings([hashlib.sha256(image.data).hexdigest().encode()]),
+        "image/encoded": _strings([image.data]),
+        "image/format": _strings([image.format.encode()]),
     }
 
 
@@ -97,29 +94,23 @@ def _object_features(objects: Sequence[ObjectRecord], label_map: LabelMap) -> di
     }
 
 
-def _area_features(record: ImageRecord) -> dict[str, Feature]:
-    if all(item.area is None for item in record.objects):
-        return {}
-    return {"image/object/area": _floats(_area(item, record) for item in record.objects)}
+def _optional_features(record: ImageRecord) -> dict[str, Feature]:
+    """Return areas, weights and groups, each only if an object has something to say there."""
+    objects, features = record.objects, {}
+    if any(item.area is not None for item in objects):
+        sides = record.height, record.width
+        features["image/object/area"] = _floats(
+            _box_area(item.box, *sides) if item.area is None else item.area for item in objects
+        )
+    if any(item.weight != 1 for item in objects):
+        features["image/object/weight"] = _floats(item.weight for item in objects)
+    if any(item.group_of for item in objects):
+        features["image/object/group_of"] = _integers(item.group_of for item in objects)
+    return features
 
 
-def _area(item: ObjectRecord, record: ImageRecord) -> float:
-    if item.area is not None:
-        return item.area
-    box = item.box
-    return (box.ymax - box.ymin) * record.height * (box.xmax - box.xmin) * record.width
-
-
-def _weight_features(objects: Sequence[ObjectRecord]) -> dict[str, Feature]:
-    if all(item.weight == 1 for item in objects):
-        return {}
-    return {"image/object/weight": _floats(item.weight for item in objects)}
-
-
-def _group_features(objects: Sequence[ObjectRecord]) -> dict[str, Feature]:
-    if not any(item.group_of for item in objects):
-        return {}
-    return {"image/object/group_of": _integers(item.group_of for item in objects)}
+def _box_area(box: Box, height: int, width: int) -> float:
+    return (box.ymax - box.ymin) * height * (box.xmax - box.xmin) * width
 
 
 def _mask_features(record: ImageRecord) -> dict[str, Feature]:

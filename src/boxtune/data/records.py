@@ -1,4 +1,4 @@
-"""The one neutral form of annotated pictures: every reader makes it, every writer takes it."""
+"""The common form of annotated images: every reader makes it, every writer takes it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from typing import NamedTuple
 from boxtune.data.compact import Compact
 from boxtune.data.masks import Mask
 
-# A side shorter than this share of the picture vanishes in float32.
+# A side shorter than this fraction of the image vanishes in float32.
 MIN_SIDE = 1e-6
 
 
 class Box(NamedTuple):
-    """A box as shares of the picture's height and width, each in [0, 1]."""
+    """A box as fractions of the image's height and width, each in [0, 1]."""
 
     ymin: float
     xmin: float
@@ -22,7 +22,7 @@ class Box(NamedTuple):
 
 
 class Keypoint(NamedTuple):
-    """A named point as shares of height and width; `visibility` as COCO counts it: 0 absent, 1 hidden, 2 visible."""
+    """A named point as fractions of height and width; `visibility` as COCO counts it: 0 absent, 1 hidden, 2 visible."""
 
     name: str
     y: float
@@ -32,7 +32,7 @@ class Keypoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord(Compact):
-    """One annotated object. `area` is in pixels of the picture, None for that of the box."""
+    """One annotated object. `area` is in pixels of the image, None for that of the box."""
 
     class_name: str
     box: Box
@@ -48,8 +48,8 @@ class ObjectRecord(Compact):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture(Compact):
-    """Where the bytes of a picture are: a file, or the record at `span` (offset, length) of a TFRecord file."""
+class ImageSource(Compact):
+    """Where the bytes of an image are: a file, or the record at `span` (offset, length) of a TFRecord file."""
 
     path: Path
     span: tuple[int, int] | None = None
@@ -57,14 +57,14 @@ class Picture(Compact):
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord(Compact):
-    """One picture with its objects.
+    """One image with its objects.
 
-    `name` is the path within the data set, unique there. `width` and `height` are pixels of the picture as it
+    `name` is the path within the data set, unique there. `width` and `height` are pixels of the image as it
     will be written: turned upright as its EXIF `orientation` says, which is 1 where nothing is to be turned.
     """
 
     name: str
-    picture: Picture
+    source: ImageSource
     annotation: str
     width: int
     height: int
@@ -85,7 +85,7 @@ def reorder(box: Box) -> Box:
 
 
 def clip(box: Box) -> Box:
-    """Return the part of the box within the picture; without area if there is none."""
+    """Return the part of the box within the image; without area if there is none."""
     return Box(*(min(max(value, 0.0), 1.0) for value in box))
 
 

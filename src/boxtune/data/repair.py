@@ -1,4 +1,4 @@
-"""From an annotation and a look at its picture to a record: what is certain is repaired, the hopeless is skipped."""
+"""From an annotation and its image to a record: what is certain is repaired, the rest is skipped."""
 
 from dataclasses import dataclass, replace
 
@@ -6,32 +6,41 @@ from boxtune.data import findings as kinds
 from boxtune.data import images
 from boxtune.data.annotations import AnnotatedObject, Annotation
 from boxtune.data.findings import Findings, Kind, SkipError
-from boxtune.data.images import Look
+from boxtune.data.images import ImageInfo
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture, clip, has_area, reorder
+from boxtune.data.records import (
+    Box,
+    ImageRecord,
+    ImageSource,
+    Keypoint,
+    ObjectRecord,
+    clip,
+    has_area,
+    reorder,
+)
 
 TINY_SIDE = 3  # pixels
-_ROUNDED_PIXELS = 0.05  # by which an edge may miss the picture's without a word
+_ROUNDED_PIXELS = 0.05  # by which an edge may miss the image's without a word
 _ROUNDING = 6  # digits to which the sides of two boxes have to agree to be the same
 
 
 def image_record(
-    annotation: Annotation, name: str, picture: Picture, look: Look, findings: Findings
+    annotation: Annotation, name: str, source: ImageSource, info: ImageInfo, findings: Findings
 ) -> ImageRecord:
-    """Return the record of a picture, which is `name` in the data set; what was repaired or skipped are findings.
+    """Return the record of an image, which is `name` in the data set; repairs and skipped objects are findings.
 
-    Boxes are put in order and cut to the picture, those without area and doubles are left out, and a picture with
+    Boxes are put in order and cut to the image, those without area and doubles are left out, and an image with
     an EXIF orientation is turned upright together with its boxes.
 
     Raises:
         SkipError: the annotation had objects, and none of them can be used.
     """
     case = _Case(annotation, name, findings)
-    _note_format(case, picture, look)
-    frame = _frame(case, look)
+    _note_format(case, source, info)
+    frame = _frame(case, info)
     return ImageRecord(
         name=name,
-        picture=picture,
+        source=source,
         annotation=findings.name(annotation.path),
         width=frame.width,
         height=frame.height,
@@ -42,22 +51,22 @@ def image_record(
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """What findings are about."""
+    """The annotation and image that findings are about."""
 
     annotation: Annotation
     name: str
     findings: Findings
 
     def add(self, kind: Kind, message: str, item: AnnotatedObject | None = None) -> None:
-        place = (item.place if item else "") or self.annotation.place
-        self.findings.add(kind, self.annotation.path, message, place=place, image=self.name)
+        location = (item.location if item else "") or self.annotation.location
+        self.findings.add(kind, self.annotation.path, message, location=location, image=self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class _Frame:
-    """How coordinates as written become shares of the upright picture of `width` by `height` pixels.
+    """How coordinates as written become fractions of the upright image of `width` by `height` pixels.
 
-    `orientation` is what the picture is turned by, `boxes_too` whether the annotator saw it before that, and `unit`
+    `orientation` is what the image is turned by, `boxes_too` whether the annotator saw it before that, and `unit`
     what x and y are divided by first.
     """
 
@@ -68,22 +77,22 @@ class _Frame:
     unit: tuple[float, float]
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """Return x and y of a point as shares."""
-        share = x / self.unit[0], y / self.unit[1]
-        return images.upright_point(*share, self.orientation) if self.boxes_too else share
+        """Return x and y of a point as fractions."""
+        fraction = x / self.unit[0], y / self.unit[1]
+        return images.upright_point(*fraction, self.orientation) if self.boxes_too else fraction
 
     def box(self, edges: tuple[float, float, float, float]) -> Box:
-        """Return a box as shares; its corners keep their order unless they are turned."""
+        """Return a box as fractions; its corners keep their order unless they are turned."""
         (x1, y1), (x2, y2) = self.point(*edges[:2]), self.point(*edges[2:])
         return Box(y1, x1, y2, x2)
 
     def keypoint(self, point: Keypoint) -> Keypoint:
-        """Return a keypoint with its place as shares."""
+        """Return a keypoint with its location as fractions."""
         x, y = self.point(point.x, point.y)
         return point._replace(x=x, y=y)
 
     def mask(self, mask: Mask) -> Mask:
-        """Return a mask with its polygons as shares and its orientation noted."""
+        """Return a mask with its polygons as fractions and its orientation noted."""
         polygons = tuple(
             tuple(v for x, y in zip(p[::2], p[1::2], strict=False) for v in self.point(x, y))
             for p in mask.polygons
@@ -91,39 +100,39 @@ class _Frame:
         return replace(mask, polygons=polygons, orientation=self.orientation if self.boxes_too else 1)
 
 
-def _note_format(case: _Case, picture: Picture, look: Look) -> None:
+def _note_format(case: _Case, source: ImageSource, info: ImageInfo) -> None:
     def add(kind: Kind, message: str) -> None:
-        place = case.annotation.place if picture.span else ""
-        case.findings.add(kind, picture.path, message, place=place, image=case.name)
+        location = case.annotation.location if source.span else ""
+        case.findings.add(kind, source.path, message, location=location, image=case.name)
 
-    if picture.span is None and not images.fits_extension(look.format, picture.path):
-        add(kinds.PICTURE_WRONG_EXTENSION, f"its content is {look.format}.")
-    if reason := images.recoding_reason(look.format, look.mode):
-        add(kinds.PICTURE_RECODED, f"{reason}.")
-    elif look.mode == "L":
-        add(kinds.PICTURE_GREY, "its pixels are 8 bit grey.")
+    if source.span is None and not images.fits_extension(info.format, source.path):
+        add(kinds.IMAGE_WRONG_EXTENSION, f"its content is {info.format}.")
+    if reason := images.recoding_reason(info.format, info.mode):
+        add(kinds.IMAGE_RECODED, f"{reason}.")
+    elif info.mode == "L":
+        add(kinds.IMAGE_GREY, "its pixels are 8 bit grey.")
 
 
-def _frame(case: _Case, look: Look) -> _Frame:
-    """Find out which way the annotator saw the picture: by the size that is written, where the sides differ."""
-    stored, sideways = (look.width, look.height), (look.height, look.width)
+def _frame(case: _Case, info: ImageInfo) -> _Frame:
+    """Find out which way the annotator saw the image: by the size that is written, where the sides differ."""
+    stored, sideways = (info.width, info.height), (info.height, info.width)
     written = case.annotation.size
-    tells = look.orientation >= 5 and look.width != look.height and written in (stored, sideways)
-    saw_upright = tells and written == sideways
-    if tells:
+    is_known = info.orientation >= 5 and info.width != info.height and written in (stored, sideways)
+    saw_upright = is_known and written == sideways
+    if is_known:
         way = "upright" if saw_upright else "as it is stored, so its boxes are turned with it"
-        case.add(kinds.PICTURE_TURNED, f"EXIF orientation {look.orientation}: it was annotated {way}.")
-    elif look.orientation != 1:
-        message = f"EXIF orientation {look.orientation}, and nothing tells which way the annotator saw it."
+        case.add(kinds.IMAGE_TURNED, f"EXIF orientation {info.orientation}: it was annotated {way}.")
+    elif info.orientation != 1:
+        message = f"EXIF orientation {info.orientation}, and it is unknown which way the annotator saw it."
         case.add(kinds.ORIENTATION_UNSURE, message)
     seen = sideways if saw_upright else stored
     if written not in (None, seen):
-        case.add(kinds.SIZE_DIFFERS, f"it says {_by(written)}, the picture has {_by(seen)}.")
+        case.add(kinds.SIZE_DIFFERS, f"it says {_by(written)}, the image has {_by(seen)}.")
     return _Frame(
-        *(sideways if look.orientation >= 5 else stored),
-        orientation=look.orientation,
+        *(sideways if info.orientation >= 5 else stored),
+        orientation=info.orientation,
         boxes_too=not saw_upright,
-        unit=(1, 1) if case.annotation.in_shares else seen,
+        unit=(1, 1) if case.annotation.normalized else seen,
     )
 
 
@@ -131,10 +140,16 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
     records: list[ObjectRecord] = []
     classes_at: dict[tuple[float, ...], set[str]] = {}
     for item in case.annotation.objects:
-        place = item.place or case.annotation.place
-        with case.findings.skipping(case.annotation.path, place=place, image=case.name):
+        location = item.location or case.annotation.location
+        with case.findings.skipping(case.annotation.path, location=location, image=case.name):
             record = _object(case, item, frame)
-            _require_new(case, item, classes_at.setdefault(_key(record.box), set()))
+            at_box = tuple(round(side, _ROUNDING) for side in record.box)
+            classes = classes_at.setdefault(at_box, set())
+            if item.class_name in classes:
+                raise SkipError(kinds.BOX_TWICE, f"{_shown(item)} is there already.")
+            if classes:
+                case.add(kinds.BOX_OF_TWO_CLASSES, f'{_shown(item)} is there as "{min(classes)}" too.', item)
+            classes.add(item.class_name)
             records.append(record)
     if records:
         return tuple(records)
@@ -145,8 +160,10 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
 
 
 def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
-    if not _is_text(item.class_name):
-        raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"{item.class_name!a} is no text.")
+    if any(
+        "\ud800" <= character <= "\udfff" for character in item.class_name
+    ):  # JSON may hold halves of characters
+        raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"{item.class_name!a} is not text.")
     written = frame.box(item.edges)
     ordered = reorder(written)
     clipped = clip(ordered)
@@ -161,7 +178,7 @@ def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
     if not _nearly_equal(clipped, ordered, size):
         case.add(kinds.BOX_CLIPPED, f"{_shown(item)} reaches out of {_by(size)}.", item)
     sides = (clipped.xmax - clipped.xmin) * frame.width, (clipped.ymax - clipped.ymin) * frame.height
-    if min(sides) < TINY_SIDE - 0.001:  # shares of a picture do not give whole pixels back exactly
+    if min(sides) < TINY_SIDE - 0.001:  # fractions of an image do not give whole pixels back exactly
         case.add(kinds.BOX_TINY, f"{_shown(item)} is {sides[0]:.3g} x {sides[1]:.3g} pixels.", item)
     return ObjectRecord(
         item.class_name,
@@ -178,29 +195,11 @@ def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
     )
 
 
-def _require_new(case: _Case, item: AnnotatedObject, classes: set[str]) -> None:
-    """Refuse a second box of the same class at the same place; `classes` are those that are there."""
-    if item.class_name in classes:
-        raise SkipError(kinds.BOX_TWICE, f"{_shown(item)} is there already.")
-    if classes:
-        case.add(kinds.BOX_OF_TWO_CLASSES, f'{_shown(item)} is there as "{min(classes)}" too.', item)
-    classes.add(item.class_name)
-
-
 def _nearly_equal(one: Box, other: Box, size: tuple[int, int]) -> bool:
     """Say whether two boxes differ by no more than the rounding of numbers that are written."""
     width, height = size
     sides = zip(one, other, (height, width, height, width), strict=True)
     return all(abs(a - b) * side <= _ROUNDED_PIXELS for a, b, side in sides)
-
-
-def _is_text(name: str) -> bool:
-    """Say whether a name can be written: JSON may hold halves of characters."""
-    return not any("\ud800" <= character <= "\udfff" for character in name)
-
-
-def _key(box: Box) -> tuple[float, ...]:
-    return tuple(round(side, _ROUNDING) for side in box)
 
 
 def _shown(item: AnnotatedObject) -> str:

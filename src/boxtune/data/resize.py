@@ -10,13 +10,6 @@ from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 
-_METHODS = {
-    pipeline_pb2.BILINEAR: tf.compat.v1.image.ResizeMethod.BILINEAR,
-    pipeline_pb2.NEAREST_NEIGHBOR: tf.compat.v1.image.ResizeMethod.NEAREST_NEIGHBOR,
-    pipeline_pb2.BICUBIC: tf.compat.v1.image.ResizeMethod.BICUBIC,
-    pipeline_pb2.AREA: tf.compat.v1.image.ResizeMethod.AREA,
-}
-
 
 @dataclass(frozen=True)
 class Resized:
@@ -90,8 +83,8 @@ def _conditional_shape(section: pipeline_pb2.ConditionalShapeResizer) -> Resizer
     def resize(image: Any) -> Resized:
         sides = tf.cast(tf.shape(image)[:2], tf.float32)
         side = tf.reduce_max(sides) if greater else tf.reduce_min(sides)
-        wanted = tf.minimum(side, threshold) if greater else tf.maximum(side, threshold)
-        size = tf.maximum(tf.cast(sides * (wanted / side), tf.int32), 1)
+        target = tf.minimum(side, threshold) if greater else tf.maximum(side, threshold)
+        size = tf.maximum(tf.cast(sides * (target / side), tf.int32), 1)
         # Here the API has the pixels at the corners of the image stay there, unlike elsewhere.
         return Resized(_resize(image, size, section, align_corners=True), size)
 
@@ -120,5 +113,5 @@ def _pad(image: Any, size: Any) -> Any:
 
 def _resize(image: Any, size: Any, section: Any, *, align_corners: bool = False) -> Any:
     # The API resizes as TensorFlow 1 did: pixels are counted from their corners, not from their centres.
-    method = _METHODS[section.resize_method]
+    method = getattr(tf.compat.v1.image.ResizeMethod, pipeline_pb2.ResizeType.Name(section.resize_method))
     return tf.compat.v1.image.resize(image, size, method, align_corners=align_corners)

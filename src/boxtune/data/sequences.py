@@ -15,7 +15,7 @@ _SOURCE_ID = "image/source_id"
 _IS_ANNOTATED = "region/is_annotated"
 _NAME = "region/label/string"
 _WEIGHT = "region/label/confidence"
-# Lists of a frame with a value for each object, and what they are called in a record of one image.
+# Lists of a frame with a value for each object, and their keys in a record of one image.
 _OF_OBJECTS = {
     **{f"region/bbox/{side}": f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")},
     _NAME: "image/object/class/text",
@@ -35,7 +35,7 @@ def annotated_frames(record: bytes) -> list[int]:
     """Return the numbers of the frames of a sequence that are annotated: all of them, if it does not say.
 
     Raises:
-        DataError: if a serialized record is no sequence of images.
+        DataError: if a serialized record is not a sequence of images.
     """
     lists = _lists(record)
     marks = lists.get(_IS_ANNOTATED)
@@ -45,10 +45,10 @@ def annotated_frames(record: bytes) -> list[int]:
 
 
 def example_of_frame(record: bytes, frame: int) -> bytes:
-    """Return a frame of a serialized sequence as a serialized tf.train.Example, as `examples.parser` takes it.
+    """Return a frame of a serialized sequence as a serialized tf.train.Example, as `decoder.parser` takes it.
 
     Raises:
-        DataError: if it is no sequence of images, or the lists of the frame disagree in length.
+        DataError: if it is not a sequence of images, or the lists of the frame disagree in length.
     """
     parts = {key: features[frame] for key, features in _lists(record).items()}
     nothing = tf.train.Feature()
@@ -72,7 +72,7 @@ def _lists(record: bytes) -> dict[str, list[Any]]:
     lists = {key: list(found[key].feature) for key in keys if key in found}
     if not lists.get(_IMAGE):
         raise DataError(
-            f"it has no {_IMAGE} of frames, so it is no sequence of images; for records of one image remove input_type."
+            f"it has no {_IMAGE} of frames, so it is not a sequence of images; for single images remove input_type."
         )
     count = len(lists[_IMAGE])
     for key, parts in lists.items():

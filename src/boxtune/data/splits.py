@@ -1,4 +1,4 @@
-"""Which pictures are for training, which for validation and which for testing."""
+"""Which images are for training, which for validation and which for testing."""
 
 import re
 from collections import Counter
@@ -23,14 +23,14 @@ _PART_OF_WORD = {
 _FILLERS = frozenset(
     ("set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "labels")
 )
-# In the lists of Pascal VOC, behind a name: whether a class is in the picture.
+# In the lists of Pascal VOC, behind a name: whether a class is in the image.
 _VOC_FLAG = re.compile(r"\s+(-1|0|1)$")
 _ENDING = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp|xml|txt|json)$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The parts, each in the byte order of the pictures' names.
+    """The parts, each in the byte order of the images' names.
 
     `unplaced` are those of `train` that are there only because no folder says where they belong.
     """
@@ -38,7 +38,7 @@ class Split:
     train: tuple[ImageRecord, ...]
     validation: tuple[ImageRecord, ...]
     test: tuple[ImageRecord, ...] = ()
-    unplaced: tuple[ImageRecord, ...] = ()
+    unassigned: tuple[ImageRecord, ...] = ()
 
 
 def by_ratio(
@@ -48,17 +48,17 @@ def by_ratio(
     seed: int,
     groups: Mapping[str, int] | None = None,
 ) -> Split:
-    """Draw the share `validation_fraction` in [0, 1) of the pictures for validation; at least one unless it is 0.
+    """Draw the fraction `validation_fraction` in [0, 1) of the images for validation; at least one unless it is 0.
 
-    The number of pictures comes first, then every class on both sides, then the share of each class. A class that
+    The number of images comes first, then every class on both sides, then the fraction of each class. A class that
     is in one group only is for training, unless another class needs that group for validation. Equal names, objects,
     groups and seed give the same split on every machine, in whatever order they come.
 
     Args:
-        images: the pictures; their names differ.
-        validation_fraction: as a share of the number of pictures.
+        images: the images; their names differ.
+        validation_fraction: as a fraction of the number of images.
         seed: of the draw.
-        groups: numbers by the names of pictures; pictures of equal number stay together (copies, say: see
+        groups: numbers by the names of images; images of equal number stay together (copies, say: see
             `boxtune.data.duplicates`), one without number is on its own.
 
     Raises:
@@ -73,8 +73,7 @@ def by_ratio(
     units = _units(images, groups or {}, at_least=2)
     num_validation = min(max(1, round(len(images) * validation_fraction)), len(images) - 1)
     sizes = (len(images) - num_validation, num_validation)
-    drawn = stratify(units, sizes, seed=seed, main=_TRAIN)
-    return _split(images, _by_name(units, drawn))
+    return _split(images, _by_name(units, stratify(units, sizes, seed=seed, main=_TRAIN)))
 
 
 def fold(
@@ -87,7 +86,7 @@ def fold(
 ) -> Split:
     """Return number `fold` in [1, folds] of a cross-validation: one part for validation, the others for training.
 
-    Each picture is in the validation part of exactly one of the folds; otherwise as `by_ratio`. Raises DataError if
+    Each image is in the validation part of exactly one of the folds; otherwise as `by_ratio`. Raises DataError if
     the numbers are out of range or there are fewer groups than folds.
     """
     if folds < 2 or not 1 <= fold <= folds:
@@ -101,11 +100,11 @@ def fold(
 
 
 def by_list(images: Sequence[ImageRecord], list_file: Path) -> Split:
-    """Take for validation the pictures that a text file names, one a line; the others are for training.
+    """Take for validation the images that a text file names, one a line; the others are for training.
 
     A name may lack the extension and the first folders, or have more folders in front (as in the lists of YOLO); a
-    flag behind it is ignored (as in those of Pascal VOC), and so are blank lines and those that begin with #.
-    Raises DataError if the file cannot be read, a name fits no picture or several, or a side would be empty.
+    flag behind it is ignored (as in those of Pascal VOC), and so are blank lines and those that start with #.
+    Raises DataError if the file cannot be read, a name fits no image or several, or a side would be empty.
     """
     known = _by_last_part(image.name for image in images)
     validation = set()
@@ -115,18 +114,18 @@ def by_list(images: Sequence[ImageRecord], list_file: Path) -> Split:
             validation.add(_named(text, known, f"{list_file}:{number}: {printable(text)}"))
     if not 0 < len(validation) < len(images):
         raise DataError(
-            f"{list_file} names {len(validation)} of {len(images)} usable pictures for validation;"
+            f"{list_file} names {len(validation)} of {len(images)} usable images for validation;"
             " there must be at least one, and at least one left for training."
         )
     return _split(images, dict.fromkeys(validation, _VALIDATION))
 
 
 def by_folders(images: Sequence[ImageRecord]) -> Split | None:
-    """Return the split that the data set comes with; None if it has none, or none for most of its pictures.
+    """Return the split that the data set comes with; None if it has none, or none for most of its images.
 
-    What counts is the innermost folder of a picture that is named train, valid, test or similarly ("val2017",
-    "test_images"), otherwise the name of its annotation file, if that is of several pictures ("train_labels.csv"), or
-    a folder of it. If nothing is for validation, what is for testing becomes that. Pictures without a part are for
+    What counts is the innermost folder of an image that is named train, valid, test or similarly ("val2017",
+    "test_images"), otherwise the name of its annotation file, if that is of several images ("train_labels.csv"), or
+    a folder of it. If nothing is for validation, what is for testing becomes that. Images without a part are for
     training.
     """
     annotated = Counter(image.annotation for image in images)
@@ -137,11 +136,11 @@ def by_folders(images: Sequence[ImageRecord]) -> Split | None:
     if not {_TRAIN, _VALIDATION} <= set(parts.values()) or 2 * len(parts) < len(images):
         return None
     split = _split(images, parts)
-    return replace(split, unplaced=tuple(image for image in split.train if image.name not in parts))
+    return replace(split, unassigned=tuple(image for image in split.train if image.name not in parts))
 
 
 def leaks(split: Split, groups: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Return the pictures whose group is in an earlier part too, behind the first name of that group there.
+    """Return the images whose group is in an earlier part too, behind the first name of that group there.
 
     `groups` are as those of `by_ratio`; the parts are in the order training, validation, test.
     """
@@ -156,13 +155,11 @@ def leaks(split: Split, groups: Mapping[str, int]) -> list[tuple[str, str]]:
 
 
 def _split(images: Iterable[ImageRecord], parts: Mapping[str, int]) -> Split:
-    """Divide the pictures by the parts of their names; without one they are for training."""
-    ordered = sorted(images, key=_byte_order)
-
-    def part(number: int) -> tuple[ImageRecord, ...]:
-        return tuple(image for image in ordered if parts.get(image.name, _TRAIN) == number)
-
-    return Split(part(_TRAIN), part(_VALIDATION), part(_TEST))
+    """Divide the images by the parts of their names; without one they are for training."""
+    groups: list[list[ImageRecord]] = [[], [], []]
+    for image in sorted(images, key=_byte_order):
+        groups[parts.get(image.name, _TRAIN)].append(image)
+    return Split(*map(tuple, groups))
 
 
 def _byte_order(image: ImageRecord) -> bytes:
@@ -170,18 +167,19 @@ def _byte_order(image: ImageRecord) -> bytes:
 
 
 def _units(images: Sequence[ImageRecord], groups: Mapping[str, int], *, at_least: int) -> list[Unit]:
-    """Return what stays together, in the byte order of the first names; raise DataError if it is too little."""
+    """Return images that stay together, in the byte order of the first names; raise DataError if there are too few."""
     together: dict[int | str, list[ImageRecord]] = {}
     for image in sorted(images, key=_byte_order):
         together.setdefault(groups.get(image.name, image.name), []).append(image)
     if len(together) < at_least:
         raise DataError(
-            f"There are too few usable pictures: {len(images)}, or {len(together)} without copies. Training and"
-            f" validation need at least {at_least}. Annotate more pictures: two dozen are a start."
+            f"There are too few usable images: {len(images)}, or {len(together)} without copies. Training and"
+            f" validation need at least {at_least}. Annotate more images: two dozen are a start."
         )
     return [
         Unit(
-            tuple(image.name for image in group), Counter(name for image in group for name in _classes(image))
+            tuple(image.name for image in group),
+            Counter(name for image in group for name in _classes(image)),
         )
         for group in together.values()
     ]
@@ -196,7 +194,7 @@ def _by_name(units: Sequence[Unit], parts: Sequence[int]) -> dict[str, int]:
 
 
 def _by_last_part(names: Iterable[str]) -> dict[str, list[str]]:
-    """Return the names of pictures by their file names, with and without extension."""
+    """Return the names of images by their file names, with and without extension."""
     known: dict[str, list[str]] = {}
     for name in names:
         path = PurePosixPath(name)
@@ -205,19 +203,19 @@ def _by_last_part(names: Iterable[str]) -> dict[str, list[str]]:
     return known
 
 
-def _named(text: str, known: Mapping[str, Sequence[str]], place: str) -> str:
-    """Return the one picture that a line of a list means; raise DataError if there is none or several."""
+def _named(text: str, known: Mapping[str, Sequence[str]], location: str) -> str:
+    """Return the one image that a line of a list means; raise DataError if there is none or several."""
     matches = next(filter(None, (_matches(name, known) for name in _readings(text))), [])
     if not matches:
         last = PurePosixPath(text.replace("\\", "/")).name
-        raise DataError(f"{place} is none of the usable pictures.{did_you_mean(last, known)}")
+        raise DataError(f"{location} is not one of the usable images.{did_you_mean(last, known)}")
     if len(matches) > 1:
-        raise DataError(f"{place} could be any of {sorted(matches)}: write the path within the folder.")
+        raise DataError(f"{location} could be any of {sorted(matches)}: write the path within the folder.")
     return matches[0]
 
 
 def _readings(text: str) -> Iterator[str]:
-    """Yield what a line may mean: all of it, it without a flag, or without an ending that the picture has not."""
+    """Yield the possible meanings of a line: all of it, without a flag, or without an extension."""
     name = text.replace("\\", "/")
     yield name
     yield _VOC_FLAG.sub("", name)
@@ -225,7 +223,7 @@ def _readings(text: str) -> Iterator[str]:
 
 
 def _matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the pictures that a path can mean: those of the same folders as far as both name any.
+    """Return the images that a path can mean: those whose folders agree as far as both have folders.
 
     Those of as many folders are preferred.
     """
@@ -240,7 +238,7 @@ def _matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
 
 
 def _part_of(image: ImageRecord, *, shared: bool) -> int | None:
-    """Return the part that the picture's folders, its annotation's name (if shared) or its folders say."""
+    """Return the part that the image's folders, its annotation's name (if shared) or its folders say."""
     if (part := _part_of_folder(image.name.rpartition("/")[0])) is not None:
         return part
     folder, _, name = image.annotation.rpartition("/")

@@ -1,20 +1,20 @@
-"""Drawing parts of given sizes that resemble each other: every class in each of them, in its share.
+"""Drawing parts of given sizes that resemble each other: every class in each of them, in its proportion.
 
 After Sechidis, Tsoumakas and Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011 (iterative
-stratification), for units of several pictures, and with every class brought to every part before anything else.
+stratification), for units of several images, and with every class brought to every part before anything else.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# The class of pictures without objects. They are shared out like the others, but no part needs them.
+# The class of images without objects. They are shared out like the others, but no part needs them.
 BACKGROUND = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """Pictures that stay together: their names, and how many of them have each class."""
+    """Images that stay together: their names, and how many of them have each class."""
 
     names: tuple[str, ...]
     classes: Mapping[str, int]
@@ -23,12 +23,12 @@ class Unit:
 def stratify(units: Sequence[Unit], sizes: Sequence[int], *, seed: int, main: int | None = None) -> list[int]:
     """Draw a part for each unit.
 
-    Every part gets a unit; otherwise its size comes first, then that every class is in it, then its share of each
+    Every part gets a unit; otherwise its size comes first, then that every class is in it, then its proportion of each
     class. All arithmetic is on integers: the same units in the same order are drawn alike on every machine.
 
     Args:
         units: at least as many as parts.
-        sizes: for each part the number of pictures it should have; their sum is that of all pictures.
+        sizes: for each part the number of images it should have; their sum is that of all images.
         seed: of the draw.
         main: the part for classes that are in one unit only; None if that may be any.
     """
@@ -39,7 +39,7 @@ def stratify(units: Sequence[Unit], sizes: Sequence[int], *, seed: int, main: in
     order = sorted(range(len(units)), key=lambda unit: (-len(units[unit].names), drawn[unit]))
     drawing = _Drawing(units, sizes, order, main)
     drawing.reserve()
-    drawing.share_out()
+    drawing.distribute()
     drawing.level()
     drawing.fill_empty()
     return drawing.parts
@@ -50,11 +50,11 @@ class _Drawing:
 
     Attributes:
         parts: the part of each unit, -1 while it has none.
-        room: for each part how many pictures it still takes; below 0 if it has too many.
+        room: for each part how many images it still takes; below 0 if it has too many.
         main: see `stratify`.
         members: the units of each class in the order of the draw; see `_members` for that of the classes.
         have: how many units of each class each part has.
-        wanted: how many pictures of each class each part still wants, times the number of all pictures.
+        needed: how many images of each class each part still needs, times the number of all images.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class _Drawing:
         self.units = units
         self.order = order
         self.main = main
-        self.num_pictures = sum(sizes)
+        self.num_images = sum(sizes)
         self.parts = [-1] * len(units)
         self.room = list(sizes)
         self.members = _members(units, order)
@@ -71,7 +71,7 @@ class _Drawing:
         totals = {
             name: sum(units[unit].classes[name] for unit in self.members[name]) for name in self.members
         }
-        self.wanted = {name: [total * size for size in sizes] for name, total in totals.items()}
+        self.needed = {name: [total * size for size in sizes] for name, total in totals.items()}
 
     def reserve(self) -> None:
         """Put one unit of each class into each part, the main part last, as long as there are units and room."""
@@ -81,12 +81,12 @@ class _Drawing:
                 if name != BACKGROUND and not self.have[name][part]:
                     self._put_best(members, part)
 
-    def share_out(self) -> None:
-        """Put each unit that is left where the rarest of its classes is wanted most."""
+    def distribute(self) -> None:
+        """Put each unit that is left where the rarest of its classes is needed most."""
         for name, members in self.members.items():
             for unit in members:
                 if self.parts[unit] < 0:
-                    self._put(unit, self._where_wanted(unit, name))
+                    self._put(unit, self._where_needed(unit, name))
 
     def level(self) -> None:
         """Move units, large ones first, where that brings the parts nearer to their sizes and takes no class away."""
@@ -123,12 +123,12 @@ class _Drawing:
         new = sum(not self.have[name][part] for name in names)
         return new - lone, lone if part == self.main else -lone
 
-    def _where_wanted(self, unit: int, name: str) -> int:
-        """Return the part that wants the class most among those with room for the unit, if there are any."""
+    def _where_needed(self, unit: int, name: str) -> int:
+        """Return the part that needs the class most among those with room for the unit, if there are any."""
         fitting = [part for part in range(len(self.room)) if self._fits(unit, part)]
         if not fitting:
             return _roomiest(self.room)
-        return max(fitting, key=lambda part: (self.wanted[name][part], self.room[part]))
+        return max(fitting, key=lambda part: (self.needed[name][part], self.room[part]))
 
     def _put(self, unit: int, part: int, sign: int = 1) -> None:
         """Put a unit into a part, or with sign -1 take it out."""
@@ -136,7 +136,7 @@ class _Drawing:
         self.room[part] -= sign * len(self.units[unit].names)
         for name, count in self.units[unit].classes.items():
             self.have[name][part] += sign
-            self.wanted[name][part] -= sign * count * self.num_pictures
+            self.needed[name][part] -= sign * count * self.num_images
 
     def _move(self, unit: int, part: int) -> None:
         self._put(unit, self.parts[unit], sign=-1)

@@ -25,7 +25,7 @@ _FOOTER = struct.Struct("<I")
 
 
 def parse_example(data: bytes) -> Example:
-    """Return a serialized Example; raise DataError if it is none."""
+    """Return a serialized Example; raise DataError if it is not one."""
     try:
         return Example.FromString(data)
     except DecodeError as error:
@@ -46,7 +46,7 @@ def first_record(path: Path) -> bytes:
 
 
 def encoded_image(path: Path, span: tuple[int, int]) -> bytes:
-    """Return the picture's bytes of the record at `span` (offset, length) of a file; raise DataError."""
+    """Return the image's bytes of the record at `span` (offset, length) of a file; raise DataError."""
     offset, length = span
     descriptor = _open(path)
     try:
@@ -55,12 +55,12 @@ def encoded_image(path: Path, span: tuple[int, int]) -> bytes:
         os.close(descriptor)
     values = example.features.feature["image/encoded"].bytes_list.value
     if not values:
-        raise DataError(f"the record at byte {offset} holds no picture.")
+        raise DataError(f"the record at byte {offset} holds no image.")
     return values[0]
 
 
 def framed(data: bytes) -> tuple[bytes, bytes, bytes]:
-    """Return a record with what stands before and behind it."""
+    """Return a record with its header and footer."""
     length = struct.pack("<Q", len(data))
     return _HEADER.pack(len(data), _masked_crc32c(length)), data, _FOOTER.pack(_masked_crc32c(data))
 
@@ -73,7 +73,7 @@ class RecordIndex:
     Attributes:
         paths: the files, in the given order.
         file_numbers: int32 [n], the position in `paths` of each record's file.
-        offsets: int64 [n], the byte where each record begins, behind its header.
+        offsets: int64 [n], the byte where each record starts, behind its header.
         lengths: int64 [n], the bytes of each record.
     """
 
@@ -81,7 +81,7 @@ class RecordIndex:
         """Scan the files.
 
         Raises:
-            DataError: a file cannot be opened, is no TFRecord or is cut short (with the byte where), a record
+            DataError: a file cannot be opened, is not a TFRecord or is cut short (with the byte where), a record
                 has more than MAX_RECORD_BYTES, or there is no record at all.
         """
         self.paths = tuple(paths)
@@ -164,7 +164,7 @@ def _scan(descriptor: int, path: Path) -> np.ndarray:
 
 
 def _length_at(descriptor: int, path: Path, *, number: int, position: int) -> int:
-    """Return the length of record `number`, whose header is at a byte; raise DataError if none begins there."""
+    """Return the length of record `number`, whose header is at a byte; raise DataError if none starts there."""
     header = os.pread(descriptor, _HEADER.size, position)
     if len(header) < _HEADER.size:
         raise _cut_short(path, number, position)
@@ -178,7 +178,7 @@ def _length_at(descriptor: int, path: Path, *, number: int, position: int) -> in
 
 def _cut_short(path: Path, number: int, position: int) -> DataError:
     return DataError(
-        f"{path} is cut short: record {number}, which begins at byte {position}, is not whole."
+        f"{path} is cut short: record {number}, which starts at byte {position}, is not whole."
         " Write or copy the file again."
     )
 

@@ -43,17 +43,12 @@ def map_in_processes(
     num_workers = num_workers or num_cores()
     if num_workers == 1:
         return map(function, items)
-    chunks = _chunks(items, chunk_size)
+    iterator = iter(items)
+    chunks = iter(lambda: list(islice(iterator, chunk_size)), [])
     first = list(islice(chunks, 2))
     if len(first) < 2:
         return map(function, chain(*first))
     return _in_pool(function, chain(first, chunks), num_workers)
-
-
-def _chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
 
 
 def num_cores() -> int:
@@ -76,17 +71,16 @@ def kept_processes() -> Iterator[None]:
 @contextmanager
 def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     kept = _kept.get(None)
-    if kept is None:
-        with _new_pool(num_workers) as pool:
-            yield pool
+    if kept is not None and num_workers in kept:
+        yield kept[num_workers]
         return
-    if num_workers not in kept:
-        kept[num_workers] = _new_pool(num_workers)
-    yield kept[num_workers]
-
-
-def _new_pool(num_workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(num_workers, _context(), initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(num_workers, _context(), initializer=_ignore_interrupts)
+    if kept is None:
+        with pool:
+            yield pool
+    else:
+        kept[num_workers] = pool
+        yield pool
 
 
 def _in_pool(

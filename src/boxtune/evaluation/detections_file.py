@@ -54,7 +54,7 @@ def _identifiers(
         return pictures, {label.id: label.id - 1 for label in label_map.labels}
     known = coco.identifiers(files[0])
     places = _by_end(names)
-    own = {number: places[end] for number, name in known.pictures.items() if (end := _end_in(name, places))}
+    own = {number: places[end] for number, name in known.images.items() if (end := _end_in(name, places))}
     classes = {
         number: label_map.by_any_name[name].id - 1
         for number, name in known.classes.items()
@@ -80,4 +80,4 @@ def _ends(name: str) -> list[str]:
 
 
 def _coco_files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*.json")) if coco.recognises(path)]
+    return [path for path in sorted(folder.rglob("*.json")) if coco.FORMAT.recognises(path)]

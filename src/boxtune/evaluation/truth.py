@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from boxtune.data.examples import PER_OBJECT
+from boxtune.data.decoder import PER_OBJECT
 from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import DataError

@@ -54,7 +54,7 @@ def write_page(
         "fit": _fit(fit, sum(len(image.objects) for image in records)) if fit else None,
         "previews": {"side": side, "block": page.PREVIEWS_IN_BLOCK},
     }
-    sources = [(records[picture].picture, records[picture].orientation) for picture in previewed]
+    sources = [(records[picture].source, records[picture].orientation) for picture in previewed]
     previews = map_in_processes(partial(preview_base64, side=side, max_bytes=max_bytes), sources)
     page.write(path, "data_page.html", title=title, data=data, previews=previews)
 
@@ -110,7 +110,7 @@ def _findings(findings: Sequence[Finding], links: Sequence[Sequence[int]]) -> Co
     return {
         "kind": integers([kinds[finding.kind] for finding in findings]),
         "file": [finding.file for finding in findings],
-        "place": [finding.place for finding in findings],
+        "location": [finding.location for finding in findings],
         "message": [finding.message for finding in findings],
         "pictures": integers([picture for pictures in links for picture in pictures]),
         "links": starts(map(len, links)),

@@ -15,6 +15,20 @@ JSON_NAME = "report.json"
 _NUM_EXAMPLES = 3
 
 
+def text(title: str, prepared: Prepared, verdict: str) -> str:
+    """Return a data set as a page for people: a title, counts, findings, and a verdict behind their summary."""
+    return "\n".join(
+        [
+            title,
+            "",
+            *counts_table(prepared.parts, prepared.label_map),
+            *finding_lines(prepared.findings),
+            "",
+            f"{summary(prepared.findings)}; {verdict}",
+        ]
+    )
+
+
 def counts_table(parts: Mapping[str, Sequence[ImageRecord]], label_map: LabelMap) -> list[str]:
     """Return lines that count pictures, objects, and the objects of each class, a column for each part."""
     counts = {part: class_counts(images, label_map) for part, images in parts.items()}
@@ -65,7 +79,7 @@ def to_json(prepared: Prepared, files: Mapping[str, Sequence[str]] | None = None
             {
                 "kind": finding.kind.name,
                 "file": finding.file,
-                "place": finding.place,
+                "location": finding.location,
                 "image": finding.image,
                 "message": finding.message,
             }

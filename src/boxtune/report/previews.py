@@ -8,7 +8,7 @@ import random
 from PIL import Image
 
 from boxtune.data import images
-from boxtune.data.records import Picture
+from boxtune.data.records import ImageSource
 from boxtune.errors import DataError
 from boxtune.metrics.evaluation import Example
 
@@ -34,7 +34,7 @@ def preview_limits(number: int) -> tuple[int, int]:
     return min(MAX_PREVIEW_SIDE, int(math.sqrt(max_bytes / _BYTES_PER_SQUARE))), max_bytes
 
 
-def preview_base64(source: tuple[Picture, int], *, side: int, max_bytes: int) -> str:
+def preview_base64(source: tuple[ImageSource, int], *, side: int, max_bytes: int) -> str:
     """Return a JPEG in base64 of a picture and its orientation; nothing if it cannot be read (any more)."""
     try:
         small = images.read_rgb(*source, max_side=side)

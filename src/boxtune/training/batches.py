@@ -6,9 +6,9 @@ import tensorflow as tf
 from boxtune import models
 from boxtune.backends import row_multiple
 from boxtune.config import pipeline_pb2
-from boxtune.data.batching import Mixing, record_order, training_batches, training_samples
+from boxtune.data.augmentation.mixing import Mixing
+from boxtune.data.batching import record_order, training_batches, training_samples
 from boxtune.data.input import Records
-from boxtune.data.tfrecord import parse_example
 from boxtune.detection.shares import WHOLE, Shares
 
 
@@ -31,7 +31,7 @@ def batches(
         augmentation_options=settings.data_augmentation_options,
         shuffle=pipeline.train_input_reader.shuffle,
         class_balance=own.class_balance,
-        mixed=Mixing(own.mosaic_probability, own.mixup_probability, own.copy_paste_probability),
+        mixed=Mixing(own.mosaic_probability, own.copy_paste_probability, own.mixup_probability),
     )
     return training_batches(
         sample_at,
@@ -58,12 +58,5 @@ def images_of_step(
     order = record_order(records, seed=seed, shuffle=shuffle, class_balance=class_balance)
     size = images_per_step(pipeline)
     positions = np.arange((step - 1) * size, step * size)
-    return ", ".join(_name_of(records, int(order.number(position))) for position in positions)
-
-
-def _name_of(records: Records, number: int) -> str:
-    features = parse_example(records.read(number)).features.feature
-    for key in ("image/filename", "image/source_id"):
-        if features[key].bytes_list.value:
-            return features[key].bytes_list.value[0].decode("utf-8", "replace")
-    return records.place(number)
+    numbers = [int(order.number(position)) for position in positions]
+    return ", ".join(records.image_name(number) or records.name_of(number) for number in numbers)

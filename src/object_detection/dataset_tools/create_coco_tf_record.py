@@ -23,9 +23,9 @@ from object_detection.dataset_tools import script
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool("include_masks", False, "Write masks too.")
-flags.DEFINE_string("train_image_dir", "", "The pictures for training.")
-flags.DEFINE_string("val_image_dir", "", "The pictures for validation.")
-flags.DEFINE_string("test_image_dir", "", "The pictures for testing.")
+flags.DEFINE_string("train_image_dir", "", "The images for training.")
+flags.DEFINE_string("val_image_dir", "", "The images for validation.")
+flags.DEFINE_string("test_image_dir", "", "The images for testing.")
 flags.DEFINE_string("train_annotations_file", "", "The JSON file for training.")
 flags.DEFINE_string("val_annotations_file", "", "The JSON file for validation.")
 flags.DEFINE_string("testdev_annotations_file", "", "The JSON file for testing.")
@@ -35,7 +35,7 @@ flags.DEFINE_string("train_densepose_annotations_file", "", "Not available.")
 flags.DEFINE_string("val_densepose_annotations_file", "", "Not available.")
 flags.DEFINE_string("output_dir", tempfile.gettempdir(), "Takes the files.")
 flags.DEFINE_bool("remove_non_person_annotations", False, 'Leave out objects of other classes than "person".')
-flags.DEFINE_bool("remove_non_person_images", False, 'Leave out pictures without a "person".')
+flags.DEFINE_bool("remove_non_person_images", False, 'Leave out images without a "person".')
 
 _PERSON = "person"
 _MAX_ID = 2**31 - 1  # of label maps
@@ -102,7 +102,7 @@ def _read(part: _Part) -> tuple[ImageRecord, ...]:
 
 
 def _with_keypoints(images: Sequence[ImageRecord], part: _Part) -> Sequence[ImageRecord]:
-    """Give objects the keypoints of the same class and box of the same picture in a second file, if there is one."""
+    """Give objects the keypoints of the same class and box of the same image in a second file, if there is one."""
     if not part.keypoints:
         return images
     of_points = script.read_usable(Path(part.photos), annotations=Path(part.keypoints), format_name="coco")
@@ -118,7 +118,7 @@ def _with_keypoints(images: Sequence[ImageRecord], part: _Part) -> Sequence[Imag
 
 
 _Points = Mapping[tuple[str, str, Box], tuple[Keypoint, ...]]
-"""Keypoints by the name of the picture, and the class and the box of the object."""
+"""Keypoints by the name of the image, and the class and the box of the object."""
 
 
 def _with_points(image_name: str, item: ObjectRecord, points: _Points) -> ObjectRecord:
@@ -126,7 +126,7 @@ def _with_points(image_name: str, item: ObjectRecord, points: _Points) -> Object
 
 
 def _selected(images: Iterable[ImageRecord]) -> list[ImageRecord]:
-    """Leave out what the flags do not want."""
+    """Leave out the objects and images that the flags exclude."""
     selected = list(images)
     if FLAGS.remove_non_person_annotations:
         selected = script.keep_objects(selected, lambda item: item.class_name == _PERSON)
@@ -134,7 +134,7 @@ def _selected(images: Iterable[ImageRecord]) -> list[ImageRecord]:
         with_persons = [
             image for image in selected if any(item.class_name == _PERSON for item in image.objects)
         ]
-        print(f"{len(selected) - len(with_persons):,} pictures are left out, as the flags say.")
+        print(f"{len(selected) - len(with_persons):,} images are left out, as the flags say.")
         selected = with_persons
     return selected if FLAGS.include_masks else list(map(_without_masks, selected))
 

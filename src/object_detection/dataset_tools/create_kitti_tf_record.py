@@ -17,17 +17,15 @@ from boxtune.errors import DataError
 from object_detection.dataset_tools import script
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data_dir", None, "Holds training/label_2 and the pictures.", required=True)
-flags.DEFINE_string("output_path", None, "What the names of both files begin with.", required=True)
+flags.DEFINE_string("data_dir", None, "Holds training/label_2 and the images.", required=True)
+flags.DEFINE_string("output_path", None, "What the names of both files start with.", required=True)
 flags.DEFINE_list(
     "classes_to_use",
     "car,pedestrian,dontcare",
     "The classes to write; with dontcare, what overlaps such a region is left out.",
 )
 flags.DEFINE_string("label_map_path", "data/kitti_label_map.pbtxt", "The label map.")
-flags.DEFINE_integer(
-    "validation_set_size", 500, "Pictures of lower numbers are for validation.", lower_bound=0
-)
+flags.DEFINE_integer("validation_set_size", 500, "Images of lower numbers are for validation.", lower_bound=0)
 
 _REGION = "dontcare"
 
@@ -35,22 +33,22 @@ _REGION = "dontcare"
 def _create() -> None:
     data_dir = Path(FLAGS.data_dir)
     read = script.read_usable(
-        _picture_folder(data_dir), annotations=data_dir / "training" / "label_2", format_name="kitti"
+        _image_folder(data_dir), annotations=data_dir / "training" / "label_2", format_name="kitti"
     )
     images = _selected(read, set(FLAGS.classes_to_use))
     label_map = script.label_map_of(Path(FLAGS.label_map_path), images)
     validation = [image for image in images if _number(image) < FLAGS.validation_set_size]
     train = [image for image in images if _number(image) >= FLAGS.validation_set_size]
     if not train:
-        raise DataError(f"--validation_set_size={FLAGS.validation_set_size} leaves no picture for training.")
+        raise DataError(f"--validation_set_size={FLAGS.validation_set_size} leaves no image for training.")
     script.write(train, label_map, Path(f"{FLAGS.output_path}_train.tfrecord"))
     script.write(validation, label_map, Path(f"{FLAGS.output_path}_val.tfrecord"))
 
 
-def _picture_folder(data_dir: Path) -> Path:
+def _image_folder(data_dir: Path) -> Path:
     """Return the folder that the API's script wants, or the one that KITTI's archive unpacks to."""
-    wanted = data_dir / "data_object_image_2" / "training" / "image_2"
-    return wanted if wanted.is_dir() else data_dir / "training" / "image_2"
+    folder = data_dir / "data_object_image_2" / "training" / "image_2"
+    return folder if folder.is_dir() else data_dir / "training" / "image_2"
 
 
 def _selected(images: Sequence[ImageRecord], classes: set[str]) -> list[ImageRecord]:
@@ -81,8 +79,8 @@ def _number(image: ImageRecord) -> int:
     stem = PurePosixPath(image.name).stem
     if not stem.isdecimal():
         raise DataError(
-            f"{image.name} has no number for a name, by which training and validation are told apart."
-            " `boxtune convert` takes pictures of any name."
+            f"{image.name} has no number for a name, which decides between training and validation."
+            " `boxtune convert` takes images of any name."
         )
     return int(stem)
 

@@ -3,7 +3,7 @@
     create_oid_tf_record.py --input_box_annotations_csv=boxes.csv --input_images_directory=images
         --input_label_map=oid_v4_label_map.pbtxt --output_tf_record_path_prefix=oid.tfrecord
 
-writes oid.tfrecord-00000-of-00100 and so on. Boxes of classes that the label map lacks are left out. A picture
+writes oid.tfrecord-00000-of-00100 and so on. Boxes of classes that the label map lacks are left out. An image
 without a row is not used, since nothing says that it shows none of the classes; the API took it for background.
 """
 
@@ -17,11 +17,11 @@ from object_detection.dataset_tools import script
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input_box_annotations_csv", None, "The CSV file of the boxes.", required=True)
-flags.DEFINE_string("input_images_directory", None, "The folder of the pictures.", required=True)
+flags.DEFINE_string("input_images_directory", None, "The folder of the images.", required=True)
 flags.DEFINE_string("input_image_label_annotations_csv", "", "Not available.")
 flags.DEFINE_string("input_label_map", None, "The label map.", required=True)
 flags.DEFINE_string(
-    "output_tf_record_path_prefix", None, "What the names of the files begin with.", required=True
+    "output_tf_record_path_prefix", None, "What the names of the files start with.", required=True
 )
 flags.DEFINE_integer("num_shards", 100, "The number of files.", lower_bound=1, upper_bound=99_999)
 

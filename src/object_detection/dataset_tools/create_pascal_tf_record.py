@@ -40,20 +40,20 @@ def _folders(data_dir: Path) -> list[Path]:
 
 
 def _selected(folder: Path) -> list[ImageRecord]:
-    """Return the images of the wanted list, saying what was left out."""
+    """Return the images of the list, reporting the images that were left out."""
     annotations = folder / FLAGS.annotations_dir
     images = script.read_usable(
         folder, annotations=annotations if annotations.is_dir() else None, format_name="voc"
     )
-    wanted = voc.image_set(folder, FLAGS.set)
-    if wanted is None:
+    listed = voc.image_set(folder, FLAGS.set)
+    if listed is None:
         print(f"{folder} has no list of images {FLAGS.set}.txt: all of them are written.")
         return list(images)
-    selected = [image for image in images if PurePosixPath(image.annotation).stem in wanted]
+    selected = [image for image in images if PurePosixPath(image.annotation).stem in listed]
     if not selected:
         raise DataError(f"{folder}: no image of the list {FLAGS.set}.txt has an annotation that can be used.")
-    if len(selected) < len(wanted):
-        print(f"{len(wanted) - len(selected)} of {len(wanted)} images of {FLAGS.set}.txt cannot be used.")
+    if len(selected) < len(listed):
+        print(f"{len(listed) - len(selected)} of {len(listed)} images of {FLAGS.set}.txt cannot be used.")
     return selected
 
 

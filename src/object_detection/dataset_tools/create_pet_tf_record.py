@@ -4,7 +4,7 @@
 
 writes pet_faces_train.record-00000-of-00010 and so on: the boxes of faces. With --nofaces_only, the files are called
 pets_fullbody_with_masks_... and hold the box and mask of what the trimap does not call background. The class is
-the breed in the picture's name. Seven tenths of annotations/trainval.txt, the same as in the API, are for training.
+the breed in the image's name. Seven tenths of annotations/trainval.txt, the same as in the API, are for training.
 """
 
 import random
@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from boxtune.data import images, masks
-from boxtune.data.records import Box, ImageRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ImageSource
 from boxtune.errors import ConfigError, DataError
 from object_detection.dataset_tools import script
 from object_detection.utils.dataset_util import read_examples_list
@@ -61,19 +61,19 @@ def _drawn(stems: Sequence[str]) -> tuple[list[str], list[str]]:
     return shuffled[:num_train], shuffled[num_train:]
 
 
-def _records(picture_folder: Path, annotations: Path, wanted: set[str]) -> dict[str, ImageRecord]:
-    """Return the usable ones of the pictures that are `wanted`, by their names without extension."""
-    read = script.read_usable(picture_folder, annotations=annotations / "xmls", format_name="voc")
+def _records(image_folder: Path, annotations: Path, listed: set[str]) -> dict[str, ImageRecord]:
+    """Return the usable ones of the images that are `listed`, by their names without extension."""
+    read = script.read_usable(image_folder, annotations=annotations / "xmls", format_name="voc")
     by_stem = {PurePosixPath(record.name).stem: record for record in read}
-    records = {stem: _with_breed(record) for stem, record in by_stem.items() if stem in wanted}
+    records = {stem: _with_breed(record) for stem, record in by_stem.items() if stem in listed}
     if not FLAGS.faces_only:
         records = _whole_animals(records, annotations / "trimaps")
-    if missing := wanted - records.keys():
+    if missing := listed - records.keys():
         print(
-            f"{len(missing):,} of {len(wanted):,} pictures of trainval.txt cannot be used, such as {min(missing)}."
+            f"{len(missing):,} of {len(listed):,} images of trainval.txt cannot be used, such as {min(missing)}."
         )
     if not records:
-        raise DataError(f"{picture_folder}: no picture of trainval.txt can be used.")
+        raise DataError(f"{image_folder}: no image of trainval.txt can be used.")
     return records
 
 
@@ -100,9 +100,11 @@ def _whole_animal(record: ImageRecord, trimap_path: Path) -> ImageRecord:
     """Return the record with a single object, which is all that is not background."""
     if not record.objects:
         raise DataError(f"{record.annotation} has no object.")
-    trimap = np.asarray(images.read_rgb(Picture(trimap_path), record.orientation))[..., 0]
+    trimap = np.asarray(images.read_rgb(ImageSource(trimap_path), record.orientation))[..., 0]
     if trimap.shape != (record.height, record.width) or not set(np.unique(trimap)) <= _TRIMAP_VALUES:
-        raise DataError(f"{trimap_path} is no trimap of {record.width} x {record.height} pixels from 1 to 3.")
+        raise DataError(
+            f"{trimap_path} is not a trimap of {record.width} x {record.height} pixels from 1 to 3."
+        )
     mask = masks.from_array(trimap != _BACKGROUND)
     xmin, ymin, xmax, ymax = masks.edges(mask)
     box = Box(ymin / record.height, xmin / record.width, ymax / record.height, xmax / record.width)

@@ -31,7 +31,7 @@ def _parser() -> cli.Parser:
     annotations.add_argument("--csv_input", type=Path, help="or the CSV file of xml_to_csv.py")
     parser.add_argument("-o", "--output_path", type=Path, required=True, help="the TFRecord file to write")
     parser.add_argument("-l", "--labels_path", type=Path, help="the label map (.pbtxt)")
-    parser.add_argument("-i", "--image_dir", type=Path, help="the pictures (where the annotations are)")
+    parser.add_argument("-i", "--image_dir", type=Path, help="the images (where the annotations are)")
     parser.add_argument("-c", "--csv_path", type=Path, help="with -x: a CSV file to write too")
     return parser
 

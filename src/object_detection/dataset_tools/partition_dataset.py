@@ -1,8 +1,8 @@
-"""Copy pictures into train/ and test/, as the tutorials' script of this name does.
+"""Copy images into train/ and test/, as the tutorials' script of this name does.
 
     partition_dataset.py -x -i images -r 0.1    copies a tenth, rounded up, to images/test, all others to images/train
 
-The same names are drawn each time. The draw knows nothing of classes and of copies of a picture: `boxtune convert`
+The same names are drawn each time. The draw knows nothing of classes and of copies of an image: `boxtune convert`
 does, and needs no folders train/ and test/.
 """
 
@@ -25,24 +25,26 @@ _SEED = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Copy what the arguments ask for; return the exit status."""
-    parser = cli.Parser("partition_dataset.py", description="Copy pictures into train/ and test/.")
+    """Copy the images as the arguments say; return the exit status."""
+    parser = cli.Parser("partition_dataset.py", description="Copy images into train/ and test/.")
     parser.add_argument(
-        "-i", "--imageDir", dest="image_dir", type=Path, default=Path(), help="the pictures (this folder)"
+        "-i", "--imageDir", dest="image_dir", type=Path, default=Path(), help="the images (this folder)"
     )
     parser.add_argument(
         "-o",
         "--outputDir",
         dest="output_dir",
         type=Path,
-        help="takes train/ and test/ (the folder of the pictures)",
+        help="takes train/ and test/ (the folder of the images)",
     )
-    parser.add_argument("-r", "--ratio", type=_share, default=0.1, help="the share for test/ (%(default)s)")
-    parser.add_argument("-x", "--xml", action="store_true", help="copy the XML file of each picture too")
+    parser.add_argument(
+        "-r", "--ratio", type=_fraction, default=0.1, help="the fraction for test/ (%(default)s)"
+    )
+    parser.add_argument("-x", "--xml", action="store_true", help="copy the XML file of each image too")
     return cli.run(_partition, vars(parser.parse_args(arguments)))
 
 
-def _share(text: str) -> float:
+def _fraction(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"{value} is not in 0 to 1")
@@ -50,36 +52,34 @@ def _share(text: str) -> float:
 
 
 def _partition(image_dir: Path, output_dir: Path | None, ratio: float, xml: bool) -> None:
-    pictures = _pictures(image_dir)
-    parts = _drawn(pictures, math.ceil(ratio * len(pictures)))
+    images = _images(image_dir)
+    parts = _drawn(images, math.ceil(ratio * len(images)))
     folders = {part: _empty_folder((output_dir or image_dir) / part) for part in parts}
     for part, folder in folders.items():
         annotations = _annotations(parts[part]) if xml else []
         for path in (*parts[part], *annotations):
             _copy(path, folder / path.name)
-        told = f" and {len(annotations):,} XML files" if xml else ""
-        print(f"Copied {len(parts[part]):,} pictures{told} to {folder}")
+        also = f" and {len(annotations):,} XML files" if xml else ""
+        print(f"Copied {len(parts[part]):,} images{also} to {folder}")
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """Return the pictures in the folder itself, not below it."""
+def _images(folder: Path) -> list[Path]:
+    """Return the images in the folder itself, not below it."""
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder. Give the folder of the pictures.")
-    pictures = [
-        path for path in list_files(folder, Findings(folder)).ending(SUFFIXES) if path.parent == folder
-    ]
-    if not pictures:
-        raise DataError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}).")
-    return pictures
+        raise DataError(f"{folder} is not a folder. Give the folder of the images.")
+    images = [path for path in list_files(folder, Findings(folder)).ending(SUFFIXES) if path.parent == folder]
+    if not images:
+        raise DataError(f"{folder} holds no images ({', '.join(sorted(SUFFIXES))}).")
+    return images
 
 
-def _drawn(pictures: Sequence[Path], num_test: int) -> dict[str, list[Path]]:
+def _drawn(images: Sequence[Path], num_test: int) -> dict[str, list[Path]]:
     # Python promises the same numbers for a seed for ever, but not the same shuffle.
     rng = random.Random(_SEED)
-    test = set(sorted(pictures, key=lambda _: rng.random())[:num_test])
+    test = set(sorted(images, key=lambda _: rng.random())[:num_test])
     return {
-        "train": [path for path in pictures if path not in test],
-        "test": [path for path in pictures if path in test],
+        "train": [path for path in images if path not in test],
+        "test": [path for path in images if path in test],
     }
 
 
@@ -90,12 +90,12 @@ def _empty_folder(folder: Path) -> Path:
     return folder
 
 
-def _annotations(pictures: Sequence[Path]) -> list[Path]:
-    """Return the XML files of the pictures, and print how many have none."""
-    found = [path.with_suffix(".xml") for path in pictures if path.with_suffix(".xml").is_file()]
-    without = [path for path in pictures if not path.with_suffix(".xml").is_file()]
+def _annotations(images: Sequence[Path]) -> list[Path]:
+    """Return the XML files of the images, and print how many have none."""
+    found = [path.with_suffix(".xml") for path in images if path.with_suffix(".xml").is_file()]
+    without = [path for path in images if not path.with_suffix(".xml").is_file()]
     if without:
-        print(f"{len(without):,} pictures have no XML file, for example {without[0]}.")
+        print(f"{len(without):,} images have no XML file, for example {without[0]}.")
     return found
 
 

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: reading that tells what it finds, numbers of classes, writing, leaving."""
+"""Shared by the scripts of this folder: reading that reports what it finds, numbers of classes, writing, leaving."""
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -12,13 +12,13 @@ from boxtune import cli
 from boxtune.data import record_writer
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
-from boxtune.data.reading import read, require_usable
+from boxtune.data.reading import read, why_unusable
 from boxtune.data.records import ImageRecord, ObjectRecord, class_names
 from boxtune.errors import DataError
 from boxtune.report.data_set import finding_lines
 
 LABEL_MAP_NAME = "label_map.pbtxt"
-_MAX_LOSS = 0.5
+_MAX_UNUSABLE = 0.5
 
 
 def run(verb: Callable[[], None]) -> None:
@@ -30,21 +30,22 @@ def run(verb: Callable[[], None]) -> None:
 def read_usable(
     photos: Path, *, format_name: str, annotations: Path | None = None
 ) -> tuple[ImageRecord, ...]:
-    """Return what can be used of a data set, printing what is wrong with it.
+    """Return the usable images of a data set, printing findings.
 
     Raises DataError if there is nothing to read, or more than half of it is lost.
     """
     reading = read(photos, annotations=annotations, format_name=format_name)
     for line in finding_lines(reading.findings):
         print(line)
-    require_usable(reading, max_loss=_MAX_LOSS)
+    if refusal := why_unusable(reading, _MAX_UNUSABLE):
+        raise DataError(refusal)
     return reading.images
 
 
-def keep_objects(images: Iterable[ImageRecord], wanted: Callable[[ObjectRecord], bool]) -> list[ImageRecord]:
-    """Return the pictures with those of their objects that are `wanted`, maybe none; print how many are not."""
+def keep_objects(images: Iterable[ImageRecord], keep: Callable[[ObjectRecord], bool]) -> list[ImageRecord]:
+    """Return the images with those of their objects that `keep` selects, maybe none; print how many it does not."""
     before = list(images)
-    after = [replace(image, objects=tuple(filter(wanted, image.objects))) for image in before]
+    after = [replace(image, objects=tuple(filter(keep, image.objects))) for image in before]
     left_out = _num_objects(before) - _num_objects(after)
     if left_out:
         print(f"{left_out:,} objects are left out, as the flags say.")
@@ -52,7 +53,7 @@ def keep_objects(images: Iterable[ImageRecord], wanted: Callable[[ObjectRecord],
 
 
 def label_map_of(path: Path, images: Iterable[ImageRecord]) -> LabelMap:
-    """Read a label map; raise DataError if it lacks a class of the pictures, or cannot be read."""
+    """Read a label map; raise DataError if it lacks a class of the images, or cannot be read."""
     label_map = read_label_map(path)
     for name in class_names(images):
         try:
@@ -84,7 +85,7 @@ def write(images: Sequence[ImageRecord], label_map: LabelMap, path: Path) -> Non
 
 
 def write_shards(images: Sequence[ImageRecord], label_map: LabelMap, base: Path, num_shards: int) -> None:
-    """Deal pictures out to ``BASE-00000-of-0000N`` and so on, and print how many; raise DataError if that fails."""
+    """Deal images out to ``BASE-00000-of-0000N`` and so on, and print how many; raise DataError if that fails."""
     names = [f"{base.name}-{shard:05d}-of-{num_shards:05d}" for shard in range(num_shards)]
     _write({base.with_name(name): images[shard::num_shards] for shard, name in enumerate(names)}, label_map)
     print(

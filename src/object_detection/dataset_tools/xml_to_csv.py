@@ -3,7 +3,7 @@
     xml_to_csv.py              reads images/train and images/test, writes images/{train,test}_labels.csv
     xml_to_csv.py FOLDER ...   writes FOLDER_labels.csv beside each folder
 
-What is written is what the XML says; boxes and pictures are looked at when records are made of them.
+What is written is what the XML says; boxes and images are looked at when records are made of them.
 """
 
 import csv
@@ -47,8 +47,8 @@ def write_csv(folder: Path, csv_path: Path) -> None:
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Give the folder that holds the XML files.")
     findings = Findings(folder)
-    files = list_files(folder, findings).ending(voc.FORMAT.suffixes)
-    annotations = [annotation for path in files for annotation in voc.parse(path, findings)]
+    listing = list_files(folder, findings)
+    annotations = list(voc.FORMAT.annotations(listing.ending(voc.FORMAT.suffixes), listing, findings))
     for line in finding_lines(findings.items):
         print(line)
     if not annotations:

@@ -17,7 +17,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.config.unsupported import UNSUPPORTED
 from boxtune.data import augmentation, geometry
 from boxtune.data.augmentation import steps
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 from boxtune.data.input import as_written
 from boxtune.errors import ConfigError
 from samples import assert_same, run, sample, step, unchanged
@@ -26,7 +26,7 @@ OPERATIONS_OF_ONE_SHAPE = (
     "operations { min_area: 0.3 max_area: 1 } operations { min_area: 0.2 max_area: 0.9 }"
 )
 OPERATIONS = OPERATIONS_OF_ONE_SHAPE.replace("{", "{ min_aspect_ratio: 0.5 max_aspect_ratio: 2")
-# Each step, so that something happens to a picture of 40 x 60.
+# Each step, so that something happens to an image of 40 x 60.
 STEPS = (
     "random_horizontal_flip { }",
     "random_vertical_flip { }",
@@ -82,8 +82,8 @@ class TestSteps:
     def test_each_is_built_or_refused(self):
         oneof = pipeline_pb2.PreprocessingStep.DESCRIPTOR.oneofs_by_name["preprocessing_step"]
         declared = {field.name for field in oneof.fields}
-        assert set(augmentation._readers(3)) | REFUSED == declared
-        assert set(augmentation._readers(3)) == set(names)
+        assert set(augmentation.STEPS) | REFUSED == declared
+        assert set(augmentation.STEPS) == set(names)
 
     @pytest.mark.parametrize("name", sorted(REFUSED))
     def test_what_is_not_built_is_refused_as_its_table_says(self, name):
@@ -137,7 +137,7 @@ class TestEveryStep:
         assert changed["classes"].shape == (0,)
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 30), (30, 1)])
-    def test_of_the_smallest_pictures(self, text, size):
+    def test_of_the_smallest_images(self, text, size):
         changed = run(step(text), sample([[0, 0, 1, 1]], *size))
         assert changed["image"].ndim == 3
         assert min(changed["image"].shape) >= 1
@@ -208,27 +208,29 @@ def assert_boxes_move_with_what_is_in_them(function):
 
 
 class TestTheStepOfTheDocs:
-    """The step that docs/augmentation.md writes as an example, as it is written there."""
+    """The step that docs/augmentation.md writes as an example, as it is written there, under the name of another."""
 
     @pytest.fixture
-    def built(self):
+    def transpose(self, monkeypatch):
+        """Return a function from a section to the step, as a configuration with it gives it."""
         text = (Path(__file__).parents[3] / "docs" / "augmentation.md").read_text()
         code = text.split("```python\n")[1].split("```")[0]
         names_of_code = {"Sample": Sample, "tf": tf} | vars(steps) | vars(geometry)
         exec(compile(code, "docs/augmentation.md", "exec"), names_of_code)
-        return names_of_code["random_transpose"]
+        monkeypatch.setitem(augmentation.STEPS, "random_rotation90", names_of_code["random_transpose"])
+        return lambda fields: step(f"random_rotation90 {{ {fields} }}")
 
-    def test_by_hand(self, built):
-        swapped = run(built(pipeline_pb2.RandomRotation90(probability=1)), sample([[0.1, 0.2, 0.3, 0.6]]))
+    def test_by_hand(self, transpose):
+        swapped = run(transpose("probability: 1"), sample([[0.1, 0.2, 0.3, 0.6]]))
         np.testing.assert_array_equal(swapped["image"], sample()["image"].transpose(1, 0, 2))
         np.testing.assert_array_equal(swapped["boxes"], np.float32([[0.2, 0.1, 0.6, 0.3]]))
 
-    def test_its_boxes_move_with_what_is_in_them(self, built):
-        assert_boxes_move_with_what_is_in_them(built(pipeline_pb2.RandomRotation90()))
+    def test_its_boxes_move_with_what_is_in_them(self, transpose):
+        assert_boxes_move_with_what_is_in_them(transpose("probability: 0.5"))
 
-    def test_its_fields_are_checked(self, built):
-        with pytest.raises(ConfigError, match="probability is 2"):
-            built(pipeline_pb2.RandomRotation90(probability=2))
+    def test_its_fields_are_checked(self, transpose):
+        with pytest.raises(ConfigError, match="random_rotation90: probability is 2"):
+            transpose("probability: 2")
 
 
 THREADS = """

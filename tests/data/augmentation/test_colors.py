@@ -24,7 +24,7 @@ def image_of(text, image=NOISE, seed=(1, 2)):
 
 
 def flat(color):
-    """A picture of one colour."""
+    """An image of one colour."""
     return np.full((2, 2, 3), color)
 
 
@@ -100,7 +100,7 @@ class TestDistortColor:
         assert image_of(texts[0]).tobytes() != image_of(texts[1]).tobytes()
 
     def test_all_four_are_done(self):
-        # A grey picture has no hue and no saturation; its contrast and brightness still change.
+        # A grey image has no hue and no saturation; its contrast and brightness still change.
         image = np.repeat(NOISE[..., :1], 3, -1)
         changed = image_of("random_distort_color { }", image).astype(int)
         assert (changed == changed[..., :1]).all()
@@ -174,15 +174,15 @@ class TestPatchGaussian:
         assert min(sizes)[0] >= 5
 
     @pytest.mark.parametrize(
-        ("size", "begin", "end"),
-        # An even square begins further from its centre than it ends; a large one is the whole picture.
+        ("size", "start", "end"),
+        # An even square starts further from its centre than it ends; a large one is the whole image.
         [(1, [10, 20], [11, 21]), (2, [9, 19], [11, 21]), (5, [8, 18], [13, 23]), (99, [0, 0], [40, 60])],
     )
-    def test_square_by_hand(self, size, begin, end):
+    def test_square_by_hand(self, size, start, end):
         found = colors.square(NOISE, 10, 20, size)
-        np.testing.assert_array_equal(found, [begin, end])
+        np.testing.assert_array_equal(found, [start, end])
 
-    def test_random_coef_leaves_the_picture_alone(self):
+    def test_random_coef_leaves_the_image_alone(self):
         np.testing.assert_array_equal(image_of("random_patch_gaussian { random_coef: 1 }"), NOISE)
 
 
@@ -209,7 +209,7 @@ class TestBlackPatches:
     def test_none(self, text):
         np.testing.assert_array_equal(image_of(f"random_black_patches {{ {text} }}"), NOISE)
 
-    def test_as_large_as_the_picture(self):
+    def test_as_large_as_the_image(self):
         changed = image_of("random_black_patches { size_to_image_ratio: 1 probability: 1 }")
         assert not changed[:40, :40].any()
 
@@ -230,7 +230,7 @@ class TestJpegQuality:
             errors.append(np.abs(image_of(text).astype(int) - NOISE).mean())
         assert errors[0] > errors[1] > errors[2]
 
-    def test_random_coef_leaves_the_picture_alone(self):
+    def test_random_coef_leaves_the_image_alone(self):
         np.testing.assert_array_equal(image_of("random_jpeg_quality { random_coef: 1 }"), NOISE)
 
 

@@ -9,12 +9,12 @@ from boxtune.errors import ConfigError
 from samples import BOXES, assert_same, run, run_seeds, sample, step, unchanged
 
 
-def crop_to(given_sample, begin, size, *options, **named):
-    return crops.crop_to(given_sample, np.int32(begin), np.int32(size), *options, **named)
+def crop_to(given_sample, start, size, *options, **named):
+    return crops.crop_to(given_sample, np.int32(start), np.int32(size), *options, **named)
 
 
-def pad_to(given_sample, begin, size, color=(1, 2, 3)):
-    padded = lambda one, _: crops.pad_to(one, tf.constant(begin), tf.constant(size), color)  # noqa: E731
+def pad_to(given_sample, start, size, color=(1, 2, 3)):
+    padded = lambda one, _: crops.pad_to(one, tf.constant(start), tf.constant(size), color)  # noqa: E731
     return run(padded, given_sample)
 
 
@@ -36,7 +36,7 @@ class TestCropTo:
         np.testing.assert_array_equal(cropped["difficult"], [False, True])
         assert cropped["filename"] == b"a.jpg"
 
-    def test_the_whole_picture(self):
+    def test_the_whole_image(self):
         assert_same(crop_to(sample(), [0, 0], [40, 60], 1.0), sample())
 
     @pytest.mark.parametrize(("overlap_thresh", "kept"), [(0.0, [1, 2]), (0.5, [1, 2]), (0.51, [2])])
@@ -86,7 +86,7 @@ class TestPadTo:
         # Rows 0 to 39, columns 0 to 59.
         np.testing.assert_array_equal(crops.mean_color(sample()["image"]), [19.5, 29.5, 7])
 
-    def test_the_mean_of_a_large_picture_is_exact(self):
+    def test_the_mean_of_a_large_image_is_exact(self):
         image = np.full((3000, 2000, 3), 255, np.uint8)
         image[0, 0, 1] = 0
         np.testing.assert_array_equal(crops.mean_color(image), np.float32([255, 255 - 255 / 6e6, 255]))
@@ -108,10 +108,10 @@ class TestRandomCropImage:
             ymin, xmin, ymax, xmax = np.transpose(BOXES)
             height = np.minimum(ymax, bottom) - np.maximum(ymin, top)
             width = np.minimum(xmax, right) - np.maximum(xmin, left)
-            share = np.maximum(height, 0) * np.maximum(width, 0) / ((ymax - ymin) * (xmax - xmin))
-            assert share.max() >= covered - 1e-5
+            fraction = np.maximum(height, 0) * np.maximum(width, 0) / ((ymax - ymin) * (xmax - xmin))
+            assert fraction.max() >= covered - 1e-5
             areas.append((bottom - top) * (right - left))
-        assert min(areas) < 0.9  # not always the whole picture
+        assert min(areas) < 0.9  # not always the whole image
 
     def test_area_and_aspect_ratio_stay_in_their_ranges(self):
         crop = step(CROP % (0.0, 0.3, 0.6, 0.0, 0.0))
@@ -121,19 +121,19 @@ class TestRandomCropImage:
             assert 0.3 - 0.05 <= height * width / 2400 <= 0.6 + 0.05
             assert 0.75 - 0.1 <= width / height <= 3 + 0.3
 
-    def test_random_coef_keeps_the_whole_picture(self):
+    def test_random_coef_keeps_the_whole_image(self):
         always, never = step(CROP % (0.1, 0.2, 0.5, 0.0, 1.0)), step(CROP % (0.1, 0.2, 0.5, 0.0, 0.0))
         for seed in range(10):
             assert_same(run(always, sample(), (seed, 0)), unchanged(sample()))
             assert run(never, sample(), (seed, 0))["image"].shape != (40, 60, 3)
 
-    def test_a_picture_without_objects_is_cropped_too(self):
+    def test_a_image_without_objects_is_cropped_too(self):
         crop = step(CROP % (0.5, 0.5, 0.9, 0.0, 0.0))
         cropped = run(crop, sample(boxes=[]))
         assert cropped["boxes"].shape == (0, 4)
         assert cropped["image"].size < 40 * 60 * 3
 
-    def test_boxes_beyond_the_picture_are_no_error(self):
+    def test_boxes_beyond_the_image_are_no_error(self):
         crop = step(CROP % (0.1, 0.2, 0.5, 0.0, 0.0))
         boxes = run(crop, sample(boxes=[[-0.1, -0.2, 1.2, 1.1]]))["boxes"]
         assert np.all((boxes >= 0) & (boxes <= 1))
@@ -151,7 +151,7 @@ class TestRandomCropImage:
                 np.testing.assert_allclose(box * size + np.tile(window[:2], 2), inside, atol=1e-4)
 
 
-# An operation that always (1) or never (0) keeps the whole picture.
+# An operation that always (1) or never (0) keeps the whole image.
 OPERATION = (
     "operations {{ min_object_covered: 0 min_aspect_ratio: 0.9 max_aspect_ratio: 1.1 min_area: 0.2 "
     "max_area: 0.3 overlap_thresh: 0 random_coef: {} {} }}"
@@ -180,7 +180,7 @@ class TestSsdCrops:
         assert len(set(sizes[:, 0])) > 5
 
     def test_a_fixed_aspect_ratio_without_a_crop(self):
-        # The whole picture is kept, then cut to a square of its height.
+        # The whole image is kept, then cut to a square of its height.
         operation = "operations { max_area: 1 min_area: 0.5 random_coef: 1 }"
         crop = step(f"ssd_random_crop_fixed_aspect_ratio {{ {operation} }}")
         assert run(crop, sample())["image"].shape == (40, 40, 3)
@@ -213,7 +213,7 @@ class TestSsdCrops:
             padded = run(pad, sample(image=np.full((40, 60, 3), 200)), (seed, 0))["image"]
             assert np.all(padded == 200)
 
-    def test_sizes_are_ratios_of_the_whole_picture(self):
+    def test_sizes_are_ratios_of_the_whole_image(self):
         ratios = "min_padded_size_ratio: [1.5, 1.0] max_padded_size_ratio: [1.5, 1.0]"
         pad = step(f"ssd_random_crop_pad {{ {OPERATION.format(0, ratios)} }}")
         assert run(pad, sample())["image"].shape == (60, 60, 3)
@@ -221,7 +221,7 @@ class TestSsdCrops:
 
 class TestCropToAspectRatio:
     @pytest.mark.parametrize(
-        ("ratio", "place", "begin", "size"),
+        ("ratio", "position", "start", "size"),
         [
             (1.0, 0.0, [0, 0], [40, 40]),
             (1.0, 0.999, [0, 20], [40, 40]),
@@ -230,13 +230,13 @@ class TestCropToAspectRatio:
             (0.25, 0.5, [0, 25], [40, 10]),  # 50 columns are left over: 51 places
         ],
     )
-    def test_largest_window_by_hand(self, ratio, place, begin, size):
-        found = crops.largest_window(np.zeros((40, 60, 3)), ratio, tf.constant([place, place]))
-        np.testing.assert_array_equal(found, [begin, size])
+    def test_largest_window_by_hand(self, ratio, position, start, size):
+        found = crops.largest_window(np.zeros((40, 60, 3)), ratio, tf.constant([position, position]))
+        np.testing.assert_array_equal(found, [start, size])
 
     def test_all_places_are_drawn(self):
         crop = step("random_crop_to_aspect_ratio { aspect_ratio: 1.4 }")
-        # 56 of 60 columns: begins 0 to 4, a fifth of 100 each, and four deviations of 4.
+        # 56 of 60 columns: starts 0 to 4, a fifth of 100 each, and four deviations of 4.
         lefts = [changed["image"][0, 0, 1] for changed in run_seeds(crop, sample(), 100)]
         assert sorted(set(lefts)) == [0, 1, 2, 3, 4]
         assert min(np.bincount(lefts)) >= 4
@@ -271,11 +271,11 @@ class TestSquareCrop:
             assert 8 <= (top + bottom) / 2 <= 32
             assert 8 <= (left + right) / 2 <= 52
 
-    def test_black_beyond_the_picture(self):
+    def test_black_beyond_the_image(self):
         crop = step("random_square_crop_by_scale { scale_min: 2 scale_max: 2 num_scales: 1 }")
         image = np.full((40, 60, 3), 200)
         changed = run(crop, sample(image=image))
-        # 120 x 120, with all of the picture in it, wherever its centre is.
+        # 120 x 120, with all of the image in it, wherever its centre is.
         assert changed["image"].shape == (120, 120, 3)
         assert (changed["image"] == 200).sum() == image.size
         assert (changed["image"] == 0).sum() == 120 * 120 * 3 - image.size
@@ -283,7 +283,7 @@ class TestSquareCrop:
 
 
 class TestScaleCropAndPad:
-    def test_a_smaller_picture_lies_top_left_on_black(self):
+    def test_a_smaller_image_lies_top_left_on_black(self):
         crop = step("random_scale_crop_and_pad_to_square { output_size: 120 scale_min: 0.5 scale_max: 0.5 }")
         changed = run(crop, sample())
         np.testing.assert_array_equal(changed["image"][:40, :60], sample()["image"])
@@ -291,7 +291,7 @@ class TestScaleCropAndPad:
         assert not changed["image"][:, 60:].any()
         np.testing.assert_allclose(changed["boxes"], BOXES * np.array([1 / 3, 1 / 2] * 2), rtol=1e-5)
 
-    def test_of_a_larger_picture_a_window_is_left(self):
+    def test_of_a_larger_image_a_window_is_left(self):
         # 80 x 120, and 30 of each are kept.
         crop = step("random_scale_crop_and_pad_to_square { output_size: 30 scale_min: 4 scale_max: 4 }")
         tops, lefts = set(), set()
@@ -350,7 +350,7 @@ class TestPads:
         assert padded.shape == (50, 70, 3)
         assert (padded == [250, 0, 9]).all(-1).sum() == 50 * 70 - 40 * 60
 
-    def test_a_picture_that_is_larger_is_not_cut(self):
+    def test_a_image_that_is_larger_is_not_cut(self):
         pad = step(
             "random_pad_image { min_image_height: 5 min_image_width: 5 max_image_height: 9 max_image_width: 9 }"
         )
@@ -373,8 +373,8 @@ class TestPads:
         for seed in range(10):
             padded = run(pad, sample(), (seed, 0))
             assert padded["image"].shape == (40, 60, 3)
-            share = (padded["image"][..., 2] == 7).mean()
-            assert 0.07 < share < 0.33
+            fraction = (padded["image"][..., 2] == 7).mean()
+            assert 0.07 < fraction < 0.33
 
 
 @pytest.mark.parametrize(

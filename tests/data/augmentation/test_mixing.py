@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from boxtune.data.augmentation import mixing
+from boxtune.data.augmentation.mixing import Mixing
 from boxtune.errors import ConfigError
 from samples import BOXES, assert_same, run, run_seeds, sample, unchanged
 
@@ -10,7 +11,7 @@ WHOLE = [[0.0, 0.0, 1.0, 1.0]]
 
 
 def flat(value, height=40, width=60, boxes=WHOLE):
-    """A picture of one colour and, for each box, an object of that class."""
+    """An image of one colour and, for each box, an object of that class."""
     given = sample(boxes, image=np.full((height, width, 3), value))
     return given | {"classes": np.full(len(boxes), value, np.int32), "filename": b"%d.jpg" % value}
 
@@ -26,17 +27,19 @@ def drawing(*samples):
 
 
 class TestMosaic:
-    def mosaic(self, samples, center=(0.5, 0.5), place=0.0):
-        return mixing.mosaic([tensors(one) for one in samples], tf.constant(center), tf.fill([4, 2], place))
+    def mosaic(self, samples, center=(0.5, 0.5), position=0.0):
+        return mixing.mosaic(
+            [tensors(one) for one in samples], tf.constant(center), tf.fill([4, 2], position)
+        )
 
     def test_by_hand(self):
-        # Four whole pictures of other sizes into 40 x 60, that meet at row 10 and column 45.
+        # Four whole images of other sizes into 40 x 60, that meet at row 10 and column 45.
         samples = [flat(1), flat(2, 100, 150), flat(3, 7, 5), flat(4, 30, 31)]
         mixed = self.mosaic(samples, (0.25, 0.75))
         expected = np.empty((40, 60))
         expected[:10, :45], expected[:10, 45:], expected[10:, :45], expected[10:, 45:] = 1, 2, 3, 4
         np.testing.assert_array_equal(mixed["image"][..., 0], expected)
-        # Each picture was its object's, and so is the window of it; 7 x 5 and 30 x 31 have to be cut.
+        # Each image was its object's, and so is the window of it; 7 x 5 and 30 x 31 have to be cut.
         np.testing.assert_array_equal(
             mixed["classes"], [2, 3, 4] if len(mixed["classes"]) == 3 else [1, 2, 3, 4]
         )
@@ -44,7 +47,7 @@ class TestMosaic:
         assert mixed["filename"] == b"1.jpg"
 
     def test_boxes_by_hand(self):
-        # Equal quarters keep the whole of each picture: boxes are halved and moved.
+        # Equal quarters keep the whole of each image: boxes are halved and moved.
         mixed = self.mosaic([sample()] * 4)
         halves = np.float32(BOXES) / 2
         shifts = [[0, 0, 0, 0], [0, 0.5, 0, 0.5], [0.5, 0, 0.5, 0], [0.5, 0.5, 0.5, 0.5]]
@@ -58,7 +61,7 @@ class TestMosaic:
         image[24:36, 54:66] = 255
         given = sample([[0.4, 0.45, 0.6, 0.55]], image=image)
         canvas = sample(boxes=[])
-        mixed = self.mosaic([canvas, given, canvas, canvas], place=0.5)
+        mixed = self.mosaic([canvas, given, canvas, canvas], position=0.5)
         np.testing.assert_allclose(mixed["boxes"] * [40, 60, 40, 60], [[8, 43, 12, 47]], atol=0.6)
         rows, columns = np.nonzero(mixed["image"][:20, 30:, 2].numpy() > 127)
         assert (np.ptp(rows) + 1, np.ptp(columns) + 1) == (4, 4)
@@ -71,12 +74,12 @@ class TestMosaic:
         np.testing.assert_array_equal(mixed["classes"], [0])
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 50), (2, 2)])
-    def test_of_the_smallest_pictures(self, size):
+    def test_of_the_smallest_images(self, size):
         mixed = self.mosaic([flat(1, *size)] * 4, (0.3, 0.7))
         assert np.all(mixed["image"] == 1)
 
     def test_others_are_drawn(self):
-        mixed = run(mixing.mixing(drawing(flat(2), flat(3)), mosaic=1.0), flat(1), (5, 0))
+        mixed = run(mixing.mixing(drawing(flat(2), flat(3)), Mixing(mosaic=1.0)), flat(1), (5, 0))
         values = set(np.unique(mixed["image"]))
         assert 1 in values
         assert values & {2, 3}
@@ -100,16 +103,16 @@ class TestMixup:
         assert_same(mixed, unchanged(sample()))
 
     def test_shares_follow_beta(self):
-        mix = mixing.mixing(drawing(flat(0)), mixup=1.0)
-        shares = np.array([changed["weights"][0] for changed in run_seeds(mix, flat(200), 200)])
+        mix = mixing.mixing(drawing(flat(0)), Mixing(mixup=1.0))
+        fractions = np.array([changed["weights"][0] for changed in run_seeds(mix, flat(200), 200)])
         # Beta(1.5, 1.5): mean 0.5, deviation 0.25.
-        assert abs(shares.mean() - 0.5) < 4 * 0.25 / np.sqrt(200)
-        assert 0.2 < shares.std() < 0.3
+        assert abs(fractions.mean() - 0.5) < 4 * 0.25 / np.sqrt(200)
+        assert 0.2 < fractions.std() < 0.3
 
 
 class TestCopyPaste:
     def test_cut_out_by_hand(self):
-        # Rows 10 to 29, columns 30 to 59 of 40 x 60, as it is in a picture of half that size.
+        # Rows 10 to 29, columns 30 to 59 of 40 x 60, as it is in an image of half that size.
         patch = mixing.cut_out(tensors(sample()), tf.constant(1), tf.constant([20, 30]), 1.0)
         assert patch["image"].shape == (10, 15, 3)
         np.testing.assert_array_equal(patch["image"][0, 0], [10, 30, 7])
@@ -122,7 +125,7 @@ class TestCopyPaste:
             ([40, 60], 1.0, (20, 30)),
             ([40, 60], 0.5, (10, 15)),
             ([80, 60], 1.0, (20, 30)),  # the narrower side counts
-            ([40, 60], 9.0, (40, 60)),  # not larger than the picture
+            ([40, 60], 9.0, (40, 60)),  # not larger than the image
             ([1, 1], 1.0, (1, 1)),
         ],
     )
@@ -133,13 +136,15 @@ class TestCopyPaste:
     def test_covered_shares_by_hand(self):
         # Boxes of 20 x 15 and 20 x 30 pixels. At 0, 0 a patch of 10 x 15 covers half of the first; at 20, 30 all of its
         # 150 pixels lie in the second, a quarter of it; at 30, 0 nothing.
-        begins = tf.constant([[0, 0], [20, 30], [30, 0]])
-        shares = mixing.covered_shares(tensors(sample(BOXES[:2])), begins, tf.constant([10, 15]))
-        np.testing.assert_allclose(shares, [0.5, 0.25, 0], atol=1e-6)
+        starts = tf.constant([[0, 0], [20, 30], [30, 0]])
+        fractions = mixing.covered_fractions(tensors(sample(BOXES[:2])), starts, tf.constant([10, 15]))
+        np.testing.assert_allclose(fractions, [0.5, 0.25, 0], atol=1e-6)
 
     def test_nothing_is_covered_where_nothing_is(self):
-        shares = mixing.covered_shares(tensors(sample([])), tf.constant([[0, 0]]), tf.constant([10, 15]))
-        np.testing.assert_array_equal(shares, [0])
+        fractions = mixing.covered_fractions(
+            tensors(sample([])), tf.constant([[0, 0]]), tf.constant([10, 15])
+        )
+        np.testing.assert_array_equal(fractions, [0])
 
     def test_paste_by_hand(self):
         mixed = mixing.paste_object(tensors(flat(1)), tensors(flat(2, 10, 15)), tf.constant([20, 30]))
@@ -151,7 +156,7 @@ class TestCopyPaste:
 
     def test_boxes_lie_around_what_was_pasted(self):
         other = flat(200, boxes=[[0.1, 0.1, 0.3, 0.2]])
-        mix = mixing.mixing(drawing(other), copy_paste=1.0)
+        mix = mixing.mixing(drawing(other), Mixing(copy_paste=1.0))
         for seed in range(10):
             mixed = run(mix, flat(0, 100, 100, boxes=[]), (seed, 0))
             rows, columns = np.nonzero(mixed["image"][..., 0])
@@ -161,14 +166,14 @@ class TestCopyPaste:
 
     def test_one_to_four_objects(self):
         other = flat(200, boxes=[[0.0, 0.0, 0.05, 0.05]] * 9)
-        mix = mixing.mixing(drawing(other), copy_paste=1.0)
+        mix = mixing.mixing(drawing(other), Mixing(copy_paste=1.0))
         counts = [len(changed["boxes"]) for changed in run_seeds(mix, flat(0, boxes=[]), 40)]
         assert set(counts) == {1, 2, 3, 4}
 
     def test_what_would_be_hidden_is_left_alone(self):
-        # The object of the other is as large as the picture, and half of that would cover four fifths of this one's.
+        # The object of the other is as large as the image, and half of that would cover four fifths of this one's.
         other = flat(200, boxes=WHOLE)
-        mix = mixing.mixing(drawing(other), copy_paste=1.0)
+        mix = mixing.mixing(drawing(other), Mixing(copy_paste=1.0))
         given = flat(0, boxes=[[0.45, 0.45, 0.55, 0.55]])
         for mixed in run_seeds(mix, given, 20):
             hidden = (mixed["image"][18:22, 27:33] == 200).mean()
@@ -176,18 +181,18 @@ class TestCopyPaste:
 
     def test_crowds_are_not_pasted(self):
         other = flat(200) | {"is_crowd": np.array([True])}
-        mixed = run(mixing.mixing(drawing(other), copy_paste=1.0), flat(0))
+        mixed = run(mixing.mixing(drawing(other), Mixing(copy_paste=1.0)), flat(0))
         assert_same(mixed, unchanged(flat(0)))
 
-    def test_of_a_picture_without_objects(self):
-        mixed = run(mixing.mixing(drawing(flat(200, boxes=[])), copy_paste=1.0), flat(0))
+    def test_of_a_image_without_objects(self):
+        mixed = run(mixing.mixing(drawing(flat(200, boxes=[])), Mixing(copy_paste=1.0)), flat(0))
         assert_same(mixed, unchanged(flat(0)))
 
 
 class TestMixing:
     @pytest.mark.parametrize("name", ["mosaic", "mixup", "copy_paste"])
     def test_probability(self, name):
-        mix = mixing.mixing(drawing(flat(200, boxes=[[0, 0, 0.2, 0.2]])), **{name: 0.4})
+        mix = mixing.mixing(drawing(flat(200, boxes=[[0, 0, 0.2, 0.2]])), Mixing(**{name: 0.4}))
         given = flat(0, boxes=[])
         mixed = sum(bool(changed["image"].any()) for changed in run_seeds(mix, given, 60))
         assert 9 <= mixed <= 39  # four standard deviations
@@ -197,8 +202,8 @@ class TestMixing:
             raise AssertionError
 
         given = sample()
-        assert_same(run(mixing.mixing(draw), given), unchanged(given))
+        assert_same(run(mixing.mixing(draw, Mixing()), given), unchanged(given))
 
     def test_no_probability(self):
         with pytest.raises(ConfigError, match=r"boxtune.mixup_probability is 1.5; it must be in \[0, 1\]"):
-            mixing.mixing(drawing(sample()), mixup=1.5)
+            mixing.mixing(drawing(sample()), Mixing(mixup=1.5))

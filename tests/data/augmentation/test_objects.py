@@ -29,7 +29,7 @@ class TestJitter:
         boxes = jittered(mode)
         away = np.abs(boxes - np.array([0.5, 0.6, 0.5, 0.6])) / [0.1, 0.2, 0.1, 0.2]
         least, most = (0.5 if "EXPAND" not in mode else 1), (1.5 if "SHRINK" not in mode else 1)
-        # 0.6 + 0.2 * 1.5 stays within the picture. Of 50 draws some are near both ends.
+        # 0.6 + 0.2 * 1.5 stays within the image. Of 50 draws some are near both ends.
         assert least - 1e-5 <= away.min() < least + 0.1
         assert most - 0.1 < away.max() <= most + 1e-5
         assert np.allclose(away[:, :2], away[:, 2:], atol=1e-4) == ("SYMMETRIC" in mode)
@@ -50,7 +50,7 @@ class TestJitter:
         st.integers(0, 100),
     )
     @settings(max_examples=60, deadline=None)
-    def test_boxes_stay_in_order_and_in_the_picture(self, corners, mode, ratio, seed):
+    def test_boxes_stay_in_order_and_in_the_image(self, corners, mode, ratio, seed):
         boxes = [[min(a, c), min(b, d), max(a, c), max(b, d)] for a, b, c, d in corners]
         changed = jittered(mode, boxes, ratio, (seed, 0))
         assert np.all((changed >= 0) & (changed <= 1))
@@ -113,12 +113,12 @@ class TestClasses:
         [
             (
                 "drop_label_probabilistically { label: 4 }",
-                "label 4 is no id of the label map; they go from 1 to 3",
+                "label 4 is not an id of the label map; they go from 1 to 3",
             ),
-            ("drop_label_probabilistically { }", "label 0 is no id"),
+            ("drop_label_probabilistically { }", "label 0 is not an id"),
             ("drop_label_probabilistically { label: 1 drop_probability: 2 }", "drop_probability is 2"),
-            ("remap_labels { original_labels: 1 new_label: 4 }", "new_label 4 is no id"),
-            ("remap_labels { original_labels: [1, 0] new_label: 1 }", "original_labels 0 is no id"),
+            ("remap_labels { original_labels: 1 new_label: 4 }", "new_label 4 is not an id"),
+            ("remap_labels { original_labels: [1, 0] new_label: 1 }", "original_labels 0 is not an id"),
         ],
     )
     def test_labels_that_are_not_in_the_label_map(self, text, fault):

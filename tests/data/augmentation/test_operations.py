@@ -70,7 +70,7 @@ class TestValues:
     def test_enhancements(self, name, factor):
         expected = np.asarray(getattr(ImageEnhance, name.capitalize())(Image.fromarray(DARK)).enhance(factor))
         found = getattr(operations, name)(DARK, factor).numpy().astype(int)
-        # Where the smooth or grey picture is rounded before it is blended, the error is almost doubled.
+        # Where the smooth or grey image is rounded before it is blended, the error is almost doubled.
         np.testing.assert_allclose(found, expected, atol=2)
         assert factor != 1 or (found == DARK).all()
 
@@ -95,7 +95,7 @@ class TestValues:
         )
 
     @pytest.mark.parametrize("size", [(1, 1), (1, 5), (2, 2)])
-    def test_of_pictures_without_an_inside(self, size):
+    def test_of_images_without_an_inside(self, size):
         tiny = NOISE[: size[0], : size[1]]
         np.testing.assert_array_equal(operations.sharpness(tiny, 1.9), tiny)
         for change in (operations.equalize, operations.auto_contrast):
@@ -108,7 +108,7 @@ class TestCutout:
         expected[3:7, 10:20] = 128
         np.testing.assert_array_equal(operations.cutout(NOISE, [3, 10], [7, 20]), expected)
 
-    def test_beyond_the_picture(self):
+    def test_beyond_the_image(self):
         expected = NOISE.copy()
         expected[:5, 50:] = 128
         np.testing.assert_array_equal(operations.cutout(NOISE, [-20, 50], [5, 90]), expected)

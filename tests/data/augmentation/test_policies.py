@@ -10,7 +10,7 @@ WHITE = np.full((200, 300, 3), 255)
 
 
 def painted(height=400, width=600):
-    """A black picture with three boxes, each in a colour of its own, and nothing at its edges."""
+    """A black image with three boxes, each in a colour of its own, and nothing at its edges."""
     boxes = [[0.4, 0.45, 0.5, 0.55], [0.55, 0.6, 0.65, 0.65], [0.45, 0.3, 0.6, 0.35]]
     image = np.zeros((height, width, 3))
     for number, box in enumerate(boxes):
@@ -65,7 +65,7 @@ class TestOperations:
         assert set(changed) == {50, 95}  # 1.9 times
         assert 5 <= changed.count(95) <= 35  # four standard deviations
 
-    def test_objects_that_leave_the_picture_are_dropped(self):
+    def test_objects_that_leave_the_image_are_dropped(self):
         # By 62.5 pixels to the left or to the right, which is more than the 60 there are.
         moved = run(policies.operation("translate x", 1.0, 3), sample())
         assert moved["boxes"].shape == (0, 4)

@@ -135,7 +135,7 @@ class TestSizes:
         assert 150 < min(areas) < 400
         assert 800 < max(areas) <= 1000
 
-    def test_a_small_picture_is_not_downscaled(self):
+    def test_a_small_image_is_not_downscaled(self):
         # 2400 pixels, and the least target is 300 000.
         assert_same(run(step("random_downscale_to_target_pixels { }"), sample()), unchanged(sample()))
 
@@ -145,7 +145,7 @@ class TestSizes:
         height, width = run(downscale, sample(image=np.zeros((1000, 1000, 3))))["image"].shape[:2]
         assert 785_000 < height * width < 800_000
 
-    def test_random_coef_leaves_the_picture_alone(self):
+    def test_random_coef_leaves_the_image_alone(self):
         text = "random_downscale_to_target_pixels {{ min_target_pixels: 100 max_target_pixels: 100 random_coef: {} }}"
         for coefficient, low, high in ((0, 40, 40), (1, 0, 0), (0.5, 8, 32)):
             function = step(text.format(coefficient))

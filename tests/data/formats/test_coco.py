@@ -7,15 +7,14 @@ from faster_coco_eval import COCO
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotation_files import read_file
 from boxtune.data import findings as kinds
 from boxtune.data import masks
-from boxtune.data.findings import Findings
 from boxtune.data.formats import coco
 from boxtune.data.formats.coco import FORMAT, write
 from boxtune.data.label_map import Label, LabelMap
-from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
 IMAGE = {"id": 7, "file_name": "photos/a.jpg", "width": 40, "height": 20}
@@ -28,12 +27,6 @@ def document(*annotations, images=(IMAGE,), categories=CATEGORIES, **more):
     return {"images": list(images), "annotations": list(annotations), "categories": categories, **more}
 
 
-def parsed(path):
-    findings = Findings(path.parent)
-    parse = FORMAT.prepare(Listing(path.parent, (path,)), findings)
-    return list(parse(path, findings)), findings.items
-
-
 @pytest.fixture
 def read(tmp_path):
     """Read a document; return its annotations, and kind and place of each finding."""
@@ -41,44 +34,44 @@ def read(tmp_path):
     def read(content):
         path = tmp_path / "annotations.json"
         path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-        annotations, findings = parsed(path)
-        return annotations, [(item.kind, item.place) for item in findings]
+        annotations, findings = read_file(FORMAT, path)
+        return annotations, [(item.kind, item.location) for item in findings]
 
     return read
 
 
-# Pictures and boxes
+# Images and boxes
 
 
 def test_a_box_is_a_corner_and_two_sides_in_pixels(read):
     [annotation], findings = read(document(CAT))
     assert findings == []
-    assert (annotation.filename, annotation.size, annotation.place) == (
+    assert (annotation.filename, annotation.size, annotation.location) == (
         "photos/a.jpg",
         (40, 20),
         "images[0] (id 7)",
     )
     assert annotation.complete
-    assert not annotation.in_shares
+    assert not annotation.normalized
     [item] = annotation.objects
-    assert (item.class_name, item.edges, item.place) == ("cat", (4, 2, 20, 12), "annotations[0] (id 11)")
+    assert (item.class_name, item.edges, item.location) == ("cat", (4, 2, 20, 12), "annotations[0] (id 11)")
     assert (item.is_crowd, item.area, item.mask, item.keypoints, item.weight) == (False, None, None, (), 1)
 
 
-def test_pictures_keep_their_objects_whatever_the_order(read):
+def test_images_keep_their_objects_whatever_the_order(read):
     other = {"id": 2, "file_name": "b.jpg"}
     annotations, findings = read(
         document(CAT | {"image_id": 2}, CAT, CAT | {"image_id": 2, "id": 5}, images=[IMAGE, other])
     )
     assert findings == [(kinds.NOT_READ, "annotations")]  # two have the id 11
-    assert [[item.place[:14] for item in one.objects] for one in annotations] == [
+    assert [[item.location[:14] for item in one.objects] for one in annotations] == [
         ["annotations[1]"],
         ["annotations[0]", "annotations[2]"],
     ]
     assert annotations[1].size is None
 
 
-def test_a_picture_without_objects_is_background(read):
+def test_a_image_without_objects_is_background(read):
     [annotation], findings = read(document())
     assert (annotation.objects, annotation.complete, findings) == ((), True, [])
 
@@ -106,7 +99,7 @@ def test_ids_may_be_numbers_or_strings(read, image_id, given_id):
         ({}, ""),
     ],
 )
-def test_the_name_of_a_picture(read, names, filename):
+def test_the_name_of_a_image(read, names, filename):
     [annotation], _ = read(document(images=[{"id": 7} | names]))
     assert annotation.filename == filename
 
@@ -195,7 +188,7 @@ def test_an_object_without_box_has_that_of_its_segmentation(read, segmentation, 
         {"counts": "312"},
     ],
 )
-def test_a_segmentation_that_cannot_be_drawn_is_left_out_and_told(read, segmentation):
+def test_a_segmentation_that_cannot_be_drawn_is_left_out_and_reported(read, segmentation):
     [annotation], findings = read(document(CAT | {"segmentation": segmentation}))
     assert findings == [(kinds.MASK_UNREADABLE, "annotations[0] (id 11)")]
     assert [(item.edges, item.mask) for item in annotation.objects] == [((4, 2, 20, 12), None)]
@@ -213,7 +206,7 @@ def test_keypoints_without_names_are_numbered(read):
 
 
 @pytest.mark.parametrize("keypoints", [[5, 6, 2], [5, 6], "many", [5, 6, None, 0, 0, 0], {"nose": 1}])
-def test_keypoints_that_do_not_fit_are_left_out_and_told(read, keypoints):
+def test_keypoints_that_do_not_fit_are_left_out_and_reported(read, keypoints):
     [annotation], findings = read(document(CAT | {"category_id": 3, "keypoints": keypoints}))
     assert findings == [(kinds.MASK_UNREADABLE, "annotations[0] (id 11)")]
     assert annotation.objects[0].keypoints == ()
@@ -238,7 +231,7 @@ def test_keypoints_that_do_not_fit_are_left_out_and_told(read, keypoints):
         ({"category_id": 6}, kinds.OBJECT_WITHOUT_NAME),
     ],
 )
-def test_an_object_that_cannot_be_used_is_told(read, change, kind):
+def test_an_object_that_cannot_be_used_is_reported(read, change, kind):
     categories = [*CATEGORIES, {"id": 5}, {"id": 6, "name": "one"}, {"id": 6, "name": "other"}]
     [annotation], findings = read(document(CAT | change, CAT | {"id": 12}, categories=categories))
     assert findings == [(kind, "annotations[0] (id 11)")]
@@ -246,36 +239,36 @@ def test_an_object_that_cannot_be_used_is_told(read, change, kind):
     assert not annotation.complete
 
 
-def test_objects_of_no_picture_are_told_once_for_each_id(read):
+def test_objects_of_no_image_are_reported_once_for_each_id(read):
     strays = [CAT | {"id": number, "image_id": 8 + number % 2} for number in range(5)]
     [annotation], findings = read(document(*strays, CAT, 5, {}))
     assert findings == [
-        (kinds.PICTURE_MISSING, "annotations[0] (id 0)"),
-        (kinds.PICTURE_MISSING, "annotations[1] (id 1)"),
-        (kinds.PICTURE_MISSING, "annotations[6]"),
+        (kinds.IMAGE_MISSING, "annotations[0] (id 0)"),
+        (kinds.IMAGE_MISSING, "annotations[1] (id 1)"),
+        (kinds.IMAGE_MISSING, "annotations[6]"),
     ]
     assert len(annotation.objects) == 1
 
 
-def test_a_picture_that_is_listed_twice_counts_once(read):
+def test_a_image_that_is_listed_twice_counts_once(read):
     [annotation], findings = read(document(CAT, images=[IMAGE, IMAGE]))
     assert findings == [(kinds.ANNOTATION_TWICE, "images[1] (id 7)")]
     assert len(annotation.objects) == 1
 
 
-def test_two_pictures_of_one_id_are_both_left_out(read):
+def test_two_images_of_one_id_are_both_left_out(read):
     images = [IMAGE, IMAGE | {"file_name": "b.jpg"}, IMAGE | {"id": 8}]
     annotations, findings = read(document(CAT, images=images))
     assert findings == [
         (kinds.ANNOTATION_UNREADABLE, "images[0] (id 7)"),
         (kinds.ANNOTATION_UNREADABLE, "images[1] (id 7)"),
-        (kinds.PICTURE_MISSING, "annotations[0] (id 11)"),
+        (kinds.IMAGE_MISSING, "annotations[0] (id 11)"),
     ]
-    assert [annotation.place for annotation in annotations] == ["images[2] (id 8)"]
+    assert [annotation.location for annotation in annotations] == ["images[2] (id 8)"]
 
 
 @pytest.mark.parametrize("image", [5, None, [], {}, {"id": None}, {"id": True}, {"id": 1.5}])
-def test_an_image_without_id_is_told(read, image):
+def test_an_image_without_id_is_reported(read, image):
     annotations, findings = read(document(images=[image, IMAGE]))
     assert [kind for kind, _ in findings] == [kinds.ANNOTATION_UNREADABLE]
     assert [annotation.filename for annotation in annotations] == ["photos/a.jpg"]
@@ -330,14 +323,14 @@ def test_no_value_of_any_key_is_a_surprise(tmp_path_factory, annotation, image, 
         CAT | annotation, annotation, images=[IMAGE, image], categories=[*CATEGORIES, category]
     )
     path.write_text(json.dumps(content), encoding="utf-8")
-    for one in parsed(path)[0]:
+    for one in read_file(FORMAT, path)[0]:
         assert isinstance(one.filename, str)
         assert all(item.class_name and len(item.edges) == 4 for item in one.objects)
 
 
 def test_a_real_data_set(shared):
     [path] = (shared / "data" / "coco" / "coco_chess_test").rglob("*.coco.json")
-    annotations, findings = parsed(path)
+    annotations, findings = read_file(FORMAT, path)
     content = json.loads(path.read_text())
     names = {category["id"]: category["name"] for category in content["categories"]}
     assert findings == []
@@ -354,7 +347,7 @@ LABEL_MAP = LabelMap((Label(2, "cat"), Label(7, "/m/dog", "Hündin")))
 
 
 def record(*objects, name="b/a.jpg", **more):
-    return ImageRecord(name, Picture(Path(name)), "", 40, 20, objects, **more)
+    return ImageRecord(name, ImageSource(Path(name)), "", 40, 20, objects, **more)
 
 
 def written(folder, *records):
@@ -404,7 +397,7 @@ EVERYTHING = ObjectRecord(
 
 def test_everything_comes_back(tmp_path):
     written(tmp_path, record(EVERYTHING))
-    [annotation], findings = parsed(tmp_path / "annotations.json")
+    [annotation], findings = read_file(FORMAT, tmp_path / "annotations.json")
     assert findings == []
     assert (annotation.filename, annotation.size) == ("b/a.jpg", (40, 20))
     [item] = annotation.objects
@@ -438,11 +431,11 @@ def test_crowds_and_grids_are_run_lengths(tmp_path, is_crowd):
     assert content["annotations"][0]["segmentation"] == {"size": [20, 40], "counts": [400, 400]}
 
 
-def test_masks_are_turned_with_the_picture(tmp_path):
+def test_masks_are_turned_with_the_image(tmp_path):
     # Stored 40 x 20 with its left half covered; turned clockwise it is 20 x 40 and the upper half is.
     turned = Mask(counts=masks.from_array(np.array([[1, 0]])).counts, size=(1, 2), orientation=6)
     item = ObjectRecord("cat", Box(0, 0, 0.5, 1), mask=turned)
-    image = ImageRecord("a", Picture(Path("a")), "", 20, 40, (item,), orientation=6)
+    image = ImageRecord("a", ImageSource(Path("a")), "", 20, 40, (item,), orientation=6)
     assert written(tmp_path, image)["annotations"][0]["segmentation"]["counts"] == [0, *[20] * 40]
 
 
@@ -453,9 +446,9 @@ SIDES = st.tuples(st.floats(0, 1, width=32), st.floats(0, 1, width=32)).map(sort
 def test_boxes_come_back_as_float32(tmp_path_factory, ys, xs, height, width):
     folder = tmp_path_factory.getbasetemp()
     item = ObjectRecord("cat", Box(ys[0], xs[0], ys[1], xs[1]))
-    image = ImageRecord("a", Picture(Path("a")), "", width, height, (item,))
+    image = ImageRecord("a", ImageSource(Path("a")), "", width, height, (item,))
     written(folder, image)
-    [annotation], _ = parsed(folder / "annotations.json")
+    [annotation], _ = read_file(FORMAT, folder / "annotations.json")
     xmin, ymin, xmax, ymax = annotation.objects[0].edges
     again = np.float32([ymin / height, xmin / width, ymax / height, xmax / width])
     np.testing.assert_array_equal(again, np.float32([ys[0], xs[0], ys[1], xs[1]]))
@@ -493,5 +486,5 @@ def test_a_mask_that_cannot_be_drawn_is_an_error_and_leaves_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_pictures_are_in_a_folder_of_their_own():
-    assert coco.PICTURES_FOLDER == "images"
+def test_the_images_are_in_a_folder_of_their_own():
+    assert coco.IMAGES_FOLDER == "images"

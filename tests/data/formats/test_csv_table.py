@@ -1,6 +1,6 @@
 import pytest
 
-from annotation_files import places, read, recognised
+from annotation_files import locations, read, recognised
 from boxtune.data import findings as kinds
 from boxtune.data.formats.csv_table import FORMAT
 
@@ -14,7 +14,7 @@ def parsed(tmp_path, *rows, encoding="utf-8", end="\n", name="labels.csv"):
 
 
 def only(tmp_path, *rows, **how):
-    """Return the one object of a table, and the name and size of its picture."""
+    """Return the one object of a table, and the name and size of its image."""
     [annotation], findings = parsed(tmp_path, *rows, **how)
     assert findings == []
     assert recognised(FORMAT, tmp_path) == [how.get("name", "labels.csv")]
@@ -30,9 +30,17 @@ def test_the_table_of_the_tutorials_is_read(tmp_path):
         tmp_path, HEADER, ROW, "b.jpg,4,3,dog,0,0,4,3", "a.jpg,40,30,dog,5,6,7,8"
     )
     assert findings == []
-    assert (first.filename, first.size, first.place) == ("a.jpg", (40, 30), "line 2")
-    assert [(item.class_name, item.place) for item in first.objects] == [("cat", "line 2"), ("dog", "line 4")]
-    assert (second.filename, second.size, second.place, second.complete) == ("b.jpg", (4, 3), "line 3", True)
+    assert (first.filename, first.size, first.location) == ("a.jpg", (40, 30), "line 2")
+    assert [(item.class_name, item.location) for item in first.objects] == [
+        ("cat", "line 2"),
+        ("dog", "line 4"),
+    ]
+    assert (second.filename, second.size, second.location, second.complete) == (
+        "b.jpg",
+        (4, 3),
+        "line 3",
+        True,
+    )
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -82,7 +90,7 @@ def test_a_row_without_class_and_box_is_background(tmp_path, rows):
     assert findings == []
 
 
-def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
+def test_what_cannot_be_used_is_reported_with_its_line(tmp_path):
     rows = (
         "a.jpg,40,30,,1,2,3,4",
         "a.jpg,40,30,cat,1,2,3,",
@@ -91,24 +99,24 @@ def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
         ROW,
     )
     [annotation], findings = parsed(tmp_path, HEADER, *rows)
-    assert [item.place for item in annotation.objects] == ["line 7"]
+    assert [item.location for item in annotation.objects] == ["line 7"]
     assert not annotation.complete
-    assert places(findings) == [
+    assert locations(findings) == [
         (kinds.OBJECT_WITHOUT_NAME, "line 2"),
         (kinds.OBJECT_WITHOUT_BOX, "line 3"),
         (kinds.OBJECT_WITHOUT_BOX, "line 4"),  # which goes on in line 5
-        (kinds.PICTURE_MISSING, "line 6"),
+        (kinds.IMAGE_MISSING, "line 6"),
     ]
     assert [finding.image for finding in findings] == ["a.jpg"] * 3 + [""]
 
 
-def test_a_header_alone_names_no_picture(tmp_path):
+def test_a_header_alone_names_no_image(tmp_path):
     assert parsed(tmp_path, HEADER) == ([], [])
 
 
 def test_an_empty_file_is_foreign(tmp_path):
     annotations, findings = parsed(tmp_path)
-    assert (annotations, places(findings)) == ([], [(kinds.FOREIGN, "")])
+    assert (annotations, locations(findings)) == ([], [(kinds.FOREIGN, "")])
 
 
 @pytest.mark.parametrize(
@@ -126,17 +134,17 @@ def test_an_empty_file_is_foreign(tmp_path):
 )
 def test_other_tables_are_foreign(tmp_path, row):
     annotations, findings = parsed(tmp_path, row, ROW)
-    assert (annotations, places(findings)) == ([], [(kinds.FOREIGN, "")])
+    assert (annotations, locations(findings)) == ([], [(kinds.FOREIGN, "")])
     assert recognised(FORMAT, tmp_path) == []
 
 
 def test_a_quote_that_is_never_closed_is_unreadable(tmp_path):
     annotations, findings = parsed(tmp_path, HEADER, ROW, '"' + "a" * 200_000)
-    assert (annotations, places(findings)) == ([], [(kinds.ANNOTATION_UNREADABLE, "line 3")])
+    assert (annotations, locations(findings)) == ([], [(kinds.ANNOTATION_UNREADABLE, "line 3")])
 
 
 def test_what_is_no_text_is_unreadable(tmp_path):
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00")
     annotations, findings = read(FORMAT, tmp_path)
-    assert (annotations, places(findings)) == ([], [(kinds.ANNOTATION_UNREADABLE, "")])
+    assert (annotations, locations(findings)) == ([], [(kinds.ANNOTATION_UNREADABLE, "")])
     assert recognised(FORMAT, tmp_path) == []

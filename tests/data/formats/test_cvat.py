@@ -1,6 +1,6 @@
 import pytest
 
-from annotation_files import places, read, recognised
+from annotation_files import locations, read, recognised
 from boxtune.data import findings as kinds
 from boxtune.data.formats.cvat import FORMAT
 from boxtune.data.masks import Mask
@@ -9,7 +9,7 @@ BOX = '<box label="cat" occluded="0" source="manual" xtl="1.00" ytl="2.00" xbr="
 
 
 def parsed(tmp_path, *shapes, image='id="0" name="a.jpg" width="40" height="30"'):
-    """Return the annotation and findings of a file with one picture; its shapes are on line 4 and following."""
+    """Return the annotation and findings of a file with one image; its shapes are on line 4 and following."""
     lines = ["<annotations>", "<version>1.1</version>", f"<image {image}>", *shapes, "</image></annotations>"]
     (tmp_path / "annotations.xml").write_text("\n".join(lines))
     [annotation], findings = read(FORMAT, tmp_path)
@@ -26,10 +26,15 @@ def only(tmp_path, shape):
 def test_a_box_is_its_edges(tmp_path):
     annotation, findings = parsed(tmp_path, BOX, image='id="0" name="sub\\a.jpg" width="40" height="30"')
     assert findings == []
-    assert (annotation.filename, annotation.size, annotation.place) == ("sub/a.jpg", (40, 30), "line 3")
-    assert (annotation.complete, annotation.in_shares) == (True, False)
+    assert (annotation.filename, annotation.size, annotation.location) == ("sub/a.jpg", (40, 30), "line 3")
+    assert (annotation.complete, annotation.normalized) == (True, False)
     [found] = annotation.objects
-    assert (found.class_name, found.edges, found.place, found.mask) == ("cat", (1, 2, 11, 22), "line 4", None)
+    assert (found.class_name, found.edges, found.location, found.mask) == (
+        "cat",
+        (1, 2, 11, 22),
+        "line 4",
+        None,
+    )
     assert (found.difficult, found.truncated) == (False, False)
     assert recognised(FORMAT, tmp_path) == ["annotations.xml"]
 
@@ -65,18 +70,18 @@ def test_attributes_of_voc_are_taken(tmp_path):
 
 
 @pytest.mark.parametrize("tag", ["points", "polyline", "cuboid", "skeleton"])
-def test_other_shapes_are_told_and_the_picture_is_not_background(tmp_path, tag):
+def test_other_shapes_are_reported_and_the_image_is_not_background(tmp_path, tag):
     annotation, findings = parsed(tmp_path, f'<{tag} label="cat" points="1,2;3,4"/>')
     assert (annotation.objects, annotation.complete) == ((), False)
-    assert places(findings) == [(kinds.OBJECT_OTHER_SHAPE, "line 4")]
+    assert locations(findings) == [(kinds.OBJECT_OTHER_SHAPE, "line 4")]
 
 
-def test_tags_are_of_the_picture_which_may_be_background(tmp_path):
+def test_tags_are_of_the_image_which_may_be_background(tmp_path):
     annotation, findings = parsed(tmp_path, '<tag label="night"/>', image='name="a.jpg"')
     assert (annotation.objects, annotation.complete, annotation.size, findings) == ((), True, None, [])
 
 
-def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
+def test_what_cannot_be_used_is_reported_with_its_line(tmp_path):
     shapes = (
         BOX.replace('label="cat"', ""),
         BOX.replace('xtl="1.00"', ""),
@@ -87,8 +92,8 @@ def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
         BOX,
     )
     annotation, findings = parsed(tmp_path, *shapes)
-    assert [found.place for found in annotation.objects] == ["line 10"]
-    assert places(findings) == [
+    assert [found.location for found in annotation.objects] == ["line 10"]
+    assert locations(findings) == [
         (kinds.OBJECT_WITHOUT_NAME, "line 4"),
         *[(kinds.OBJECT_WITHOUT_BOX, f"line {line}") for line in range(5, 10)],
     ]
@@ -104,7 +109,7 @@ def test_what_cannot_be_used_is_told_with_its_line(tmp_path):
         ("<annotations><track id='0' label='cat'/></annotations>", kinds.ANNOTATION_UNREADABLE),
     ],
 )
-def test_other_files_are_told(tmp_path, text, kind):
+def test_other_files_are_reported(tmp_path, text, kind):
     (tmp_path / "a.xml").write_text(text)
     annotations, findings = read(FORMAT, tmp_path)
     assert (annotations, [finding.kind for finding in findings]) == ([], [kind])

@@ -23,7 +23,7 @@ def refusal(path):
     with pytest.raises(SkipError) as caught:
         load_json(path)
     assert caught.value.kind is kinds.ANNOTATION_UNREADABLE
-    return str(caught.value), caught.value.place
+    return str(caught.value), caught.value.location
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -31,7 +31,7 @@ def test_encodings_of_windows_programs_are_read(file, encoding):
     assert load_json(file('{"name": "größe"}'.encode(encoding))) == {"name": "größe"}
 
 
-def test_what_is_no_json_is_told_with_line_and_column(file):
+def test_what_is_no_json_is_reported_with_line_and_column(file):
     assert refusal(file(b"[1\n 2]")) == ("it is not JSON: Expecting ',' delimiter.", "line 2, column 2")
 
 
@@ -89,10 +89,10 @@ def test_another_format_is_foreign(file):
 @pytest.mark.parametrize(
     ("value", "name"), [(None, "nothing"), (True, "true or false"), (1.5, "a number"), ("a", "a string")]
 )
-def test_wrong_types_are_told_with_their_place(value, name):
+def test_wrong_types_are_reported_with_their_place(value, name):
     with pytest.raises(SkipError, match=rf"a\[1\] is {name}, not a list") as caught:
         as_list(value, "a[1]")
-    assert (caught.value.kind, caught.value.place) == (kinds.ANNOTATION_UNREADABLE, "a[1]")
+    assert (caught.value.kind, caught.value.location) == (kinds.ANNOTATION_UNREADABLE, "a[1]")
     with pytest.raises(SkipError, match=f"a is {name}, not an object") as caught:
         as_dict(value, "a", kinds.OBJECT_WITHOUT_BOX)
     assert caught.value.kind is kinds.OBJECT_WITHOUT_BOX

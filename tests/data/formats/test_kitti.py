@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annotation_files import locations, read_file
 from boxtune.data import findings as kinds
-from boxtune.data.findings import Findings
 from boxtune.data.formats.kitti import FORMAT
-from boxtune.data.listing import Listing
 
 CAR = "Car 0.88 3 -0.69 0.00 192.37 402.31 374.00 1.60 1.57 3.23 -2.70 1.74 3.68 -1.29"
 PEDESTRIAN = "Pedestrian 0.00 0 -0.20 712.40 143.00 810.73 307.92 1.89 0.48 1.20 1.84 1.47 8.41 0.01"
@@ -27,9 +26,8 @@ def label(tmp_path):
 
 
 def parsed(path):
-    findings = Findings(path.parent)
-    parse = FORMAT.prepare(Listing(path.parent, (path,)), findings)
-    return list(parse(path, findings)), [(item.kind, item.place) for item in findings.items]
+    annotations, findings = read_file(FORMAT, path)
+    return annotations, locations(findings)
 
 
 def test_a_line_is_an_object_with_its_box_in_pixels(label):
@@ -37,8 +35,8 @@ def test_a_line_is_an_object_with_its_box_in_pixels(label):
     assert findings == []
     assert annotation.filename == "000007.png"
     assert annotation.complete
-    assert not annotation.in_shares
-    seen = [(item.class_name, item.edges, item.truncated, item.place) for item in annotation.objects]
+    assert not annotation.normalized
+    seen = [(item.class_name, item.edges, item.truncated, item.location) for item in annotation.objects]
     assert seen == [
         ("Car", (0.0, 192.37, 402.31, 374.0), True, "line 1"),
         ("Pedestrian", (712.4, 143.0, 810.73, 307.92), False, "line 2"),
@@ -55,21 +53,21 @@ def test_detections_have_a_score_behind(label):
 
 def test_windows_line_ends_and_blank_lines(label):
     [annotation], findings = parsed(label(f"\ufeff{CAR}\r\n\r\n{PEDESTRIAN}\r\n"))
-    assert [item.place for item in annotation.objects] == ["line 1", "line 3"]
+    assert [item.location for item in annotation.objects] == ["line 1", "line 3"]
     assert findings == []
 
 
-def test_a_file_without_lines_is_a_picture_without_objects(label):
+def test_a_file_without_lines_is_a_image_without_objects(label):
     [annotation], findings = parsed(label(" \n"))
     assert annotation.objects == ()
     assert annotation.complete
     assert findings == []
 
 
-def test_a_damaged_line_is_left_out_and_told(label):
+def test_a_damaged_line_is_left_out_and_reported(label):
     broken = CAR.replace("402.31", "nan")
     [annotation], findings = parsed(label(f"{CAR}\n{broken}\nCar 0 0\n"))
-    assert [item.place for item in annotation.objects] == ["line 1"]
+    assert [item.location for item in annotation.objects] == ["line 1"]
     assert not annotation.complete
     assert findings == [(kinds.OBJECT_WITHOUT_BOX, "line 2"), (kinds.OBJECT_WITHOUT_BOX, "line 3")]
 
@@ -97,7 +95,7 @@ def test_absent_files_are_not_recognised():
         st.sampled_from(["Car", "1", "-1e999", "nan", "\n", " ", "\x00", "1_0", "٣"]), max_size=40
     )
 )
-def test_any_text_is_read_or_told(tmp_path_factory, fields):
+def test_any_text_is_read_or_reported(tmp_path_factory, fields):
     path = tmp_path_factory.mktemp("labels") / "a.txt"
     path.write_text(" ".join(fields), encoding="utf-8")
     FORMAT.recognises(path)

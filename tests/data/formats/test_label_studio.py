@@ -1,6 +1,6 @@
 import pytest
 
-from annotation_files import assert_survives, places, read_json, recognised
+from annotation_files import assert_survives, locations, read_json, recognised
 from boxtune.data import findings as kinds
 from boxtune.data.formats.label_studio import FORMAT
 from boxtune.data.masks import Mask
@@ -38,13 +38,13 @@ def only(tmp_path, *results):
     return found
 
 
-def test_a_rectangle_is_in_percent_of_the_picture(tmp_path):
+def test_a_rectangle_is_in_percent_of_the_image(tmp_path):
     [annotation], findings = read_json(FORMAT, tmp_path, [task(result())])
     assert findings == []
     assert (annotation.filename, annotation.size) == ("/data/upload/1/0c27b5c4-name.jpg", (200, 100))
-    assert (annotation.place, annotation.in_shares, annotation.complete) == ("[0]", True, True)
+    assert (annotation.location, annotation.normalized, annotation.complete) == ("[0]", True, True)
     [found] = annotation.objects
-    assert (found.class_name, found.place) == ("cat", "[0].annotations[0].result[0]")
+    assert (found.class_name, found.location) == ("cat", "[0].annotations[0].result[0]")
     assert found.edges == pytest.approx((0.1, 0.2, 0.6, 0.6))
     assert recognised(FORMAT, tmp_path) == ["a.json"]
 
@@ -54,23 +54,23 @@ def test_the_flat_form_is_read_alike(tmp_path):
     assert findings == []
     assert (annotation.filename, annotation.size) == ("/data/upload/1/0c27b5c4-name.jpg", (200, 100))
     [found] = annotation.objects
-    assert (found.class_name, found.place) == ("cat", "[0].label[0]")
+    assert (found.class_name, found.location) == ("cat", "[0].label[0]")
     assert found.edges == pytest.approx((0.1, 0.2, 0.6, 0.6))
     assert recognised(FORMAT, tmp_path) == ["a.json"]
 
 
 def test_a_rectangle_is_turned_in_pixels_around_its_x_and_y(tmp_path):
     # 200 x 100 pixels: the corner is at (20, 20), the sides are 100 and 40. A quarter turn clockwise sends the side
-    # of 100 down and that of 40 to the left: from (-20, 20) to (20, 120), in shares (-0.1, 0.2) to (0.1, 1.2).
+    # of 100 down and that of 40 to the left: from (-20, 20) to (20, 120), in fractions (-0.1, 0.2) to (0.1, 1.2).
     found = only(tmp_path, result(RECTANGLE | {"rotation": 90}))
     assert found.edges == pytest.approx((-0.1, 0.2, 0.1, 1.2))
 
 
-def test_a_turned_rectangle_without_the_size_of_the_picture_is_told(tmp_path):
+def test_a_turned_rectangle_without_the_size_of_the_image_is_reported(tmp_path):
     turned = result(RECTANGLE | {"rotation": 5}, original_width=None)
     [annotation], findings = read_json(FORMAT, tmp_path, [task(turned)])
     assert (annotation.objects, annotation.complete, annotation.size) == ((), False, None)
-    assert places(findings) == [(kinds.OBJECT_WITHOUT_BOX, "[0].annotations[0].result[0]")]
+    assert locations(findings) == [(kinds.OBJECT_WITHOUT_BOX, "[0].annotations[0].result[0]")]
 
 
 def test_a_polygon_is_a_box_and_a_mask(tmp_path):
@@ -95,10 +95,10 @@ def test_an_ellipse_is_turned_around_its_centre(tmp_path):
         ({"format": "rle", "rle": [0, 1], "brushlabels": ["cat"]}, "brushlabels"),
     ],
 )
-def test_other_shapes_are_told_and_the_picture_is_not_background(tmp_path, value, kind):
+def test_other_shapes_are_reported_and_the_image_is_not_background(tmp_path, value, kind):
     [annotation], findings = read_json(FORMAT, tmp_path, [task(result(value, kind))])
     assert (annotation.objects, annotation.complete) == ((), False)
-    assert places(findings) == [(kinds.OBJECT_OTHER_SHAPE, "[0].annotations[0].result[0]")]
+    assert locations(findings) == [(kinds.OBJECT_OTHER_SHAPE, "[0].annotations[0].result[0]")]
     assert kind in findings[0].message
 
 
@@ -108,7 +108,7 @@ def test_shape_and_label_may_be_two_results(tmp_path):
     assert only(tmp_path, drawn, named).class_name == "cat"
     [annotation], findings = read_json(FORMAT, tmp_path, [task(drawn)])
     assert (annotation.objects, annotation.complete) == ((), False)
-    assert places(findings) == [(kinds.OBJECT_WITHOUT_NAME, "[0].annotations[0].result[0]")]
+    assert locations(findings) == [(kinds.OBJECT_WITHOUT_NAME, "[0].annotations[0].result[0]")]
 
 
 def test_what_describes_is_not_an_object(tmp_path):
@@ -129,15 +129,15 @@ def test_the_first_annotation_that_was_not_cancelled_is_read(tmp_path):
     [annotation], findings = read_json(
         FORMAT, tmp_path, [task(annotations=[cancelled, {"result": [result()]}, {"result": []}])]
     )
-    assert [item.place for item in annotation.objects] == ["[0].annotations[1].result[0]"]
-    assert places(findings) == [(kinds.NOT_READ, "[0]")]
+    assert [item.location for item in annotation.objects] == ["[0].annotations[1].result[0]"]
+    assert locations(findings) == [(kinds.NOT_READ, "[0]")]
 
 
 @pytest.mark.parametrize("annotations", [[], [{"result": [result()], "was_cancelled": True}]])
 def test_a_task_without_annotation_is_not_background(tmp_path, annotations):
     document = [task(annotations=annotations, predictions=[{"result": [result()]}]), task()]
     [annotation], findings = read_json(FORMAT, tmp_path, document)
-    assert (annotation.place, annotation.objects, annotation.complete) == ("[1]", (), True)
+    assert (annotation.location, annotation.objects, annotation.complete) == ("[1]", (), True)
     assert findings == []
 
 
@@ -164,7 +164,7 @@ def test_names_are_taken_out_of_urls(tmp_path, url, name):
     assert annotation.filename == name
 
 
-def test_the_picture_is_the_first_of_the_data_that_looks_like_one(tmp_path):
+def test_the_image_is_the_first_of_the_data_that_looks_like_one(tmp_path):
     document = [task(data={"text": "a cat", "number": 3, "photo": "pets/cat.png", "other": "dog.png"})]
     [annotation], _ = read_json(FORMAT, tmp_path, document)
     assert annotation.filename == "pets/cat.png"
@@ -174,9 +174,9 @@ def test_the_picture_is_the_first_of_the_data_that_looks_like_one(tmp_path):
 
 
 @pytest.mark.parametrize("image", ["", "http://[::1", "a cat", 7])
-def test_a_task_without_a_picture_is_told(tmp_path, image):
+def test_a_task_without_a_image_is_reported(tmp_path, image):
     annotations, findings = read_json(FORMAT, tmp_path, [task(result(), image=image)])
-    assert (annotations, places(findings)) == ([], [(kinds.PICTURE_MISSING, "[0]")])
+    assert (annotations, locations(findings)) == ([], [(kinds.IMAGE_MISSING, "[0]")])
 
 
 @pytest.mark.parametrize(
@@ -190,10 +190,10 @@ def test_a_task_without_a_picture_is_told(tmp_path, image):
         (7, kinds.OBJECT_WITHOUT_BOX),
     ],
 )
-def test_what_cannot_be_used_is_told_with_its_place(tmp_path, changed, kind):
+def test_what_cannot_be_used_is_reported_with_its_place(tmp_path, changed, kind):
     [annotation], findings = read_json(FORMAT, tmp_path, [task(changed, result())])
     assert (len(annotation.objects), annotation.complete) == (1, False)
-    assert places(findings) == [(kind, "[0].annotations[0].result[0]")]
+    assert locations(findings) == [(kind, "[0].annotations[0].result[0]")]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_what_cannot_be_used_is_told_with_its_place(tmp_path, changed, kind):
 )
 def test_other_json_is_foreign(tmp_path, other):
     annotations, findings = read_json(FORMAT, tmp_path, other)
-    assert (annotations, places(findings)) == ([], [(kinds.FOREIGN, "")])
+    assert (annotations, locations(findings)) == ([], [(kinds.FOREIGN, "")])
     assert recognised(FORMAT, tmp_path) == []
 
 

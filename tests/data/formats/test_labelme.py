@@ -1,6 +1,6 @@
 import pytest
 
-from annotation_files import assert_survives, places, read_json, recognised
+from annotation_files import assert_survives, locations, read_json, recognised
 from boxtune.data import findings as kinds
 from boxtune.data.formats.labelme import FORMAT
 from boxtune.data.masks import Mask
@@ -31,13 +31,13 @@ def only(tmp_path, *shapes):
 
 def test_a_rectangle_is_two_corners_in_any_order(tmp_path):
     [annotation], findings = read_json(
-        FORMAT, tmp_path, document(shape(points=((11, 2), (1, 22))), imagePath="..\\pictures\\a.jpg")
+        FORMAT, tmp_path, document(shape(points=((11, 2), (1, 22))), imagePath="..\\images\\a.jpg")
     )
     assert findings == []
-    assert (annotation.filename, annotation.size, annotation.place) == ("../pictures/a.jpg", (40, 30), "")
-    assert (annotation.complete, annotation.in_shares) == (True, False)
+    assert (annotation.filename, annotation.size, annotation.location) == ("../images/a.jpg", (40, 30), "")
+    assert (annotation.complete, annotation.normalized) == (True, False)
     [found] = annotation.objects
-    assert (found.class_name, found.edges, found.place) == ("cat", (1, 2, 11, 22), "shapes[0]")
+    assert (found.class_name, found.edges, found.location) == ("cat", (1, 2, 11, 22), "shapes[0]")
     assert (found.mask, found.difficult) == (None, False)
 
 
@@ -64,24 +64,24 @@ def test_difficult_is_a_flag(tmp_path, more):
 
 
 @pytest.mark.parametrize("shape_type", ["point", "line", "linestrip", "points", "unheard-of"])
-def test_other_shapes_are_told_and_the_picture_is_not_background(tmp_path, shape_type):
+def test_other_shapes_are_reported_and_the_image_is_not_background(tmp_path, shape_type):
     [annotation], findings = read_json(FORMAT, tmp_path, document(shape(shape_type)))
     assert (annotation.objects, annotation.complete) == ((), False)
-    assert places(findings) == [(kinds.OBJECT_OTHER_SHAPE, "shapes[0]")]
+    assert locations(findings) == [(kinds.OBJECT_OTHER_SHAPE, "shapes[0]")]
     assert shape_type in findings[0].message
 
 
-def test_what_cannot_be_used_is_told_with_its_place(tmp_path):
+def test_what_cannot_be_used_is_reported_with_its_place(tmp_path):
     shapes = [shape(label=" "), shape(points=[(1, 2)]), shape("polygon"), shape(points=[(1, "x"), (2, 3)]), 3]
     [annotation], findings = read_json(FORMAT, tmp_path, document(*shapes, shape()))
-    assert [item.place for item in annotation.objects] == ["shapes[5]"]
-    assert places(findings) == [
+    assert [item.location for item in annotation.objects] == ["shapes[5]"]
+    assert locations(findings) == [
         (kinds.OBJECT_WITHOUT_NAME, "shapes[0]"),
         *[(kinds.OBJECT_WITHOUT_BOX, f"shapes[{number}]") for number in range(1, 5)],
     ]
 
 
-def test_a_picture_without_shapes_is_background(tmp_path):
+def test_a_image_without_shapes_is_background(tmp_path):
     [annotation], findings = read_json(FORMAT, tmp_path, document(imageWidth=None))
     assert (annotation.objects, annotation.complete, annotation.size, findings) == ((), True, None, [])
 
@@ -89,7 +89,7 @@ def test_a_picture_without_shapes_is_background(tmp_path):
 @pytest.mark.parametrize("other", [{}, [], {"shapes": []}, {"shapes": {}, "imagePath": "a.jpg"}, 1])
 def test_other_json_is_foreign(tmp_path, other):
     annotations, findings = read_json(FORMAT, tmp_path, other)
-    assert (annotations, places(findings)) == ([], [(kinds.FOREIGN, "")])
+    assert (annotations, locations(findings)) == ([], [(kinds.FOREIGN, "")])
     assert recognised(FORMAT, tmp_path) == []
 
 

@@ -25,7 +25,7 @@ def test_numbers_and_strings_of_numbers_are_finite(value, number):
     "value", [None, True, "", "x", "nan", "1,5", float("inf"), float("nan"), 10**400, "1e999", [1], {}]
 )
 def test_all_else_is_not_finite(value):
-    with raises_without_box("no finite number") as caught:
+    with raises_without_box("not a finite number") as caught:
         shapes.finite(value)
     assert caught.value.kind is kinds.OBJECT_WITHOUT_BOX
     assert len(str(caught.value)) < 150
@@ -51,7 +51,7 @@ def test_an_ellipse_touches_its_box():
     assert shapes.ellipse(10, 20, 3, 4, 45) == pytest.approx((10 - half, 20 - half, 10 + half, 20 + half))
 
 
-def test_a_box_is_turned_clockwise_as_pictures_are_seen():
+def test_a_box_is_turned_clockwise_as_images_are_seen():
     # y grows downwards: the upper right corner (4, 0) turns down to (0, 4) around the upper left one.
     points = shapes.turned((0, 0, 4, 2), (0, 0), 90)
     assert [pytest.approx(point) for point in points] == [(0, 0), (0, 4), (-2, 4), (-2, 0)]
@@ -99,5 +99,5 @@ def test_points_are_pairs_of_numbers(points):
         (4, "", None),
     ],
 )
-def test_the_size_of_a_picture_is_two_whole_numbers(width, height, size):
-    assert shapes.picture_size(width, height) == size
+def test_the_size_of_a_image_is_two_whole_numbers(width, height, size):
+    assert shapes.image_size(width, height) == size

@@ -1,5 +1,4 @@
 import gzip
-import pickle
 
 import numpy as np
 import pytest
@@ -7,15 +6,15 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annotation_files import read_file
 from boxtune.data import findings as kinds
 from boxtune.data import images, masks, record_writer
-from boxtune.data.findings import Findings
 from boxtune.data.formats.tfrecord import FORMAT
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
-from voc_folder import picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
+from voc_folder import image_file
 
 train = tf.train
 LABEL_MAP = LabelMap((Label(2, "cat"), Label(7, "/m/dog", "Hündin")))
@@ -37,7 +36,7 @@ TUTORIAL = {
     "width": [40],
     "filename": [b"a.jpg"],
     "source_id": [b"a.jpg"],
-    "encoded": [b"picture"],
+    "encoded": [b"image"],
     "format": [b"jpg"],
     "object/bbox/xmin": [0.25, 0.0],
     "object/bbox/xmax": [0.5, 1.0],
@@ -62,19 +61,13 @@ def written(path, *payloads):
     return path
 
 
-def parsed(path, *others):
-    findings = Findings(path.parent)
-    parse = FORMAT.prepare(Listing(path.parent, (path, *others)), findings)
-    return list(parse(path, findings)), findings.items
-
-
 @pytest.fixture
 def read(tmp_path):
     """Write records and read them; return the annotations, and kind and place of each finding."""
 
     def read(*payloads):
-        annotations, findings = parsed(written(tmp_path / "train.record", *payloads))
-        return annotations, [(item.kind, item.place) for item in findings]
+        annotations, findings = read_file(FORMAT, written(tmp_path / "train.record", *payloads))
+        return annotations, [(item.kind, item.location) for item in findings]
 
     return read
 
@@ -85,11 +78,11 @@ def read(tmp_path):
 def test_what_tutorials_write_is_read(read, tmp_path):
     [annotation], findings = read(example())
     assert findings == []
-    assert (annotation.filename, annotation.size, annotation.place) == ("a.jpg", (40, 20), "record 0")
-    assert annotation.in_shares
+    assert (annotation.filename, annotation.size, annotation.location) == ("a.jpg", (40, 20), "record 0")
+    assert annotation.normalized
     assert annotation.complete
-    assert images.read_bytes(annotation.picture) == b"picture"
-    seen = [(item.class_name, item.edges, item.place) for item in annotation.objects]
+    assert images.read_bytes(annotation.source) == b"image"
+    seen = [(item.class_name, item.edges, item.location) for item in annotation.objects]
     assert seen == [
         ("cat", (0.25, 0.125, 0.5, 0.75), "record 0, object 0"),
         ("dog", (0.0, 0.0, 1.0, 0.5), "record 0, object 1"),
@@ -102,16 +95,16 @@ def test_what_tutorials_write_is_read(read, tmp_path):
     assert (first.weight, first.area, first.mask, first.keypoints) == (1, None, None, ())
 
 
-def test_every_record_has_its_picture(read):
+def test_every_record_has_its_image(read):
     payloads = [
-        example(filename=[b"%d.jpg" % n], source_id=None, encoded=[b"picture %d" % n]) for n in range(3)
+        example(filename=[b"%d.jpg" % n], source_id=None, encoded=[b"image %d" % n]) for n in range(3)
     ]
     annotations, _ = read(*payloads)
     assert [annotation.filename for annotation in annotations] == ["0.jpg", "1.jpg", "2.jpg"]
-    assert [images.read_bytes(one.picture) for one in annotations] == [
-        b"picture 0",
-        b"picture 1",
-        b"picture 2",
+    assert [images.read_bytes(one.source) for one in annotations] == [
+        b"image 0",
+        b"image 1",
+        b"image 2",
     ]
 
 
@@ -138,7 +131,7 @@ def test_a_record_without_objects_is_background(read):
         (b"", b"", "train.record/0"),
     ],
 )
-def test_the_name_of_a_picture(read, filename, source_id, name):
+def test_the_name_of_a_image(read, filename, source_id, name):
     [annotation], _ = read(example(filename=[filename], source_id=[source_id]))
     assert annotation.filename == name
 
@@ -176,7 +169,7 @@ def test_numbers_are_looked_up_in_the_label_map_beside(tmp_path, texts):
     path = written(tmp_path / "train.record", example(object__class__text=texts))
     label_map = tmp_path / "label_map.pbtxt"
     write_label_map(LABEL_MAP, label_map)
-    [annotation], findings = parsed(path, label_map)
+    [annotation], findings = read_file(FORMAT, path, label_map)
     assert findings == []
     assert [item.class_name for item in annotation.objects] == ["cat", "/m/dog"]
 
@@ -185,11 +178,11 @@ def test_text_takes_precedence_over_numbers(tmp_path):
     path = written(tmp_path / "train.record", example(object__class__label=[7, 7]))
     label_map = tmp_path / "label_map.pbtxt"
     write_label_map(LABEL_MAP, label_map)
-    [annotation], findings = parsed(path, label_map)
+    [annotation], findings = read_file(FORMAT, path, label_map)
     assert (findings, [item.class_name for item in annotation.objects]) == ([], ["cat", "dog"])
 
 
-def test_numbers_that_nothing_names_are_told_once_each(read):
+def test_numbers_that_nothing_names_are_reported_once_each(read):
     annotations, findings = read(*[example(object__class__text=None)] * 2)
     assert findings == [(kinds.CLASS_UNKNOWN, "")] * 2
     assert [item.class_name for one in annotations for item in one.objects] == ["class 2", "class 7"] * 2
@@ -211,17 +204,17 @@ def test_the_nearest_label_map_counts(tmp_path, folders, name):
     for folder, label_map in zip(folders, paths, strict=True):
         label_map.parent.mkdir(exist_ok=True)
         write_label_map(LabelMap((Label(2, folder), Label(7, "dog"))), label_map)
-    [annotation], _ = parsed(path, *paths)
+    [annotation], _ = read_file(FORMAT, path, *paths)
     assert annotation.objects[0].class_name == name
 
 
-def test_what_is_no_label_map_is_told(tmp_path):
+def test_what_is_no_label_map_is_reported(tmp_path):
     path = written(tmp_path / "a.record", example())
     graph, one, two = (tmp_path / name for name in ("graph.pbtxt", "one.pbtxt", "two.pbtxt"))
     graph.write_text("node { name: 'x' }")
     write_label_map(LABEL_MAP, one)
     write_label_map(LabelMap((Label(1, "x"),)), two)
-    _, findings = parsed(path, graph, one, two)
+    _, findings = read_file(FORMAT, path, graph, one, two)
     assert [(item.kind, item.file) for item in findings] == [
         (kinds.FOREIGN, "graph.pbtxt"),
         (kinds.NOT_READ, "two.pbtxt"),
@@ -258,7 +251,7 @@ def test_a_mask_of_no_weight_is_none(read):
     assert [item.mask is None for item in annotation.objects] == [True, False]
 
 
-def test_a_mask_that_cannot_be_drawn_is_left_out_and_told(read):
+def test_a_mask_that_cannot_be_drawn_is_left_out_and_reported(read):
     [annotation], findings = read(example(object__mask=[b"PNG?", png(HALVES)]))
     assert findings == [(kinds.MASK_UNREADABLE, "record 0, object 0")]
     assert [item.mask is None for item in annotation.objects] == [True, False]
@@ -313,10 +306,10 @@ def test_keypoints_without_names_are_numbered_and_seen(read):
         {"object/keypoint/x": [0.5] * 2, "object/keypoint/y": [0.5] * 2, "object/keypoint/text": [b"eye"]},
     ],
 )
-def test_lists_that_do_not_agree_are_told(read, change):
+def test_lists_that_do_not_agree_are_reported(read, change):
     annotations, findings = read(example(**change), example())
     assert findings == [(kinds.ANNOTATION_UNREADABLE, "record 0")]
-    assert [annotation.place for annotation in annotations] == ["record 1"]
+    assert [annotation.location for annotation in annotations] == ["record 1"]
 
 
 @pytest.mark.parametrize(
@@ -326,7 +319,7 @@ def test_lists_that_do_not_agree_are_told(read, change):
         ({"object/class/text": [b" ", b"dog"], "object/class/label": None}, kinds.OBJECT_WITHOUT_NAME),
     ],
 )
-def test_an_object_that_cannot_be_used_is_told(read, change, kind):
+def test_an_object_that_cannot_be_used_is_reported(read, change, kind):
     [annotation], findings = read(example(**change))
     assert findings == [(kind, "record 0, object 0")]
     assert [item.class_name for item in annotation.objects] == ["dog"]
@@ -334,19 +327,19 @@ def test_an_object_that_cannot_be_used_is_told(read, change, kind):
 
 
 @pytest.mark.parametrize("encoded", [None, [], [b""]])
-def test_a_record_without_a_picture_is_told(read, encoded):
+def test_a_record_without_a_image_is_reported(read, encoded):
     annotations, findings = read(example(), example(encoded=encoded))
-    assert (len(annotations), findings) == (1, [(kinds.PICTURE_UNREADABLE, "record 1")])
+    assert (len(annotations), findings) == (1, [(kinds.IMAGE_UNREADABLE, "record 1")])
 
 
-def test_a_damaged_record_is_told_and_the_others_are_read(tmp_path):
+def test_a_damaged_record_is_reported_and_the_others_are_read(tmp_path):
     path = written(tmp_path / "train.record", example(), example(), b"\xff\xff", example())
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)
-    annotations, findings = parsed(path)
-    assert [annotation.place for annotation in annotations] == ["record 0", "record 1"]
-    assert [(item.kind, item.place) for item in findings] == [
+    annotations, findings = read_file(FORMAT, path)
+    assert [annotation.location for annotation in annotations] == ["record 0", "record 1"]
+    assert [(item.kind, item.location) for item in findings] == [
         (kinds.ANNOTATION_UNREADABLE, "record 2"),
         (kinds.ANNOTATION_UNREADABLE, "record 3"),
     ]
@@ -368,7 +361,7 @@ CONTEXT = train.Example(features=train.Features(feature={"label": feature([1])})
 def test_what_is_no_tfrecord(tmp_path, name, content, kind):
     path = tmp_path / name
     path.write_bytes(content)
-    annotations, [finding] = parsed(path)
+    annotations, [finding] = read_file(FORMAT, path)
     assert (annotations, finding.kind) == ([], kind)
     assert str(tmp_path) not in finding.message
     assert not FORMAT.recognises(path)
@@ -376,15 +369,15 @@ def test_what_is_no_tfrecord(tmp_path, name, content, kind):
 
 def test_records_of_something_else_are_foreign(tmp_path):
     path = written(tmp_path / "train.record", CONTEXT)
-    annotations, [finding] = parsed(path)
+    annotations, [finding] = read_file(FORMAT, path)
     assert (annotations, finding.kind) == ([], kinds.FOREIGN)
     assert not FORMAT.recognises(path)
 
 
-def test_a_file_that_is_cut_short_is_recognised_and_told(tmp_path):
+def test_a_file_that_is_cut_short_is_recognised_and_reported(tmp_path):
     path = written(tmp_path / "train.record", example(), example())
     path.write_bytes(path.read_bytes()[:-10])
-    annotations, [finding] = parsed(path)
+    annotations, [finding] = read_file(FORMAT, path)
     assert (annotations, finding.kind) == ([], kinds.ANNOTATION_UNREADABLE)
     assert "cut short: record 1" in finding.message
     assert FORMAT.recognises(path)
@@ -415,7 +408,7 @@ SOME_KEYS += [f"object/keypoint/{key}" for key in ("x", "y", "visibility", "text
 @given(st.dictionaries(st.sampled_from(SOME_KEYS), VALUES))
 def test_no_value_of_any_key_is_a_surprise(tmp_path_factory, changes):
     path = written(tmp_path_factory.getbasetemp() / "any.record", example(), example(**changes))
-    for one in parsed(path)[0]:
+    for one in read_file(FORMAT, path)[0]:
         assert all(item.class_name and np.isfinite(item.edges).all() for item in one.objects)
 
 
@@ -423,7 +416,7 @@ def test_no_value_of_any_key_is_a_surprise(tmp_path_factory, changes):
 
 
 def test_what_is_written_is_read_back(tmp_path):
-    path = picture(tmp_path / "a.jpg")
+    path = image_file(tmp_path / "a.jpg")
     cat = ObjectRecord(
         "cat",
         Box(0.125, 0.25, 0.5, 1.0),
@@ -438,12 +431,12 @@ def test_what_is_written_is_read_back(tmp_path):
         keypoints=(Keypoint("eye", 0.5, 0.25, 1),),
     )
     plain = ObjectRecord("/m/dog", Box(0, 0, 1, 0.5))
-    record = ImageRecord("photos/a.jpg", Picture(path), "", 40, 20, (cat, plain))
+    record = ImageRecord("photos/a.jpg", ImageSource(path), "", 40, 20, (cat, plain))
     record_writer.write_file([record], LABEL_MAP, tmp_path / "a.tfrecord")
-    [annotation], findings = parsed(tmp_path / "a.tfrecord")
+    [annotation], findings = read_file(FORMAT, tmp_path / "a.tfrecord")
     assert findings == []
     assert (annotation.filename, annotation.size) == ("photos/a.jpg", (40, 20))
-    assert images.read_bytes(annotation.picture) == path.read_bytes()
+    assert images.read_bytes(annotation.source) == path.read_bytes()
     one, other = annotation.objects
     for key in (
         "class_name",
@@ -461,9 +454,3 @@ def test_what_is_written_is_read_back(tmp_path):
     np.testing.assert_array_equal(masks.to_array(one.mask, 20, 40), HALVES)
     # The other has the area of its box, 20 x 20 pixels, and no mask; the keypoint that it lacks is absent.
     assert (other.area, other.mask, other.keypoints) == (400, None, (Keypoint("eye", 0, 0, 0),))
-
-
-def test_the_parse_function_can_be_sent_to_another_process(tmp_path):
-    path = written(tmp_path / "a.record", example())
-    parse = FORMAT.prepare(Listing(tmp_path, (path,)), Findings(tmp_path))
-    assert len(list(pickle.loads(pickle.dumps(parse))(path, Findings(tmp_path)))) == 1

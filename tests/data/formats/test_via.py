@@ -1,6 +1,6 @@
 import pytest
 
-from annotation_files import assert_survives, places, read_json, recognised
+from annotation_files import assert_survives, locations, read_json, recognised
 from boxtune.data import findings as kinds
 from boxtune.data.formats.via import FORMAT
 from boxtune.data.masks import Mask
@@ -24,19 +24,23 @@ def only(tmp_path, *regions):
 
 
 @pytest.mark.parametrize(
-    ("document", "place"),
+    ("document", "location"),
     [
         ({"a.jpg1234": entry(region(label="cat"))}, "a.jpg1234"),
         ({"_via_img_metadata": {"a.jpg1234": entry(region(label="cat"))}, "_via_settings": {}}, "a.jpg1234"),
         ([entry(region(label="cat"))], "[0]"),
     ],
 )
-def test_entries_are_found_alone_in_projects_and_in_lists(tmp_path, document, place):
+def test_entries_are_found_alone_in_projects_and_in_lists(tmp_path, document, location):
     [annotation], findings = read_json(FORMAT, tmp_path, document)
     assert findings == []
-    assert (annotation.filename, annotation.place, annotation.complete) == ("a.jpg", place, True)
+    assert (annotation.filename, annotation.location, annotation.complete) == ("a.jpg", location, True)
     [found] = annotation.objects
-    assert (found.class_name, found.edges, found.place) == ("cat", (1, 2, 11, 22), f"{place}.regions[0]")
+    assert (found.class_name, found.edges, found.location) == (
+        "cat",
+        (1, 2, 11, 22),
+        f"{location}.regions[0]",
+    )
     assert recognised(FORMAT, tmp_path) == ["a.json"]
 
 
@@ -46,7 +50,7 @@ def test_version_1_numbers_its_regions_in_an_object(tmp_path):
     }
     [annotation], findings = read_json(FORMAT, tmp_path, document)
     assert findings == []
-    seen = [(item.class_name, item.place) for item in annotation.objects]
+    seen = [(item.class_name, item.location) for item in annotation.objects]
     assert seen == [("cat", "a.jpg1234.regions.0"), ("dog", "a.jpg1234.regions.7")]
 
 
@@ -73,11 +77,11 @@ def test_a_polygon_is_a_box_and_a_mask(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["point", "polyline", "line"])
-def test_other_shapes_are_told_and_the_picture_is_not_background(tmp_path, name):
+def test_other_shapes_are_reported_and_the_image_is_not_background(tmp_path, name):
     document = [entry(region({"name": name, "cx": 1, "cy": 2}, label="cat"))]
     [annotation], findings = read_json(FORMAT, tmp_path, document)
     assert (annotation.objects, annotation.complete) == ((), False)
-    assert places(findings) == [(kinds.OBJECT_OTHER_SHAPE, "[0].regions[0]")]
+    assert locations(findings) == [(kinds.OBJECT_OTHER_SHAPE, "[0].regions[0]")]
 
 
 def classes(tmp_path, *regions):
@@ -91,10 +95,10 @@ def test_the_class_is_the_attribute_that_is_called_so_then_the_only_one(tmp_path
     assert classes(tmp_path, region(animal="cat", colour=""), region(animal="dog")) == (["cat", "dog"], [])
 
 
-def test_of_other_attributes_the_most_used_is_taken_and_told(tmp_path):
+def test_of_other_attributes_the_most_used_is_taken_and_reported(tmp_path):
     names, findings = classes(tmp_path, region(animal="cat", colour="red"), region(animal="dog"))
     assert names == ["cat", "dog"]
-    assert places(findings) == [(kinds.NOT_READ, "")]
+    assert locations(findings) == [(kinds.NOT_READ, "")]
     assert findings[0].message == (
         "the classes are taken from the attribute \"animal\"; others are not read: ['colour']."
     )
@@ -105,14 +109,16 @@ def test_a_checkbox_with_one_tick_is_a_class_and_with_several_is_none(tmp_path):
     several = region(type={"cat": True, "dog": True})
     names, findings = classes(tmp_path, one, several, region(type={}), region())
     assert names == ["cat"]
-    assert places(findings) == [(kinds.OBJECT_WITHOUT_NAME, f"[0].regions[{number}]") for number in (1, 2, 3)]
+    assert locations(findings) == [
+        (kinds.OBJECT_WITHOUT_NAME, f"[0].regions[{number}]") for number in (1, 2, 3)
+    ]
     assert findings[0].message == 'its attribute "type" has several values: cat, dog.'
 
 
-def test_polygons_of_unequal_lists_are_told(tmp_path):
+def test_polygons_of_unequal_lists_are_reported(tmp_path):
     shape = {"name": "polygon", "all_points_x": [5, 9, 2, 4], "all_points_y": [1, 7, 4]}
     _, findings = classes(tmp_path, region(shape, label="cat"))
-    assert places(findings) == [(kinds.OBJECT_WITHOUT_BOX, "[0].regions[0]")]
+    assert locations(findings) == [(kinds.OBJECT_WITHOUT_BOX, "[0].regions[0]")]
     assert findings[0].message == "its polygon has 4 x and 3 y."
 
 
@@ -149,16 +155,16 @@ def test_version_3_is_read(tmp_path):
     document = project_3(
         one=region_3([2, 1, 2, 10, 20], **{"1": "0", "2": ""}),
         two=region_3([7, 5, 1, 9, 7, 2, 4], "2", **{"1": "1"}),
-        of_the_picture=region_3([], **{"2": "blurred"}),
+        of_the_image=region_3([], **{"2": "blurred"}),
     )
     (first, second), findings = read_json(FORMAT, tmp_path, document)
     assert findings == []
-    assert [(one.filename, one.place) for one in (first, second)] == [
+    assert [(one.filename, one.location) for one in (first, second)] == [
         ("a.jpg", "view.1"),
         ("b.jpg", "view.2"),
     ]
     [found] = first.objects
-    assert (found.class_name, found.edges, found.place) == ("cat", (1, 2, 11, 22), "metadata.one")
+    assert (found.class_name, found.edges, found.location) == ("cat", (1, 2, 11, 22), "metadata.one")
     [found] = second.objects
     assert (found.class_name, found.edges) == ("dog", (2, 1, 9, 7))
     assert found.mask == Mask(polygons=((5, 1, 9, 7, 2, 4),))
@@ -174,14 +180,14 @@ def test_version_3_is_read(tmp_path):
         (region_3([[2], 1, 2], **{"1": "0"}), kinds.OBJECT_OTHER_SHAPE),
         (region_3([2, 1, 2, 10, 20], **{"1": ""}), kinds.OBJECT_WITHOUT_NAME),
         (region_3([2, 1, 2, 10, 20], **{"1": "0,1"}), kinds.OBJECT_WITHOUT_NAME),
-        (region_3([2, 1, 2, 10, 20], "9", **{"1": "0"}), kinds.PICTURE_MISSING),
+        (region_3([2, 1, 2, 10, 20], "9", **{"1": "0"}), kinds.IMAGE_MISSING),
         (7, kinds.OBJECT_WITHOUT_BOX),
     ],
 )
-def test_what_cannot_be_used_of_version_3_is_told(tmp_path, region, kind):
+def test_what_cannot_be_used_of_version_3_is_reported(tmp_path, region, kind):
     annotations, findings = read_json(FORMAT, tmp_path, project_3(one=region))
     assert [one.objects for one in annotations] == [(), ()]
-    assert places(findings) == [(kind, "metadata.one")]
+    assert locations(findings) == [(kind, "metadata.one")]
 
 
 @pytest.mark.parametrize(
@@ -189,7 +195,7 @@ def test_what_cannot_be_used_of_version_3_is_told(tmp_path, region, kind):
 )
 def test_other_json_is_foreign(tmp_path, other):
     annotations, findings = read_json(FORMAT, tmp_path, other)
-    assert (annotations, places(findings)) == ([], [(kinds.FOREIGN, "")])
+    assert (annotations, locations(findings)) == ([], [(kinds.FOREIGN, "")])
     assert recognised(FORMAT, tmp_path) == []
 
 

@@ -1,23 +1,22 @@
 import numpy as np
 import pytest
 
-from boxtune.data.findings import Findings
+from annotation_files import read_file
 from boxtune.data.formats import voc
 from boxtune.data.formats.voc import image_set
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import Box, ImageRecord, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.errors import DataError
 from voc_folder import annotation, element
 
 
 def parsed(path):
-    findings = Findings(path.parent)
-    (found,) = voc.parse(path, findings)
-    return found, findings.items
+    (found,), findings = read_file(voc.FORMAT, path)
+    return found, findings
 
 
 def record(*objects, width=40, height=20):
-    return ImageRecord("a.jpg", Picture("a.jpg"), "a.xml", width, height, objects)
+    return ImageRecord("a.jpg", ImageSource("a.jpg"), "a.xml", width, height, objects)
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -53,12 +52,12 @@ def test_an_object_that_was_left_out_makes_the_annotation_incomplete(tmp_path):
 
 
 def test_recognition_looks_at_the_root_only(tmp_path):
-    assert voc.recognises(annotation(tmp_path / "a.xml"))
+    assert voc.FORMAT.recognises(annotation(tmp_path / "a.xml"))
     (tmp_path / "b.xml").write_text("<annotations><image/></annotations>")
     (tmp_path / "c.xml").write_bytes(b"\xff\xd8 no xml")
-    assert not voc.recognises(tmp_path / "b.xml")
-    assert not voc.recognises(tmp_path / "c.xml")
-    assert not voc.recognises(tmp_path / "absent.xml")
+    assert not voc.FORMAT.recognises(tmp_path / "b.xml")
+    assert not voc.FORMAT.recognises(tmp_path / "c.xml")
+    assert not voc.FORMAT.recognises(tmp_path / "absent.xml")
 
 
 def test_lists_of_images(tmp_path):

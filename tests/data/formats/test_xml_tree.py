@@ -29,7 +29,7 @@ def test_encodings(tmp_path, encoding):
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "location"),
     [
         ("<a>\n<b>\n</a>", "line 3"),
         ("\n<a>\n<b>\n</a>", "line 4"),
@@ -41,11 +41,11 @@ def test_encodings(tmp_path, encoding):
     ],
     ids=["unclosed", "unclosed later", "empty", "billion laughs", "external entity", "encoding", "17 MiB"],
 )
-def test_what_cannot_be_read_is_skipped_with_its_line(tmp_path, text, place):
+def test_what_cannot_be_read_is_skipped_with_its_line(tmp_path, text, location):
     with pytest.raises(SkipError) as error:
         read_xml(file(tmp_path, text))
     assert error.value.kind.name == "unreadable annotation"
-    assert error.value.place == place
+    assert error.value.location == location
 
 
 def test_depth_does_not_exhaust_the_stack(tmp_path):

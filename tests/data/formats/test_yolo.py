@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from annotation_files import places, read, recognised
+from annotation_files import locations, read, recognised
 from boxtune.data import findings as kinds
 from boxtune.data.formats import yolo
 from boxtune.data.formats.yolo import FORMAT
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, Picture
+from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
 BOX = "0 0.5 0.5 0.2 0.4\n"
@@ -20,7 +20,7 @@ BOX = "0 0.5 0.5 0.2 0.4\n"
 
 @pytest.fixture
 def folder(tmp_path):
-    """Make a data set from texts by name; names of pictures give pictures."""
+    """Make a data set from texts by name; names of images give images."""
 
     def make(files):
         for name, text in files.items():
@@ -65,20 +65,20 @@ def test_a_real_data_set_is_read_to_the_last_box(shared):
 
 
 @pytest.mark.shared
-def test_the_hints_at_real_pictures_are_their_paths(shared):
+def test_the_hints_at_real_images_are_their_paths(shared):
     root = shared / "data" / "yolo" / "yolo_cells"
     annotations, _ = read(FORMAT, root)
-    pictures = sorted(path.relative_to(root).as_posix() for path in root.glob("*/images/*.jpg"))
-    assert sorted(f"{annotation.filename}.jpg" for annotation in annotations) == pictures
+    images = sorted(path.relative_to(root).as_posix() for path in root.glob("*/images/*.jpg"))
+    assert sorted(f"{annotation.filename}.jpg" for annotation in annotations) == images
 
 
 # Lines
 
 
-def test_a_box_is_its_centre_and_sides_in_shares(folder):
+def test_a_box_is_its_centre_and_sides_as_fractions(folder):
     found = only(folder({"a.jpg": "", "a.txt": "3 0.5 0.25 0.2 0.5\n"}))
     assert found.edges == pytest.approx((0.4, 0, 0.6, 0.5))
-    assert (found.class_name, found.place, found.mask, found.keypoints) == ("3", "line 1", None, ())
+    assert (found.class_name, found.location, found.mask, found.keypoints) == ("3", "line 1", None, ())
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_an_empty_file_is_background(folder):
     assert recognised(FORMAT, root) == []  # it could be anything
 
 
-def test_what_cannot_be_used_is_told_with_its_line(folder):
+def test_what_cannot_be_used_is_reported_with_its_line(folder):
     lines = [
         "cat 0.5 0.5 0.2 0.4",
         "-1 0.5 0.5 0.2 0.4",
@@ -125,16 +125,16 @@ def test_what_cannot_be_used_is_told_with_its_line(folder):
     ]
     lines += ["0 0.5 nan 0.2 0.4", "0 1 2 3 4 5 6 7", "0", "", BOX]
     [annotation], findings = read(FORMAT, folder({"a.jpg": "", "a.txt": "\n".join(lines)}))
-    assert [item.place for item in annotation.objects] == ["line 10"]
+    assert [item.location for item in annotation.objects] == ["line 10"]
     assert not annotation.complete
-    assert places(findings) == [
+    assert locations(findings) == [
         *[(kinds.OBJECT_WITHOUT_NAME, f"line {number}") for number in (1, 2, 3)],
         *[(kinds.OBJECT_WITHOUT_BOX, f"line {number}") for number in (4, 5, 6, 7, 8)],
     ]
     assert {finding.image for finding in findings} == {"a"}
 
 
-# Which files are labels, and of which picture
+# Which files are labels, and of which image
 
 
 def test_only_labels_are_read(folder):
@@ -178,7 +178,7 @@ def test_what_is_no_text_is_unreadable_if_it_should_have_been_labels(folder):
     assert recognised(FORMAT, root) == []
 
 
-def test_a_text_of_numbers_without_a_picture_is_not_recognised_but_read_if_it_is_asked_for(folder):
+def test_a_text_of_numbers_without_a_image_is_not_recognised_but_read_if_it_is_asked_for(folder):
     root = folder({"numbers.txt": BOX})
     assert recognised(FORMAT, root) == []
     assert [annotation.filename for annotation in read(FORMAT, root)[0]] == ["numbers"]
@@ -187,7 +187,7 @@ def test_a_text_of_numbers_without_a_picture_is_not_recognised_but_read_if_it_is
 @pytest.mark.parametrize(
     "text", ["Car 0.88 3 -0.69 0.00 192.37", "0 12 13 40 50", "0 0.5", "0.5 0.5 0.5 0.5 0.5"]
 )
-def test_other_texts_beside_pictures_are_not_recognised(folder, text):
+def test_other_texts_beside_images_are_not_recognised(folder, text):
     assert recognised(FORMAT, folder({"a.jpg": "", "a.txt": text})) == []
 
 
@@ -202,9 +202,9 @@ def test_other_texts_beside_pictures_are_not_recognised(folder, text):
         ("labels/a.jpg.txt", "images/a.jpg"),
     ],
 )
-def test_pictures_are_in_the_parallel_folder_or_beside(folder, label, filename):
-    picture = filename if filename.endswith(".jpg") else filename + ".jpg"
-    root = folder({label: BOX, picture: ""})
+def test_images_are_in_the_parallel_folder_or_beside(folder, label, filename):
+    image = filename if filename.endswith(".jpg") else filename + ".jpg"
+    root = folder({label: BOX, image: ""})
     assert [annotation.filename for annotation in read(FORMAT, root)[0]] == [filename]
     assert recognised(FORMAT, root) == [label.rpartition("/")[2]]
 
@@ -257,14 +257,14 @@ def test_without_a_list_classes_are_called_by_their_numbers(folder):
     assert names_by(folder, {"settings.yaml": "names_of_nothing: 1", "empty.names": ""}) == (["0", "1"], [])
 
 
-def test_a_class_that_the_list_does_not_name_is_told(folder):
+def test_a_class_that_the_list_does_not_name_is_reported(folder):
     names, findings = names_by(folder, {"classes.txt": "cat\n"})
     assert names == ["cat"]
-    assert places(findings) == [(kinds.OBJECT_WITHOUT_NAME, "line 2")]
+    assert locations(findings) == [(kinds.OBJECT_WITHOUT_NAME, "line 2")]
     assert findings[0].message == "its class is 1, and classes.txt names 1, counted from 0."
 
 
-def test_the_yaml_that_trains_counts_before_other_lists_which_are_told(folder):
+def test_the_yaml_that_trains_counts_before_other_lists_which_are_reported(folder):
     files = {
         "data.yaml": "names: [cat, dog]",
         "a.yaml": "names: [x, y]",
@@ -307,7 +307,7 @@ def test_lists_elsewhere_that_disagree_name_nothing(folder):
         "#" * 2**20 + "names",
     ],
 )
-def test_yaml_that_cannot_be_read_is_told(folder, text):
+def test_yaml_that_cannot_be_read_is_reported(folder, text):
     names, findings = names_by(folder, {"data.yaml": text})
     assert names == ["0", "1"]
     assert [(finding.kind, finding.file) for finding in findings] == [(kinds.NOT_READ, "data.yaml")]
@@ -354,7 +354,7 @@ def test_poses_are_read_without_visibility(folder):
 
 
 def record(*objects):
-    return ImageRecord("x", Picture("x"), "x.xml", 40, 30, objects)
+    return ImageRecord("x", ImageSource("x"), "x.xml", 40, 30, objects)
 
 
 def item(class_name="cat", box=(0.3, 0.4, 0.7, 0.6)):
@@ -394,7 +394,7 @@ def test_folders_called_like_parts_are_parts(tmp_path, folders, parts):
     assert {key: data[key] for key in data if key not in ("nc", "names")} == parts
 
 
-def test_pictures_that_would_share_labels_are_refused(tmp_path):
+def test_images_that_would_share_labels_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"a\.jpg and a\.png would share the labels a\.txt"):
         yolo.write([record(), record()], ["a.jpg", "a.png"], tmp_path, MAP)
     assert list(tmp_path.iterdir()) == []

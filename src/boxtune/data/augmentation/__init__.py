@@ -6,9 +6,7 @@ uninterrupted one sees. Images stay bytes from step to step. Source of steps, fi
 core.preprocessor.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
@@ -16,42 +14,16 @@ from boxtune.data.augmentation import colors, crops, objects, policies, whole_im
 from boxtune.data.augmentation.steps import Step, one_after_another
 from boxtune.errors import ConfigError
 
-_STEPS: tuple[Callable[..., Step], ...] = (
-    whole_image.random_horizontal_flip,
-    whole_image.random_vertical_flip,
-    whole_image.random_rotation90,
-    whole_image.random_self_concat_image,
-    whole_image.random_image_scale,
-    whole_image.random_resize_method,
-    whole_image.resize_image,
-    whole_image.random_downscale_to_target_pixels,
-    crops.random_crop_image,
-    crops.random_crop_to_aspect_ratio,
-    crops.random_square_crop_by_scale,
-    crops.random_scale_crop_and_pad_to_square,
-    crops.random_pad_image,
-    crops.random_absolute_pad_image,
-    crops.random_crop_pad_image,
-    crops.ssd_random_crop,
-    crops.ssd_random_crop_fixed_aspect_ratio,
-    crops.ssd_random_crop_pad,
-    crops.ssd_random_crop_pad_fixed_aspect_ratio,
-    colors.random_adjust_brightness,
-    colors.random_adjust_contrast,
-    colors.random_adjust_hue,
-    colors.random_adjust_saturation,
-    colors.random_distort_color,
-    colors.random_rgb_to_gray,
-    colors.adjust_gamma,
-    colors.random_pixel_value_scale,
-    colors.random_patch_gaussian,
-    colors.random_black_patches,
-    colors.random_jpeg_quality,
-    objects.random_jitter_boxes,
-    objects.convert_class_logits_to_softmax,
-    policies.autoaugment_image,
-)
-_STEPS_OF_CLASSES = (objects.drop_label_probabilistically, objects.remap_labels)
+STEPS: dict[str, Callable[..., Step]] = {
+    field.name: getattr(module, field.name)
+    for module in (whole_image, crops, colors, objects, policies)
+    for field in pipeline_pb2.PreprocessingStep.DESCRIPTOR.fields
+    if hasattr(module, field.name)
+}
+"""The functions that read the sections of steps, by the names of these, which are their own."""
+
+_OF_CLASSES = ("drop_label_probabilistically", "remap_labels")
+"""The steps that are read together with the number of classes."""
 
 
 def augmentation(options: Sequence[pipeline_pb2.PreprocessingStep], num_classes: int) -> Step:
@@ -60,19 +32,13 @@ def augmentation(options: Sequence[pipeline_pb2.PreprocessingStep], num_classes:
     Raises:
         ConfigError: for a step that boxtune does not have, or a field that cannot be.
     """
-    built = _readers(num_classes)
-    return one_after_another([_step(option, built) for option in options])
+    return one_after_another([_step(option, num_classes) for option in options])
 
 
-def _readers(num_classes: int) -> dict[str, Callable[[Any], Step]]:
-    plain = {read.__name__: read for read in _STEPS}
-    return plain | {read.__name__: partial(read, num_classes=num_classes) for read in _STEPS_OF_CLASSES}
-
-
-def _step(option: pipeline_pb2.PreprocessingStep, built: Mapping[str, Callable[[Any], Step]]) -> Step:
-    read, chosen = config.chosen(option, built)
+def _step(option: pipeline_pb2.PreprocessingStep, num_classes: int) -> Step:
+    read, section = config.chosen(option, STEPS)
+    name = option.WhichOneof("preprocessing_step")
     try:
-        return read(chosen)
+        return read(section, num_classes) if name in _OF_CLASSES else read(section)
     except ConfigError as error:
-        name = option.WhichOneof("preprocessing_step")
         raise ConfigError(f"data_augmentation_options: {name}: {error}.") from error

@@ -1,4 +1,4 @@
-"""The values of pixels: brightness, contrast, hue, saturation, gamma, noise, patches and what compression leaves.
+"""Pixel values: brightness, contrast, hue, saturation, gamma, noise, patches and compression artifacts.
 
 All of it is computed in float32 on [0, 255] and given back as bytes. Source of steps, ranges and order: the API's
 core.preprocessor, which divides by 255 before and multiplies after; that makes no difference to these.
@@ -10,24 +10,22 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
+from boxtune.data import stateless
 from boxtune.data.augmentation.crops import mean_color
 from boxtune.data.augmentation.steps import (
     Step,
     check,
     check_probability,
     check_range,
-    integer,
     paste,
     size_of,
-    split,
     to_bytes,
-    uniform,
     with_probability,
 )
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 
 Change = Callable[[Any, Any], Any]
-"""A function of pixels, float32 [h, w, 3] in [0, 255], and a seed int32 [2]; what it returns may leave that range."""
+"""A function of pixels, float32 [h, w, 3] in [0, 255], and a seed int32 [2]; its result may leave that range."""
 
 LUMA = (0.2989, 0.5870, 0.1140)
 """How much red, green and blue add to how bright a pixel looks (ITU-R BT.601)."""
@@ -38,8 +36,8 @@ def _step(*changes: Change) -> Step:
 
     def change_all(sample: Sample, seed: Any) -> Sample:
         pixels = tf.cast(sample["image"], tf.float32)
-        for change, own in zip(changes, split(seed, len(changes)), strict=True):
-            pixels = tf.clip_by_value(change(pixels, own), 0.0, 255.0)
+        for change, own_seed in zip(changes, stateless.split(seed, len(changes)), strict=True):
+            pixels = tf.clip_by_value(change(pixels, own_seed), 0.0, 255.0)
         return sample | {"image": to_bytes(pixels)}
 
     return change_all
@@ -104,29 +102,29 @@ def adjust_gamma(section: pipeline_pb2.AdjustGamma) -> Step:
 
 
 def _brightness(max_delta: float) -> Change:
-    return lambda pixels, seed: pixels + 255 * uniform(seed, -max_delta, max_delta)
+    return lambda pixels, seed: pixels + 255 * stateless.uniform(seed, -max_delta, max_delta)
 
 
 def _contrast(low: float, high: float) -> Change:
     def change(pixels: Any, seed: Any) -> Any:
         mean = mean_color(pixels)
-        return (pixels - mean) * uniform(seed, low, high) + mean
+        return (pixels - mean) * stateless.uniform(seed, low, high) + mean
 
     return change
 
 
 def _hue(max_delta: float) -> Change:
-    return lambda pixels, seed: tf.image.adjust_hue(pixels, uniform(seed, -max_delta, max_delta))
+    return lambda pixels, seed: tf.image.adjust_hue(pixels, stateless.uniform(seed, -max_delta, max_delta))
 
 
 def _saturation(low: float, high: float) -> Change:
-    return lambda pixels, seed: tf.image.adjust_saturation(pixels, uniform(seed, low, high))
+    return lambda pixels, seed: tf.image.adjust_saturation(pixels, stateless.uniform(seed, low, high))
 
 
 def gray(pixels: Any) -> Any:
     """Return pixels, float32 [h, w, 3], without their colours."""
     # A product of matrices is three times as fast as a sum over the last axis.
-    mixed = tf.matmul(tf.reshape(pixels, [-1, 3]), tf.constant([[share] * 3 for share in LUMA]))
+    mixed = tf.matmul(tf.reshape(pixels, [-1, 3]), tf.constant([[fraction] * 3 for fraction in LUMA]))
     return tf.reshape(mixed, tf.shape(pixels))
 
 
@@ -141,11 +139,11 @@ def look_up(image: Any, table: Any) -> Any:
 def random_pixel_value_scale(section: pipeline_pb2.RandomPixelValueScale) -> Step:
     """Read `random_pixel_value_scale`: multiply every value by a number of its own."""
     low, high = check_range(section, "minval", "maxval", 0, 1000)
-    return _step(lambda pixels, seed: pixels * uniform(seed, low, high, tf.shape(pixels)))
+    return _step(lambda pixels, seed: pixels * stateless.uniform(seed, low, high, tf.shape(pixels)))
 
 
 def random_patch_gaussian(section: pipeline_pb2.RandomPatchGaussian) -> Step:
-    """Read `random_patch_gaussian`: normal noise in a square around a point of the picture.
+    """Read `random_patch_gaussian`: normal noise in a square around a point of the image.
 
     Source: Lopes et al. 2019 (arXiv:1906.02611).
     """
@@ -154,66 +152,74 @@ def random_patch_gaussian(section: pipeline_pb2.RandomPatchGaussian) -> Step:
     kept = check_probability(section, "random_coef")
 
     def add_noise(sample: Sample, seed: Any) -> Sample:
-        of_size, of_row, of_column, of_stddev, of_noise = split(seed, 5)
-        image, size = sample["image"], integer(of_size, *sizes)
+        size_seed, row_seed, column_seed, stddev_seed, noise_seed = stateless.split(seed, 5)
+        image, size = sample["image"], stateless.integer(size_seed, *sizes)
         height, width = tf.unstack(size_of(image))
-        begin, end = square(image, integer(of_row, 0, height), integer(of_column, 0, width), size)
-        patch = tf.cast(image[begin[0] : end[0], begin[1] : end[1]], tf.float32)
-        noise = tf.random.stateless_normal(tf.shape(patch), of_noise) * 255 * uniform(of_stddev, *stddevs)
-        return sample | {"image": paste(image, to_bytes(patch + noise), begin[0], begin[1])}
+        start, end = square(
+            image, stateless.integer(row_seed, 0, height), stateless.integer(column_seed, 0, width), size
+        )
+        patch = tf.cast(image[start[0] : end[0], start[1] : end[1]], tf.float32)
+        noise = (
+            tf.random.stateless_normal(tf.shape(patch), noise_seed)
+            * 255
+            * stateless.uniform(stddev_seed, *stddevs)
+        )
+        return sample | {"image": paste(image, to_bytes(patch + noise), start[0], start[1])}
 
     return with_probability(1 - kept, add_noise)
 
 
 def square(image: Any, row: Any, column: Any, size: Any) -> tuple[Any, Any]:
-    """Return begin and end (int32 [2]) of a square around a pixel of an image, cut to the image."""
-    begin = tf.stack([row, column]) - size // 2
-    return tf.maximum(begin, 0), tf.minimum(begin + size, size_of(image))
+    """Return start and end (int32 [2]) of a square around a pixel of an image, cut to the image."""
+    start = tf.stack([row, column]) - size // 2
+    return tf.maximum(start, 0), tf.minimum(start + size, size_of(image))
 
 
 def random_black_patches(section: pipeline_pb2.RandomBlackPatches) -> Step:
-    """Read `random_black_patches`: black squares, each with a probability, of a share of the shorter side."""
+    """Read `random_black_patches`: black squares, each with a probability, of a fraction of the shorter side."""
     count, ratio = section.max_black_patches, section.size_to_image_ratio
     check(0 <= count <= 1000, f"max_black_patches is {count}; it must be in [0, 1000]")
     check(0 <= ratio <= 1, f"size_to_image_ratio is {ratio:g}; it must be in [0, 1]")
     probability = check_probability(section, "probability")
 
     def blacken(sample: Sample, seed: Any) -> Sample:
-        of_which, of_place = split(seed, 2)
-        wanted = uniform(of_which, shape=[count]) < probability
+        selection_seed, position_seed = stateless.split(seed, 2)
+        selected = stateless.uniform(selection_seed, shape=[count]) < probability
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        begin = tf.cast(uniform(of_place, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32)
+        start = tf.cast(stateless.uniform(position_seed, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32)
         side = tf.cast(tf.reduce_min(size) * ratio, tf.int32)
-        return sample | {"image": black_squares(sample["image"], tf.boolean_mask(begin, wanted), side)}
+        return sample | {"image": black_squares(sample["image"], tf.boolean_mask(start, selected), side)}
 
     return blacken
 
 
-def black_squares(image: Any, begin: Any, side: Any) -> Any:
-    """Return an image [h, w, 3] with squares of a side in black; `begin` int32 [p, 2] are their tops and lefts."""
+def black_squares(image: Any, start: Any, side: Any) -> Any:
+    """Return an image [h, w, 3] with squares of a side in black; `start` int32 [p, 2] are their tops and lefts."""
     height, width = tf.unstack(size_of(image))
-    rows = _within(height, begin[:, 0], side)
-    columns = _within(width, begin[:, 1], side)
+    rows = _within(height, start[:, 0], side)
+    columns = _within(width, start[:, 1], side)
     # How many squares lie over each pixel.
     over = tf.matmul(rows, columns, transpose_a=True)
     return tf.where(over[..., None] > 0, tf.constant(0, image.dtype), image)
 
 
-def _within(length: Any, begin: Any, side: Any) -> Any:
-    """Return float32 [p, length]: 1 from each `begin` for `side` pixels, 0 elsewhere."""
-    places = tf.range(length)[None]
-    return tf.cast((places >= begin[:, None]) & (places < begin[:, None] + side), tf.float32)
+def _within(length: Any, start: Any, side: Any) -> Any:
+    """Return float32 [p, length]: 1 from each `start` for `side` pixels, 0 elsewhere."""
+    positions = tf.range(length)[None]
+    return tf.cast((positions >= start[:, None]) & (positions < start[:, None] + side), tf.float32)
 
 
 # ---------------------------------------------------------------------------------------------- compression
 
 
 def random_jpeg_quality(section: pipeline_pb2.RandomJpegQuality) -> Step:
-    """Read `random_jpeg_quality`: what compression of a quality drawn evenly leaves of the picture."""
+    """Read `random_jpeg_quality`: compress the image with a random quality."""
     qualities = check_range(section, "min_jpeg_quality", "max_jpeg_quality", 0, 100)
     kept = check_probability(section, "random_coef")
 
     def compress(sample: Sample, seed: Any) -> Sample:
-        return sample | {"image": tf.image.adjust_jpeg_quality(sample["image"], integer(seed, *qualities))}
+        return sample | {
+            "image": tf.image.adjust_jpeg_quality(sample["image"], stateless.integer(seed, *qualities))
+        }
 
     return with_probability(1 - kept, compress)

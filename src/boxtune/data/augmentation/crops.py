@@ -1,4 +1,4 @@
-"""Windows that are cut out of pictures, and larger ones that pictures are put into.
+"""Windows that are cut out of images, and larger ones that images are put into.
 
 Source of steps, ranges and order: the API's core.preprocessor.
 """
@@ -9,69 +9,68 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import geometry
+from boxtune.data import geometry, stateless
 from boxtune.data.augmentation.steps import (
     MAX_SIDE,
     Step,
     check,
     check_probability,
     check_range,
-    integer,
     keep,
     one_after_another,
     one_of,
     paste,
     size_of,
-    split,
     to_bytes,
-    uniform,
     with_probability,
 )
 from boxtune.data.augmentation.whole_image import resize
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 from boxtune.data.geometry import Window, move_objects
 
 _BLACK = (0.0, 0.0, 0.0)
-_LEAST_SHARE = 0.3  # of a box, that must be inside, where a step has no field for it
+_LEAST_FRACTION = 0.3  # of a box, that must be inside, where a step has no field for it
 
 
 # ---------------------------------------------------------------------------------------------- windows
 
 
 def crop_to(
-    sample: Sample, begin: Any, size: Any, overlap_thresh: float = 0.0, clip_boxes: bool = True
+    sample: Sample, start: Any, size: Any, overlap_thresh: float = 0.0, clip_boxes: bool = True
 ) -> Sample:
-    """Cut out a window and drop the objects of which too little lies in it.
+    """Cut out a window and drop the objects that have too little in it.
 
     Args:
         sample: with `image` [h, w, 3] and objects.
-        begin: int32 [2], top and left of the window in pixels.
+        start: int32 [2], top and left of the window in pixels.
         size: int32 [2], its height and width.
-        overlap_thresh: least share of a box's area that must lie in the window.
+        overlap_thresh: least fraction of a box's area that must lie in the window.
         clip_boxes: cut the boxes to the window.
     """
-    image = tf.slice(sample["image"], tf.concat([begin, [0]], 0), tf.concat([size, [-1]], 0))
-    window = Window(begin, size, size_of(sample["image"]))
+    image = tf.slice(sample["image"], tf.concat([start, [0]], 0), tf.concat([size, [-1]], 0))
+    window = Window(start, size, size_of(sample["image"]))
     # Measured before boxes are moved, so that no rounding takes a fraction of 1 from those that lie within.
     inside = geometry.fractions_inside(sample["boxes"], window.box)
-    moved = move_objects(sample, geometry.crop(window)) | {"image": tf.ensure_shape(image, [None, None, 3])}
+    moved = move_objects(sample, geometry.to_window, window=window) | {
+        "image": tf.ensure_shape(image, [None, None, 3])
+    }
     clipped = moved | {"boxes": geometry.clip(moved["boxes"])} if clip_boxes else moved
     return keep(clipped, (inside > 0) & (inside >= overlap_thresh))
 
 
-def pad_to(sample: Sample, begin: Any, size: Any, color: Any) -> Sample:
+def pad_to(sample: Sample, start: Any, size: Any, color: Any) -> Sample:
     """Put the image into a larger one.
 
     Args:
         sample: with `image` [h, w, 3] and objects.
-        begin: int32 [2], where its top and left are in the larger one, in pixels.
+        start: int32 [2], where its top and left are in the larger one, in pixels.
         size: int32 [2], height and width of the larger one.
         color: [3], red, green and blue of what is around it, in [0, 255].
     """
     canvas = tf.broadcast_to(to_bytes(tf.cast(color, tf.float32)), tf.concat([size, [3]], 0))
-    image = paste(canvas, sample["image"], begin[0], begin[1])
-    window = Window(begin, size_of(sample["image"]), size)
-    return move_objects(sample, geometry.place(window)) | {"image": image}
+    image = paste(canvas, sample["image"], start[0], start[1])
+    window = Window(start, size_of(sample["image"]), size)
+    return move_objects(sample, geometry.from_window, window=window) | {"image": image}
 
 
 def mean_color(image: Any) -> Any:
@@ -84,9 +83,33 @@ def mean_color(image: Any) -> Any:
 # ---------------------------------------------------------------------------------------------- crops around objects
 
 
-def random_crop_image(section: pipeline_pb2.RandomCropImage) -> Step:
-    """Read `random_crop_image`: cut out a window that covers enough of some object."""
-    return _random_crop(section)
+def random_crop_image(section: Any, aspect_ratio: float | None = None) -> Step:
+    """Read `random_crop_image`, or a section with its fields: cut out a window that covers enough of some object.
+
+    All windows are of one `aspect_ratio` where that is given, whatever the section says.
+    """
+    check(section.min_object_covered >= 0, f"min_object_covered is {section.min_object_covered:g}, below 0")
+    if aspect_ratio is None:
+        aspect_ratios = check_range(section, "min_aspect_ratio", "max_aspect_ratio", 1e-3, 1e3)
+    else:
+        aspect_ratios = aspect_ratio, aspect_ratio
+    fractions = check_range(section, "min_area", "max_area", 1e-6, 1)
+    kept_whole = check_probability(section, "random_coef")
+
+    def crop(sample: Sample, seed: Any) -> Sample:
+        start, size, _ = tf.image.stateless_sample_distorted_bounding_box(
+            tf.shape(sample["image"]),
+            geometry.clip(sample["boxes"])[None],
+            seed,
+            min_object_covered=section.min_object_covered,
+            aspect_ratio_range=aspect_ratios,
+            area_range=fractions,
+            max_attempts=100,
+            use_image_if_no_bounding_boxes=True,
+        )
+        return crop_to(sample, start[:2], size[:2], section.overlap_thresh, section.clip_boxes)
+
+    return with_probability(1 - kept_whole, crop)
 
 
 def ssd_random_crop(section: pipeline_pb2.SSDRandomCrop) -> Step:
@@ -95,30 +118,18 @@ def ssd_random_crop(section: pipeline_pb2.SSDRandomCrop) -> Step:
     Source: Liu et al. 2016 (SSD, arXiv:1512.02325), section 2.2.
     """
     operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropOperation)
-    return one_of([_random_crop(operation) for operation in operations])
+    return one_of([random_crop_image(operation) for operation in operations])
 
 
 def ssd_random_crop_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropFixedAspectRatio) -> Step:
     """Read `ssd_random_crop_fixed_aspect_ratio`: crops as of `ssd_random_crop`, all of one shape."""
     ratio = _aspect_ratio(section)
-    operations = [
-        pipeline_pb2.SSDRandomCropOperation(
-            min_object_covered=operation.min_object_covered,
-            min_aspect_ratio=ratio,
-            max_aspect_ratio=ratio,
-            min_area=operation.min_area,
-            max_area=operation.max_area,
-            overlap_thresh=operation.overlap_thresh,
-            random_coef=operation.random_coef,
-            clip_boxes=operation.clip_boxes,
-        )
-        for operation in section.operations or _defaults(pipeline_pb2.SSDRandomCropOperation)
-    ]
-    # Where no crop was made or found, the picture still has its own shape.
+    operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropOperation)
+    # Where no crop was made or found, the image still has its own shape.
     return one_after_another(
         [
-            one_of([_random_crop(operation) for operation in operations]),
-            _crop_to_aspect_ratio(ratio, _LEAST_SHARE, clip_boxes=True),
+            one_of([random_crop_image(operation, ratio) for operation in operations]),
+            _crop_to_aspect_ratio(ratio, _LEAST_FRACTION, clip_boxes=True),
         ]
     )
 
@@ -126,73 +137,50 @@ def ssd_random_crop_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropFixedA
 def _defaults(operation: Any, covered: Iterable[float] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)) -> list[Any]:
     return [
         operation(
-            min_object_covered=share,
+            min_object_covered=fraction,
             min_aspect_ratio=0.5,
             max_aspect_ratio=2.0,
             min_area=0.1,
             max_area=1.0,
-            overlap_thresh=share,
+            overlap_thresh=fraction,
             random_coef=0.15,
         )
-        for share in covered
+        for fraction in covered
     ]
-
-
-def _random_crop(section: Any) -> Step:
-    """Cut out a window drawn by a section with the fields of RandomCropImage."""
-    check(section.min_object_covered >= 0, f"min_object_covered is {section.min_object_covered:g}, below 0")
-    aspect_ratios = check_range(section, "min_aspect_ratio", "max_aspect_ratio", 1e-3, 1e3)
-    shares = check_range(section, "min_area", "max_area", 1e-6, 1)
-    kept_whole = check_probability(section, "random_coef")
-
-    def crop(sample: Sample, seed: Any) -> Sample:
-        begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
-            tf.shape(sample["image"]),
-            geometry.clip(sample["boxes"])[None],
-            seed,
-            min_object_covered=section.min_object_covered,
-            aspect_ratio_range=aspect_ratios,
-            area_range=shares,
-            max_attempts=100,
-            use_image_if_no_bounding_boxes=True,
-        )
-        return crop_to(sample, begin[:2], size[:2], section.overlap_thresh, section.clip_boxes)
-
-    return with_probability(1 - kept_whole, crop)
 
 
 # ---------------------------------------------------------------------------------------------- crops to a shape
 
 
 def random_crop_to_aspect_ratio(section: pipeline_pb2.RandomCropToAspectRatio) -> Step:
-    """Read `random_crop_to_aspect_ratio`: the largest window of a shape (width / height), at a place drawn evenly."""
+    """Read `random_crop_to_aspect_ratio`: the largest window of a shape (width / height), at a random position."""
     return _crop_to_aspect_ratio(_aspect_ratio(section), section.overlap_thresh, section.clip_boxes)
 
 
 def _crop_to_aspect_ratio(ratio: float, overlap_thresh: float, clip_boxes: bool) -> Step:
     def crop(sample: Sample, seed: Any) -> Sample:
-        place = uniform(seed, shape=[2])
-        return crop_to(sample, *largest_window(sample["image"], ratio, place), overlap_thresh, clip_boxes)
+        position = stateless.uniform(seed, shape=[2])
+        return crop_to(sample, *largest_window(sample["image"], ratio, position), overlap_thresh, clip_boxes)
 
     return crop
 
 
-def largest_window(image: Any, aspect_ratio: Any, place: Any) -> tuple[Any, Any]:
-    """Return begin and size (int32 [2]) of the largest window of an aspect ratio (width / height) in an image.
+def largest_window(image: Any, aspect_ratio: Any, position: Any) -> tuple[Any, Any]:
+    """Return start and size (int32 [2]) of the largest window of an aspect ratio (width / height) in an image.
 
-    `place` [2], in [0, 1), says where along the height or width that is left over it begins.
+    `position` [2], in [0, 1), says where along the height or width that is left over it starts.
     """
     height, width = tf.unstack(tf.cast(size_of(image), tf.float32))
     shape = tf.minimum(height, width / aspect_ratio) * tf.stack([1.0, aspect_ratio])
     size = tf.maximum(tf.cast(tf.round(shape), tf.int32), 1)
     left_over = tf.cast(size_of(image) - size + 1, tf.float32)
-    return tf.cast(tf.floor(place * left_over), tf.int32), size
+    return tf.cast(tf.floor(position * left_over), tf.int32), size
 
 
 def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -> Step:
-    """Read `random_square_crop_by_scale`: a square around a point of the picture, black where it leaves it.
+    """Read `random_square_crop_by_scale`: a square around a point of the image, black where it leaves it.
 
-    Its side is one of `num_scales` ratios times the longer side of the picture; its centre keeps `max_border` pixels
+    Its side is one of `num_scales` ratios times the longer side of the image; its centre keeps `max_border` pixels
     off the edge, halved until it is less than half of a side. Source: Zhou et al. 2019 (CenterNet, arXiv:1904.07850).
     """
     low, high = check_range(section, "scale_min", "scale_max", 0.01, 10)
@@ -200,13 +188,15 @@ def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -
     check(section.max_border >= 0, f"max_border is {section.max_border} pixels, below 0")
 
     def crop(sample: Sample, seed: Any) -> Sample:
-        of_scale, of_row, of_column = split(seed, 3)
-        scale = tf.linspace(low, high, section.num_scales)[integer(of_scale, 0, section.num_scales)]
+        scale_seed, row_seed, column_seed = stateless.split(seed, 3)
+        scale = tf.linspace(low, high, section.num_scales)[
+            stateless.integer(scale_seed, 0, section.num_scales)
+        ]
         size = size_of(sample["image"])
         side = tf.maximum(tf.cast(scale * tf.cast(tf.reduce_max(size), tf.float32), tf.int32), 2)
         border = _halved_below(section.max_border, size)
-        row = integer(of_row, border[0], size[0] - border[0] + 1)
-        column = integer(of_column, border[1], size[1] - border[1] + 1)
+        row = stateless.integer(row_seed, border[0], size[0] - border[0] + 1)
+        column = stateless.integer(column_seed, border[1], size[1] - border[1] + 1)
         return _view(sample, tf.stack([row, column]) - side // 2, tf.stack([side, side]))
 
     return crop
@@ -219,18 +209,18 @@ def _halved_below(border: int, size: Any) -> Any:
     return border // tf.cast(tf.pow(2.0, halvings), tf.int32)
 
 
-def _view(sample: Sample, begin: Any, size: Any) -> Sample:
-    """Cut out a window that may reach beyond the picture, where it is black; drop the objects outside of it."""
-    first = tf.clip_by_value(begin, 0, size_of(sample["image"]) - 1)
-    last = tf.clip_by_value(begin + size, first + 1, size_of(sample["image"]))
-    return pad_to(crop_to(sample, first, last - first), first - begin, size, _BLACK)
+def _view(sample: Sample, start: Any, size: Any) -> Sample:
+    """Cut out a window that may reach beyond the image, where it is black; drop the objects outside of it."""
+    first = tf.clip_by_value(start, 0, size_of(sample["image"]) - 1)
+    last = tf.clip_by_value(start + size, first + 1, size_of(sample["image"]))
+    return pad_to(crop_to(sample, first, last - first), first - start, size, _BLACK)
 
 
 def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAndPadToSquare) -> Step:
-    """Read `random_scale_crop_and_pad_to_square`: the picture in a random size, cut and padded to a square.
+    """Read `random_scale_crop_and_pad_to_square`: the image in a random size, cut and padded to a square.
 
-    Its longer side becomes `output_size` times a ratio drawn evenly; what leaves the square is cut off, at a place
-    drawn evenly; below and to the right of a smaller one it is black.
+    Its longer side becomes `output_size` times a ratio drawn uniformly; what leaves the square is cut off, at a random
+    position; below and to the right of a smaller one it is black.
 
     Source: Tan et al. 2020 (EfficientDet, arXiv:1911.09070).
     """
@@ -239,14 +229,14 @@ def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAnd
     check(1 <= side <= MAX_SIDE, f"output_size is {side}; it must be in [1, {MAX_SIDE}]")
 
     def crop(sample: Sample, seed: Any) -> Sample:
-        of_scale, of_place = split(seed, 2)
+        scale_seed, position_seed = stateless.split(seed, 2)
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        ratio = uniform(of_scale, low, high) * side / tf.reduce_max(size)
+        ratio = stateless.uniform(scale_seed, low, high) * side / tf.reduce_max(size)
         large = tf.maximum(tf.cast(size * ratio, tf.int32), 1)
         left_over = tf.cast(tf.maximum(large - side, 0), tf.float32)
-        begin = tf.cast(left_over * uniform(of_place, shape=[2]), tf.int32)
+        start = tf.cast(left_over * stateless.uniform(position_seed, shape=[2]), tf.int32)
         resized = sample | {"image": resize(sample["image"], large)}
-        return _view(resized, begin, tf.constant([side, side]))
+        return _view(resized, start, tf.constant([side, side]))
 
     return crop
 
@@ -255,7 +245,7 @@ def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAnd
 
 
 def random_pad_image(section: pipeline_pb2.RandomPadImage) -> Step:
-    """Read `random_pad_image`: put the picture anywhere in a larger one of a size drawn evenly.
+    """Read `random_pad_image`: put the image anywhere in a larger one of a size drawn uniformly.
 
     From its own size, or `min_image_height` and `min_image_width`, up to twice its own size, or the given one.
     """
@@ -271,7 +261,7 @@ def random_pad_image(section: pipeline_pb2.RandomPadImage) -> Step:
 
 
 def random_absolute_pad_image(section: pipeline_pb2.RandomAbsolutePadImage) -> Step:
-    """Read `random_absolute_pad_image`: put the picture anywhere in one that is some pixels higher and wider.
+    """Read `random_absolute_pad_image`: put the image anywhere in one that is some pixels higher and wider.
 
     By less than `max_height_padding` and `max_width_padding` pixels.
     """
@@ -314,31 +304,37 @@ def ssd_random_crop_pad_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropPa
     operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropPadFixedAspectRatioOperation)
     return one_after_another(
         [
-            one_of([_random_crop(operation) for operation in operations]),
+            one_of([random_crop_image(operation) for operation in operations]),
             _pad_to_aspect_ratio(ratio, least, most),
         ]
     )
 
 
 def _crop_and_pad(section: Any, color: Sequence[float] | None) -> Step:
-    crop, (least, most) = _random_crop(section), _padded_size_ratios(section)
+    crop, (least, most) = random_crop_image(section), _padded_size_ratios(section)
 
     def crop_and_pad(sample: Sample, seed: Any) -> Sample:
-        of_crop, of_pad = split(seed, 2)
+        crop_seed, pad_seed = stateless.split(seed, 2)
         size = tf.cast(size_of(sample["image"]), tf.float32)
         low, high = (tf.cast(size * ratio, tf.int32) for ratio in (least, most))
-        return _pad(crop(sample, of_crop), of_pad, low, high, color)
+        return _pad(crop(sample, crop_seed), pad_seed, low, high, color)
 
     return crop_and_pad
 
 
 def _pad(sample: Sample, seed: Any, least: Any, most: Any, color: Sequence[float] | None) -> Sample:
-    """Pad to a size drawn from [`least`, `most`), at a place drawn evenly; in the mean colour where none is given."""
-    of_height, of_width, of_top, of_left = split(seed, 4)
+    """Pad to a size drawn from [`least`, `most`), at a random position; in the mean colour where none is given."""
+    height_seed, width_seed, top_seed, left_seed = stateless.split(seed, 4)
     size = size_of(sample["image"])
     least, most = tf.maximum(least, size), tf.maximum(most, size)
-    height, width = integer(of_height, least[0], most[0]), integer(of_width, least[1], most[1])
-    top, left = integer(of_top, 0, height - size[0]), integer(of_left, 0, width - size[1])
+    height, width = (
+        stateless.integer(height_seed, least[0], most[0]),
+        stateless.integer(width_seed, least[1], most[1]),
+    )
+    top, left = (
+        stateless.integer(top_seed, 0, height - size[0]),
+        stateless.integer(left_seed, 0, width - size[1]),
+    )
     filled = mean_color(sample["image"]) if color is None else color
     return pad_to(sample, tf.stack([top, left]), tf.stack([height, width]), filled)
 
@@ -352,7 +348,7 @@ def _pad_to_aspect_ratio(ratio: float, least: Sequence[float], most: Sequence[fl
         shape = tf.maximum(height, width / ratio) * tf.stack([1.0, ratio])
         most_scale = tf.reduce_min(tf.maximum(size * most, shape) / shape)
         least_scale = tf.minimum(tf.reduce_max(tf.maximum(size * least, shape) / shape), most_scale)
-        target = tf.cast(tf.round(shape * uniform(seed, least_scale, most_scale)), tf.int32)
+        target = tf.cast(tf.round(shape * stateless.uniform(seed, least_scale, most_scale)), tf.int32)
         target = tf.maximum(target, size_of(sample["image"]))
         return pad_to(sample, tf.zeros(2, tf.int32), target, _BLACK)
 
@@ -370,7 +366,7 @@ def _aspect_ratio(section: Any) -> float:
 
 def _color(section: Any) -> list[float] | None:
     color = list(section.pad_color)
-    fault = f"pad_color is {color}; give red, green and blue in [0, 255], or none for the mean of the picture"
+    fault = f"pad_color is {color}; give red, green and blue in [0, 255], or none for the mean of the image"
     check(not color or (len(color) == 3 and all(0 <= value <= 255 for value in color)), fault)
     return color or None
 

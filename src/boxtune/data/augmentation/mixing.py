@@ -1,161 +1,175 @@
 """Images made of several: mosaic, mixup and copy-paste.
 
 Each draws its parameters from its seed and hands them to a pure function of samples. What is taken from another
-picture keeps its aspect ratio: a window of the shape that is needed is cut out of it and resized.
+image keeps its aspect ratio: a window of the shape that is needed is cut out of it and resized.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-from boxtune.data import geometry
+from boxtune.data import geometry, stateless
 from boxtune.data.augmentation.crops import crop_to, largest_window
 from boxtune.data.augmentation.steps import (
     Step,
     check,
-    fold,
-    integer,
     keep,
     objects_of,
     one_after_another,
     paste,
     size_of,
-    split,
     to_bytes,
-    uniform,
     with_probability,
 )
 from boxtune.data.augmentation.whole_image import resize
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 from boxtune.data.geometry import Window, move_objects
 
-Draw = Callable[[Any], Sample]
+RandomSample = Callable[[Any], Sample]
 """A function of a seed int32 [2] to some sample of the set."""
 
-_LEAST_SHARE = 0.3  # of a box's area, that must be in the window that is cut out
+_LEAST_FRACTION = 0.3  # of a box's area, that must be in the window that is cut out
 _MOST_PASTED = 4  # objects
-_PLACES = 10  # tried for each pasted object
+_POSITIONS = 10  # tried for each pasted object
 _MOST_COVERED = 0.3  # of the area of a box, by a pasted one
 
 
-def mixing(draw: Draw, *, mosaic: float = 0.0, mixup: float = 0.0, copy_paste: float = 0.0) -> Step:
-    """Return a step that does each of the three with a probability; `draw` gets the other samples.
+@dataclass(frozen=True)
+class Mixing:
+    """With which probabilities a training image is mixed with others; these are done in this order."""
+
+    mosaic: float = 0.0
+    copy_paste: float = 0.0
+    mixup: float = 0.0
+
+
+def mixing(random_sample: RandomSample, probabilities: Mixing) -> Step:
+    """Return a step that does each of the three with its probability; `random_sample` gets the other samples.
 
     Raises:
         ConfigError: if a probability is not in [0, 1].
     """
-    steps: list[Step] = []
-    for name, probability, step in (
-        ("mosaic", mosaic, _mosaic),
-        ("copy_paste", copy_paste, _copy_paste),
-        ("mixup", mixup, _mixup),
-    ):
+    steps = []
+    for name, step in (("mosaic", _mosaic), ("copy_paste", _copy_paste), ("mixup", _mixup)):
+        probability = getattr(probabilities, name)
         check(
             0 <= probability <= 1,
             f"boxtune.{name}_probability is {probability:g}; it must be in [0, 1]",
         )
         if probability > 0:
-            steps.append(with_probability(probability, step(draw)))
+            steps.append(with_probability(probability, step(random_sample)))
     return one_after_another(steps)
 
 
 # ---------------------------------------------------------------------------------------------- mosaic
 
 
-def _mosaic(draw: Draw) -> Step:
+def _mosaic(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_center, of_places, *of_others = split(seed, 5)
-        samples = [sample, *(draw(other) for other in of_others)]
-        return mosaic(samples, uniform(of_center, 0.25, 0.75, [2]), uniform(of_places, shape=[4, 2]))
+        center_seed, positions_seed, *other_seeds = stateless.split(seed, 5)
+        samples = [sample, *(random_sample(other) for other in other_seeds)]
+        return mosaic(
+            samples,
+            stateless.uniform(center_seed, 0.25, 0.75, [2]),
+            stateless.uniform(positions_seed, shape=[4, 2]),
+        )
 
     return step
 
 
-def mosaic(samples: Sequence[Sample], center: Any, places: Any) -> Sample:
-    """Put a window of each of four pictures into one quarter of a picture of the size of the first.
+def mosaic(samples: Sequence[Sample], center: Any, positions: Any) -> Sample:
+    """Put a window of each of four images into one quarter of an image of the size of the first.
 
     Source: Bochkovskiy et al. 2020 (YOLOv4, arXiv:2004.10934).
 
     Args:
         samples: for the top left, top right, bottom left and bottom right.
-        center: [2], where the four meet, as shares of height and width in (0, 1).
-        places: [4, 2], in [0, 1), where in each picture its window lies along the height or width that is left over.
+        center: [2], where the four meet, as fractions of height and width in (0, 1).
+        positions: [4, 2], in [0, 1), where in each image its window lies along the height or width that is left over.
     """
     whole = tf.maximum(size_of(samples[0]["image"]), 2)
     first = tf.clip_by_value(tf.cast(center * tf.cast(whole, tf.float32), tf.int32), 1, whole - 1)
     (top, left), (bottom, right) = tf.unstack(first), tf.unstack(whole - first)
     sizes = [tf.stack(size) for size in ((top, left), (top, right), (bottom, left), (bottom, right))]
-    begins = [tf.stack(begin) for begin in ((0, 0), (0, left), (top, 0), (top, left))]
+    starts = [tf.stack(start) for start in ((0, 0), (0, left), (top, 0), (top, left))]
     parts = [
-        fit(sample, size, place)
-        for sample, size, place in zip(samples, sizes, tf.unstack(places), strict=True)
+        fit(sample, size, position)
+        for sample, size, position in zip(samples, sizes, tf.unstack(positions), strict=True)
     ]
-    moved = [_placed(part, begin, whole) for part, begin in zip(parts, begins, strict=True)]
+    moved = [_placed(part, start, whole) for part, start in zip(parts, starts, strict=True)]
     images = [part["image"] for part in parts]
     image = tf.concat([tf.concat(images[:2], 1), tf.concat(images[2:], 1)], 0)
     return samples[0] | objects_of(*moved) | {"image": image}
 
 
-def fit(sample: Sample, size: Any, place: Any) -> Sample:
-    """Cut the largest window of the shape of `size` (int32 [2]) out of a picture, at `place`, and resize it to it."""
+def fit(sample: Sample, size: Any, position: Any) -> Sample:
+    """Cut the largest window of the shape of `size` (int32 [2]) out of an image, at `position`, and resize it to it."""
     height, width = tf.unstack(tf.cast(size, tf.float32))
-    cropped = crop_to(sample, *largest_window(sample["image"], width / height, place), _LEAST_SHARE)
+    cropped = crop_to(sample, *largest_window(sample["image"], width / height, position), _LEAST_FRACTION)
     return cropped | {"image": resize(cropped["image"], size)}
 
 
-def _placed(part: Sample, begin: Any, whole: Any) -> Sample:
-    """Return the part with its objects as they are where it begins at `begin` in an image of size `whole`."""
-    return move_objects(part, geometry.place(Window(begin, size_of(part["image"]), whole)))
+def _placed(part: Sample, start: Any, whole: Any) -> Sample:
+    """Return the part with its objects as they are where it starts at `start` in an image of size `whole`."""
+    return move_objects(part, geometry.from_window, window=Window(start, size_of(part["image"]), whole))
 
 
 # ---------------------------------------------------------------------------------------------- mixup
 
 
-def _mixup(draw: Draw) -> Step:
+def _mixup(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_other, of_place, of_share = split(seed, 3)
+        other_seed, position_seed, fraction_seed = stateless.split(seed, 3)
         # A Beta distribution is made of two Gamma ones.
-        one, other = tf.unstack(tf.random.stateless_gamma([2], of_share, alpha=1.5))
-        return mixup(sample, draw(of_other), one / (one + other), uniform(of_place, shape=[2]))
+        one, other = tf.unstack(tf.random.stateless_gamma([2], fraction_seed, alpha=1.5))
+        return mixup(
+            sample,
+            random_sample(other_seed),
+            one / (one + other),
+            stateless.uniform(position_seed, shape=[2]),
+        )
 
     return step
 
 
-def mixup(sample: Sample, other: Sample, share: Any, place: Any) -> Sample:
-    """Blend two pictures; each object counts by the share of its picture.
+def mixup(sample: Sample, other: Sample, fraction: Any, position: Any) -> Sample:
+    """Blend two images; each object counts by the fraction of its image.
 
-    Source: Zhang et al. 2019 (arXiv:1902.04103), where the share follows Beta(1.5, 1.5).
+    Source: Zhang et al. 2019 (arXiv:1902.04103), where the fraction follows Beta(1.5, 1.5).
 
     Args:
-        sample: the picture whose size the result has.
-        other: the picture of which a window is blended in.
-        share: in [0, 1], how much of the blend is `sample`.
-        place: [2], in [0, 1), where in `other` the window lies.
+        sample: the image whose size the result has.
+        other: the image of which a window is blended in.
+        fraction: in [0, 1], how much of the blend is `sample`.
+        position: [2], in [0, 1), where in `other` the window lies.
     """
-    other = fit(other, size_of(sample["image"]), place)
+    other = fit(other, size_of(sample["image"]), position)
     one, two = (tf.cast(each["image"], tf.float32) for each in (sample, other))
     objects = objects_of(
-        sample | {"weights": sample["weights"] * share},
-        other | {"weights": other["weights"] * (1 - share)},
+        sample | {"weights": sample["weights"] * fraction},
+        other | {"weights": other["weights"] * (1 - fraction)},
     )
-    return sample | objects | {"image": to_bytes(one * share + two * (1 - share))}
+    return sample | objects | {"image": to_bytes(one * fraction + two * (1 - fraction))}
 
 
 # ---------------------------------------------------------------------------------------------- copy-paste
 
 
-def _copy_paste(draw: Draw) -> Step:
+def _copy_paste(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        of_other, of_order, of_count, of_objects = split(seed, 4)
-        other = draw(of_other)
+        other_seed, order_seed, count_seed, object_seed = stateless.split(seed, 4)
+        other = random_sample(other_seed)
         other = keep(other, ~other["is_crowd"] & (geometry.areas(other["boxes"]) > 0))
-        order = tf.argsort(uniform(of_order, shape=[tf.shape(other["boxes"])[0]]))
-        count = tf.minimum(integer(of_count, 1, _MOST_PASTED + 1), tf.size(order))
+        order = tf.argsort(stateless.uniform(order_seed, shape=[tf.shape(other["boxes"])[0]]))
+        count = tf.minimum(stateless.integer(count_seed, 1, _MOST_PASTED + 1), tf.size(order))
         return _repeated(
             count,
             sample,
-            lambda number, sample: _paste_one(sample, other, order[number], fold(of_objects, number)),
+            lambda number, sample: _paste_one(
+                sample, other, order[number], stateless.fold(object_seed, number)
+            ),
         )
 
     return step
@@ -181,19 +195,19 @@ def _repeated(count: Any, sample: Sample, change: Callable[[Any, Sample], Sample
 
 def _paste_one(sample: Sample, other: Sample, number: Any, seed: Any) -> Sample:
     """Paste an object of `other`, from half to one and a half times as large, where it covers least, if it fits in."""
-    of_scale, of_places = split(seed, 2)
-    patch = cut_out(other, number, size_of(sample["image"]), uniform(of_scale, 0.5, 1.5))
+    scale_seed, positions_seed = stateless.split(seed, 2)
+    patch = cut_out(other, number, size_of(sample["image"]), stateless.uniform(scale_seed, 0.5, 1.5))
     free = tf.cast(size_of(sample["image"]) - size_of(patch["image"]) + 1, tf.float32)
-    begins = tf.cast(uniform(of_places, shape=[_PLACES, 2]) * free, tf.int32)
-    covered = covered_shares(sample, begins, size_of(patch["image"]))
+    starts = tf.cast(stateless.uniform(positions_seed, shape=[_POSITIONS, 2]) * free, tf.int32)
+    covered = covered_fractions(sample, starts, size_of(patch["image"]))
     best = tf.argmin(covered)
     return tf.cond(
-        covered[best] <= _MOST_COVERED, lambda: paste_object(sample, patch, begins[best]), lambda: sample
+        covered[best] <= _MOST_COVERED, lambda: paste_object(sample, patch, starts[best]), lambda: sample
     )
 
 
 def cut_out(sample: Sample, number: Any, size: Any, scale: Any) -> Sample:
-    """Return one object as a picture of its own, as large as it were if its picture were fitted into `size`.
+    """Return one object as an image of its own, as large as if its image were fitted into `size`.
 
     Times `scale`, but not larger than `size` (int32 [2]).
     """
@@ -201,23 +215,23 @@ def cut_out(sample: Sample, number: Any, size: Any, scale: Any) -> Sample:
     full, room, pixels = (tf.cast(each, tf.float32) for each in (window.frame, size, window.size))
     ratio = tf.minimum(scale * tf.reduce_min(room / full), tf.reduce_min(room / pixels))
     only = keep(sample, tf.range(tf.shape(sample["boxes"])[0]) == number)
-    patch = crop_to(only, window.begin, window.size)
+    patch = crop_to(only, window.start, window.size)
     patch_size = tf.clip_by_value(tf.cast(tf.round(pixels * ratio), tf.int32), 1, size)
     return patch | {"image": resize(patch["image"], patch_size)}
 
 
-def covered_shares(sample: Sample, begins: Any, size: Any) -> Any:
-    """Return for each place [w, 2] the largest share [w] of a box that a patch of `size` there covers."""
-    windows = Window(begins, size, size_of(sample["image"])).box
-    shares = geometry.fractions_inside(sample["boxes"], windows[:, None])
-    return tf.reduce_max(tf.pad(shares, [[0, 0], [0, 1]]), 1)
+def covered_fractions(sample: Sample, starts: Any, size: Any) -> Any:
+    """Return for each position [w, 2] the largest fraction [w] of a box that a patch of `size` there covers."""
+    windows = Window(starts, size, size_of(sample["image"])).box
+    fractions = geometry.fractions_inside(sample["boxes"], windows[:, None])
+    return tf.reduce_max(tf.pad(fractions, [[0, 0], [0, 1]]), 1)
 
 
-def paste_object(sample: Sample, patch: Sample, begin: Any) -> Sample:
-    """Lay a patch and its objects over a picture at `begin` (int32 [2]).
+def paste_object(sample: Sample, patch: Sample, start: Any) -> Sample:
+    """Lay a patch and its objects over an image at `start` (int32 [2]).
 
     Source: Dwibedi et al. 2017 (arXiv:1708.01642) and Ghiasi et al. 2021 (arXiv:2012.07177), with the boxes for masks.
     """
-    image = paste(sample["image"], patch["image"], begin[0], begin[1])
-    objects = objects_of(sample, _placed(patch, begin, size_of(sample["image"])))
+    image = paste(sample["image"], patch["image"], start[0], start[1])
+    objects = objects_of(sample, _placed(patch, start, size_of(sample["image"])))
     return sample | objects | {"image": image}

@@ -1,4 +1,4 @@
-"""Boxes and classes alone; the picture stays as it is.
+"""Boxes and classes alone; the image stays as it is.
 
 Source of steps, ranges and order: the API's core.preprocessor.
 """
@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import geometry
-from boxtune.data.augmentation.steps import Step, check, check_probability, keep, uniform
-from boxtune.data.examples import Sample
+from boxtune.data import geometry, stateless
+from boxtune.data.augmentation.steps import Step, check, check_probability, keep
+from boxtune.data.decoder import Sample
 
 _Jitter = pipeline_pb2.RandomJitterBoxes
 
@@ -32,18 +32,18 @@ def random_jitter_boxes(section: pipeline_pb2.RandomJitterBoxes) -> Step:
         boxes = sample["boxes"]
         count = tf.shape(boxes)[0]
         if mode in (_Jitter.DEFAULT, _Jitter.EXPAND, _Jitter.SHRINK):
-            stretch = uniform(seed, low, high, [count, 4])
+            stretch = stateless.uniform(seed, low, high, [count, 4])
         else:
             same = mode in (_Jitter.EXPAND_SYMMETRIC_XY, _Jitter.SHRINK_SYMMETRIC_XY)
-            stretch = uniform(seed, low, high, [count, 1 if same else 2])
-            stretch = tf.tile(_within_picture(boxes, stretch), [1, 4 if same else 2])
+            stretch = stateless.uniform(seed, low, high, [count, 1 if same else 2])
+            stretch = tf.tile(_within_image(boxes, stretch), [1, 4 if same else 2])
         return sample | {"boxes": geometry.clip(geometry.stretch(boxes, stretch))}
 
     return jitter
 
 
-def _within_picture(boxes: Any, stretch: Any) -> Any:
-    """Return `stretch` ([n, 1], or [n, 2] for height and width), made less where a side would leave the picture."""
+def _within_image(boxes: Any, stretch: Any) -> Any:
+    """Return `stretch` ([n, 1], or [n, 2] for height and width), made less where a side would leave the image."""
     centers, sides = geometry.centers(boxes), tf.maximum(geometry.sides(boxes), 1e-6)
     most = 2 * tf.minimum(centers, 1 - centers) / sides
     if stretch.shape[1] == 1:
@@ -60,7 +60,7 @@ def drop_label_probabilistically(section: pipeline_pb2.DropLabelProbabilisticall
     probability = check_probability(section, "drop_probability")
 
     def drop(sample: Sample, seed: Any) -> Sample:
-        unlucky = uniform(seed, shape=tf.shape(sample["classes"])) < probability
+        unlucky = stateless.uniform(seed, shape=tf.shape(sample["classes"])) < probability
         return keep(sample, (sample["classes"] != dropped) | ~unlucky)
 
     return drop
@@ -94,6 +94,6 @@ def _class_of(label: int, field: str, num_classes: int) -> int:
     """Return the class, counted from 0, of an id of the label map, counted from 1."""
     check(
         1 <= label <= num_classes,
-        f"{field} {label} is no id of the label map; they go from 1 to {num_classes}",
+        f"{field} {label} is not an id of the label map; they go from 1 to {num_classes}",
     )
     return label - 1

@@ -1,4 +1,4 @@
-"""What the operations of AutoAugment do to a picture: pure functions of an image uint8 [h, w, 3].
+"""The operations of AutoAugment: pure functions of an image uint8 [h, w, 3].
 
 Where one is named after an operation of Pillow, it does what that one does.
 """
@@ -12,7 +12,7 @@ from boxtune.data.augmentation.colors import gray, look_up
 from boxtune.data.augmentation.crops import mean_color
 from boxtune.data.augmentation.steps import paste, size_of, to_bytes
 
-_GREY = 128  # of what lies beyond a picture
+_GREY = 128  # of what lies beyond an image
 
 
 # ---------------------------------------------------------------------------------------------- moves
@@ -80,22 +80,22 @@ def solarize_add(image: Any, addition: int) -> Any:
 
 
 def brightness(image: Any, factor: float) -> Any:
-    """Blend with black: 0 is black, 1 the picture, more brighter."""
+    """Blend with black: 0 is black, 1 the image, more brighter."""
     return _blend(0.0, image, factor)
 
 
 def contrast(image: Any, factor: float) -> Any:
-    """Blend with the mean grey: 0 is that grey, 1 the picture, more has more contrast."""
+    """Blend with the mean grey: 0 is that grey, 1 the image, more has more contrast."""
     return _blend(mean_color(to_bytes(gray(tf.cast(image, tf.float32)))), image, factor)
 
 
 def color(image: Any, factor: float) -> Any:
-    """Blend with the picture in grey: 0 is grey, 1 the picture, more has more colour."""
+    """Blend with the image in grey: 0 is grey, 1 the image, more has more colour."""
     return _blend(gray(tf.cast(image, tf.float32)), image, factor)
 
 
 def sharpness(image: Any, factor: float) -> Any:
-    """Blend with a smooth picture: 0 is smooth, 1 the picture, more is sharper; the outermost pixels stay."""
+    """Blend with a smooth image: 0 is smooth, 1 the image, more is sharper; the outermost pixels stay."""
     pixels = tf.cast(image, tf.float32)
     kernel = tf.constant([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]], shape=[3, 3, 1, 1]) / 13
     smooth = tf.nn.depthwise_conv2d(pixels[None], tf.tile(kernel, [1, 1, 3, 1]), [1] * 4, "SAME")[0]
@@ -122,12 +122,12 @@ def equalize(image: Any) -> Any:
     return tf.gather(tf.cast(tf.reshape(table, [-1]), tf.uint8), channels)
 
 
-def cutout(image: Any, begin: Any, end: Any) -> Any:
-    """Make a window grey; `begin` and `end` (int32 [2]) may lie outside of the image."""
-    begin = tf.clip_by_value(begin, 0, size_of(image))
-    end = tf.clip_by_value(end, begin, size_of(image))
-    patch = tf.fill(tf.concat([end - begin, [3]], 0), tf.constant(_GREY, tf.uint8))
-    return paste(image, patch, begin[0], begin[1])
+def cutout(image: Any, start: Any, end: Any) -> Any:
+    """Make a window grey; `start` and `end` (int32 [2]) may lie outside of the image."""
+    start = tf.clip_by_value(start, 0, size_of(image))
+    end = tf.clip_by_value(end, start, size_of(image))
+    patch = tf.fill(tf.concat([end - start, [3]], 0), tf.constant(_GREY, tf.uint8))
+    return paste(image, patch, start[0], start[1])
 
 
 def _blend(other: Any, image: Any, factor: float) -> Any:

@@ -1,7 +1,7 @@
 """AutoAugment: sub-policies of operations that a search found to help detectors.
 
-Source: Zoph et al. 2019 (arXiv:1906.11172); the policies, and what a level means for an operation, are those of the
-API's utils.autoaugment_utils. Two of its faults are not repeated: where an object has left the picture, that one leaves
+Source: Zoph et al. 2019 (arXiv:1906.11172); the policies, and levels for an operation, are those of the
+API's utils.autoaugment_utils. Two of its faults are not repeated: where an object has left the image, that one leaves
 a box at the edge, and here the object is dropped; and its contrast takes the number of pixels for their mean.
 """
 
@@ -12,28 +12,23 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import geometry
+from boxtune.data import geometry, stateless
 from boxtune.data.augmentation import operations
 from boxtune.data.augmentation.steps import (
     Step,
-    chance,
     check,
-    fold,
-    integer,
     keep,
     one_after_another,
     one_of,
     paste,
-    sign,
     size_of,
-    split,
     with_probability,
 )
-from boxtune.data.examples import Sample
+from boxtune.data.decoder import Sample
 from boxtune.data.geometry import move_objects, pixels_of
 
 Operation = tuple[str, float, int]
-"""A name, the probability of doing it, and a level from 0 to 10. What ends in "in boxes" is done to each box alone."""
+"""A name, the probability of doing it, and a level from 0 to 10. "... in boxes" changes each box by itself."""
 
 Change = Callable[[Any, Any], Any]
 """A function of an image uint8 [h, w, 3] and a seed int32 [2] to an image of the same size."""
@@ -128,11 +123,11 @@ def operation(name: str, probability: float, level: int) -> Step:
         # A third of the probability, so that neighbours are not all changed at once.
         return _in_boxes(_change(alone, level, in_boxes=True), probability / 3)
     if name in _MOVES:
-        step = _moving(_MOVES[name], level)
+        step = _moving(name, level)
     elif name == "cutout of a box":
-        step = partial(_cutout_of_a_box, share=0.75 * level / _MOST)
+        step = partial(_cutout_of_a_box, fraction=0.75 * level / _MOST)
     else:
-        step = _on_image(_change(name, level, in_boxes=False))
+        step = partial(_on_image, change=_change(name, level, in_boxes=False))
     return with_probability(probability, step)
 
 
@@ -140,7 +135,7 @@ def _change(name: str, level: int, *, in_boxes: bool) -> Change:
     """Return the function of an image that an operation of a level stands for."""
     if name in _MOVES:
         return lambda image, seed: operations.warp(
-            image, _MOVES[name](level, size_of(image), sign(seed), in_boxes)
+            image, _matrix(name, level, size_of(image), stateless.sign(seed), in_boxes)
         )
     if name == "cutout":
         half = (50 if in_boxes else 100) * level // _MOST
@@ -149,35 +144,29 @@ def _change(name: str, level: int, *, in_boxes: bool) -> Change:
     return lambda image, _: change(image)
 
 
-# ---------------------------------------------------------------------------------------------- what a level means
+# ---------------------------------------------------------------------------------------------- levels
 
 
-def _rotation(level: int, size: Any, direction: Any, in_boxes: bool) -> Any:
-    return operations.rotation(direction * 30 * level / _MOST, size)
+_MOVES = {"rotate": 30, "shear x": 0.3, "shear y": 0.3, "translate x": 250, "translate y": 250}
+"""How far the highest level moves: degrees, fractions of the other coordinate, and pixels."""
+
+_MOST_IN_BOXES = 120  # pixels of a translation
 
 
-def _shear(level: int, along_x: bool, direction: Any) -> Any:
-    amount = direction * 0.3 * level / _MOST
-    return operations.shear(amount, 0.0) if along_x else operations.shear(0.0, amount)
-
-
-def _translation(level: int, along_x: bool, direction: Any, in_boxes: bool) -> Any:
-    pixels = direction * (120 if in_boxes else 250) * level / _MOST
-    return operations.translation(pixels, 0.0) if along_x else operations.translation(0.0, pixels)
-
-
-# A level, the size of the picture or box, a direction (1 or -1) and whether it is a box, to the matrix of `warp`.
-_MOVES: dict[str, Callable[[int, Any, Any, bool], Any]] = {
-    "rotate": _rotation,
-    "shear x": lambda level, size, direction, in_boxes: _shear(level, True, direction),
-    "shear y": lambda level, size, direction, in_boxes: _shear(level, False, direction),
-    "translate x": lambda level, size, direction, in_boxes: _translation(level, True, direction, in_boxes),
-    "translate y": lambda level, size, direction, in_boxes: _translation(level, False, direction, in_boxes),
-}
+def _matrix(name: str, level: int, size: Any, direction: Any, in_boxes: bool = False) -> Any:
+    """Return the matrix of `warp` for a move in a direction (1 or -1) of an image of `size`, which may be a box."""
+    kind, _, axis = name.partition(" ")
+    amount = (
+        direction * (_MOST_IN_BOXES if in_boxes and kind == "translate" else _MOVES[name]) * level / _MOST
+    )
+    if kind == "rotate":
+        return operations.rotation(amount, size)
+    make = operations.shear if kind == "shear" else operations.translation
+    return make(amount, 0.0) if axis == "x" else make(0.0, amount)
 
 
 def _factor(level: int) -> float:
-    """Return how much of a picture a level asks for: 1 is the picture itself, 0 what it is blended with."""
+    """Return the weight of the image at a level: 1 is the image itself, 0 the image that it is blended with."""
     return 0.1 + 1.8 * level / _MOST
 
 
@@ -195,20 +184,20 @@ _CHANGES: dict[str, Callable[[int], Callable[[Any], Any]]] = {
 }
 
 
-# ---------------------------------------------------------------------------------------------- pictures and boxes
+# ---------------------------------------------------------------------------------------------- images and boxes
 
 
-def _on_image(change: Change) -> Step:
-    return lambda sample, seed: sample | {"image": change(sample["image"], seed)}
+def _on_image(sample: Sample, seed: Any, change: Change) -> Sample:
+    return sample | {"image": change(sample["image"], seed)}
 
 
-def _moving(move: Callable[[int, Any, Any, bool], Any], level: int) -> Step:
-    """Move image and objects; drop the objects of which less than a pixel is left."""
+def _moving(name: str, level: int) -> Step:
+    """Move image and objects; drop objects smaller than a pixel."""
 
     def step(sample: Sample, seed: Any) -> Sample:
         size = size_of(sample["image"])
-        matrix = move(level, size, sign(seed), False)
-        moved = move_objects(sample, geometry.warp(size, matrix))
+        matrix = _matrix(name, level, size, stateless.sign(seed))
+        moved = move_objects(sample, geometry.warp_boxes, size=size, matrix=matrix)
         boxes = geometry.clip(moved["boxes"])
         sides = geometry.sides(boxes) * tf.cast(size, tf.float32)
         changed = moved | {"image": operations.warp(sample["image"], matrix), "boxes": boxes}
@@ -218,19 +207,23 @@ def _moving(move: Callable[[int, Any, Any, bool], Any], level: int) -> Step:
 
 
 def _in_boxes(change: Change, probability: float) -> Step:
-    """Change what is in each box, as a picture of its own, with a probability each."""
+    """Change the inside of each box, as an image of its own, with a probability each."""
 
     def change_one(image: Any, box: Any, seed: Any) -> Any:
         window = pixels_of(box, size_of(image))
-        begin, end = window.begin, window.end
-        patch = change(image[begin[0] : end[0], begin[1] : end[1]], seed)
-        return paste(image, patch, begin[0], begin[1])
+        start, end = window.start, window.end
+        patch = change(image[start[0] : end[0], start[1] : end[1]], seed)
+        return paste(image, patch, start[0], start[1])
 
     def step(sample: Sample, seed: Any) -> Sample:
         def change_next(number: Any, image: Any) -> tuple[Any, Any]:
-            drawn, own = split(fold(seed, number), 2)
+            chance_seed, own_seed = stateless.split(stateless.fold(seed, number), 2)
             box = sample["boxes"][number]
-            changed = tf.cond(chance(drawn, probability), lambda: change_one(image, box, own), lambda: image)
+            changed = tf.cond(
+                stateless.chance(chance_seed, probability),
+                lambda: change_one(image, box, own_seed),
+                lambda: image,
+            )
             return number + 1, changed
 
         image = tf.ensure_shape(sample["image"], [None, None, 3])
@@ -250,23 +243,25 @@ def _in_boxes(change: Change, probability: float) -> Step:
 
 
 def _cutout(image: Any, seed: Any, half: int) -> Any:
-    """Make a grey square of twice `half` pixels around a pixel drawn evenly."""
-    of_row, of_column = split(seed, 2)
+    """Make a grey square of twice `half` pixels around a pixel drawn uniformly."""
+    row_seed, column_seed = stateless.split(seed, 2)
     height, width = tf.unstack(size_of(image))
-    center = tf.stack([integer(of_row, 0, height), integer(of_column, 0, width)])
+    center = tf.stack([stateless.integer(row_seed, 0, height), stateless.integer(column_seed, 0, width)])
     return operations.cutout(image, center - half, center + half)
 
 
-def _cutout_of_a_box(sample: Sample, seed: Any, share: float) -> Sample:
-    """Make a grey window, `share` as high and wide as one of the boxes, around a pixel of that box."""
+def _cutout_of_a_box(sample: Sample, seed: Any, fraction: float) -> Sample:
+    """Make a grey window, `fraction` as high and wide as one of the boxes, around a pixel of that box."""
 
     def cut() -> Any:
-        of_box, of_row, of_column = split(seed, 3)
+        box_seed, row_seed, column_seed = stateless.split(seed, 3)
         image, count = sample["image"], tf.shape(sample["boxes"])[0]
-        window = pixels_of(sample["boxes"][integer(of_box, 0, count)], size_of(image))
-        begin, end = window.begin, window.end
-        center = tf.stack([integer(of_row, begin[0], end[0]), integer(of_column, begin[1], end[1])])
-        half = tf.cast(tf.cast(window.size, tf.float32) * share / 2, tf.int32)
+        window = pixels_of(sample["boxes"][stateless.integer(box_seed, 0, count)], size_of(image))
+        start, end = window.start, window.end
+        center = tf.stack(
+            [stateless.integer(row_seed, start[0], end[0]), stateless.integer(column_seed, start[1], end[1])]
+        )
+        half = tf.cast(tf.cast(window.size, tf.float32) * fraction / 2, tf.int32)
         return operations.cutout(image, center - half, center + half)
 
     has_objects = tf.shape(sample["boxes"])[0] > 0

@@ -1,20 +1,18 @@
-"""What every step of augmentation is made of: random numbers, objects, pictures, and the checks of its fields.
-
-Random numbers come from seeds that are arguments: the same seed gives the same number, whatever else is going on.
-"""
+"""What steps of augmentation share: composing steps, objects, images, and checks of fields."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 
-from boxtune.data.examples import PER_OBJECT, Sample
+from boxtune.data import stateless
+from boxtune.data.decoder import PER_OBJECT, Sample
 from boxtune.errors import ConfigError
 
 Step = Callable[[Sample, Any], Sample]
 """A function of a sample and a seed int32 [2]."""
 
-MAX_SIDE = 16384  # pixels; so that no typing error asks for pictures that fit into no memory
+MAX_SIDE = 16384  # pixels; so that no typing error asks for images that do not fit into memory
 
 
 # ---------------------------------------------------------------------------------------------- steps of steps
@@ -24,8 +22,8 @@ def with_probability(probability: float, step: Step) -> Step:
     """Do `step` with a probability in [0, 1]."""
 
     def perhaps(sample: Sample, seed: Any) -> Sample:
-        drawn, seed = split(seed, 2)
-        return tf.cond(chance(drawn, probability), lambda: step(sample, seed), lambda: sample)
+        chance_seed, seed = stateless.split(seed, 2)
+        return tf.cond(stateless.chance(chance_seed, probability), lambda: step(sample, seed), lambda: sample)
 
     return perhaps
 
@@ -34,8 +32,8 @@ def one_of(steps: Sequence[Step]) -> Step:
     """Do one of `steps`, each as likely as the others."""
 
     def one(sample: Sample, seed: Any) -> Sample:
-        drawn, seed = split(seed, 2)
-        chosen = integer(drawn, 0, len(steps))
+        chance_seed, seed = stateless.split(seed, 2)
+        chosen = stateless.integer(chance_seed, 0, len(steps))
         return tf.switch_case(chosen, [lambda step=step: step(sample, seed) for step in steps])
 
     return one
@@ -45,8 +43,8 @@ def one_after_another(steps: Sequence[Step]) -> Step:
     """Do all of `steps`, each with a seed of its own."""
 
     def all_of_them(sample: Sample, seed: Any) -> Sample:
-        for step, own in zip(steps, split(seed, max(len(steps), 1)), strict=False):
-            sample = step(sample, own)
+        for step, own_seed in zip(steps, stateless.split(seed, max(len(steps), 1)), strict=False):
+            sample = step(sample, own_seed)
         return sample
 
     return all_of_them
@@ -87,7 +85,7 @@ def paste(image: Any, patch: Any, top: Any, left: Any) -> Any:
 
 
 def check(right: bool, fault: str) -> None:
-    """Refuse fields: `fault` says which, what they are and what would be right.
+    """Refuse fields: `fault` names them, their values and the right ones.
 
     Raises:
         ConfigError: unless `right`.
@@ -119,37 +117,3 @@ def check_probability(section: Any, name: str) -> float:
     value: float = getattr(section, name)
     check(0 <= value <= 1, f"{name} is {value:g}, a probability; it must be in [0, 1]")
     return value
-
-
-# ---------------------------------------------------------------------------------------------- random numbers
-
-
-def split(seed: Any, count: int) -> list[Any]:
-    """Return `count` seeds int32 [2] that a seed stands for, independent of each other."""
-    return tf.unstack(tf.random.split(seed, count))
-
-
-def fold(seed: Any, number: Any) -> Any:
-    """Return the seed int32 [2] that `seed` stands for where things are numbered."""
-    return tf.random.experimental.stateless_fold_in(seed, number)
-
-
-def chance(seed: Any, probability: float) -> Any:
-    """Return true (bool []) with a probability in [0, 1]."""
-    return tf.random.stateless_uniform([], seed) < probability
-
-
-def uniform(seed: Any, low: Any = 0.0, high: Any = 1.0, shape: Any = ()) -> Any:
-    """Return float32 numbers in [`low`, `high`)."""
-    return tf.random.stateless_uniform(shape, seed, low, high)
-
-
-def integer(seed: Any, low: Any, high: Any) -> Any:
-    """Return an int32 in [`low`, `high`), or `low` where nothing lies between them."""
-    low, high = tf.cast(low, tf.int32), tf.cast(high, tf.int32)
-    return tf.random.stateless_uniform([], seed, low, tf.maximum(high, low + 1), tf.int32)
-
-
-def sign(seed: Any) -> Any:
-    """Return 1 or -1 (float32 [])."""
-    return tf.where(chance(seed, 0.5), 1.0, -1.0)

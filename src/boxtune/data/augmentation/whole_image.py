@@ -8,32 +8,24 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import geometry
+from boxtune.data import geometry, stateless
 from boxtune.data.augmentation.steps import (
     MAX_SIDE,
     Step,
     check,
     check_probability,
     check_range,
-    integer,
     objects_of,
     one_after_another,
     one_of,
     size_of,
     to_bytes,
-    uniform,
     with_probability,
 )
-from boxtune.data.examples import Sample
-from boxtune.data.geometry import Window, move_objects, place
+from boxtune.data.decoder import Sample
+from boxtune.data.geometry import Window, move_objects
 
 _Method = tf.compat.v1.image.ResizeMethod
-_METHODS = {
-    pipeline_pb2.ResizeImage.BILINEAR: _Method.BILINEAR,
-    pipeline_pb2.ResizeImage.NEAREST_NEIGHBOR: _Method.NEAREST_NEIGHBOR,
-    pipeline_pb2.ResizeImage.BICUBIC: _Method.BICUBIC,
-    pipeline_pb2.ResizeImage.AREA: _Method.AREA,
-}
 
 
 # ---------------------------------------------------------------------------------------------- flips and turns
@@ -60,26 +52,26 @@ def flip_left_right(sample: Sample) -> Sample:
     """Mirror image and objects left and right."""
     # A slice with a step of -1 does the same in fourteen times the time.
     image = tf.reverse(sample["image"], [1])
-    return move_objects(sample, geometry.FLIP_LEFT_RIGHT) | {"image": image}
+    return move_objects(sample, geometry.flip_left_right) | {"image": image}
 
 
 def flip_up_down(sample: Sample) -> Sample:
     """Mirror image and objects top and bottom."""
     image = tf.reverse(sample["image"], [0])
-    return move_objects(sample, geometry.FLIP_UP_DOWN) | {"image": image}
+    return move_objects(sample, geometry.flip_up_down) | {"image": image}
 
 
 def turn_left(sample: Sample) -> Sample:
-    """Turn image and objects by 90 degrees, counter-clockwise: what was right is on top."""
+    """Turn image and objects by 90 degrees, counter-clockwise: the right side becomes the top."""
     image = tf.reverse(tf.transpose(sample["image"], [1, 0, 2]), [0])
-    return move_objects(sample, geometry.ROTATE_90) | {"image": image}
+    return move_objects(sample, geometry.rotate_90) | {"image": image}
 
 
 # ---------------------------------------------------------------------------------------------- repetition
 
 
 def random_self_concat_image(section: pipeline_pb2.RandomSelfConcatImage) -> Step:
-    """Read `random_self_concat_image`: the picture twice, one below or beside the other, each with a probability."""
+    """Read `random_self_concat_image`: the image twice, one below or beside the other, each with a probability."""
     vertical = check_probability(section, "concat_vertical_probability")
     horizontal = check_probability(section, "concat_horizontal_probability")
     return one_after_another(
@@ -94,7 +86,10 @@ def repeat(sample: Sample, axis: int) -> Sample:
     """Put an image and its objects below (axis 0) or beside (axis 1) themselves."""
     frame = (2, 1) if axis == 0 else (1, 2)  # in images
     second = (1, 0) if axis == 0 else (0, 1)
-    moved = [move_objects(sample, place(Window(begin, (1, 1), frame))) for begin in ((0, 0), second)]
+    moved = [
+        move_objects(sample, geometry.from_window, window=Window(start, (1, 1), frame))
+        for start in ((0, 0), second)
+    ]
     return sample | objects_of(*moved) | {"image": tf.concat([sample["image"]] * 2, axis)}
 
 
@@ -102,11 +97,11 @@ def repeat(sample: Sample, axis: int) -> Sample:
 
 
 def random_image_scale(section: pipeline_pb2.RandomImageScale) -> Step:
-    """Read `random_image_scale`: make the picture larger or smaller by a ratio drawn evenly."""
+    """Read `random_image_scale`: make the image larger or smaller by a ratio drawn uniformly."""
     low, high = check_range(section, "min_scale_ratio", "max_scale_ratio", 0.01, 10)
 
     def scale(sample: Sample, seed: Any) -> Sample:
-        size = scaled(size_of(sample["image"]), uniform(seed, low, high))
+        size = scaled(size_of(sample["image"]), stateless.uniform(seed, low, high))
         return sample | {"image": resize(sample["image"], size, align_corners=True)}
 
     return scale
@@ -115,16 +110,18 @@ def random_image_scale(section: pipeline_pb2.RandomImageScale) -> Step:
 def random_resize_method(section: pipeline_pb2.RandomResizeMethod) -> Step:
     """Read `random_resize_method`: resize to a size, interpolated in one of four ways."""
     size = _checked_size(section, "target_height", "target_width")
-    return one_of([_resizing(size, method) for method in _METHODS.values()])
+    methods = (_Method.BILINEAR, _Method.NEAREST_NEIGHBOR, _Method.BICUBIC, _Method.AREA)
+    return one_of([_resizing(size, method) for method in methods])
 
 
 def resize_image(section: pipeline_pb2.ResizeImage) -> Step:
-    """Read `resize_image`: resize to a size; what the model's image_resizer does comes after it."""
-    return _resizing(_checked_size(section, "new_height", "new_width"), _METHODS[section.method])
+    """Read `resize_image`: resize to a size; the model's image_resizer comes after it."""
+    method = getattr(_Method, pipeline_pb2.ResizeImage.Method.Name(section.method))
+    return _resizing(_checked_size(section, "new_height", "new_width"), method)
 
 
 def random_downscale_to_target_pixels(section: pipeline_pb2.RandomDownscaleToTargetPixels) -> Step:
-    """Read `random_downscale_to_target_pixels`: shrink to a number of pixels drawn evenly, or leave a smaller one."""
+    """Read `random_downscale_to_target_pixels`: shrink to a random number of pixels, or leave a smaller one."""
     kept = check_probability(section, "random_coef")
     # The default that works in the API is not the one that its pipeline.proto declares.
     most = section.max_target_pixels if section.HasField("max_target_pixels") else 800_000
@@ -136,7 +133,7 @@ def random_downscale_to_target_pixels(section: pipeline_pb2.RandomDownscaleToTar
 
     def downscale(sample: Sample, seed: Any) -> Sample:
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        target = tf.cast(integer(seed, least, most), tf.float32)
+        target = tf.cast(stateless.integer(seed, least, most), tf.float32)
         ratio = tf.sqrt(target / tf.reduce_prod(size))
         smaller = lambda: sample | {"image": resize(sample["image"], scaled(size, ratio))}  # noqa: E731
         return tf.cond(ratio < 1, smaller, lambda: sample)

@@ -1,4 +1,4 @@
-"""COCO's JSON, as COCO itself, Roboflow, CVAT, Label Studio and many others write it: one file about many pictures.
+"""COCO's JSON, as COCO itself, Roboflow, CVAT, Label Studio and many others write it: one file about many images.
 
 Boxes are [x, y, width, height] in pixels; an object without one has that of its segmentation. Polygons and run lengths,
 compressed or not, are kept as masks, and keypoints under the names that the category gives them. Where COCO has no key
@@ -6,12 +6,12 @@ for something, it stands in the object's `attributes`, as CVAT and Datumaro writ
 `group_of`, `weight` and `view`.
 
 Ids may be numbers or strings, and category 0 is a category like any other. The `file_name`, else the path of the
-`coco_url`, is the name to look the picture up by; nothing is fetched.
+`coco_url`, is the name to look the image up by; nothing is fetched.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -19,22 +19,21 @@ from itertools import count
 from math import isfinite
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 from boxtune.data import findings as kinds
 from boxtune.data import masks
-from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges
 from boxtune.data.files import whole_file
-from boxtune.data.findings import Findings, Kind, SkipError
+from boxtune.data.findings import Kind, SkipError
 from boxtune.data.formats import json_text, shapes
+from boxtune.data.formats.json_text import as_dict, as_text, json_format, path_of_url
 from boxtune.data.label_map import LabelMap
-from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
-PICTURES_FOLDER = "images"
-"""Where the writer wants the pictures."""
+IMAGES_FOLDER = "images"
+"""Where the writer wants the images."""
 
 _TITLE = "COCO JSON"
 _FILE_NAME = "annotations.json"
@@ -43,28 +42,11 @@ _ATTRIBUTES = {"difficult": False, "truncated": False, "group_of": False, "weigh
 _MAX_AMOUNT = 1e12
 
 
-def recognises(path: Path) -> bool:
-    """Say whether a file is an object with the lists `images` and `annotations`."""
-    return json_text.recognises(path, _belongs)
-
-
-def parse(path: Path, findings: Findings) -> Iterator[Annotation]:
-    """Read one file; the objects of one picture at a time are made of it."""
-    with findings.skipping(path):
-        document = json_text.load_format(path, _belongs, _TITLE)
-        categories = _categories(document.get("categories"))
-        pictures = _pictures(path, document["images"], findings)
-        objects = _by_picture(path, document["annotations"], pictures, findings)
-        for key, number in pictures.items():
-            items = [(number, document["annotations"][number]) for number in objects[key]]
-            yield _annotation(path, (number, document["images"][number]), items, categories, findings)
-
-
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """What other files call the pictures and classes of a file: names by their ids."""
+    """The names of the images and classes of a file by their ids, which other files refer to."""
 
-    pictures: dict[int | str, str]
+    images: dict[int | str, str]
     classes: dict[int | str, str]
 
 
@@ -75,37 +57,50 @@ def identifiers(path: Path) -> Identifiers:
         DataError: if it is not COCO JSON.
     """
     document = json_text.load_format(path, _belongs, _TITLE)
-    pictures = {
+    images = {
         item["id"]: _filename(item)
         for item in document["images"]
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
     }
     listed = document.get("categories")
     classes = {
-        item["id"]: json_text.as_text(item.get("name"))
+        item["id"]: as_text(item.get("name"))
         for item in (listed if isinstance(listed, list) else [])
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
     }
-    return Identifiers(pictures, classes)
-
-
-def _prepare(listing: Listing, findings: Findings) -> Parse:
-    return parse
-
-
-FORMAT = Format("coco", _TITLE, frozenset({".json"}), recognises, _prepare)
+    return Identifiers(images, classes)
 
 
 def _belongs(value: Any) -> bool:
+    """Say whether a value is an object with the lists `images` and `annotations`."""
     return isinstance(value, dict) and all(
         isinstance(value.get(key), list) for key in ("images", "annotations")
     )
 
 
-# What the file holds
+def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation]:
+    """Yield image after image; the objects of one at a time are made."""
+    images, annotations = document["images"], document["annotations"]
+    categories = _categories(document.get("categories"))
+    positions = _first_positions(file, images)
+    objects = _by_image(file, annotations, positions)
+    for key, number in positions.items():
+        image = images[number]
+        filename = _filename(image)
+        items = ((_location("annotations", n, annotations[n]), annotations[n]) for n in objects[key])
+        yield file.annotation(
+            filename,
+            items,
+            partial(_object, categories=categories, note=partial(file.skipping, image=filename)),
+            size=shapes.image_size(image.get("width"), image.get("height")),
+            location=_location("images", number, image),
+        )
 
-_Numbered = tuple[int, dict[str, Any]]
-"""An entry and its position in its list."""
+
+FORMAT = json_format("coco", _TITLE, _belongs, _read)
+
+
+# The content of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +116,7 @@ def _categories(listed: Any) -> dict[str, _Category]:
     categories: dict[str, _Category] = {}
     for item in listed if isinstance(listed, list) else []:
         if isinstance(item, dict) and (key := _key(item.get("id"))):
-            category = _Category(json_text.as_text(item.get("name")), _keypoint_names(item.get("keypoints")))
+            category = _Category(as_text(item.get("name")), _keypoint_names(item.get("keypoints")))
             known = categories.setdefault(key, category)
             if known.name != category.name:
                 categories[key] = _Category("")
@@ -130,141 +125,113 @@ def _categories(listed: Any) -> dict[str, _Category]:
 
 def _keypoint_names(listed: Any) -> tuple[str, ...]:
     """Return the names of keypoints, which are numbers where one is missing or occurs twice."""
-    names = tuple(map(json_text.as_text, listed)) if isinstance(listed, list) else ()
+    names = tuple(map(as_text, listed)) if isinstance(listed, list) else ()
     return names if all(names) and len(set(names)) == len(names) else tuple(map(str, range(len(names))))
 
 
-def _pictures(path: Path, images: list[Any], findings: Findings) -> dict[str, int]:
-    """Return the position of each picture by its id as text.
+def _first_positions(file: AnnotationFile, images: list[Any]) -> dict[str, int]:
+    """Return the position of each image by its id as text.
 
-    Of pictures of one id and name the first counts. Those of different names are left out, since nobody can tell
+    Of images of one id and name the first counts. Those of different names are left out, since it is unknown
     whose objects are whose: files were put together that each count from 1.
     """
-    pictures: dict[str, int] = {}
+    positions: dict[str, int] = {}
 
     def leave_out(numbers: list[int], kind: Kind, message: str) -> None:
         for number in numbers:
-            place = _place("images", number, images[number])
-            findings.add(kind, path, message, place=place, image=_filename(images[number]))
+            location = _location("images", number, images[number])
+            file.findings.add(kind, file.path, message, location=location, image=_filename(images[number]))
 
-    for key, numbers in _positions(path, images, findings).items():
+    for key, numbers in _positions(file, images).items():
         names = sorted({_filename(images[number]) for number in numbers})
         if len(names) == 1:
-            pictures[key] = numbers[0]
+            positions[key] = numbers[0]
             leave_out(numbers[1:], kinds.ANNOTATION_TWICE, f"it is the same as images[{numbers[0]}].")
         else:
-            whose = f'"{names[0]}" and "{names[1]}": nobody can tell whose objects are whose.'
+            whose = f'"{names[0]}" and "{names[1]}": it is unknown which objects belong to which.'
             leave_out(numbers, kinds.ANNOTATION_UNREADABLE, f"its id is that of {whose}")
-    return pictures
+    return positions
 
 
-def _positions(path: Path, images: list[Any], findings: Findings) -> dict[str, list[int]]:
-    """Return the positions of the pictures of each id as text."""
+def _positions(file: AnnotationFile, images: list[Any]) -> dict[str, list[int]]:
+    """Return the positions of the images of each id as text."""
     positions: dict[str, list[int]] = {}
     for number, image in enumerate(images):
-        place = _place("images", number, image)
-        with findings.skipping(path, place=place):
-            key = _key(json_text.as_dict(image, place).get("id"))
+        location = _location("images", number, image)
+        with file.skipping(location):
+            key = _key(as_dict(image, location).get("id"))
             if not key:
                 raise SkipError(kinds.ANNOTATION_UNREADABLE, "it has no id.")
             positions.setdefault(key, []).append(number)
     return positions
 
 
-def _by_picture(
-    path: Path, items: list[Any], pictures: dict[str, int], findings: Findings
-) -> dict[str, list[int]]:
-    """Return the positions of the objects of each picture by its id; those that are of none become findings."""
-    objects: dict[str, list[int]] = {key: [] for key in pictures}
+def _by_image(file: AnnotationFile, items: list[Any], positions: dict[str, int]) -> dict[str, list[int]]:
+    """Return the positions of the objects of each image by its id; those that are of none become findings."""
+    objects: dict[str, list[int]] = {key: [] for key in positions}
     astray: dict[str, list[int]] = {}
     for number, item in enumerate(items):
         key = _key(item.get("image_id")) if isinstance(item, dict) else ""
         (objects if key in objects else astray).setdefault(key, []).append(number)
     for key, numbers in astray.items():
-        place = _place("annotations", numbers[0], items[numbers[0]])
-        message = f'the image_id "{key}", which {len(numbers)} have, is that of no picture that can be used.'
-        findings.add(kinds.PICTURE_MISSING, path, message, place=place)
-    _note_repeated_ids(path, items, findings)
-    return objects
-
-
-def _note_repeated_ids(path: Path, items: list[Any], findings: Findings) -> None:
+        location = _location("annotations", numbers[0], items[numbers[0]])
+        message = f'the image_id "{key}", which {len(numbers)} have, is that of no image that can be used.'
+        file.findings.add(kinds.IMAGE_MISSING, file.path, message, location=location)
     ids = Counter(_key(item.get("id")) for item in items if isinstance(item, dict))
     repeated = [key for key, count in ids.items() if key and count > 1]
     if repeated:
         message = (
             f'{len(repeated)} ids are there several times, such as "{repeated[0]}"; they are not needed.'
         )
-        findings.add(kinds.NOT_READ, path, message, place="annotations")
-
-
-def _annotation(
-    path: Path,
-    picture: _Numbered,
-    items: Iterable[_Numbered],
-    categories: dict[str, _Category],
-    findings: Findings,
-) -> Annotation:
-    image = picture[1]
-    filename = _filename(image)
-    placed = ((_place("annotations", *item), item[1]) for item in items)
-    read = partial(_object, categories=categories, note=partial(findings.skipping, path, image=filename))
-    objects, complete = shapes.gather(placed, read, findings, path, filename)
-    size = shapes.picture_size(image.get("width"), image.get("height"))
-    return Annotation(path, filename, objects, size, _place("images", *picture), complete=complete)
+        file.findings.add(kinds.NOT_READ, file.path, message, location="annotations")
+    return objects
 
 
 def _filename(image: dict[str, Any]) -> str:
-    """Return the name of a picture with slashes: of a URL its path, or for Label Studio's local files what d= says."""
-    name = json_text.as_text(image.get("file_name")) or json_text.as_text(image.get("coco_url"))
-    if "://" in name or "?d=" in name:
-        try:
-            parts = urlsplit(name)
-        except ValueError:
-            return ""
-        name = parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path)
-    return name.replace("\\", "/")
+    """Return the name of an image with slashes: of a URL its path, or for local files of Label Studio the d=."""
+    name = as_text(image.get("file_name")) or as_text(image.get("coco_url"))
+    return (path_of_url(name) if "://" in name or "?d=" in name else name).replace("\\", "/")
 
 
-def _place(key: str, number: int, item: Any) -> str:
+def _location(key: str, number: int, item: Any) -> str:
     """Return such as "annotations[17] (id 123)"."""
     known = _key(item.get("id")) if isinstance(item, dict) else ""
     return f"{key}[{number}] (id {known})" if known else f"{key}[{number}]"
 
 
 def _key(value: Any) -> str:
-    """Return an id as text, "" if it is none; some programs write numbers as strings or as 12.0."""
-    return json_text.as_text(int(value) if isinstance(value, float) and value.is_integer() else value)
+    """Return an id as text, "" if it is not an id; some programs write numbers as strings or as 12.0."""
+    return as_text(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 # Objects
 
 _Note = Callable[..., AbstractContextManager[None]]
-"""Takes `place`; turns a SkipError into a finding."""
+"""Takes a location; turns a SkipError into a finding."""
 
 
 def _object(
-    item: dict[str, Any], place: str, *, categories: dict[str, _Category], note: _Note
+    item: dict[str, Any], location: str, *, categories: dict[str, _Category], note: _Note
 ) -> AnnotatedObject:
     category = _category(item, categories)
     mask: Mask | None = None
     keypoints: tuple[Keypoint, ...] = ()
-    with note(place=place):
+    with note(location):
         mask = _mask(item.get("segmentation"))
     edges = _edges(item.get("bbox"), mask)
-    with note(place=place):
+    with note(location):
         keypoints = _keypoints(item.get("keypoints"), category.keypoints)
     attributes = item.get("attributes")
     extra = attributes if isinstance(attributes, dict) else {}
     return AnnotatedObject(
         category.name,
         edges,
-        place,
+        location,
         difficult=_is_set(extra.get("difficult")),
         truncated=_is_set(extra.get("truncated")),
         is_crowd=_is_set(item.get("iscrowd")),
         group_of=_is_set(extra.get("group_of")),
-        view=json_text.as_text(extra.get("view")),
+        view=as_text(extra.get("view")),
         weight=_amount(extra.get("weight"), 1.0),
         area=_amount(item.get("area")) or None,
         mask=mask,
@@ -324,7 +291,7 @@ def _polygons(listed: Any) -> Mask:
 
 
 def _keypoints(values: Any, names: Sequence[str]) -> tuple[Keypoint, ...]:
-    """Return the points of a list x, y, visibility, ...; raise SkipError (MASK_UNREADABLE) if it is none."""
+    """Return the points of a list x, y, visibility, ...; raise SkipError (MASK_UNREADABLE) if it is not such a list."""
     if not values:
         return ()
     try:
@@ -339,13 +306,13 @@ def _keypoints(values: Any, names: Sequence[str]) -> tuple[Keypoint, ...]:
 
 
 def _floats(values: Any) -> tuple[float, ...]:
-    """Return a list of finite numbers as floats; raise DataError if it is none."""
+    """Return a list of finite numbers as floats; raise DataError if it is not one."""
     if isinstance(values, list) and {*map(type, values)} <= {int, float}:
         with suppress(OverflowError):
             numbers = tuple(map(float, values))
             if all(map(isfinite, numbers)):
                 return numbers
-    raise DataError("it is no list of finite numbers.")
+    raise DataError("it is not a list of finite numbers.")
 
 
 def _is_set(value: Any) -> bool:
@@ -364,9 +331,9 @@ def _amount(value: Any, default: float = 0.0) -> float:
 def write(
     records: Sequence[ImageRecord], file_names: Sequence[str], folder: Path, label_map: LabelMap
 ) -> None:
-    """Write ``annotations.json`` of the records, whose pictures are `file_names` [n] within `folder`/images.
+    """Write ``annotations.json`` of the records, whose images are `file_names` [n] within `folder`/images.
 
-    The ids of the categories are those of the label map; pictures and objects are counted from 1. Nothing of a record
+    The ids of the categories are those of the label map; images and objects are counted from 1. Nothing of a record
     is lost: boxes are float32's to the last digit, masks are polygons, or uncompressed run lengths for crowds and
     grids, as COCO's own files have them, and what COCO has no key for stands in `attributes`. Equal records give equal
     bytes. Raises DataError if a mask cannot be drawn or the file cannot be written.
@@ -436,7 +403,7 @@ def _object_entry(item: ObjectRecord, record: ImageRecord) -> dict[str, Any]:
 def _segmentation(mask: Mask, record: ImageRecord, *, is_crowd: bool) -> Any:
     if mask.polygons and not is_crowd:
         sides = record.width, record.height
-        return [[_pixels(share, sides[i % 2]) for i, share in enumerate(one)] for one in mask.polygons]
+        return [[_pixels(fraction, sides[i % 2]) for i, fraction in enumerate(one)] for one in mask.polygons]
     size = record.height, record.width
     try:
         return {"size": size, "counts": masks.to_runs(mask, *size)}
@@ -458,8 +425,8 @@ def _keypoint_entry(item: ObjectRecord, record: ImageRecord, names: Sequence[str
     }
 
 
-def _pixels(share: float, side: int) -> float:
-    return _rounded(share * side)
+def _pixels(fraction: float, side: int) -> float:
+    return _rounded(fraction * side)
 
 
 def _rounded(value: float) -> float:

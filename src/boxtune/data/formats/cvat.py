@@ -1,75 +1,44 @@
-"""CVAT's own XML, "CVAT for images 1.1": one file about many pictures, shapes in pixels.
+"""CVAT's own XML, "CVAT for images 1.1": one file about many images, shapes in pixels.
 
 Boxes, turned ones too, ellipses and masks become boxes, polygons boxes with a mask; points, polylines, cuboids and
-skeletons are left out. The pixels of masks and the tags of whole pictures are not read. The attributes `difficult` and
+skeletons are left out. The pixels of masks and the tags of whole images are not read. The attributes `difficult` and
 `truncated` are those of Pascal VOC.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
-from boxtune.data.findings import Findings, SkipError
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges
+from boxtune.data.findings import SkipError
 from boxtune.data.formats import shapes
-from boxtune.data.formats.xml_tree import Node, read_xml, root_tag
-from boxtune.data.listing import Listing
+from boxtune.data.formats.xml_tree import Node, xml_format
 from boxtune.data.masks import Mask
 
-MAX_BYTES = 256 * 2**20
-_ROOT = "annotations"
-_OF_THE_PICTURE = "tag"
+_OF_THE_IMAGE = "tag"
 
 
-def recognises(path: Path) -> bool:
-    """Say whether a file is one of CVAT's by its root element."""
-    return root_tag(path) == _ROOT
-
-
-def parse(path: Path, findings: Findings) -> Iterator[Annotation]:
-    """Read one file, which is about any number of pictures."""
-    with findings.skipping(path):
-        root = read_xml(path, max_bytes=MAX_BYTES)
-        _require_images(root)
-        for image in root.all("image"):
-            yield _annotation(path, image, findings)
-
-
-def _prepare(listing: Listing, findings: Findings) -> Parse:
-    return parse
-
-
-FORMAT = Format("cvat", "CVAT for images XML", frozenset({".xml"}), recognises, _prepare)
-
-
-def _require_images(root: Node) -> None:
-    if root.tag != _ROOT:
-        raise SkipError(kinds.FOREIGN, f"its root is <{root.tag}>, not <{_ROOT}>.")
+def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
     if root.first("track"):
         message = "it holds tracks of a video; export it as CVAT for images instead."
         raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
     if not root.first("image"):
         raise SkipError(kinds.FOREIGN, "it holds no <image>.")
+    for image in root.all("image"):
+        values = image.attributes
+        items = ((shape.location, shape) for shape in image.children if shape.tag != _OF_THE_IMAGE)
+        size = shapes.image_size(values.get("width"), values.get("height"))
+        yield file.annotation(values.get("name", ""), items, _object, size=size, location=image.location)
 
 
-def _annotation(path: Path, image: Node, findings: Findings) -> Annotation:
-    filename = image.attributes.get("name", "").replace("\\", "/")
-    placed = ((_place(shape), shape) for shape in image.children if shape.tag != _OF_THE_PICTURE)
-    objects, complete = shapes.gather(placed, _object, findings, path, filename)
-    size = shapes.picture_size(image.attributes.get("width"), image.attributes.get("height"))
-    return Annotation(path, filename, objects, size, _place(image), complete=complete)
+FORMAT = xml_format("cvat", "CVAT for images XML", "annotations", _read, max_bytes=256 * 2**20)
 
 
-def _place(node: Node) -> str:
-    return f"line {node.line}"
-
-
-def _object(shape: Node, place: str) -> AnnotatedObject:
+def _object(shape: Node, location: str) -> AnnotatedObject:
     edges, mask = _outline(shape)
     return AnnotatedObject(
         shapes.require_name(shape.attributes.get("label", "").strip()),
         edges,
-        place,
+        location,
         difficult=_flag(shape, "difficult"),
         truncated=_flag(shape, "truncated"),
         mask=mask,

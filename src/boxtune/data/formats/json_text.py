@@ -1,24 +1,44 @@
 """JSON of unknown origin: read within bounds, and taken apart without surprises."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from boxtune.data import findings as kinds
-from boxtune.data.files import read_text
+from boxtune.data.annotations import Annotation, AnnotationFile, Format
 from boxtune.data.findings import Kind, SkipError
-from boxtune.errors import DataError
+from boxtune.data.formats.text import read_annotations
 
 MAX_BYTES = 2**30
 _TYPES = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "nothing"}
 
 
-def load_json(path: Path) -> Any:
-    """Return what a JSON file of at most MAX_BYTES holds; NaN and Infinity are taken as Python writes them.
+def json_format(
+    name: str,
+    title: str,
+    belongs: Callable[[Any], bool],
+    read: Callable[[AnnotationFile, Any], Iterator[Annotation]],
+    *,
+    normalized: bool = False,
+) -> Format:
+    """Return a format of JSON files: those whose value `belongs` to it, which `read` takes beside the file."""
+    return Format(
+        name,
+        title,
+        frozenset({".json"}),
+        lambda path: recognises(path, belongs),
+        lambda file: read(file, load_format(file.path, belongs, title)),
+        normalized=normalized,
+    )
 
-    Raises SkipError (ANNOTATION_UNREADABLE) with the place if it cannot be read or is no JSON.
+
+def load_json(path: Path) -> Any:
+    """Return the value of a JSON file of at most MAX_BYTES; NaN and Infinity are taken as Python writes them.
+
+    Raises SkipError (ANNOTATION_UNREADABLE) with the location if it cannot be read or is not JSON.
     """
     value = _last_file(path, *_version(path))
     _last_file.cache_clear()
@@ -26,7 +46,7 @@ def load_json(path: Path) -> Any:
 
 
 def load_format(path: Path, belongs: Callable[[Any], bool], title: str) -> Any:
-    """Return what a JSON file of one format holds; raise SkipError (also FOREIGN, if `belongs` says no)."""
+    """Return the value of a JSON file of one format; raise SkipError (also FOREIGN, if `belongs` says no)."""
     value = load_json(path)
     if not belongs(value):
         raise SkipError(kinds.FOREIGN, f"it is JSON, but not that of {title}.")
@@ -44,18 +64,23 @@ def recognises(path: Path, belongs: Callable[[Any], bool]) -> bool:
         return False
 
 
-def as_dict(value: object, place: str, kind: Kind = kinds.ANNOTATION_UNREADABLE) -> dict[str, Any]:
-    """Return a value that has to be a JSON object; raise SkipError of `kind` at `place` otherwise."""
+def as_dict(value: object, location: str, kind: Kind = kinds.ANNOTATION_UNREADABLE) -> dict[str, Any]:
+    """Return a value that has to be a JSON object; raise SkipError of `kind` at `location` otherwise."""
     if not isinstance(value, dict):
-        raise SkipError(kind, f"{place} is {_type_name(value)}, not an object.", place)
+        raise SkipError(kind, f"{location} is {_type_name(value)}, not an object.", location)
     return value
 
 
-def as_list(value: object, place: str, kind: Kind = kinds.ANNOTATION_UNREADABLE) -> list[Any]:
-    """Return a value that has to be a list; raise SkipError of `kind` at `place` otherwise."""
+def as_list(value: object, location: str, kind: Kind = kinds.ANNOTATION_UNREADABLE) -> list[Any]:
+    """Return a value that has to be a list; raise SkipError of `kind` at `location` otherwise."""
     if not isinstance(value, list):
-        raise SkipError(kind, f"{place} is {_type_name(value)}, not a list.", place)
+        raise SkipError(kind, f"{location} is {_type_name(value)}, not a list.", location)
     return value
+
+
+def numbered(items: Iterable[Any], location: str) -> Iterator[tuple[str, Any]]:
+    """Return the items of a list at `location`, each with its own location, such as "annotations[3]"."""
+    return ((f"{location}[{number}]", item) for number, item in enumerate(items))
 
 
 def as_text(value: object) -> str:
@@ -70,16 +95,25 @@ def as_text(value: object) -> str:
     return value.strip().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def path_of_url(url: str) -> str:
+    """Return the path in a URL, or for Label Studio's local files the value of d= in its query; "" if it has none."""
+    try:
+        parts = urlsplit(url)
+        return parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path)
+    except ValueError:
+        return ""
+
+
 @lru_cache(maxsize=1)
 def _last_file(path: Path, num_bytes: int, modified: int) -> Any:
     try:
-        return json.loads(read_text(path, max_bytes=MAX_BYTES))
+        return json.loads(read_annotations(path, max_bytes=MAX_BYTES))
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it is not JSON: {error.msg}.", place) from error
+        location = f"line {error.lineno}, column {error.colno}"
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it is not JSON: {error.msg}.", location) from error
     except RecursionError as error:
         raise SkipError(kinds.ANNOTATION_UNREADABLE, "it is nested too deeply.") from error
-    except (DataError, ValueError) as error:  # ValueError: a number of thousands of digits
+    except ValueError as error:  # a number of thousands of digits
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error)) from error
 
 

@@ -1,4 +1,4 @@
-"""Label Studio's JSON and JSON-MIN exports: one file about many pictures, shapes in percent of their sides.
+"""Label Studio's JSON and JSON-MIN exports: one file about many images, shapes in percent of their sides.
 
 Of each task the first annotation that was not cancelled is read; a task without one is not annotated, whatever was
 predicted for it. Rectangles, turned ones too, and ellipses become boxes, polygons boxes with a mask; brushes and key
@@ -9,59 +9,39 @@ A turned rectangle is turned clockwise around its x and y, in pixels, and an ell
 
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
-from boxtune.data.findings import Findings, SkipError
-from boxtune.data.formats import json_text, shapes
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges
+from boxtune.data.findings import SkipError
+from boxtune.data.formats import shapes
+from boxtune.data.formats.json_text import (
+    as_dict,
+    as_list,
+    as_text,
+    json_format,
+    numbered,
+    path_of_url,
+)
 from boxtune.data.images import SUFFIXES
-from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 from boxtune.errors import printable
 
-_TITLE = "Label Studio JSON"
 _ANNOTATIONS = ("annotations", "completions")
-_OF_THE_PICTURE = ("original_width", "original_height", "image_rotation")
+_OF_THE_IMAGE = ("original_width", "original_height", "image_rotation")
 _OUTLINE = ("x", "y", "width", "height", "radiusX", "radiusY", "points")
 _TYPES_WITHOUT_LABELS = ("rectangle", "polygon", "ellipse")
 _LABELS = "labels"
 _LONGEST_NAME = 4096
 
 _Region = tuple[str, Any]
-"""The place of a shape, and in one object its outline, labels and picture, as JSON-MIN writes them."""
-
-
-def recognises(path: Path) -> bool:
-    """Say whether a file is a list that begins with a task, or holds shapes in the flat form of JSON-MIN."""
-    return json_text.recognises(path, _belongs)
-
-
-def parse(path: Path, findings: Findings) -> Iterator[Annotation]:
-    """Read one file, which is about any number of pictures."""
-    with findings.skipping(path):
-        for number, entry in enumerate(json_text.load_format(path, _belongs, _TITLE)):
-            place = f"[{number}]"
-            with findings.skipping(path, place=place):
-                task = json_text.as_dict(entry, place)
-                if not _is_task(task):
-                    yield _annotation(path, _filename(task, ""), place, _flat_regions(task, place), findings)
-                elif results := _results(task, place):
-                    filename = _filename(task["data"], json_text.as_text(task.get("file_upload")))
-                    _report_others(path, place, len(results), findings)
-                    yield _annotation(path, filename, place, _regions(*results[0]), findings)
-
-
-def _prepare(listing: Listing, findings: Findings) -> Parse:
-    return parse
-
-
-FORMAT = Format("label_studio", _TITLE, frozenset({".json"}), recognises, _prepare)
+"""The location of a shape, and in one object its outline, labels and image, as JSON-MIN writes them."""
 
 
 def _belongs(value: Any) -> bool:
+    """Say whether a value is a list that starts with a task, or holds shapes in the flat form of JSON-MIN."""
     if not (isinstance(value, list) and value and isinstance(value[0], dict)):
         return False
     return _is_task(value[0]) or any(isinstance(entry, dict) and _is_flat(entry) for entry in value)
@@ -78,73 +58,74 @@ def _is_flat(entry: dict[str, Any]) -> bool:
     return any(isinstance(item, dict) and "original_width" in item for item in items)
 
 
-def _annotation(
-    path: Path, filename: str, place: str, regions: list[_Region], findings: Findings
-) -> Annotation:
-    objects, complete = shapes.gather(_labelled(regions), _object, findings, path, filename)
+def _read(file: AnnotationFile, entries: list[Any]) -> Iterator[Annotation]:
+    for location, entry in numbered(entries, ""):
+        with file.skipping(location):
+            task = as_dict(entry, location)
+            if not _is_task(task):
+                yield _annotation(file, _filename(task, ""), location, _flat_regions(task, location))
+            elif results := _results(task, location):
+                filename = _filename(task["data"], as_text(task.get("file_upload")))
+                if len(results) > 1:
+                    message = f"of its {len(results)} annotations the first is read."
+                    file.findings.add(kinds.NOT_READ, file.path, message, location=location)
+                yield _annotation(file, filename, location, _regions(*results[0]))
+
+
+FORMAT = json_format("label_studio", "Label Studio JSON", _belongs, _read, normalized=True)
+
+
+def _annotation(file: AnnotationFile, filename: str, location: str, regions: list[_Region]) -> Annotation:
     sizes = (_size(region) for _, region in regions if isinstance(region, dict))
     size = next((one for one in sizes if one), None)
-    return Annotation(path, filename, objects, size, place, in_shares=True, complete=complete)
+    return file.annotation(filename, _labelled(regions), _object, size=size, location=location)
 
 
-def _report_others(path: Path, place: str, num_annotations: int, findings: Findings) -> None:
-    if num_annotations > 1:
-        message = f"of its {num_annotations} annotations the first is read."
-        findings.add(kinds.NOT_READ, path, message, place=place)
-
-
-# Which picture a task is about
+# Which image a task is about
 
 
 def _filename(data: dict[str, Any], uploaded: str) -> str:
-    """Return the name of a picture: what the data call image, else their first value that looks like one."""
-    texts = [json_text.as_text(data.get("image")), *map(json_text.as_text, data.values()), uploaded]
+    """Return the name of an image: the value of the key "image", else the first value that looks like an image name."""
+    texts = [as_text(data.get("image")), *map(as_text, data.values()), uploaded]
     for name in map(_name_in, texts):
         if PurePosixPath(name).suffix.lower() in SUFFIXES:
             return name
-    raise SkipError(kinds.PICTURE_MISSING, "its data name no picture.")
+    raise SkipError(kinds.IMAGE_MISSING, "its data name no image.")
 
 
 def _name_in(url: str) -> str:
-    """Return the path in a URL, or in the query of a local file's, decoded and with slashes."""
-    if len(url) > _LONGEST_NAME:  # the picture itself, in a data: URL
+    """Return the path in a URL, decoded and with slashes."""
+    if len(url) > _LONGEST_NAME:  # the image itself, in a data: URL
         return ""
-    if "://" not in url and not url.startswith("/"):
-        return unquote(url).replace("\\", "/")
-    try:
-        parts = urlsplit(url)
-        path = parse_qs(parts.query).get("d", [""])[0] or unquote(parts.path)
-    except ValueError:
-        return ""
-    return path.replace("\\", "/")
+    is_url = "://" in url or url.startswith("/")
+    return (path_of_url(url) if is_url else unquote(url)).replace("\\", "/")
 
 
 # The shapes of a task
 
 
-def _results(task: dict[str, Any], place: str) -> list[_Region]:
-    """Return the results of each annotation that was not cancelled, with their places."""
+def _results(task: dict[str, Any], location: str) -> list[_Region]:
+    """Return the results of each annotation that was not cancelled, with their locations."""
     key = next(key for key in _ANNOTATIONS if isinstance(task.get(key), list))
-    found = []
-    for number, annotation in enumerate(task[key]):
-        annotation = json_text.as_dict(annotation, f"{place}.{key}[{number}]")
-        if annotation.get("was_cancelled") is not True:
-            found.append((f"{place}.{key}[{number}].result", annotation.get("result")))
-    return found
+    found = [
+        (one_location, as_dict(one, one_location))
+        for one_location, one in numbered(task[key], f"{location}.{key}")
+    ]
+    return [(f"{at}.result", one.get("result")) for at, one in found if one.get("was_cancelled") is not True]
 
 
-def _regions(place: str, results: Any) -> list[_Region]:
-    """Return the shapes among the results of an annotation, and whatever is no result at all."""
+def _regions(location: str, results: Any) -> list[_Region]:
+    """Return the shapes among the results of an annotation, and whatever is not a result at all."""
     return [
-        (f"{place}[{number}]", _flat(result))
-        for number, result in enumerate(json_text.as_list(results, place))
+        (result_location, _flat(result))
+        for result_location, result in numbered(as_list(results, location), location)
         if not isinstance(result, dict) or _is_shape(result)
     ]
 
 
 def _is_shape(result: dict[str, Any]) -> bool:
-    """Tell what shows where something is from choices, texts and relations, which may repeat its outline."""
-    kind = json_text.as_text(result.get("type"))
+    """Say whether a result is a shape; choices, texts and relations, which may repeat an outline, are not."""
+    kind = as_text(result.get("type"))
     return (
         not kind
         or kind.endswith(_LABELS)
@@ -155,16 +136,16 @@ def _is_shape(result: dict[str, Any]) -> bool:
 
 def _flat(result: Any) -> Any:
     value = result.get("value") if isinstance(result, dict) else None
-    return value | {key: result.get(key) for key in _OF_THE_PICTURE} if isinstance(value, dict) else value
+    return value | {key: result.get(key) for key in _OF_THE_IMAGE} if isinstance(value, dict) else value
 
 
-def _flat_regions(task: dict[str, Any], place: str) -> list[_Region]:
+def _flat_regions(task: dict[str, Any], location: str) -> list[_Region]:
     """Return the members of those lists of a JSON-MIN entry that hold shapes."""
     return [
-        (f"{place}.{printable(key)}[{number}]", item)
+        item
         for key, value in task.items()
         if isinstance(value, list) and any(map(_is_flat_shape, value))
-        for number, item in enumerate(value)
+        for item in numbered(value, f"{location}.{printable(key)}")
     ]
 
 
@@ -189,23 +170,25 @@ def _has_labels(region: Any) -> bool:
 def _names(region: dict[str, Any]) -> list[str]:
     """Return the texts under the keys that end in "labels", such as "rectanglelabels"."""
     lists = (value for key, value in region.items() if key.endswith(_LABELS) and isinstance(value, list))
-    return [text for text in map(json_text.as_text, chain.from_iterable(lists)) if text]
+    return [text for text in map(as_text, chain.from_iterable(lists)) if text]
 
 
-def _object(region: Any, place: str) -> AnnotatedObject:
-    region = json_text.as_dict(region, place, kinds.OBJECT_WITHOUT_BOX)
+def _object(region: Any, location: str) -> AnnotatedObject:
+    region = as_dict(region, location, kinds.OBJECT_WITHOUT_BOX)
     names = _names(region)
     if len(names) > 1:
         raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"it has several labels: {', '.join(names)}.")
     if region.get("image_rotation"):
-        message = "the picture was turned while it was annotated, and nothing tells what the coordinates fit."
+        message = (
+            "the image was turned while it was annotated; it is unknown which way the coordinates count."
+        )
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
     edges, mask = _outline(region)
-    return AnnotatedObject(shapes.require_name("".join(names)), edges, place, mask=mask)
+    return AnnotatedObject(shapes.require_name("".join(names)), edges, location, mask=mask)
 
 
 def _outline(region: dict[str, Any]) -> tuple[Edges, Mask | None]:
-    """Return the box in shares of the picture, and the mask if it is a polygon."""
+    """Return the box normalized to the image, and the mask if it is a polygon."""
     if isinstance(region.get("points"), list):
         points = shapes.point_pairs(region["points"])
         return shapes.polygon([(x / 100, y / 100) for x, y in points])
@@ -226,8 +209,8 @@ def _outline(region: dict[str, Any]) -> tuple[Edges, Mask | None]:
 
 
 def _size(region: dict[str, Any]) -> tuple[int, int] | None:
-    return shapes.picture_size(region.get("original_width"), region.get("original_height"))
+    return shapes.image_size(region.get("original_width"), region.get("original_height"))
 
 
 def _raise_no_size() -> tuple[int, int]:
-    raise SkipError(kinds.OBJECT_WITHOUT_BOX, "it is turned, and the size of its picture is not written.")
+    raise SkipError(kinds.OBJECT_WITHOUT_BOX, "it is turned, and the size of its image is not written.")

@@ -1,8 +1,8 @@
-"""Reading the box annotations of Open Images: one CSV file about all pictures, with one object in a row.
+"""Reading the box annotations of Open Images: one CSV file about all images, with one object in a row.
 
-Of its columns, ImageID, LabelName, XMin, XMax, YMin, YMax (shares of the picture), IsTruncated and IsGroupOf are
-taken. A picture is called ImageID.jpg. Since the file is about all of Open Images, of which people have a part, rows
-about pictures that are not among the files are counted rather than reported one by one.
+Of its columns, ImageID, LabelName, XMin, XMax, YMin, YMax (fractions of the image), IsTruncated and IsGroupOf are
+taken. An image is called ImageID.jpg. Since the file is about all of Open Images, of which people have a part, rows
+about images that are not among the files are counted rather than reported one by one.
 
 A LabelName is a code such as /m/0k4j; where a file class-descriptions*.csv gives it a name, that is the class.
 """
@@ -10,14 +10,14 @@ A LabelName is a code such as /m/0k4j; where a file class-descriptions*.csv give
 import csv
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from math import isfinite
 from pathlib import Path
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format, Row
 from boxtune.data.findings import Findings, SkipError
+from boxtune.data.formats import shapes
 from boxtune.data.images import SUFFIXES
 from boxtune.data.listing import Listing
 
@@ -25,90 +25,58 @@ _EDGES = ("XMin", "YMin", "XMax", "YMax")
 _COLUMNS = ("ImageID", "LabelName", *_EDGES)
 _MAX_LINE = 2**16  # characters: a line of the CSV file has about a hundred
 
-Row = dict[str, str]
+_Cells = dict[str, str]
 
 
-def recognises(path: Path) -> bool:
+@dataclass(frozen=True, slots=True)
+class _DataSet:
+    """Which images there are, without extension, and the names of classes by their codes."""
+
+    image_ids: frozenset[str]
+    class_names: dict[str, str]
+
+
+def _recognises(path: Path) -> bool:
     """Say whether a file is one of boxes by its header."""
     try:
-        return _has_columns(next(_cells(path), []))
+        return _has_columns(next(_lines(path), []))
     except SkipError:
         return False
 
 
-def parse(
-    path: Path, findings: Findings, *, image_ids: frozenset[str], class_names: dict[str, str]
-) -> Iterator[Annotation]:
-    """Read one CSV file: what it says of the pictures `image_ids`, or of all if there are none."""
-    pictures: dict[str, _Picture] = {}
-    num_elsewhere = 0
-    with findings.skipping(path):
-        for place, row in _rows(path):
-            if image_ids and row["ImageID"] not in image_ids:
-                num_elsewhere += 1
-                continue
-            picture = pictures.setdefault(row["ImageID"], _Picture(place))
-            picture.num_rows += 1
-            with findings.skipping(path, place=place):
-                picture.objects.append(_object(row, place, class_names))
-        for image_id, picture in pictures.items():
-            yield _annotation(path, image_id, picture)
-    if num_elsewhere:
-        findings.add(kinds.NOT_READ, path, f"{num_elsewhere:,} rows are about pictures that are not there.")
-
-
-def _prepare(listing: Listing, findings: Findings) -> Parse:
-    image_ids = frozenset(path.stem for path in listing.ending(SUFFIXES))
-    return partial(parse, image_ids=image_ids, class_names=_class_names(listing, findings))
-
-
-FORMAT = Format("open_images", "Open Images CSV", frozenset({".csv"}), recognises, _prepare)
-
-
-@dataclass(slots=True)
-class _Picture:
-    """What was read about a picture so far; `place` is that of its first row."""
-
-    place: str
-    objects: list[AnnotatedObject] = field(default_factory=list)
-    num_rows: int = 0
-
-
-def _annotation(path: Path, image_id: str, picture: _Picture) -> Annotation:
-    return Annotation(
-        path,
-        f"{image_id}.jpg",
-        tuple(picture.objects),
-        place=picture.place,
-        in_shares=True,
-        complete=len(picture.objects) == picture.num_rows,
+def _read(file: AnnotationFile, data_set: _DataSet) -> Iterator[Annotation]:
+    """Read one CSV file: the rows about images of the data set, or all rows if it has no images."""
+    return file.annotations_of_rows(
+        _rows(file, data_set.image_ids), partial(_object, class_names=data_set.class_names)
     )
 
 
-def _object(row: Row, place: str, class_names: dict[str, str]) -> AnnotatedObject:
-    code = row["LabelName"].strip()
-    if not code:
-        raise SkipError(kinds.OBJECT_WITHOUT_NAME, "its LabelName is empty.")
+def _data_set(listing: Listing, findings: Findings) -> _DataSet:
+    image_ids = frozenset(path.stem for path in listing.ending(SUFFIXES))
+    return _DataSet(image_ids, _class_names(listing, findings))
+
+
+FORMAT = Format(
+    "open_images",
+    "Open Images CSV",
+    frozenset({".csv"}),
+    _recognises,
+    _read,
+    normalized=True,
+    context=_data_set,
+)
+
+
+def _object(cells: _Cells, location: str, *, class_names: dict[str, str]) -> AnnotatedObject:
+    code = shapes.require_name(cells["LabelName"].strip())
     return AnnotatedObject(
         # There are millions of objects of a few hundred classes.
         sys.intern(class_names.get(code, code)),
-        _edges(row),
-        place,
-        truncated=row.get("IsTruncated") == "1",
-        group_of=row.get("IsGroupOf") == "1",
+        shapes.corners(*(cells[column] for column in _EDGES)),
+        location,
+        truncated=cells.get("IsTruncated") == "1",
+        group_of=cells.get("IsGroupOf") == "1",
     )
-
-
-def _edges(row: Row) -> Edges:
-    """Return xmin, ymin, xmax, ymax."""
-    try:
-        xmin, ymin, xmax, ymax = (float(row[column]) for column in _EDGES)
-        if all(map(isfinite, (xmin, ymin, xmax, ymax))):
-            return xmin, ymin, xmax, ymax
-    except ValueError:
-        pass
-    values = [row[column] for column in _EDGES]
-    raise SkipError(kinds.OBJECT_WITHOUT_BOX, f"{', '.join(_EDGES)} are {values}, not four finite numbers.")
 
 
 def _class_names(listing: Listing, findings: Findings) -> dict[str, str]:
@@ -117,27 +85,35 @@ def _class_names(listing: Listing, findings: Findings) -> dict[str, str]:
     for path in listing.ending(frozenset({".csv"})):
         if "class-descriptions" in path.name:
             with findings.skipping(path):
-                names.update({row[0].strip(): row[1].strip() for row in _cells(path) if len(row) == 2})
+                names.update({row[0].strip(): row[1].strip() for row in _lines(path) if len(row) == 2})
     return names
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """Return each row behind the header, by column, and its place; cells that a row lacks are empty."""
-    header: list[str] = []
-    for number, cells in enumerate(_cells(path), start=1):
-        if not header:
-            header = cells
-            if not _has_columns(header):
-                raise SkipError(kinds.FOREIGN, f"its first line lacks one of {', '.join(_COLUMNS)}.")
-        elif cells:
-            yield f"line {number}", dict.fromkeys(header, "") | dict(zip(header, cells, strict=False))
+def _rows(file: AnnotationFile, image_ids: frozenset[str]) -> Iterator[Row]:
+    """Return the rows behind the header, cells by column; those about other images are counted in one finding."""
+    lines = _lines(file.path)
+    header = next(lines, [])
+    if not _has_columns(header):
+        raise SkipError(kinds.FOREIGN, f"its first line lacks one of {', '.join(_COLUMNS)}.")
+    num_elsewhere = 0
+    try:
+        for number, line in enumerate(lines, start=2):
+            cells = dict.fromkeys(header, "") | dict(zip(header, line, strict=False))
+            if line and image_ids and cells["ImageID"] not in image_ids:
+                num_elsewhere += 1
+            elif line:
+                yield Row(f"line {number}", f"{cells['ImageID']}.jpg", None, cells)
+    finally:
+        if num_elsewhere:
+            message = f"{num_elsewhere:,} rows are about images that are not there."
+            file.findings.add(kinds.NOT_READ, file.path, message)
 
 
 def _has_columns(header: list[str]) -> bool:
     return set(header).issuperset(_COLUMNS)
 
 
-def _cells(path: Path) -> Iterator[list[str]]:
+def _lines(path: Path) -> Iterator[list[str]]:
     """Return the cells of each line; raise SkipError if the file cannot be read as CSV."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:

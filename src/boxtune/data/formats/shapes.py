@@ -1,24 +1,21 @@
-"""Shapes as annotators draw them, as edges and masks; and the gathering of those that can be used."""
+"""Shapes as annotators draw them, as edges and masks."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from math import cos, hypot, isfinite, radians, sin
-from pathlib import Path
-from typing import TypeVar
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import AnnotatedObject, Edges
-from boxtune.data.findings import Findings, SkipError
+from boxtune.data.annotations import Edges
+from boxtune.data.findings import SkipError
 from boxtune.data.masks import Mask
 
 Point = tuple[float, float]
-_Item = TypeVar("_Item")
 
 
 def finite(value: object) -> float:
     """Return a number, or a string that holds one, as a float.
 
-    Raises SkipError (OBJECT_WITHOUT_BOX) if it is none, infinite or not a number.
+    Raises SkipError (OBJECT_WITHOUT_BOX) if it is not a number, or not finite.
     """
     try:
         if isinstance(value, int | float | str) and not isinstance(value, bool):
@@ -28,8 +25,17 @@ def finite(value: object) -> float:
     except (ValueError, OverflowError):
         pass
     raise SkipError(
-        kinds.OBJECT_WITHOUT_BOX, f"its coordinates hold {_short(value)}, which is no finite number."
+        kinds.OBJECT_WITHOUT_BOX, f"its coordinates hold {_short(value)}, which is not a finite number."
     )
+
+
+def is_finite(value: object) -> bool:
+    """Say whether a value is a finite number, or a string that holds one."""
+    try:
+        finite(value)
+    except SkipError:
+        return False
+    return True
 
 
 def corners(xmin: object, ymin: object, xmax: object, ymax: object) -> Edges:
@@ -81,7 +87,7 @@ def point_pairs(values: Iterable[object]) -> list[Point]:
     points = []
     for value in values:
         if not isinstance(value, list | tuple) or len(value) != 2:
-            message = f"its points hold {_short(value)}, which is no pair x, y."
+            message = f"its points hold {_short(value)}, which is not a pair x, y."
             raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
         points.append((finite(value[0]), finite(value[1])))
     return points
@@ -97,33 +103,13 @@ def polygon(points: Sequence[Point]) -> tuple[Edges, Mask]:
     return enclosing(points), Mask(polygons=(tuple(chain.from_iterable(points)),))
 
 
-def picture_size(width: object, height: object) -> tuple[int, int] | None:
+def image_size(width: object, height: object) -> tuple[int, int] | None:
     """Return (width, height) if both are whole numbers above 0, else None."""
     try:
         sides = finite(width), finite(height)
     except SkipError:
         return None
     return (int(sides[0]), int(sides[1])) if all(side >= 1 and side == int(side) for side in sides) else None
-
-
-def gather(
-    items: Iterable[tuple[str, _Item]],
-    read: Callable[[_Item, str], AnnotatedObject],
-    findings: Findings,
-    path: Path,
-    image: str,
-) -> tuple[tuple[AnnotatedObject, ...], bool]:
-    """Read the objects of a picture from items with their places; say also whether all could be used.
-
-    `read(item, place)` raises SkipError for an object that cannot be used, which becomes a finding.
-    """
-    objects = []
-    num_items = 0
-    for place, item in items:
-        num_items += 1
-        with findings.skipping(path, place=place, image=image):
-            objects.append(read(item, place))
-    return tuple(objects), len(objects) == num_items
 
 
 def other_shape(name: str) -> SkipError:

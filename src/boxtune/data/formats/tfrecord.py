@@ -1,16 +1,15 @@
-"""TFRecords of the API: each record holds a picture, and its objects in shares of the picture.
+"""TFRecords of the API: each record holds an image, and its objects normalized to the image.
 
 The name of a class is what `image/object/class/text` says. Where a record has only numbers, they are looked up in the
 label map (.pbtxt) that lies in the same folder, else in a folder above it, else in the only one of the data set.
 
-A picture's name is its `image/source_id` if that is a path to `image/filename`, else `image/filename`. Keys are those
+An image's name is its `image/source_id` if that is a path to `image/filename`, else `image/filename`. Keys are those
 that the API's `tf_example_decoder` reads, and those of its tools that write; a record is in memory one at a time.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -19,23 +18,22 @@ import numpy as np
 
 from boxtune.data import findings as kinds
 from boxtune.data import masks, tfrecord
-from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges, Format
 from boxtune.data.example_pb2 import Feature
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Keypoint, Picture
+from boxtune.data.records import ImageSource, Keypoint
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
 
 MAX_LABEL_MAP_BYTES = 16 * 2**20
 
-_TITLE = "TFRecord"
 _SUFFIXES = frozenset((".record", ".records", ".tfrecord", ".tfrecords", ".tfrec", ""))
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-# Numbers of objects, with what they are where they are absent.
+# Numbers of objects, with their defaults.
 _NUMBERS = {"difficult": 0, "truncated": 0, "is_crowd": 0, "group_of": 0, "weight": 1.0, "area": 0.0}
 _KEYS = {
     *(
@@ -49,7 +47,7 @@ _KEYS = {
     ),
     *(f"image/object/keypoint/{key}" for key in ("x", "y", "visibility", "text", "num")),
 }
-_MAX_KEYS_TOLD = 20
+_MAX_KEYS_SHOWN = 20
 _NOTHING = Feature()
 
 _Features = Mapping[str, Feature]
@@ -57,26 +55,25 @@ _Size = tuple[int, int]
 """Width and height."""
 
 
-def recognises(path: Path) -> bool:
-    """Say whether a file begins with a record that holds a picture."""
+def _recognises(path: Path) -> bool:
+    """Say whether a file starts with a record that holds an image."""
     try:
         return "image/encoded" in _first_features(path)
     except DataError:
         return False
 
 
-def parse(path: Path, findings: Findings, *, label_maps: Mapping[Path, LabelMap]) -> Iterator[Annotation]:
+def _read(file: AnnotationFile, label_maps: Mapping[Path, LabelMap]) -> Iterator[Annotation]:
     """Read one file; `label_maps` are those of the data set by their folders."""
-    with findings.skipping(path):
-        file = _File(path, findings, _numbered(path, label_maps))
-        with _opened(path) as index:
-            for number in range(len(index)):
-                with findings.skipping(path, place=f"record {number}"):
-                    yield _annotation(file, index, number)
-        file.note_unread()
+    records = _Records(file.path, file.findings, _numbered(file.path, label_maps))
+    with _opened(file.path) as index:
+        for number in range(len(index)):
+            with file.skipping(f"record {number}"):
+                yield _annotation(file, records, index, number)
+    records.note_unread()
 
 
-def _prepare(listing: Listing, findings: Findings) -> Parse:
+def _label_maps(listing: Listing, findings: Findings) -> dict[Path, LabelMap]:
     label_maps: dict[Path, LabelMap] = {}
     for path in listing.ending(frozenset({".pbtxt"})):
         try:
@@ -88,10 +85,10 @@ def _prepare(listing: Listing, findings: Findings) -> Parse:
             continue
         if label_maps.setdefault(path.parent, label_map) != label_map:
             findings.add(kinds.NOT_READ, path, "another label map in the same folder comes first.")
-    return partial(parse, label_maps=label_maps)
+    return label_maps
 
 
-FORMAT = Format("tfrecord", _TITLE, _SUFFIXES, recognises, _prepare)
+FORMAT = Format("tfrecord", "TFRecord", _SUFFIXES, _recognises, _read, normalized=True, context=_label_maps)
 
 
 def _first_features(path: Path) -> _Features:
@@ -103,10 +100,10 @@ def _opened(path: Path) -> RecordIndex:
     try:
         features = _first_features(path)
         if "image/encoded" not in features:
-            raise SkipError(kinds.FOREIGN, "its first record holds no picture.")
+            raise SkipError(kinds.FOREIGN, "its first record holds no image.")
         return RecordIndex([path])
     except DataError as error:
-        # Whatever has no ending may be anything.
+        # A file without extension may be anything.
         kind = kinds.ANNOTATION_UNREADABLE if path.suffix else kinds.FOREIGN
         raise SkipError(kind, str(error).replace(str(path), "it", 1)) from error
 
@@ -120,8 +117,8 @@ def _numbered(path: Path, label_maps: Mapping[Path, LabelMap]) -> dict[int, str]
 
 
 @dataclass(slots=True)
-class _File:
-    """A file that is being read, and what is told of it only once."""
+class _Records:
+    """Findings that are reported once per file: classes without a name, and keys that are not read."""
 
     path: Path
     findings: Findings
@@ -142,42 +139,37 @@ class _File:
         return f"class {number}"
 
     def see_keys(self, keys: Sequence[str]) -> None:
-        if len(self._unread) < _MAX_KEYS_TOLD:
+        if len(self._unread) < _MAX_KEYS_SHOWN:
             self._unread.update(set(keys) - _KEYS)
 
     def note_unread(self) -> None:
         """Tell which keys there are that nothing reads."""
         if self._unread:
-            keys = ", ".join(sorted(self._unread)[:_MAX_KEYS_TOLD])
+            keys = ", ".join(sorted(self._unread)[:_MAX_KEYS_SHOWN])
             self.findings.add(kinds.NOT_READ, self.path, f"keys that are not read: {keys}.")
 
 
 # Records
 
 
-def _annotation(file: _File, index: RecordIndex, number: int) -> Annotation:
-    place = f"record {number}"
+def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, number: int) -> Annotation:
+    location = f"record {number}"
     try:
         features = tfrecord.parse_example(index.read_intact(number)).features.feature
     except DataError as error:
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error).replace(str(file.path), "it", 1)) from error
-    file.see_keys(list(features))
+    records.see_keys(list(features))
     if not any(_strings(features, "encoded")):
-        raise SkipError(kinds.PICTURE_UNREADABLE, "it holds no picture.")
-    filename = _filename(features) or f"{file.path.name}/{number}"
+        raise SkipError(kinds.IMAGE_UNREADABLE, "it holds no image.")
     size = _size(features)
-    placed = ((item.place, item) for item in _objects(file, features, size, place))
-    objects, complete = shapes.gather(placed, _usable, file.findings, file.path, filename)
     span = int(index.offsets[number]), int(index.lengths[number])
-    return Annotation(
-        file.path,
-        filename,
-        objects,
-        size,
-        place,
-        in_shares=True,
-        complete=complete,
-        picture=Picture(file.path, span),
+    return file.annotation(
+        _filename(features) or f"{file.path.name}/{number}",
+        [(item.location, item) for item in _objects(records, features, size, location)],
+        _usable,
+        size=size,
+        location=location,
+        source=ImageSource(file.path, span),
     )
 
 
@@ -189,7 +181,7 @@ def _filename(features: _Features) -> str:
 
 def _size(features: _Features) -> _Size | None:
     width, height = (_numbers(features, side)[:1] for side in ("width", "height"))
-    return shapes.picture_size(width[0], height[0]) if width and height else None
+    return shapes.image_size(width[0], height[0]) if width and height else None
 
 
 def _numbers(features: _Features, key: str) -> Sequence[float]:
@@ -213,24 +205,26 @@ def _text(value: bytes) -> str:
 # Objects
 
 
-def _objects(file: _File, features: _Features, size: _Size | None, place: str) -> list[AnnotatedObject]:
+def _objects(
+    records: _Records, features: _Features, size: _Size | None, location: str
+) -> list[AnnotatedObject]:
     """Return the objects of a record, unchecked; raise SkipError if its lists do not agree in length."""
     boxes = _boxes(features)
     count = len(boxes)
-    places = [f"{place}, object {number}" for number in range(count)]
+    locations = [f"{location}, object {number}" for number in range(count)]
     numbers = {
         key: _one_each(_numbers(features, f"object/{key}"), key, count, default)
         for key, default in _NUMBERS.items()
     }
     columns: dict[str, Sequence[Any]] = {
-        "class_name": _class_names(file, features, count),
+        "class_name": _class_names(records, features, count),
         "edges": boxes,
-        "place": places,
+        "location": locations,
         "view": [_text(view) for view in _one_each(_strings(features, "object/view"), "view", count, b"")],
         "weight": [value if 0 <= value < inf else 1.0 for value in numbers.pop("weight")],
         "area": [value if 0 < value < inf else None for value in numbers.pop("area")],
         **{key: [value > 0 for value in values] for key, values in numbers.items()},
-        "mask": _masks(file, features, places, size),
+        "mask": _masks(records, features, locations, size),
         "keypoints": _keypoints(features, count),
     }
     return [
@@ -238,7 +232,7 @@ def _objects(file: _File, features: _Features, size: _Size | None, place: str) -
     ]
 
 
-def _usable(item: AnnotatedObject, place: str) -> AnnotatedObject:
+def _usable(item: AnnotatedObject, location: str) -> AnnotatedObject:
     shapes.require_name(item.class_name)
     shapes.corners(*item.edges)
     return item
@@ -261,7 +255,7 @@ def _one_each(values: Sequence[Any], key: str, count: int, default: Any) -> Sequ
     return values or [default] * count
 
 
-def _class_names(file: _File, features: _Features, count: int) -> list[str]:
+def _class_names(records: _Records, features: _Features, count: int) -> list[str]:
     """Return the name of each object's class, "" where there is neither text nor number."""
     texts, numbers = _strings(features, "object/class/text"), _integers(features, "object/class/label")
     if count and count not in (len(texts), len(numbers)):
@@ -270,12 +264,14 @@ def _class_names(file: _File, features: _Features, count: int) -> list[str]:
     names = [_text(text) for text in texts] if len(texts) == count else [""] * count
     if len(numbers) != count:
         return names
-    return [name or file.class_name(number) for name, number in zip(names, numbers, strict=True)]
+    return [name or records.class_name(number) for name, number in zip(names, numbers, strict=True)]
 
 
-def _masks(file: _File, features: _Features, places: Sequence[str], size: _Size | None) -> list[Mask | None]:
-    """Return the mask of each object, None where it has none or it cannot be drawn, which is told."""
-    count = len(places)
+def _masks(
+    records: _Records, features: _Features, locations: Sequence[str], size: _Size | None
+) -> list[Mask | None]:
+    """Return the mask of each object, None where it has none or it cannot be drawn, which is reported."""
+    count = len(locations)
     key = "object/mask"
     written: Sequence[Mask] = _one_each(
         [Mask(png=data) for data in _strings(features, key)] or _numerical_masks(features, count, size),
@@ -286,7 +282,7 @@ def _masks(file: _File, features: _Features, places: Sequence[str], size: _Size 
     weights = _one_each(_numbers(features, "object/mask/weight"), "mask/weight", count, 1)
     found: list[Mask | None] = [None] * count
     for number, (mask, weight) in enumerate(zip(written, weights, strict=True)):
-        with file.findings.skipping(file.path, place=places[number]):
+        with records.findings.skipping(records.path, location=locations[number]):
             found[number] = _drawable(mask) if mask and weight else None
     return found
 

@@ -1,7 +1,7 @@
-"""VGG Image Annotator's JSON: one file about many pictures, shapes in pixels, classes in one of their attributes.
+"""VGG Image Annotator's JSON: one file about many images, shapes in pixels, classes in one of their attributes.
 
-Versions 1 and 2 save an object or list of entries, one a picture, or a project with these under `_via_img_metadata`;
-version 3 saves a project with the regions of all pictures in one object. Rectangles, circles and ellipses become
+Versions 1 and 2 save an object or list of entries, one an image, or a project with these under `_via_img_metadata`;
+version 3 saves a project with the regions of all images in one object. Rectangles, circles and ellipses become
 boxes, polygons boxes with a mask; points and lines are left out.
 
 Regions have any number of attributes. The class is the attribute named class, label, name, category or type, else
@@ -13,18 +13,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from math import degrees
-from pathlib import Path
 from typing import Any
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Format, Parse
-from boxtune.data.findings import Findings, SkipError
-from boxtune.data.formats import json_text, shapes
-from boxtune.data.listing import Listing
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges
+from boxtune.data.findings import SkipError
+from boxtune.data.formats import shapes
+from boxtune.data.formats.json_text import as_dict, as_list, as_text, json_format, numbered
 from boxtune.data.masks import Mask
 from boxtune.errors import printable
 
-_TITLE = "VGG Image Annotator JSON"
 _CLASS_ATTRIBUTES = ("class", "label", "name", "category", "type")
 _PROJECT_2 = "_via_img_metadata"
 _PROJECT_3 = ("attribute", "file", "metadata", "view")
@@ -41,42 +39,16 @@ _SHAPES_3: dict[Any, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    """A picture's name, and its regions, with the places of both; regions are as version 2 writes them."""
+class _Image:
+    """An image's name, and its regions, with the locations of both; regions are as version 2 writes them."""
 
     filename: str
-    place: str
+    location: str
     regions: list[tuple[str, Any]]
 
 
-def recognises(path: Path) -> bool:
-    """Say whether a file is a project, or begins with the entry of a picture and its regions."""
-    return json_text.recognises(path, _belongs)
-
-
-def parse(path: Path, findings: Findings) -> Iterator[Annotation]:
-    """Read one file, which is about any number of pictures."""
-    with findings.skipping(path):
-        value = json_text.load_format(path, _belongs, _TITLE)
-        read_pictures = _pictures_3 if _is_project_3(value) else _pictures_2
-        pictures = list(read_pictures(value, path, findings))
-        attribute = _class_attribute(
-            [region for one in pictures for _, region in one.regions], path, findings
-        )
-        for one in pictures:
-            read = partial(_object, attribute=attribute)
-            objects, complete = shapes.gather(one.regions, read, findings, path, one.filename)
-            yield Annotation(path, one.filename, objects, place=one.place, complete=complete)
-
-
-def _prepare(listing: Listing, findings: Findings) -> Parse:
-    return parse
-
-
-FORMAT = Format("via", _TITLE, frozenset({".json"}), recognises, _prepare)
-
-
 def _belongs(value: Any) -> bool:
+    """Say whether a value is a project, or starts with the entry of an image and its regions."""
     if isinstance(value, dict) and (isinstance(value.get(_PROJECT_2), dict) or _is_project_3(value)):
         return True
     _, first = next(iter(_entries(value)), ("", None))
@@ -87,64 +59,72 @@ def _is_project_3(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in _PROJECT_3)
 
 
+def _read(file: AnnotationFile, value: Any) -> Iterator[Annotation]:
+    images = list((_images_3 if _is_project_3(value) else _images_2)(value, file))
+    attribute = _class_attribute([region for one in images for _, region in one.regions], file)
+    for one in images:
+        yield file.annotation(
+            one.filename, one.regions, partial(_object, attribute=attribute), location=one.location
+        )
+
+
+FORMAT = json_format("via", "VGG Image Annotator JSON", _belongs, _read)
+
+
 # Versions 1 and 2
 
 
 def _entries(value: Any) -> Iterable[tuple[str, Any]]:
-    """Return the entries of pictures with their places."""
+    """Return the entries of images with their locations."""
     if isinstance(value, list):
-        return ((f"[{number}]", entry) for number, entry in enumerate(value))
+        return numbered(value, "")
     if not isinstance(value, dict):
         return ()
     entries = value[_PROJECT_2] if isinstance(value.get(_PROJECT_2), dict) else value
     return ((printable(key), entry) for key, entry in entries.items())
 
 
-def _pictures_2(value: Any, path: Path, findings: Findings) -> Iterator[_Picture]:
-    for place, entry in _entries(value):
-        with findings.skipping(path, place=place):
-            picture = json_text.as_dict(entry, place)
-            yield _Picture(_filename(picture.get("filename")), place, _regions(picture.get("regions"), place))
+def _images_2(value: Any, file: AnnotationFile) -> Iterator[_Image]:
+    for location, entry in _entries(value):
+        with file.skipping(location):
+            image = as_dict(entry, location)
+            yield _Image(as_text(image.get("filename")), location, _regions(image.get("regions"), location))
 
 
-def _regions(value: Any, place: str) -> list[tuple[str, Any]]:
-    """Return regions with their places: a list in version 2, an object in version 1, nothing if there are none."""
+def _regions(value: Any, location: str) -> list[tuple[str, Any]]:
+    """Return regions with their locations: a list in version 2, an object in version 1, nothing if there are none."""
     if isinstance(value, dict):
-        return [(f"{place}.regions.{printable(key)}", region) for key, region in value.items()]
-    regions = json_text.as_list([] if value is None else value, f"{place}.regions")
-    return [(f"{place}.regions[{number}]", region) for number, region in enumerate(regions)]
-
-
-def _filename(value: Any) -> str:
-    return json_text.as_text(value).replace("\\", "/")
+        return [(f"{location}.regions.{printable(key)}", region) for key, region in value.items()]
+    key = f"{location}.regions"
+    return list(numbered(as_list([] if value is None else value, key), key))
 
 
 # Version 3
 
 
-def _pictures_3(project: Any, path: Path, findings: Findings) -> Iterator[_Picture]:
+def _images_3(project: Any, file: AnnotationFile) -> Iterator[_Image]:
     regions = defaultdict(list)
     for key, item in project["metadata"].items():
-        place = f"metadata.{printable(key)}"
-        with findings.skipping(path, place=place):
-            region = json_text.as_dict(item, place, kinds.OBJECT_WITHOUT_BOX)
-            view = json_text.as_text(region.get("vid"))
+        location = f"metadata.{printable(key)}"
+        with file.skipping(location):
+            region = as_dict(item, location, kinds.OBJECT_WITHOUT_BOX)
+            view = as_text(region.get("vid"))
             if view not in project["view"]:
-                raise SkipError(kinds.PICTURE_MISSING, f'there is no view "{view}" for it.')
-            if region.get("xy") != []:  # what has no coordinates describes the picture as a whole
-                regions[view].append((place, _as_version_2(region, project["attribute"])))
+                raise SkipError(kinds.IMAGE_MISSING, f'there is no view "{view}" for it.')
+            if region.get("xy") != []:  # what has no coordinates describes the image as a whole
+                regions[view].append((location, _as_version_2(region, project["attribute"])))
     for key, view in project["view"].items():
-        place = f"view.{printable(key)}"
-        with findings.skipping(path, place=place):
-            yield _Picture(_filename_3(project["file"], view, place), place, regions[key])
+        location = f"view.{printable(key)}"
+        with file.skipping(location):
+            yield _Image(_filename_3(project["file"], view, location), location, regions[key])
 
 
-def _filename_3(files: dict[str, Any], view: Any, place: str) -> str:
-    numbers = json_text.as_list(json_text.as_dict(view, place).get("fid_list"), f"{place}.fid_list")
+def _filename_3(files: dict[str, Any], view: Any, location: str) -> str:
+    numbers = as_list(as_dict(view, location).get("fid_list"), f"{location}.fid_list")
     if len(numbers) != 1:
-        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"{place} shows {len(numbers)} files, not one.")
-    number = json_text.as_text(numbers[0])
-    return _filename(json_text.as_dict(files.get(number), f"file.{printable(number)}").get("fname"))
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"{location} shows {len(numbers)} files, not one.")
+    number = as_text(numbers[0])
+    return as_text(as_dict(files.get(number), f"file.{printable(number)}").get("fname"))
 
 
 def _as_version_2(region: dict[str, Any], attributes: dict[str, Any]) -> dict[str, Any]:
@@ -165,17 +145,17 @@ def _named_values(values: dict[str, Any], attributes: dict[str, Any]) -> dict[st
     for key, value in values.items():
         attribute = attributes.get(key)
         if isinstance(attribute, dict):
-            options, text = attribute.get("options"), json_text.as_text(value)
+            options, text = attribute.get("options"), as_text(value)
             if isinstance(options, dict) and options and text:
-                value = {json_text.as_text(options.get(number, number)): True for number in text.split(",")}
-            named[json_text.as_text(attribute.get("aname"))] = value
+                value = {as_text(options.get(number, number)): True for number in text.split(",")}
+            named[as_text(attribute.get("aname"))] = value
     return named
 
 
 # All versions
 
 
-def _class_attribute(regions: Iterable[Any], path: Path, findings: Findings) -> str:
+def _class_attribute(regions: Iterable[Any], file: AnnotationFile) -> str:
     """Return the attribute that holds the classes, "" if there is none; report a choice between several."""
     counts = Counter(name for one in regions for name, value in _attributes(one).items() if _texts(value))
     for known in _CLASS_ATTRIBUTES:
@@ -187,7 +167,7 @@ def _class_attribute(regions: Iterable[Any], path: Path, findings: Findings) -> 
         message = (
             f'the classes are taken from the attribute "{ranked[0]}"; others are not read: {ranked[1:]}.'
         )
-        findings.add(kinds.NOT_READ, path, message)
+        file.findings.add(kinds.NOT_READ, file.path, message)
     return ranked[0] if ranked else ""
 
 
@@ -199,23 +179,23 @@ def _attributes(region: Any) -> dict[str, Any]:
 def _texts(value: Any) -> list[str]:
     """Return the values of an attribute: a text or choice has one, a checkbox any number."""
     if isinstance(value, dict):
-        return [text for key, ticked in value.items() if ticked is True and (text := json_text.as_text(key))]
-    return [text for text in [json_text.as_text(value)] if text]
+        return [text for key, ticked in value.items() if ticked is True and (text := as_text(key))]
+    return [text for text in [as_text(value)] if text]
 
 
-def _object(region: Any, place: str, *, attribute: str) -> AnnotatedObject:
-    region = json_text.as_dict(region, place, kinds.OBJECT_WITHOUT_BOX)
-    shape_place = f"{place}.shape_attributes"
-    shape = json_text.as_dict(region.get("shape_attributes"), shape_place, kinds.OBJECT_WITHOUT_BOX)
+def _object(region: Any, location: str, *, attribute: str) -> AnnotatedObject:
+    region = as_dict(region, location, kinds.OBJECT_WITHOUT_BOX)
+    shape_place = f"{location}.shape_attributes"
+    shape = as_dict(region.get("shape_attributes"), shape_place, kinds.OBJECT_WITHOUT_BOX)
     edges, mask = _outline(shape, shape_place)
     names = _texts(_attributes(region).get(attribute))
     if len(names) > 1:
         message = f'its attribute "{attribute}" has several values: {", ".join(names)}.'
         raise SkipError(kinds.OBJECT_WITHOUT_NAME, message)
-    return AnnotatedObject(shapes.require_name("".join(names)), edges, place, mask=mask)
+    return AnnotatedObject(shapes.require_name("".join(names)), edges, location, mask=mask)
 
 
-def _outline(shape: dict[str, Any], place: str) -> tuple[Edges, Mask | None]:
+def _outline(shape: dict[str, Any], location: str) -> tuple[Edges, Mask | None]:
     match shape.get("name"):
         case "rect":
             return shapes.rectangle(*map(shape.get, ("x", "y", "width", "height"))), None
@@ -226,13 +206,13 @@ def _outline(shape: dict[str, Any], place: str) -> tuple[Edges, Mask | None]:
             x, y, radius_x, radius_y = map(shape.get, ("cx", "cy", "rx", "ry"))
             return shapes.ellipse(x, y, radius_x, radius_y, angle), None
         case "polygon":
-            return shapes.polygon(_points(shape, place))
-    raise shapes.other_shape(json_text.as_text(shape.get("name")))
+            return shapes.polygon(_points(shape, location))
+    raise shapes.other_shape(as_text(shape.get("name")))
 
 
-def _points(shape: dict[str, Any], place: str) -> list[shapes.Point]:
+def _points(shape: dict[str, Any], location: str) -> list[shapes.Point]:
     axes = ("all_points_x", "all_points_y")
-    xs, ys = (json_text.as_list(shape.get(axis), place, kinds.OBJECT_WITHOUT_BOX) for axis in axes)
+    xs, ys = (as_list(shape.get(axis), location, kinds.OBJECT_WITHOUT_BOX) for axis in axes)
     if len(xs) != len(ys):
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, f"its polygon has {len(xs)} x and {len(ys)} y.")
     return shapes.point_pairs(zip(xs, ys, strict=True))

@@ -1,26 +1,21 @@
 """XML of unknown origin as a small tree that knows its line numbers.
 
-Entities and external references are refused (defusedxml), and so is what is too large to be an annotation.
+Entities and external references are refused, and so is what is too large to be an annotation.
 """
 
-import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from xml.sax import SAXParseException
-from xml.sax.handler import ContentHandler
-from xml.sax.xmlreader import AttributesImpl, Locator
+from xml.parsers import expat
 
-from defusedxml import DefusedXmlException
-from defusedxml.expatreader import DefusedExpatParser
-
-from boxtune.data.findings import ANNOTATION_UNREADABLE, SkipError
+from boxtune.data.annotations import Annotation, AnnotationFile, Format
+from boxtune.data.findings import ANNOTATION_UNREADABLE, FOREIGN, SkipError
 
 MAX_BYTES = 16 * 2**20
 _PEEKED_BYTES = 4096
 
 
 class Node:
-    """An element: `text` is what stands before its first child, `line` where it begins, counted from 1."""
+    """An element: `text` is what stands before its first child, `line` where it starts, counted from 1."""
 
     __slots__ = ("attributes", "children", "line", "tag", "text")
 
@@ -30,6 +25,11 @@ class Node:
         self.line = line
         self.text = ""
         self.children: list[Node] = []
+
+    @property
+    def location(self) -> str:
+        """Where it starts in the file."""
+        return f"line {self.line}"
 
     def all(self, tag: str) -> Iterator["Node"]:
         """Return the children of that tag."""
@@ -48,85 +48,88 @@ class Node:
         return node.text.strip() if node else ""
 
 
+def xml_format(
+    name: str,
+    title: str,
+    tag: str,
+    read: Callable[[AnnotationFile, Node], Iterator[Annotation]],
+    *,
+    max_bytes: int = MAX_BYTES,
+) -> Format:
+    """Return a format of XML files: those whose root has a `tag`, which `read` takes beside the file."""
+
+    def read_root(file: AnnotationFile) -> Iterator[Annotation]:
+        root = read_xml(file.path, max_bytes=max_bytes)
+        if root.tag != tag:
+            raise SkipError(FOREIGN, f"its root is <{root.tag}>, not <{tag}>.")
+        return read(file, root)
+
+    return Format(name, title, frozenset({".xml"}), lambda path: root_tag(path) == tag, read_root)
+
+
 def read_xml(path: Path, *, max_bytes: int = MAX_BYTES) -> Node:
     """Return the root element of a file.
 
     Raises SkipError if it cannot be read, is not well-formed, declares entities or has more than `max_bytes`.
     """
-    handler = _TreeBuilder()
-    parser = DefusedExpatParser(forbid_entities=True, forbid_external=True)
-    parser.setContentHandler(handler)
+    first_line = 0  # counted from 0
     try:
         if path.stat().st_size > max_bytes:
             raise SkipError(ANNOTATION_UNREADABLE, f"it has more than {max_bytes >> 20} MiB.")
         data = path.read_bytes()
         # Some programs write blank lines before the XML declaration, which no parser accepts.
         content = data.lstrip()
-        handler.first_line = 1 + data[: len(data) - len(content)].count(b"\n")
-        parser.parse(io.BytesIO(content))
-    except SAXParseException as error:
-        line = handler.first_line - 1 + (error.getLineNumber() or 1)
-        raise SkipError(ANNOTATION_UNREADABLE, f"{error.getMessage()}.", f"line {line}") from error
-    except (DefusedXmlException, ValueError, LookupError, OSError) as error:
+        first_line = data[: len(data) - len(content)].count(b"\n")
+        return _tree(content, first_line)
+    except expat.ExpatError as error:
+        line = f"line {first_line + error.lineno}"
+        raise SkipError(ANNOTATION_UNREADABLE, f"{expat.ErrorString(error.code)}.", line) from error
+    except (ValueError, LookupError, OSError) as error:
         raise SkipError(ANNOTATION_UNREADABLE, f"{type(error).__name__}: {error}.") from error
-    return handler.root
+
+
+def _tree(content: bytes, first_line: int) -> Node:
+    """Return the root element, built without recursion, so that no depth of nesting can exhaust the stack."""
+    parser = _safe_parser()
+    above = [Node("", {}, 0)]
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        node = Node(tag, attributes, first_line + parser.CurrentLineNumber)
+        above[-1].children.append(node)
+        above.append(node)
+
+    def add_text(text: str) -> None:
+        if not above[-1].children:
+            above[-1].text += text
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = lambda tag: above.pop()
+    parser.CharacterDataHandler = add_text
+    parser.Parse(content, True)
+    return above[0].children[0]
 
 
 def root_tag(path: Path) -> str:
-    """Return the tag of the root element, reading as little as possible; "" if it cannot be told."""
-    finder = _RootFinder()
-    parser = DefusedExpatParser(forbid_entities=True, forbid_external=True)
-    parser.setContentHandler(finder)
+    """Return the tag of the root element, reading as little as possible; "" if it is unknown."""
+    tags: list[str] = []
+    parser = _safe_parser()
+    parser.StartElementHandler = lambda tag, attributes: tags.append(tag)
     try:
         with path.open("rb") as file:
-            parser.feed(file.read(_PEEKED_BYTES).lstrip())
-    except (_FoundError, SAXParseException, DefusedXmlException, ValueError, LookupError, OSError):
+            parser.Parse(file.read(_PEEKED_BYTES).lstrip(), False)
+    except (expat.ExpatError, SkipError, ValueError, LookupError, OSError):
         pass
-    return finder.tag
+    return tags[0] if tags else ""
 
 
-class _TreeBuilder(ContentHandler):
-    """Builds the tree without recursion, so that no depth of nesting can exhaust the stack."""
+def _safe_parser() -> expat.XMLParserType:
+    """Return a parser that refuses entities, which can be made to grow without end or to read other files."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.first_line = 1
-        self._above: list[Node] = []
+    def refuse(*declaration: object) -> int:
+        raise SkipError(ANNOTATION_UNREADABLE, "it declares entities, which are not read.")
 
-    def setDocumentLocator(self, locator: Locator) -> None:
-        """Take over what knows the line."""
-        self._locator = locator
-
-    def startElement(self, name: str, attrs: AttributesImpl) -> None:
-        """Add an element below the innermost open one."""
-        node = Node(name, dict(attrs), (self._locator.getLineNumber() or 1) + self.first_line - 1)
-        if self._above:
-            self._above[-1].children.append(node)
-        else:
-            self.root = node
-        self._above.append(node)
-
-    def endElement(self, name: str) -> None:
-        """Close the innermost element."""
-        self._above.pop()
-
-    def characters(self, content: str) -> None:
-        """Add to the text of the innermost element."""
-        node = self._above[-1]
-        if not node.children:
-            node.text += content
-
-
-class _FoundError(Exception):
-    """The root element has been seen; nothing more has to be read."""
-
-
-class _RootFinder(ContentHandler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tag = ""
-
-    def startElement(self, name: str, attrs: AttributesImpl) -> None:
-        """Note the tag and stop."""
-        self.tag = name
-        raise _FoundError
+    parser = expat.ParserCreate()
+    parser.EntityDeclHandler = refuse
+    parser.UnparsedEntityDeclHandler = refuse
+    parser.ExternalEntityRefHandler = refuse
+    return parser

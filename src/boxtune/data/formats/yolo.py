@@ -1,8 +1,8 @@
-"""YOLO's labels, as Ultralytics and darknet lay them out: for each picture a text file of its name.
+"""YOLO's labels, as Ultralytics and darknet lay them out: for each image a text file of its name.
 
-A line is `class x y width height`, the centre and sides of a box in shares of the picture, perhaps with a confidence
+A line is `class x y width height`, the centre and sides of a box normalized to the image, perhaps with a confidence
 behind it; or `class x y x y x y ...`, a polygon, which becomes a box with a mask. Where the YAML file of the data set
-has a `kpt_shape`, lines of that length hold a box and key points. An empty file stands for a picture without objects.
+has a `kpt_shape`, lines of that length hold a box and key points. An empty file stands for an image without objects.
 
 Classes are numbers. Their names come from the nearest YAML file above the labels that has `names`, else from the
 nearest classes.txt, _darknet.labels or file that ends in .names, else from the only such list of the data set; where
@@ -20,70 +20,58 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import AnnotatedObject, Annotation, Format, Parse
-from boxtune.data.files import read_text, whole_file, writable_folder
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format
+from boxtune.data.files import read_text, writable_folder, write_text
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import json_text, shapes
+from boxtune.data.formats.text import fields_of_lines, first_line
 from boxtune.data.images import SUFFIXES
 from boxtune.data.label_map import LabelMap
 from boxtune.data.listing import Listing
 from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
-PICTURES_FOLDER = "images"
-"""Where the writer wants the pictures; the labels are in a folder beside it."""
+IMAGES_FOLDER = "images"
+"""Where the writer wants the images; the labels are in a folder beside it."""
 
 MAX_BYTES = 64 * 2**20
 MAX_LIST_BYTES = 2**20
-_PEEKED_BYTES = 2**16
 _LABELS_FOLDER = "labels"
 _YAML_SUFFIXES = frozenset((".yaml", ".yml"))
 _LIST_NAMES = ("classes.txt", "_darknet.labels")
-_LIST_SUFFIX = ".names"
+_LIST_SUFFIXES = frozenset({".names"})
 
 
-def recognises(path: Path) -> bool:
-    """Say whether a file belongs to a picture, or lies in a folder of labels, and begins with a label."""
-    if not (_has_picture(path) or _LABELS_FOLDER in path.parts[:-1]):
-        return False
+def _recognises(path: Path) -> bool:
+    """Say whether a file belongs to an image, or lies in a folder of labels, and starts with a label."""
+    is_near = _has_image(path) or _LABELS_FOLDER in path.parts[:-1]
+    return is_near and _is_label(first_line(path).split())
+
+
+def _read(file: AnnotationFile, class_lists: "_ClassLists") -> Iterator[Annotation]:
+    path = file.path
     try:
-        with path.open("rb") as file:
-            lines = file.read(_PEEKED_BYTES).decode("utf-8-sig", errors="replace").split("\n")
-    except OSError:
-        return False
-    return _is_label(next((line.split() for line in lines if line.strip()), []))
-
-
-def parse(path: Path, findings: Findings, *, class_lists: "_ClassLists") -> Iterator[Annotation]:
-    """Read one label file, which is about the picture of its name."""
-    with findings.skipping(path):
-        lines = list(_lines(path))
-        if not _is_label_file(path, [fields for _, fields in lines]):
-            raise SkipError(kinds.FOREIGN, "no picture has its name, and it holds no YOLO labels.")
-        filename = findings.name(_among_pictures(path).with_suffix(""))
-        read = partial(_object, classes=class_lists.of(path))
-        objects, complete = shapes.gather(lines, read, findings, path, filename)
-        yield Annotation(path, filename, objects, in_shares=True, complete=complete)
-
-
-def _prepare(listing: Listing, findings: Findings) -> Parse:
-    return partial(parse, class_lists=_find_class_lists(listing, findings))
-
-
-FORMAT = Format("yolo", "YOLO labels", frozenset({".txt"}), recognises, _prepare)
+        lines = fields_of_lines(read_text(path, max_bytes=MAX_BYTES))
+    except DataError as error:
+        kind = kinds.ANNOTATION_UNREADABLE if _has_image(path) else kinds.FOREIGN
+        raise SkipError(kind, str(error)) from error
+    if not _is_label_file(path, [fields for _, fields in lines]):
+        raise SkipError(kinds.FOREIGN, "no image has its name, and it holds no YOLO labels.")
+    filename = file.findings.name(_among_images(path).with_suffix(""))
+    yield file.annotation(filename, lines, partial(_object, classes=class_lists.of(path)))
 
 
 # Which text files are labels
 
 
 def _is_label_file(path: Path, lines: Sequence[list[str]]) -> bool:
-    """Tell labels from other texts: what has a picture's name is taken for them whatever it holds."""
+    """Say whether a file holds labels; one with the name of an image counts as labels whatever it holds."""
     empty_label = not lines and _LABELS_FOLDER in path.parts[:-1]
-    return empty_label or _has_picture(path) or any(map(_is_label, lines))
+    return empty_label or _has_image(path) or any(map(_is_label, lines))
 
 
 def _is_label(fields: Sequence[str]) -> bool:
-    """Say whether fields are a class and at least a box within, or just beyond, the picture."""
+    """Say whether fields are a class and at least a box within, or just beyond, the image."""
     try:
         return (
             len(fields) >= 5
@@ -94,64 +82,54 @@ def _is_label(fields: Sequence[str]) -> bool:
         return False
 
 
-def _has_picture(path: Path) -> bool:
-    """Say whether a picture of the file's name lies beside it or in the parallel folder of pictures."""
-    return any(path.stem in _picture_names(folder) for folder in {path.parent, _among_pictures(path).parent})
+def _has_image(path: Path) -> bool:
+    """Say whether an image of the file's name lies beside it or in the parallel folder of images."""
+    return any(path.stem in _image_names(folder) for folder in {path.parent, _among_images(path).parent})
 
 
-def _among_pictures(path: Path) -> Path:
-    """Return where the pictures of a label file are: its last folder "labels" becomes "images"."""
+def _among_images(path: Path) -> Path:
+    """Return where the images of a label file are: its last folder "labels" becomes "images"."""
     parts = list(path.parts)
     for position in reversed(range(len(parts) - 1)):
         if parts[position] == _LABELS_FOLDER:
-            parts[position] = PICTURES_FOLDER
+            parts[position] = IMAGES_FOLDER
             break
     return Path(*parts)
 
 
-def _picture_names(folder: Path) -> frozenset[str]:
-    """Return the names of the pictures in a folder, with and without their extensions."""
+def _image_names(folder: Path) -> frozenset[str]:
+    """Return the names of the images in a folder, with and without their extensions."""
     try:
-        return _listed_pictures(folder, folder.stat().st_mtime_ns)
+        return _listed_images(folder, folder.stat().st_mtime_ns)
     except OSError:
         return frozenset()
 
 
 @lru_cache(maxsize=16)
-def _listed_pictures(folder: Path, modified: int) -> frozenset[str]:
+def _listed_images(folder: Path, modified: int) -> frozenset[str]:
     split_names = (os.path.splitext(name) for name in os.listdir(folder))
-    pictures = [(stem, suffix) for stem, suffix in split_names if suffix.lower() in SUFFIXES]
-    return frozenset(name for stem, suffix in pictures for name in (stem, stem + suffix))
+    images = [(stem, suffix) for stem, suffix in split_names if suffix.lower() in SUFFIXES]
+    return frozenset(name for stem, suffix in images for name in (stem, stem + suffix))
 
 
 # The lines of a label file
 
 
-def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Return the fields of each line that has any, with its place."""
-    try:
-        lines = read_text(path, max_bytes=MAX_BYTES).split("\n")
-    except DataError as error:
-        kind = kinds.ANNOTATION_UNREADABLE if _has_picture(path) else kinds.FOREIGN
-        raise SkipError(kind, str(error)) from error
-    return ((f"line {number}", line.split()) for number, line in enumerate(lines, start=1) if line.strip())
-
-
-def _object(fields: Sequence[str], place: str, *, classes: "_Classes | None") -> AnnotatedObject:
+def _object(fields: Sequence[str], location: str, *, classes: "_Classes | None") -> AnnotatedObject:
     number = _class_number(fields[0])
     name = _class_name(number, classes)
     values = [shapes.finite(field) for field in fields[1:]]
     if classes and classes.keypoints and len(values) == 4 + classes.keypoints[0] * classes.keypoints[1]:
         return AnnotatedObject(
-            name, shapes.centred(*values[:4]), place, keypoints=_keypoints(values[4:], number, classes)
+            name, shapes.centred(*values[:4]), location, keypoints=_keypoints(values[4:], number, classes)
         )
     if len(values) in (4, 5):
-        return AnnotatedObject(name, shapes.centred(*values[:4]), place)
+        return AnnotatedObject(name, shapes.centred(*values[:4]), location)
     if len(values) < 6 or len(values) % 2:
         message = f"behind its class are {len(values)} numbers; a box has 4, a polygon 3 or more pairs."
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
     edges, mask = shapes.polygon(list(zip(values[::2], values[1::2], strict=True)))
-    return AnnotatedObject(name, edges, place, mask=mask)
+    return AnnotatedObject(name, edges, location, mask=mask)
 
 
 def _class_number(text: str) -> int:
@@ -160,7 +138,9 @@ def _class_number(text: str) -> int:
     except SkipError:
         number = -1.0
     if number < 0 or number != int(number):
-        raise SkipError(kinds.OBJECT_WITHOUT_NAME, f'its class is "{text[:60]}", which is no number of one.')
+        raise SkipError(
+            kinds.OBJECT_WITHOUT_NAME, f'its class is "{text[:60]}", which is not a class number.'
+        )
     return int(number)
 
 
@@ -218,29 +198,22 @@ class _ClassLists:
 
 
 def _find_class_lists(listing: Listing, findings: Findings) -> _ClassLists:
-    in_yaml = _read_each((path for path in listing.files if _is_yaml(path)), _yaml_classes, findings)
-    in_text = _read_each((path for path in listing.files if _is_list(path)), _text_classes, findings)
+    in_yaml = _read_each(listing.ending(_YAML_SUFFIXES), _yaml_classes, findings)
+    lists = [path for path in listing.files if path.name.lower() in _LIST_NAMES]
+    in_text = _read_each(lists + listing.ending(_LIST_SUFFIXES), _text_classes, findings)
     found = in_yaml | in_text
     same = len({tuple(classes.names.items()) for classes in found.values()}) == 1
-    lists = _ClassLists(
+    class_lists = _ClassLists(
         in_yaml={path.parent: in_yaml[path] for path in sorted(in_yaml, key=_preference, reverse=True)},
         in_text={path.parent: in_text[path] for path in sorted(in_text, key=_preference, reverse=True)},
         otherwise=next(iter(found.values())) if same else None,
     )
     for path, classes in found.items():
-        used = lists.of(path)
+        used = class_lists.of(path)
         if used and used.names != classes.names:
             message = f"its names of classes differ from those of {used.file}, which are used."
             findings.add(kinds.NOT_READ, path, message)
-    return lists
-
-
-def _is_yaml(path: Path) -> bool:
-    return path.suffix.lower() in _YAML_SUFFIXES
-
-
-def _is_list(path: Path) -> bool:
-    return path.name.lower() in _LIST_NAMES or path.suffix.lower() == _LIST_SUFFIX
+    return class_lists
 
 
 def _preference(path: Path) -> tuple[bool, bytes]:
@@ -270,7 +243,7 @@ def _text_classes(text: str, file: str) -> _Classes:
 
 
 def _yaml_classes(text: str, file: str) -> _Classes | None:
-    """Return what a YAML file says of classes, None if it names none; raise DataError if it is no YAML.
+    """Return the classes of a YAML file, None if it names none; raise DataError if it is not YAML.
 
     Only the tree of nodes is made, no Python objects: nothing can be executed or blown up by references, and a class
     called "no" stays one.
@@ -313,45 +286,49 @@ def _keypoint_names(node: yaml.Node | None) -> dict[int, list[str]]:
     return {int(number): [_scalar(name) for name in _children(names).values()] for number, names in by_class}
 
 
+FORMAT = Format(
+    "yolo",
+    "YOLO labels",
+    frozenset({".txt"}),
+    _recognises,
+    _read,
+    normalized=True,
+    context=_find_class_lists,
+)
+
+
 # Writing
 
 
 def write(
     records: Sequence[ImageRecord], file_names: Sequence[str], folder: Path, label_map: LabelMap
 ) -> None:
-    """Write labels/NAME.txt for each picture, and data.yaml, as Ultralytics reads them.
+    """Write labels/NAME.txt for each image, and data.yaml, as Ultralytics reads them.
 
     Classes are numbered from 0 in the order of the label map. Boxes keep all digits. YOLO's labels have no place for
     difficult, truncated, crowd and group objects, views, weights and areas; masks and key points are left out too.
 
     Args:
-        records: the annotated pictures [n].
-        file_names: the path of each picture within `folder`/images [n].
+        records: the annotated images [n].
+        file_names: the path of each image within `folder`/images [n].
         folder: where `labels` and `data.yaml` are written, beside `images`.
         label_map: the classes; it must hold those of all objects.
 
     Raises:
-        DataError: two pictures would share a label file, a class is not in the label map, or a file cannot be written.
+        DataError: two images would share a label file, a class is not in the label map, or a file cannot be written.
     """
     labels = [folder / _LABELS_FOLDER / PurePosixPath(name).with_suffix(".txt") for name in file_names]
-    _require_distinct(labels, file_names)
+    first: dict[Path, str] = {}
+    for path, name in zip(labels, file_names, strict=True):
+        if (other := first.setdefault(path, name)) != name:
+            raise DataError(f"{other} and {name} would share the labels {path.name}. Rename one of them.")
     for parent in sorted({path.parent for path in labels} | {folder}):
         writable_folder(parent)
     numbers = {label.id: number for number, label in enumerate(label_map.labels)}
     for record, path in zip(records, labels, strict=True):
         lines = (_line(item, numbers[label_map.label(item.class_name).id]) for item in record.objects)
-        _write_text(path, "".join(lines))
-    _write_text(folder / "data.yaml", _data_yaml(file_names, label_map))
-
-
-def _require_distinct(labels: Sequence[Path], file_names: Sequence[str]) -> None:
-    first: dict[Path, str] = {}
-    for path, name in zip(labels, file_names, strict=True):
-        if path in first:
-            raise DataError(
-                f"{first[path]} and {name} would share the labels {path.name}. Rename one of them."
-            )
-        first[path] = name
+        write_text(path, "".join(lines))
+    write_text(folder / "data.yaml", _data_yaml(file_names, label_map))
 
 
 def _line(item: ObjectRecord, number: int) -> str:
@@ -361,20 +338,15 @@ def _line(item: ObjectRecord, number: int) -> str:
 
 
 def _data_yaml(file_names: Sequence[str], label_map: LabelMap) -> str:
-    """Return the text of data.yaml; folders of pictures that are called like parts of the data set are these."""
+    """Return the text of data.yaml; folders of images that are called like parts of the data set are these."""
     folders = {name.partition("/")[0] for name in file_names if "/" in name}
 
     def part(*names: str, otherwise: str) -> str:
-        return next((f"{PICTURES_FOLDER}/{name}" for name in names if name in folders), otherwise)
+        return next((f"{IMAGES_FOLDER}/{name}" for name in names if name in folders), otherwise)
 
-    train = part("train", otherwise=PICTURES_FOLDER)
+    train = part("train", otherwise=IMAGES_FOLDER)
     content: dict[str, object] = {"train": train, "val": part("val", "valid", "validation", otherwise=train)}
     if "test" in folders:
         content["test"] = part("test", otherwise=train)
     content |= {"nc": len(label_map.labels), "names": label_map.names}
     return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with whole_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

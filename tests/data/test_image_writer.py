@@ -1,9 +1,9 @@
 import pytest
 
-from boxtune.data.pictures import unique_stems, write_pictures
-from boxtune.data.records import ImageRecord, Picture
+from boxtune.data.image_writer import unique_stems, write_images
+from boxtune.data.records import ImageRecord, ImageSource
 from boxtune.errors import DataError
-from voc_folder import picture
+from voc_folder import image_file
 
 
 @pytest.mark.parametrize(
@@ -13,7 +13,7 @@ from voc_folder import picture
         (["a.jpg", "a.png", "A.jpg"], ["a", "a-2", "A-3"]),
         (["../../etc/passwd.jpg", "/etc/passwd"], ["etc/passwd", "etc/passwd-2"]),
         (["C:\\me\\a.jpg"], ["C_/me/a"]),
-        (["", "..", "."], ["picture", "picture-2", "picture-3"]),
+        (["", "..", "."], ["image", "image-2", "image-3"]),
         (["a.b.jpg", "a.rf.0123"], ["a.b", "a.rf.0123"]),
         (["bell\a.jpg", ".hidden.jpg"], ["bell_", "hidden"]),
         (["x" * 300 + ".jpg"], ["x" * 100]),
@@ -26,14 +26,14 @@ def test_names_are_safe_and_unique(names, stems):
 
 def test_the_extension_follows_the_content(tmp_path):
     records = [
-        ImageRecord(name, Picture(picture(tmp_path / name, **options)), "x", 40, 20, ())
+        ImageRecord(name, ImageSource(image_file(tmp_path / name, **options)), "x", 40, 20, ())
         for name, options in {"a.png": {"format": "JPEG"}, "sub/b.jpg": {}, "c.gif": {"mode": "P"}}.items()
     ]
-    assert write_pictures(records, tmp_path / "out") == ["a.jpg", "sub/b.jpg", "c.png"]
+    assert write_images(records, tmp_path / "out") == ["a.jpg", "sub/b.jpg", "c.png"]
     assert (tmp_path / "out" / "sub" / "b.jpg").read_bytes() == (tmp_path / "sub" / "b.jpg").read_bytes()
 
 
-def test_a_picture_that_is_gone_is_named(tmp_path):
-    record = ImageRecord("gone.jpg", Picture(tmp_path / "gone.jpg"), "x", 40, 20, ())
+def test_a_image_that_is_gone_is_named(tmp_path):
+    record = ImageRecord("gone.jpg", ImageSource(tmp_path / "gone.jpg"), "x", 40, 20, ())
     with pytest.raises(DataError, match=r"gone\.jpg: it cannot be read"):
-        write_pictures([record], tmp_path / "out")
+        write_images([record], tmp_path / "out")

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from boxtune.data.examples import class_parser, parser
+from boxtune.data.decoder import class_parser, parser
 from boxtune.data.label_map import Label, LabelMap
 
 LABEL_MAP = LabelMap((Label(1, "cat", "Katze"), Label(2, "dog", "Hund"), Label(4, "bird")))
@@ -14,7 +14,7 @@ BOXES = np.float32([[0.1, 0.2, 0.5, 0.6], [0.25, 0.5, 0.75, 1]])
 
 
 def pixels(mode="RGB"):
-    """A picture 4 high and 6 wide, every value another."""
+    """An image 4 high and 6 wide, every value another."""
     bands = len(mode)
     values = np.arange(4 * 6 * bands, dtype=np.uint8).reshape(4, 6, bands)
     return Image.fromarray(values.squeeze(axis=-1) if bands == 1 else values)
@@ -120,7 +120,7 @@ def test_classes(parse, text, label, classes):
 
 
 @pytest.mark.parametrize("lists", [{"label": [], "text": []}, {"label": None}])
-def test_a_picture_without_objects(parse, lists):
+def test_a_image_without_objects(parse, lists):
     sample = parse(record(boxes=np.zeros([0, 4]), **lists))
     assert sample["boxes"].shape == (0, 4)
     for name in ("classes", "weights", "areas", "is_crowd", "difficult", "group_of"):
@@ -128,7 +128,7 @@ def test_a_picture_without_objects(parse, lists):
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])
-def test_pictures_are_decoded_by_content(parse, mode):
+def test_images_are_decoded_by_content(parse, mode):
     image = pixels(mode)
     sample = parse(record(encoded=[encoded(image, "PNG")], format=[b"jpg"]))
     # Grey is repeated for each color; transparency is left out.
@@ -138,7 +138,7 @@ def test_pictures_are_decoded_by_content(parse, mode):
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "L"), ("BMP", "RGB"), ("GIF", "RGB")])
-def test_other_kinds_of_pictures(parse, kind, mode):
+def test_other_kinds_of_images(parse, kind, mode):
     flat = Image.new(mode, (6, 4), 200 if mode == "L" else (200, 200, 200))
     sample = parse(record(encoded=[encoded(flat, kind)]))
     np.testing.assert_allclose(sample["image"], np.full([4, 6, 3], 200), atol=2)
@@ -156,9 +156,9 @@ def test_other_kinds_of_pictures(parse, kind, mode):
         pytest.param({"ymin": [0.5]}, "one value for every box", id="box lists of several lengths"),
         pytest.param({"weight": [1.0]}, "weight: one value for every box", id="too few weights"),
         pytest.param({"is_crowd": [0, 1, 0]}, "is_crowd: one value for every box", id="too many flags"),
-        pytest.param({"encoded": [b"no picture"]}, "image", id="no picture"),
-        pytest.param({"encoded": None}, "image|[Ii]nput", id="no picture at all"),
-        pytest.param({"encoded": [encoded(pixels())[:60]]}, "PNG", id="half a picture"),
+        pytest.param({"encoded": [b"no image"]}, "image", id="no image"),
+        pytest.param({"encoded": None}, "image|[Ii]nput", id="no image at all"),
+        pytest.param({"encoded": [encoded(pixels())[:60]]}, "PNG", id="half an image"),
     ],
 )
 def test_unusable_records(parse, lists, message):
@@ -224,8 +224,8 @@ class TestClassesAlone:
         np.testing.assert_array_equal(alone, parser(LABEL_MAP, NUM_CLASSES)(serialized)["classes"])
         assert alone.dtype == tf.int32
 
-    def test_need_no_picture(self):
-        alone = class_parser(LABEL_MAP, NUM_CLASSES)(record(encoded=[b"no picture"]))
+    def test_need_no_image(self):
+        alone = class_parser(LABEL_MAP, NUM_CLASSES)(record(encoded=[b"no image"]))
         np.testing.assert_array_equal(alone, [0, 1])
 
     @pytest.mark.parametrize("label", [0, 5])

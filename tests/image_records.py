@@ -1,4 +1,4 @@
-"""Records of small pictures, made by hand: one TFRecord file of any content."""
+"""Records of small images, made by hand: one TFRecord file of any content."""
 
 import io
 
@@ -6,8 +6,8 @@ import tensorflow as tf
 from PIL import Image
 
 
-def picture_record(filename="", source_id="", *, objects=(), size=(20, 10), value=0, **flags):
-    """Return a serialized record; `objects` are ((ymin, xmin, ymax, xmax) as shares, class from 1 on).
+def record_of_image(filename="", source_id="", *, objects=(), size=(20, 10), value=0, **flags):
+    """Return a serialized record; `objects` are ((ymin, xmin, ymax, xmax) as fractions, class from 1 on).
 
     `flags` are lists by the last part of their keys, such as `is_crowd`.
     """

@@ -1,4 +1,4 @@
-"""Writing the pictures of records as files, under names that are safe whatever the data set called them."""
+"""Writing the images of records as files, under names that are safe whatever the data set called them."""
 
 import os
 import re
@@ -16,12 +16,12 @@ _LONGEST_NAME = 100
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
 
 
-def write_pictures(
+def write_images(
     records: Sequence[ImageRecord], folder: Path, *, num_workers: int | None = None
 ) -> list[str]:
-    """Write the picture of each record below `folder`; return their paths there, with slashes.
+    """Write the image of each record below `folder`; return their paths there, with slashes.
 
-    A picture keeps its path in the data set as far as that is safe, and no two have the same but for the extension,
+    An image keeps its path in the data set as far as that is safe, and no two have the same but for the extension,
     which follows the content. Raises DataError if one cannot be read or written.
     """
     stems = unique_stems([record.name for record in records])
@@ -46,16 +46,16 @@ def unique_stems(names: Sequence[str]) -> list[str]:
 def _safe_stem(name: str) -> str:
     parts = [_UNSAFE.sub("_", part).strip(" .") for part in name.replace("\\", "/").split("/")]
     kept = [part[:_LONGEST_NAME] for part in parts if part]
-    stem, extension = os.path.splitext(kept[-1]) if kept else ("picture", "")
+    stem, extension = os.path.splitext(kept[-1]) if kept else ("image", "")
     return "/".join([*kept[:-1], stem if extension.lower() in images.SUFFIXES else stem + extension])
 
 
 def _write(folder: Path, item: tuple[ImageRecord, str]) -> str:
     record, stem = item
     try:
-        encoded = images.encode(record.picture, record.orientation)
+        encoded = images.encode(record.source, record.orientation)
     except DataError as error:
-        raise DataError(f"{record.picture.path}: {error}") from error
+        raise DataError(f"{record.source.path}: {error}") from error
     name = stem + images.extension(encoded.format)
     path = folder / name
     try:

@@ -1,80 +1,58 @@
-"""In which order records are shown: a function of a position in the endless stream of examples, and of the seed."""
+"""The order of records: a function of the position in the endless stream of examples, and of the seed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from boxtune.data.stateless import Purpose, seed_for
 from boxtune.errors import ConfigError
-
-
-class Purpose(IntEnum):
-    """What a random number is for."""
-
-    ORDER = 0
-    AUGMENTATION = 1
-    MIXING = 2
-
-
-def seed_for(run_seed: int, purpose: Purpose, *parts: Any) -> Any:
-    """Return a seed [2] that is another one for every run, purpose and part."""
-    seed = tf.constant([run_seed, purpose], tf.int32)
-    for part in parts:
-        seed = tf.random.experimental.stateless_fold_in(seed, part)
-    return seed
 
 
 @dataclass(frozen=True)
 class Order:
-    """Which record stands at which position.
+    """The record at each position.
 
-    Every `count` positions are an epoch. In each, every record is shown once, or by its share of `shares`: that many
-    times, rounded up or down.
+    Every `count` positions are an epoch. In each, every record is shown once, or by its probability: `count` times
+    that, rounded up or down.
     """
 
     count: int  # of the records
     seed: int  # of the run
     shuffle: bool = True
-    shares: npt.NDArray[np.float64] | None = None  # [count], adding up to 1
+    probabilities: npt.NDArray[np.float64] | None = None  # [count], adding up to 1
 
     def number(self, position: Any) -> Any:
         """Return the number (int64) of the record at `position` (int64)."""
-        epoch, place = position // self.count, position % self.count
+        epoch, position = position // self.count, position % self.count
         seed = seed_for(self.seed, Purpose.ORDER, epoch)
-        if self.shuffle:
-            place = _shuffled(place, self.count, seed)
-        if self.shares is None:
-            return place
-        # As many points as records, all as far apart: every share has as many as fit into it, or one more.
+        if self.shuffle and self.count > 1:
+            last = tf.constant(self.count - 1, tf.int64)
+            position = tf.random.experimental.index_shuffle(position, seed, last)
+        if self.probabilities is None:
+            return position
+        # As many points as records, all as far apart: every record has as many as fit into its share, or one more.
         offset = tf.random.stateless_uniform([], seed, dtype=tf.float64)
-        return _at(self.shares, (tf.cast(place, tf.float64) + offset) / self.count)
+        return _at(self.probabilities, (tf.cast(position, tf.float64) + offset) / self.count)
 
-    def draw(self, seed: Any) -> Any:
-        """Return the number (int64) of any record, by its share."""
-        if self.shares is None:
+    def random_number(self, seed: Any) -> Any:
+        """Return the number (int64) of a random record."""
+        if self.probabilities is None:
             return tf.random.stateless_uniform([], seed, 0, self.count, tf.int64)
-        return _at(self.shares, tf.random.stateless_uniform([], seed, dtype=tf.float64))
+        return _at(self.probabilities, tf.random.stateless_uniform([], seed, dtype=tf.float64))
 
 
-def _at(shares: npt.NDArray[np.float64], point: Any) -> Any:
-    """Return the number in whose share, where all lie in a row, a point in [0, 1) falls."""
-    ends = tf.constant(np.cumsum(shares), tf.float64)
+def _at(probabilities: npt.NDArray[np.float64], point: Any) -> Any:
+    """Return the number of the record in whose part of [0, 1), where all lie in a row, a point falls."""
+    ends = tf.constant(np.cumsum(probabilities), tf.float64)
     found = tf.searchsorted(ends, point[None], side="right", out_type=tf.int64)[0]
-    return tf.minimum(found, len(shares) - 1)
+    return tf.minimum(found, len(probabilities) - 1)
 
 
-def _shuffled(place: Any, count: int, seed: Any) -> Any:
-    """Return which of `count` records stands at `place` (int64) of the order that `seed` draws."""
-    if count == 1:
-        return place
-    return tf.random.experimental.index_shuffle(place, seed, tf.constant(count - 1, tf.int64))
-
-
-def weighted_shares(
+def weighted_probabilities(
     datasets: Sequence[npt.NDArray[np.bool_]], weights: Sequence[float]
 ) -> npt.NDArray[np.float64]:
     """Return how often to show each record [records], so that data sets are seen by their weights; they add up to 1.
@@ -95,16 +73,16 @@ def weighted_shares(
                 "remove it and its weight."
             )
     shown = sum(weight * members / members.sum() for members, weight in zip(datasets, weights, strict=True))
-    shares: npt.NDArray[np.float64] = shown / np.sum(shown)
-    return shares
+    probabilities: npt.NDArray[np.float64] = shown / np.sum(shown)
+    return probabilities
 
 
-def balanced_shares(
+def balanced_probabilities(
     classes: Sequence[npt.NDArray[np.integer[Any]]], exponent: float
 ) -> npt.NDArray[np.float64]:
     """Return how often to show each record [records], so that rare classes are seen more often; they add up to 1.
 
-    A record counts by its rarest class: the share of records that have it, to the power of `-exponent`. Records
+    A record counts by its rarest class: the fraction of records that have it, to the power of `-exponent`. Records
     without objects count as those of the most frequent class do. The idea is that of Gupta et al. 2019 (LVIS,
     arXiv:1908.03195), section 5.2, without its threshold.
 
@@ -123,5 +101,5 @@ def balanced_shares(
     most = having.max(initial=1)
     rarest = np.array([having[one].min(initial=most) for one in present], np.float64)
     counts = rarest**-exponent
-    shares: npt.NDArray[np.float64] = counts / counts.sum()
-    return shares
+    probabilities: npt.NDArray[np.float64] = counts / counts.sum()
+    return probabilities

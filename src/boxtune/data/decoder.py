@@ -14,7 +14,7 @@ from boxtune.data.label_map import LabelMap
 Sample = dict[str, Any]
 """An image and its objects: `image` uint8 [h, w, 3], `boxes` float32 [n, 4], `classes` int32 [n] (0-based), `weights`
 float32 [n], `is_crowd`, `difficult` and `group_of` bool [n], `areas` float32 [n] as annotated, in pixels of the file,
-or 0, `filename` and `source_id` strings, `size` int32 [2], the height and width of the picture in its file; where it is
+or 0, `filename` and `source_id` strings, `size` int32 [2], the height and width of the image in its file; where it is
 asked for, `class_scores` float32 [n, c].
 """
 
@@ -41,13 +41,13 @@ _FEATURES = {
 
 
 Cached = Callable[[Callable[[], Any]], Any]
-"""Returns a picture that was decoded before, else what the function it is given returns."""
+"""Returns an image that was decoded before, else the result of the function it is given."""
 
 
 def parser(
     label_map: LabelMap, num_classes: int, *, expand_hierarchy: bool = False, class_scores: bool = False
 ) -> Callable[..., Sample]:
-    """Return a function from a serialized record (and a Cached, if wanted) to a Sample, for use in `tf.data`.
+    """Return a function from a serialized record (and a Cached, if given) to a Sample, for use in `tf.data`.
 
     The text of a class takes precedence over its number where the label map knows it. Keys that a record
     lacks get the API's defaults: weight 1, no annotated area, none of the flags. A record whose lists disagree in
@@ -153,7 +153,11 @@ def _expander(label_map: LabelMap, num_classes: int) -> Callable[[Sample], Sampl
 
 def _class_reader(label_map: LabelMap, num_classes: int) -> Callable[[dict[str, Any]], Any]:
     """Return a function from the lists of a record to classes (int32 [n]), all of them in [0, `num_classes`)."""
-    class_of_name = _lookup(label_map)
+    values = tf.lookup.KeyValueTensorInitializer(
+        tf.constant(list(label_map.by_any_name), tf.string),
+        tf.constant([label.id - 1 for label in label_map.by_any_name.values()], tf.int32),
+    )
+    class_of_name = tf.lookup.StaticHashTable(values, default_value=-1)
 
     def read(lists: dict[str, Any]) -> Any:
         texts, labels = (lists[key] for key in _CLASS_KEYS)
@@ -163,15 +167,6 @@ def _class_reader(label_map: LabelMap, num_classes: int) -> Callable[[dict[str, 
         return classes
 
     return read
-
-
-def _lookup(label_map: LabelMap) -> tf.lookup.StaticHashTable:
-    shown = {label.display_name: label.id - 1 for label in label_map.labels if label.display_name}
-    classes = shown | {label.name: label.id - 1 for label in label_map.labels}
-    values = tf.lookup.KeyValueTensorInitializer(
-        tf.constant(list(classes), tf.string), tf.constant(list(classes.values()), tf.int32)
-    )
-    return tf.lookup.StaticHashTable(values, default_value=-1)
 
 
 def _classes(texts: Any, labels: Any, class_of_name: tf.lookup.StaticHashTable) -> Any:
