@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from boxtune.metrics.analysis import analyse, to_json
-from boxtune.metrics.coco import coco_metrics
+from boxtune.metrics.analysis import analyse
+from boxtune.metrics.coco import box_metrics
 from boxtune.metrics.comparison import compare
 from boxtune.metrics.results import ImageResult
+from boxtune.report.evaluation_json import to_json
 
 SIDE = 640
 
@@ -41,7 +42,7 @@ def main() -> None:
     )
     print(f"{options.images} images x {options.detections} detections, {options.classes} classes")
     show_peak("made-up results, twice")
-    timed("the twelve COCO numbers", lambda: coco_metrics(first, options.classes))
+    timed("the twelve COCO numbers", lambda: box_metrics(first, names))
     analysis = timed("analysis", lambda: analyse(first, names))
     timed("analysis to JSON text", lambda: json.dumps(to_json(analysis)))
     timed("comparison", lambda: compare(first, second, names))

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from boxtune.metrics import masks
+from boxtune.metrics.coco import box_metrics
 from boxtune.metrics.results import ImageResult
 
 
@@ -29,6 +30,17 @@ def image_result(
         **flags,
         **parts,
     )
+
+
+def coco_metrics(results: Sequence[ImageResult], num_classes: int) -> dict[str, float]:
+    """The twelve numbers of boxes."""
+    return box_metrics(results, [str(number) for number in range(num_classes)])
+
+
+def pixels(mask: masks.Mask) -> np.ndarray:
+    """The pixels of a mask, uint8 [h, w]."""
+    inside = np.searchsorted(mask.edges, np.arange(mask.height * mask.width), side="right") % 2
+    return inside.reshape(mask.width, mask.height).T.astype(np.uint8)
 
 
 def random_results(seed: int, count: int = 12) -> list[ImageResult]:

@@ -20,8 +20,9 @@ from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, DataError
 from boxtune.evaluate import evaluate, evaluate_checkpoints
-from boxtune.metrics.analysis import Analysis, from_json, to_json
+from boxtune.metrics.analysis import Analysis
 from boxtune.report.evaluation import read_evaluation
+from boxtune.report.evaluation_json import from_json, to_json
 from boxtune.training import checkpoints, following
 from picture_records import picture_record, read_records, write_records
 from tiny_run import SIDE, TinyDetector
@@ -98,7 +99,7 @@ def same_numbers(one, other):
     assert one.losses == pytest.approx(other.losses, rel=1e-5)
     assert [row.AP for row in one.per_class] == [row.AP for row in other.per_class]
     assert [picture.name for picture in one.images] == [picture.name for picture in other.images]
-    np.testing.assert_allclose(one.found.score, other.found.score, atol=2e-6)
+    np.testing.assert_allclose(one.detections.score, other.detections.score, atol=2e-6)
 
 
 class TestACheckpoint:
@@ -106,7 +107,7 @@ class TestACheckpoint:
         analysis, _ = measured
         assert (analysis.step, len(analysis.images)) == (10, 9)
         assert analysis.title == "model"
-        assert len(analysis.found.score) == 9  # the tiny detector finds one thing in every picture
+        assert len(analysis.detections.score) == 9  # the tiny detector finds one thing in every picture
         assert 0 < analysis.metrics[AP50] <= 1
         assert analysis.losses["Loss/total_loss"] == pytest.approx(
             sum(value for name, value in analysis.losses.items() if name != "Loss/total_loss")
@@ -142,8 +143,8 @@ class TestACheckpoint:
         )
         own = evaluate(base / "pipeline.config", prefix)
         wanted = of_checkpoint(base)
-        np.testing.assert_array_equal(averaged.found.score, wanted.found.score)
-        assert not np.array_equal(own.found.score, wanted.found.score)
+        np.testing.assert_array_equal(averaged.detections.score, wanted.detections.score)
+        assert not np.array_equal(own.detections.score, wanted.detections.score)
 
     def test_of_which_the_weights_are_no_numbers(self, base, tmp_path):
         prefix = checkpoint(tmp_path, 1, 10, lambda all: all["model/dense/bias"].assign([0, 0, 0, 0, np.nan]))
@@ -162,6 +163,33 @@ def test_the_result_of_the_python_function_is_rows_of_plain_values(base):
     (ball, *_) = result.per_class
     assert (ball.name, ball.num_objects, ball.num_detections) == ("ball", 7, 9)
     assert pytest.approx(4 * result.metrics[MAP]) == ball.AP  # the other three classes are never found
+
+
+class TestAModelDirectory:
+    """By the Python function as by the command line."""
+
+    @pytest.fixture
+    def model_dir(self, base, tmp_path):
+        return shutil.copytree(base / "model", tmp_path / "model")
+
+    def test_gives_configuration_checkpoint_and_the_place_of_the_files(self, base, model_dir, tmp_path):
+        analysis = boxtune.evaluate(model_dir=model_dir)
+        assert (analysis.step, analysis.title) == (20, "model")
+        written = json.loads((model_dir / "evaluation.json").read_text())
+        runs("evaluate", "--model_dir", base / "model", "--output_dir", tmp_path / "out")
+        assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == written
+        assert (model_dir / "evaluation.html").exists()
+
+    def test_may_be_measured_at_another_checkpoint(self, model_dir, tmp_path):
+        best = boxtune.evaluate(
+            model_dir=model_dir, checkpoint=model_dir / "best", output_dir=tmp_path / "out"
+        )
+        assert best.step == 10
+        assert not (model_dir / "evaluation.json").exists()
+
+    def test_may_be_measured_at_all_checkpoints(self, model_dir):
+        assert [one.step for one in evaluate_checkpoints(model_dir=model_dir)] == [10, 20]
+        assert json.loads((model_dir / "evaluation.json").read_text())["step"] == 20
 
 
 def rounded(analysis):
@@ -259,24 +287,19 @@ def records_objects(base):
 
 
 class TestMetricsSet:
-    def test_by_argument_and_by_configuration(self, base):
-        sets = ["pascal_voc_detection_metrics", "coco_detection_metrics"]
-        given = of_checkpoint(base, metrics_set=sets)
-        configured = of_checkpoint(base, overrides=[f"eval_config.metrics_set=[{', '.join(sets)}]"])
-        assert given.metrics == configured.metrics
-        assert {MAP, "PascalBoxes_Precision/mAP@0.5IOU"} <= given.metrics.keys()
-
-    def test_the_argument_takes_the_place_of_the_configuration(self, base):
-        given = of_checkpoint(
-            base,
-            metrics_set=["pascal_voc_detection_metrics"],
-            overrides=["eval_config.metrics_set=[coco_detection_metrics]"],
-        )
-        assert MAP not in given.metrics
+    def test_by_flags_in_place_of_the_configuration(self, base, tmp_path):
+        pascal, open_images = "pascal_voc_detection_metrics", "oid_V2_detection_metrics"
+        runs(
+            "evaluate", "--model_dir", base / "model", "--output_dir", tmp_path, "--metrics_set", pascal,
+            "--metrics_set", open_images, "--set", "eval_config.metrics_set=[coco_detection_metrics]",
+        )  # fmt: skip
+        metrics = json.loads((tmp_path / "evaluation.json").read_text())["metrics"]
+        assert {"PascalBoxes_Precision/mAP@0.5IOU", "OpenImagesV2_Precision/mAP@0.5IOU"} <= metrics.keys()
+        assert MAP not in metrics
 
     def test_that_is_unknown(self, base):
         with pytest.raises(ConfigError, match='no metrics "coco_metrics"'):
-            of_checkpoint(base, metrics_set=["coco_metrics"])
+            of_checkpoint(base, overrides=["eval_config.metrics_set=[coco_metrics]"])
 
 
 class TestDetections:
@@ -313,10 +336,10 @@ class TestDetections:
         names = [example_name(base, number) for number in range(2)]
         found = detections(tmp_path, [(names[0], 1, [2, 1, 8, 4], 0.9), (names[1], 4, [0, 0, 10, 5], 0.8)])
         analysis = evaluate(detections=found, data=base / "records")
-        assert analysis.found.cls.tolist() == [0, 3]
-        assert [analysis.images[number].name.rpartition("/")[2] for number in analysis.found.image] == sorted(
-            names
-        )
+        assert analysis.detections.cls.tolist() == [0, 3]
+        assert [
+            analysis.images[number].name.rpartition("/")[2] for number in analysis.detections.image
+        ] == sorted(names)
 
     @pytest.mark.parametrize(
         ("items", "said"),
@@ -405,13 +428,13 @@ class TestAnExportedModel:
     def test_is_measured_whoever_exported_it(self, base, exported):
         analysis = evaluate(saved_model=exported, data=base / "records")
         assert analysis.title == "exported"
-        assert len(analysis.found.score) == 9 * 2
+        assert len(analysis.detections.score) == 9 * 2
         # The best is the whole picture as class 1, the second, a quarter of it, class 3.
-        assert analysis.found.cls[:2].tolist() == [0, 2]
-        np.testing.assert_allclose(analysis.found.score[:2], [0.9, 0.4], rtol=1e-6)
+        assert analysis.detections.cls[:2].tolist() == [0, 2]
+        np.testing.assert_allclose(analysis.detections.score[:2], [0.9, 0.4], rtol=1e-6)
         first = analysis.images[0]
         np.testing.assert_allclose(
-            analysis.found.box[:2],
+            analysis.detections.box[:2],
             [[0, 0, first.height, first.width], [0, 0, first.height / 2, first.width / 2]],
         )
         same = evaluate(saved_model=exported / "saved_model", data=base / "records")
@@ -503,7 +526,7 @@ class TestAllCheckpoints:
     def test_on_other_data_by_other_metrics(self, base, tmp_path):
         first, _ = evaluate_checkpoints(
             base / "pipeline.config", base / "model", output_dir=tmp_path,
-            data=base / "photos", metrics_set=["pascal_voc_detection_metrics"],
+            data=base / "photos", overrides=["eval_config.metrics_set=[pascal_voc_detection_metrics]"],
         )  # fmt: skip
         assert first.num_images == PHOTOS
         assert MAP not in first.metrics
@@ -531,11 +554,13 @@ class TestAllCheckpoints:
 class TestWhatIsMeasured:
     def test_is_one_thing(self, base):
         for given in ({}, {"checkpoint": "a", "saved_model": "b"}, {"saved_model": "b", "detections": "c"}):
-            with pytest.raises(ConfigError, match="give one of --checkpoint, --saved_model and --detections"):
+            with pytest.raises(
+                ConfigError, match="give --model_dir or --checkpoint, or else one of --saved_model"
+            ):
                 evaluate(base / "pipeline.config", **given)
 
     def test_needs_the_configuration_of_a_checkpoint(self, base):
-        with pytest.raises(ConfigError, match="give the --pipeline_config_path that it was trained with"):
+        with pytest.raises(CheckpointError, match="give --model_dir, or both --pipeline_config_path and"):
             evaluate(checkpoint=base / "model")
 
     @pytest.mark.parametrize("option", ["pipeline_config_path", "checkpoint", "label_map"])

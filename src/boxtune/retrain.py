@@ -14,7 +14,8 @@ from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.evaluate import evaluate
 from boxtune.export import export
-from boxtune.report.evaluation import PAGE_NAME, publish
+from boxtune.report.evaluation import publish
+from boxtune.report.evaluation_page import PAGE_NAME
 from boxtune.report.pictures import training_pictures
 from boxtune.train import Reporting, train
 from boxtune.training.cluster import cluster_from_environment

@@ -2,6 +2,9 @@ import re
 
 import pytest
 
+from boxtune.metrics.bootstrap import Interval
+from boxtune.metrics.comparison import Comparison, Difference
+from boxtune.report.evaluation_json import from_json
 from boxtune.report.evaluation_page import write_page
 from browser_pages import DESKTOP, HOSTILE, PHONE, count, filter_by, plain, shown, unnamed_controls
 from evaluation_results import (
@@ -9,30 +12,32 @@ from evaluation_results import (
     A,
     at_random,
     curve,
+    detections,
     evaluation,
-    found,
+    groundtruth,
     hand_drawn,
     hand_drawn_before,
     image,
     preview,
-    truth,
 )
 
 NONE = "\N{EN DASH}"
-COMPARISON = {"differences": [{"name": MAP, "difference": 0.02, "interval": [0.004, 0.04], "p_value": 0.016}]}
+COMPARISON = Comparison(
+    0.5, [], [], [Difference(MAP, 0.63, 0.65, 0.02, Interval(0.004, 0.04), 0.016, True)], 1000
+)
 
 
 @pytest.fixture(scope="session")
 def page_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("evaluation") / "page.html"
-    write_page(hand_drawn(), path)
+    write_page(path, from_json(hand_drawn()))
     return path
 
 
 @pytest.fixture(scope="session")
 def two_runs(tmp_path_factory):
     path = tmp_path_factory.mktemp("comparison") / "page.html"
-    write_page(hand_drawn(comparison=COMPARISON), path, hand_drawn_before())
+    write_page(path, from_json(hand_drawn()), from_json(hand_drawn_before()), COMPARISON)
     return path
 
 
@@ -72,7 +77,7 @@ def test_headline_numbers_have_intervals_and_words(visit, page_file):
 def test_minus_one_is_explained(visit, tmp_path):
     path = tmp_path / "page.html"
     made = hand_drawn(metrics={MAP: -1})
-    write_page(made, path)
+    write_page(path, from_json(made))
     tile = visit(path).get_by_label("mAP", exact=True)
     assert tile.locator(".value").inner_text() == NONE
     assert "no object that this number could be about" in tile.inner_text()
@@ -344,7 +349,7 @@ def test_two_runs_side_by_side(visit, two_runs):
 
 def test_runs_that_were_not_compared(visit, tmp_path):
     path = tmp_path / "page.html"
-    write_page(hand_drawn(), path, hand_drawn_before())
+    write_page(path, from_json(hand_drawn()), from_json(hand_drawn_before()))
     page = visit(path, "#/comparison")
     assert "is not known" in page.locator(".verdict").inner_text()
 
@@ -377,11 +382,11 @@ def test_dark_light_and_paper(visit, page_file):
 
 def test_hostile_names_are_text(visit, tmp_path):
     path = tmp_path / "page.html"
-    there, seen = truth((A, 0)), found((A, 1, 0.9, -1, 0, 1, 1))
+    there, seen = groundtruth((A, 0)), detections((A, 1, 0.9, -1, 0, 1, 1))
     made = evaluation(
         [image(HOSTILE, there, seen)], [HOSTILE, "cat " * 80], title=HOSTILE, metrics={HOSTILE: 0.5}
     )
-    write_page(made, path)
+    write_page(path, from_json(made))
     page = visit(path)
     assert page.title() == page.locator("h1").inner_text() == HOSTILE
     page.locator(".plot .trace").first.wait_for()
@@ -401,8 +406,8 @@ def test_hostile_names_are_text(visit, tmp_path):
 @pytest.mark.parametrize("names", [[], ["owl"]], ids=["no class", "one class"])
 def test_an_evaluation_of_nothing(visit, tmp_path, names):
     path = tmp_path / "page.html"
-    images = [image("a.png", truth(), found(), ap50=None)] if names else []
-    write_page(evaluation(images, names, calibration={"error": None, "bins": []}), path)
+    images = [image("a.png", groundtruth(), detections(), ap50=None)] if names else []
+    write_page(path, from_json(evaluation(images, names, calibration={"error": None, "bins": []})))
     # What means nothing in an address is as if it were not there.
     page = visit(path, "#/comparison?threshold=x&class=7&pair=1>2>3&kind=constructor")
     assert "nothing right at any threshold" in page.locator("#results").inner_text()
@@ -415,7 +420,7 @@ def test_an_evaluation_of_nothing(visit, tmp_path, names):
 
 def test_three_hundred_classes(visit, tmp_path):
     path = tmp_path / "page.html"
-    write_page(at_random(300, [f"class {n}" for n in range(300)], detections=8), path)
+    write_page(path, from_json(at_random(300, [f"class {n}" for n in range(300)], num_detections=8)))
     page = visit(path, "#/confusions")
     assert page.locator(".matrix tbody tr").count() == 31
     assert "30 of 300 classes with most confusions" in page.locator("#confusions").inner_text()
@@ -435,7 +440,8 @@ def large_file(tmp_path_factory):
     """A page of 5,000 pictures with 20 detections each."""
     path = tmp_path_factory.mktemp("large") / "page.html"
     small = preview(160, 80, [(20, 40, 80, 120)])
-    write_page(at_random(5000, [f"class {n}" for n in range(10)], detections=20, small=small), path)
+    made = at_random(5000, [f"class {n}" for n in range(10)], num_detections=20, small=small)
+    write_page(path, from_json(made))
     return path
 
 

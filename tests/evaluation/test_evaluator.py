@@ -13,9 +13,9 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError
 from boxtune.evaluation.evaluator import Evaluator
-from boxtune.evaluation.shapes import Wanted
-from boxtune.metrics.masks import to_array
+from boxtune.evaluation.extras import Wanted
 from boxtune.structures import Detections
+from image_results import pixels
 
 TRUTH = [0.25, 0.25, 0.75, 0.5]  # of every picture
 PADDED = text_format.Parse(
@@ -159,7 +159,7 @@ def test_masks_and_keypoints_are_brought_to_the_pixels_of_the_image(records):
         )
         (mask,) = result.masks
         assert (mask.height, mask.width) == (height, width)
-        assert to_array(mask).sum() == pytest.approx(0.5 * 0.25 * height * width, rel=0.05)
+        assert pixels(mask).sum() == pytest.approx(0.5 * 0.25 * height * width, rel=0.05)
 
 
 def test_a_broken_prediction_of_one_image_is_named(records):

@@ -8,8 +8,9 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError
 from boxtune.evaluation.exported import beside_model, detect_exported, load_exported
-from boxtune.evaluation.shapes import Wanted
+from boxtune.evaluation.extras import Wanted
 from boxtune.metrics import masks
+from image_results import pixels
 from picture_records import picture_record, write_records
 
 FOUND = {
@@ -107,7 +108,7 @@ class TestMasksAndKeypoints:
             picture = [-ymin / height, -xmin / width, (1 - ymin) / height, (1 - xmin) / width]
             grid = grids[:, found, :, :, None]
             pasted = tf.image.crop_and_resize(grid, [picture], [0], [10, 20], extrapolation_value=0)
-            np.testing.assert_array_equal(masks.to_array(mask), pasted[0, :, :, 0].numpy() > 0.5)
+            np.testing.assert_array_equal(pixels(mask), pasted[0, :, :, 0].numpy() > 0.5)
             assert 0 < masks.area(mask) < 200
 
     def test_keypoints_are_in_pixels_best_first(self, records):

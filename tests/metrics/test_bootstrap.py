@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from boxtune.metrics.average_precision import coco_ranking, mean, rank
 from boxtune.metrics.bootstrap import (
     interval,
     num_images_with_objects,
@@ -8,14 +9,16 @@ from boxtune.metrics.bootstrap import (
     resampled,
     resamples,
 )
-from boxtune.metrics.curves import coco_ranking, mean, rank
-from boxtune.metrics.matches import RIGHT, WRONG, coco_outcomes, overlaps, pool
+from boxtune.metrics.matching import RIGHT, WRONG, coco_outcomes
+from boxtune.metrics.tables import near_pairs, tabulate
 from hand_drawn import A, picture, random_pictures
 
 
 def ranking_of(pictures, num_classes):
-    everything = pool(pictures, num_classes)
-    return coco_ranking(everything, coco_outcomes(everything, overlaps(everything)), everything.truth.crowd)
+    everything = tabulate(pictures, num_classes)
+    return coco_ranking(
+        everything, coco_outcomes(everything, near_pairs(everything)), everything.groundtruth.crowd
+    )
 
 
 def test_resamples_draw_as_many_pictures_as_there_are():

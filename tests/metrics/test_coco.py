@@ -4,20 +4,28 @@ import io
 
 import numpy as np
 import pytest
+from pycocotools.mask import encode
 
 from boxtune.errors import ConfigError
-from boxtune.metrics import masks
 from boxtune.metrics.coco import (
     KEYPOINT_NAMES,
     NAMES,
     KeypointClass,
     box_metrics,
-    coco_metrics,
     keypoint_metrics,
     mask_metrics,
 )
+from boxtune.metrics.masks import area
 from boxtune.metrics.results import ImageResult
-from image_results import image_result, random_results, with_areas, with_keypoints, with_masks
+from image_results import (
+    coco_metrics,
+    image_result,
+    pixels,
+    random_results,
+    with_areas,
+    with_keypoints,
+    with_masks,
+)
 
 MAP, MAP50, MAP75, SMALL, MEDIUM, LARGE, AR1, AR10, AR100, AR_SMALL, AR_MEDIUM, AR_LARGE = NAMES
 
@@ -101,7 +109,7 @@ def xywh(box):
 
 
 def as_coco(mask):
-    return masks.to_coco(mask) | {"counts": masks.to_coco(mask)["counts"].encode()}
+    return encode(np.asfortranarray(pixels(mask)))
 
 
 def points(keypoints, visibility):
@@ -136,7 +144,7 @@ def found_annotations(number, one: ImageResult):
         item["bbox"] = xywh(box)
         item["area"] = item["bbox"][2] * item["bbox"][3]
         if one.masks is not None:
-            item |= {"segmentation": as_coco(one.masks[row]), "area": masks.area(one.masks[row])}
+            item |= {"segmentation": as_coco(one.masks[row]), "area": area(one.masks[row])}
         if one.keypoints is not None:
             item["keypoints"] = points(one.keypoints[row], [1] * len(one.keypoints[row]))
         yield item | {"iscrowd": 0}

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from pycocotools import mask as coco_masks
 
 from boxtune.errors import DataError
-from boxtune.metrics import coco_results, masks
-from boxtune.metrics.coco_results import ids_of_names, read_detections, write_detections
+from boxtune.metrics import coco_results
+from boxtune.metrics.coco_results import ids_of_names, read_detections
 from boxtune.metrics.results import ImageResult
+from image_results import pixels
 
 
 def picture(name, boxes=(), classes=(), scores=(), **parts):
@@ -167,34 +167,10 @@ def test_masks_of_all_or_none(tmp_path: Path):
         read(tmp_path, [GOOD | {"keypoints": [1, 2, 2]}, GOOD])
 
 
-numbers = st.floats(0, 6, width=32)
-
-
-@given(st.lists(st.tuples(numbers, numbers, numbers, numbers, st.integers(0, 1), numbers), max_size=4))
-def test_what_is_written_is_read(tmp_path_factory, found):
-    boxes = [(min(a, b), min(c, d), max(a, b), max(c, d)) for a, b, c, d, *_ in found]
-    drawn = [masks.from_array(np.arange(24).reshape(4, 6) % (row + 2)) for row in range(len(found))]
-    mine = picture(
-        "b.png",
-        boxes,
-        [cls for *_, cls, _ in found],
-        [score for *_, score in found],
-        masks=drawn or None,
-        keypoints=np.array([[box[:2]] for box in boxes]) if boxes else None,
-    )
-    path = tmp_path_factory.mktemp("written") / "found.json"
-    write_detections(path, [TRUTH[0], mine], category_ids=[3, 9])
-    first, second = read_detections(path, TRUTH, categories={3: 0, 9: 1})
-    assert not len(first.scores)
-    np.testing.assert_allclose(second.boxes, mine.boxes, atol=1e-12)
-    assert second.classes.tolist() == mine.classes.tolist()
-    assert second.scores.tolist() == mine.scores.tolist()
-    for one, other in zip(second.masks or (), mine.masks or (), strict=True):
-        np.testing.assert_array_equal(masks.to_array(one), masks.to_array(other))
-    if boxes:
-        np.testing.assert_array_equal(second.keypoints, mine.keypoints)
-
-
-def test_where_nothing_can_be_written(tmp_path: Path):
-    with pytest.raises(DataError, match="cannot be written"):
-        write_detections(tmp_path / "absent" / "found.json", [], category_ids=[])
+def test_masks_and_keypoints_are_those_of_the_file(tmp_path: Path):
+    drawing = np.arange(24).reshape(4, 6) % 3 > 0
+    mask = coco_masks.encode(np.asfortranarray(drawing.astype(np.uint8)))
+    shapes = {"segmentation": mask | {"counts": mask["counts"].decode()}, "keypoints": [1, 2, 2, 3, 0.5, 1]}
+    _, found = read(tmp_path, [GOOD | shapes])
+    np.testing.assert_array_equal(pixels(found.masks[0]), drawing)
+    assert found.keypoints.tolist() == [[[2, 1], [0.5, 3]]]

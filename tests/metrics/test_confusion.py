@@ -3,16 +3,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxtune.metrics.confusion import confusion_matrix
-from boxtune.metrics.matches import overlaps, pair, pool
+from boxtune.metrics.matching import pair
+from boxtune.metrics.tables import near_pairs, tabulate
 from hand_drawn import FAR, A, B, picture, random_pictures, rows
 
 
 def matrix(*pictures, threshold=0.5, num_classes=2):
-    everything = pool(pictures, num_classes)
-    unwanted = everything.truth.unwanted
-    paired = pair(everything, overlaps(everything), 0.5, unwanted)
-    kept = everything.found.score >= threshold
-    truth, found = everything.truth.cls, everything.found.cls
+    everything = tabulate(pictures, num_classes)
+    unwanted = everything.groundtruth.unwanted
+    paired = pair(everything, near_pairs(everything), 0.5, unwanted)
+    kept = everything.detections.score >= threshold
+    truth, found = everything.groundtruth.cls, everything.detections.cls
     return confusion_matrix(truth, unwanted, found, paired, kept, num_classes).tolist()
 
 
@@ -64,9 +65,9 @@ def test_nothing():
 def test_rows_hold_all_wanted_objects(seed, threshold):
     pictures = random_pictures(seed, number=3, difficult=0.2)
     counts = np.array(matrix(*pictures, threshold=threshold, num_classes=4))
-    everything = pool(pictures, 4)
-    wanted = np.bincount(everything.truth.cls[~everything.truth.unwanted], minlength=4)
+    everything = tabulate(pictures, 4)
+    wanted = np.bincount(everything.groundtruth.cls[~everything.groundtruth.unwanted], minlength=4)
     assert counts[:-1].sum(axis=1).tolist() == wanted.tolist()
     assert counts[-1, -1] == 0
     assert (counts >= 0).all()
-    assert counts[:, :-1].sum() <= np.count_nonzero(everything.found.score >= threshold)
+    assert counts[:, :-1].sum() <= np.count_nonzero(everything.detections.score >= threshold)

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from boxtune.metrics.error_kinds import KINDS, error_kinds, mistakes
-from boxtune.metrics.matches import match, overlaps, pool
+from boxtune.metrics.matching import match
+from boxtune.metrics.tables import near_pairs, tabulate
 from hand_drawn import FAR, A, B, picture, random_pictures, rows
 
 # Half as many columns, or as many rows, as A, shifted: IoU below.
@@ -10,9 +11,9 @@ BESIDE = [0, 50, 100, 150]  # shares 5,000 of 15,000 with A: IoU 1/3
 
 
 def sorted_out(*pictures, num_classes=2):
-    everything = pool(pictures, num_classes)
-    unwanted = everything.truth.unwanted
-    pairs = overlaps(everything)
+    everything = tabulate(pictures, num_classes)
+    unwanted = everything.groundtruth.unwanted
+    pairs = near_pairs(everything)
     matched = match(everything, pairs, np.array([0.5]), unwanted, unwanted)[0]
     return everything, mistakes(everything, pairs, matched, unwanted)
 
@@ -27,13 +28,13 @@ def missed(*pictures, **kwargs):
 
 def gains(*pictures, **kwargs):
     everything, found = sorted_out(*pictures, **kwargs)
-    table = error_kinds(everything, found, everything.truth.unwanted)
+    table = error_kinds(everything, found, everything.groundtruth.unwanted)
     return {row.kind: row.AP50_gain for row in table}
 
 
 def counts(*pictures, **kwargs):
     everything, found = sorted_out(*pictures, **kwargs)
-    table = error_kinds(everything, found, everything.truth.unwanted)
+    table = error_kinds(everything, found, everything.groundtruth.unwanted)
     return {row.kind: row.count for row in table if row.count}
 
 
@@ -171,7 +172,7 @@ def test_without_objects_there_is_nothing_to_gain():
 def test_every_error_has_one_kind_and_few_gains_are_losses(seed):
     pictures = random_pictures(seed, difficult=0.1)
     everything, found = sorted_out(*pictures, num_classes=4)
-    table = error_kinds(everything, found, everything.truth.unwanted)
+    table = error_kinds(everything, found, everything.groundtruth.unwanted)
     errors = (found.kind > 0) & (found.kind < 6)
     assert sum(row.count for row in table[:-1]) == np.count_nonzero(errors)
     # To take away what is wrong never harms.

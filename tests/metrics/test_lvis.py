@@ -5,9 +5,8 @@ import pytest
 
 from boxtune.errors import ConfigError
 from boxtune.metrics import lvis
-from boxtune.metrics.coco import coco_metrics
 from boxtune.metrics.lvis import box_metrics, mask_metrics
-from image_results import image_result, random_results, with_masks
+from image_results import coco_metrics, image_result, random_results, with_masks
 
 A, B = [0, 0, 100, 100], [100, 100, 150, 150]
 NAMES = ["ant", "bee", "cow", "dog"]

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from boxtune.metrics.pascal_matching import Curve, area_under, eleven_points, within_recalls
+from boxtune.metrics.pascal_matching import area_under, eleven_points
 from boxtune.metrics.pascal_voc import (
     corloc_metrics,
     detection_metrics,
@@ -67,21 +67,21 @@ def test_names_are_decomposed_as_in_the_api():
 
 def test_average_precision():
     # Of 4 objects: found, missed, found, found: 1 to recall 1/4, then 3/4 to recall 3/4.
-    part = Curve(np.array([1, 1 / 2, 2 / 3, 3 / 4]), np.array([1, 1, 2, 3]) / 4)
-    assert area_under(part) == pytest.approx(1 / 4 + 3 / 4 * 2 / 4)
+    precision, recall = np.array([1, 1 / 2, 2 / 3, 3 / 4]), np.array([1, 1, 2, 3]) / 4
+    assert area_under(precision, recall) == pytest.approx(1 / 4 + 3 / 4 * 2 / 4)
     # Recalls 0, 0.1, 0.2: 1; 0.3, ..., 0.7: 3/4; 0.8, 0.9, 1: 0.
-    assert eleven_points(part) == pytest.approx((3 + 5 * 3 / 4) / 11)
+    assert eleven_points(precision, recall) == pytest.approx((3 + 5 * 3 / 4) / 11)
     # Recalls 1/2 and 3/4 are left, and precision 3/4 up to there.
-    assert area_under(within_recalls(part, 0.3, 1)) == pytest.approx(3 / 4 * 3 / 4)
-    empty = Curve(np.zeros(0), np.zeros(0))
-    assert (area_under(empty), eleven_points(empty)) == (0, 0)
+    assert area_under(precision[2:], recall[2:]) == pytest.approx(3 / 4 * 3 / 4)
+    empty = np.zeros((2, 0))
+    assert (area_under(*empty), eleven_points(*empty)) == (0, 0)
 
 
 def test_eleven_points_reach_a_recall_that_is_a_tenth():
     recall = np.arange(1, 11) / 10
-    assert eleven_points(Curve(np.ones(10), recall)) == 1
+    assert eleven_points(np.ones(10), recall) == 1
     # Recall 3/10 exactly: 0, 0.1, 0.2 and 0.3.
-    assert eleven_points(Curve(np.ones(3), recall[:3])) == pytest.approx(4 / 11)
+    assert eleven_points(np.ones(3), recall[:3]) == pytest.approx(4 / 11)
 
 
 def test_precision_at_all_recalls_is_that_of_pascal():

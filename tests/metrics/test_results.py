@@ -5,7 +5,7 @@ import pytest
 
 from boxtune.errors import DataError
 from boxtune.metrics import masks
-from boxtune.metrics.results import check_results, count_by_class, known_classes, without_unknown
+from boxtune.metrics.results import check_results, known_classes, without_unknown
 from image_results import image_result, random_results, with_keypoints, with_masks
 
 BOX = [0, 0, 10, 10]
@@ -63,11 +63,6 @@ def test_no_pictures():
 def test_pictures_of_the_same_name():
     with pytest.raises(DataError, match=r"1 pictures are evaluated twice, such as 'a\.jpg'"):
         check_results([GOOD, image_result(name="b.jpg"), GOOD], 2)
-
-
-def test_counts():
-    objects, found = count_by_class([GOOD, GOOD], 3)
-    assert (objects.tolist(), found.tolist()) == ([2, 0, 0], [2, 2, 0])
 
 
 def test_labels_of_the_whole_picture():

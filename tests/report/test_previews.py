@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from boxtune.metrics.evaluation import Example
+from boxtune.metrics.results import Example
 from boxtune.report import previews as module
 from boxtune.report.previews import (
     MAX_PREVIEW_CHARACTERS,

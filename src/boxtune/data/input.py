@@ -214,7 +214,11 @@ def naming_faults(records: Records) -> Iterator[None]:
 
 
 def open_records(
-    reader: pipeline_pb2.InputReader, num_classes: int, *, for_training: bool = False
+    reader: pipeline_pb2.InputReader,
+    num_classes: int,
+    *,
+    label_map: LabelMap | None = None,
+    for_training: bool = False,
 ) -> Records:
     """Open the records of an input reader; `frame_index` is for training, and an evaluation reads every frame.
 
@@ -224,7 +228,7 @@ def open_records(
     """
     return Records(
         input_files(reader),
-        read_label_map(Path(reader.label_map_path)),
+        label_map or read_label_map(Path(reader.label_map_path)),
         num_classes,
         one_of_n=reader.sample_1_of_n_examples,
         expand_hierarchy=reader.expand_labels_hierarchy,

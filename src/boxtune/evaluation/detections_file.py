@@ -7,17 +7,16 @@ from pathlib import Path
 from boxtune.data.formats import coco
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
-from boxtune.evaluation.shapes import Wanted
-from boxtune.evaluation.truth import truths
+from boxtune.evaluation.extras import Wanted
+from boxtune.evaluation.groundtruth import truths
 from boxtune.metrics.coco_results import ImageId, ids_of_names, read_detections
-from boxtune.metrics.evaluation import Example
-from boxtune.metrics.results import ImageResult
+from boxtune.metrics.results import Example, ImageResult
 
 
 def detections_of(
     file: Path,
+    data: Path | None,
     records: Records,
-    data: Path | None = None,
     see: Callable[[Example], object] | None = None,
     wanted: Wanted | None = None,
 ) -> list[ImageResult]:
@@ -25,9 +24,9 @@ def detections_of(
 
     Args:
         file: of detections; `metrics.coco_results.read_detections` says what it holds.
-        records: the pictures and their truth.
         data: the folder that the records were made of. If it holds one file of COCO JSON, its ids are those of the
-            detections; else pictures go by their names, and classes by the ids of the label map.
+            detections; else images go by their names, and classes by the ids of the label map.
+        records: the images and their groundtruth.
         see: is shown every picture.
         wanted: what is read of the truth besides its boxes.
 

@@ -15,14 +15,15 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.batching import evaluation_batches
 from boxtune.data.input import Records, naming_faults
 from boxtune.errors import CheckpointError
-from boxtune.evaluation.shapes import Places, TruthReader, Wanted, keypoint_classes, require_found, wanted_by
-from boxtune.evaluation.truth import Arrays, Names, class_names, picture_of, truth_of, with_found
+from boxtune.evaluation.extras import Places, TruthReader, Wanted, keypoint_classes, require_found, wanted_by
+from boxtune.evaluation.groundtruth import Arrays, Names, class_names, picture_of, truth_of, with_found
 from boxtune.metrics import metric_sets
-from boxtune.metrics.evaluation import Evaluation, Example, evaluation_of
-from boxtune.metrics.results import ImageResult
+from boxtune.metrics.results import Evaluation, Example, ImageResult, evaluation_of
 from boxtune.models import Detector
 from boxtune.models.detector import REGULARIZATION
 from boxtune.structures import Inputs
+
+See = Callable[[Example], object]
 
 
 class Evaluator:
@@ -85,7 +86,7 @@ class Evaluator:
         tags = metric_sets.tags(self._metrics_set, self.class_names, self._metric_options)
         return [*tags, *(f"Loss/{name}" for name in terms)]
 
-    def evaluate(self, step: int, see: Callable[[Example], object] | None = None) -> Evaluation:
+    def evaluate(self, step: int, see: See | None = None) -> Evaluation:
         """Return the evaluation of the detector as it is now, after `step` steps; `see` is shown every picture.
 
         Raises:
@@ -133,6 +134,34 @@ class Evaluator:
         found = vars(self.detector.detect(seen, predictions)) | {"finite": _finite(predictions)}
         parts = {name: part for name, part in found.items() if part is not None and name != "extras"}
         return parts, self.detector.loss_terms(inputs, predictions)
+
+
+def evaluate_found(
+    find: Callable[[Records, See, Wanted], list[ImageResult]],
+    records: Records,
+    section: pipeline_pb2.EvalConfig,
+    see: See | None = None,
+) -> Evaluation:
+    """Return the evaluation by `eval_config` of what `find` returns of all records; `see` is shown every image."""
+    started = time.perf_counter()
+    wanted = wanted_by(section, records)
+    options = metric_options(section, records, wanted.places)
+    images: list[npt.NDArray[np.uint8]] = []
+
+    def keep_first(example: Example) -> None:
+        if len(images) < section.num_visualizations:
+            images.append(example.picture)
+        if see:
+            see(example)
+
+    results, names = find(records, keep_first, wanted), class_names(records.label_map, records.num_classes)
+    return evaluation_of(
+        results,
+        names,
+        metrics=metric_sets.measure(section.metrics_set, results, names, options),
+        seconds=time.perf_counter() - started,
+        examples=[Example(result, image) for result, image in zip(results, images, strict=False)],
+    )
 
 
 def metric_options(

@@ -10,10 +10,9 @@ import tensorflow as tf
 
 from boxtune.data.input import Records
 from boxtune.errors import CheckpointError
-from boxtune.evaluation.shapes import Wanted
-from boxtune.evaluation.truth import truths, with_found
-from boxtune.metrics.evaluation import Example
-from boxtune.metrics.results import ImageResult
+from boxtune.evaluation.extras import Wanted
+from boxtune.evaluation.groundtruth import truths, with_found
+from boxtune.metrics.results import Example, ImageResult
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
     "saved_model",

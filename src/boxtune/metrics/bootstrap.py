@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from boxtune.metrics.curves import Ranking
-from boxtune.metrics.matches import Floats, Ints
+from boxtune.metrics.average_precision import Ranking
+from boxtune.metrics.tables import Floats, Ints
 
 CONFIDENCE = 0.95
 MOST_RESAMPLES, FEWEST_RESAMPLES = 1000, 200

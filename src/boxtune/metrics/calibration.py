@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.metrics.matches import IGNORED, RIGHT, SCORE_DIGITS, Floats, Ints
+from boxtune.metrics.matching import IGNORED, RIGHT, SCORE_DIGITS
+from boxtune.metrics.tables import Floats, Ints
 
 NUM_BINS = 10
 

@@ -90,35 +90,6 @@ def ids_of_names(names: Sequence[str]) -> dict[ImageId, str]:
     return known
 
 
-def write_detections(
-    path: Path,
-    results: Sequence[ImageResult],
-    *,
-    category_ids: Sequence[int],
-    image_ids: Mapping[str, ImageId] | None = None,
-) -> None:
-    """Write all detections as COCO's results JSON, in the order of the pictures.
-
-    Args:
-        path: of the file; its folder has to exist.
-        results: of all pictures.
-        category_ids: by class.
-        image_ids: by the name of a picture; None for the names themselves.
-
-    Raises:
-        DataError: if the file cannot be written.
-    """
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            separator = "[\n"
-            for item in _written(results, category_ids, image_ids):
-                file.write(separator + json.dumps(item, allow_nan=False))
-                separator = ",\n"
-            file.write("[]\n" if separator == "[\n" else "\n]\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}.") from error
-
-
 class _Fault(Exception):
     """What is wrong with one detection: of a kind, to be counted, and what it is here."""
 
@@ -323,23 +294,3 @@ def _stem(name: str) -> str:
 def _number(name: str) -> int | None:
     stem = _stem(name)
     return int(stem) if stem.isascii() and stem.isdigit() and len(stem) < 20 else None
-
-
-def _written(
-    results: Sequence[ImageResult], category_ids: Sequence[int], image_ids: Mapping[str, ImageId] | None
-) -> Iterator[dict[str, Any]]:
-    for result in results:
-        boxes = np.asarray(result.boxes, np.float64).reshape(-1, 4)
-        image_id = result.name if image_ids is None else image_ids[result.name]
-        for row, (ymin, xmin, ymax, xmax) in enumerate(boxes.tolist()):
-            item: dict[str, Any] = {
-                "image_id": image_id,
-                "category_id": int(category_ids[int(result.classes[row])]),
-                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
-                "score": float(result.scores[row]),
-            }
-            if result.masks is not None:
-                item["segmentation"] = masks.to_coco(result.masks[row])
-            if result.keypoints is not None:
-                item["keypoints"] = [value for y, x in result.keypoints[row].tolist() for value in (x, y, 1)]
-            yield item

@@ -6,22 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from boxtune.errors import DataError
+from boxtune.metrics.average_precision import Ranking, coco_ranking, mean
 from boxtune.metrics.bootstrap import CONFIDENCE, Interval, interval, num_resamples, resampled
 from boxtune.metrics.coco import NAMES
-from boxtune.metrics.curves import Ranking, coco_ranking, mean
-from boxtune.metrics.matches import (
-    RIGHT,
-    Floats,
-    Overlaps,
-    Pool,
-    coco_outcomes,
-    match_wanted,
-    outcomes,
-    overlaps,
-    pool,
-    reaches,
-)
+from boxtune.metrics.matching import RIGHT, coco_outcomes, match_wanted, outcomes, reaches
 from boxtune.metrics.results import ImageResult, check_results
+from boxtune.metrics.tables import Floats, Pairs, Table, near_pairs, tabulate
 
 _TOLERANCE = 0.01  # pixels: less is the rounding of a file
 _EXAMPLES = 3
@@ -92,12 +82,12 @@ def compare(
     """
     for results in (first, second):
         check_results(results, len(class_names))
-    before, after = (pool(results, len(class_names)) for results in (first, second))
+    before, after = (tabulate(results, len(class_names)) for results in (first, second))
     _check(before, after)
-    near = [(one, overlaps(one)) for one in (before, after)]
+    near = [(one, near_pairs(one)) for one in (before, after)]
     scores = [_scores(one, pairs, threshold) for one, pairs in near]
-    rankings = [_ranking(one, pairs) for one, pairs in near]
-    number = num_resamples(len(before.found.cls) + len(after.found.cls))
+    rankings = [coco_ranking(one, coco_outcomes(one, pairs), one.groundtruth.crowd) for one, pairs in near]
+    number = num_resamples(len(before.detections.cls) + len(after.detections.cls))
     return Comparison(
         threshold,
         _only(before, class_names, scores[1], scores[0]),
@@ -107,7 +97,7 @@ def compare(
     )
 
 
-def _check(first: Pool, second: Pool) -> None:
+def _check(first: Table, second: Table) -> None:
     names = [[image.name for image in one.images] for one in (first, second)]
     for here, there, which in ((names[0], names[1], "first"), (names[1], names[0], "second")):
         alone = sorted(set(here) - set(there))
@@ -137,30 +127,30 @@ def _same_truth(first: ImageResult, second: ImageResult) -> bool:
     )
 
 
-def _scores(pool: Pool, pairs: Overlaps, threshold: float) -> Floats:
+def _scores(table: Table, pairs: Pairs, threshold: float) -> Floats:
     """Return float [n]: the score with which each wanted object is found, NaN where it is not."""
-    matched = match_wanted(pool, pairs)
-    right = outcomes(matched, pool.truth.unwanted) == RIGHT
-    finds = right & reaches(pool.found.score, threshold)
-    scores = np.full(len(pool.truth.cls), np.nan)
-    scores[matched[finds]] = pool.found.score[finds]
+    matched = match_wanted(table, pairs)
+    right = outcomes(matched, table.groundtruth.unwanted) == RIGHT
+    finds = right & reaches(table.detections.score, threshold)
+    scores = np.full(len(table.groundtruth.cls), np.nan)
+    scores[matched[finds]] = table.detections.score[finds]
     return scores
 
 
-def _only(pool: Pool, class_names: Sequence[str], score: Floats, other: Floats) -> list[FoundObject]:
+def _only(table: Table, class_names: Sequence[str], score: Floats, other: Floats) -> list[FoundObject]:
     """Return the objects that have a `score` and no `other`, both float [n]."""
     return [
-        _found_object(pool, class_names, i, score[i])
+        _found_object(table, class_names, i, score[i])
         for i in np.flatnonzero(~np.isnan(score) & np.isnan(other))
     ]
 
 
-def _found_object(pool: Pool, class_names: Sequence[str], i: int, score: float) -> FoundObject:
-    truth = pool.truth
+def _found_object(table: Table, class_names: Sequence[str], i: int, score: float) -> FoundObject:
+    truth = table.groundtruth
     ymin, xmin, ymax, xmax = truth.box[i].tolist()
     return FoundObject(
-        image=pool.images[truth.image[i]].name,
-        index=int(i - pool.first_truth[truth.image[i]]),
+        image=table.images[truth.image[i]].name,
+        index=int(i - table.first_object[truth.image[i]]),
         class_name=class_names[truth.cls[i]],
         ymin=ymin,
         xmin=xmin,
@@ -170,15 +160,10 @@ def _found_object(pool: Pool, class_names: Sequence[str], i: int, score: float) 
     )
 
 
-def _ranking(pool: Pool, pairs: Overlaps) -> Ranking:
-    return coco_ranking(pool, coco_outcomes(pool, pairs), pool.truth.crowd)
-
-
 def _differences(
     first: Ranking, second: Ranking, num_images: int, number: int, seed: int
 ) -> list[Difference]:
-    once = np.ones(num_images, np.int64)
-    before, after = (ranking.average_precision(once) for ranking in (first, second))
+    before, after = (ranking.average_precision() for ranking in (first, second))
     draws = [resampled(ranking, num_images, number, seed) for ranking in (first, second)]
     several = len(np.unique(first.object_image)) > 1
     changes = [draws[1].mean_AP - draws[0].mean_AP, draws[1].mean_AP50 - draws[0].mean_AP50]

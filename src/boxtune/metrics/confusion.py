@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from boxtune.metrics.matches import Bools, Ints
+from boxtune.metrics.tables import Bools, Ints
 
 
 def confusion_matrix(

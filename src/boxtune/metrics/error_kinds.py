@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.metrics.curves import mean, rank
-from boxtune.metrics.matches import IGNORED, RIGHT, WRONG, Bools, Floats, Ints, Overlaps, Pool, outcomes
+from boxtune.metrics.average_precision import mean, rank
+from boxtune.metrics.matching import IGNORED, RIGHT, WRONG, outcomes
+from boxtune.metrics.tables import Bools, Floats, Ints, Pairs, Table
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
 
@@ -32,7 +33,7 @@ _CORRECT, _CLASS, _LOCALISATION, _BOTH, _DUPLICATE, _BACKGROUND, _IGNORED = rang
 
 @dataclass(frozen=True, eq=False)
 class Mistakes:
-    """The errors of a pool.
+    """The errors of a table.
 
     Attributes:
         kind: int8 [k], index into KINDS.
@@ -54,8 +55,8 @@ class ErrorKind:
     AP50_gain: float | None
 
 
-def mistakes(pool: Pool, overlaps: Overlaps, matched: Ints, ignored: Bools) -> Mistakes:
-    """Sort the detections of `pool` by what is wrong with them.
+def mistakes(table: Table, pairs: Pairs, matched: Ints, ignored: Bools) -> Mistakes:
+    """Sort the detections of `table` by what is wrong with them.
 
     A detection that finds no object is, in this order (that of TIDE's program):
     - "localisation": its IoU with an object of its class is in [0.1, 0.5);
@@ -66,14 +67,14 @@ def mistakes(pool: Pool, overlaps: Overlaps, matched: Ints, ignored: Bools) -> M
     Crowds take no part, but what finds a crowd, or another object that is `ignored`, is itself "ignored".
 
     Args:
-        pool: pictures.
-        overlaps: their pairs from an IoU of 0.1.
+        table: of images.
+        pairs: their pairs from an IoU of 0.1.
         matched: int [k], the object that each detection finds at an IoU of 0.5.
         ignored: bool [n], objects that are neither wanted nor wrong.
     """
-    own = pool.found.cls[overlaps.detection] == pool.truth.cls[overlaps.truth]
-    own_iou, own_truth = _best(pool, overlaps, own)
-    other_iou, other_truth = _best(pool, overlaps, ~own)
+    own = table.detections.cls[pairs.detection] == table.groundtruth.cls[pairs.groundtruth]
+    own_iou, own_truth = _best(table, pairs, own)
+    other_iou, other_truth = _best(table, pairs, ~own)
     outcome = outcomes(matched, ignored)
     kind = np.select(
         [
@@ -95,16 +96,16 @@ def mistakes(pool: Pool, overlaps: Overlaps, matched: Ints, ignored: Bools) -> M
     return Mistakes(kind, target, missed)
 
 
-def _best(pool: Pool, overlaps: Overlaps, chosen: Bools) -> tuple[Floats, Ints]:
+def _best(table: Table, pairs: Pairs, chosen: Bools) -> tuple[Floats, Ints]:
     """Return float [k] and int [k]: the highest IoU of each detection in the `chosen` pairs, and with which object."""
-    pairs = np.flatnonzero(chosen & ~pool.truth.crowd[overlaps.truth])
-    detection, first = np.unique(overlaps.detection[pairs], return_index=True)
-    iou, truth = np.zeros(len(pool.found.cls)), np.full(len(pool.found.cls), -1)
-    iou[detection], truth[detection] = overlaps.iou[pairs[first]], overlaps.truth[pairs[first]]
+    pairs = pairs[chosen & ~table.groundtruth.crowd[pairs.groundtruth]]
+    detection, first = np.unique(pairs.detection, return_index=True)
+    iou, truth = np.zeros(len(table.detections.cls)), np.full(len(table.detections.cls), -1)
+    iou[detection], truth[detection] = pairs.iou[first], pairs.groundtruth[first]
     return iou, truth
 
 
-def error_kinds(pool: Pool, found: Mistakes, ignored: Bools) -> list[ErrorKind]:
+def error_kinds(table: Table, found: Mistakes, ignored: Bools) -> list[ErrorKind]:
     """Return how many errors there are of each kind, and what AP50 would gain if it were mended and all else stayed.
 
     Mending is as in TIDE: a mistaken class or box is set right, if no other detection has found the object and none
@@ -114,21 +115,21 @@ def error_kinds(pool: Pool, found: Mistakes, ignored: Bools) -> list[ErrorKind]:
     outcome = np.select([found.kind == _CORRECT, found.kind == _IGNORED], [RIGHT, IGNORED], WRONG).astype(
         np.int8
     )
-    before = _ap50(pool, pool.found.cls, outcome, ~ignored)
+    before = _ap50(table, table.detections.cls, outcome, ~ignored)
     rows = []
     for kind in range(_CLASS, _IGNORED):
-        cls, mended = _mended(pool, found, outcome, ignored, kind)
-        gain = _difference(_ap50(pool, cls, mended, ~ignored), before)
+        cls, mended = _mended(table, found, outcome, ignored, kind)
+        gain = mean(_ap50(table, cls, mended, ~ignored) - before)
         rows.append(ErrorKind(KINDS[kind], int(np.count_nonzero(found.kind == kind)), gain))
-    after = _ap50(pool, pool.found.cls, outcome, ~ignored & ~found.missed)
-    wrong = np.bincount(pool.found.cls[outcome == WRONG], minlength=pool.num_classes)
+    after = _ap50(table, table.detections.cls, outcome, ~ignored & ~found.missed)
+    wrong = np.bincount(table.detections.cls[outcome == WRONG], minlength=table.num_classes)
     after = np.where(np.isnan(after) & ~np.isnan(before), wrong == 0, after)
-    return [*rows, ErrorKind(MISSED, int(np.count_nonzero(found.missed)), _difference(after, before))]
+    return [*rows, ErrorKind(MISSED, int(np.count_nonzero(found.missed)), mean(after - before))]
 
 
-def _mended(pool: Pool, found: Mistakes, outcome: Ints, ignored: Bools, kind: int) -> tuple[Ints, Ints]:
+def _mended(table: Table, found: Mistakes, outcome: Ints, ignored: Bools, kind: int) -> tuple[Ints, Ints]:
     """Return the classes and outcomes of detections once those of `kind` are mended."""
-    cls, mended = pool.found.cls.copy(), outcome.copy()
+    cls, mended = table.detections.cls.copy(), outcome.copy()
     mended[found.kind == kind] = IGNORED
     free = ~ignored
     free[found.target[found.kind == _CORRECT]] = False
@@ -136,22 +137,18 @@ def _mended(pool: Pool, found: Mistakes, outcome: Ints, ignored: Bools, kind: in
         (found.kind == kind) & (found.target >= 0) & np.append(free, False)[found.target]
     )
     target, first = np.unique(found.target[candidates], return_index=True)  # the best scored comes first
-    cls[candidates[first]], mended[candidates[first]] = pool.truth.cls[target], RIGHT
+    cls[candidates[first]], mended[candidates[first]] = table.groundtruth.cls[target], RIGHT
     return cls, mended
 
 
-def _ap50(pool: Pool, cls: Ints, outcome: Ints, wanted: Bools) -> Floats:
-    order = pool.by_class if cls is pool.found.cls else np.lexsort((-pool.found.score, cls))
+def _ap50(table: Table, cls: Ints, outcome: Ints, wanted: Bools) -> Floats:
+    order = table.by_class if cls is table.detections.cls else np.lexsort((-table.detections.score, cls))
     ranking = rank(
-        (1, pool.num_classes),
-        pool.found.image[order],
+        (1, table.num_classes),
+        table.detections.image[order],
         cls[order],
         outcome[None, order],
-        pool.truth.image[wanted],
-        pool.truth.cls[wanted],
+        table.groundtruth.image[wanted],
+        table.groundtruth.cls[wanted],
     )
-    return ranking.average_precision(np.ones(len(pool.images), np.int64))[0]
-
-
-def _difference(after: Floats, before: Floats) -> float | None:
-    return mean(after - before)
+    return ranking.average_precision()[0]

@@ -1,28 +1,25 @@
 """The metrics of LVIS: many classes, each looked for in some of the pictures only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from boxtune.errors import ConfigError
-from boxtune.metrics.coco import AREAS, THRESHOLDS, num_objects, outside
-from boxtune.metrics.greedy_matching import Averages, averages, match, mean
+from boxtune.metrics.coco import AT_50, AT_75, Averages, averages, mean
 from boxtune.metrics.metric_sets import MetricSet, Options
 from boxtune.metrics.results import ImageResult, keep_found, known_classes, without_unknown
 from boxtune.metrics.tables import (
-    Flags,
+    Bools,
     Floats,
     Overlap,
     Table,
     box_overlap,
-    found_masks,
+    detection_masks,
     mask_areas,
     mask_overlap,
-    pair_up,
     tabulate,
-    true_masks,
 )
 
 NAMES = (
@@ -32,7 +29,6 @@ NAMES = (
 """Small, medium, large; rare, common, frequent."""
 FREQUENCIES = "rcf"
 _MAX_DETECTIONS = 300
-_AT_50, _AT_75 = 0, 5
 
 
 def box_metrics(
@@ -61,8 +57,7 @@ def box_metrics(
         ConfigError: for frequencies that are no such letters, one for each class.
     """
     table = _tabulate(results, class_names)
-    overlap = box_overlap(table, np.zeros(len(table.truth.group), bool))
-    measured = _averages(table, overlap, table.found.areas)
+    measured = _averages(table, box_overlap, table.detections.area)
     return _named("DetectionBoxes_", measured, class_names, frequencies, per_category)
 
 
@@ -75,9 +70,7 @@ def mask_metrics(
 ) -> dict[str, float]:
     """Return the same of masks, named `DetectionMasks_AP` and so on."""
     table = _tabulate(results, class_names)
-    found, truth = found_masks(table), true_masks(table)
-    overlap = mask_overlap(found, truth, np.zeros(len(truth), bool))
-    measured = _averages(table, overlap, mask_areas(found))
+    measured = _averages(table, mask_overlap, mask_areas(detection_masks(table)))
     return _named("DetectionMasks_", measured, class_names, frequencies, per_category)
 
 
@@ -100,25 +93,27 @@ def _most_certain(result: ImageResult) -> ImageResult:
     return keep_found(result, best)
 
 
-def _averages(table: Table, overlap: Overlap, found_areas: Floats) -> Averages:
-    sizes = tuple(AREAS)
-    # What has no area is not there at all.
-    ignored = outside(table.truth.areas, sizes) | (table.truth.areas <= 0)[:, None]
-    pairs = pair_up(table, overlap, THRESHOLDS[0])
-    # A crowd is an object like others here.
-    kinds = match(pairs, table, ignored, THRESHOLDS, _MAX_DETECTIONS, shared=np.zeros(len(ignored), bool))
-    forgiven = outside(found_areas, sizes) | (_not_exhaustive(table) | (found_areas <= 0))[:, None]
-    return averages(table, kinds, forgiven, num_objects(table, ignored), (_MAX_DETECTIONS,))
+def _averages(table: Table, overlap: Callable[[Table, Bools], Overlap], areas: Floats) -> Averages:
+    # A crowd is an object like others here, and what has no area is not there at all.
+    none = np.zeros(len(table.groundtruth.cls), bool)
+    return averages(
+        table,
+        overlap(table, none),
+        areas,
+        ignored=table.groundtruth.area <= 0,
+        reusable=none,
+        forgiven=_not_exhaustive(table) | (areas <= 0),
+        max_detections=(_MAX_DETECTIONS,),
+    )
 
 
-def _not_exhaustive(table: Table) -> Flags:
-    """Return which detections [m] are of a class that is not exhaustively marked in their picture."""
-    count = len(table.results)
+def _not_exhaustive(table: Table) -> Bools:
+    """Return which detections [k] are of a class that is not exhaustively marked in their image."""
     groups = [
-        result.not_exhaustive_classes.astype(np.int64) * count + picture
-        for picture, result in enumerate(table.results)
+        image * table.num_classes + result.not_exhaustive_classes.astype(np.int64)
+        for image, result in enumerate(table.images)
     ]
-    return np.isin(table.found.group, np.concatenate(groups))
+    return np.isin(table.group(table.detections), np.concatenate(groups))
 
 
 def _named(
@@ -131,8 +126,8 @@ def _named(
     precision, recall = found.precision, found.recall[..., 0]
     numbers = [
         mean(precision[:, :, 0]),
-        mean(precision[_AT_50, :, 0]),
-        mean(precision[_AT_75, :, 0]),
+        mean(precision[AT_50, :, 0]),
+        mean(precision[AT_75, :, 0]),
         *(mean(precision[:, :, size]) for size in (1, 2, 3)),
         *(mean(precision[:, classes, 0]) for classes in _by_frequency(frequencies, class_names)),
         *(mean(recall[:, :, size]) for size in (0, 1, 2, 3)),

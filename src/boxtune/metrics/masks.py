@@ -6,12 +6,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from boxtune import run_lengths
 from boxtune.errors import DataError
 
 Integers = npt.NDArray[np.int64]
-_DIGIT_BITS = 5
-# Seven digits of COCO's run lengths are 34 bits and a sign, more than any picture needs.
-_MAX_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +29,6 @@ def from_array(array: npt.NDArray[Any]) -> Mask:
     height, width = array.shape
     pixels = np.concatenate([[False], (array > 0).ravel(order="F"), [False]])
     return Mask(height, width, np.flatnonzero(pixels[1:] != pixels[:-1]))
-
-
-def to_array(mask: Mask) -> npt.NDArray[np.bool_]:
-    """Return the mask as booleans [h, w]."""
-    change = np.zeros(mask.height * mask.width + 1, np.int8)
-    change[mask.edges[0::2]] += 1
-    change[mask.edges[1::2]] -= 1
-    return np.cumsum(change[:-1]).astype(bool).reshape(mask.height, mask.width, order="F")
 
 
 def from_box(grid: npt.NDArray[np.floating], box: npt.NDArray[np.floating], height: int, width: int) -> Mask:
@@ -89,7 +79,8 @@ def from_coco(segmentation: Any) -> Mask:
     size, counts = segmentation["size"], segmentation["counts"]
     if not (isinstance(size, list | tuple) and len(size) == 2 and all(_is_count(side) for side in size)):
         raise DataError(f"a mask's size is {size!r:.50}, not [height, width].")
-    runs = _uncompressed(counts) if isinstance(counts, str | bytes) else _listed(counts)
+    counts = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+    runs = run_lengths.decompress(counts) if isinstance(counts, bytes) else _listed(counts)
     if (runs.size and runs.min() < 0) or int(runs.sum()) != size[0] * size[1]:
         raise DataError(f"a mask's run lengths do not fill its size of {size[0]} x {size[1]}.")
     edges = np.cumsum(runs)
@@ -97,14 +88,6 @@ def from_coco(segmentation: Any) -> Mask:
     # Where runs without pixels let two edges meet, there is none.
     places, times = np.unique(edges, return_counts=True)
     return Mask(size[0], size[1], places[times % 2 == 1])
-
-
-def to_coco(mask: Mask) -> dict[str, Any]:
-    """Return the mask as COCO's compressed run lengths, `{"size": [h, w], "counts": text}`."""
-    pixels = mask.height * mask.width
-    ends = mask.edges if pixels in mask.edges[-1:] else np.append(mask.edges, pixels)
-    runs = np.diff(ends, prepend=0)
-    return {"size": [mask.height, mask.width], "counts": _compressed(runs).decode("ascii")}
 
 
 def area(mask: Mask) -> int:
@@ -116,13 +99,7 @@ def box(mask: Mask) -> tuple[float, float, float, float]:
     """Return ymin, xmin, ymax, xmax of its pixels; zeros if it has none."""
     if not len(mask.edges):
         return (0.0, 0.0, 0.0, 0.0)
-    first, last = mask.edges[0::2], mask.edges[1::2] - 1
-    top, bottom = first % mask.height, last % mask.height
-    # A run that goes on in the next column touches the lower and the upper border.
-    turns = first // mask.height != last // mask.height
-    ymin = 0 if turns.any() else top.min()
-    ymax = mask.height if turns.any() else bottom.max() + 1
-    return float(ymin), float(first[0] // mask.height), float(ymax), float(last[-1] // mask.height + 1)
+    return run_lengths.bounds(mask.edges[0::2], mask.edges[1::2], mask.height)
 
 
 def intersection(one: Mask, other: Mask) -> float:
@@ -146,37 +123,3 @@ def _listed(counts: Any) -> Integers:
     if not isinstance(counts, list | tuple) or not all(_is_count(count) for count in counts):
         raise DataError("a mask's run lengths are not whole numbers from 0 on.")
     return np.array(counts, np.int64)
-
-
-def _uncompressed(counts: str | bytes) -> Integers:
-    """Return run lengths: digits of five bits, lowest first; from the fourth number on relative to that two back."""
-    text = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
-    digits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
-    if not len(digits):
-        return np.zeros(0, np.int64)
-    if digits.min() < 0 or digits.max() > 63 or digits[-1] & 0x20:
-        raise DataError("a mask's compressed run lengths are damaged.")
-    last = np.flatnonzero(digits & 0x20 == 0)
-    first = np.append(0, last[:-1] + 1)
-    lengths = last - first + 1
-    if lengths.max() > _MAX_DIGITS:
-        raise DataError("a mask's compressed run lengths are damaged.")
-    shifts = _DIGIT_BITS * (np.arange(len(digits)) - np.repeat(first, lengths))
-    numbers = np.add.reduceat((digits & 0x1F) << shifts, first)
-    numbers -= np.where(digits[last] & 0x10, np.int64(1) << (_DIGIT_BITS * lengths), 0)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers
-
-
-def _compressed(runs: Integers) -> bytes:
-    numbers = runs.copy()
-    numbers[3:] -= runs[1:-2]
-    text = bytearray()
-    for number in numbers.tolist():
-        more = True
-        while more:
-            digit, number = number & 0x1F, number >> _DIGIT_BITS
-            more = number != (-1 if digit & 0x10 else 0)
-            text.append(48 + digit + 0x20 * more)
-    return bytes(text)

@@ -6,24 +6,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from boxtune.errors import ConfigError
-from boxtune.metrics.greedy_matching import mean
+from boxtune.metrics.coco import mean
 from boxtune.metrics.metric_sets import MetricSet, Options
 from boxtune.metrics.pascal_matching import (
-    Curve,
     Labels,
     area_under,
-    correct_localisation,
+    correct_localization,
     curve,
     eleven_points,
     label_boxes,
     label_masks,
     tabulate_backwards,
-    within_recalls,
 )
 from boxtune.metrics.results import ImageResult, keep_found, without_unknown
-from boxtune.metrics.tables import Table, tabulate
+from boxtune.metrics.tables import Floats, Table, tabulate
 
-AveragePrecision = Callable[[Curve], float]
+AveragePrecision = Callable[[Floats, Floats], float]
+"""From precision and recall by descending score to a number."""
 
 
 def detection_metrics(
@@ -51,7 +50,7 @@ def detection_metrics(
         weighted: take the mean over detections, as if all were of one class, in place of the mean over classes.
     """
     table = tabulate_backwards(results, len(class_names))
-    labels = label_boxes(table, at_least, difficult=table.truth.difficult, group_of=_nothing(table))
+    labels = label_boxes(table, at_least, difficult=table.groundtruth.difficult, group_of=_nothing(table))
     return named(labels, class_names, prefix, at_least, average_precision, weighted=weighted)
 
 
@@ -65,7 +64,7 @@ def segmentation_metrics(
 ) -> dict[str, float]:
     """Return the same of masks. Objects without a mask are neither wanted nor wrong."""
     table = tabulate_backwards(results, len(class_names))
-    labels = label_masks(table, at_least, difficult=table.truth.difficult, group_of=_nothing(table))
+    labels = label_masks(table, at_least, difficult=table.groundtruth.difficult, group_of=_nothing(table))
     return named(labels, class_names, prefix, at_least, area_under, weighted=weighted)
 
 
@@ -77,8 +76,9 @@ def precision_at_recall(
     As the API has it, the precision of the first point within counts from recall 0 on.
     """
 
-    def part(whole: Curve) -> float:
-        return area_under(within_recalls(whole, low, high))
+    def part(precision: Floats, recall: Floats) -> float:
+        kept = (recall >= low) & (recall <= high)
+        return area_under(precision[kept], recall[kept])
 
     numbers = detection_metrics(results, class_names, prefix="PrecisionAtRecallBoxes", average_precision=part)
     if low <= 0 and high >= 1:
@@ -96,12 +96,8 @@ def corloc_metrics(
 ) -> dict[str, float]:
     """Return the mean correct localisation and that of each class."""
     table = tabulate([_with_areas(result) for result in results], len(class_names))
-    values = correct_localisation(table, at_least)
-    by_class = {
-        f"{prefix}_PerformanceByCategory/CorLoc@{at_least}IOU/{plain(name)}": float(value)
-        for name, value in zip(class_names, values, strict=True)
-    }
-    return {f"{prefix}_Precision/meanCorLoc@{at_least}IOU": mean(values)} | by_class
+    values = correct_localization(table, at_least)
+    return _tagged(prefix, f"CorLoc@{at_least}IOU", mean(values), values, class_names)
 
 
 def named(
@@ -114,18 +110,24 @@ def named(
     weighted: bool = False,
 ) -> dict[str, float]:
     """Return the mean of average precisions, and each; -1 for a class without objects."""
-    precisions = np.full(len(class_names), -1.0)
+    precisions = np.full(len(class_names), np.nan)
     for cls in np.flatnonzero(labels.num_objects):
         mine = labels.classes == cls
         precisions[cls] = average_precision(
-            curve(labels.scores[mine], labels.right[mine], labels.num_objects[cls])
+            *curve(labels.scores[mine], labels.right[mine], labels.num_objects[cls])
         )
     total = _over_all(labels, average_precision) if weighted else mean(precisions)
-    by_class = {
-        f"{prefix}_PerformanceByCategory/AP@{at_least}IOU/{plain(name)}": float(value)
-        for name, value in zip(class_names, precisions, strict=True)
+    return _tagged(prefix, f"AP@{at_least}IOU", total, precisions, class_names)
+
+
+def _tagged(
+    prefix: str, number: str, total: float, values: Floats, class_names: Sequence[str]
+) -> dict[str, float]:
+    mean_of = "mean" if number.startswith("CorLoc") else "m"
+    return {f"{prefix}_Precision/{mean_of}{number}": total} | {
+        f"{prefix}_PerformanceByCategory/{number}/{plain(name)}": mean(np.array([value]))
+        for name, value in zip(class_names, values, strict=True)
     }
-    return {f"{prefix}_Precision/mAP@{at_least}IOU": total} | by_class
 
 
 def plain(name: str) -> str:
@@ -138,11 +140,11 @@ def _over_all(labels: Labels, average_precision: AveragePrecision) -> float:
     if not total:
         return -1.0
     wanted = labels.num_objects[labels.classes] > 0
-    return average_precision(curve(labels.scores[wanted], labels.right[wanted], total))
+    return average_precision(*curve(labels.scores[wanted], labels.right[wanted], total))
 
 
 def _nothing(table: Table) -> np.ndarray:
-    return np.zeros(len(table.truth.group), bool)
+    return np.zeros(len(table.groundtruth.cls), bool)
 
 
 def _with_areas(result: ImageResult) -> ImageResult:

@@ -1,4 +1,4 @@
-"""What a detector found in a picture, beside what is there."""
+"""What a detector found in each image, beside the groundtruth; and what an evaluation says of all."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -72,6 +72,60 @@ class ImageResult:
             object.__setattr__(self, "true_areas", np.zeros(len(self.true_classes)))
 
 
+@dataclass(frozen=True)
+class Example:
+    """What was found in a picture, and the picture as the model took it."""
+
+    result: ImageResult
+    picture: npt.NDArray[np.uint8]  # [h, w, 3]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The numbers of an evaluation by the API's names, what they were computed of, and some pictures to look at."""
+
+    step: int
+    """After how many steps of training; 0 where nobody knows."""
+    metrics: dict[str, float]
+    losses: dict[str, float]
+    num_images: int
+    num_objects: int
+    seconds: float
+    class_names: Sequence[str] = ()
+    """By 0-based class."""
+    results: Sequence[ImageResult] = field(default=(), repr=False)
+    examples: Sequence[Example] = field(default=(), repr=False)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Metrics and losses in one."""
+        return self.metrics | self.losses
+
+
+def evaluation_of(
+    results: Sequence[ImageResult],
+    class_names: Sequence[str],
+    *,
+    metrics: dict[str, float],
+    seconds: float,
+    step: int = 0,
+    losses: dict[str, float] | None = None,
+    examples: Sequence[Example] = (),
+) -> Evaluation:
+    """Return the evaluation that `results` come to, with their numbers counted."""
+    return Evaluation(
+        step=step,
+        metrics=metrics,
+        losses=losses or {},
+        num_images=len(results),
+        num_objects=sum(len(result.true_classes) for result in results),
+        seconds=seconds,
+        class_names=class_names,
+        results=results,
+        examples=examples,
+    )
+
+
 def in_order(results: Sequence[ImageResult]) -> list[ImageResult]:
     """Return the results by the names of their pictures, so that no number depends on the order they came in.
 
@@ -105,15 +159,6 @@ def keep_found(result: ImageResult, rows: npt.NDArray[np.integer]) -> ImageResul
         masks=None if result.masks is None else [result.masks[row] for row in rows.tolist()],
         keypoints=None if result.keypoints is None else result.keypoints[rows],
     )
-
-
-def count_by_class(results: Sequence[ImageResult], num_classes: int) -> tuple[Classes, Classes]:
-    """Return how many objects and how many detections there are of each class, [c] each."""
-    objects, found = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
-    for result in results:
-        objects += np.bincount(result.true_classes, minlength=num_classes)
-        found += np.bincount(result.classes, minlength=num_classes)
-    return objects, found
 
 
 def check_results(results: Sequence[ImageResult], num_classes: int) -> None:

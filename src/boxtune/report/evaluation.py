@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +11,17 @@ from PIL import Image
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import read_text, whole_file, writable_folder
 from boxtune.errors import DataError, printable
-from boxtune.metrics.analysis import Analysis, ClassResult, analyse, from_json, to_json
+from boxtune.metrics.analysis import Analysis, ClassResult, analyse
 from boxtune.metrics.coco import NAMES
 from boxtune.metrics.comparison import Comparison, Difference
-from boxtune.metrics.evaluation import Evaluation, Example
 from boxtune.metrics.metric_sets import explain
-from boxtune.report.evaluation_page import write_page
+from boxtune.metrics.results import Evaluation, Example
+from boxtune.report.evaluation_json import from_json, to_json
 from boxtune.report.pictures import Box, draw_boxes, side_by_side
 from boxtune.report.tensorboard import write_summaries
 
 JSON_NAME = "evaluation.json"
 """In the model directory: the newest evaluation, whole."""
-
-PAGE_NAME = "evaluation.html"
-"""Beside it, where a page was asked for."""
 
 MAX_JSON_BYTES = 1 << 30
 
@@ -87,7 +83,7 @@ def analysis_of(evaluation: Evaluation, title: str, previews: Mapping[str, str] 
 
 
 def write_json(analysis: Analysis, path: Path) -> None:
-    """Write an analysis as JSON, which a page is made from."""
+    """Write an analysis as JSON."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(to_json(analysis), file, allow_nan=False)
         file.write("\n")
@@ -105,21 +101,6 @@ def read_evaluation(path: Path) -> Analysis:
         raise DataError(f"{path}: not JSON: {error}") from error
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
-
-
-def write_evaluation(
-    analysis: Analysis,
-    output_dir: Path,
-    earlier: Analysis | None = None,
-    comparison: Comparison | None = None,
-) -> None:
-    """Write `evaluation.json`, and from it the page `evaluation.html`, with an `earlier` run beside it."""
-    writable_folder(output_dir)
-    write_json(analysis, output_dir / JSON_NAME)
-    content = to_json(analysis)
-    if comparison:
-        content["comparison"] = asdict(comparison)
-    write_page(content, output_dir / PAGE_NAME, to_json(earlier) if earlier else None)
 
 
 def show_in_tensorboard(

@@ -10,7 +10,7 @@ from PIL import Image
 from boxtune.data import images
 from boxtune.data.records import Picture
 from boxtune.errors import DataError
-from boxtune.metrics.evaluation import Example
+from boxtune.metrics.results import Example
 
 MAX_PREVIEWS = 10_000
 MAX_PREVIEW_SIDE = 800

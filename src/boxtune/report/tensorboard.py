@@ -64,13 +64,13 @@ def class_curves(analysis: Analysis) -> dict[str, npt.NDArray[np.float64]]:
     The rows are true positives, false positives, true negatives (of which detection has none), false negatives,
     precision and recall of the detections whose scores reach each threshold.
     """
-    wanted = ~(analysis.truth.crowd | analysis.truth.difficult)
+    wanted = ~(analysis.groundtruth.crowd | analysis.groundtruth.difficult)
     curves = {}
     for number, name in enumerate(analysis.class_names):
-        num_objects = int(np.count_nonzero(wanted & (analysis.truth.cls == number)))
+        num_objects = int(np.count_nonzero(wanted & (analysis.groundtruth.cls == number)))
         if num_objects:
-            own = (analysis.found.cls == number) & (analysis.found.kind != _IGNORED)
-            scores, right = analysis.found.score[own], analysis.found.kind[own] == _CORRECT
+            own = (analysis.detections.cls == number) & (analysis.detections.kind != _IGNORED)
+            scores, right = analysis.detections.score[own], analysis.detections.kind[own] == _CORRECT
             curves[f"precision_over_recall/{name}"] = _curve(scores, right, num_objects)
     return curves
 

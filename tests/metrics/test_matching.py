@@ -3,24 +3,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxtune.metrics import matches
-from boxtune.metrics.matches import IGNORED, RIGHT, WRONG, ious, match, outcomes, overlaps, pair, pool
+from boxtune.metrics import tables
+from boxtune.metrics.matching import IGNORED, RIGHT, WRONG, match, outcomes, pair
+from boxtune.metrics.tables import box_ious, near_pairs, tabulate
 from hand_drawn import FAR, A, B, picture, random_pictures, rows
 
 
 def matched(*pictures, thresholds=(0.5,), num_classes=3):
-    everything = pool(pictures, num_classes)
-    crowd = everything.truth.crowd
-    return match(everything, overlaps(everything), np.array(thresholds), crowd, crowd).tolist()
+    everything = tabulate(pictures, num_classes)
+    crowd = everything.groundtruth.crowd
+    return match(everything, near_pairs(everything), np.array(thresholds), crowd, crowd).tolist()
 
 
 def paired(*pictures, num_classes=3):
-    everything = pool(pictures, num_classes)
-    return pair(everything, overlaps(everything), 0.5, everything.truth.unwanted).tolist()
+    everything = tabulate(pictures, num_classes)
+    return pair(everything, near_pairs(everything), 0.5, everything.groundtruth.unwanted).tolist()
 
 
 def iou(box, other, crowd=False):
-    return ious(np.array([box], float), np.array([other], float), np.array([crowd]))[0]
+    return box_ious(np.array([box], float), np.array([other], float), np.array([crowd]))[0]
 
 
 def test_iou():
@@ -44,42 +45,43 @@ def test_boxes_without_area_overlap_nothing():
 
 
 def test_pictures_are_taken_by_name_and_detections_by_score():
-    everything = pool(
+    everything = tabulate(
         [picture([(B, 1)], name="b"), picture([(A, 0)], [(A, 0, 0.2), (B, 1, 0.9), (FAR, 2, 0.2)], name="a")],
         3,
     )
     assert [image.name for image in everything.images] == ["a", "b"]
-    assert everything.truth.cls.tolist() == [0, 1]
-    assert everything.found.cls.tolist() == [1, 0, 2]  # equal scores as they came
-    assert everything.first_truth.tolist() == [0, 1, 2]
-    assert everything.first_found.tolist() == [0, 3, 3]
+    assert everything.groundtruth.cls.tolist() == [0, 1]
+    assert everything.detections.cls.tolist() == [1, 0, 2]  # equal scores as they came
+    assert everything.first_object.tolist() == [0, 1, 2]
+    assert everything.detections.image.tolist() == [0, 0, 0]
+    assert everything.detections.row.tolist() == [1, 0, 2]
 
 
 def test_rank_counts_within_picture_and_class():
     found = [(A, 0, 0.9), (A, 1, 0.8), (A, 0, 0.7)]
-    everything = pool([picture(found=found, name="a"), picture(found=found, name="b")], 2)
+    everything = tabulate([picture(found=found, name="a"), picture(found=found, name="b")], 2)
     assert everything.rank.tolist() == [0, 0, 1, 0, 0, 1]
 
 
 def test_annotated_areas_come_before_those_of_boxes():
     one = picture([(A, 0), (A, 0)])
     one.true_areas[:] = [70, 0]
-    assert pool([one], 1).truth.area.tolist() == [70, 10_000]
+    assert tabulate([one], 1).groundtruth.area.tolist() == [70, 10_000]
 
 
 def test_overlaps_by_detection_and_falling_overlap():
-    found = overlaps(pool([picture([(rows(40), 0), (A, 1), (B, 0)], [(rows(60), 2, 0.9)])], 3))
+    found = near_pairs(tabulate([picture([(rows(40), 0), (A, 1), (B, 0)], [(rows(60), 2, 0.9)])], 3))
     # IoU of 60 rows with 40 is 2/3, with 100 is 0.6, with B nothing.
-    assert found.truth.tolist() == [0, 1]
+    assert found.groundtruth.tolist() == [0, 1]
     assert found.iou.tolist() == pytest.approx([2 / 3, 0.6])
     assert found.best.tolist() == pytest.approx([2 / 3])
 
 
 def test_the_best_overlap_is_of_any_class_below_any_floor_and_of_no_crowd():
     one = picture([(A, 0), ([0, 0, 500, 500], 1)], [(rows(5), 2, 0.9)], crowd=[1])
-    found = overlaps(pool([one], 3))
+    found = near_pairs(tabulate([one], 3))
     assert found.best.tolist() == pytest.approx([0.05])
-    assert found.truth.tolist() == [1]  # in the crowd as a whole
+    assert found.groundtruth.tolist() == [1]  # in the crowd as a whole
 
 
 def test_an_object_is_found_from_the_threshold_on():
@@ -122,9 +124,9 @@ def test_an_object_comes_before_a_crowd_and_a_crowd_is_never_full():
 
 
 def test_an_ignored_object_that_is_no_crowd_is_full_with_one():
-    everything = pool([picture([(A, 0)], [(A, 0, 0.9), (A, 0, 0.8)])], 1)
+    everything = tabulate([picture([(A, 0)], [(A, 0, 0.9), (A, 0, 0.8)])], 1)
     ignored, reusable = np.array([True]), np.array([False])
-    found = match(everything, overlaps(everything), np.array([0.5]), ignored, reusable)
+    found = match(everything, near_pairs(everything), np.array([0.5]), ignored, reusable)
     assert found.tolist() == [[0, -1]]
     assert outcomes(found, ignored).tolist() == [[IGNORED, WRONG]]
     assert outcomes(found, ~ignored).tolist() == [[RIGHT, WRONG]]
@@ -163,30 +165,30 @@ def test_pairing_prefers_a_wanted_object_of_another_class_to_an_ignored_one():
 
 def test_many_pairs_are_looked_at_in_parts(monkeypatch):
     pictures = random_pictures(3)
-    whole = overlaps(pool(pictures, 4))
-    monkeypatch.setattr(matches, "_PAIRS_AT_ONCE", 7)
-    parts = overlaps(pool(pictures, 4))
-    for name in ("detection", "truth", "iou", "best"):
+    whole = near_pairs(tabulate(pictures, 4))
+    monkeypatch.setattr(tables, "_PAIRS_AT_ONCE", 7)
+    parts = near_pairs(tabulate(pictures, 4))
+    for name in ("detection", "groundtruth", "iou", "best"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
 
 
 @pytest.mark.parametrize("pictures", [[picture()], [picture([(A, 0)])], [picture(found=[(A, 0, 0.5)])]])
 def test_nothing_to_match(pictures):
-    everything = pool(pictures, 1)
-    assert matched(*pictures, num_classes=1) == [[-1] * len(everything.found.cls)]
-    assert paired(*pictures, num_classes=1) == [-1] * len(everything.found.cls)
+    everything = tabulate(pictures, 1)
+    assert matched(*pictures, num_classes=1) == [[-1] * len(everything.detections.cls)]
+    assert paired(*pictures, num_classes=1) == [-1] * len(everything.detections.cls)
 
 
 @given(st.integers(0, 1000), st.sampled_from([0.2, 0.5, 0.8]))
 def test_what_a_threshold_of_scores_keeps_is_matched_as_without_it(seed, threshold):
     pictures = random_pictures(seed, number=3, difficult=0.2)
-    everything = pool(pictures, 4)
-    kept = everything.found.score >= threshold
-    fewer = pool([with_scores_from(one, threshold) for one in pictures], 4)
-    unwanted = everything.truth.unwanted
+    everything = tabulate(pictures, 4)
+    kept = everything.detections.score >= threshold
+    fewer = tabulate([with_scores_from(one, threshold) for one in pictures], 4)
+    unwanted = everything.groundtruth.unwanted
     for matching in (
-        lambda one: match(one, overlaps(one), np.array([0.5, 0.75]), unwanted, unwanted),
-        lambda one: pair(one, overlaps(one), 0.5, unwanted)[None],
+        lambda one: match(one, near_pairs(one), np.array([0.5, 0.75]), unwanted, unwanted),
+        lambda one: pair(one, near_pairs(one), 0.5, unwanted)[None],
     ):
         np.testing.assert_array_equal(matching(everything)[:, kept], matching(fewer))
 

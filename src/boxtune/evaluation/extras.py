@@ -1,11 +1,11 @@
-"""Masks, keypoints and labels of whole pictures: read where a metric wants them, and without TensorFlow.
+"""Masks, keypoints and labels of whole images: read where a metric needs them, and without TensorFlow.
 
 Source of keys: the API's data_decoders.tf_example_decoder, and its dataset_tools that write them.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import pairwise
 from typing import TypeVar
 
@@ -19,11 +19,10 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.tfrecord import parse_example
 from boxtune.errors import ConfigError, DataError, did_you_mean
-from boxtune.evaluation.picture_labels import PictureLabels
 from boxtune.metrics import masks, metric_sets
 from boxtune.metrics.coco import KeypointClass
 from boxtune.metrics.masks import Mask
-from boxtune.metrics.results import ImageResult
+from boxtune.metrics.results import Classes, ImageResult
 
 MAX_POINTS = 1000
 """Keypoints of an object."""
@@ -204,7 +203,7 @@ class TruthReader:
 
     def __init__(self, records: Records, wanted: Wanted) -> None:
         self._records, self._wanted = records, wanted
-        self._labels = PictureLabels(records, wanted.all_known)
+        self._labels = ImageLabels(records, wanted.all_known)
         self._edges_left = MAX_EDGES
 
     def add(self, number: int, truth: ImageResult) -> ImageResult:
@@ -233,7 +232,7 @@ class TruthReader:
     def _masks(self, features: Features, truth: ImageResult) -> list[Mask]:
         """Return the mask of each object, one without pixels where it has none."""
         size, count = (truth.height, truth.width), len(truth.true_classes)
-        weights = _one_each(_numbers(features, "mask/weight"), "image/object/mask/weight", count)
+        weights = _one_each(_numbers(features, "image/object/mask/weight"), "image/object/mask/weight", count)
         found = [Mask(*size, np.zeros(0, np.int64))] * count
         for row, draw in enumerate(_drawings(features, count, size)):
             if not weights or weights[row]:
@@ -276,8 +275,10 @@ def _keypoints(
     each = _num_points(features)
     if not each:
         return points, visibility
-    yx = np.stack([np.array(_numbers(features, f"keypoint/{axis}"), np.float64) for axis in "yx"], axis=-1)
-    seen = np.array(_one_each(_numbers(features, "keypoint/visibility"), _SEEN, len(yx)) or [2] * len(yx))
+    yx = np.stack(
+        [np.array(_numbers(features, f"image/object/keypoint/{axis}"), np.float64) for axis in "yx"], axis=-1
+    )
+    seen = np.array(_one_each(_numbers(features, _SEEN), _SEEN, len(yx)) or [2] * len(yx))
     places = _places(features, each, len(yx), wanted)
     rows = np.arange(len(yx)) // each
     known = (places >= 0) & np.isfinite(yx).all(axis=1)
@@ -306,7 +307,7 @@ def _places(features: Features, each: int, total: int, wanted: Wanted) -> npt.ND
 
 def _num_points(features: Features) -> int:
     """Return how many keypoints each object of a record has."""
-    ys, xs = (len(_numbers(features, f"keypoint/{axis}")) for axis in "yx")
+    ys, xs = (len(_numbers(features, f"image/object/keypoint/{axis}")) for axis in "yx")
     count = _num_objects(features)
     if ys != xs or (xs and (not count or xs % count)):
         raise DataError(f"its keypoints have {xs} values of x and {ys} of y for {count} boxes.")
@@ -317,7 +318,7 @@ def _num_points(features: Features) -> int:
 
 
 def _num_objects(features: Features) -> int:
-    return len(_numbers(features, "bbox/ymin"))
+    return len(_numbers(features, "image/object/bbox/ymin"))
 
 
 def _texts(features: Features, total: int) -> list[str]:
@@ -328,7 +329,7 @@ def _texts(features: Features, total: int) -> list[str]:
 
 
 def _numbers(features: Features, key: str) -> Sequence[float]:
-    feature = features.get(f"image/object/{key}", _NOTHING)
+    feature = features.get(key, _NOTHING)
     return feature.float_list.value or feature.int64_list.value
 
 
@@ -337,3 +338,71 @@ def _one_each(values: Sequence[T], key: str, count: int) -> Sequence[T]:
     if len(values) not in (0, count):
         raise DataError(f"{key} has {len(values)} values, not {count}.")
     return values
+
+
+# Labels of whole images
+
+
+@dataclass(frozen=True)
+class ImageLabels:
+    """Reads the labels of whole pictures as classes, 0-based; those of other classes than the detector's say nothing.
+
+    `all_known` is whether a picture without any labels is one in which every class was looked for
+    (`image_classes_field_map_empty_to_ones`).
+    """
+
+    records: Records
+    all_known: bool = True
+
+    def add(self, features: Features, truth: ImageResult) -> ImageResult:
+        """Return the truth of a record with the labels that its features hold.
+
+        Raises:
+            DataError: if its confidences are not as many as its labels.
+        """
+        present, absent = self._verified(features)
+        absent |= self._in_range(_numbers(features, "image/neg_category_ids"))
+        if self.records.expand_hierarchy:
+            ancestors, descendants = self._hierarchy
+            present, absent = _with(present, ancestors), _with(absent, descendants)
+        known = bool(present or absent) or not self.all_known
+        return replace(
+            truth,
+            present_classes=_array(present) if known else None,
+            absent_classes=_array(absent) if known else None,
+            not_exhaustive_classes=_array(
+                self._in_range(_numbers(features, "image/not_exhaustive_category_ids"))
+            ),
+        )
+
+    @cached_property
+    def _hierarchy(self) -> tuple[list[list[int]], list[list[int]]]:
+        label_map, count = self.records.label_map, self.records.num_classes
+        return label_map.ancestors(count), label_map.descendants(count)
+
+    def _verified(self, features: Features) -> tuple[set[int], set[int]]:
+        """Return the classes that people saw in the picture, and those that they looked for and did not see."""
+        texts = features.get("image/class/text", _NOTHING).bytes_list.value
+        numbers = _numbers(features, "image/class/label")
+        confidences = _numbers(features, "image/class/confidence")
+        by_name = self.records.label_map.by_any_name
+        labels = [by_name.get(text.decode("utf-8", "replace")) for text in texts]
+        ids = [label.id if label else 0 for label in labels] if texts else numbers
+        if len(confidences) not in (0, len(ids)):
+            raise DataError(f"image/class/confidence has {len(confidences)} values for {len(ids)} labels.")
+        pairs = list(zip(ids, confidences or [1.0] * len(ids), strict=True))
+        return (
+            self._in_range(number for number, confidence in pairs if confidence > 0),
+            self._in_range(number for number, confidence in pairs if confidence <= 0),
+        )
+
+    def _in_range(self, numbers: Iterable[float]) -> set[int]:
+        return {int(number) - 1 for number in numbers if 1 <= number <= self.records.num_classes}
+
+
+def _with(classes: set[int], related: list[list[int]]) -> set[int]:
+    return {other for cls in classes for other in related[cls]}
+
+
+def _array(classes: set[int]) -> Classes:
+    return np.array(sorted(classes), np.int64)

@@ -14,7 +14,7 @@ from boxtune.data.examples import PER_OBJECT
 from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import DataError
-from boxtune.evaluation.shapes import TruthReader, Wanted
+from boxtune.evaluation.extras import TruthReader, Wanted
 from boxtune.metrics.masks import from_box
 from boxtune.metrics.results import ImageResult
 

@@ -12,8 +12,8 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import ConfigError, DataError
 from boxtune.evaluation.evaluator import metric_options
-from boxtune.evaluation.shapes import Wanted, wanted_by
-from boxtune.evaluation.truth import truths
+from boxtune.evaluation.extras import Wanted, wanted_by
+from boxtune.evaluation.groundtruth import truths
 from boxtune.metrics.metric_sets import Options, measure
 from image_results import image_result
 from picture_records import picture_record, write_records

@@ -13,11 +13,12 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import ConfigError, DataError
-from boxtune.evaluation import shapes
-from boxtune.evaluation.shapes import Wanted, keypoint_classes, require_found, wanted_by
-from boxtune.evaluation.truth import truths
+from boxtune.evaluation import extras
+from boxtune.evaluation.extras import Wanted, keypoint_classes, require_found, wanted_by
+from boxtune.evaluation.groundtruth import truths
 from boxtune.metrics import masks
 from boxtune.metrics.coco import KeypointClass
+from image_results import pixels
 from picture_records import picture_record, write_records
 
 WHOLE = (0, 0, 1, 1)
@@ -72,7 +73,7 @@ def section(text):
 class TestMasks:
     def test_one_for_each_object(self, opened):
         (truth,) = read(opened(record(mask=[png(MASK), png(255 * (1 - MASK))])), Wanted(masks=True))
-        first, second = map(masks.to_array, truth.true_masks)
+        first, second = map(pixels, truth.true_masks)
         np.testing.assert_array_equal(first, MASK > 0)
         np.testing.assert_array_equal(second, MASK == 0)
 
@@ -84,7 +85,7 @@ class TestMasks:
     def test_as_numbers(self, opened):
         numbers = [float(value) for value in [*MASK.flat, *(1 - MASK).flat]]
         (truth,) = read(opened(record(mask=numbers)), Wanted(masks=True))
-        np.testing.assert_array_equal(masks.to_array(truth.true_masks[0]), MASK > 0)
+        np.testing.assert_array_equal(pixels(truth.true_masks[0]), MASK > 0)
         assert masks.area(truth.true_masks[1]) == 9
 
     def test_a_record_without_any(self, opened):
@@ -119,7 +120,7 @@ class TestMasks:
 
     def test_noise_is_not_kept_without_end(self, opened, monkeypatch):
         # The mask has two runs: down column 1, and one pixel of column 2.
-        monkeypatch.setattr(shapes, "MAX_EDGES", 11)
+        monkeypatch.setattr(extras, "MAX_EDGES", 11)
         records = opened(*[record(1, mask=[png(MASK)])] * 3)
         with pytest.raises(DataError, match=r"record 2 .*are no outlines"):
             read(records, Wanted(masks=True))

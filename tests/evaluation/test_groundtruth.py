@@ -6,7 +6,7 @@ import pytest
 from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import DataError
-from boxtune.evaluation.truth import Names, class_names, picture_of, truths
+from boxtune.evaluation.groundtruth import Names, class_names, picture_of, truths
 from picture_records import picture_record, write_records
 
 CLASSES = LabelMap.from_names(["cat", "dog"])
