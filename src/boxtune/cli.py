@@ -365,9 +365,7 @@ def _train(**options: Any) -> None:
     verb.train(
         checkpointing=verb.Checkpointing(**checkpointing),
         evaluating=_evaluating(options),
-        reporting=verb.Reporting(
-            load("report.evaluation").publish, load("report.pictures").training_pictures
-        ),
+        reporting=verb.Reporting(load("report.evaluation").publish, load("report.drawing").training_images),
         **options,
     )
 

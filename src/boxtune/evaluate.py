@@ -16,7 +16,7 @@ from boxtune.data.input import Records, open_records
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import ConfigError, DataError, printable
-from boxtune.evaluation.detections_file import detections_of
+from boxtune.evaluation.detections_file import detections_in_file
 from boxtune.evaluation.evaluator import Evaluator, evaluate_found
 from boxtune.evaluation.exported import (
     CHECKPOINT,
@@ -114,19 +114,19 @@ def evaluate(
         if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
             raise DataError(f"{compare_with}: is of other classes: {_some(earlier.class_names)}")
         previews = Previews(len(records))
-        see = previews.add if output_dir else None
+        on_image = previews.add if output_dir else None
         if checkpoint is not None:
             prefix = checkpoints.find(checkpoint)
             detector = models.build(pipeline.model)
             averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
             evaluator = Evaluator.from_config(detector, records, pipeline)
-            evaluation = evaluator.evaluate(checkpoints.step_of(prefix), see)
+            evaluation = evaluator.evaluate(checkpoints.step_of(prefix), on_image)
         elif saved_model is not None:
             find = partial(detect_exported, load_exported(Path(saved_model)))
-            evaluation = evaluate_found(find, records, pipeline.eval_config, see)
+            evaluation = evaluate_found(find, records, pipeline.eval_config, on_image)
         else:
-            find = partial(detections_of, Path(detections or ""), Path(data) if data else None)
-            evaluation = evaluate_found(find, records, pipeline.eval_config, see)
+            find = partial(detections_in_file, Path(detections or ""), Path(data) if data else None)
+            evaluation = evaluate_found(find, records, pipeline.eval_config, on_image)
 
     title = _title(Path(checkpoint or saved_model or detections or ""))
     analysis, comparison = analysis_of(evaluation, title, previews.urls), None
@@ -139,7 +139,7 @@ def evaluate(
         write_json(analysis, folder / JSON_NAME)
         write_page(folder / PAGE_NAME, analysis, earlier, comparison)
         show_in_tensorboard(analysis, evaluation.examples, pipeline, folder)
-        print(f"To look at: {folder / PAGE_NAME}", flush=True)
+        print(f"The page: {folder / PAGE_NAME}", flush=True)
     return analysis
 
 
@@ -196,7 +196,7 @@ def evaluate_checkpoints(
 
 
 def default_output_dir(model_dir: Path | None, checkpoint: Path | None) -> Path:
-    """Return where the command line writes an evaluation unless it is told otherwise."""
+    """Return where the command line writes an evaluation unless the user says otherwise."""
     if model_dir or not checkpoint:
         return model_dir or Path("evaluation")
     return checkpoint if checkpoint.is_dir() else checkpoint.parent
@@ -259,7 +259,7 @@ def _records(
     label_map: Path | None,
     source: str | Path | None,
 ) -> Iterator[Records]:
-    """Open what to measure on: the configuration's records, others, or annotated pictures made into records."""
+    """Open what to measure on: the configuration's records, others, or annotated images made into records."""
     with tempfile.TemporaryDirectory(prefix="boxtune-") as folder:
         if data is None:
             for reader in pipeline.eval_input_reader:
@@ -293,11 +293,11 @@ def _num_classes(pipeline: pipeline_pb2.TrainEvalPipelineConfig, labels: LabelMa
 
 
 def _reader(data: Path, label_map: Path | None, made: Path) -> pipeline_pb2.InputReader:
-    """Return an input reader for a folder or pattern of records, or for annotated pictures, made into records."""
+    """Return an input reader for a folder or pattern of records, or for annotated images, made into records."""
     pattern = _records_in(data)
     if pattern is None:
         if not data.is_dir():
-            raise DataError(f"{data}: no such records, nor a folder of annotated pictures")
+            raise DataError(f"{data}: no such records, nor a folder of annotated images")
         converted = convert(data, made, Options(label_map=label_map, validation_fraction=0.0))
         print(f"{data}: {data_set.summary(converted.prepared.findings)}.", flush=True)
         pattern, label_map = made / "train-*", made / LABEL_MAP_NAME

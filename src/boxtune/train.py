@@ -56,7 +56,7 @@ class Reporting:
     publish: Publish | None = None
     """Shows each evaluation, such as `report.evaluation.publish`, which prints it and writes JSON and summaries."""
     draw: Draw | None = None
-    """Draws training images for TensorBoard, such as `report.pictures.training_pictures`."""
+    """Draws training images for TensorBoard, such as `report.drawing.training_images`."""
 
 
 @dataclass(frozen=True)

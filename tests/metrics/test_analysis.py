@@ -8,7 +8,7 @@ from boxtune.errors import DataError
 from boxtune.metrics import tables
 from boxtune.metrics.analysis import analyse
 from boxtune.report.evaluation_json import from_json, to_json
-from hand_drawn import FAR, A, B, picture, random_pictures, rows
+from hand_drawn import FAR, A, B, image, random_images, rows
 from image_results import coco_metrics
 
 CLASSES = ["cat", "dog"]
@@ -19,12 +19,12 @@ NAMES_OF_RANDOM = ["a", "b", "c", "d", "e"]
 def drawn():
     """Two cats and a dog: one cat found well, and again; the dog taken for a cat; something invented."""
     return [
-        picture(
+        image(
             [(A, 0), (B, 1)],
             [(A, 0, 0.9), (rows(80), 0, 0.8), (B, 0, 0.7), (FAR, 1, 0.6)],
             name="b.jpg",
         ),
-        picture([(A, 0)], name="a.jpg"),
+        image([(A, 0)], name="a.jpg"),
     ]
 
 
@@ -32,7 +32,7 @@ def text_of(analysis):
     return json.dumps(to_json(analysis), allow_nan=False)
 
 
-def test_all_of_two_pictures():
+def test_all_of_two_images():
     document = to_json(
         analyse(drawn(), CLASSES, title="pets", step=7, metrics={MAP: -1.0}, losses={"Loss": 0.5})
     )
@@ -54,15 +54,15 @@ def test_all_of_two_pictures():
     assert {key: cat[key] for key in expected} == pytest.approx(expected, abs=1e-6)
     assert cat["AP_interval"] == [0, 1]
     expected = dict.fromkeys(["best_threshold", "precision", "recall", "f1", "AP_interval"])
-    assert {key: dog[key] for key in expected} == expected  # in one picture, and not found
+    assert {key: dog[key] for key in expected} == expected  # in one image, and not found
     assert document["curves"] == [
         {"score": [0.9, 0.8, 0.7], "precision": [1, 0.5, 0.333333], "recall": [0.5, 0.5, 0.5]},
         {"score": [0.6], "precision": [0], "recall": [0]},
     ]
     assert {row["kind"]: row["count"] for row in document["error_kinds"]} == {
         "class": 1,
-        "localisation": 0,
-        "class and localisation": 0,
+        "localization": 0,
+        "class and localization": 0,
         "duplicate": 1,
         "background": 1,
         "missed": 1,
@@ -71,7 +71,7 @@ def test_all_of_two_pictures():
     assert document["calibration"]["error"] == pytest.approx((0.1 + 0.8 + 0.7 + 0.6) / 4)
 
 
-def test_pictures_by_name_with_all_that_was_found():
+def test_images_by_name_with_all_that_was_found():
     first, second = to_json(analyse(drawn(), CLASSES, previews={"b.jpg": "data:,"}))["images"]
     assert first == {
         "name": "a.jpg",
@@ -101,20 +101,20 @@ def test_confusion_matrix():
     assert analysis.confusion_matrix(0.75).tolist() == [[1, 0, 1], [0, 0, 1], [1, 0, 0]]
 
 
-def test_difficult_objects_are_wanted_by_coco_and_ignored_elsewhere():
-    one = picture([(A, 0), (B, 0)], [(A, 0, 0.9), (B, 0, 0.8)], difficult=[1])
+def test_difficult_objects_count_for_coco_and_ignored_elsewhere():
+    one = image([(A, 0), (B, 0)], [(A, 0, 0.9), (B, 0, 0.8)], difficult=[1])
     cat = analyse([one], CLASSES).per_class[0]
     assert (cat.num_objects, cat.best_threshold) == (2, pytest.approx(0.9))
-    one = picture([(A, 0), (B, 0)], [(A, 0, 0.9)], difficult=[1])
+    one = image([(A, 0), (B, 0)], [(A, 0, 0.9)], difficult=[1])
     cat = analyse([one], CLASSES).per_class[0]
     assert (cat.AP50, cat.recall) == (pytest.approx(51 / 101), 1)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_classes_average_to_the_headline_numbers(seed):
-    pictures = random_pictures(seed, difficult=0.2)
-    analysis = analyse(pictures, NAMES_OF_RANDOM)
-    measured = coco_metrics(pictures, 5)
+    images = random_images(seed, difficult=0.2)
+    analysis = analyse(images, NAMES_OF_RANDOM)
+    measured = coco_metrics(images, 5)
     for key, tag in (("AP", MAP), ("AP50", MAP50), ("AR100", "DetectionBoxes_Recall/AR@100")):
         known = [value for row in analysis.per_class if (value := getattr(row, key)) is not None]
         assert np.mean(known) == pytest.approx(measured[tag], abs=1e-6)
@@ -123,57 +123,57 @@ def test_classes_average_to_the_headline_numbers(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_order_of_pictures_changes_nothing(seed):
-    pictures = random_pictures(seed, difficult=0.2)
-    shuffled = [pictures[i] for i in np.random.default_rng(seed).permutation(len(pictures))]
-    assert text_of(analyse(pictures, NAMES_OF_RANDOM)) == text_of(analyse(shuffled, NAMES_OF_RANDOM))
+def test_the_order_of_images_changes_nothing(seed):
+    images = random_images(seed, difficult=0.2)
+    shuffled = [images[i] for i in np.random.default_rng(seed).permutation(len(images))]
+    assert text_of(analyse(images, NAMES_OF_RANDOM)) == text_of(analyse(shuffled, NAMES_OF_RANDOM))
 
 
 @pytest.mark.parametrize(
-    "pictures",
+    "images",
     [
-        [picture()],
-        [picture([(A, 0)])],
-        [picture(found=[(A, 0, 0.9)])],
-        [picture([(A, 0)], [(A, 0, 0.9)], crowd=[0])],
-        [picture([(A, 0)], [(A, 0, 0.9)], difficult=[0])],
-        [picture([(A, 0)], [(A, 0, 0.9)])],
-        [picture([([5, 5, 5, 5], 0)], [([5, 5, 5, 5], 0, 0.9)])],
-        [picture(name="a"), picture([(A, 0)], name="b")],
+        [image()],
+        [image([(A, 0)])],
+        [image(found=[(A, 0, 0.9)])],
+        [image([(A, 0)], [(A, 0, 0.9)], crowd=[0])],
+        [image([(A, 0)], [(A, 0, 0.9)], difficult=[0])],
+        [image([(A, 0)], [(A, 0, 0.9)])],
+        [image([([5, 5, 5, 5], 0)], [([5, 5, 5, 5], 0, 0.9)])],
+        [image(name="a"), image([(A, 0)], name="b")],
     ],
 )
 @pytest.mark.parametrize("class_names", [["cat"], ["cat", "dog", "bird"]])
-def test_little_or_nothing(pictures, class_names):
-    analysis = analyse(pictures, class_names)
+def test_little_or_nothing(images, class_names):
+    analysis = analyse(images, class_names)
     read = from_json(json.loads(text_of(analysis)))
     assert [row.name for row in read.per_class] == class_names
     assert all(row.AP is None for row in read.per_class[1:])
     assert read.intervals == {}
 
 
-def test_no_pictures_are_an_error():
-    with pytest.raises(DataError, match="no pictures"):
+def test_no_images_are_an_error():
+    with pytest.raises(DataError, match="no images"):
         analyse([], CLASSES)
 
 
 def test_an_unknown_class_is_an_error():
     with pytest.raises(DataError, match=r"a\.jpg"):
-        analyse([picture([(A, 2)])], CLASSES)
+        analyse([image([(A, 2)])], CLASSES)
 
 
-def test_two_pictures_of_one_name_are_an_error():
+def test_two_images_of_one_name_are_an_error():
     with pytest.raises(DataError, match=r"a\.jpg"):
-        analyse([picture(), picture()], CLASSES)
+        analyse([image(), image()], CLASSES)
 
 
 def test_a_score_that_is_no_number_is_an_error():
-    one = picture(found=[(A, 0, 0.5)])
+    one = image(found=[(A, 0, 0.5)])
     with pytest.raises(DataError, match=r"a\.jpg"):
         analyse([replace(one, scores=np.float32([np.nan]))], CLASSES)
 
 
 def test_rows_go_into_a_data_frame_as_they_are():
-    analysis = analyse(random_pictures(0), NAMES_OF_RANDOM)
+    analysis = analyse(random_images(0), NAMES_OF_RANDOM)
     for rows_ in (analysis.per_class, analysis.error_kinds, analysis.groups["size"], analysis.images):
         for row in rows_:
             assert all(
@@ -185,5 +185,5 @@ def test_rows_go_into_a_data_frame_as_they_are():
 
 
 def test_memory_of_pairs_is_bounded():
-    everything = tables.tabulate(random_pictures(0, number=2, most_found=400), 4)
+    everything = tables.tabulate(random_images(0, number=2, most_found=400), 4)
     assert all(len(found) < tables._PAIRS_AT_ONCE + 7 for found, _ in tables._candidates(everything, True))

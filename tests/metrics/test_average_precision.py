@@ -7,21 +7,21 @@ import pytest
 from boxtune.metrics.average_precision import coco_ranking, coco_recall, mean
 from boxtune.metrics.matching import THRESHOLDS, judge
 from boxtune.metrics.tables import near_pairs, tabulate
-from hand_drawn import A, B, picture, random_pictures, rows
+from hand_drawn import A, B, image, random_images, rows
 
 
-def judged(pictures, num_classes, thresholds=THRESHOLDS):
-    everything = tabulate(pictures, num_classes)
+def judged(images, num_classes, thresholds=THRESHOLDS):
+    everything = tabulate(images, num_classes)
     crowd = everything.groundtruth.crowd
     return everything, judge(everything, near_pairs(everything), np.asarray(thresholds), crowd, crowd), crowd
 
 
-def precisions(pictures, num_classes, weights=None, **kwargs):
+def precisions(images, num_classes, weights=None, **kwargs):
     weights = None if weights is None else np.array(weights)
-    return coco_ranking(*judged(pictures, num_classes, **kwargs)).average_precision(weights)
+    return coco_ranking(*judged(images, num_classes, **kwargs)).average_precision(weights)
 
 
-def by_pycocotools(pictures, num_classes):
+def by_pycocotools(images, num_classes):
     """Average precision [10, c] and recall [10, c] of all sizes with a hundred detections, -1 of classes without."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
@@ -38,23 +38,23 @@ def by_pycocotools(pictures, num_classes):
             "area": float((box[2] - box[0]) * (box[3] - box[1])),
             "iscrowd": int(crowd),
         }
-        for number, one in enumerate(pictures)
-        for box, cls, crowd in zip(one.true_boxes, one.true_classes, one.is_crowd, strict=True)
+        for number, one in enumerate(images)
+        for box, cls, crowd in zip(one.groundtruth_boxes, one.groundtruth_classes, one.is_crowd, strict=True)
     ]
-    truth = COCO()
-    truth.dataset = {
-        "images": [{"id": number} for number in range(len(pictures))],
+    groundtruth = COCO()
+    groundtruth.dataset = {
+        "images": [{"id": number} for number in range(len(images))],
         "categories": [{"id": number} for number in range(num_classes)],
         "annotations": [{"id": i, **annotation} for i, annotation in enumerate(annotations, start=1)],
     }
     found = [
         {"image_id": number, "category_id": int(cls), "bbox": xywh(box), "score": float(score)}
-        for number, one in enumerate(pictures)
+        for number, one in enumerate(images)
         for box, cls, score in zip(one.boxes, one.classes, one.scores, strict=True)
     ]
     with contextlib.redirect_stdout(io.StringIO()):
-        truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(found), "bbox")
+        groundtruth.createIndex()
+        evaluation = COCOeval(groundtruth, groundtruth.loadRes(found), "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"][:, :, :, 0, 2].mean(axis=1), evaluation.eval["recall"][:, :, 0, 2]
@@ -62,65 +62,63 @@ def by_pycocotools(pictures, num_classes):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_average_precision_and_recall_are_those_of_pycocotools(seed):
-    pictures = random_pictures(seed)
-    expected_precision, expected_recall = by_pycocotools(pictures, 5)
-    precision, recall = precisions(pictures, 5), coco_recall(*judged(pictures, 5))
+    images = random_images(seed)
+    expected_precision, expected_recall = by_pycocotools(images, 5)
+    precision, recall = precisions(images, 5), coco_recall(*judged(images, 5))
     assert np.nanmax(precision) > 0
     np.testing.assert_allclose(np.nan_to_num(precision, nan=-1), expected_precision, atol=1e-9)
     np.testing.assert_allclose(np.nan_to_num(recall, nan=-1), expected_recall, atol=1e-9)
 
 
 def test_many_detections_of_few_classes_are_as_in_pycocotools():
-    pictures = random_pictures(5, number=4, num_classes=1, most_found=400)
-    assert max(len(one.classes) for one in pictures) > 200
-    np.testing.assert_allclose(
-        precisions(pictures, 2)[:, :1], by_pycocotools(pictures, 2)[0][:, :1], atol=1e-9
-    )
+    images = random_images(5, number=4, num_classes=1, most_found=400)
+    assert max(len(one.classes) for one in images) > 200
+    np.testing.assert_allclose(precisions(images, 2)[:, :1], by_pycocotools(images, 2)[0][:, :1], atol=1e-9)
 
 
-def test_the_order_of_pictures_changes_nothing():
-    pictures = random_pictures(1)
-    np.testing.assert_array_equal(precisions(pictures, 5), precisions(pictures[::-1], 5))
+def test_the_order_of_images_changes_nothing():
+    images = random_images(1)
+    np.testing.assert_array_equal(precisions(images, 5), precisions(images[::-1], 5))
 
 
-def test_a_picture_that_is_drawn_twice_counts_as_if_it_were_there_twice():
+def test_an_image_that_is_drawn_twice_counts_as_if_it_were_there_twice():
     from dataclasses import replace
 
-    pictures = random_pictures(2)
+    images = random_images(2)
     weights = [2, 0, 1, 3, 1, 0, 0, 1, 2, 1, 1, 0]
     copies = [
         replace(one, name=f"{one.name} {i}")
-        for one, weight in zip(pictures, weights, strict=True)
+        for one, weight in zip(images, weights, strict=True)
         for i in range(weight)
     ]
-    np.testing.assert_allclose(precisions(pictures, 5, weights), precisions(copies, 5), atol=1e-12)
+    np.testing.assert_allclose(precisions(images, 5, weights), precisions(copies, 5), atol=1e-12)
 
 
 def test_recalls_are_compared_as_floats_as_coco_does():
     # 7 of 20 found: recall 0.35, and the 36th of COCO's recalls is 0.35000000000000003, which it does not reach.
-    found = picture([(A, 0)] * 1, [(A, 0, 0.9)])
+    found = image([(A, 0)] * 1, [(A, 0, 0.9)])
     from dataclasses import replace
 
-    pictures = [replace(found, name=str(i)) for i in range(7)]
-    pictures += [picture([(A, 0)], name=f"missed {i}") for i in range(13)]
-    assert precisions(pictures, 1)[0, 0] == pytest.approx(35 / 101)
+    images = [replace(found, name=str(i)) for i in range(7)]
+    images += [image([(A, 0)], name=f"missed {i}") for i in range(13)]
+    assert precisions(images, 1)[0, 0] == pytest.approx(35 / 101)
 
 
 def test_a_class_without_objects_has_no_average_precision():
-    measured = precisions([picture([(A, 0)], [(A, 0, 0.9), (B, 1, 0.8)])], 2)
+    measured = precisions([image([(A, 0)], [(A, 0, 0.9), (B, 1, 0.8)])], 2)
     assert measured[:, 0].tolist() == pytest.approx([1] * 10)
     assert np.isnan(measured[:, 1]).all()
 
 
 def test_weights_can_leave_a_class_without_objects():
-    pictures = [picture([(A, 0)], [(A, 0, 0.9)], name="a"), picture([(A, 1)], name="b")]
-    measured = precisions(pictures, 2, [0, 2])
+    images = [image([(A, 0)], [(A, 0, 0.9)], name="a"), image([(A, 1)], name="b")]
+    measured = precisions(images, 2, [0, 2])
     assert np.isnan(measured[:, 0]).all()
     assert (measured[:, 1] == 0).all()
 
 
 def test_no_detections():
-    assert (precisions([picture([(A, 0)])], 1) == 0).all()
+    assert (precisions([image([(A, 0)])], 1) == 0).all()
 
 
 def test_mean():
@@ -131,6 +129,6 @@ def test_mean():
 
 def test_a_higher_threshold_needs_more_overlap():
     # 70 of 100 rows: 0.5, 0.55, ..., 0.7 are reached.
-    assert precisions([picture([(A, 0)], [(rows(70), 0, 0.9)])], 1)[:, 0].tolist() == pytest.approx(
+    assert precisions([image([(A, 0)], [(rows(70), 0, 0.9)])], 1)[:, 0].tolist() == pytest.approx(
         [1] * 5 + [0] * 5
     )

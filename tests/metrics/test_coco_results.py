@@ -12,13 +12,13 @@ from boxtune.metrics.results import ImageResult
 from image_results import pixels
 
 
-def picture(name, boxes=(), classes=(), scores=(), **parts):
+def image(name, boxes=(), classes=(), scores=(), **parts):
     return ImageResult(
         name=name,
         height=4,
         width=6,
-        true_boxes=np.zeros((0, 4)),
-        true_classes=np.zeros(0, int),
+        groundtruth_boxes=np.zeros((0, 4)),
+        groundtruth_classes=np.zeros(0, int),
         is_crowd=np.zeros(0, bool),
         boxes=np.array(boxes, float).reshape(-1, 4),
         classes=np.array(classes, int),
@@ -27,7 +27,7 @@ def picture(name, boxes=(), classes=(), scores=(), **parts):
     )
 
 
-TRUTH = [picture("a/7.jpg"), picture("b.png")]
+TRUTH = [image("a/7.jpg"), image("b.png")]
 GOOD = {"image_id": "b.png", "category_id": 3, "bbox": [1, 2, 3, 1.5], "score": 0.5}
 
 
@@ -37,7 +37,7 @@ def read(tmp_path: Path, content, **arguments):
     return read_detections(path, TRUTH, **({"categories": {3: 0, 9: 1}} | arguments))
 
 
-def test_detections_go_to_their_pictures(tmp_path: Path):
+def test_detections_go_to_their_images(tmp_path: Path):
     first, second = read(tmp_path, [GOOD, GOOD | {"image_id": 7, "category_id": 9}, GOOD | {"score": 1}])
     assert (first.name, first.classes.tolist()) == ("a/7.jpg", [1])
     assert second.boxes.tolist() == [[2, 1, 3.5, 4]] * 2
@@ -50,9 +50,9 @@ def test_no_detections(tmp_path: Path):
     assert [len(one.scores) for one in read(tmp_path, " [ ] ")] == [0, 0]
 
 
-def test_pictures_are_known_by_what_only_one_of_them_is_called():
+def test_images_are_known_by_what_only_one_of_them_is_called():
     known = ids_of_names(["x/0012.jpg", "y/0012.jpg", "y/b.png", "b.jpg"])
-    # 0012.jpg, 0012 and 12 are two pictures; b is two as well.
+    # 0012.jpg, 0012 and 12 are two images; b is two as well.
     assert known == {name: name for name in ("x/0012.jpg", "y/0012.jpg", "y/b.png", "b.jpg")} | {
         "b.png": "y/b.png"
     }
@@ -69,7 +69,7 @@ def test_ids_of_a_data_set(tmp_path: Path):
     [
         (
             {"image_id": "c.png"},
-            "1 detection of pictures that are not evaluated .*number 1: image_id 'c.png'",
+            "1 detection of images that are not evaluated .*number 1: image_id 'c.png'",
         ),
         ({"image_id": None}, "image_id None"),
         ({"image_id": ["b.png"]}, "image_id"),
@@ -84,7 +84,7 @@ def test_ids_of_a_data_set(tmp_path: Path):
         ({"bbox": [0, 0, 1]}, r"bbox \[0, 0, 1\]"),
         ({"bbox": None}, "bbox None"),
         ({"segmentation": [[0, 0, 1, 1, 2, 2]]}, "run lengths"),
-        ({"segmentation": {"size": [4, 7], "counts": [28]}}, "4 x 7 in a picture of 4 x 6"),
+        ({"segmentation": {"size": [4, 7], "counts": [28]}}, "4 x 7 in an image of 4 x 6"),
         ({"keypoints": [1, 2]}, "keypoints"),
     ],
 )
@@ -151,7 +151,7 @@ def test_a_file_is_read_in_pieces(tmp_path: Path, monkeypatch, chunk):
 def test_a_detection_without_end(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(coco_results, "_CHUNK", 100)
     monkeypatch.setattr(coco_results, "_MAX_DETECTION", 1000)
-    with pytest.raises(DataError, match="number 0 is no JSON"):
+    with pytest.raises(DataError, match="number 0 is not JSON"):
         read(tmp_path, '[{"a": "' + "x" * 100_000)
 
 

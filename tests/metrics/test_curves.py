@@ -4,7 +4,7 @@ import pytest
 from boxtune.metrics.curves import best_threshold, curve, curves, thinned
 from boxtune.metrics.matching import match, outcomes
 from boxtune.metrics.tables import near_pairs, tabulate
-from hand_drawn import FAR, A, B, picture
+from hand_drawn import FAR, A, B, image
 
 
 def test_curve():
@@ -42,11 +42,11 @@ def test_no_threshold_where_nothing_right_is_found(right, objects):
 
 
 def test_curves_leave_out_the_ignored():
-    one = picture([(A, 0), (B, 1)], [(A, 0, 0.9), (B, 1, 0.8), (FAR, 0, 0.7)], difficult=[0])
+    one = image([(A, 0), (B, 1)], [(A, 0, 0.9), (B, 1, 0.8), (FAR, 0, 0.7)], difficult=[0])
     everything = tabulate([one], 3)
-    unwanted = everything.groundtruth.unwanted
-    matched = match(everything, near_pairs(everything), np.array([0.5]), unwanted, unwanted)
-    first, second, third = curves(everything, outcomes(matched, unwanted)[0], unwanted)
+    ignored = everything.groundtruth.ignored
+    matched = match(everything, near_pairs(everything), np.array([0.5]), ignored, ignored)
+    first, second, third = curves(everything, outcomes(matched, ignored)[0], ignored)
     assert len(first.score) == 0  # its only object is difficult
     assert (second.score.tolist(), second.precision.tolist()) == (pytest.approx([0.8]), [1])
     assert len(third.score) == 0

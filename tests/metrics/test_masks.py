@@ -116,7 +116,7 @@ class TestWithinABox:
         assert (mask.height, mask.width) == (5, 5)
         assert np.argwhere(pixels(mask)).tolist() == [[0, 1], [1, 1], [2, 1]]
 
-    def test_beyond_the_picture(self):
+    def test_beyond_the_image(self):
         mask = masks.from_box(np.ones((3, 3)), np.array([-1, 0.5, 0.5, 7]), 3, 3)
         # Rows at 0 and 0.5, columns at 0.5 and 1.
         assert np.argwhere(pixels(mask)).tolist() == [[0, 1], [0, 2], [1, 1], [1, 2]]

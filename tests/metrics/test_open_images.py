@@ -23,8 +23,8 @@ def mean_ap(metric, *results):
 
 def test_what_lies_in_a_group_does_not_count():
     found = [(INSIDE, 0, 0.9), (HALF, 0, 0.8), (A, 0, 0.7)]
-    picture = image_result([(A, 0), (GROUP, 0)], found, group_of=[False, True])
-    assert mean_ap(v2_metrics, picture) == 1
+    image = image_result([(A, 0), (GROUP, 0)], found, group_of=[False, True])
+    assert mean_ap(v2_metrics, image) == 1
     alone = image_result([(A, 0), (GROUP, 0)], found)
     # Wrong, wrong, right of two objects.
     assert mean_ap(v2_metrics, alone) == pytest.approx(1 / 3 / 2)
@@ -32,20 +32,20 @@ def test_what_lies_in_a_group_does_not_count():
 
 def test_a_group_is_one_object_in_the_challenge():
     found = [(INSIDE, 0, 0.9), (AWAY, 0, 0.85), (HALF, 0, 0.8), (A, 0, 0.7)]
-    picture = image_result([(A, 0), (GROUP, 0)], found, group_of=[False, True])
+    image = image_result([(A, 0), (GROUP, 0)], found, group_of=[False, True])
     # The group by its best, wrong, nothing, right.
-    assert mean_ap(challenge_detection_metrics, picture) == pytest.approx((1 + 2 / 3) / 2)
+    assert mean_ap(challenge_detection_metrics, image) == pytest.approx((1 + 2 / 3) / 2)
     missed = image_result([(A, 0), (GROUP, 0)], found[3:], group_of=[False, True])
     assert mean_ap(challenge_detection_metrics, missed) == pytest.approx(1 / 2)
 
 
 def test_classes_that_nobody_looked_for_do_not_count():
-    picture = image_result([(A, 0)], [(A, 0, 0.5), (A, 1, 0.9)], name="a")
+    image = image_result([(A, 0)], [(A, 0, 0.5), (A, 1, 0.9)], name="a")
     other = image_result([(A, 1)], [(A, 1, 0.5)], name="b")
-    assert mean_ap(challenge_detection_metrics, picture, other) == pytest.approx((1 + 1 / 2) / 2)
-    unknown = replace(picture, absent_classes=np.zeros(0, int))
+    assert mean_ap(challenge_detection_metrics, image, other) == pytest.approx((1 + 1 / 2) / 2)
+    unknown = replace(image, absent_classes=np.zeros(0, int))
     assert mean_ap(challenge_detection_metrics, unknown, other) == 1
-    absent = replace(picture, absent_classes=np.array([1]))
+    absent = replace(image, absent_classes=np.array([1]))
     assert mean_ap(challenge_detection_metrics, absent, other) == pytest.approx((1 + 1 / 2) / 2)
 
 
@@ -56,11 +56,11 @@ def drawn(box):
 
 
 def segmented(true, found, undrawn=(), **flags):
-    picture = image_result(true, found, **flags)
+    image = image_result(true, found, **flags)
     nothing = masks.from_array(np.zeros((200, 200), bool))
     return replace(
-        picture,
-        true_masks=[nothing if row in undrawn else drawn(box) for row, (box, _) in enumerate(true)],
+        image,
+        groundtruth_masks=[nothing if row in undrawn else drawn(box) for row, (box, _) in enumerate(true)],
         masks=[drawn(box) for box, *_ in found],
     )
 
@@ -76,11 +76,11 @@ def test_masks_and_boxes_alone():
 def test_groups_with_and_without_masks():
     true, found = [(A, 0), (GROUP, 0)], [(INSIDE, 0, 0.9), (HALF, 0, 0.8), (A, 0, 0.7)]
     for undrawn in ([], [1]):
-        picture = segmented(true, found, undrawn, group_of=[False, True])
-        assert mean_ap(challenge_segmentation_metrics, picture) == 1
+        image = segmented(true, found, undrawn, group_of=[False, True])
+        assert mean_ap(challenge_segmentation_metrics, image) == 1
 
 
-def test_the_order_of_pictures_does_not_matter():
+def test_the_order_of_images_does_not_matter():
     results = with_masks(random_results(4), 4)
     names = ["ant", "bee", "cow", "dog"]
     for metric in (v2_metrics, challenge_detection_metrics, challenge_segmentation_metrics):

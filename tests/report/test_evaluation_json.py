@@ -8,13 +8,13 @@ from boxtune.errors import DataError
 from boxtune.metrics.analysis import analyse, results_of
 from boxtune.report.evaluation_json import from_json, to_json
 from evaluation_results import MAP, hand_drawn
-from hand_drawn import FAR, A, B, picture, random_pictures
+from hand_drawn import FAR, A, B, image, random_images
 from image_results import coco_metrics
 
 NAMES = ["a", "b", "c", "d", "e"]
 PICTURES = [
-    picture([(A, 0)], name="a.jpg"),
-    picture([(A, 0), (B, 1)], [(A, 0, 0.9), (A, 0, 0.8), (B, 0, 0.7), (FAR, 1, 0.6)], name="b.jpg"),
+    image([(A, 0)], name="a.jpg"),
+    image([(A, 0), (B, 1)], [(A, 0, 0.9), (A, 0, 0.8), (B, 0, 0.7), (FAR, 1, 0.6)], name="b.jpg"),
 ]
 
 
@@ -24,7 +24,7 @@ def text_of(analysis):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_json_and_back(seed):
-    analysis = analyse(random_pictures(seed, difficult=0.2), NAMES, title="t", losses={"Loss": 1.25})
+    analysis = analyse(random_images(seed, difficult=0.2), NAMES, title="t", losses={"Loss": 1.25})
     written = text_of(analysis)
     read = from_json(json.loads(written))
     assert text_of(read) == written
@@ -35,9 +35,9 @@ def test_scores_as_near_as_floats_can_be_are_kept_apart():
     # Of a detector that has learned little: the right box is the better one by a single step of float32.
     low = np.float32(0.0100001)
     found = [(B, 0, low), (A, 0, np.nextafter(low, np.float32(1)))]
-    pictures = [picture([(A, 0)], found)]
-    again = results_of(from_json(json.loads(json.dumps(to_json(analyse(pictures, ["cat"]))))))
-    assert coco_metrics(again, 1) == coco_metrics(pictures, 1)
+    images = [image([(A, 0)], found)]
+    again = results_of(from_json(json.loads(json.dumps(to_json(analyse(images, ["cat"]))))))
+    assert coco_metrics(again, 1) == coco_metrics(images, 1)
     assert coco_metrics(again, 1)["DetectionBoxes_Precision/mAP"] == pytest.approx(1)
 
 

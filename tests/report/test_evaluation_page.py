@@ -54,31 +54,31 @@ def floats(column):
     return np.frombuffer(base64.b64decode(column), "<f4").tolist()
 
 
-def test_pictures_objects_and_detections_as_columns(tmp_path):
+def test_images_objects_and_detections_as_columns(tmp_path):
     made = hand_drawn()
     made["images"][1]["preview"] = None
     page = written(tmp_path, made)
     data = data_of(page)
     assert data["classes"] == ["owl", "cat", "dog"]
-    assert data["pictures"]["name"] == [f"photos/{letter}.png" for letter in "abcde"]
-    assert integers(data["pictures"]["width"]) == [200] * 5
-    assert integers(data["pictures"]["preview"]) == [1, 0, 2, 3, 4]
+    assert data["images"]["name"] == [f"photos/{letter}.png" for letter in "abcde"]
+    assert integers(data["images"]["width"]) == [200] * 5
+    assert integers(data["images"]["preview"]) == [1, 0, 2, 3, 4]
     assert previews_of(page) == [
         item["preview"].removeprefix("data:image/jpeg;base64,") for item in made["images"] if item["preview"]
     ]
-    assert integers(data["truth"]["start"]) == [0, 1, 2, 4, 4, 6]
-    assert integers(data["truth"]["class"]) == [0, 1, 0, 2, 2, 0]
-    assert integers(data["truth"]["flags"]) == [0, 0, 0, 0, 1, 0]
-    assert floats(data["truth"]["box"])[:4] == [10, 10, 60, 60]
+    assert integers(data["groundtruth"]["start"]) == [0, 1, 2, 4, 4, 6]
+    assert integers(data["groundtruth"]["class"]) == [0, 1, 0, 2, 2, 0]
+    assert integers(data["groundtruth"]["flags"]) == [0, 0, 0, 0, 1, 0]
+    assert floats(data["groundtruth"]["box"])[:4] == [10, 10, 60, 60]
     (run,) = data["runs"]
     assert integers(run["start"]) == [0, 1, 2, 5, 6, 7]
     assert integers(run["class"]) == [0, 2, 0, 0, 2, 1, 2]
     assert floats(run["score"]) == pytest.approx([0.9, 0.8, 0.95, 0.6, 0.45, 0.7, 0.65])
-    # Objects count from 1 within their picture; 0 is none.
+    # Objects count from 1 within their image; 0 is none.
     assert integers(run["match"]) == [1, 0, 1, 0, 0, 0, 1]
     assert integers(run["confusion"]) == [1, 1, 1, 0, 0, 0, 1]
     assert [data["kinds"][kind] for kind in integers(run["kind"])] == [
-        *("correct", "class", "correct", "duplicate", "localisation", "background", "ignored")
+        *("correct", "class", "correct", "duplicate", "localization", "background", "ignored")
     ]
     assert np.isnan(floats(run["AP50"])).tolist() == [False, False, False, True, False]
     assert run["metrics"] == made["metrics"]
@@ -97,7 +97,7 @@ def test_an_earlier_run_beside_it(tmp_path):
     assert "<title>Owls, now against Owls, before</title>" in page
     assert integers(data["runs"][1]["start"]) == [0, 0, 1, 4, 4, 4]
     assert data["comparison"] == {"differences": [difference]}
-    assert integers(data["pictures"]["preview"]) == [1, 2, 3, 4, 5]
+    assert integers(data["images"]["preview"]) == [1, 2, 3, 4, 5]
 
 
 def test_the_charts_travel_in_the_page(tmp_path):
@@ -126,14 +126,14 @@ def test_hostile_names_reach_the_page_as_text(tmp_path):
 @pytest.mark.parametrize("names", [[], ["owl"]])
 def test_an_evaluation_of_nothing(tmp_path, names):
     made = evaluation([], names, calibration={"error": None, "bins": []})
-    assert data_of(written(tmp_path, made))["pictures"]["name"] == []
+    assert data_of(written(tmp_path, made))["images"]["name"] == []
 
 
 @pytest.mark.parametrize("preview", ["data:image/jpeg;base64,</script>", "data:text/html;base64,QUJD"])
 def test_a_preview_that_is_not_a_jpeg_is_refused_by_name(tmp_path, preview):
     made = hand_drawn()
     made["images"][0]["preview"] = preview
-    with pytest.raises(DataError, match=r"a\.png.* is no JPEG in base64"):
+    with pytest.raises(DataError, match=r"a\.png.* is not a JPEG in base64"):
         written(tmp_path, made)
     assert list(tmp_path.iterdir()) == []
 
@@ -144,13 +144,13 @@ def test_a_page_that_cannot_be_written(tmp_path):
 
 
 def result(name, boxes, scores):
-    """Return a picture with one owl at A, and what was found in it."""
+    """Return an image with one owl at A, and what was found in it."""
     return ImageResult(
         name=name,
         height=100,
         width=200,
-        true_boxes=np.array([A], float),
-        true_classes=np.array([0]),
+        groundtruth_boxes=np.array([A], float),
+        groundtruth_classes=np.array([0]),
         is_crowd=np.array([False]),
         boxes=np.array(boxes, float).reshape(-1, 4),
         classes=np.zeros(len(boxes), int),

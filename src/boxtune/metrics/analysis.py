@@ -2,7 +2,7 @@
 
 AP, AR, their intervals and the groups are COCO's, which know crowds but no difficult objects. All that looks at single
 detections (curves, thresholds, kinds of error, calibration, confusions) is at an IoU of 0.5 and ignores difficult
-objects too, as Pascal VOC does: they are neither wanted nor wrong. Without difficult objects both are the same.
+objects too, as Pascal VOC does. Without difficult objects both are the same.
 """
 
 import math
@@ -29,7 +29,7 @@ from boxtune.metrics.confusion import confusion_matrix
 from boxtune.metrics.curves import Curve, best_threshold, curves, thinned
 from boxtune.metrics.error_kinds import ErrorKind, error_kinds, mistakes
 from boxtune.metrics.groups import Group
-from boxtune.metrics.matching import MATCH_IOU, coco_outcomes, match_wanted, outcomes, pair, reaches
+from boxtune.metrics.matching import MATCH_IOU, coco_outcomes, match_at_50, outcomes, pair, reaches
 from boxtune.metrics.results import ImageResult, check_results
 from boxtune.metrics.tables import Bools, Floats, Ints, Table, near_pairs, tabulate
 
@@ -38,7 +38,7 @@ from boxtune.metrics.tables import Bools, Floats, Ints, Table, near_pairs, tabul
 class ClassResult:
     """The results of a class; None where it has no object.
 
-    `AP_interval` is None of objects in fewer than two pictures. The last four are at the threshold of scores with the
+    `AP_interval` is None of objects in fewer than two images. The last four are at the threshold of scores with the
     highest F1, at an IoU of 0.5, and None where nothing right is found.
     """
 
@@ -58,7 +58,7 @@ class ClassResult:
 
 @dataclass(frozen=True)
 class ImageRow:
-    """A picture; AP50 as if it were the only one, None without objects; `preview` is a data URL."""
+    """An image; AP50 as if it were the only one, None without objects; `preview` is a data URL."""
 
     name: str
     height: int
@@ -69,7 +69,7 @@ class ImageRow:
 
 @dataclass(frozen=True, eq=False)
 class GroundtruthTable:
-    """The objects of all pictures as columns of n rows; `image` counts the pictures of an analysis."""
+    """The objects of all images as columns of n rows; `image` counts the images of an analysis."""
 
     image: Ints
     box: Floats  # [n, 4] pixels, [ymin, xmin, ymax, xmax]
@@ -80,14 +80,14 @@ class GroundtruthTable:
 
 @dataclass(frozen=True, eq=False)
 class DetectionTable:
-    """The detections of all pictures as columns of k rows, picture by picture and by falling score.
+    """The detections of all images as columns of k rows, image by image and by descending score.
 
     Attributes:
-        image: int, counts the pictures of an analysis.
+        image: int, counts the images of an analysis.
         box: float [k, 4], pixels.
         cls: int.
         score: float.
-        match: int, the object of the picture that the detection finds by COCO's rule, -1 if none.
+        match: int, the object of the image that the detection finds by COCO's rule, -1 if none.
         confusion: int, the object that it is paired with whatever its class (`matches.pair`), -1 if none.
         kind: int, index into error_kinds.KINDS.
         iou: float in [0, 1], the highest with an object of any class; crowds left out.
@@ -139,7 +139,7 @@ class Analysis:
     detections: DetectionTable = field(repr=False)
 
     def confusion_matrix(self, threshold: float = 0.5) -> Ints:
-        """Return int [c + 1, c + 1], truth by row, found by column, background last; see `confusion`."""
+        """Return int [c + 1, c + 1], groundtruth by row, detections by column, background last; see `confusion`."""
         objects, found = self.groundtruth, self.detections
         first = np.searchsorted(objects.image, found.image)
         return confusion_matrix(
@@ -166,13 +166,13 @@ def analyse(
     """Look at `results` from all sides; their order does not matter.
 
     Args:
-        results: of one evaluation, each picture with a name of its own.
+        results: of one evaluation, each image with a name of its own.
         class_names: by 0-based class.
         title: of what the evaluation is.
         step: of the checkpoint, if there is one.
         metrics: the headline numbers by the API's tags, kept as they are.
         losses: likewise.
-        previews: data URLs of small pictures, by name of picture.
+        previews: data URLs of small images, by name of image.
         seed: of the resampling for intervals.
 
     Raises:
@@ -181,13 +181,13 @@ def analyse(
     check_results(results, len(class_names))
     table = tabulate(results, len(class_names))
     pairs = near_pairs(table)
-    crowd, unwanted = table.groundtruth.crowd, table.groundtruth.unwanted
-    by_coco, matched = coco_outcomes(table, pairs), match_wanted(table, pairs)
-    outcome = outcomes(matched, unwanted)
+    crowd, ignored = table.groundtruth.crowd, table.groundtruth.ignored
+    by_coco, matched = coco_outcomes(table, pairs), match_at_50(table, pairs)
+    outcome = outcomes(matched, ignored)
     ranking = coco_ranking(table, by_coco, crowd)
     resamples = resampled(ranking, len(table.images), num_resamples(len(table.detections.cls)), seed)
-    class_curves = curves(table, outcome, unwanted)
-    errors = mistakes(table, pairs, matched, unwanted)
+    class_curves = curves(table, outcome, ignored)
+    errors = mistakes(table, pairs, matched, ignored)
     recall = coco_recall(table, by_coco, crowd).mean(axis=0)
     return Analysis(
         title=title,
@@ -199,7 +199,7 @@ def analyse(
         intervals=_intervals(ranking, resamples),
         per_class=_per_class(table, class_names, ranking, recall, resamples, class_curves),
         curves=[thinned(one) for one in class_curves],
-        error_kinds=error_kinds(table, errors, unwanted),
+        error_kinds=error_kinds(table, errors, ignored),
         groups={
             "size": groups.by_size(table, pairs),
             "aspect": groups.by_aspect(table, pairs),
@@ -213,7 +213,7 @@ def analyse(
         detections=DetectionTable(
             **_parts_of(table.detections, "image", "box", "cls", "score"),
             match=_within_image(matched, table),
-            confusion=_within_image(pair(table, pairs, MATCH_IOU, unwanted), table),
+            confusion=_within_image(pair(table, pairs, MATCH_IOU, ignored), table),
             kind=errors.kind,
             iou=pairs.best,
         ),
@@ -288,8 +288,8 @@ def results_of(analysis: Analysis) -> list[ImageResult]:
             name=image.name,
             height=image.height,
             width=image.width,
-            true_boxes=objects.box[of],
-            true_classes=objects.cls[of],
+            groundtruth_boxes=objects.box[of],
+            groundtruth_classes=objects.cls[of],
             is_crowd=objects.crowd[of],
             difficult=objects.difficult[of],
             boxes=found.box[own],

@@ -28,7 +28,7 @@ class Ranking:
 
     Attributes:
         shape: (t, c).
-        object_image, object_class: int [n], of the objects that are wanted.
+        object_image, object_class: int [n], of the objects that count.
         image: int [k], the image of each detection, by class and descending score.
         hit: int [h], where in `image` right detections are, segment by segment.
         hit_image: int [h].
@@ -54,7 +54,7 @@ class Ranking:
     ignored_start: Ints
 
     def num_objects(self, weights: Ints | None = None) -> Ints:
-        """Return int [c]: how many objects are wanted."""
+        """Return int [c]: how many objects count."""
         counts = np.bincount(self.object_class, _each(self.object_image, weights), minlength=self.shape[1])
         return counts.astype(np.int64)
 
@@ -67,8 +67,8 @@ class Ranking:
         objects = self.num_objects(weights)
         right, counted = self._sums(weights)
         best = _best_to_come(right / np.maximum(counted, 1), self.hit_segment)
-        wanted = np.tile(np.maximum(objects, 1), self.shape[0])[self.hit_segment]
-        reached = _recalls_reached(right, wanted)
+        objects_of_hit = np.tile(np.maximum(objects, 1), self.shape[0])[self.hit_segment]
+        reached = _recalls_reached(right, objects_of_hit)
         new = np.diff(reached, prepend=0)
         starts = self.hit_start[self.hit_start < len(self.hit)]
         new[starts] = reached[starts]
@@ -99,7 +99,7 @@ def rank(
         image: int [k].
         cls: int [k] in [0, c), ascending.
         outcome: int8 [t, k], WRONG, RIGHT or IGNORED at each threshold.
-        object_image: int [n], of the objects that are wanted.
+        object_image: int [n], of the objects that count.
         object_class: int [n].
     """
     starts = np.searchsorted(cls, np.arange(shape[1]))
@@ -128,7 +128,7 @@ def coco_ranking(
 ) -> Ranking:
     """Return the ranking of `table` by COCO's rules, for the `outcome` (int8 [t, k]) of its detections.
 
-    The best scored detections of a class in an image count; objects that are not `ignored` (bool [n]) are wanted.
+    The best scored detections of a class in an image count; objects that are not `ignored` (bool [n]) count.
     """
     order = table.by_class[table.rank[table.by_class] < max_detections]
     return rank(

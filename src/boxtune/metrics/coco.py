@@ -10,7 +10,7 @@ from boxtune.errors import ConfigError
 from boxtune.metrics import average_precision
 from boxtune.metrics.average_precision import COCO_MAX_DETECTIONS, coco_ranking, coco_recall
 from boxtune.metrics.matching import THRESHOLDS, judge
-from boxtune.metrics.results import ImageResult, keep_found
+from boxtune.metrics.results import ImageResult, select_detections
 from boxtune.metrics.tables import (
     Bools,
     Floats,
@@ -21,7 +21,7 @@ from boxtune.metrics.tables import (
     detection_masks,
     mask_areas,
     mask_overlap,
-    pair_up,
+    overlapping_pairs,
     tabulate,
 )
 
@@ -75,10 +75,10 @@ SuperCategories = Mapping[str, Sequence[str]]
 
 @dataclass(frozen=True)
 class KeypointClass:
-    """A class whose keypoints are measured: by its index, and for each keypoint how far people place it apart."""
+    """A class whose keypoints are measured: by its index, and for each keypoint how much annotations of it vary."""
 
     index: int
-    sigmas: Sequence[float]  # [q]; in shares of the square root of an object's area
+    sigmas: Sequence[float]  # [q]; in fractions of the square root of an object's area
     points: Sequence[int] = field(default=())  # [q] which of the results' keypoints; empty: the first q
 
 
@@ -181,7 +181,7 @@ def averages(
     `ignored`, `reusable` [n] and `forgiven` [k] are those of `matching.judge` at any size; recall is that of each of
     `max_detections` of a class in an image, which ascend, and precision that of the last.
     """
-    pairs = pair_up(table, overlap, THRESHOLDS[0])
+    pairs = overlapping_pairs(table, overlap, THRESHOLDS[0])
     precisions, recalls = [], []
     for size in sizes:
         passed, other = ignored | outside(table.groundtruth.area, size), outside(detection_areas, size)
@@ -260,29 +260,29 @@ def _members(super_categories: SuperCategories, class_names: Sequence[str]) -> l
 
 def _of_class(result: ImageResult, index: int, points: list[int]) -> ImageResult:
     """Return the objects and detections of one class, as class 0, with its own keypoints."""
-    mine, found = np.flatnonzero(result.true_classes == index), np.flatnonzero(result.classes == index)
-    kept = keep_found(result, found)
+    mine, found = np.flatnonzero(result.groundtruth_classes == index), np.flatnonzero(result.classes == index)
+    kept = select_detections(result, found)
     return replace(
         kept,
-        true_boxes=result.true_boxes[mine],
-        true_classes=np.zeros(len(mine), np.int64),
+        groundtruth_boxes=result.groundtruth_boxes[mine],
+        groundtruth_classes=np.zeros(len(mine), np.int64),
         classes=np.zeros(len(found), np.int64),
         is_crowd=result.is_crowd[mine],
         difficult=result.difficult[mine],
         group_of=result.group_of[mine],
-        true_areas=result.true_areas[mine],
-        true_masks=None,
+        groundtruth_areas=result.groundtruth_areas[mine],
+        groundtruth_masks=None,
         masks=None,
-        true_keypoints=_columns(result.true_keypoints, mine, points),
-        true_visibility=_columns(_visibility(result), mine, points),
+        groundtruth_keypoints=_columns(result.groundtruth_keypoints, mine, points),
+        groundtruth_visibility=_columns(_visibility(result), mine, points),
         keypoints=_columns(kept.keypoints, np.arange(len(found)), points),
     )
 
 
 def _visibility(result: ImageResult) -> npt.NDArray[np.integer] | None:
-    if result.true_keypoints is None or result.true_visibility is not None:
-        return result.true_visibility
-    return np.full(result.true_keypoints.shape[:2], 2)
+    if result.groundtruth_keypoints is None or result.groundtruth_visibility is not None:
+        return result.groundtruth_visibility
+    return np.full(result.groundtruth_keypoints.shape[:2], 2)
 
 
 def _columns(
@@ -295,9 +295,9 @@ def _points(table: Table, count: int) -> tuple[Floats, Bools, Floats]:
     """Return the objects' keypoints [n, q, 2], which are labelled [n, q], and the detections' [m, q, 2]."""
     true, visible, found = [np.zeros((0, count, 2))], [np.zeros((0, count), bool)], [np.zeros((0, count, 2))]
     for result in table.images:
-        n, k = len(result.true_classes), len(result.classes)
-        true.append(_or_zeros(result.true_keypoints, (n, count, 2)))
-        visible.append(_or_zeros(result.true_visibility, (n, count)) > 0)
+        n, k = len(result.groundtruth_classes), len(result.classes)
+        true.append(_or_zeros(result.groundtruth_keypoints, (n, count, 2)))
+        visible.append(_or_zeros(result.groundtruth_visibility, (n, count)) > 0)
         found.append(_or_zeros(result.keypoints, (k, count, 2)))
     return np.concatenate(true), np.concatenate(visible), np.concatenate(found)[table.detections.row]
 

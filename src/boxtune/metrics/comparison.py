@@ -1,4 +1,4 @@
-"""Two runs on the same pictures: which objects only one of them finds, and whether they differ by more than chance."""
+"""Two runs on the same images: which objects only one of them finds, and whether they differ by more than chance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from boxtune.errors import DataError
 from boxtune.metrics.average_precision import Ranking, coco_ranking, mean
 from boxtune.metrics.bootstrap import CONFIDENCE, Interval, interval, num_resamples, resampled
 from boxtune.metrics.coco import NAMES
-from boxtune.metrics.matching import RIGHT, coco_outcomes, match_wanted, outcomes, reaches
+from boxtune.metrics.matching import RIGHT, coco_outcomes, match_at_50, outcomes, reaches
 from boxtune.metrics.results import ImageResult, check_results
 from boxtune.metrics.tables import Floats, Pairs, Table, near_pairs, tabulate
 
@@ -33,13 +33,13 @@ class FoundObject:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much the second run is better in a number, and whether that is more than the chance of these pictures.
+    """How much the second run is better in a number, and whether that is more than the chance of these images.
 
     Attributes:
         name: the API's name of the number.
         first, second: the number of each run, None without objects.
         difference: second - first.
-        interval: of CONFIDENCE, by resampling pictures for both runs alike; None where fewer than two have objects.
+        interval: of CONFIDENCE, by resampling images for both runs alike; None where fewer than two have objects.
         p_value: in (0, 1], two-sided, from the same resamples; None as `interval`.
         significant: the p-value is below 1 - CONFIDENCE.
     """
@@ -72,13 +72,13 @@ def compare(
     threshold: float = 0.5,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two runs on the same pictures, in any order.
+    """Compare two runs on the same images, in any order.
 
     Fixed is an object that only the second run finds, broken one that only the first does; crowds and difficult objects
     are left out. mAP and AP50 are COCO's.
 
     Raises:
-        DataError: naming pictures that only one run has or whose truth differs, and as `results.check_results` does.
+        DataError: naming images that only one run has or whose truth differs, and as `results.check_results` does.
     """
     for results in (first, second):
         check_results(results, len(class_names))
@@ -101,7 +101,7 @@ def _check(first: Table, second: Table) -> None:
     names = [[image.name for image in one.images] for one in (first, second)]
     for here, there, which in ((names[0], names[1], "first"), (names[1], names[0], "second")):
         alone = sorted(set(here) - set(there))
-        _refuse(f"are in the {which} run alone", alone, "Evaluate both runs on the same pictures.")
+        _refuse(f"are in the {which} run alone", alone, "Evaluate both runs on the same images.")
     different = [a.name for a, b in zip(first.images, second.images, strict=True) if not _same_truth(a, b)]
     _refuse(
         "have other objects in the second run than in the first",
@@ -113,24 +113,22 @@ def _check(first: Table, second: Table) -> None:
 def _refuse(fault: str, names: list[str], way_out: str) -> None:
     if names:
         examples = ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")
-        raise DataError(
-            f"Runs cannot be compared: pictures that {fault}: {len(names)} ({examples}). {way_out}"
-        )
+        raise DataError(f"Runs cannot be compared: images that {fault}: {len(names)} ({examples}). {way_out}")
 
 
 def _same_truth(first: ImageResult, second: ImageResult) -> bool:
     return (
-        np.array_equal(first.true_classes, second.true_classes)
+        np.array_equal(first.groundtruth_classes, second.groundtruth_classes)
         and np.array_equal(first.is_crowd, second.is_crowd)
         and np.array_equal(first.difficult, second.difficult)
-        and np.allclose(first.true_boxes, second.true_boxes, rtol=0, atol=_TOLERANCE)
+        and np.allclose(first.groundtruth_boxes, second.groundtruth_boxes, rtol=0, atol=_TOLERANCE)
     )
 
 
 def _scores(table: Table, pairs: Pairs, threshold: float) -> Floats:
-    """Return float [n]: the score with which each wanted object is found, NaN where it is not."""
-    matched = match_wanted(table, pairs)
-    right = outcomes(matched, table.groundtruth.unwanted) == RIGHT
+    """Return float [n]: the score with which each object that counts is found, NaN where it is not."""
+    matched = match_at_50(table, pairs)
+    right = outcomes(matched, table.groundtruth.ignored) == RIGHT
     finds = right & reaches(table.detections.score, threshold)
     scores = np.full(len(table.groundtruth.cls), np.nan)
     scores[matched[finds]] = table.detections.score[finds]

@@ -10,7 +10,7 @@ from boxtune.metrics.tables import Bools, Floats, Ints, Table
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Precision and recall of a class with each score as threshold, falling; what is scored so or better counts.
+    """Precision and recall of a class with each score as threshold, descending; what is scored so or better counts.
 
     Detections of equal score come in or stay out together.
 
@@ -28,8 +28,8 @@ class Curve:
         both = self.precision + self.recall
         return np.divide(2 * self.precision * self.recall, both, out=np.zeros_like(both), where=both > 0)
 
-    def __getitem__(self, chosen: Ints) -> "Curve":
-        return Curve(self.score[chosen], self.precision[chosen], self.recall[chosen])
+    def __getitem__(self, rows: Ints) -> "Curve":
+        return Curve(self.score[rows], self.precision[rows], self.recall[rows])
 
 
 def curve(score: Floats, right: Bools, num_objects: int) -> Curve:
@@ -46,7 +46,7 @@ def curve(score: Floats, right: Bools, num_objects: int) -> Curve:
 
 
 def curves(table: Table, outcome: Ints, ignored: Bools) -> list[Curve]:
-    """Return the curve of each class for the `outcome` (int8 [k]) of detections; objects not `ignored` are wanted."""
+    """Return the curve of each class for the `outcome` (int8 [k]) of detections; of objects not `ignored`."""
     counts = outcome != IGNORED
     order = np.flatnonzero(counts)[np.argsort(table.detections.cls[counts], kind="stable")]
     bounds = np.searchsorted(table.detections.cls[order], np.arange(1, table.num_classes))

@@ -1,6 +1,6 @@
-"""Results by what objects are like: their size, their shape, how many there are; and by picture.
+"""Results by what objects are like: their size, their shape, how many there are; and by image.
 
-All is as COCO has it: crowds are ignored, the first hundred detections of a class in a picture count, and recall is at
+All is as COCO has it: crowds are ignored, the first hundred detections of a class in an image count, and recall is at
 any score. All is at an IoU of 0.5.
 """
 
@@ -22,12 +22,12 @@ CROWDING = {
     "6 to 15 objects": (6, 15),
     "16 objects or more": (16, np.inf),
 }
-"""How many objects there are in a picture."""
+"""How many objects there are in an image."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Some of the objects: how many, the share that is found, and AP50 over the classes that have any; None of none."""
+    """Some of the objects: how many, the fraction found, and AP50 over the classes that have any; None of none."""
 
     name: str
     num_objects: int
@@ -55,7 +55,7 @@ def by_aspect(table: Table, pairs: Pairs) -> list[Group]:
 
 
 def by_crowding(table: Table, ranking: Ranking) -> list[Group]:
-    """Return the results of pictures by their number of wanted objects; see CROWDING. Those without are in no group.
+    """Return the results of images by their number of objects; see CROWDING. Those without are in no group.
 
     `ranking` is COCO's of `table` at an IoU of 0.5.
     """
@@ -67,9 +67,9 @@ def by_crowding(table: Table, ranking: Ranking) -> list[Group]:
 
 
 def by_image(table: Table, outcome: Ints, ignored: Bools) -> Floats:
-    """Return float [images]: AP50 of each picture as if it were the only one, NaN without objects.
+    """Return float [images]: AP50 of each image as if it were the only one, NaN without objects.
 
-    `outcome` (int8 [k]) is at an IoU of 0.5, where objects that are not `ignored` (bool [n]) are wanted.
+    `outcome` (int8 [k]) is at an IoU of 0.5, for objects that are not `ignored` (bool [n]).
     """
     segments, object_segment = np.unique(table.group(table.groundtruth)[~ignored], return_inverse=True)
     segment = table.group(table.detections)

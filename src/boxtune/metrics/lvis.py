@@ -1,4 +1,4 @@
-"""The metrics of LVIS: many classes, each looked for in some of the pictures only."""
+"""The metrics of LVIS: many classes, each looked for in some of the images only."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,7 +9,7 @@ import numpy as np
 from boxtune.errors import ConfigError
 from boxtune.metrics.coco import AT_50, AT_75, Averages, averages, mean
 from boxtune.metrics.metric_sets import MetricSet, Options
-from boxtune.metrics.results import ImageResult, keep_found, known_classes, without_unknown
+from boxtune.metrics.results import ImageResult, known_classes, select_detections, without_unknown_classes
 from boxtune.metrics.tables import (
     Bools,
     Floats,
@@ -40,21 +40,21 @@ def box_metrics(
 ) -> dict[str, float]:
     """Return LVIS' numbers of boxes, named `DetectionBoxes_AP` and so on, and the AP of each class.
 
-    A detection counts if its class is known to be in the picture or not to be (`ImageResult.present_classes` and
+    A detection counts if its class is known to be in the image or not to be (`ImageResult.present_classes` and
     `absent_classes`); where a class is not exhaustively marked, a detection that finds nothing is not wrong. The 300
-    best detections of a picture count, and none without area. Source: Gupta et al. 2019 (arXiv:1908.03195), section 4
-    and appendix, and its evaluation code. A picture without labels, among others that have some, has no classes but
-    those of its objects; where no picture has any, every class was looked for in all.
+    best detections of an image count, and none without area. Source: Gupta et al. 2019 (arXiv:1908.03195), section 4
+    and appendix, and its evaluation code. An image without labels, among others that have some, has no classes but
+    those of its objects; where no image has any, every class was looked for in all.
 
     Args:
-        results: of all pictures.
+        results: of all images.
         class_names: by class.
-        frequencies: by class, `r`, `c` or `f`: in up to 10, up to 100 or more pictures of training; "" for unknown.
+        frequencies: by class, `r`, `c` or `f`: in up to 10, up to 100 or more images of training; "" for unknown.
             Without them APr, APc and APf are -1.
         per_category: add `DetectionBoxes_PerformanceByCategory/AP/NAME`.
 
     Raises:
-        ConfigError: for frequencies that are no such letters, one for each class.
+        ConfigError: for frequencies that are not such letters, one for each class.
     """
     table = _tabulate(results, class_names)
     measured = _averages(table, box_overlap, table.detections.area)
@@ -77,7 +77,7 @@ def mask_metrics(
 def _tabulate(results: Sequence[ImageResult], class_names: Sequence[str]) -> Table:
     if any(known_classes(result) is not None or len(result.not_exhaustive_classes) for result in results):
         results = [_with_labels(result) for result in results]
-    return tabulate([without_unknown(_most_certain(result)) for result in results], len(class_names))
+    return tabulate([without_unknown_classes(_most_certain(result)) for result in results], len(class_names))
 
 
 def _with_labels(result: ImageResult) -> ImageResult:
@@ -90,7 +90,7 @@ def _most_certain(result: ImageResult) -> ImageResult:
     if len(result.scores) <= _MAX_DETECTIONS:
         return result
     best = np.argsort(-result.scores.astype(np.float64), kind="stable")[:_MAX_DETECTIONS]
-    return keep_found(result, best)
+    return select_detections(result, best)
 
 
 def _averages(table: Table, overlap: Callable[[Table, Bools], Overlap], areas: Floats) -> Averages:
@@ -152,11 +152,13 @@ def _by_frequency(frequencies: Sequence[str], class_names: Sequence[str]) -> lis
     return [[index for index, one in enumerate(frequencies) if one == letter] for letter in FREQUENCIES]
 
 
-def _said(options: Options) -> dict[str, Any]:
+def _arguments(options: Options) -> dict[str, Any]:
     return {"frequencies": options.frequencies, "per_category": options.per_category}
 
 
 METRIC_SETS: dict[str, MetricSet] = {
-    "lvis_detection_metrics": lambda results, names, options: box_metrics(results, names, **_said(options)),
-    "lvis_mask_metrics": lambda results, names, options: mask_metrics(results, names, **_said(options)),
+    "lvis_detection_metrics": lambda results, names, options: box_metrics(
+        results, names, **_arguments(options)
+    ),
+    "lvis_mask_metrics": lambda results, names, options: mask_metrics(results, names, **_arguments(options)),
 }

@@ -14,9 +14,9 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """The pixels of an object in a picture of `height` and `width`, counted down the columns.
+    """The pixels of an object in an image of `height` and `width`, counted down the columns.
 
-    `edges` [2r] are where its r runs begin and end: pixels `edges[0]` to `edges[1]`, without the latter, and so on.
+    `edges` [2r] are where its r runs start and end: pixels `edges[0]` to `edges[1]`, without the latter, and so on.
     """
 
     height: int
@@ -32,20 +32,20 @@ def from_array(array: npt.NDArray[Any]) -> Mask:
 
 
 def from_box(grid: npt.NDArray[np.floating], box: npt.NDArray[np.floating], height: int, width: int) -> Mask:
-    """Return the mask in a picture of what a model finds within a box.
+    """Return the mask in an image of what a model finds within a box.
 
     Source: the API's utils/ops.py, reframe_box_masks_to_image_masks, and its threshold in eval_util.py.
 
     Args:
         grid: [gh, gw], how certain the object is there, over the box from its first to its last row and column; pixels
             above 0.5, between them bilinearly, belong to it.
-        box: [4] ymin, xmin, ymax, xmax in shares of the picture.
-        height: of the picture.
-        width: of the picture.
+        box: [4] ymin, xmin, ymax, xmax in fractions of the image.
+        height: of the image.
+        width: of the image.
     """
     ymin, xmin, ymax, xmax = box.tolist()
-    rows, ys = _grid_places(ymin, ymax, grid.shape[0], height)
-    columns, xs = _grid_places(xmin, xmax, grid.shape[1], width)
+    rows, ys = _grid_positions(ymin, ymax, grid.shape[0], height)
+    columns, xs = _grid_positions(xmin, xmax, grid.shape[1], width)
     if not len(rows) or not len(columns):
         return Mask(height, width, np.zeros(0, np.int64))
     band = np.zeros((height, len(columns)), bool)
@@ -53,19 +53,21 @@ def from_box(grid: npt.NDArray[np.floating], box: npt.NDArray[np.floating], heig
     return Mask(height, width, from_array(band).edges + columns[0] * height)
 
 
-def _grid_places(low: float, high: float, size: int, count: int) -> tuple[Integers, npt.NDArray[np.float64]]:
-    """Return which of `count` pixels lie in a grid of `size` between two shares of the picture, and where in it."""
-    shares = np.arange(count) / (count - 1) if count > 1 else np.full(1, 0.5)
-    places = (size - 1) * (shares - low) / max(high - low, 1e-4)
-    within = np.flatnonzero((places >= 0) & (places <= size - 1))
-    return within, places[within]
+def _grid_positions(
+    low: float, high: float, size: int, count: int
+) -> tuple[Integers, npt.NDArray[np.float64]]:
+    """Return which of `count` pixels lie in a grid of `size` between two fractions of the image, and where in it."""
+    fractions = np.arange(count) / (count - 1) if count > 1 else np.full(1, 0.5)
+    positions = (size - 1) * (fractions - low) / max(high - low, 1e-4)
+    within = np.flatnonzero((positions >= 0) & (positions <= size - 1))
+    return within, positions[within]
 
 
-def _between(grid: npt.NDArray[np.floating], places: npt.NDArray[np.float64]) -> npt.NDArray[np.floating]:
-    """Return the rows of a grid at places between its own, linearly."""
-    below = np.floor(places).astype(np.int64)
-    share = (places - below)[:, None]
-    return grid[below] * (1 - share) + grid[np.ceil(places).astype(np.int64)] * share
+def _between(grid: npt.NDArray[np.floating], positions: npt.NDArray[np.float64]) -> npt.NDArray[np.floating]:
+    """Return the rows of a grid at positions between its own, linearly."""
+    below = np.floor(positions).astype(np.int64)
+    fraction = (positions - below)[:, None]
+    return grid[below] * (1 - fraction) + grid[np.ceil(positions).astype(np.int64)] * fraction
 
 
 def from_coco(segmentation: Any) -> Mask:
@@ -86,8 +88,8 @@ def from_coco(segmentation: Any) -> Mask:
     edges = np.cumsum(runs)
     edges = edges if len(edges) % 2 == 0 else edges[:-1]
     # Where runs without pixels let two edges meet, there is none.
-    places, times = np.unique(edges, return_counts=True)
-    return Mask(size[0], size[1], places[times % 2 == 1])
+    positions, times = np.unique(edges, return_counts=True)
+    return Mask(size[0], size[1], positions[times % 2 == 1])
 
 
 def area(mask: Mask) -> int:
@@ -103,10 +105,10 @@ def box(mask: Mask) -> tuple[float, float, float, float]:
 
 
 def intersection(one: Mask, other: Mask) -> float:
-    """Return the number of pixels that two masks of the same picture share."""
+    """Return the number of pixels that two masks of the same image share."""
     if not len(one.edges) or not len(other.edges):
         return 0.0
-    # Pixels of the other before a place grow along its runs and stay between them.
+    # Pixels of the other before a position grow along its runs and stay between them.
     lengths = other.edges[1::2] - other.edges[0::2]
     before = np.zeros(len(other.edges))
     before[1::2] = np.cumsum(lengths)

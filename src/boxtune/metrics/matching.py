@@ -1,6 +1,6 @@
 """Which detection finds which object: COCO's greedy matching, for all images at once.
 
-Objects that are `ignored` are neither wanted nor wrong: a detection matched to one does not count.
+Objects that are `ignored` do not count, nor does a detection that is matched to one.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ SCORE_DIGITS = 6
 """Of scores where people and pages read them; for ranks all digits count."""
 
 WRONG, RIGHT, IGNORED = 0, 1, -1
-"""What can come of a detection."""
+"""The outcomes of a detection."""
 
 _BELOW_ONE = 1 - 1e-10  # as in COCO's evaluation: equal boxes match at a threshold of 1
 
@@ -27,10 +27,10 @@ _BELOW_ONE = 1 - 1e-10  # as in COCO's evaluation: equal boxes match at a thresh
 def match(table: Table, pairs: Pairs, thresholds: Floats, ignored: Bools, reusable: Bools) -> Ints:
     """Return int [t, k]: the object that each detection finds at each of `thresholds` [t], -1 where none.
 
-    COCO's rule (Lin et al. 2014, arXiv:1405.0312, and its evaluation code): detections choose in order of descending
-    score among the objects of their image and class that are still free and overlap by the threshold at least. A wanted
-    object comes before an `ignored` one (bool [n]), then the highest overlap, then the later object. Objects that are
-    `reusable` (bool [n]), as crowds are, stay free. What a detection finds does not depend on those scored lower.
+    COCO's rule (Lin et al. 2014, arXiv:1405.0312, and its evaluation code): by descending score, detections choose
+    among the objects of their image and class that are still free and overlap by the threshold at least. Those that
+    count come before those that are `ignored` (bool [n]), then the highest overlap wins, then the later object. Objects
+    that are `reusable` (bool [n]), as crowds are, stay free. What a detection finds does not depend on lower scores.
     """
     same = table.detections.cls[pairs.detection] == table.groundtruth.cls[pairs.groundtruth]
     pairs = pairs[same & (pairs.iou >= np.min(thresholds))]
@@ -42,7 +42,7 @@ def pair(table: Table, pairs: Pairs, threshold: float, ignored: Bools) -> Ints:
     """Return int [k]: the object that each detection is paired with whatever its class, -1 where none.
 
     In order of descending score each detection takes, of the objects of its image that are still free and overlap by
-    `threshold` at least: a wanted one of its own class; else a wanted one of another class; else an `ignored` one
+    `threshold` at least: one that counts of its own class; else one that counts of another class; else an `ignored` one
     (bool [n]) of its own class, which stays free for others. Among equals the highest overlap counts, then the later
     object. So an object of another class is a confusion only where there was no object of its own to be found.
     """
@@ -61,7 +61,7 @@ def judge(
     reusable: Bools,
     forgiven: Bools | bool = False,
 ) -> Ints:
-    """Return int8 [t, k]: what comes of each detection at `thresholds` [t]; see `match`.
+    """Return int8 [t, k]: the outcome of each detection at `thresholds` [t]; see `match`.
 
     Those of `forgiven` (bool [k]) are not wrong where they find nothing.
     """
@@ -71,14 +71,14 @@ def judge(
 
 
 def coco_outcomes(table: Table, pairs: Pairs) -> Ints:
-    """Return int8 [10, k]: what comes of each detection at COCO's thresholds, where crowds alone are ignored."""
+    """Return int8 [10, k]: the outcome of each detection at COCO's thresholds, where crowds alone are ignored."""
     return judge(table, pairs, THRESHOLDS, table.groundtruth.crowd, table.groundtruth.crowd)
 
 
-def match_wanted(table: Table, pairs: Pairs) -> Ints:
-    """Return int [k]: the object that each detection finds at MATCH_IOU, where all that is unwanted is ignored."""
-    unwanted = table.groundtruth.unwanted
-    return match(table, pairs, np.array([MATCH_IOU]), unwanted, unwanted)[0]
+def match_at_50(table: Table, pairs: Pairs) -> Ints:
+    """Return int [k]: the object that each detection finds at MATCH_IOU; crowds and difficult objects are ignored."""
+    ignored = table.groundtruth.ignored
+    return match(table, pairs, np.array([MATCH_IOU]), ignored, ignored)[0]
 
 
 def reaches(score: Floats, threshold: float) -> Bools:

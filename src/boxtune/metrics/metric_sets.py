@@ -10,7 +10,7 @@ import numpy as np
 from boxtune.errors import ConfigError, DataError, did_you_mean
 from boxtune.metrics import coco
 from boxtune.metrics.coco import KeypointClass
-from boxtune.metrics.results import ImageResult, check_results, without_unknown
+from boxtune.metrics.results import ImageResult, check_results, without_unknown_classes
 
 DEFAULT = ("coco_detection_metrics",)
 """What an empty `metrics_set` means."""
@@ -29,7 +29,7 @@ MASKS = frozenset(
 )
 """The sets about masks."""
 
-PICTURE_LABELS = frozenset(
+IMAGE_LABELS = frozenset(
     (
         "oid_challenge_detection_metrics",
         "oid_challenge_segmentation_metrics",
@@ -37,7 +37,7 @@ PICTURE_LABELS = frozenset(
         "lvis_mask_metrics",
     )
 )
-"""The sets that look at labels of whole pictures."""
+"""The sets that use labels of whole images."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Options:
 
 
 MetricSet = Callable[[Sequence[ImageResult], Sequence[str], Options], dict[str, float]]
-"""From the results of all pictures and the names of the classes to numbers by the API's tags."""
+"""From the results of all images and the names of the classes to numbers by the API's tags."""
 
 
 def measure(
@@ -71,11 +71,11 @@ def measure(
 ) -> dict[str, float]:
     """Return the numbers of all sets by the API's tags; -1 where no object counts, see `explain`.
 
-    No number depends on the order of the pictures.
+    No number depends on the order of the images.
 
     Args:
         metrics_set: of METRIC_SETS; none for DEFAULT.
-        results: of all pictures, each once.
+        results: of all images, each once.
         class_names: by class.
         options: of `eval_config`.
 
@@ -103,8 +103,8 @@ def tags(metrics_set: Sequence[str], class_names: Sequence[str], options: Option
         name="",
         height=1,
         width=1,
-        true_boxes=np.zeros((0, 4)),
-        true_classes=np.zeros(0, int),
+        groundtruth_boxes=np.zeros((0, 4)),
+        groundtruth_classes=np.zeros(0, int),
         is_crowd=np.zeros(0, bool),
         boxes=np.zeros((0, 4)),
         classes=np.zeros(0, int),
@@ -118,7 +118,7 @@ def check_names(metrics_set: Sequence[str]) -> None:
     for name in metrics_set:
         if name == "coco_panoptic_metrics":
             raise ConfigError(
-                "eval_config.metrics_set: coco_panoptic_metrics are about every pixel of a picture, and boxtune's "
+                "eval_config.metrics_set: coco_panoptic_metrics are about every pixel of an image, and boxtune's "
                 "detectors find objects; use coco_detection_metrics or coco_mask_metrics."
             )
         if name not in METRIC_SETS:
@@ -137,7 +137,7 @@ def explain(tag: str) -> str:
     rarity = next((words for part, words in _FREQUENCIES.items() if tag.endswith(part)), "")
     what = " ".join(filter(None, (size, "objects", kind, rarity)))
     of_class = f' of "{name}"' if name else ""
-    return f"there are no {what}{of_class} in these pictures that count"
+    return f"there are no {what}{of_class} in these images that count"
 
 
 _SIZES = {
@@ -163,7 +163,7 @@ def _coco_boxes(
     results: Sequence[ImageResult], class_names: Sequence[str], options: Options
 ) -> dict[str, float]:
     if options.skip_unlabeled:
-        results = [without_unknown(result) for result in results]
+        results = [without_unknown_classes(result) for result in results]
     return coco.box_metrics(results, class_names, **_by_category(options))
 
 
@@ -176,11 +176,11 @@ def _coco_masks(
 def _check_masks(name: str, results: Sequence[ImageResult]) -> None:
     if _lack(results, "masks"):
         raise DataError(f"eval_config.metrics_set: {name}: the detections have no masks: leave it out.")
-    objects = sum(len(result.true_classes) for result in results)
-    if objects and not any(len(mask.edges) for result in results for mask in result.true_masks or ()):
+    objects = sum(len(result.groundtruth_classes) for result in results)
+    if objects and not any(len(mask.edges) for result in results for mask in result.groundtruth_masks or ()):
         raise DataError(
             f"eval_config.metrics_set: {name}: none of the {objects} objects has a mask (image/object/mask of the "
-            "records): leave it out, or measure on pictures with masks."
+            "records): leave it out, or measure on images with masks."
         )
 
 

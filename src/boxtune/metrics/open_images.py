@@ -1,4 +1,4 @@
-"""The metrics of Open Images and its challenges: groups, labels of whole pictures, and a hierarchy of classes."""
+"""The metrics of Open Images and its challenges: groups, labels of whole images, and a hierarchy of classes."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ import numpy as np
 from boxtune.metrics.metric_sets import MetricSet
 from boxtune.metrics.pascal_matching import area_under, label_boxes, label_masks, tabulate_backwards
 from boxtune.metrics.pascal_voc import named
-from boxtune.metrics.results import ImageResult, without_unknown
+from boxtune.metrics.results import ImageResult, without_unknown_classes
 
 
 def v2_metrics(results: Sequence[ImageResult], class_names: Sequence[str]) -> dict[str, float]:
@@ -24,9 +24,9 @@ def challenge_detection_metrics(
     """Return the mean average precision of the Open Images Challenge.
 
     A group is one object, found by the best detection that lies in it; detections of classes that nobody looked for in
-    the picture do not count (`ImageResult.present_classes` and `absent_classes`).
+    the image do not count (`ImageResult.present_classes` and `absent_classes`).
     """
-    known = [without_unknown(result) for result in results]
+    known = [without_unknown_classes(result) for result in results]
     return box_metrics(known, class_names, "OpenImagesDetectionChallenge", group_of_weight=1.0)
 
 
@@ -37,7 +37,7 @@ def challenge_segmentation_metrics(
 
     What lies in a group, or finds an object that has a box alone, does not count.
     """
-    table = tabulate_backwards([without_unknown(result) for result in results], len(class_names))
+    table = tabulate_backwards([without_unknown_classes(result) for result in results], len(class_names))
     difficult = np.zeros(len(table.groundtruth.cls), bool)
     labels = label_masks(table, 0.5, difficult=difficult, group_of=table.groundtruth.group_of)
     return named(labels, class_names, "OpenImagesInstanceSegmentationChallenge", 0.5, area_under)

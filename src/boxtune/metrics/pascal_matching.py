@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.metrics.results import ImageResult, keep_found
+from boxtune.metrics.results import ImageResult, select_detections
 from boxtune.metrics.tables import (
     Bools,
     Floats,
@@ -15,7 +15,7 @@ from boxtune.metrics.tables import (
     box_overlap,
     groundtruth_masks,
     mask_overlap,
-    pair_up,
+    overlapping_pairs,
     tabulate,
 )
 
@@ -32,7 +32,7 @@ class Labels:
 
 def tabulate_backwards(results: Sequence[ImageResult], num_classes: int) -> Table:
     """Return the table in which of equal scores of an image the last comes first, as in the API."""
-    backwards = [keep_found(result, np.arange(len(result.scores))[::-1]) for result in results]
+    backwards = [select_detections(result, np.arange(len(result.scores))[::-1]) for result in results]
     return tabulate(backwards, num_classes)
 
 
@@ -46,7 +46,7 @@ def label_boxes(
     box (`group_of` [n]; by `at_least` of its own area) does not count either, except that the best scored of each group
     is right by `group_of_weight`. Source: the API's utils/per_image_evaluation.py.
     """
-    pairs = pair_up(table, box_overlap(table, group_of), at_least)
+    pairs = overlapping_pairs(table, box_overlap(table, group_of), at_least)
     nothing = np.zeros(len(table.detections.cls), bool)
     right, ignored, groups = _find(pairs, nothing, nothing, difficult, group_of)
     return _labels(table, right, ignored, groups, difficult, group_of, group_of_weight)
@@ -62,7 +62,8 @@ def label_masks(
     """
     drawn = np.array([len(mask.edges) > 0 for mask in groundtruth_masks(table)], bool)
     by_mask, by_box = (
-        pair_up(table, overlap(table, group_of), at_least) for overlap in (mask_overlap, box_overlap)
+        overlapping_pairs(table, overlap(table, group_of), at_least)
+        for overlap in (mask_overlap, box_overlap)
     )
     nothing = np.zeros(len(table.detections.cls), bool)
     by_mask, by_box = by_mask[drawn[by_mask.groundtruth]], by_box[~drawn[by_box.groundtruth]]
@@ -99,12 +100,12 @@ def correct_localization(table: Table, at_least: float) -> Floats:
 
     NaN for a class without objects. Difficult objects count. Source: Deselaers et al. 2010.
     """
-    pairs = pair_up(table, box_overlap(table, np.zeros(len(table.groundtruth.cls), bool)), at_least)
+    pairs = overlapping_pairs(table, box_overlap(table, np.zeros(len(table.groundtruth.cls), bool)), at_least)
     best = np.unique(pairs.detection[table.rank[pairs.detection] == 0])
     hits = np.bincount(table.detections.cls[best], minlength=table.num_classes)
     groups = np.unique(table.group(table.groundtruth))
-    wanted = np.bincount(groups % max(table.num_classes, 1), minlength=table.num_classes)
-    return np.divide(hits, wanted, out=np.full(table.num_classes, np.nan), where=wanted > 0)
+    images = np.bincount(groups % max(table.num_classes, 1), minlength=table.num_classes)
+    return np.divide(hits, images, out=np.full(table.num_classes, np.nan), where=images > 0)
 
 
 def _find(

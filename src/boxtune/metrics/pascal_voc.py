@@ -1,4 +1,4 @@
-"""Pascal VOC's mean average precision and correct localisation, under the API's names."""
+"""Pascal VOC's mean average precision and correct localization, under the API's names."""
 
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from boxtune.metrics.pascal_matching import (
     label_masks,
     tabulate_backwards,
 )
-from boxtune.metrics.results import ImageResult, keep_found, without_unknown
+from boxtune.metrics.results import ImageResult, select_detections, without_unknown_classes
 from boxtune.metrics.tables import Floats, Table, tabulate
 
 AveragePrecision = Callable[[Floats, Floats], float]
@@ -36,13 +36,13 @@ def detection_metrics(
 ) -> dict[str, float]:
     """Return the mean average precision of boxes and that of each class.
 
-    Difficult objects are neither wanted nor wrong; crowds and groups are objects like others. A detection without area
+    Difficult objects do not count; crowds and groups are objects like others. A detection without area
     does not count. Boxes are continuous: unlike VOC's own kit, no pixel is added to their sides. Of equal scores
-    that of the picture whose name comes last counts first: the API sorts all scores upwards, in the order in which
-    pictures were read, and goes backwards. Source: the API's utils/object_detection_evaluation.py.
+    that of the image whose name comes last counts first: the API sorts all scores upwards, in the order in which
+    images were read, and goes backwards. Source: the API's utils/object_detection_evaluation.py.
 
     Args:
-        results: of all pictures.
+        results: of all images.
         class_names: by class.
         prefix: of the names.
         at_least: the intersection over union that makes a detection right.
@@ -62,7 +62,7 @@ def segmentation_metrics(
     at_least: float = 0.5,
     weighted: bool = False,
 ) -> dict[str, float]:
-    """Return the same of masks. Objects without a mask are neither wanted nor wrong."""
+    """Return the same of masks. Objects without a mask do not count."""
     table = tabulate_backwards(results, len(class_names))
     labels = label_masks(table, at_least, difficult=table.groundtruth.difficult, group_of=_nothing(table))
     return named(labels, class_names, prefix, at_least, area_under, weighted=weighted)
@@ -94,7 +94,7 @@ def corloc_metrics(
     prefix: str = "PascalBoxes",
     at_least: float = 0.5,
 ) -> dict[str, float]:
-    """Return the mean correct localisation and that of each class."""
+    """Return the mean correct localization and that of each class."""
     table = tabulate([_with_areas(result) for result in results], len(class_names))
     values = correct_localization(table, at_least)
     return _tagged(prefix, f"CorLoc@{at_least}IOU", mean(values), values, class_names)
@@ -139,8 +139,8 @@ def _over_all(labels: Labels, average_precision: AveragePrecision) -> float:
     total = labels.num_objects.sum()
     if not total:
         return -1.0
-    wanted = labels.num_objects[labels.classes] > 0
-    return average_precision(*curve(labels.scores[wanted], labels.right[wanted], total))
+    has_objects = labels.num_objects[labels.classes] > 0
+    return average_precision(*curve(labels.scores[has_objects], labels.right[has_objects], total))
 
 
 def _nothing(table: Table) -> np.ndarray:
@@ -150,7 +150,7 @@ def _nothing(table: Table) -> np.ndarray:
 def _with_areas(result: ImageResult) -> ImageResult:
     """Return the result without detections that have no area: none of them can be the best."""
     sides = result.boxes[:, 2:] - result.boxes[:, :2]
-    return keep_found(result, np.flatnonzero((sides > 0).all(axis=1)))
+    return select_detections(result, np.flatnonzero((sides > 0).all(axis=1)))
 
 
 def _precision_at_recall(
@@ -162,7 +162,7 @@ def _precision_at_recall(
             f"eval_config: recall_lower_bound {low} and recall_upper_bound {high} have to rise, from 0 to 1."
         )
     if options.skip_unlabeled:
-        results = [without_unknown(result) for result in results]
+        results = [without_unknown_classes(result) for result in results]
     return precision_at_recall(results, class_names, low=low, high=high)
 
 

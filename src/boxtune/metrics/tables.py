@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from boxtune.metrics import masks
 from boxtune.metrics.masks import Mask
-from boxtune.metrics.results import ImageResult, in_order
+from boxtune.metrics.results import ImageResult, sorted_by_name
 
 Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ class Groundtruth:
     group_of: Bools  # [n]
 
     @property
-    def unwanted(self) -> Bools:
+    def ignored(self) -> Bools:
         """Bool [n]: crowds, and difficult objects as Pascal VOC has it. COCO's own numbers ignore crowds alone."""
         return self.crowd | self.difficult
 
@@ -90,15 +90,18 @@ class Table:
 
 def tabulate(results: Sequence[ImageResult], num_classes: int) -> Table:
     """Return all of `results`, which `results.check_results` has passed, in one."""
-    images = tuple(in_order(results))
+    images = tuple(sorted_by_name(results))
     return Table(images, num_classes, _groundtruth(images), _detections(images))
 
 
 def _groundtruth(images: Sequence[ImageResult]) -> Groundtruth:
-    box, annotated = _joined(images, "true_boxes", float, 4), _joined(images, "true_areas", float)
+    box, annotated = (
+        _joined(images, "groundtruth_boxes", float, 4),
+        _joined(images, "groundtruth_areas", float),
+    )
     return Groundtruth(
-        image=np.repeat(np.arange(len(images)), [len(one.true_classes) for one in images]),
-        cls=_joined(images, "true_classes", np.int64),
+        image=np.repeat(np.arange(len(images)), [len(one.groundtruth_classes) for one in images]),
+        cls=_joined(images, "groundtruth_classes", np.int64),
         box=box,
         area=np.where(annotated > 0, annotated, box_areas(box)),
         crowd=_joined(images, "is_crowd", bool),
@@ -129,7 +132,7 @@ class Pairs:
         detection: int [p], into the table's detections.
         groundtruth: int [p], into the table's objects.
         iou: float [p] in [0, 1].
-        best: float [k], the highest IoU of each detection with any object that is no crowd, 0 without one.
+        best: float [k], the highest IoU of each detection with any object that is not a crowd, 0 without one.
     """
 
     detection: Ints
@@ -137,11 +140,11 @@ class Pairs:
     iou: Floats
     best: Floats
 
-    def __getitem__(self, chosen: Ints | Bools) -> "Pairs":
-        return Pairs(self.detection[chosen], self.groundtruth[chosen], self.iou[chosen], self.best)
+    def __getitem__(self, rows: Ints | Bools) -> "Pairs":
+        return Pairs(self.detection[rows], self.groundtruth[rows], self.iou[rows], self.best)
 
 
-def pair_up(table: Table, overlap: Overlap, at_least: float, *, any_class: bool = False) -> Pairs:
+def overlapping_pairs(table: Table, overlap: Overlap, at_least: float, *, any_class: bool = False) -> Pairs:
     """Return the pairs that overlap by `at_least`, of one class or of any two, in memory that depends on them alone."""
     best = np.zeros(len(table.detections.cls))
     parts: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
@@ -156,7 +159,7 @@ def pair_up(table: Table, overlap: Overlap, at_least: float, *, any_class: bool 
 
 def near_pairs(table: Table) -> Pairs:
     """Return the pairs of any two classes whose boxes overlap by 0.1 at least; with a crowd, over the detection's."""
-    return pair_up(table, box_overlap(table, table.groundtruth.crowd), 0.1, any_class=True)
+    return overlapping_pairs(table, box_overlap(table, table.groundtruth.crowd), 0.1, any_class=True)
 
 
 def _candidates(table: Table, any_class: bool) -> Iterator[tuple[Ints, Ints]]:
@@ -239,7 +242,11 @@ def detection_masks(table: Table) -> list[Mask]:
 
 def groundtruth_masks(table: Table) -> list[Mask]:
     """Return the masks of the objects; one without pixels where an image has none."""
-    return [mask for one in table.images for mask in _masks(one, one.true_masks, len(one.true_classes))]
+    return [
+        mask
+        for one in table.images
+        for mask in _masks(one, one.groundtruth_masks, len(one.groundtruth_classes))
+    ]
 
 
 def _masks(result: ImageResult, given: Sequence[Mask] | None, count: int) -> Sequence[Mask]:

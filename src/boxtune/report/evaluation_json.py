@@ -173,7 +173,7 @@ class _Column(NamedTuple):
 
 
 def _tables(images: list[dict[str, Any]], num_classes: int) -> dict[str, Any]:
-    """Return the tables of objects and detections, picture after picture."""
+    """Return the tables of objects and detections, image after image."""
     real, flag = _Column(-_MAX, _MAX, float), _Column(0, 1, bool)
     columns = {"box": real, "cls": _Column(0, num_classes - 1)}
     objects = GroundtruthTable(**_table(images, "groundtruth", columns | {"crowd": flag, "difficult": flag}))

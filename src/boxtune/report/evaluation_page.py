@@ -55,15 +55,15 @@ def write_page(
     data = {
         "classes": [printable(name) for name in analysis.class_names],
         "kinds": list(KINDS),
-        "pictures": _images(analysis.images, previews),
-        "truth": _groundtruth(analysis.groundtruth, len(analysis.images)),
+        "images": _images(analysis.images, previews),
+        "groundtruth": _groundtruth(analysis.groundtruth, len(analysis.images)),
         "runs": [_run(run) for run in runs],
         "comparison": _comparison(comparison) if comparison else None,
         "previews": {"block": page.PREVIEWS_IN_BLOCK},
     }
     page.write(
         path,
-        "evaluation_page.html",
+        "evaluation_page",
         title=" against ".join(run.title or _UNTITLED for run in runs),
         data=data,
         previews=(preview.removeprefix(_PREVIEW_START) for preview in previews if preview),
@@ -122,7 +122,9 @@ def _previews(runs: Sequence[Analysis]) -> list[str | None]:
         preview = next((image.preview for image in images if image.preview), None)
         if preview and not _PREVIEW.fullmatch(preview):
             name = printable(images[0].name)
-            raise DataError(f'The preview of image "{name}" is no JPEG in base64: {printable(preview[:40])}')
+            raise DataError(
+                f'The preview of image "{name}" is not a JPEG in base64: {printable(preview[:40])}'
+            )
         found.append(preview)
     return found
 
