@@ -14,7 +14,7 @@ def rows(height, box=A):
 
 
 def image(groundtruth=(), found=(), *, name="a.jpg", crowd=(), difficult=(), side=500):
-    """An image; `groundtruth` are (box, class), `found` (box, class, score), `crowd` and `difficult` numbers of objects."""
+    """An image; `groundtruth` are (box, class), `found` (box, class, score), `crowd`, `difficult` row numbers."""
     n = len(groundtruth)
     return ImageResult(
         name=name,

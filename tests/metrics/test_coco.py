@@ -11,6 +11,7 @@ from boxtune.metrics.coco import (
     KEYPOINT_NAMES,
     NAMES,
     KeypointClass,
+    Options,
     box_metrics,
     keypoint_metrics,
     mask_metrics,
@@ -194,7 +195,7 @@ CLASSES = ["ant", "bee", "cow", "dog", "eel"]
 
 def test_each_class_as_pycocotools_has_it():
     results = random_results(1, 20)
-    measured = box_metrics(results, CLASSES, per_category=True, all_per_category=True)
+    measured = box_metrics(results, CLASSES, Options(per_category=True, all_per_category=True))
     for index, name in enumerate(CLASSES):
         expected = by_pycocotools(results, 5, only=[index])
         numbers = [measured[f"{tag} ByCategory/{name}"] for tag in NAMES]
@@ -207,26 +208,23 @@ def test_each_class_as_pycocotools_has_it():
 def test_classes_are_added_as_asked():
     results = random_results(1)
     few = box_metrics(results, CLASSES)
-    some = box_metrics(results, CLASSES, per_category=True)
+    some = box_metrics(results, CLASSES, Options(per_category=True))
     assert list(few) == list(NAMES)
     assert list(some)[12:] == [f"DetectionBoxes_PerformanceByCategory/mAP/{name}" for name in CLASSES]
 
 
 def test_super_categories():
     results = random_results(1)
+    groups = {"insects": ["ant", "bee"], "fish": ["eel"]}
     measured = box_metrics(
-        results,
-        CLASSES,
-        per_category=True,
-        all_per_category=True,
-        super_categories={"insects": ["ant", "bee"], "fish": ["eel"]},
+        results, CLASSES, Options(per_category=True, all_per_category=True, super_categories=groups)
     )
     ant, bee = (measured[f"DetectionBoxes_PerformanceByCategory/mAP/{name}"] for name in CLASSES[:2])
     assert measured["DetectionBoxes_PerformanceBySuperCategory/insects"] == pytest.approx((ant + bee) / 2)
     assert measured["DetectionBoxes_Precision/mAP BySuperCategory/insects"] == pytest.approx((ant + bee) / 2)
     assert measured["DetectionBoxes_PerformanceBySuperCategory/fish"] == -1
     with pytest.raises(ConfigError, match='"insects" has the class "wasp"'):
-        box_metrics(results, CLASSES, per_category=True, super_categories={"insects": ["wasp"]})
+        box_metrics(results, CLASSES, Options(per_category=True, super_categories={"insects": ["wasp"]}))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -281,11 +279,11 @@ def test_the_annotated_area_decides_the_size():
 
 def test_the_order_of_images_does_not_matter():
     results = random_results(3)
-    backwards = box_metrics(results[::-1], CLASSES, per_category=True)
-    assert backwards == box_metrics(results, CLASSES, per_category=True)
+    backwards = box_metrics(results[::-1], CLASSES, Options(per_category=True))
+    assert backwards == box_metrics(results, CLASSES, Options(per_category=True))
     # It would, were it not for their names: of equal scores the first counts first.
     renamed = [dataclasses.replace(one, name=f"{99 - i}") for i, one in enumerate(results)]
-    assert box_metrics(renamed, CLASSES, per_category=True) != backwards
+    assert box_metrics(renamed, CLASSES, Options(per_category=True)) != backwards
 
 
 def test_beyond_a_hundred_detections_of_an_image_nothing_is_wrong():

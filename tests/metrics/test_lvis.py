@@ -5,6 +5,7 @@ import pytest
 
 from boxtune.errors import ConfigError
 from boxtune.metrics import lvis
+from boxtune.metrics.coco import Options
 from boxtune.metrics.lvis import box_metrics, mask_metrics
 from image_results import coco_metrics, image_result, random_results, with_masks
 
@@ -61,12 +62,12 @@ def test_what_has_no_area_is_not_there():
 
 def test_classes_by_their_frequency():
     image = image_result([(A, 0), (A, 1), (A, 2)], [(A, 0, 0.5), (A, 1, 0.5)])
-    measured = box_metrics([image], NAMES, frequencies="rrcf", per_category=True)
+    measured = box_metrics([image], NAMES, Options(frequencies="rrcf", per_category=True))
     assert [measured[f"DetectionBoxes_AP{letter}"] for letter in "rcf"] == pytest.approx([1, 0, -1])
     assert measured["DetectionBoxes_PerformanceByCategory/AP/cow"] == 0
     for bad in ("rrc", "rrcx"):
         with pytest.raises(ConfigError, match="one of r, c, f for each of 4 classes"):
-            box_metrics([image], NAMES, frequencies=bad)
+            box_metrics([image], NAMES, Options(frequencies=bad))
 
 
 def test_masks():

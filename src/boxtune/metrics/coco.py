@@ -70,8 +70,6 @@ AREAS = {
 _MAX_DETECTIONS = (1, 10, COCO_MAX_DETECTIONS)
 _MAX_POSES = 20
 
-SuperCategories = Mapping[str, Sequence[str]]
-
 
 @dataclass(frozen=True)
 class KeypointClass:
@@ -80,6 +78,28 @@ class KeypointClass:
     index: int
     sigmas: Sequence[float]  # [q]; in fractions of the square root of an object's area
     points: Sequence[int] = field(default=())  # [q] which of the results' keypoints; empty: the first q
+
+
+@dataclass(frozen=True)
+class Options:
+    """What `eval_config` says about metrics besides their names.
+
+    `per_category` and `all_per_category` (`include_metrics_per_category`, `all_metrics_per_category`) are about COCO's
+    and LVIS' sets: those of Pascal VOC and Open Images have all classes in any case. `skip_unlabeled`
+    (`skip_predictions_for_unlabeled_class`) is about `coco_detection_metrics` and
+    `precision_at_recall_detection_metrics`. `frequencies` are LVIS' letters, by class, "" of one that is unknown.
+    """
+
+    per_category: bool = False
+    all_per_category: bool = False
+    super_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    recall_bounds: tuple[float, float] = (0.0, 1.0)
+    skip_unlabeled: bool = False
+    keypoints: Sequence[KeypointClass] = ()
+    frequencies: Sequence[str] = ()
+
+
+NO_OPTIONS = Options()
 
 
 @dataclass(frozen=True)
@@ -94,10 +114,7 @@ class Averages:
 def box_metrics(
     results: Sequence[ImageResult],
     class_names: Sequence[str],
-    *,
-    per_category: bool = False,
-    all_per_category: bool = False,
-    super_categories: SuperCategories | None = None,
+    options: Options = NO_OPTIONS,
 ) -> dict[str, float]:
     """Return the twelve numbers of boxes, and the average precision, or all twelve, of each class.
 
@@ -111,16 +128,13 @@ def box_metrics(
         ConfigError: for a super-category with an unknown class.
     """
     found = box_averages(results, len(class_names))
-    return _named("DetectionBoxes_", found, class_names, per_category, all_per_category, super_categories)
+    return _named("DetectionBoxes_", found, class_names, options)
 
 
 def mask_metrics(
     results: Sequence[ImageResult],
     class_names: Sequence[str],
-    *,
-    per_category: bool = False,
-    all_per_category: bool = False,
-    super_categories: SuperCategories | None = None,
+    options: Options = NO_OPTIONS,
 ) -> dict[str, float]:
     """Return the same numbers of masks. The size of an object is its annotated area, or that of its box."""
     table = tabulate(results, len(class_names))
@@ -128,7 +142,7 @@ def mask_metrics(
     measured = averages(
         table, mask_overlap(table, crowd), mask_areas(detection_masks(table)), ignored=crowd, reusable=crowd
     )
-    return _named("DetectionMasks_", measured, class_names, per_category, all_per_category, super_categories)
+    return _named("DetectionMasks_", measured, class_names, options)
 
 
 def keypoint_metrics(
@@ -227,29 +241,24 @@ def _pose_summary(found: Averages) -> list[float]:
     ]
 
 
-def _named(
-    prefix: str,
-    found: Averages,
-    class_names: Sequence[str],
-    per_category: bool,
-    all_per_category: bool,
-    super_categories: SuperCategories | None,
-) -> dict[str, float]:
+def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> dict[str, float]:
     numbers = dict(zip((prefix + name for name in _TWELVE), _summary(found), strict=True))
-    if not per_category:
+    if not options.per_category:
         return numbers
     groups = [("", name, [index]) for index, name in enumerate(class_names)]
-    groups += [("Super", name, members) for name, members in _members(super_categories or {}, class_names)]
+    groups += [("Super", name, members) for name, members in _members(options.super_categories, class_names)]
     for kind, name, members in groups:
         summary = _summary(found, members)
         numbers[f"{prefix}PerformanceBy{kind}Category/{'' if kind else 'mAP/'}{name}"] = summary[0]
-        if all_per_category:
+        if options.all_per_category:
             tags = (f"{prefix}{metric} By{kind}Category/{name}" for metric in _TWELVE)
             numbers |= dict(zip(tags, summary, strict=True))
     return numbers
 
 
-def _members(super_categories: SuperCategories, class_names: Sequence[str]) -> list[tuple[str, list[int]]]:
+def _members(
+    super_categories: Mapping[str, Sequence[str]], class_names: Sequence[str]
+) -> list[tuple[str, list[int]]]:
     indices = {name: index for index, name in enumerate(class_names)}
     for name, members in super_categories.items():
         for member in members:

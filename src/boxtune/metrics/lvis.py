@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from boxtune.errors import ConfigError
-from boxtune.metrics.coco import AT_50, AT_75, Averages, averages, mean
-from boxtune.metrics.metric_sets import MetricSet, Options
+from boxtune.metrics.coco import AT_50, AT_75, NO_OPTIONS, Averages, Options, averages, mean
+from boxtune.metrics.metric_sets import MetricSet
 from boxtune.metrics.results import ImageResult, known_classes, select_detections, without_unknown_classes
 from boxtune.metrics.tables import (
     Bools,
@@ -34,9 +33,7 @@ _MAX_DETECTIONS = 300
 def box_metrics(
     results: Sequence[ImageResult],
     class_names: Sequence[str],
-    *,
-    frequencies: Sequence[str] = (),
-    per_category: bool = False,
+    options: Options = NO_OPTIONS,
 ) -> dict[str, float]:
     """Return LVIS' numbers of boxes, named `DetectionBoxes_AP` and so on, and the AP of each class.
 
@@ -49,29 +46,27 @@ def box_metrics(
     Args:
         results: of all images.
         class_names: by class.
-        frequencies: by class, `r`, `c` or `f`: in up to 10, up to 100 or more images of training; "" for unknown.
-            Without them APr, APc and APf are -1.
-        per_category: add `DetectionBoxes_PerformanceByCategory/AP/NAME`.
+        options: its `frequencies` are by class, `r`, `c` or `f`: in up to 10, up to 100 or more images of training; ""
+            for unknown. Without them APr, APc and APf are -1. `per_category` adds
+            `DetectionBoxes_PerformanceByCategory/AP/NAME`.
 
     Raises:
         ConfigError: for frequencies that are not such letters, one for each class.
     """
     table = _tabulate(results, class_names)
     measured = _averages(table, box_overlap, table.detections.area)
-    return _named("DetectionBoxes_", measured, class_names, frequencies, per_category)
+    return _named("DetectionBoxes_", measured, class_names, options)
 
 
 def mask_metrics(
     results: Sequence[ImageResult],
     class_names: Sequence[str],
-    *,
-    frequencies: Sequence[str] = (),
-    per_category: bool = False,
+    options: Options = NO_OPTIONS,
 ) -> dict[str, float]:
     """Return the same of masks, named `DetectionMasks_AP` and so on."""
     table = _tabulate(results, class_names)
     measured = _averages(table, mask_overlap, mask_areas(detection_masks(table)))
-    return _named("DetectionMasks_", measured, class_names, frequencies, per_category)
+    return _named("DetectionMasks_", measured, class_names, options)
 
 
 def _tabulate(results: Sequence[ImageResult], class_names: Sequence[str]) -> Table:
@@ -116,24 +111,18 @@ def _not_exhaustive(table: Table) -> Bools:
     return np.isin(table.group(table.detections), np.concatenate(groups))
 
 
-def _named(
-    prefix: str,
-    found: Averages,
-    class_names: Sequence[str],
-    frequencies: Sequence[str],
-    per_category: bool,
-) -> dict[str, float]:
+def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> dict[str, float]:
     precision, recall = found.precision, found.recall[..., 0]
     numbers = [
         mean(precision[:, :, 0]),
         mean(precision[AT_50, :, 0]),
         mean(precision[AT_75, :, 0]),
         *(mean(precision[:, :, size]) for size in (1, 2, 3)),
-        *(mean(precision[:, classes, 0]) for classes in _by_frequency(frequencies, class_names)),
+        *(mean(precision[:, classes, 0]) for classes in _by_frequency(options.frequencies, class_names)),
         *(mean(recall[:, :, size]) for size in (0, 1, 2, 3)),
     ]
     named = {prefix + name: value for name, value in zip(NAMES, numbers, strict=True)}
-    if per_category:
+    if options.per_category:
         named |= {
             f"{prefix}PerformanceByCategory/AP/{name}": mean(precision[:, index, 0])
             for index, name in enumerate(class_names)
@@ -152,13 +141,4 @@ def _by_frequency(frequencies: Sequence[str], class_names: Sequence[str]) -> lis
     return [[index for index, one in enumerate(frequencies) if one == letter] for letter in FREQUENCIES]
 
 
-def _arguments(options: Options) -> dict[str, Any]:
-    return {"frequencies": options.frequencies, "per_category": options.per_category}
-
-
-METRIC_SETS: dict[str, MetricSet] = {
-    "lvis_detection_metrics": lambda results, names, options: box_metrics(
-        results, names, **_arguments(options)
-    ),
-    "lvis_mask_metrics": lambda results, names, options: mask_metrics(results, names, **_arguments(options)),
-}
+METRIC_SETS: dict[str, MetricSet] = {"lvis_detection_metrics": box_metrics, "lvis_mask_metrics": mask_metrics}

@@ -2,14 +2,13 @@
 
 import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from boxtune.errors import ConfigError, DataError, did_you_mean
 from boxtune.metrics import coco
-from boxtune.metrics.coco import KeypointClass
+from boxtune.metrics.coco import Options
 from boxtune.metrics.results import ImageResult, check_results, without_unknown_classes
 
 DEFAULT = ("coco_detection_metrics",)
@@ -38,25 +37,6 @@ IMAGE_LABELS = frozenset(
     )
 )
 """The sets that use labels of whole images."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `eval_config` says about metrics besides their names.
-
-    `per_category` and `all_per_category` (`include_metrics_per_category`, `all_metrics_per_category`) are about COCO's
-    and LVIS' sets: those of Pascal VOC and Open Images have all classes in any case. `skip_unlabeled`
-    (`skip_predictions_for_unlabeled_class`) is about `coco_detection_metrics` and
-    `precision_at_recall_detection_metrics`. `frequencies` are LVIS' letters, by class, "" of one that is unknown.
-    """
-
-    per_category: bool = False
-    all_per_category: bool = False
-    super_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    recall_bounds: tuple[float, float] = (0.0, 1.0)
-    skip_unlabeled: bool = False
-    keypoints: Sequence[KeypointClass] = ()
-    frequencies: Sequence[str] = ()
 
 
 MetricSet = Callable[[Sequence[ImageResult], Sequence[str], Options], dict[str, float]]
@@ -164,13 +144,7 @@ def _coco_boxes(
 ) -> dict[str, float]:
     if options.skip_unlabeled:
         results = [without_unknown_classes(result) for result in results]
-    return coco.box_metrics(results, class_names, **_by_category(options))
-
-
-def _coco_masks(
-    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
-) -> dict[str, float]:
-    return coco.mask_metrics(results, class_names, **_by_category(options))
+    return coco.box_metrics(results, class_names, options)
 
 
 def _check_masks(name: str, results: Sequence[ImageResult]) -> None:
@@ -188,14 +162,6 @@ def _lack(results: Sequence[ImageResult], part: str) -> bool:
     """Say whether there are detections, and none has that part."""
     found = [result for result in results if len(result.classes)]
     return bool(found) and all(getattr(result, part) is None for result in found)
-
-
-def _by_category(options: Options) -> dict:
-    return {
-        "per_category": options.per_category,
-        "all_per_category": options.all_per_category,
-        "super_categories": options.super_categories,
-    }
 
 
 def _coco_keypoints(
@@ -217,7 +183,7 @@ def _coco_keypoints(
 
 _COCO: dict[str, MetricSet] = {
     "coco_detection_metrics": _coco_boxes,
-    "coco_mask_metrics": _coco_masks,
+    "coco_mask_metrics": coco.mask_metrics,
     "coco_keypoint_metrics": _coco_keypoints,
 }
 
