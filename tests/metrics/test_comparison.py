@@ -43,7 +43,7 @@ def test_another_class_finds_nothing():
 
 
 def test_crowds_and_difficult_objects_are_left_out():
-    groundtruth = {"truth": TRUTH, "crowd": [0], "difficult": [1]}
+    groundtruth = {"groundtruth": TRUTH, "crowd": [0], "difficult": [1]}
     found = compare([image(**groundtruth)], [image(**groundtruth, found=[(A, 0, 0.9), (B, 1, 0.9)])], CLASSES)
     assert found.fixed == []
 

@@ -119,7 +119,7 @@ class Analysis:
         groups: rows by size, aspect and crowding.
         calibration: of scores.
         images: by name.
-        truth, found: tables.
+        groundtruth, detections: tables.
     """
 
     title: str

@@ -78,7 +78,7 @@ def compare(
     are left out. mAP and AP50 are COCO's.
 
     Raises:
-        DataError: naming images that only one run has or whose truth differs, and as `results.check_results` does.
+        DataError: naming images that only one run has or whose groundtruth differs; and as `check_results` does.
     """
     for results in (first, second):
         check_results(results, len(class_names))
@@ -102,7 +102,9 @@ def _check(first: Table, second: Table) -> None:
     for here, there, which in ((names[0], names[1], "first"), (names[1], names[0], "second")):
         alone = sorted(set(here) - set(there))
         _refuse(f"are in the {which} run alone", alone, "Evaluate both runs on the same images.")
-    different = [a.name for a, b in zip(first.images, second.images, strict=True) if not _same_truth(a, b)]
+    different = [
+        a.name for a, b in zip(first.images, second.images, strict=True) if not _same_groundtruth(a, b)
+    ]
     _refuse(
         "have other objects in the second run than in the first",
         different,
@@ -116,7 +118,7 @@ def _refuse(fault: str, names: list[str], way_out: str) -> None:
         raise DataError(f"Runs cannot be compared: images that {fault}: {len(names)} ({examples}). {way_out}")
 
 
-def _same_truth(first: ImageResult, second: ImageResult) -> bool:
+def _same_groundtruth(first: ImageResult, second: ImageResult) -> bool:
     return (
         np.array_equal(first.groundtruth_classes, second.groundtruth_classes)
         and np.array_equal(first.is_crowd, second.is_crowd)
@@ -144,12 +146,12 @@ def _only(table: Table, class_names: Sequence[str], score: Floats, other: Floats
 
 
 def _found_object(table: Table, class_names: Sequence[str], i: int, score: float) -> FoundObject:
-    truth = table.groundtruth
-    ymin, xmin, ymax, xmax = truth.box[i].tolist()
+    groundtruth = table.groundtruth
+    ymin, xmin, ymax, xmax = groundtruth.box[i].tolist()
     return FoundObject(
-        image=table.images[truth.image[i]].name,
-        index=int(i - table.first_object[truth.image[i]]),
-        class_name=class_names[truth.cls[i]],
+        image=table.images[groundtruth.image[i]].name,
+        index=int(i - table.first_object[groundtruth.image[i]]),
+        class_name=class_names[groundtruth.cls[i]],
         ymin=ymin,
         xmin=xmin,
         ymax=ymax,

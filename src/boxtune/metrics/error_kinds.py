@@ -73,8 +73,8 @@ def mistakes(table: Table, pairs: Pairs, matched: Ints, ignored: Bools) -> Mista
         ignored: bool [n], objects that do not count.
     """
     own = table.detections.cls[pairs.detection] == table.groundtruth.cls[pairs.groundtruth]
-    own_iou, own_truth = _best(table, pairs, own)
-    other_iou, other_truth = _best(table, pairs, ~own)
+    own_iou, own_object = _best(table, pairs, own)
+    other_iou, other_object = _best(table, pairs, ~own)
     outcome = outcomes(matched, ignored)
     kind = np.select(
         [
@@ -89,7 +89,7 @@ def mistakes(table: Table, pairs: Pairs, matched: Ints, ignored: Bools) -> Mista
         _BOTH,
     ).astype(np.int8)
     target = np.select(
-        [kind == _CORRECT, kind == _LOCALIZATION, kind == _CLASS], [matched, own_truth, other_truth], -1
+        [kind == _CORRECT, kind == _LOCALIZATION, kind == _CLASS], [matched, own_object, other_object], -1
     )
     missed = ~ignored
     missed[target[target >= 0]] = False
@@ -100,9 +100,9 @@ def _best(table: Table, pairs: Pairs, chosen: Bools) -> tuple[Floats, Ints]:
     """Return float [k] and int [k]: the highest IoU of each detection in the `chosen` pairs, and with which object."""
     pairs = pairs[chosen & ~table.groundtruth.crowd[pairs.groundtruth]]
     detection, first = np.unique(pairs.detection, return_index=True)
-    iou, truth = np.zeros(len(table.detections.cls)), np.full(len(table.detections.cls), -1)
-    iou[detection], truth[detection] = pairs.iou[first], pairs.groundtruth[first]
-    return iou, truth
+    iou, groundtruth = np.zeros(len(table.detections.cls)), np.full(len(table.detections.cls), -1)
+    iou[detection], groundtruth[detection] = pairs.iou[first], pairs.groundtruth[first]
+    return iou, groundtruth
 
 
 def error_kinds(table: Table, found: Mistakes, ignored: Bools) -> list[ErrorKind]:

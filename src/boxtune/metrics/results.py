@@ -32,7 +32,7 @@ def _no_classes() -> Classes:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The truth of an image and what was found in it; boxes `[ymin, xmin, ymax, xmax]` in pixels, classes 0-based.
+    """The groundtruth and detections of an image; boxes `[ymin, xmin, ymax, xmax]` in pixels, classes 0-based.
 
     Keypoints are `[y, x]` in pixels with COCO's visibility: 0 not labelled, 1 hidden, 2 visible. Masks cover the whole
     image; an object without one has a mask without pixels. `present_classes` and `absent_classes` are labels of the

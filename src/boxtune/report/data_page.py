@@ -48,7 +48,7 @@ def write_page(
         "parts": [printable(name) for name in parts],
         "classes": classes,
         "kinds": [_kind(kind) for kind in KINDS],
-        "images": _pictures(parts, previewed),
+        "images": _images(parts, previewed),
         "objects": _objects([item for image in records for item in image.objects], class_numbers),
         "findings": _findings(findings, links),
         "fit": _fit(fit, sum(len(image.objects) for image in records)) if fit else None,
@@ -75,7 +75,7 @@ def _kind(kind: Kind) -> dict[str, str]:
     return {"name": kind.name, "severity": kind.severity, "action": kind.action, "advice": kind.advice}
 
 
-def _pictures(parts: Mapping[str, Sequence[ImageRecord]], previewed: Iterable[int]) -> Columns:
+def _images(parts: Mapping[str, Sequence[ImageRecord]], previewed: Iterable[int]) -> Columns:
     """Return the columns of the images; `preview` is 0 without one, else its number from 1 on."""
     records = [image for part in parts.values() for image in part]
     preview = np.zeros(len(records), np.int64)

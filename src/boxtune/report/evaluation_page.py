@@ -98,7 +98,7 @@ def _run(run: Analysis) -> Columns:
     return {
         **{key: plain(getattr(run, key)) for key in _OF_RUN},
         "title": printable(run.title or _UNTITLED),
-        "AP50": floats([np.nan if image.AP50 is None else image.AP50 for image in run.images]),
+        "AP50": floats(np.round([np.nan if image.AP50 is None else image.AP50 for image in run.images], 6)),
         "start": _starts(found, len(run.images)),
         "box": floats(np.round(found.box, 4)),
         "class": integers(found.cls),
