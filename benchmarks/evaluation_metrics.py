@@ -2,7 +2,7 @@
 
 Prints for the twelve COCO numbers, the analysis, its JSON, and the comparison of two runs, one after another: seconds
 by the clock and of a processor, and the peak of memory of the process so far. The made-up detector finds most objects,
-some of them twice, some under another name, and fills up with guesses to `--detections` in each picture.
+some of them twice, some under another name, and fills up with guesses to `--detections` in each image.
 
     python benchmarks/evaluation_metrics.py [--images 5000] [--detections 100] [--objects 7] [--classes 80]
 """
@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from boxtune.metrics.analysis import analyse, to_json
-from boxtune.metrics.coco import coco_metrics
+from boxtune.metrics.analysis import analyse
+from boxtune.metrics.coco import box_metrics
 from boxtune.metrics.comparison import compare
 from boxtune.metrics.results import ImageResult
+from boxtune.report.evaluation_json import to_json
 
 SIDE = 640
 
@@ -31,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--detections", type=int, default=100)
-    parser.add_argument("--objects", type=int, default=7, help="in a picture, on average")
+    parser.add_argument("--objects", type=int, default=7, help="in an image, on average")
     parser.add_argument("--classes", type=int, default=80)
     options = parser.parse_args()
     names = [f"class {number}" for number in range(options.classes)]
@@ -41,7 +42,7 @@ def main() -> None:
     )
     print(f"{options.images} images x {options.detections} detections, {options.classes} classes")
     show_peak("made-up results, twice")
-    timed("the twelve COCO numbers", lambda: coco_metrics(first, options.classes))
+    timed("the twelve COCO numbers", lambda: box_metrics(first, names))
     analysis = timed("analysis", lambda: analyse(first, names))
     timed("analysis to JSON text", lambda: json.dumps(to_json(analysis)))
     timed("comparison", lambda: compare(first, second, names))
@@ -55,17 +56,17 @@ def made_up_results(
     results = []
     for number in range(num_images):
         n = int(truth.poisson(num_objects))
-        true_boxes, true_classes = random_boxes(truth, n), truth.integers(0, num_classes, n)
+        groundtruth_boxes, groundtruth_classes = random_boxes(truth, n), truth.integers(0, num_classes, n)
         boxes, classes, scores = made_up_detections(
-            chance, true_boxes, true_classes, num_detections, num_classes
+            chance, groundtruth_boxes, groundtruth_classes, num_detections, num_classes
         )
         results.append(
             ImageResult(
                 name=f"{number:06}.jpg",
                 height=SIDE,
                 width=SIDE,
-                true_boxes=true_boxes,
-                true_classes=true_classes,
+                groundtruth_boxes=groundtruth_boxes,
+                groundtruth_classes=groundtruth_classes,
                 is_crowd=truth.random(n) < 0.02,
                 boxes=boxes,
                 classes=classes,
@@ -76,16 +77,20 @@ def made_up_results(
 
 
 def made_up_detections(
-    chance: np.random.Generator, true_boxes: np.ndarray, true_classes: np.ndarray, k: int, num_classes: int
+    chance: np.random.Generator,
+    groundtruth_boxes: np.ndarray,
+    groundtruth_classes: np.ndarray,
+    k: int,
+    num_classes: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return boxes [k, 4], classes [k] and scores [k]: about two near each object, the others anywhere."""
-    near = chance.integers(0, max(len(true_boxes), 1), min(2 * len(true_boxes), k))
-    sizes = np.tile(true_boxes[near, 2:] - true_boxes[near, :2], 2)
-    around = true_boxes[near] + chance.normal(0, 0.08, [len(near), 4]) * sizes
+    near = chance.integers(0, max(len(groundtruth_boxes), 1), min(2 * len(groundtruth_boxes), k))
+    sizes = np.tile(groundtruth_boxes[near, 2:] - groundtruth_boxes[near, :2], 2)
+    around = groundtruth_boxes[near] + chance.normal(0, 0.08, [len(near), 4]) * sizes
     around[:, 2:] = np.maximum(around[:, 2:], around[:, :2] + 1)
     guesses = k - len(near)
     named = np.where(
-        chance.random(len(near)) < 0.85, true_classes[near], chance.integers(0, num_classes, len(near))
+        chance.random(len(near)) < 0.85, groundtruth_classes[near], chance.integers(0, num_classes, len(near))
     )
     return (
         np.concatenate([around, random_boxes(chance, guesses)]).astype(np.float32),
@@ -95,7 +100,7 @@ def made_up_detections(
 
 
 def random_boxes(chance: np.random.Generator, n: int) -> np.ndarray:
-    """Return float32 [n, 4]: boxes of all sizes in a picture of SIDE x SIDE pixels."""
+    """Return float32 [n, 4]: boxes of all sizes in an image of SIDE x SIDE pixels."""
     sizes = np.exp(chance.uniform(np.log(10), np.log(400), [n, 2]))
     corners = chance.random([n, 2]) * (SIDE - sizes)
     return np.concatenate([corners, corners + sizes], axis=1).astype(np.float32)

@@ -5,7 +5,7 @@ DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
 
 def shown(page):
-    """Return the names below the pictures of the gallery."""
+    """Return the names below the images of the gallery."""
     return page.locator("#gallery .name").all_inner_texts()
 
 
@@ -23,7 +23,7 @@ def filter_by(page, label, option):
 
 
 def unnamed_controls(page):
-    """Return the controls and pictures that a screen reader could not name."""
+    """Return the controls and images that a screen reader could not name."""
     session = page.context.new_cdp_session(page)
     nodes = session.send("Accessibility.getFullAXTree")["nodes"]
     roles = "button link combobox searchbox textbox checkbox slider image dialog navigation tab DisclosureTriangle"

@@ -6,23 +6,26 @@ import random
 
 from PIL import Image, ImageDraw
 
-KINDS = ["correct", "class", "localisation", "class and localisation", "duplicate", "background", "ignored"]
-CORRECT, CLASS, LOCALISATION, BOTH, DUPLICATE, BACKGROUND, IGNORED = range(7)
+from boxtune.metrics import error_kinds
+from boxtune.report.evaluation_json import VERSION
+
+KINDS = list(error_kinds.KINDS)
+CORRECT, CLASS, LOCALIZATION, BOTH, DUPLICATE, BACKGROUND, IGNORED = range(7)
 MAP, MAP50 = "DetectionBoxes_Precision/mAP", "DetectionBoxes_Precision/mAP@.50IOU"
 
 
 def preview(width=200, height=100, boxes=(), tone=90):
     """Return a JPEG as a data URL: a ground with yellow rectangles."""
-    picture = Image.new("RGB", (width, height), (40, tone, 90))
+    image = Image.new("RGB", (width, height), (40, tone, 90))
     for ymin, xmin, ymax, xmax in boxes:
-        ImageDraw.Draw(picture).rectangle((xmin, ymin, xmax, ymax), fill=(220, 200, 60))
+        ImageDraw.Draw(image).rectangle((xmin, ymin, xmax, ymax), fill=(220, 200, 60))
     file = io.BytesIO()
-    picture.save(file, "JPEG")
+    image.save(file, "JPEG")
     return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
-def truth(*objects):
-    """Return the truth of a picture, of tuples (box, class) or (box, class, crowd)."""
+def groundtruth(*objects):
+    """Return the groundtruth of an image, of tuples (box, class) or (box, class, crowd)."""
     rows = [(*item, 0)[:3] for item in objects]
     return {
         "box": [list(row[0]) for row in rows],
@@ -32,8 +35,8 @@ def truth(*objects):
     }
 
 
-def found(*detections):
-    """Return what was found, of tuples (box, class, score, match, confusion, kind, iou) of falling scores."""
+def detections(*detections):
+    """Return what was found, of tuples (box, class, score, match, confusion, kind, iou) of descending score."""
     keys = ("box", "class", "score", "match", "confusion", "kind", "iou")
     return {key: [list(row[n]) if n == 0 else row[n] for row in detections] for n, key in enumerate(keys)}
 
@@ -45,8 +48,8 @@ def image(name, there, seen, *, small=None, ap50=0.5, size=(200, 100)):
         "height": size[1],
         "preview": small,
         "AP50": ap50,
-        "truth": there,
-        "found": seen,
+        "groundtruth": there,
+        "detections": seen,
     }
 
 
@@ -67,12 +70,12 @@ def evaluation(images, names, *, title="Owls", **changes):
         class_row(name, AP=0.5, AP50=0.7, AP75=0.55, AR100=0.6, best_threshold=0.43) for name in names
     ]
     for item in images:
-        for number in item["truth"]["class"]:
+        for number in item["groundtruth"]["class"]:
             per_class[number]["num_objects"] += 1
-        for number in item["found"]["class"]:
+        for number in item["detections"]["class"]:
             per_class[number]["num_detections"] += 1
     made = {
-        "version": 1,
+        "version": VERSION,
         "title": title,
         "step": 2000,
         "num_images": len(images),
@@ -134,20 +137,22 @@ def bins(number=10):
     ]
 
 
-def at_random(num_images, names, *, seed=0, detections=10, small=None, title="Random", truth_seed=0):
-    """Return an evaluation of pictures with up to 4 objects each and `detections` detections."""
-    rng, same = random.Random(seed), random.Random(truth_seed)
+def at_random(
+    num_images, names, *, seed=0, num_detections=10, small=None, title="Random", groundtruth_seed=0
+):
+    """Return an evaluation of images with up to 4 objects each and `num_detections` detections."""
+    rng, same = random.Random(seed), random.Random(groundtruth_seed)
     images = []
     for number in range(num_images):
         there = [(_box(same), same.randrange(len(names))) for _ in range(same.randrange(5))]
-        scores = sorted((round(rng.random(), 6) for _ in range(detections)), reverse=True)
+        scores = sorted((round(rng.random(), 6) for _ in range(num_detections)), reverse=True)
         free = list(range(len(there)))
         rows = [_detection(rng, there, free, score, len(names)) for score in scores]
         images.append(
             image(
                 f"photos/{number:05}.jpg",
-                truth(*there),
-                found(*rows),
+                groundtruth(*there),
+                detections(*rows),
                 small=small,
                 ap50=round(rng.random(), 6),
             )
@@ -162,13 +167,13 @@ def _box(rng):
 
 def _detection(rng, there, free, score, num_classes):
     """Return a detection of the first object that none has found yet, in one of several ways, or of nothing."""
-    kind = rng.choice([CORRECT, CORRECT, CLASS, LOCALISATION, BACKGROUND])
+    kind = rng.choice([CORRECT, CORRECT, CLASS, LOCALIZATION, BACKGROUND])
     if not free or kind == BACKGROUND:
         return (_box(rng), rng.randrange(num_classes), score, -1, -1, BACKGROUND, 0.0)
     target = free[0]
     (ymin, xmin, ymax, xmax), number = there[target]
-    if kind == LOCALISATION:
-        return ((ymin, xmin, (ymin + ymax) / 2.2, xmax), number, score, -1, -1, LOCALISATION, 0.3)
+    if kind == LOCALIZATION:
+        return ((ymin, xmin, (ymin + ymax) / 2.2, xmax), number, score, -1, -1, LOCALIZATION, 0.3)
     if kind == CLASS and num_classes > 1:
         free.pop(0)
         return ((ymin, xmin, ymax, xmax), (number + 1) % num_classes, score, -1, target, CLASS, 0.9)
@@ -181,33 +186,43 @@ OWL, CAT, DOG = range(3)
 
 
 def hand_drawn(**changes):
-    """Return an evaluation of five pictures. At a threshold of 0.5: 2 correct, 3 wrong, 3 missed (of 5 objects)."""
+    """Return an evaluation of five images. At a threshold of 0.5: 2 correct, 3 wrong, 3 missed (of 5 objects)."""
     images = [
-        image("photos/a.png", truth((A, OWL)), found((A, OWL, 0.9, 0, 0, CORRECT, 1)), ap50=1),
-        image("photos/b.png", truth((B, CAT)), found((B, DOG, 0.8, -1, 0, CLASS, 1)), ap50=0),
+        image("photos/a.png", groundtruth((A, OWL)), detections((A, OWL, 0.9, 0, 0, CORRECT, 1)), ap50=1),
+        image("photos/b.png", groundtruth((B, CAT)), detections((B, DOG, 0.8, -1, 0, CLASS, 1)), ap50=0),
         image(
             "photos/c.png",
-            truth((A, OWL), (C, DOG)),
-            found(
+            groundtruth((A, OWL), (C, DOG)),
+            detections(
                 (A, OWL, 0.95, 0, 0, CORRECT, 1),
                 ((10, 10, 60, 50), OWL, 0.6, -1, -1, DUPLICATE, 0.8),
-                ((30, 120, 54, 190), DOG, 0.45, -1, -1, LOCALISATION, 0.4),
+                ((30, 120, 54, 190), DOG, 0.45, -1, -1, LOCALIZATION, 0.4),
             ),
         ),
-        image("photos/d.png", truth(), found(((5, 5, 25, 25), CAT, 0.7, -1, -1, BACKGROUND, 0)), ap50=None),
-        image("photos/e.png", truth((C, DOG, 1), (A, OWL)), found((C, DOG, 0.65, 0, 0, IGNORED, 0)), ap50=0),
+        image(
+            "photos/d.png",
+            groundtruth(),
+            detections(((5, 5, 25, 25), CAT, 0.7, -1, -1, BACKGROUND, 0)),
+            ap50=None,
+        ),
+        image(
+            "photos/e.png",
+            groundtruth((C, DOG, 1), (A, OWL)),
+            detections((C, DOG, 0.65, 0, 0, IGNORED, 0)),
+            ap50=0,
+        ),
     ]
     for item in images:
-        item["preview"] = preview(boxes=item["truth"]["box"])
+        item["preview"] = preview(boxes=item["groundtruth"]["box"])
     return evaluation(images, ["owl", "cat", "dog"], title="Owls, now") | changes
 
 
 def hand_drawn_before(**changes):
-    """Return the run before on the same pictures, in another order: it finds b's cat, but not a's owl."""
+    """Return the run before on the same images: it finds b's cat, but not a's owl."""
     made = hand_drawn(title="Owls, before")
     by_name = {item["name"]: item for item in made["images"]}
     for name in ("a", "d", "e"):
-        by_name[f"photos/{name}.png"]["found"] = found()
-    by_name["photos/b.png"]["found"] = found((B, CAT, 0.9, 0, 0, CORRECT, 1))
+        by_name[f"photos/{name}.png"]["detections"] = detections()
+    by_name["photos/b.png"]["detections"] = detections((B, CAT, 0.9, 0, 0, CORRECT, 1))
     metrics = {tag: value - 0.02 if value >= 0 else value for tag, value in made["metrics"].items()}
-    return made | {"images": made["images"][::-1], "metrics": metrics} | changes
+    return made | {"metrics": metrics} | changes

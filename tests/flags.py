@@ -1,7 +1,7 @@
 """Trainings with options by the names of the command line's flags, which a test can list in one dictionary."""
 
+from boxtune.report.drawing import training_images
 from boxtune.report.evaluation import publish
-from boxtune.report.pictures import training_pictures
 from boxtune.train import Reporting, train
 from boxtune.training.keeping import Checkpointing
 from boxtune.training.selection import Evaluating
@@ -29,6 +29,6 @@ def train_by_flags(*paths, **options):
         *paths,
         checkpointing=Checkpointing(**taken(CHECKPOINTING)),
         evaluating=Evaluating(**taken(EVALUATING)),
-        reporting=Reporting(publish, training_pictures),
+        reporting=Reporting(publish, training_images),
         **options,
     )

@@ -13,15 +13,15 @@ def rows(height, box=A):
     return [ymin, xmin, ymin + height, xmax]
 
 
-def image_result(truth=(), found=(), *, name="a.jpg", crowd=(), difficult=(), side=500):
-    """An image; `truth` are (box, class), `found` (box, class, score), `crowd` and `difficult` numbers of objects."""
-    n = len(truth)
+def image(groundtruth=(), found=(), *, name="a.jpg", crowd=(), difficult=(), side=500):
+    """An image; `groundtruth` are (box, class), `found` (box, class, score), `crowd`, `difficult` row numbers."""
+    n = len(groundtruth)
     return ImageResult(
         name=name,
         height=side,
         width=side,
-        true_boxes=np.array([box for box, _ in truth], np.float32).reshape(-1, 4),
-        true_classes=np.array([cls for _, cls in truth], int),
+        groundtruth_boxes=np.array([box for box, _ in groundtruth], np.float32).reshape(-1, 4),
+        groundtruth_classes=np.array([cls for _, cls in groundtruth], int),
         is_crowd=np.isin(np.arange(n), crowd),
         difficult=np.isin(np.arange(n), difficult),
         boxes=np.array([box for box, *_ in found], np.float32).reshape(-1, 4),
@@ -30,10 +30,10 @@ def image_result(truth=(), found=(), *, name="a.jpg", crowd=(), difficult=(), si
     )
 
 
-def random_results(seed, number=12, num_classes=3, *, difficult=0.0, most_found=15):
+def random_images(seed, number=12, num_classes=3, *, difficult=0.0, most_found=15):
     """Images with near misses, equal scores, crowds, and now and then without objects or detections."""
     chance = np.random.default_rng(seed)
-    results = []
+    images = []
     for i in range(number):
         n, k = int(chance.integers(0, 7)), int(chance.integers(0, most_found))
         corners = chance.uniform(0, 100, [n, 2])
@@ -42,13 +42,13 @@ def random_results(seed, number=12, num_classes=3, *, difficult=0.0, most_found=
         near = true[chance.integers(0, n, k)] if n else np.tile([10.0, 10, 60, 70], (k, 1))
         boxes = near + chance.normal(0, 4, [k, 4])
         boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)
-        results.append(
+        images.append(
             ImageResult(
                 name=f"{i:03}.jpg",
                 height=200,
                 width=200,
-                true_boxes=true.astype(np.float32),
-                true_classes=chance.integers(0, num_classes, n),
+                groundtruth_boxes=true.astype(np.float32),
+                groundtruth_classes=chance.integers(0, num_classes, n),
                 is_crowd=chance.random(n) < 0.2,
                 difficult=chance.random(n) < difficult,
                 boxes=boxes.astype(np.float32),
@@ -56,4 +56,4 @@ def random_results(seed, number=12, num_classes=3, *, difficult=0.0, most_found=
                 scores=np.float32(np.round(chance.random(k), 1)),
             )
         )
-    return results
+    return images

@@ -1,4 +1,4 @@
-"""Results of pictures for the tests of metrics: drawn by hand, or by chance."""
+"""Results of images for the tests of metrics: drawn by hand, or by chance."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from boxtune.metrics import masks
+from boxtune.metrics.coco import box_metrics
 from boxtune.metrics.results import ImageResult
 
 
 def image_result(
     true: Sequence = (), found: Sequence = (), *, name: str = "", side: int = 200, **parts
 ) -> ImageResult:
-    """A picture; `true` are (box, class), `found` (box, class, score)."""
+    """An image; `true` are (box, class), `found` (box, class, score)."""
     parts.setdefault("is_crowd", [False] * len(true))
     flags = {
         key: np.array(parts.pop(key), bool) for key in ("is_crowd", "difficult", "group_of") if key in parts
@@ -21,8 +22,8 @@ def image_result(
         name=name,
         height=side,
         width=side,
-        true_boxes=np.float32([box for box, _ in true]).reshape(-1, 4),
-        true_classes=np.array([cls for _, cls in true], int),
+        groundtruth_boxes=np.float32([box for box, _ in true]).reshape(-1, 4),
+        groundtruth_classes=np.array([cls for _, cls in true], int),
         boxes=np.float32([box for box, *_ in found]).reshape(-1, 4),
         classes=np.array([cls for _, cls, _ in found], int),
         scores=np.float32([score for *_, score in found]),
@@ -31,8 +32,19 @@ def image_result(
     )
 
 
+def coco_metrics(results: Sequence[ImageResult], num_classes: int) -> dict[str, float]:
+    """The twelve numbers of boxes."""
+    return box_metrics(results, [str(number) for number in range(num_classes)])
+
+
+def pixels(mask: masks.Mask) -> np.ndarray:
+    """The pixels of a mask, uint8 [h, w]."""
+    inside = np.searchsorted(mask.edges, np.arange(mask.height * mask.width), side="right") % 2
+    return inside.reshape(mask.width, mask.height).T.astype(np.uint8)
+
+
 def random_results(seed: int, count: int = 12) -> list[ImageResult]:
-    """Pictures with many near misses, equal scores, crowds, and now and then without objects or detections."""
+    """Images with many near misses, equal scores, crowds, and now and then without objects or detections."""
     rng = np.random.default_rng(seed)
     results = []
     for number in range(count):
@@ -50,8 +62,8 @@ def random_results(seed: int, count: int = 12) -> list[ImageResult]:
                 name=f"{number:03}.jpg",
                 height=200,
                 width=200,
-                true_boxes=true.astype(np.float32),
-                true_classes=rng.integers(0, 3, n),
+                groundtruth_boxes=true.astype(np.float32),
+                groundtruth_classes=rng.integers(0, 3, n),
                 is_crowd=rng.random(n) < 0.2,
                 difficult=rng.random(n) < 0.2,
                 group_of=rng.random(n) < 0.2,
@@ -66,14 +78,18 @@ def random_results(seed: int, count: int = 12) -> list[ImageResult]:
 def with_areas(results: list[ImageResult], seed: int) -> list[ImageResult]:
     """With annotated areas, smaller than the boxes; some unknown."""
     rng = np.random.default_rng(seed)
-    return [replace(one, true_areas=rng.choice([0, 300, 2000], len(one.true_classes))) for one in results]
+    return [
+        replace(one, groundtruth_areas=rng.choice([0, 300, 2000], len(one.groundtruth_classes)))
+        for one in results
+    ]
 
 
 def with_masks(results: list[ImageResult], seed: int) -> list[ImageResult]:
     """With a random half of each box's pixels as mask; a few masks without any."""
     rng = np.random.default_rng(seed)
     return [
-        replace(one, true_masks=_blots(one.true_boxes, rng), masks=_blots(one.boxes, rng)) for one in results
+        replace(one, groundtruth_masks=_blots(one.groundtruth_boxes, rng), masks=_blots(one.boxes, rng))
+        for one in results
     ]
 
 
@@ -99,9 +115,9 @@ def with_keypoints(results: list[ImageResult], seed: int, count: int = 4) -> lis
     return [
         replace(
             one,
-            true_keypoints=points(one.true_boxes),
-            true_visibility=rng.integers(0, 3, (len(one.true_boxes), count))
-            * (rng.random((len(one.true_boxes), 1)) < 0.8),
+            groundtruth_keypoints=points(one.groundtruth_boxes),
+            groundtruth_visibility=rng.integers(0, 3, (len(one.groundtruth_boxes), count))
+            * (rng.random((len(one.groundtruth_boxes), 1)) < 0.8),
             keypoints=points(one.boxes),
         )
         for one in results

@@ -20,8 +20,9 @@ from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, DataError
 from boxtune.evaluate import evaluate, evaluate_checkpoints
-from boxtune.metrics.analysis import Analysis, from_json, to_json
+from boxtune.metrics.analysis import Analysis
 from boxtune.report.evaluation import read_evaluation
+from boxtune.report.evaluation_json import from_json, to_json
 from boxtune.training import checkpoints, following
 from image_records import read_records, record_of_image, write_records
 from tiny_run import SIDE, TinyDetector
@@ -45,7 +46,7 @@ def base(tmp_path_factory):
     """Photographs, records of nine of them for evaluation, a configuration, and checkpoints of two steps."""
     folder = tmp_path_factory.mktemp("base")
     with contextlib.redirect_stdout(io.StringIO()):
-        photographs(folder / "photos")
+        images(folder / "photos")
         convert(folder / "photos", folder / "records", Options(validation_fraction=0.9))
     pipeline = configure(folder / "records", batch_size=2, num_steps=20)
     fixed = f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"
@@ -59,7 +60,7 @@ def base(tmp_path_factory):
     return folder
 
 
-def photographs(folder):
+def images(folder):
     """Draw a ball where the tiny detector finds something, or one of three other things where it does not."""
     for number in range(PHOTOS):
         ball = element("ball", 8, 4, 28, 14 + number % 3)  # of 40 x 20
@@ -97,8 +98,8 @@ def same_numbers(one, other):
     assert one.metrics == other.metrics
     assert one.losses == pytest.approx(other.losses, rel=1e-5)
     assert [row.AP for row in one.per_class] == [row.AP for row in other.per_class]
-    assert [picture.name for picture in one.images] == [picture.name for picture in other.images]
-    np.testing.assert_allclose(one.found.score, other.found.score, atol=2e-6)
+    assert [image.name for image in one.images] == [image.name for image in other.images]
+    np.testing.assert_allclose(one.detections.score, other.detections.score, atol=2e-6)
 
 
 class TestACheckpoint:
@@ -106,7 +107,7 @@ class TestACheckpoint:
         analysis, _ = measured
         assert (analysis.step, len(analysis.images)) == (10, 9)
         assert analysis.title == "model"
-        assert len(analysis.found.score) == 9  # the tiny detector finds one thing in every picture
+        assert len(analysis.detections.score) == 9  # the tiny detector finds one thing in every image
         assert 0 < analysis.metrics[AP50] <= 1
         assert analysis.losses["Loss/total_loss"] == pytest.approx(
             sum(value for name, value in analysis.losses.items() if name != "Loss/total_loss")
@@ -117,7 +118,7 @@ class TestACheckpoint:
         analysis, folder = measured
         assert {path.name for path in folder.iterdir()} == {"evaluation.json", "evaluation.html", "eval"}
         same_numbers(read_evaluation(folder / "evaluation.json"), rounded(analysis))
-        assert all(picture.preview.startswith("data:image/jpeg;base64,") for picture in analysis.images)
+        assert all(image.preview.startswith("data:image/jpeg;base64,") for image in analysis.images)
         events = EventAccumulator(str(folder / "eval" / "validation")).Reload()
         assert {MAP, "Loss/total_loss", "confusion_matrix", "eval_side_by_side_0_0"} <= set(
             events.Tags()["tensors"]
@@ -126,7 +127,7 @@ class TestACheckpoint:
 
     def test_leaves_nothing_unless_asked_for(self, base):
         before = set(base.rglob("*"))
-        assert all(picture.preview is None for picture in of_checkpoint(base).images)
+        assert all(image.preview is None for image in of_checkpoint(base).images)
         assert set(base.rglob("*")) == before
 
     def test_may_have_averages_of_its_weights(self, base, tmp_path):
@@ -141,9 +142,9 @@ class TestACheckpoint:
             base / "pipeline.config", prefix, overrides=["eval_config.use_moving_averages=true"]
         )
         own = evaluate(base / "pipeline.config", prefix)
-        wanted = of_checkpoint(base)
-        np.testing.assert_array_equal(averaged.found.score, wanted.found.score)
-        assert not np.array_equal(own.found.score, wanted.found.score)
+        expected = of_checkpoint(base)
+        np.testing.assert_array_equal(averaged.detections.score, expected.detections.score)
+        assert not np.array_equal(own.detections.score, expected.detections.score)
 
     def test_of_which_the_weights_are_no_numbers(self, base, tmp_path):
         prefix = checkpoint(tmp_path, 1, 10, lambda all: all["model/dense/bias"].assign([0, 0, 0, 0, np.nan]))
@@ -164,6 +165,33 @@ def test_the_result_of_the_python_function_is_rows_of_plain_values(base):
     assert pytest.approx(4 * result.metrics[MAP]) == ball.AP  # the other three classes are never found
 
 
+class TestAModelDirectory:
+    """By the Python function as by the command line."""
+
+    @pytest.fixture
+    def model_dir(self, base, tmp_path):
+        return shutil.copytree(base / "model", tmp_path / "model")
+
+    def test_gives_configuration_checkpoint_and_the_place_of_the_files(self, base, model_dir, tmp_path):
+        analysis = boxtune.evaluate(model_dir=model_dir)
+        assert (analysis.step, analysis.title) == (20, "model")
+        written = json.loads((model_dir / "evaluation.json").read_text())
+        runs("evaluate", "--model_dir", base / "model", "--output_dir", tmp_path / "out")
+        assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == written
+        assert (model_dir / "evaluation.html").exists()
+
+    def test_may_be_measured_at_another_checkpoint(self, model_dir, tmp_path):
+        best = boxtune.evaluate(
+            model_dir=model_dir, checkpoint=model_dir / "best", output_dir=tmp_path / "out"
+        )
+        assert best.step == 10
+        assert not (model_dir / "evaluation.json").exists()
+
+    def test_may_be_measured_at_all_checkpoints(self, model_dir):
+        assert [one.step for one in evaluate_checkpoints(model_dir=model_dir)] == [10, 20]
+        assert json.loads((model_dir / "evaluation.json").read_text())["step"] == 20
+
+
 def rounded(analysis):
     """Return an analysis as its JSON has it."""
     return from_json(to_json(analysis))
@@ -178,7 +206,7 @@ class TestNumbersDoNotDependOn:
         for size in (9, 32):
             same_numbers(measured[0], of_checkpoint(base, overrides=[f"eval_config.batch_size={size}"]))
 
-    def test_the_order_of_the_pictures(self, base, measured, tmp_path):
+    def test_the_order_of_the_images(self, base, measured, tmp_path):
         (path,) = records_of(base)
         examples = read_records(path)
         turned = of_checkpoint(base, data=write_records(tmp_path / "turned.record", examples[::-1]))
@@ -191,7 +219,7 @@ class TestData:
         for data in (path, base / "records" / "validation-*", base / "records"):
             same_numbers(measured[0], of_checkpoint(base, data=data))
 
-    def test_is_a_folder_of_annotated_pictures_in_any_format(self, base, tmp_path, capsys):
+    def test_is_a_folder_of_annotated_images_in_any_format(self, base, tmp_path, capsys):
         voc = of_checkpoint(base, data=base / "photos")
         assert len(voc.images) == PHOTOS
         assert voc.num_objects == records_objects(base)
@@ -206,7 +234,7 @@ class TestData:
         same_numbers(measured[0], of_checkpoint(base, data=folder))
 
     def test_that_is_not_there(self, base, tmp_path):
-        with pytest.raises(DataError, match="nowhere: no such records, nor a folder of annotated pictures"):
+        with pytest.raises(DataError, match="nowhere: no such records, nor a folder of annotated images"):
             of_checkpoint(base, data=tmp_path / "nowhere")
         (tmp_path / "empty").mkdir()
         with pytest.raises(DataError, match="empty"):
@@ -232,7 +260,7 @@ class TestData:
     def test_with_a_damaged_record_gives_no_numbers_of_the_others(self, base, tmp_path):
         (path,) = records_of(base)
         examples = list(map(tf.train.Example.FromString, read_records(path)))
-        examples[5].features.feature["image/encoded"].bytes_list.value[0] = b"no picture"
+        examples[5].features.feature["image/encoded"].bytes_list.value[0] = b"no image"
         write_records(tmp_path / "damaged.record", [example.SerializeToString() for example in examples])
         name = examples[5].features.feature["image/filename"].bytes_list.value[0].decode()
         with pytest.raises(DataError, match=rf"damaged\.record: record 5 .*{name}.*cannot be decoded"):
@@ -243,10 +271,10 @@ class TestData:
         write_records(tmp_path / "empty.record", [record_of_image(), record_of_image()])
         analysis = of_checkpoint(base, data=tmp_path / "empty.record", output_dir=tmp_path / "out")
         assert set(analysis.metrics.values()) == {-1}
-        assert "there are no objects in these pictures that count" in capsys.readouterr().out
+        assert "there are no objects in these images that count" in capsys.readouterr().out
         assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["num_objects"] == 0
 
-    def test_whose_pictures_share_a_name_or_have_none(self, base, tmp_path):
+    def test_whose_images_share_a_name_or_have_none(self, base, tmp_path):
         names = [("", ""), ("a.jpg", ""), ("a.jpg", ""), ("", "7")]
         write_records(tmp_path / "names.record", [record_of_image(*pair) for pair in names])
         analysis = of_checkpoint(base, data=tmp_path / "names.record")
@@ -254,33 +282,28 @@ class TestData:
 
 
 def records_objects(base):
-    """Return how many objects there are in the photographs, without help from what is tested."""
+    """Return how many objects there are in the images, without help from what is tested."""
     return sum(path.read_text().count("<object>") for path in (base / "photos").rglob("*.xml"))
 
 
 class TestMetricsSet:
-    def test_by_argument_and_by_configuration(self, base):
-        sets = ["pascal_voc_detection_metrics", "coco_detection_metrics"]
-        given = of_checkpoint(base, metrics_set=sets)
-        configured = of_checkpoint(base, overrides=[f"eval_config.metrics_set=[{', '.join(sets)}]"])
-        assert given.metrics == configured.metrics
-        assert {MAP, "PascalBoxes_Precision/mAP@0.5IOU"} <= given.metrics.keys()
-
-    def test_the_argument_takes_the_place_of_the_configuration(self, base):
-        given = of_checkpoint(
-            base,
-            metrics_set=["pascal_voc_detection_metrics"],
-            overrides=["eval_config.metrics_set=[coco_detection_metrics]"],
-        )
-        assert MAP not in given.metrics
+    def test_by_flags_in_place_of_the_configuration(self, base, tmp_path):
+        pascal, open_images = "pascal_voc_detection_metrics", "oid_V2_detection_metrics"
+        runs(
+            "evaluate", "--model_dir", base / "model", "--output_dir", tmp_path, "--metrics_set", pascal,
+            "--metrics_set", open_images, "--set", "eval_config.metrics_set=[coco_detection_metrics]",
+        )  # fmt: skip
+        metrics = json.loads((tmp_path / "evaluation.json").read_text())["metrics"]
+        assert {"PascalBoxes_Precision/mAP@0.5IOU", "OpenImagesV2_Precision/mAP@0.5IOU"} <= metrics.keys()
+        assert MAP not in metrics
 
     def test_that_is_unknown(self, base):
         with pytest.raises(ConfigError, match='no metrics "coco_metrics"'):
-            of_checkpoint(base, metrics_set=["coco_metrics"])
+            of_checkpoint(base, overrides=["eval_config.metrics_set=[coco_metrics]"])
 
 
 class TestDetections:
-    """Found by another program, on annotated pictures."""
+    """Found by another program, on annotated images."""
 
     def test_are_measured_under_the_ids_of_the_coco_data(self, tmp_path):
         data = coco_folder(tmp_path / "data")
@@ -294,17 +317,17 @@ class TestDetections:
             "evaluation.html",
             "eval",
         }
-        assert pictures_in_tensorboard(tmp_path / "out") == 2
+        assert images_in_tensorboard(tmp_path / "out") == 2
 
-    def test_of_pictures_of_one_name_in_two_folders(self, tmp_path):
+    def test_of_images_of_one_name_in_two_folders(self, tmp_path):
         data = coco_folder(tmp_path / "data", names=("a/1.jpg", "b/1.jpg"))
         found = detections(tmp_path, [(30, 70, [2, 1, 8, 4], 0.9), (10, 90, [0, 0, 10, 5], 0.8)])
         assert evaluate(detections=found, data=data).metrics[MAP] == pytest.approx(1)
 
     def test_by_changes_of_a_configuration_that_is_not_there(self, tmp_path):
         data = coco_folder(tmp_path / "data")
-        wanted = ['eval_config.metrics_set="pascal_voc_detection_metrics"']
-        analysis = evaluate(detections=detections(tmp_path, []), data=data, overrides=wanted)
+        expected = ['eval_config.metrics_set="pascal_voc_detection_metrics"']
+        analysis = evaluate(detections=detections(tmp_path, []), data=data, overrides=expected)
         assert "PascalBoxes_Precision/mAP@0.5IOU" in analysis.metrics
         with pytest.raises(ConfigError, match="metric_set"):
             evaluate(detections=detections(tmp_path, []), data=data, overrides=["eval_config.metric_set=x"])
@@ -313,15 +336,15 @@ class TestDetections:
         names = [example_name(base, number) for number in range(2)]
         found = detections(tmp_path, [(names[0], 1, [2, 1, 8, 4], 0.9), (names[1], 4, [0, 0, 10, 5], 0.8)])
         analysis = evaluate(detections=found, data=base / "records")
-        assert analysis.found.cls.tolist() == [0, 3]
-        assert [analysis.images[number].name.rpartition("/")[2] for number in analysis.found.image] == sorted(
-            names
-        )
+        assert analysis.detections.cls.tolist() == [0, 3]
+        assert [
+            analysis.images[number].name.rpartition("/")[2] for number in analysis.detections.image
+        ] == sorted(names)
 
     @pytest.mark.parametrize(
         ("items", "said"),
         [
-            ([(99, 70, [0, 0, 1, 1], 0.5)], "1 detection of pictures that are not evaluated.*image_id 99"),
+            ([(99, 70, [0, 0, 1, 1], 0.5)], "1 detection of images that are not evaluated.*image_id 99"),
             (
                 [(30, 71, [0, 0, 1, 1], 0.5)],
                 "1 detection of classes that the label map lacks.*category_id 71",
@@ -342,10 +365,10 @@ class TestDetections:
         with pytest.raises(DataError, match='1 detection with an "id" that another one has'):
             evaluate(detections=found, data=data)
 
-    def test_of_pictures_that_share_a_name(self, tmp_path):
+    def test_of_images_that_share_a_name(self, tmp_path):
         write_records(tmp_path / "names.record", [record_of_image("a.jpg"), record_of_image("a.jpg")])
         write_label_map(LabelMap.from_names(["cat"]), tmp_path / "label_map.pbtxt")
-        with pytest.raises(DataError, match=r'"a\.jpg" is the name of several pictures'):
+        with pytest.raises(DataError, match=r'"a\.jpg" is the name of several images'):
             evaluate(detections=detections(tmp_path, []), data=tmp_path / "names.record")
 
     def test_without_data(self, tmp_path):
@@ -364,7 +387,7 @@ class TestDetections:
 
 
 def coco_folder(folder, names=("b.jpg", "a.jpg")):
-    """Write two pictures of 20 x 10 with a dog (category 70) on picture 30 and a cat (90) on picture 10."""
+    """Write two images of 20 x 10 with a dog (category 70) on image 30 and a cat (90) on image 10."""
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((20, 10), 50 + number).convert("RGB").save(folder / name)
@@ -396,7 +419,7 @@ def example_name(base, number):
     return tf.train.Example.FromString(data).features.feature["image/filename"].bytes_list.value[0].decode()
 
 
-def pictures_in_tensorboard(folder):
+def images_in_tensorboard(folder):
     events = EventAccumulator(str(folder / "eval")).Reload()
     return sum(tag.startswith("eval_side_by_side") for tag in events.Tags()["tensors"])
 
@@ -405,22 +428,22 @@ class TestAnExportedModel:
     def test_is_measured_whoever_exported_it(self, base, exported):
         analysis = evaluate(saved_model=exported, data=base / "records")
         assert analysis.title == "exported"
-        assert len(analysis.found.score) == 9 * 2
-        # The best is the whole picture as class 1, the second, a quarter of it, class 3.
-        assert analysis.found.cls[:2].tolist() == [0, 2]
-        np.testing.assert_allclose(analysis.found.score[:2], [0.9, 0.4], rtol=1e-6)
+        assert len(analysis.detections.score) == 9 * 2
+        # The best is the whole image as class 1, the second, a quarter of it, class 3.
+        assert analysis.detections.cls[:2].tolist() == [0, 2]
+        np.testing.assert_allclose(analysis.detections.score[:2], [0.9, 0.4], rtol=1e-6)
         first = analysis.images[0]
         np.testing.assert_allclose(
-            analysis.found.box[:2],
+            analysis.detections.box[:2],
             [[0, 0, first.height, first.width], [0, 0, first.height / 2, first.width / 2]],
         )
         same = evaluate(saved_model=exported / "saved_model", data=base / "records")
         assert same.metrics == analysis.metrics
 
-    def test_shows_as_many_pictures_as_it_is_told(self, exported, base, tmp_path):
+    def test_shows_as_many_images_as_it_is_told(self, exported, base, tmp_path):
         some = ["eval_config.num_visualizations=4"]
         evaluate(saved_model=exported, data=base / "records", output_dir=tmp_path, overrides=some)
-        assert pictures_in_tensorboard(tmp_path) == 4
+        assert images_in_tensorboard(tmp_path) == 4
 
     def test_without_a_label_map(self, base, exported, tmp_path):
         alone = shutil.copytree(exported / "saved_model", tmp_path / "alone")
@@ -463,7 +486,7 @@ def exported(base):
 
 
 class TestComparison:
-    def test_with_a_run_on_the_same_pictures(self, base, measured, tmp_path):
+    def test_with_a_run_on_the_same_images(self, base, measured, tmp_path):
         evaluate(
             base / "pipeline.config", base / "model" / "ckpt-2", output_dir=tmp_path,
             compare_with=measured[1] / "evaluation.json",
@@ -472,7 +495,7 @@ class TestComparison:
         assert '"differences"' in page
         assert '"differences"' not in (measured[1] / "evaluation.html").read_text()
 
-    def test_with_a_run_on_other_pictures(self, base, measured, tmp_path):
+    def test_with_a_run_on_other_images(self, base, measured, tmp_path):
         with pytest.raises(DataError, match="Runs cannot be compared"):
             of_checkpoint(base, data=base / "photos", compare_with=measured[1] / "evaluation.json")
 
@@ -503,7 +526,7 @@ class TestAllCheckpoints:
     def test_on_other_data_by_other_metrics(self, base, tmp_path):
         first, _ = evaluate_checkpoints(
             base / "pipeline.config", base / "model", output_dir=tmp_path,
-            data=base / "photos", metrics_set=["pascal_voc_detection_metrics"],
+            data=base / "photos", overrides=["eval_config.metrics_set=[pascal_voc_detection_metrics]"],
         )  # fmt: skip
         assert first.num_images == PHOTOS
         assert MAP not in first.metrics
@@ -531,11 +554,13 @@ class TestAllCheckpoints:
 class TestWhatIsMeasured:
     def test_is_one_thing(self, base):
         for given in ({}, {"checkpoint": "a", "saved_model": "b"}, {"saved_model": "b", "detections": "c"}):
-            with pytest.raises(ConfigError, match="give one of --checkpoint, --saved_model and --detections"):
+            with pytest.raises(
+                ConfigError, match="give --model_dir or --checkpoint, or else one of --saved_model"
+            ):
                 evaluate(base / "pipeline.config", **given)
 
     def test_needs_the_configuration_of_a_checkpoint(self, base):
-        with pytest.raises(ConfigError, match="give the --pipeline_config_path that it was trained with"):
+        with pytest.raises(CheckpointError, match="give --model_dir, or both --pipeline_config_path and"):
             evaluate(checkpoint=base / "model")
 
     @pytest.mark.parametrize("option", ["pipeline_config_path", "checkpoint", "label_map"])
@@ -568,7 +593,7 @@ class TestCommandLine:
     def test_the_newest_and_the_best(self, base, tmp_path):
         told = runs("evaluate", "--model_dir", base / "model", "--output_dir", tmp_path / "newest")
         assert "Evaluation of step 20 on 9 images" in told
-        assert f"To look at: {tmp_path / 'newest' / 'evaluation.html'}" in told
+        assert f"The page: {tmp_path / 'newest' / 'evaluation.html'}" in told
         told = runs(
             "evaluate", "--model_dir", base / "model", "--which", "best", "--output_dir", tmp_path / "best"
         )

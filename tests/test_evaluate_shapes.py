@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from pycocotools import mask as coco
 
 from boxtune.errors import ConfigError, DataError
 from boxtune.evaluate import evaluate
-from boxtune.metrics import masks
 
 MASK_MAP, KEYPOINT_MAP = "DetectionMasks_Precision/mAP", "Keypoints_Precision/mAP ByCategory/dog"
 SIDE = 40
@@ -33,7 +33,7 @@ def data(tmp_path):
 
 
 def coco_folder(folder, **parts):
-    """Write a picture of 40 x 40 with a dog in its middle."""
+    """Write an image of 40 x 40 with a dog in its middle."""
     folder.mkdir()
     Image.effect_noise((SIDE, SIDE), 50).convert("RGB").save(folder / "1.png")
     document = {
@@ -54,18 +54,23 @@ def found(folder, **parts):
 
 
 def rectangle(ymin, xmin, ymax, xmax):
-    array = np.zeros((SIDE, SIDE))
+    array = np.zeros((SIDE, SIDE), np.uint8)
     array[ymin:ymax, xmin:xmax] = 1
-    return masks.to_coco(masks.from_array(array))
+    mask = coco.encode(np.asfortranarray(array))
+    return mask | {"counts": mask["counts"].decode()}
 
 
 def test_masks_of_polygons(data, tmp_path):
     exact = found(tmp_path, segmentation=rectangle(10, 10, 30, 30))
-    metrics = evaluate(detections=exact, data=data, metrics_set=["coco_mask_metrics"]).metrics
+    metrics = evaluate(
+        detections=exact, data=data, overrides=["eval_config.metrics_set=[coco_mask_metrics]"]
+    ).metrics
     assert metrics[MASK_MAP] == pytest.approx(1)
     # Half of it: an IoU of 200 / 400 is enough at the first of the ten thresholds only.
     half = found(tmp_path, segmentation=rectangle(10, 10, 20, 30))
-    metrics = evaluate(detections=half, data=data, metrics_set=["coco_mask_metrics"]).metrics
+    metrics = evaluate(
+        detections=half, data=data, overrides=["eval_config.metrics_set=[coco_mask_metrics]"]
+    ).metrics
     assert metrics[MASK_MAP] == pytest.approx(0.1)
 
 
@@ -96,12 +101,13 @@ def test_a_label_map_numbers_the_keypoints(data, tmp_path):
 def test_what_is_not_there_is_said(data, tmp_path):
     boxes = found(tmp_path)
     with pytest.raises(DataError, match="coco_mask_metrics: the detections have no masks"):
-        evaluate(detections=boxes, data=data, metrics_set=["coco_mask_metrics"])
+        evaluate(detections=boxes, data=data, overrides=["eval_config.metrics_set=[coco_mask_metrics]"])
     with pytest.raises(ConfigError, match=r"eval_config\.parameterized_metric"):
-        evaluate(detections=boxes, data=data, metrics_set=["coco_keypoint_metrics"])
+        evaluate(detections=boxes, data=data, overrides=["eval_config.metrics_set=[coco_keypoint_metrics]"])
     drawn = found(tmp_path, segmentation=rectangle(10, 10, 30, 30))
+    boxes = coco_folder(tmp_path / "boxes")
     with pytest.raises(DataError, match="none of the 1 objects has a mask"):
-        evaluate(detections=drawn, data=coco_folder(tmp_path / "boxes"), metrics_set=["coco_mask_metrics"])
+        evaluate(detections=drawn, data=boxes, overrides=["eval_config.metrics_set=[coco_mask_metrics]"])
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_each_command_that_may_go_on_asks_the_run(verb, tmp_path, monkeypatch):
         train=lambda **options: None,
         retrain=lambda **options: None,
         publish=None,
-        training_pictures=None,
+        training_images=None,
         Checkpointing=dict,
         Reporting=lambda *parts: parts,
         Evaluating=dict,

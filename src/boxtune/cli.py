@@ -6,6 +6,7 @@ Each verb is imported only when it is called, so that help and mistyped flags ar
 import argparse
 import dataclasses
 import importlib
+import json
 import logging
 import math
 import os
@@ -369,9 +370,7 @@ def _train(**options: Any) -> None:
     verb.train(
         checkpointing=verb.Checkpointing(**checkpointing),
         evaluating=_evaluating(options),
-        reporting=verb.Reporting(
-            load("report.evaluation").publish, load("report.pictures").training_pictures
-        ),
+        reporting=verb.Reporting(load("report.evaluation").publish, load("report.drawing").training_images),
         **options,
     )
 
@@ -418,25 +417,28 @@ def _evaluate(
     output_dir: Path | None,
     wait: bool,
     timeout: float | None,
+    metrics_set: list[str],
     **options: Any,
 ) -> None:
     """Measure a checkpoint, an exported model, or what another program has found."""
     _check_evaluate_flags(model_dir, which, checkpoint, wait, timeout, options)
     verb = load("evaluate")
 
-    if options["saved_model"] or options["detections"]:
-        verb.evaluate(pipeline_config_path, output_dir=output_dir or Path("evaluation"), **options)
-        return
-    configuration, folder = _trained(model_dir, pipeline_config_path, checkpoint)
-    output = output_dir or model_dir or (folder if folder.is_dir() else folder.parent)
+    options |= {
+        "model_dir": model_dir,
+        "output_dir": output_dir or verb.default_output_dir(model_dir, checkpoint),
+    }
+    if metrics_set:
+        options["overrides"].append(f"eval_config.metrics_set={json.dumps(metrics_set)}")
     if which == "all":
         for only_of_one in ("saved_model", "detections", "compare_with"):
             del options[only_of_one]
         limit = {} if timeout is None else {"timeout": timeout}
-        verb.evaluate_checkpoints(configuration, folder, output_dir=output, wait=wait, **limit, **options)
+        verb.evaluate_checkpoints(pipeline_config_path, checkpoint, wait=wait, **limit, **options)
     else:
-        chosen = folder / "best" if which == "best" else folder
-        verb.evaluate(configuration, chosen, output_dir=output, **options)
+        if which == "best":
+            checkpoint = (checkpoint or model_dir or Path()) / "best"
+        verb.evaluate(pipeline_config_path, checkpoint, **options)
 
 
 def _check_evaluate_flags(
@@ -477,19 +479,10 @@ def _add_export(verbs: Any) -> None:
 def _export(output_dir: Path, model_dir: Path | None, **options: Any) -> None:
     """Make a SavedModel of a checkpoint."""
     export = load("export").export
+    from boxtune.training.run_state import trained_in
 
-    where = _trained(model_dir, options.pop("pipeline_config_path"), options.pop("checkpoint"))
+    where = trained_in(model_dir, options.pop("pipeline_config_path"), options.pop("checkpoint"))
     print(f"Exported to {export(*where, output_dir, **options)}")
-
-
-def _trained(model_dir: Path | None, config_path: Path | None, checkpoint: Path | None) -> tuple[Path, Path]:
-    """Return configuration and checkpoint, from the model directory where they are not given."""
-    COMPLETE_CONFIG = load("train").COMPLETE_CONFIG
-
-    if model_dir is None and (config_path is None or checkpoint is None):
-        raise BoxtuneError("give --model_dir, or both --pipeline_config_path and --checkpoint")
-    folder = model_dir or Path()
-    return config_path or folder / COMPLETE_CONFIG, checkpoint or folder
 
 
 def _add_predict(verbs: Any) -> None:

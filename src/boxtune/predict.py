@@ -17,7 +17,7 @@ from boxtune.data.listing import list_files
 from boxtune.data.records import ImageSource
 from boxtune.errors import DataError
 from boxtune.evaluation.exported import LABEL_MAP, beside_model, load_exported
-from boxtune.report.pictures import Box, draw_boxes
+from boxtune.report.drawing import Box, draw_boxes
 
 DETECTIONS = "detections.json"
 

@@ -14,8 +14,9 @@ from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.evaluate import evaluate
 from boxtune.export import export
-from boxtune.report.evaluation import PAGE_NAME, publish
-from boxtune.report.pictures import training_pictures
+from boxtune.report.drawing import training_images
+from boxtune.report.evaluation import publish
+from boxtune.report.evaluation_page import PAGE_NAME
 from boxtune.train import Reporting, train
 from boxtune.training.cluster import cluster_from_environment
 from boxtune.training.keeping import Checkpointing
@@ -141,7 +142,7 @@ def retrain(
         evaluating=evaluating,
         seed=seed,
         num_devices=num_devices,
-        reporting=Reporting(publish, training_pictures),
+        reporting=Reporting(publish, training_images),
     )
     if trained.best is None:
         raise BoxtuneError(f"{model_dir}: nothing was evaluated")

@@ -16,7 +16,7 @@ from boxtune.data.files import writable_folder
 from boxtune.data.input import open_records
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
-from boxtune.metrics.evaluation import Evaluation
+from boxtune.metrics.results import Evaluation
 from boxtune.models import Detector
 from boxtune.structures import Inputs
 from boxtune.training import devices, learning_rates, provenance
@@ -25,13 +25,10 @@ from boxtune.training.beginning import detector_to_train, take_first_weights
 from boxtune.training.checkpoints import find, step_of
 from boxtune.training.keeping import Checkpointing
 from boxtune.training.run import Data, Run
-from boxtune.training.run_state import RunState, not_finite
+from boxtune.training.run_state import COMPLETE_CONFIG, RunState, not_finite
 from boxtune.training.selection import Evaluating, Selection, full_name
 from boxtune.training.team import Team
 from boxtune.training.validation import Best, read_best
-
-COMPLETE_CONFIG = "complete_pipeline.config"
-"""In the model directory: the configuration with every section filled in, as it was trained."""
 
 EVALUATE_EVERY_N = 1000
 """Steps between evaluations, unless it is said otherwise."""
@@ -58,7 +55,7 @@ class Reporting:
     publish: Publish | None = None
     """Shows each evaluation, such as `report.evaluation.publish`, which prints it and writes JSON and summaries."""
     draw: Draw | None = None
-    """Draws training images for TensorBoard, such as `report.pictures.training_pictures`."""
+    """Draws training images for TensorBoard, such as `report.drawing.training_images`."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def _train() -> None:
         checkpointing=verb.Checkpointing(every_n=FLAGS.checkpoint_every_n),
         evaluating=verb.Evaluating(every_n=FLAGS.checkpoint_every_n),
         reporting=verb.Reporting(
-            cli.load("report.evaluation").publish, cli.load("report.pictures").training_pictures
+            cli.load("report.evaluation").publish, cli.load("report.drawing").training_pictures
         ),
     )
 

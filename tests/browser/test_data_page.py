@@ -15,36 +15,36 @@ from browser_pages import DESKTOP, HOSTILE, PHONE, count, filter_by, plain, show
 
 
 def draw(path, number):
-    picture = Image.new("RGB", (200, 100), (40, 60 + 5 * number, 90))
-    ImageDraw.Draw(picture).rectangle((40, 20, 120, 80), fill=(220, 200, 60))
-    picture.save(path)
+    image = Image.new("RGB", (200, 100), (40, 60 + 5 * number, 90))
+    ImageDraw.Draw(image).rectangle((40, 20, 120, 80), fill=(220, 200, 60))
+    image.save(path)
     return ImageSource(path)
 
 
 def records(folder):
-    """Thirty pictures of 200 x 100 pixels: all have an owl, every third a cat that is 10 x 10, the last nothing."""
+    """Thirty images of 200 x 100 pixels: all have an owl, every third a cat that is 10 x 10, the last nothing."""
     owl = ObjectRecord("owl", Box(0.2, 0.2, 0.8, 0.6))
     cat = ObjectRecord("cat", Box(0.85, 0.9, 0.95, 0.95), truncated=True)
     made = []
     for number in range(30):
-        picture = draw(folder / f"{number}.png", number)
+        image = draw(folder / f"{number}.png", number)
         objects = [[owl], [owl, cat]][number % 3 == 0] if number < 29 else []
-        made.append(ImageRecord(f"pictures/p{number:02}.png", picture, "", 200, 100, tuple(objects)))
+        made.append(ImageRecord(f"images/p{number:02}.png", image, "", 200, 100, tuple(objects)))
     return made
 
 
 @pytest.fixture(scope="session")
 def page_file(tmp_path_factory):
-    """A page of 24 + 6 pictures, 39 objects and findings of three kinds, held against anchors of half the picture."""
+    """A page of 24 + 6 images, 39 objects and findings of three kinds, held against anchors of half the image."""
     folder = tmp_path_factory.mktemp("page")
     images = records(folder)
     found = [
         *(
-            Finding(kinds.BOX_TINY, f"p{n:02}.xml", f"cat {n}", f"line {n}", f"pictures/p{n:02}.png")
+            Finding(kinds.BOX_TINY, f"p{n:02}.xml", f"cat {n}", f"line {n}", f"images/p{n:02}.png")
             for n in (0, 3, 6)
         ),
         Finding(kinds.IMAGE_MISSING, "lost.xml", "There is no lost.png."),
-        Finding(kinds.NO_OBJECT, "p29.xml", "It has no object.", image="pictures/p29.png"),
+        Finding(kinds.NO_OBJECT, "p29.xml", "It has no object.", image="images/p29.png"),
     ]
     boxes = np.float32([item.box for image in images for item in image.objects])
     anchors = np.float32([[0.25, 0.25, 0.75, 0.75]])
@@ -66,12 +66,12 @@ def test_the_overview_counts(visit, page_file):
     figures = dict(
         zip(page.locator("dt").all_inner_texts(), page.locator("dd").all_inner_texts(), strict=False)
     )
-    assert figures["Pictures"] == "30"
+    assert figures["Images"] == "30"
     assert figures["Objects"] == "39"
     assert figures["Classes"] == "3"
     assert (figures["Errors"], figures["Warnings"], figures["Notes"]) == ("1", "3", "1")
     rows = [row.split() for row in page.locator("tbody tr").all_inner_texts()]
-    # Class, objects in train, in validation and in all, pictures. The last picture has no owl.
+    # Class, objects in train, in validation and in all, images. The last image has no owl.
     assert rows == [
         ["owl", "24", "5", "29", "29"],
         ["cat", "8", "2", "10", "10"],
@@ -79,41 +79,41 @@ def test_the_overview_counts(visit, page_file):
     ]
 
 
-def test_objects_without_an_anchor_are_listed_and_lead_to_their_pictures(visit, page_file):
+def test_objects_without_an_anchor_are_listed_and_lead_to_their_images(visit, page_file):
     page = visit(page_file)
     about = plain(page.get_by_label("Objects and anchors").inner_text())
     assert "10 objects of 39 (26%) overlap no anchor with an IoU of 0.5" in about
     crops = page.locator(".crops button")
     assert crops.count() == 10
     label = plain(crops.first.get_attribute("aria-label"))
-    assert label == "cat, 10 x 10 pixels, best IoU 0.00, in pictures/p00.png"
+    assert label == "cat, 10 x 10 pixels, best IoU 0.00, in images/p00.png"
     crops.nth(1).click()
-    assert page.locator("#picture-name").inner_text() == "pictures/p03.png"
+    assert page.locator("#image-name").inner_text() == "images/p03.png"
     assert plain(page.locator("#objects .hot").inner_text()) == "cat truncated 10 x 10 px IoU 0.00"
     page.keyboard.press("Escape")
-    page.get_by_role("button", name="Show 10 pictures").click()
-    assert count(page) == "10 of 30 pictures"
+    page.get_by_role("button", name="Show 10 images").click()
+    assert count(page) == "10 of 30 images"
 
 
-def test_a_class_leads_to_its_pictures(visit, page_file):
+def test_a_class_leads_to_its_images(visit, page_file):
     page = visit(page_file)
     page.get_by_role("button", name="cat", exact=True).click()
-    assert page.url.endswith("#/pictures?class=cat")
-    assert count(page) == "10 of 30 pictures"
+    assert page.url.endswith("#/images?class=cat")
+    assert count(page) == "10 of 30 images"
     assert shown(page) == [f"p{number:02}.png" for number in range(0, 30, 3)]
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_filters_narrow_the_gallery_and_stay_in_the_address(visit, page_file, size):
-    page = visit(page_file, "#/pictures", **size)
-    assert count(page) == "30 pictures"
+    page = visit(page_file, "#/images", **size)
+    assert count(page) == "30 images"
     if size is PHONE:
         assert not page.get_by_label("Class", exact=True).is_visible()
         page.get_by_role("button", name="Filters", exact=True).click()
     filter_by(page, "Class", "cat (10)")
-    assert count(page) == "10 of 30 pictures"
+    assert count(page) == "10 of 30 images"
     filter_by(page, "Part", "train (24)")
-    assert count(page) == "8 of 30 pictures"
+    assert count(page) == "8 of 30 images"
     filter_by(page, "Finding", "tiny box (3)")
     assert shown(page) == ["p00.png", "p03.png", "p06.png"]
     page.get_by_label("Search by name").fill("P0 png 3")
@@ -122,7 +122,7 @@ def test_filters_narrow_the_gallery_and_stay_in_the_address(visit, page_file, si
     again = visit(page_file, "#" + page.url.split("#")[1], **size)
     assert shown(again) == ["p03.png"]
     again.get_by_role("button", name="Clear filters").click()
-    assert count(again) == "30 pictures"
+    assert count(again) == "30 images"
 
 
 @pytest.mark.parametrize(
@@ -137,23 +137,23 @@ def test_filters_narrow_the_gallery_and_stay_in_the_address(visit, page_file, si
     ],
 )
 def test_every_filter(visit, page_file, label, option, number):
-    page = visit(page_file, "#/pictures")
+    page = visit(page_file, "#/images")
     filter_by(page, label, option)
-    assert count(page) == f"{number} of 30 pictures"
+    assert count(page) == f"{number} of 30 images"
     assert page.locator("#nothing").is_visible() == (number == 0)
 
 
 def test_orders(visit, page_file):
-    page = visit(page_file, "#/pictures?sort=objects")
+    page = visit(page_file, "#/images?sort=objects")
     assert shown(page)[:4] == ["p00.png", "p03.png", "p06.png", "p09.png"]
     filter_by(page, "Order", "Worst anchor first")
     assert shown(page)[:2] == ["p00.png", "p03.png"]
 
 
-def test_boxes_lie_over_pictures_and_can_be_switched_off(visit, page_file):
-    page = visit(page_file, "#/pictures")
+def test_boxes_lie_over_images_and_can_be_switched_off(visit, page_file):
+    page = visit(page_file, "#/images")
     assert page.locator("#gallery li").first.locator("path.line").count() == 2
-    # The owl of picture 0, as shares of width and height.
+    # The owl of image 0, as fractions of width and height.
     outlines = (
         page.locator("#gallery li")
         .first.locator("path.line")
@@ -167,31 +167,29 @@ def test_boxes_lie_over_pictures_and_can_be_switched_off(visit, page_file):
 
 
 def test_stepping_by_keyboard(visit, page_file):
-    page = visit(page_file, "#/pictures")
-    name = page.locator("#picture-name")
+    page = visit(page_file, "#/images")
+    name = page.locator("#image-name")
     focused = "document.activeElement.getAttribute('aria-label')"
     page.keyboard.press("j")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("k")
-    assert page.evaluate(focused).startswith("pictures/p01.png, 1 object")
+    assert page.evaluate(focused).startswith("images/p01.png, 1 object")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowUp")
-    assert page.evaluate(focused).startswith("pictures/p01.png")
+    assert page.evaluate(focused).startswith("images/p01.png")
     page.keyboard.press("Enter")
-    assert name.inner_text() == "pictures/p01.png"
+    assert name.inner_text() == "images/p01.png"
     page.keyboard.press("ArrowRight")
     page.keyboard.press("j")
     page.keyboard.press("ArrowLeft")
-    assert name.inner_text() == "pictures/p02.png"
-    assert (
-        plain(page.locator("#picture-about").inner_text()) == "3 of 30 · train · 200 x 100 pixels · 1 object"
-    )
+    assert name.inner_text() == "images/p02.png"
+    assert plain(page.locator("#image-about").inner_text()) == "3 of 30 · train · 200 x 100 pixels · 1 object"
     page.keyboard.press("Escape")
     page.locator("#viewer").wait_for(state="hidden")
-    # The picture last looked at has the focus.
-    page.locator("button[aria-label^='pictures/p02.png']:focus").wait_for()
+    # The image last looked at has the focus.
+    page.locator("button[aria-label^='images/p02.png']:focus").wait_for()
     page.keyboard.press("End")
-    assert page.evaluate(focused).startswith("pictures/p29.png")
+    assert page.evaluate(focused).startswith("images/p29.png")
 
 
 def test_help_and_search_by_keyboard(visit, page_file):
@@ -202,17 +200,17 @@ def test_help_and_search_by_keyboard(visit, page_file):
     page.keyboard.press("/")
     page.keyboard.type("p1?b")  # all of it is text there
     assert page.get_by_label("Search by name").input_value() == "p1?b"
-    assert count(page) == "0 of 30 pictures"
+    assert count(page) == "0 of 30 images"
 
 
-def test_a_picture_in_large(visit, page_file):
-    page = visit(page_file, "#/pictures?open=3")
+def test_an_image_in_large(visit, page_file):
+    page = visit(page_file, "#/images?open=3")
     assert page.locator("#frame img").evaluate("image => image.complete && image.naturalWidth") == 200
     assert [plain(row) for row in page.locator("#objects li").all_inner_texts()] == [
         "owl 80 x 60 px IoU 0.56",
         "cat truncated 10 x 10 px IoU 0.00",
     ]
-    assert plain(page.locator("#picture-findings").inner_text()) == "warning: tiny box cat 3"
+    assert plain(page.locator("#image-findings").inner_text()) == "warning: tiny box cat 3"
     assert page.locator("#frame path.line").count() == 2
     page.get_by_label("Box of cat").uncheck()
     assert page.locator("#frame path.line").count() == 1
@@ -225,37 +223,37 @@ def test_a_picture_in_large(visit, page_file):
     assert page.locator("#objects .hot").inner_text().startswith("owl")
 
 
-def test_back_closes_the_picture(visit, page_file):
-    page = visit(page_file, "#/pictures?class=cat")
+def test_back_closes_the_image(visit, page_file):
+    page = visit(page_file, "#/images?class=cat")
     page.locator("#gallery button").nth(1).click()
     page.locator("#next").click()
-    assert page.locator("#picture-name").inner_text() == "pictures/p06.png"
+    assert page.locator("#image-name").inner_text() == "images/p06.png"
     page.go_back()
     page.locator("#viewer").wait_for(state="hidden")
-    assert count(page) == "10 of 30 pictures"
+    assert count(page) == "10 of 30 images"
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_findings_lead_to_their_pictures(visit, page_file, size):
+def test_findings_lead_to_their_images(visit, page_file, size):
     page = visit(page_file, **size)
     page.get_by_role("link", name="Findings 5").click()
     assert page.locator("#findings h2").all_inner_texts() == ["Errors", "Warnings", "Notes"]
     tiny = page.get_by_role("article", name="tiny box")
     for expected in ("warning", kinds.BOX_TINY.advice, "What convert does: keep", "p03.xml, line 3", "cat 3"):
         assert expected in tiny.inner_text()
-    # One about a file without a picture is listed too.
-    missing = page.get_by_role("article", name="image not found")
+    # One about a file without an image is listed too.
+    missing = page.get_by_role("article", name=kinds.IMAGE_MISSING.name)
     assert "lost.xml" in missing.inner_text()
     assert missing.get_by_role("button").count() == 0
-    tiny.get_by_role("button", name="Look at pictures/p03.png").click()
-    assert page.locator("#picture-about").inner_text().startswith("2 of 3 ")
+    tiny.get_by_role("button", name="Look at images/p03.png").click()
+    assert page.locator("#image-about").inner_text().startswith("2 of 3 ")
     page.get_by_role("button", name="Close", exact=True).click()
-    tiny.get_by_role("button", name="Show 3 pictures: tiny box").click()
+    tiny.get_by_role("button", name="Show 3 images: tiny box").click()
     assert shown(page) == ["p00.png", "p03.png", "p06.png"]
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-@pytest.mark.parametrize("view", ["overview", "findings", "pictures", "pictures?open=0"])
+@pytest.mark.parametrize("view", ["overview", "findings", "images", "images?open=0"])
 def test_every_control_has_a_name_and_nothing_is_cut_off(visit, page_file, view, size):
     page = visit(page_file, f"#/{view}", **size)
     assert unnamed_controls(page) == []
@@ -291,11 +289,11 @@ def test_hostile_names_are_text(visit, tmp_path):
     assert page.locator("tbody .link").inner_text() == HOSTILE
     page.get_by_role("link", name="Findings").click()
     assert f"message {HOSTILE}" in page.locator(".places").inner_text()
-    page.get_by_role("link", name="Pictures").click()
+    page.get_by_role("link", name="Images").click()
     filter_by(page, "Class", f"{HOSTILE} (2)")
     assert page.locator("#gallery button").first.get_attribute("title") == image.name
     page.locator("#gallery button").first.click()
-    assert page.locator("#picture-name").inner_text() == image.name
+    assert page.locator("#image-name").inner_text() == image.name
     assert page.locator("#objects .what").inner_text() == HOSTILE
     # Nothing of it has become an element.
     assert page.locator("b:text-is('bold')").count() == 0
@@ -304,13 +302,13 @@ def test_hostile_names_are_text(visit, tmp_path):
 
 @pytest.fixture(scope="session")
 def large_file(tmp_path_factory):
-    """A page of 10,000 pictures with ten objects each."""
+    """A page of 10,000 images with ten objects each."""
     folder = tmp_path_factory.mktemp("large")
-    picture = draw(folder / "a.png", 0)
+    image = draw(folder / "a.png", 0)
     names = [f"class {number}" for number in range(7)]
     boxes = [Box(0.1 * n, 0.1, 0.1 * n + 0.1, 0.5) for n in range(10)]
     objects = [tuple(ObjectRecord(name, box) for box in boxes) for name in names]
-    images = [ImageRecord(f"{n:05}.png", picture, "", 200, 100, objects[n % 7]) for n in range(10_000)]
+    images = [ImageRecord(f"{n:05}.png", image, "", 200, 100, objects[n % 7]) for n in range(10_000)]
     found = [Finding(kinds.IMAGE_GREY, image.name, "It is grey.", image=image.name) for image in images[::4]]
     path = folder / "page.html"
     label_map = LabelMap.from_names(names)
@@ -318,14 +316,14 @@ def large_file(tmp_path_factory):
     return path
 
 
-def test_ten_thousand_pictures(visit, large_file):
+def test_ten_thousand_images(visit, large_file):
     assert large_file.stat().st_size < 80 * 10**6
-    page = visit(large_file, "#/pictures")
+    page = visit(large_file, "#/images")
 
     def elements():
         return page.evaluate("document.getElementsByTagName('*').length")
 
-    assert count(page) == "10,000 pictures"
+    assert count(page) == "10,000 images"
     assert elements() < 3000
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     page.wait_for_selector("text=09999.png")
@@ -335,7 +333,7 @@ def test_ten_thousand_pictures(visit, large_file):
     )
     assert elements() < 3000
     filter_by(page, "Class", "class 3 (14,290)")
-    assert count(page) == "1,429 of 10,000 pictures"
+    assert count(page) == "1,429 of 10,000 images"
     assert shown(page)[:2] == ["00003.png", "00010.png"]
     page.get_by_label("Search by name").fill("00010")
     assert shown(page) == ["00010.png"]
@@ -346,7 +344,7 @@ def test_ten_thousand_pictures(visit, large_file):
     assert elements() < 3000
 
 
-@pytest.mark.parametrize("view", ["overview", "findings", "pictures"])
+@pytest.mark.parametrize("view", ["overview", "findings", "images"])
 def test_a_data_set_of_nothing(visit, tmp_path, view):
     path = tmp_path / "page.html"
     write_page(path, title="Nothing", parts={}, findings=[], label_map=LabelMap(()))
@@ -354,7 +352,7 @@ def test_a_data_set_of_nothing(visit, tmp_path, view):
     words = {
         "overview": "There is no object.",
         "findings": "there are no findings",
-        "pictures": "No picture fits",
+        "images": "No image fits",
     }
     assert words[view] in page.locator(f"#{view}").inner_text()
 
@@ -362,11 +360,11 @@ def test_a_data_set_of_nothing(visit, tmp_path, view):
 def test_addresses_that_mean_nothing(visit, page_file):
     page = visit(page_file, "#/nonsense?open=12345&sort=constructor&size=toString&class=unicorn&zoom=huge")
     assert page.get_by_role("link", name="Overview").get_attribute("aria-current") == "page"
-    page.get_by_role("link", name="Pictures").click()
-    assert count(page) == "30 pictures"
+    page.get_by_role("link", name="Images").click()
+    assert count(page) == "30 images"
 
 
-def test_a_picture_that_is_gone_still_shows_its_boxes(visit, tmp_path):
+def test_an_image_that_is_gone_still_shows_its_boxes(visit, tmp_path):
     image = ImageRecord(
         "a.png", ImageSource(tmp_path / "gone.png"), "", 200, 100, (ObjectRecord("owl", Box(0, 0, 1, 1)),)
     )
@@ -374,29 +372,29 @@ def test_a_picture_that_is_gone_still_shows_its_boxes(visit, tmp_path):
     write_page(
         path, title="Gone", parts={"all": [image]}, findings=[], label_map=LabelMap.from_names(["owl"])
     )
-    page = visit(path, "#/pictures?open=0")
+    page = visit(path, "#/images?open=0")
     assert page.locator("#frame").inner_text().split("\n")[0] == "No preview"
     assert page.locator("#frame path.line").count() == 1
 
 
-def test_the_page_says_which_pictures_have_no_preview(visit, tmp_path, monkeypatch):
+def test_the_page_says_which_images_have_no_preview(visit, tmp_path, monkeypatch):
     monkeypatch.setattr(previews, "MAX_PREVIEWS", 20)
     path = tmp_path / "page.html"
-    found = [Finding(kinds.NO_OBJECT, "p29.xml", "It has no object.", image="pictures/p29.png")]
+    found = [Finding(kinds.NO_OBJECT, "p29.xml", "It has no object.", image="images/p29.png")]
     label_map = LabelMap.from_names(["owl", "cat"])
     write_page(path, title="Many", parts={"all": records(tmp_path)}, findings=found, label_map=label_map)
-    page = visit(path, "#/pictures")
-    assert "10 of 30 pictures have no preview" in page.locator("#without-preview").inner_text()
+    page = visit(path, "#/images")
+    assert "10 of 30 images have no preview" in page.locator("#without-preview").inner_text()
     assert page.get_by_text("No preview").count() == 10
     assert page.locator("#gallery li").last.locator("img").count() == 1
     assert not visit(path, "#/overview").locator("#without-preview").is_visible()
 
 
-def test_leaving_a_picture_leads_back_to_the_findings(visit, page_file):
+def test_leaving_an_image_leads_back_to_the_findings(visit, page_file):
     page = visit(page_file, "#/findings")
-    page.get_by_role("button", name="Look at pictures/p03.png").click()
+    page.get_by_role("button", name="Look at images/p03.png").click()
     page.keyboard.press("ArrowRight")
-    assert page.locator("#picture-name").inner_text() == "pictures/p06.png"
+    assert page.locator("#image-name").inner_text() == "images/p06.png"
     page.keyboard.press("Escape")
     page.locator("#viewer").wait_for(state="hidden")
     assert page.url.endswith("#/findings")

@@ -2,6 +2,9 @@ import re
 
 import pytest
 
+from boxtune.metrics.bootstrap import Interval
+from boxtune.metrics.comparison import Comparison, Difference
+from boxtune.report.evaluation_json import from_json
 from boxtune.report.evaluation_page import write_page
 from browser_pages import DESKTOP, HOSTILE, PHONE, count, filter_by, plain, shown, unnamed_controls
 from evaluation_results import (
@@ -9,30 +12,32 @@ from evaluation_results import (
     A,
     at_random,
     curve,
+    detections,
     evaluation,
-    found,
+    groundtruth,
     hand_drawn,
     hand_drawn_before,
     image,
     preview,
-    truth,
 )
 
 NONE = "\N{EN DASH}"
-COMPARISON = {"differences": [{"name": MAP, "difference": 0.02, "interval": [0.004, 0.04], "p_value": 0.016}]}
+COMPARISON = Comparison(
+    0.5, [], [], [Difference(MAP, 0.63, 0.65, 0.02, Interval(0.004, 0.04), 0.016, True)], 1000
+)
 
 
 @pytest.fixture(scope="session")
 def page_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("evaluation") / "page.html"
-    write_page(hand_drawn(), path)
+    write_page(path, from_json(hand_drawn()))
     return path
 
 
 @pytest.fixture(scope="session")
 def two_runs(tmp_path_factory):
     path = tmp_path_factory.mktemp("comparison") / "page.html"
-    write_page(hand_drawn(comparison=COMPARISON), path, hand_drawn_before())
+    write_page(path, from_json(hand_drawn()), from_json(hand_drawn_before()), COMPARISON)
     return path
 
 
@@ -61,18 +66,18 @@ def test_headline_numbers_have_intervals_and_words(visit, page_file):
     page = visit(page_file)
     assert page.title() == "Owls, now"
     assert plain(page.locator(".about").inner_text()) == (
-        "Owls, now · step 2,000 · 5 pictures · 5 objects · 1 that do not count · 3 classes · 7 detections"
+        "Owls, now · step 2,000 · 5 images · 5 objects · 1 that do not count · 3 classes · 7 detections"
     )
     tile = page.get_by_label("mAP", exact=True)
     assert "0.652" in tile.inner_text()
-    assert "between 0.60 and 0.70 in 95 of 100 redraws" in tile.inner_text()
+    assert "95 % confidence interval 0.60 to 0.70" in tile.inner_text()
     assert "from 0 to 1" in tile.inner_text()
 
 
 def test_minus_one_is_explained(visit, tmp_path):
     path = tmp_path / "page.html"
     made = hand_drawn(metrics={MAP: -1})
-    write_page(made, path)
+    write_page(path, from_json(made))
     tile = visit(path).get_by_label("mAP", exact=True)
     assert tile.locator(".value").inner_text() == NONE
     assert "no object that this number could be about" in tile.inner_text()
@@ -113,7 +118,7 @@ def test_the_slider_updates_everything(visit, page_file):
         ["dog", "·", "·", "·", "1"],
         ["nothing there", "·", "·", "·", ""],
     ]
-    page.get_by_role("link", name="Pictures").click()
+    page.get_by_role("link", name="Images").click()
     assert page.get_by_role("button", name="photos/b.png: 0 correct, 0 wrong, 1 missed").count() == 1
     slide(page, 0.5)
     assert page.get_by_role("button", name="photos/b.png: 0 correct, 1 wrong, 1 missed").count() == 1
@@ -121,8 +126,8 @@ def test_the_slider_updates_everything(visit, page_file):
     assert page.locator("[data-threshold-value]").first.inner_text() == "0.55"
 
 
-def test_while_the_slider_moves_no_picture_jumps(visit, page_file):
-    page = visit(page_file, "#/pictures?kind=mistake")
+def test_while_the_slider_moves_no_image_jumps(visit, page_file):
+    page = visit(page_file, "#/images?kind=mistake")
     before = shown(page)
     page.locator("[data-threshold]").first.evaluate(
         "(input) => { input.value = 0.93; input.dispatchEvent(new Event('input')); }"
@@ -133,7 +138,7 @@ def test_while_the_slider_moves_no_picture_jumps(visit, page_file):
     assert "d.png" not in shown(page)
 
 
-def test_the_confusion_matrix_leads_to_its_pictures(visit, page_file):
+def test_the_confusion_matrix_leads_to_its_images(visit, page_file):
     page = visit(page_file, "#/confusions")
     # The crowd of dogs that is found as a dog is in no cell.
     assert rows(page, "Confusion matrix") == [
@@ -143,22 +148,22 @@ def test_the_confusion_matrix_leads_to_its_pictures(visit, page_file):
         ["nothing there", "1", "1", "·", ""],
     ]
     assert page.locator(".ranking li").all_inner_texts() == ["cat, found as dog\n1"]
-    for name, pictures in {
+    for name, images in {
         "1: cat, found as dog": ["b.png"],
         "2: owl, found": ["c.png", "a.png"],
         "1: owl, missed": ["e.png"],
         "1: nothing there, found as cat": ["d.png"],
     }.items():
         page.get_by_role("button", name=name, exact=True).click()
-        assert shown(page) == pictures
+        assert shown(page) == images
         assert name.split(": ")[1] in page.locator(".chip").inner_text()
         page.get_by_role("link", name="Confusions").click()
     page.get_by_role("button", name="1: dog, missed").click()
     page.get_by_role("button", name="Without: dog, missed").click()
-    assert count(page) == "5 pictures"
+    assert count(page) == "5 images"
 
 
-def test_kinds_of_mistakes_lead_to_their_pictures(visit, page_file):
+def test_kinds_of_mistakes_lead_to_their_images(visit, page_file):
     page = visit(page_file)
     table = rows(page, "Kinds of mistakes")
     assert [row[1:3] for row in table] == [
@@ -211,7 +216,7 @@ def test_charts_are_drawn_when_they_come_into_view_and_lead_on(visit, page_file)
     page.mouse.move(*box)
     chart.locator(".hoverlayer .hovertext").first.wait_for()
     page.mouse.click(*box)
-    page.wait_for_url(re.compile("#/pictures"))
+    page.wait_for_url(re.compile("#/images"))
     assert re.search(r"class=1&curve=1&threshold=0\.\d+", page.url)
     page.go_back()
     calibration = page.locator(".plot").last
@@ -230,7 +235,7 @@ def test_scores_as_a_table_lead_to_their_detections(visit, page_file):
 
 
 def test_every_filter(visit, page_file):
-    page = visit(page_file, "#/pictures")
+    page = visit(page_file, "#/images")
     for label, option, names in (
         ("Kind", "Any mistake", "bcde"),
         ("Kind", "Without mistakes", "a"),
@@ -242,11 +247,11 @@ def test_every_filter(visit, page_file):
         filter_by(page, label, option)
         assert sorted(name[0] for name in shown(page)) == list(names), option
         page.get_by_role("button", name="Clear filters").click()
-        assert count(page) == "5 pictures"
+        assert count(page) == "5 images"
 
 
 def test_orders(visit, page_file):
-    page = visit(page_file, "#/pictures")
+    page = visit(page_file, "#/images")
     for option, names in (
         # Mistakes: one wrong and one missed in b and c, one in d and e, none in a; then by AP50: b 0, c 0.5, e 0.
         ("Worst first: most mistakes", "bceda"),
@@ -259,7 +264,7 @@ def test_orders(visit, page_file):
 
 
 def test_boxes_lie_over_previews(visit, page_file):
-    page = visit(page_file, "#/pictures?sort=name")
+    page = visit(page_file, "#/images?sort=name")
     cell = page.locator("#gallery li").first
     assert cell.locator("img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 200
     assert cell.locator("svg").get_attribute("viewBox") == "0 0 200 100"
@@ -273,13 +278,13 @@ def test_boxes_lie_over_previews(visit, page_file):
     assert not cell.locator("path.line.correct").is_visible()
 
 
-def test_a_picture_in_large_by_keyboard(visit, page_file):
-    page = visit(page_file, "#/pictures?sort=name")
+def test_an_image_in_large_by_keyboard(visit, page_file):
+    page = visit(page_file, "#/images?sort=name")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    assert page.locator("#picture-name").inner_text() == "photos/c.png"
-    about = plain(page.locator("#picture-about").inner_text())
+    assert page.locator("#image-name").inner_text() == "photos/c.png"
+    about = plain(page.locator("#image-about").inner_text())
     assert about == "3 of 5 · 200 x 100 pixels · 1 correct, 1 wrong, 1 missed"
     boxes = [plain(row) for row in page.get_by_label("Boxes", exact=True).locator("li").all_inner_texts()]
     assert boxes == [
@@ -296,7 +301,7 @@ def test_a_picture_in_large_by_keyboard(visit, page_file):
     page.mouse.move(0, 0)
     assert page.locator(".labels span").count() == 0
     page.keyboard.press("ArrowLeft")
-    assert page.locator("#picture-name").inner_text() == "photos/b.png"
+    assert page.locator("#image-name").inner_text() == "photos/b.png"
     assert "instead of cat, IoU 1.00" in page.get_by_label("Boxes", exact=True).inner_text()
     page.keyboard.press("Escape")
     page.locator("#viewer").wait_for(state="hidden")
@@ -313,7 +318,7 @@ def test_two_runs_side_by_side(visit, two_runs):
     assert "+0.020" in page.get_by_label("mAP", exact=True).inner_text()
     page.get_by_role("link", name="Comparison").click()
     verdict = plain(page.locator(".verdict").inner_text())
-    assert verdict.startswith("mAP rose by 0.020 (between +0.004 and +0.040 in 95 of 100 redraws).")
+    assert verdict.startswith("mAP rose by 0.020 (95 % confidence interval +0.004 to +0.040).")
     assert "more than chance: of equally good runs, only 2% would differ so much" in verdict.replace(
         "1.6%", "2%"
     )
@@ -344,7 +349,7 @@ def test_two_runs_side_by_side(visit, two_runs):
 
 def test_runs_that_were_not_compared(visit, tmp_path):
     path = tmp_path / "page.html"
-    write_page(hand_drawn(), path, hand_drawn_before())
+    write_page(path, from_json(hand_drawn()), from_json(hand_drawn_before()))
     page = visit(path, "#/comparison")
     assert "is not known" in page.locator(".verdict").inner_text()
 
@@ -352,7 +357,7 @@ def test_runs_that_were_not_compared(visit, tmp_path):
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_every_control_has_a_name_and_nothing_is_cut_off(visit, two_runs, size):
     page = visit(two_runs, **size)
-    for view in ("results", "confusions", "comparison", "pictures", "pictures?open=1"):
+    for view in ("results", "confusions", "comparison", "images", "images?open=1"):
         page.evaluate("(hash) => { location.hash = hash; }", f"#/{view}")
         section, _, query = view.partition("?")
         page.locator(f"#{section}:not([hidden])").wait_for(state="attached")
@@ -377,11 +382,11 @@ def test_dark_light_and_paper(visit, page_file):
 
 def test_hostile_names_are_text(visit, tmp_path):
     path = tmp_path / "page.html"
-    there, seen = truth((A, 0)), found((A, 1, 0.9, -1, 0, 1, 1))
+    there, seen = groundtruth((A, 0)), detections((A, 1, 0.9, -1, 0, 1, 1))
     made = evaluation(
         [image(HOSTILE, there, seen)], [HOSTILE, "cat " * 80], title=HOSTILE, metrics={HOSTILE: 0.5}
     )
-    write_page(made, path)
+    write_page(path, from_json(made))
     page = visit(path)
     assert page.title() == page.locator("h1").inner_text() == HOSTILE
     page.locator(".plot .trace").first.wait_for()
@@ -392,7 +397,7 @@ def test_hostile_names_are_text(visit, tmp_path):
     page.get_by_role("link", name="Confusions").click()
     page.locator(".ranking button").click()
     page.locator("#gallery button").click()
-    assert page.locator("#picture-name").inner_text() == HOSTILE
+    assert page.locator("#image-name").inner_text() == HOSTILE
     assert f"instead of {HOSTILE}" in page.locator(".objects").inner_text()
     assert page.locator("b:text-is('bold')").count() == 0
     assert page.locator("img[src=x]").count() == 0
@@ -401,21 +406,21 @@ def test_hostile_names_are_text(visit, tmp_path):
 @pytest.mark.parametrize("names", [[], ["owl"]], ids=["no class", "one class"])
 def test_an_evaluation_of_nothing(visit, tmp_path, names):
     path = tmp_path / "page.html"
-    images = [image("a.png", truth(), found(), ap50=None)] if names else []
-    write_page(evaluation(images, names, calibration={"error": None, "bins": []}), path)
+    images = [image("a.png", groundtruth(), detections(), ap50=None)] if names else []
+    write_page(path, from_json(evaluation(images, names, calibration={"error": None, "bins": []})))
     # What means nothing in an address is as if it were not there.
     page = visit(path, "#/comparison?threshold=x&class=7&pair=1>2>3&kind=constructor")
     assert "nothing right at any threshold" in page.locator("#results").inner_text()
     assert numbers(page)["precision"] == NONE
     page.get_by_role("link", name="Confusions").click()
     assert "No class is taken for another" in page.locator("#confusions").inner_text()
-    page.get_by_role("link", name="Pictures").click()
+    page.get_by_role("link", name="Images").click()
     assert page.locator("#gallery li").count() == len(images)
 
 
 def test_three_hundred_classes(visit, tmp_path):
     path = tmp_path / "page.html"
-    write_page(at_random(300, [f"class {n}" for n in range(300)], detections=8), path)
+    write_page(path, from_json(at_random(300, [f"class {n}" for n in range(300)], num_detections=8)))
     page = visit(path, "#/confusions")
     assert page.locator(".matrix tbody tr").count() == 31
     assert "30 of 300 classes with most confusions" in page.locator("#confusions").inner_text()
@@ -432,26 +437,27 @@ def test_three_hundred_classes(visit, tmp_path):
 
 @pytest.fixture(scope="session")
 def large_file(tmp_path_factory):
-    """A page of 5,000 pictures with 20 detections each."""
+    """A page of 5,000 images with 20 detections each."""
     path = tmp_path_factory.mktemp("large") / "page.html"
     small = preview(160, 80, [(20, 40, 80, 120)])
-    write_page(at_random(5000, [f"class {n}" for n in range(10)], detections=20, small=small), path)
+    made = at_random(5000, [f"class {n}" for n in range(10)], num_detections=20, small=small)
+    write_page(path, from_json(made))
     return path
 
 
-def test_five_thousand_pictures(visit, large_file):
-    page = visit(large_file, "#/pictures")
+def test_five_thousand_images(visit, large_file):
+    page = visit(large_file, "#/images")
 
     def elements():
         return page.evaluate("document.getElementsByTagName('*').length")
 
-    assert count(page) == "5,000 pictures"
+    assert count(page) == "5,000 images"
     assert elements() < 3000
     page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     last = page.locator("#gallery img").last
     assert last.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
     assert elements() < 3000
-    # The same pictures in the same order stay where they are.
+    # The same images in the same order stay where they are.
     filter_by(page, "Order", "By name")
     page.evaluate("scrollTo(0, 5000)")
     slide(page, 0.7)
@@ -459,12 +465,12 @@ def test_five_thousand_pictures(visit, large_file):
     assert page.evaluate("scrollY") == 5000
     filter_by(page, "Kind", "Wrong class")
     slide(page, 0.8)
-    assert re.fullmatch(r"1,\d\d\d of 5,000 pictures", count(page))
+    assert re.fullmatch(r"1,\d\d\d of 5,000 images", count(page))
     # Names of many boxes find their places.
     page.locator("#gallery button").first.click()
     for _ in range(30):
         page.keyboard.press("ArrowRight")
-    assert page.locator("#picture-about").inner_text().startswith("31 of 1,")
+    assert page.locator("#image-about").inner_text().startswith("31 of 1,")
     assert page.locator(".labels span").count() > 0
     page.keyboard.press("Escape")
     page.locator("#viewer").wait_for(state="hidden")

@@ -1,4 +1,4 @@
-"""An evaluation counts every picture once, in the picture's own frame."""
+"""An evaluation counts every image once, in the image's own frame."""
 
 import io
 
@@ -13,11 +13,11 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError
 from boxtune.evaluation.evaluator import Evaluator
-from boxtune.evaluation.shapes import Wanted
-from boxtune.metrics.masks import to_array
+from boxtune.evaluation.extras import Needs
 from boxtune.structures import Detections
+from image_results import pixels
 
-TRUTH = [0.25, 0.25, 0.75, 0.5]  # of every picture
+TRUTH = [0.25, 0.25, 0.75, 0.5]  # of every image
 PADDED = text_format.Parse(
     "keep_aspect_ratio_resizer { min_dimension: 40 max_dimension: 40 pad_to_max_dimension: true }",
     pipeline_pb2.ImageResizer(),
@@ -33,7 +33,7 @@ class Stub:
 
     def __init__(self, boxes, **found):
         self.boxes, self.found = tf.constant(boxes, tf.float32), found
-        self.sizes, self.true_boxes = [], []
+        self.sizes, self.groundtruth_boxes = [], []
 
     def __call__(self, inputs, training):
         assert not training
@@ -58,7 +58,7 @@ class Stub:
 
     def loss_terms(self, inputs, predictions):
         boxes = inputs["groundtruth"]["boxes"]
-        tf.py_function(lambda boxes: self.true_boxes.extend(boxes[:, 0].numpy().tolist()), [boxes], [])
+        tf.py_function(lambda boxes: self.groundtruth_boxes.extend(boxes[:, 0].numpy().tolist()), [boxes], [])
         return {"localization_loss": tf.reduce_mean(predictions["images"][:, 0, 0, 0])}
 
     def regularization_loss(self):
@@ -85,7 +85,7 @@ def example(value, height, width):
 
 @pytest.fixture
 def records(tmp_path):
-    """Three pictures: one high, one wide, one square."""
+    """Three images: one high, one wide, one square."""
     path = tmp_path / "records.tfrecord"
     with tf.io.TFRecordWriter(str(path)) as writer:
         for value, height, width in ((10, 400, 200), (20, 200, 400), (60, 300, 300)):
@@ -99,53 +99,53 @@ def evaluate(records, boxes, batch_size=2):
     return stub, evaluation
 
 
-def test_what_is_found_is_measured_in_the_frame_of_the_picture(records):
+def test_what_is_found_is_measured_in_the_frame_of_the_image(records):
     _, evaluation = evaluate(records, [TRUTH])
     assert evaluation.metrics["DetectionBoxes_Precision/mAP"] == pytest.approx(1.0)
     assert (evaluation.step, evaluation.num_images, evaluation.num_objects) == (7, 3, 3)
 
 
-def test_labels_of_whole_pictures_are_read_where_they_are_wanted(records):
+def test_labels_of_whole_images_are_read_where_they_are_needed(records):
     # Without labels nothing but the objects' classes is known, which changes no number here; the readers count along.
     seen = []
     evaluator = Evaluator(
         Stub([TRUTH]), records, image_resizer=PADDED, batch_size=2,
-        metrics_set=["oid_challenge_detection_metrics"], wanted=Wanted(labels=True, all_known=False),
+        metrics_set=["oid_challenge_detection_metrics"], needs=Needs(labels=True, all_known=False),
     )  # fmt: skip
     evaluation = evaluator.evaluate(1, seen.append)
     assert [example.result.absent_classes.tolist() for example in seen] == [[], [], []]
     assert evaluation.metrics["OpenImagesDetectionChallenge_Precision/mAP@0.5IOU"] == pytest.approx(1)
 
 
-def test_a_box_beside_the_truth_is_no_detection(records):
+def test_a_box_beside_the_groundtruth_is_no_detection(records):
     _, evaluation = evaluate(records, [[0.25, 0.5, 0.75, 0.75]])
     assert evaluation.metrics["DetectionBoxes_Precision/mAP"] == 0
 
 
-def test_the_detector_is_told_where_in_its_input_the_picture_lies(records):
+def test_the_detector_is_told_where_in_its_input_the_image_lies(records):
     # 400 x 200 becomes 40 x 20 of 40 x 40 pixels, and so on.
     stub, _ = evaluate(records, [TRUTH])
     assert stub.sizes == [[40, 20], [20, 40], [40, 40]]
 
 
-def test_the_truth_is_given_to_the_loss_in_the_frame_of_the_input(records):
+def test_the_groundtruth_is_given_to_the_loss_in_the_frame_of_the_input(records):
     stub, _ = evaluate(records, [TRUTH])
     np.testing.assert_allclose(
-        stub.true_boxes, [[0.25, 0.125, 0.75, 0.25], [0.125, 0.25, 0.375, 0.5], TRUTH], atol=1e-6
+        stub.groundtruth_boxes, [[0.25, 0.125, 0.75, 0.25], [0.125, 0.25, 0.375, 0.5], TRUTH], atol=1e-6
     )
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
 def test_the_numbers_do_not_depend_on_the_size_of_batches(records, batch_size):
-    # The mean of 10, 20 and 60 is 30; a last batch of one picture counts for one.
+    # The mean of 10, 20 and 60 is 30; a last batch of one image counts for one.
     _, evaluation = evaluate(records, [TRUTH], batch_size)
     assert evaluation.losses["Loss/localization_loss"] == pytest.approx(30, abs=0.01)
     assert evaluation.losses["Loss/total_loss"] == pytest.approx(30.5, abs=0.01)
 
 
-def test_examples_are_cut_to_their_pictures(records):
+def test_examples_are_cut_to_their_images(records):
     _, evaluation = evaluate(records, [TRUTH])
-    assert [one.picture.shape for one in evaluation.examples] == [(40, 20, 3), (20, 40, 3), (40, 40, 3)]
+    assert [one.image.shape for one in evaluation.examples] == [(40, 20, 3), (20, 40, 3), (40, 40, 3)]
     assert [one.result for one in evaluation.examples] == list(evaluation.results)
 
 
@@ -159,7 +159,7 @@ def test_masks_and_keypoints_are_brought_to_the_pixels_of_the_image(records):
         )
         (mask,) = result.masks
         assert (mask.height, mask.width) == (height, width)
-        assert to_array(mask).sum() == pytest.approx(0.5 * 0.25 * height * width, rel=0.05)
+        assert pixels(mask).sum() == pytest.approx(0.5 * 0.25 * height * width, rel=0.05)
 
 
 def test_a_broken_prediction_of_one_image_is_named(records):

@@ -8,9 +8,10 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError
 from boxtune.evaluation.exported import beside_model, detect_exported, load_exported
-from boxtune.evaluation.shapes import Wanted
+from boxtune.evaluation.extras import Needs
 from boxtune.metrics import masks
 from image_records import record_of_image, write_records
+from image_results import pixels
 
 FOUND = {
     "detection_boxes": [[[0, 0, 0.5, 0.5], [0.1, 0.2, 0.3, 0.4], [9, 9, 9, 9]]],
@@ -22,14 +23,14 @@ FOUND = {
 
 @pytest.fixture
 def records(tmp_path):
-    """Two pictures of 20 x 10 without objects, the first red 10, the second red 20."""
-    pictures = [record_of_image(f"{value}.jpg", value=value) for value in (10, 20)]
-    path = write_records(tmp_path / "two.record", pictures)
+    """Two images of 20 x 10 without objects, the first red 10, the second red 20."""
+    images = [record_of_image(f"{value}.jpg", value=value) for value in (10, 20)]
+    path = write_records(tmp_path / "two.record", images)
     return Records([path], LabelMap.from_names(["cat", "dog"]), 2)
 
 
 def finding(**changes):
-    """Return a model that finds the same in every picture."""
+    """Return a model that finds the same in every image."""
     return lambda image: {name: tf.constant(value) for name, value in (FOUND | changes).items()}
 
 
@@ -41,7 +42,7 @@ class TestDetecting:
         np.testing.assert_allclose(first.scores, [0.8, 0.3])
         np.testing.assert_allclose(first.boxes, [[1, 4, 3, 8], [0, 0, 5, 10]], rtol=1e-6)
 
-    def test_it_is_given_each_picture_as_it_is(self, records):
+    def test_it_is_given_each_image_as_it_is(self, records):
         given = []
 
         def detect(image):
@@ -53,11 +54,11 @@ class TestDetecting:
         assert [image.dtype for image in given] == [np.uint8] * 2
         assert [image[0, 0, 0, 0] for image in given] == [10, 20]
 
-    def test_every_picture_is_shown_with_what_was_found(self, records):
+    def test_every_image_is_shown_with_what_was_found(self, records):
         seen = []
         results = detect_exported(finding(), records, seen.append)
         assert [one.result for one in seen] == results
-        assert [int(one.picture[0, 0, 0]) for one in seen] == [10, 20]
+        assert [int(one.image[0, 0, 0]) for one in seen] == [10, 20]
 
     def test_a_part_that_is_missing_is_named(self, records):
         with pytest.raises(CheckpointError, match="returns no detection_scores, num_detections: "):
@@ -79,7 +80,7 @@ class TestDetecting:
         with pytest.raises(CheckpointError, match=said):
             detect_exported(finding(**{part: value}), records)
 
-    def test_a_model_that_fails_names_the_picture(self, records):
+    def test_a_model_that_fails_names_the_image(self, records):
         with pytest.raises(CheckpointError, match=r"10\.jpg: the model fails: "):
             detect_exported(lambda image: tf.reshape(image, [7]), records)
 
@@ -92,7 +93,7 @@ class TestDetecting:
             ("raw_detection_scores", [[[0.5, np.nan]]]),
         ],
     )
-    def test_numbers_that_are_none_name_the_picture_and_the_way_out(self, records, part, value):
+    def test_numbers_that_are_none_name_the_image_and_the_way_out(self, records, part, value):
         with pytest.raises(CheckpointError, match=rf"10\.jpg: {part} .* Export an earlier checkpoint"):
             detect_exported(finding(**{part: value}), records)
 
@@ -100,20 +101,20 @@ class TestDetecting:
 class TestMasksAndKeypoints:
     def test_masks_are_pasted_into_their_boxes_as_the_api_does(self, records):
         grids = np.random.default_rng(0).random((1, 3, 4, 6), np.float32)
-        first, _ = detect_exported(finding(detection_masks=grids), records, wanted=Wanted(masks=True))
+        first, _ = detect_exported(finding(detection_masks=grids), records, needs=Needs(masks=True))
         for mask, found in zip(first.masks, (1, 0), strict=True):  # best first
             ymin, xmin, ymax, xmax = FOUND["detection_boxes"][0][found]
             height, width = ymax - ymin, xmax - xmin
-            picture = [-ymin / height, -xmin / width, (1 - ymin) / height, (1 - xmin) / width]
+            image = [-ymin / height, -xmin / width, (1 - ymin) / height, (1 - xmin) / width]
             grid = grids[:, found, :, :, None]
-            pasted = tf.image.crop_and_resize(grid, [picture], [0], [10, 20], extrapolation_value=0)
-            np.testing.assert_array_equal(masks.to_array(mask), pasted[0, :, :, 0].numpy() > 0.5)
+            pasted = tf.image.crop_and_resize(grid, [image], [0], [10, 20], extrapolation_value=0)
+            np.testing.assert_array_equal(pixels(mask), pasted[0, :, :, 0].numpy() > 0.5)
             assert 0 < masks.area(mask) < 200
 
     def test_keypoints_are_in_pixels_best_first(self, records):
         points = [[[[0, 0.5]], [[1, 0.25]], [[9, 9]]]]
-        wanted = Wanted(places={"nose": 0})
-        first, _ = detect_exported(finding(detection_keypoints=points), records, wanted=wanted)
+        expected = Needs(keypoints={"nose": 0})
+        first, _ = detect_exported(finding(detection_keypoints=points), records, needs=expected)
         assert first.keypoints.tolist() == [[[10, 5]], [[0, 10]]]
 
     def test_nobody_looks_at_what_nobody_wants(self, records):
@@ -122,36 +123,36 @@ class TestMasksAndKeypoints:
         assert first.keypoints is None
 
     @pytest.mark.parametrize(
-        ("parts", "wanted", "said"),
+        ("parts", "expected", "said"),
         [
-            ({}, Wanted(masks=True), "returns no detection_masks: leave out the metrics"),
-            ({}, Wanted(places={"nose": 0}), "returns no detection_keypoints: leave out the metrics"),
+            ({}, Needs(masks=True), "returns no detection_masks: leave out the metrics"),
+            ({}, Needs(keypoints={"nose": 0}), "returns no detection_keypoints: leave out the metrics"),
             (
                 {"detection_masks": np.ones((1, 2, 4, 4))},
-                Wanted(masks=True),
+                Needs(masks=True),
                 r"\(1, 2, 4, 4\), not \(1, 3, 4, 4\)",
             ),
-            ({"detection_masks": np.ones((1, 3, 9))}, Wanted(masks=True), r"\(1, 3, 9\), not"),
+            ({"detection_masks": np.ones((1, 3, 9))}, Needs(masks=True), r"\(1, 3, 9\), not"),
             (
                 {"detection_masks": np.ones((1, 3, 0, 4))},
-                Wanted(masks=True),
+                Needs(masks=True),
                 r"\(1, 3, 0, 4\), not \(1, 3, 1, 4\)",
             ),
             (
                 {"detection_masks": np.full((1, 3, 4, 4), np.nan)},
-                Wanted(masks=True),
+                Needs(masks=True),
                 "detection_masks of the model",
             ),
             (
                 {"detection_keypoints": np.ones((1, 3, 2, 2))},
-                Wanted(places={"nose": 0}),
+                Needs(keypoints={"nose": 0}),
                 r"\(1, 3, 2, 2\), not \(1, 3, 1, 2\)",
             ),
         ],
     )
-    def test_that_are_not_there_or_do_not_fit(self, records, parts, wanted, said):
+    def test_that_are_not_there_or_do_not_fit(self, records, parts, expected, said):
         with pytest.raises(CheckpointError, match=said):
-            detect_exported(finding(**parts), records, wanted=wanted)
+            detect_exported(finding(**parts), records, needs=expected)
 
 
 def save(folder, shape=(1, None, None, 3), dtype=tf.uint8):
@@ -174,8 +175,8 @@ class TestLoading:
         ("spec", "said"),
         [
             (([1, None, None, 3], tf.float32), "takes float32; export it with --input_type image_tensor"),
-            (([1, 320, 320, 3], tf.uint8), r"takes pictures of \(1, 320, 320, 3\) only"),
-            (([8, None, None, 3], tf.uint8), r"takes pictures of \(8, None, None, 3\) only"),
+            (([1, 320, 320, 3], tf.uint8), r"takes images of \(1, 320, 320, 3\) only"),
+            (([8, None, None, 3], tf.uint8), r"takes images of \(8, None, None, 3\) only"),
         ],
     )
     def test_what_takes_something_else(self, tmp_path, spec, said):

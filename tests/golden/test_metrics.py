@@ -9,7 +9,7 @@ from boxtune.metrics import coco, masks, pascal_voc
 from boxtune.metrics.coco import KeypointClass
 from boxtune.metrics.metric_sets import Options, measure
 from boxtune.metrics.open_images import box_metrics
-from boxtune.metrics.results import ImageResult, keep_found
+from boxtune.metrics.results import ImageResult, select_detections
 from golden.recordings import Case, load_fill, unit_cases
 
 pytestmark = pytest.mark.shared
@@ -27,8 +27,8 @@ def result(case: Case) -> ImageResult:
         name=case.about["image_id"],
         height=400,
         width=500,
-        true_boxes=arrays["gt"],
-        true_classes=arrays["classes"] - 1,
+        groundtruth_boxes=arrays["gt"],
+        groundtruth_classes=arrays["classes"] - 1,
         is_crowd=arrays["crowd"].astype(bool),
         difficult=arrays["difficult"].astype(bool),
         group_of=arrays["group_of"].astype(bool),
@@ -39,13 +39,13 @@ def result(case: Case) -> ImageResult:
 
 
 def results(name: str, *flags: str) -> list[ImageResult]:
-    """The pictures of a case, with the flags that it uses."""
+    """The images of a case, with the flags that it uses."""
     unused = {"crowd": "is_crowd", "difficult": "difficult", "group_of": "group_of"}
     for flag in flags:
         assert flag in RECORDED[name].about["uses"], flag
         del unused[flag]
     return [
-        replace(one, **dict.fromkeys(unused.values(), np.zeros(len(one.true_classes), bool)))
+        replace(one, **dict.fromkeys(unused.values(), np.zeros(len(one.groundtruth_classes), bool)))
         for one in map(result, IMAGES)
     ]
 
@@ -76,10 +76,10 @@ COCO = {
 
 @pytest.mark.parametrize("name", COCO)
 def test_coco_boxes(name: str):
-    pictures = results(name, *COCO[name])
+    images = results(name, *COCO[name])
     if name == "coco_area":
-        pictures = [replace(one, true_areas=0.7 * box_areas(one.true_boxes)) for one in pictures]
-    measured = measure([], pictures, NAMES, PER_CLASS)
+        images = [replace(one, groundtruth_areas=0.7 * box_areas(one.groundtruth_boxes)) for one in images]
+    measured = measure([], images, NAMES, PER_CLASS)
     assert list(measured)[:12] == list(coco.NAMES)
     assert_recorded(measured, name)
     for number, recorded in RECORDED[name].about["per_category"].items():
@@ -134,7 +134,7 @@ def suppress(one: ImageResult, most: float, limit: int) -> ImageResult:
         rivals = [other for other in kept if one.classes[other] == one.classes[row]]
         if len(rivals) < limit and all(iou(one.boxes[row], one.boxes[other]) <= most for other in rivals):
             kept.append(int(row))
-    return keep_found(one, np.array(kept))
+    return select_detections(one, np.array(kept))
 
 
 def iou(one: np.ndarray, other: np.ndarray) -> float:
@@ -145,9 +145,9 @@ def iou(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_corloc():
     name = "pascal_corloc"
-    pictures = results(name, "difficult")
-    measured = pascal_voc.corloc_metrics(pictures, NAMES, prefix="X")
-    measured |= pascal_voc.detection_metrics(pictures, NAMES, prefix="X")
+    images = results(name, "difficult")
+    measured = pascal_voc.corloc_metrics(images, NAMES, prefix="X")
+    measured |= pascal_voc.detection_metrics(images, NAMES, prefix="X")
     # A class without any object has neither precision nor recall in the API, and no tag for them here.
     recorded = RECORDED[name].about["metrics"]
     for kind in ("Precision", "Recall"):
@@ -171,11 +171,11 @@ def test_open_images_with_weighted_groups():
 
 def test_open_images_challenge():
     name = "open_images_challenge"
-    pictures = [
+    images = [
         replace(one, present_classes=np.array(classes) - 1)
         for one, classes in zip(results(name, "group_of"), RECORDED[name].about["image_classes"], strict=True)
     ]
-    assert_recorded(measure(["oid_challenge_detection_metrics"], pictures, NAMES), name)
+    assert_recorded(measure(["oid_challenge_detection_metrics"], images, NAMES), name)
 
 
 def test_coco_masks():
@@ -185,18 +185,18 @@ def test_coco_masks():
 
 
 def with_masks(one: ImageResult) -> ImageResult:
-    """The picture at a smaller scale, with the masks that were recorded."""
+    """The image at a smaller scale, with the masks that were recorded."""
     height, width = 64, 80
     scale = np.float32([height / 400, width / 500] * 2)
-    true_boxes, boxes = one.true_boxes * scale, one.boxes * scale
+    groundtruth_boxes, boxes = one.groundtruth_boxes * scale, one.boxes * scale
     boxes = np.clip(boxes, 0, np.float32([height, width] * 2))
     return replace(
         one,
         height=height,
         width=width,
-        true_boxes=true_boxes,
+        groundtruth_boxes=groundtruth_boxes,
         boxes=boxes,
-        true_masks=drawn(true_boxes, height, width),
+        groundtruth_masks=drawn(groundtruth_boxes, height, width),
         masks=drawn(boxes, height, width),
     )
 
@@ -209,16 +209,16 @@ def drawn(boxes: np.ndarray, height: int, width: int) -> list[masks.Mask]:
 def test_coco_keypoints():
     name = "coco_keypoints"
     case = RECORDED[name]
-    pictures = [
+    images = [
         replace(
             one,
-            true_areas=box_areas(one.true_boxes),
-            true_keypoints=case.arrays[f"gt_keypoints_{number}"],
-            true_visibility=case.arrays[f"gt_visibility_{number}"],
+            groundtruth_areas=box_areas(one.groundtruth_boxes),
+            groundtruth_keypoints=case.arrays[f"gt_keypoints_{number}"],
+            groundtruth_visibility=case.arrays[f"gt_visibility_{number}"],
             keypoints=case.arrays[f"det_keypoints_{number}"],
         )
         for number, one in enumerate(results(name, "crowd"))
     ]
     person = KeypointClass(case.about["category_id"] - 1, list(case.about["oks_sigmas"].values()))
-    measured = measure(["coco_keypoint_metrics"], pictures, NAMES, Options(keypoints=[person]))
+    measured = measure(["coco_keypoint_metrics"], images, NAMES, Options(keypoints=[person]))
     assert_recorded(measured, name)

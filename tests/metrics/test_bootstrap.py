@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from boxtune.metrics.average_precision import coco_ranking, mean, rank
 from boxtune.metrics.bootstrap import (
     interval,
     num_images_with_objects,
@@ -8,53 +9,51 @@ from boxtune.metrics.bootstrap import (
     resampled,
     resamples,
 )
-from boxtune.metrics.curves import coco_ranking, mean, rank
-from boxtune.metrics.matches import RIGHT, WRONG, coco_outcomes, overlaps, pool
-from hand_drawn import A, image_result, random_results
+from boxtune.metrics.matching import RIGHT, WRONG, coco_outcomes
+from boxtune.metrics.tables import near_pairs, tabulate
+from hand_drawn import A, image, random_images
 
 
-def ranking_of(pictures, num_classes):
-    everything = pool(pictures, num_classes)
-    return coco_ranking(everything, coco_outcomes(everything, overlaps(everything)), everything.truth.crowd)
+def ranking_of(images, num_classes):
+    everything = tabulate(images, num_classes)
+    return coco_ranking(
+        everything, coco_outcomes(everything, near_pairs(everything)), everything.groundtruth.crowd
+    )
 
 
-def test_resamples_draw_as_many_pictures_as_there_are():
+def test_resamples_draw_as_many_images_as_there_are():
     drawn = np.array(list(resamples(40, 500, seed=0)))
     assert drawn.shape == (500, 40)
     assert set(drawn.sum(axis=1)) == {40}
-    # A picture is left out with probability (1 - 1/40) ** 40.
+    # An image is left out with probability (1 - 1/40) ** 40.
     assert (drawn == 0).mean() == pytest.approx(0.975**40, abs=0.01)
 
 
-def test_equal_seeds_draw_equal_pictures():
-    ranking = ranking_of(random_results(0), 4)
+def test_equal_seeds_draw_equal_images():
+    ranking = ranking_of(random_images(0), 4)
     first, again, other = (resampled(ranking, 12, 20, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first.AP, again.AP)
     assert not np.array_equal(first.AP, other.AP, equal_nan=True)
 
 
 def test_means_are_over_classes_that_have_objects():
-    drawn = resampled(ranking_of(random_results(1), 5), 12, 30, 0)
+    drawn = resampled(ranking_of(random_images(1), 5), 12, 30, 0)
     assert np.isnan(drawn.AP[:, 4]).all()
     assert drawn.mean_AP.tolist() == pytest.approx([mean(row) for row in drawn.AP])
     assert drawn.mean_AP50.tolist() == pytest.approx([mean(row) for row in drawn.AP50])
 
 
 def test_resamples_without_any_object_have_no_mean():
-    pictures = [
-        image_result([(A, 0)], [(A, 0, 0.9)], name="a"),
-        image_result(name="b"),
-        image_result(name="c"),
-    ]
-    means = resampled(ranking_of(pictures, 1), 3, 200, 0).mean_AP
-    # All three draws miss the first picture: 8 of 27.
+    images = [image([(A, 0)], [(A, 0, 0.9)], name="a"), image(name="b"), image(name="c")]
+    means = resampled(ranking_of(images, 1), 3, 200, 0).mean_AP
+    # All three draws miss the first image: 8 of 27.
     assert np.isnan(means).mean() == pytest.approx(8 / 27, abs=0.1)
     assert interval(means) == pytest.approx((1, 1))
 
 
-@pytest.mark.parametrize("pictures", [[], [image_result()], [image_result(found=[(A, 0, 0.9)])]])
-def test_without_objects_there_is_no_interval(pictures):
-    drawn = resampled(ranking_of(pictures, 2), len(pictures), 10, 0)
+@pytest.mark.parametrize("images", [[], [image()], [image(found=[(A, 0, 0.9)])]])
+def test_without_objects_there_is_no_interval(images):
+    drawn = resampled(ranking_of(images, 2), len(images), 10, 0)
     assert interval(drawn.mean_AP) is None
     assert interval(drawn.AP[:, 0]) is None
 
@@ -70,17 +69,13 @@ def test_number_of_resamples():
     assert num_resamples(500_000) == num_resamples(10**9) == 200
 
 
-def test_pictures_with_objects():
-    pictures = [
-        image_result([(A, 0), (A, 0), (A, 2)], name="a"),
-        image_result([(A, 0)], name="b"),
-        image_result(name="c"),
-    ]
-    assert num_images_with_objects(ranking_of(pictures, 3)).tolist() == [2, 0, 1]
+def test_images_with_objects():
+    images = [image([(A, 0), (A, 0), (A, 2)], name="a"), image([(A, 0)], name="b"), image(name="c")]
+    assert num_images_with_objects(ranking_of(images, 3)).tolist() == [2, 0, 1]
 
 
 def simulated(chance, num_images):
-    """Two objects in each picture; detections better scored the likelier they are right, which goes by picture."""
+    """Two objects in each image; detections better scored the likelier they are right, which goes by image."""
     image = np.repeat(np.arange(num_images), 3)
     skill = chance.beta(4, 2, num_images)[image]
     right = chance.random(len(image)) < skill * np.tile([1, 1, 0], num_images)
@@ -91,7 +86,7 @@ def simulated(chance, num_images):
     return rank((1, 1), image[order], np.zeros_like(image), outcome, objects, np.zeros_like(objects))
 
 
-def test_intervals_hold_the_number_of_all_pictures_about_as_often_as_they_say():
+def test_intervals_hold_the_number_of_all_images_about_as_often_as_they_say():
     chance = np.random.default_rng(0)
     of_all = simulated(chance, 100_000).average_precision(np.ones(100_000, int))[0, 0]
     held = []
@@ -101,11 +96,11 @@ def test_intervals_hold_the_number_of_all_pictures_about_as_often_as_they_say():
     assert 0.88 <= np.mean(held) <= 1
 
 
-def test_more_pictures_give_narrower_intervals():
+def test_more_images_give_narrower_intervals():
     chance = np.random.default_rng(0)
     widths = []
     for number in (50, 800):
         low, high = interval(resampled(simulated(chance, number), number, 200, 0).mean_AP50)
         widths.append(high - low)
-    # 16 times the pictures: a quarter of the width.
+    # 16 times the images: a quarter of the width.
     assert widths[1] / widths[0] == pytest.approx(0.25, abs=0.08)

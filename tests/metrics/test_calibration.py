@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from boxtune.metrics.calibration import calibration
-from boxtune.metrics.matches import IGNORED, RIGHT, WRONG
+from boxtune.metrics.matching import IGNORED, RIGHT, WRONG
 
 
 def measured(*detections):

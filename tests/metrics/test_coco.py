@@ -4,20 +4,29 @@ import io
 
 import numpy as np
 import pytest
+from pycocotools.mask import encode
 
 from boxtune.errors import ConfigError
-from boxtune.metrics import masks
 from boxtune.metrics.coco import (
     KEYPOINT_NAMES,
     NAMES,
     KeypointClass,
+    Options,
     box_metrics,
-    coco_metrics,
     keypoint_metrics,
     mask_metrics,
 )
+from boxtune.metrics.masks import area
 from boxtune.metrics.results import ImageResult
-from image_results import image_result, random_results, with_areas, with_keypoints, with_masks
+from image_results import (
+    coco_metrics,
+    image_result,
+    pixels,
+    random_results,
+    with_areas,
+    with_keypoints,
+    with_masks,
+)
 
 MAP, MAP50, MAP75, SMALL, MEDIUM, LARGE, AR1, AR10, AR100, AR_SMALL, AR_MEDIUM, AR_LARGE = NAMES
 
@@ -27,8 +36,8 @@ BIG, MIDDLE, LITTLE = [0, 0, 100, 100], [100, 100, 150, 150], [160, 0, 180, 20]
 
 
 def test_everything_found():
-    truth = [(BIG, 0), (MIDDLE, 1), (LITTLE, 1)]
-    measured = coco_metrics([image_result(truth, [(box, cls, 0.9) for box, cls in truth])], 2)
+    groundtruth = [(BIG, 0), (MIDDLE, 1), (LITTLE, 1)]
+    measured = coco_metrics([image_result(groundtruth, [(box, cls, 0.9) for box, cls in groundtruth])], 2)
     assert list(measured) == list(NAMES)
     expected = dict.fromkeys(NAMES, 1.0)
     # Of class 1 with its two objects one detection finds one: (1 + 1/2) / 2.
@@ -41,7 +50,7 @@ def test_nothing_found():
     assert measured == expected
 
 
-def test_no_truth():
+def test_no_groundtruth():
     assert coco_metrics([image_result(found=[(BIG, 0, 0.9)])], 2) == dict.fromkeys(NAMES, -1.0)
 
 
@@ -85,11 +94,11 @@ def test_what_lies_in_a_crowd_is_neither_right_nor_wrong():
 
 
 def test_classes_without_objects_do_not_count():
-    picture = image_result([(BIG, 0)], [(BIG, 0, 0.9), (MIDDLE, 4, 0.95)])
-    assert coco_metrics([picture], 90)[MAP] == pytest.approx(1, abs=1e-6)
+    image = image_result([(BIG, 0)], [(BIG, 0, 0.9), (MIDDLE, 4, 0.95)])
+    assert coco_metrics([image], 90)[MAP] == pytest.approx(1, abs=1e-6)
 
 
-def test_no_more_than_a_hundred_detections_of_a_picture_count():
+def test_no_more_than_a_hundred_detections_of_an_image_count():
     noise = [([150, 150, 160 + i % 7, 160], 0, 0.9) for i in range(100)]
     assert coco_metrics([image_result([(BIG, 0)], [*noise, (BIG, 0, 0.5)])], 1)[AR100] == 0
     assert coco_metrics([image_result([(BIG, 0)], [*noise[1:], (BIG, 0, 0.5)])], 1)[AR100] == pytest.approx(1)
@@ -101,7 +110,7 @@ def xywh(box):
 
 
 def as_coco(mask):
-    return masks.to_coco(mask) | {"counts": masks.to_coco(mask)["counts"].encode()}
+    return encode(np.asfortranarray(pixels(mask)))
 
 
 def points(keypoints, visibility):
@@ -113,20 +122,20 @@ def points(keypoints, visibility):
 
 
 def true_annotations(number, one: ImageResult):
-    for row, box in enumerate(one.true_boxes):
-        area = float(one.true_areas[row]) or float((box[2] - box[0]) * (box[3] - box[1]))
+    for row, box in enumerate(one.groundtruth_boxes):
+        area = float(one.groundtruth_areas[row]) or float((box[2] - box[0]) * (box[3] - box[1]))
         item = {
             "image_id": number,
-            "category_id": int(one.true_classes[row]),
+            "category_id": int(one.groundtruth_classes[row]),
             "bbox": xywh(box),
             "area": area,
         }
         item["iscrowd"] = int(one.is_crowd[row])
-        if one.true_masks is not None:
-            item["segmentation"] = as_coco(one.true_masks[row])
-        if one.true_keypoints is not None:
-            item["keypoints"] = points(one.true_keypoints[row], one.true_visibility[row])
-            item["num_keypoints"] = int((one.true_visibility[row] > 0).sum())
+        if one.groundtruth_masks is not None:
+            item["segmentation"] = as_coco(one.groundtruth_masks[row])
+        if one.groundtruth_keypoints is not None:
+            item["keypoints"] = points(one.groundtruth_keypoints[row], one.groundtruth_visibility[row])
+            item["num_keypoints"] = int((one.groundtruth_visibility[row] > 0).sum())
         yield item
 
 
@@ -136,7 +145,7 @@ def found_annotations(number, one: ImageResult):
         item["bbox"] = xywh(box)
         item["area"] = item["bbox"][2] * item["bbox"][3]
         if one.masks is not None:
-            item |= {"segmentation": as_coco(one.masks[row]), "area": masks.area(one.masks[row])}
+            item |= {"segmentation": as_coco(one.masks[row]), "area": area(one.masks[row])}
         if one.keypoints is not None:
             item["keypoints"] = points(one.keypoints[row], [1] * len(one.keypoints[row]))
         yield item | {"iscrowd": 0}
@@ -186,7 +195,7 @@ CLASSES = ["ant", "bee", "cow", "dog", "eel"]
 
 def test_each_class_as_pycocotools_has_it():
     results = random_results(1, 20)
-    measured = box_metrics(results, CLASSES, per_category=True, all_per_category=True)
+    measured = box_metrics(results, CLASSES, Options(per_category=True, all_per_category=True))
     for index, name in enumerate(CLASSES):
         expected = by_pycocotools(results, 5, only=[index])
         numbers = [measured[f"{tag} ByCategory/{name}"] for tag in NAMES]
@@ -199,26 +208,23 @@ def test_each_class_as_pycocotools_has_it():
 def test_classes_are_added_as_asked():
     results = random_results(1)
     few = box_metrics(results, CLASSES)
-    some = box_metrics(results, CLASSES, per_category=True)
+    some = box_metrics(results, CLASSES, Options(per_category=True))
     assert list(few) == list(NAMES)
     assert list(some)[12:] == [f"DetectionBoxes_PerformanceByCategory/mAP/{name}" for name in CLASSES]
 
 
 def test_super_categories():
     results = random_results(1)
+    groups = {"insects": ["ant", "bee"], "fish": ["eel"]}
     measured = box_metrics(
-        results,
-        CLASSES,
-        per_category=True,
-        all_per_category=True,
-        super_categories={"insects": ["ant", "bee"], "fish": ["eel"]},
+        results, CLASSES, Options(per_category=True, all_per_category=True, super_categories=groups)
     )
     ant, bee = (measured[f"DetectionBoxes_PerformanceByCategory/mAP/{name}"] for name in CLASSES[:2])
     assert measured["DetectionBoxes_PerformanceBySuperCategory/insects"] == pytest.approx((ant + bee) / 2)
     assert measured["DetectionBoxes_Precision/mAP BySuperCategory/insects"] == pytest.approx((ant + bee) / 2)
     assert measured["DetectionBoxes_PerformanceBySuperCategory/fish"] == -1
     with pytest.raises(ConfigError, match='"insects" has the class "wasp"'):
-        box_metrics(results, CLASSES, per_category=True, super_categories={"insects": ["wasp"]})
+        box_metrics(results, CLASSES, Options(per_category=True, super_categories={"insects": ["wasp"]}))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -247,8 +253,8 @@ def test_a_class_may_have_some_of_the_keypoints():
     cut = [
         dataclasses.replace(
             one,
-            true_keypoints=one.true_keypoints[:, [2, 0]],
-            true_visibility=one.true_visibility[:, [2, 0]],
+            groundtruth_keypoints=one.groundtruth_keypoints[:, [2, 0]],
+            groundtruth_visibility=one.groundtruth_visibility[:, [2, 0]],
             keypoints=one.keypoints[:, [2, 0]],
         )
         for one in results
@@ -261,26 +267,26 @@ def test_places_of_keypoints_that_are_not_labelled_do_not_matter():
     person = KeypointClass(1, [0.1] * 4)
     expected = keypoint_metrics(results, CLASSES, person)
     for one in results:
-        one.true_keypoints[one.true_visibility == 0] = np.nan
+        one.groundtruth_keypoints[one.groundtruth_visibility == 0] = np.nan
     assert keypoint_metrics(results, CLASSES, person) == expected
 
 
 def test_the_annotated_area_decides_the_size():
-    picture = image_result([(BIG, 0)], [(BIG, 0, 0.9)], true_areas=np.array([900.0]))
-    measured = coco_metrics([picture], 1)
+    image = image_result([(BIG, 0)], [(BIG, 0, 0.9)], groundtruth_areas=np.array([900.0]))
+    measured = coco_metrics([image], 1)
     assert (measured[SMALL], measured[LARGE]) == (pytest.approx(1), -1)
 
 
-def test_the_order_of_pictures_does_not_matter():
+def test_the_order_of_images_does_not_matter():
     results = random_results(3)
-    backwards = box_metrics(results[::-1], CLASSES, per_category=True)
-    assert backwards == box_metrics(results, CLASSES, per_category=True)
+    backwards = box_metrics(results[::-1], CLASSES, Options(per_category=True))
+    assert backwards == box_metrics(results, CLASSES, Options(per_category=True))
     # It would, were it not for their names: of equal scores the first counts first.
     renamed = [dataclasses.replace(one, name=f"{99 - i}") for i, one in enumerate(results)]
-    assert box_metrics(renamed, CLASSES, per_category=True) != backwards
+    assert box_metrics(renamed, CLASSES, Options(per_category=True)) != backwards
 
 
-def test_beyond_a_hundred_detections_of_a_picture_nothing_is_wrong():
+def test_beyond_a_hundred_detections_of_an_image_nothing_is_wrong():
     noise = [([150, 150, 160 + i % 7, 160], 0, 0.8) for i in range(100)]
     crowded = image_result([(BIG, 0)], [(BIG, 0, 0.9), *noise], name="a")
     other = image_result([(BIG, 0)], [(BIG, 0, 0.1)], name="b")

@@ -5,9 +5,9 @@ import pytest
 
 from boxtune.errors import ConfigError
 from boxtune.metrics import lvis
-from boxtune.metrics.coco import coco_metrics
+from boxtune.metrics.coco import Options
 from boxtune.metrics.lvis import box_metrics, mask_metrics
-from image_results import image_result, random_results, with_masks
+from image_results import coco_metrics, image_result, random_results, with_masks
 
 A, B = [0, 0, 100, 100], [100, 100, 150, 150]
 NAMES = ["ant", "bee", "cow", "dog"]
@@ -47,7 +47,7 @@ def test_where_a_class_is_not_exhaustive_nothing_is_wrong():
     assert ap(replace(exhaustive, not_exhaustive_classes=np.array([1]))) == pytest.approx(1 / 2)
 
 
-def test_three_hundred_detections_of_a_picture_count():
+def test_three_hundred_detections_of_an_image_count():
     noise = [([150, 150, 160, 160 + i % 7], 1, 0.9) for i in range(300)]
     assert box_metrics([image_result([(A, 0)], [*noise, (A, 0, 0.5)])], NAMES)["DetectionBoxes_AR@300"] == 0
     assert (
@@ -61,13 +61,13 @@ def test_what_has_no_area_is_not_there():
 
 
 def test_classes_by_their_frequency():
-    picture = image_result([(A, 0), (A, 1), (A, 2)], [(A, 0, 0.5), (A, 1, 0.5)])
-    measured = box_metrics([picture], NAMES, frequencies="rrcf", per_category=True)
+    image = image_result([(A, 0), (A, 1), (A, 2)], [(A, 0, 0.5), (A, 1, 0.5)])
+    measured = box_metrics([image], NAMES, Options(frequencies="rrcf", per_category=True))
     assert [measured[f"DetectionBoxes_AP{letter}"] for letter in "rcf"] == pytest.approx([1, 0, -1])
     assert measured["DetectionBoxes_PerformanceByCategory/AP/cow"] == 0
     for bad in ("rrc", "rrcx"):
         with pytest.raises(ConfigError, match="one of r, c, f for each of 4 classes"):
-            box_metrics([picture], NAMES, frequencies=bad)
+            box_metrics([image], NAMES, Options(frequencies=bad))
 
 
 def test_masks():
@@ -76,6 +76,6 @@ def test_masks():
     assert 0 < measured["DetectionMasks_AP"] < 1
 
 
-def test_the_order_of_pictures_does_not_matter():
+def test_the_order_of_images_does_not_matter():
     results = random_results(0)
     assert box_metrics(results[::-1], NAMES) == box_metrics(results, NAMES)

@@ -74,12 +74,12 @@ def test_keypoints_may_be_asked_for_by_their_class_alone(results):
 
 def test_classes_that_nobody_looked_for():
     away = ([150, 0, 190, 40], 1, 0.9)
-    picture = image_result([([0, 0, 40, 40], 0)], [away], name="a", absent_classes=np.zeros(0, int))
+    image = image_result([([0, 0, 40, 40], 0)], [away], name="a", absent_classes=np.zeros(0, int))
     other = image_result([([0, 0, 40, 40], 1)], [([0, 0, 40, 40], 1, 0.5)], name="b")
     tag = "DetectionBoxes_PerformanceByCategory/mAP/bee"
     for skip, expected in ((False, 0.5), (True, 1)):
         options = Options(per_category=True, skip_unlabeled=skip)
-        assert measure([], [picture, other], NAMES, options)[tag] == pytest.approx(expected)
+        assert measure([], [image, other], NAMES, options)[tag] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ class TestWithoutMasks:
 
     def test_of_any_object(self, name):
         (drawn,) = with_masks([image_result([(BOX, 0)], [(BOX, 0, 0.5)])], seed=0)
-        for true_masks in (None, [masks.from_array(np.zeros((200, 200)))]):
+        for groundtruth_masks in (None, [masks.from_array(np.zeros((200, 200)))]):
             with pytest.raises(DataError, match=f"{name}: none of the 1 objects has a mask"):
-                measure([name], [replace(drawn, true_masks=true_masks)], NAMES)
+                measure([name], [replace(drawn, groundtruth_masks=groundtruth_masks)], NAMES)
 
     def test_of_any_detection(self, name):
         (drawn,) = with_masks([image_result([(BOX, 0)], [(BOX, 0, 0.5)])], seed=0)
@@ -135,7 +135,7 @@ def test_detections_without_keypoints_give_no_0():
         measure([], [replace(posed, keypoints=None)], NAMES, options)
     # Where no object has a labelled keypoint, the number is -1, and explained.
     unlabelled = measure(
-        ["coco_keypoint_metrics"], [replace(posed, true_visibility=np.array([[0]]))], NAMES, options
+        ["coco_keypoint_metrics"], [replace(posed, groundtruth_visibility=np.array([[0]]))], NAMES, options
     )
     assert set(unlabelled.values()) == {-1}
     assert "with labelled keypoints" in explain(next(iter(unlabelled)))
@@ -155,7 +155,7 @@ def test_bad_results_are_refused(results):
 @pytest.mark.parametrize(
     ("tag", "words"),
     [
-        ("DetectionBoxes_Precision/mAP", "no objects in these pictures that count"),
+        ("DetectionBoxes_Precision/mAP", "no objects in these images that count"),
         ("DetectionBoxes_Recall/AR@100 (large)", "no large (from 96 x 96 pixels) objects in"),
         ("DetectionBoxes_PerformanceByCategory/mAP/a/b", 'no objects of "a/b" in'),
         (

@@ -1,17 +1,12 @@
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from boxtune.errors import DataError
 from boxtune.metrics import masks
 from boxtune.metrics.open_images import (
     challenge_detection_metrics,
     challenge_segmentation_metrics,
-    expand,
-    read_hierarchy,
     v2_metrics,
 )
 from image_results import image_result, random_results, with_masks
@@ -28,8 +23,8 @@ def mean_ap(metric, *results):
 
 def test_what_lies_in_a_group_does_not_count():
     found = [(INSIDE, 0, 0.9), (HALF, 0, 0.8), (A, 0, 0.7)]
-    picture = image_result([(A, 0), (GROUP, 0)], found, group_of=[False, True])
-    assert mean_ap(v2_metrics, picture) == 1
+    image = image_result([(A, 0), (GROUP, 0)], found, group_of=[False, True])
+    assert mean_ap(v2_metrics, image) == 1
     alone = image_result([(A, 0), (GROUP, 0)], found)
     # Wrong, wrong, right of two objects.
     assert mean_ap(v2_metrics, alone) == pytest.approx(1 / 3 / 2)
@@ -37,20 +32,20 @@ def test_what_lies_in_a_group_does_not_count():
 
 def test_a_group_is_one_object_in_the_challenge():
     found = [(INSIDE, 0, 0.9), (AWAY, 0, 0.85), (HALF, 0, 0.8), (A, 0, 0.7)]
-    picture = image_result([(A, 0), (GROUP, 0)], found, group_of=[False, True])
+    image = image_result([(A, 0), (GROUP, 0)], found, group_of=[False, True])
     # The group by its best, wrong, nothing, right.
-    assert mean_ap(challenge_detection_metrics, picture) == pytest.approx((1 + 2 / 3) / 2)
+    assert mean_ap(challenge_detection_metrics, image) == pytest.approx((1 + 2 / 3) / 2)
     missed = image_result([(A, 0), (GROUP, 0)], found[3:], group_of=[False, True])
     assert mean_ap(challenge_detection_metrics, missed) == pytest.approx(1 / 2)
 
 
 def test_classes_that_nobody_looked_for_do_not_count():
-    picture = image_result([(A, 0)], [(A, 0, 0.5), (A, 1, 0.9)], name="a")
+    image = image_result([(A, 0)], [(A, 0, 0.5), (A, 1, 0.9)], name="a")
     other = image_result([(A, 1)], [(A, 1, 0.5)], name="b")
-    assert mean_ap(challenge_detection_metrics, picture, other) == pytest.approx((1 + 1 / 2) / 2)
-    unknown = replace(picture, absent_classes=np.zeros(0, int))
+    assert mean_ap(challenge_detection_metrics, image, other) == pytest.approx((1 + 1 / 2) / 2)
+    unknown = replace(image, absent_classes=np.zeros(0, int))
     assert mean_ap(challenge_detection_metrics, unknown, other) == 1
-    absent = replace(picture, absent_classes=np.array([1]))
+    absent = replace(image, absent_classes=np.array([1]))
     assert mean_ap(challenge_detection_metrics, absent, other) == pytest.approx((1 + 1 / 2) / 2)
 
 
@@ -61,11 +56,11 @@ def drawn(box):
 
 
 def segmented(true, found, undrawn=(), **flags):
-    picture = image_result(true, found, **flags)
+    image = image_result(true, found, **flags)
     nothing = masks.from_array(np.zeros((200, 200), bool))
     return replace(
-        picture,
-        true_masks=[nothing if row in undrawn else drawn(box) for row, (box, _) in enumerate(true)],
+        image,
+        groundtruth_masks=[nothing if row in undrawn else drawn(box) for row, (box, _) in enumerate(true)],
         masks=[drawn(box) for box, *_ in found],
     )
 
@@ -81,80 +76,12 @@ def test_masks_and_boxes_alone():
 def test_groups_with_and_without_masks():
     true, found = [(A, 0), (GROUP, 0)], [(INSIDE, 0, 0.9), (HALF, 0, 0.8), (A, 0, 0.7)]
     for undrawn in ([], [1]):
-        picture = segmented(true, found, undrawn, group_of=[False, True])
-        assert mean_ap(challenge_segmentation_metrics, picture) == 1
+        image = segmented(true, found, undrawn, group_of=[False, True])
+        assert mean_ap(challenge_segmentation_metrics, image) == 1
 
 
-def test_the_order_of_pictures_does_not_matter():
+def test_the_order_of_images_does_not_matter():
     results = with_masks(random_results(4), 4)
     names = ["ant", "bee", "cow", "dog"]
     for metric in (v2_metrics, challenge_detection_metrics, challenge_segmentation_metrics):
         assert metric(results[::-1], names) == metric(results, names)
-
-
-TREE = {
-    "LabelName": "/m/0bl9f",
-    "Subcategory": [
-        {
-            "LabelName": "animal",
-            "Subcategory": [{"LabelName": "dog", "Subcategory": [{"LabelName": "puppy"}]}],
-        },
-        {"LabelName": "pet", "Subcategory": [{"LabelName": "dog"}], "Part": [{"LabelName": "tail"}]},
-    ],
-}
-
-
-def hierarchy(tmp_path: Path, content=TREE):
-    path = tmp_path / "tree.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
-    return read_hierarchy(path)
-
-
-def test_a_class_may_be_in_several_places(tmp_path: Path):
-    tree = hierarchy(tmp_path)
-    assert tree.above == {"animal": set(), "pet": set(), "dog": {"animal", "pet"}, "puppy": {"animal", "dog"}}
-    assert tree.below == {"animal": {"dog", "puppy"}, "pet": {"dog"}, "dog": {"puppy"}, "puppy": set()}
-
-
-def test_objects_are_of_the_classes_above_too(tmp_path: Path):
-    names = ["animal", "dog", "puppy", "pet"]
-    picture = image_result(
-        [(A, 2), (B, 3)],
-        [(A, 2, 0.5)],
-        group_of=[True, False],
-        is_crowd=[False, True],
-        true_areas=np.array([5.0, 6]),
-        present_classes=np.array([1]),
-        absent_classes=np.array([0]),
-    )
-    whole = expand(picture, names, hierarchy(tmp_path))
-    assert whole.true_classes.tolist() == [2, 0, 1, 3]
-    assert whole.true_boxes.tolist() == [A, A, A, B]
-    assert whole.group_of.tolist() == [True, True, True, False]
-    assert whole.true_areas.tolist() == [5, 5, 5, 6]
-    # A dog is an animal and a pet; where there is no animal, there is no dog and no puppy.
-    assert whole.present_classes.tolist() == [0, 1, 3]
-    assert whole.absent_classes.tolist() == [0, 1, 2]
-    assert whole.classes.tolist() == [2]
-
-
-def test_classes_that_the_hierarchy_lacks(tmp_path: Path):
-    with pytest.raises(DataError, match='"wolf" is not in the hierarchy'):
-        expand(image_result([(A, 0)]), ["wolf"], hierarchy(tmp_path))
-    # The root is no class.
-    with pytest.raises(DataError, match="/m/0bl9f"):
-        expand(image_result([(A, 0)]), ["/m/0bl9f"], hierarchy(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["", "[]", '{"Subcategory": 3}', '{"Subcategory": [{}]}', '{"Subcategory": [3]}', "[" * 100_000],
-)
-def test_files_that_are_no_hierarchy(tmp_path: Path, content):
-    with pytest.raises(DataError, match=r"tree\.json"):
-        hierarchy(tmp_path, content)
-
-
-def test_an_absent_file(tmp_path: Path):
-    with pytest.raises(DataError, match=r"absent\.json"):
-        read_hierarchy(tmp_path / "absent.json")

@@ -115,7 +115,7 @@ def test_the_same_as_comparing_every_pair_where_much_is_equal(boxes, anchors):
     )
 
 
-def test_objects_follow_the_pictures_in_order():
+def test_objects_follow_the_images_in_order():
     anchors = np.array([[0, 0, 0.5, 0.5]])
     fit = fit_anchors(
         anchors, 0.5, [image([0, 0, 0.5, 0.5], [0, 0, 0.5, 0.25]), image(), image([0, 0, 1, 1])], FIXED
@@ -126,7 +126,7 @@ def test_objects_follow_the_pictures_in_order():
     assert fit.best_iou.dtype == fit.boxes.dtype == fit.anchors.dtype == np.float32
 
 
-def test_a_padded_picture_fills_a_part_of_the_input():
+def test_a_padded_image_fills_a_part_of_the_input():
     # 200 x 100 becomes 320 x 160 of 320 x 320: shares of the height are halved.
     fit = fit_anchors(np.array([[0, 0, 0.5, 1]]), 0.5, [image([0, 0, 1, 1])], PADDED)
     np.testing.assert_allclose(fit.boxes, [[0, 0, 0.5, 1]])
@@ -152,7 +152,7 @@ def test_a_data_set_without_objects():
         resizer("keep_aspect_ratio_resizer { min_dimension: 60 max_dimension: 320 }"),
     ],
 )
-def test_pictures_lie_in_the_input_as_training_puts_them(size, section):
+def test_images_lie_in_the_input_as_training_puts_them(size, section):
     width, height = size
     resized = resize.resizer(section)(np.zeros((height, width, 3), np.float32))
     extent = resized.size.numpy() / resized.image.shape[:2]

@@ -66,5 +66,5 @@ def test_what_lies_outside_is_drawn_at_the_edge():
 @pytest.mark.parametrize("x", [1, 31.6, 1000, 1e9])
 def test_a_mark_is_upright_and_never_outside(x):
     _, columns = drawn([1, 1000], [float("nan")] * 2, marks=[Mark(x, "", "#ff0000")])
-    wanted = 80 + (WIDTH - 110) * np.log10(min(x, 1000)) / 3
-    assert columns.mean() == pytest.approx(wanted, abs=2)
+    expected = 80 + (WIDTH - 110) * np.log10(min(x, 1000)) / 3
+    assert columns.mean() == pytest.approx(expected, abs=2)

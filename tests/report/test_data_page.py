@@ -23,13 +23,13 @@ from boxtune.report.previews import MAX_PREVIEW_SIDE, MAX_PREVIEWS, choose_previ
 HOSTILE = '</script><img src=x onerror="alert(1)">&amp;\u2028'
 
 
-def picture_file(path, size=(40, 20), color=(200, 30, 30)):
+def image_file(path, size=(40, 20), color=(200, 30, 30)):
     Image.new("RGB", size, color).save(path)
     return ImageSource(path)
 
 
-def record(picture, name="a.png", objects=(), **options):
-    return ImageRecord(name, picture, "a.xml", 40, 20, tuple(objects), **options)
+def record(image, name="a.png", objects=(), **options):
+    return ImageRecord(name, image, "a.xml", 40, 20, tuple(objects), **options)
 
 
 def item(class_name="owl", box=(0.1, 0.2, 0.5, 0.6), **options):
@@ -50,7 +50,7 @@ def data_of(page):
 
 
 def previews_of(page):
-    """Return the previews as pictures, None where there is none."""
+    """Return the previews as images, None where there is none."""
     blocks = re.findall(r'<script type="text/plain" id="previews-\d+">(.*?)</script>', page, re.DOTALL)
     lines = [line for block in blocks for line in block.split("\n")]
     return [Image.open(io.BytesIO(base64.b64decode(line))) if line else None for line in lines]
@@ -64,22 +64,22 @@ def floats(column):
     return np.frombuffer(base64.b64decode(column), "<f4")
 
 
-def test_pictures_and_objects_as_columns(tmp_path):
-    picture = picture_file(tmp_path / "a.png")
+def test_images_and_objects_as_columns(tmp_path):
+    image = image_file(tmp_path / "a.png")
     objects = [item("owl", (0.1, 0.2, 0.5, 0.6)), item("cat", (0, 0, 1, 1), difficult=True, group_of=True)]
     parts = {
-        "train": [record(picture, "a.png", objects), record(picture, "b.png")],
-        "validation": [record(picture, "c.png", objects[:1])],
+        "train": [record(image, "a.png", objects), record(image, "b.png")],
+        "validation": [record(image, "c.png", objects[:1])],
     }
     data = data_of(written(tmp_path, parts=parts, names=("cat", "owl")))
     assert data["parts"] == ["train", "validation"]
-    assert data["pictures"]["name"] == ["a.png", "b.png", "c.png"]
-    assert integers(data["pictures"]["part"]) == [0, 0, 1]
-    assert integers(data["pictures"]["width"]) == [40, 40, 40]
-    assert integers(data["pictures"]["height"]) == [20, 20, 20]
-    assert integers(data["pictures"]["preview"]) == [1, 2, 3]
-    # The objects of picture p are those from objects[p] to objects[p + 1].
-    assert integers(data["pictures"]["objects"]) == [0, 2, 2, 3]
+    assert data["images"]["name"] == ["a.png", "b.png", "c.png"]
+    assert integers(data["images"]["part"]) == [0, 0, 1]
+    assert integers(data["images"]["width"]) == [40, 40, 40]
+    assert integers(data["images"]["height"]) == [20, 20, 20]
+    assert integers(data["images"]["preview"]) == [1, 2, 3]
+    # The objects of image p are those from objects[p] to objects[p + 1].
+    assert integers(data["images"]["objects"]) == [0, 2, 2, 3]
     assert data["classes"] == {"name": ["cat", "owl"], "known": 2}
     assert integers(data["objects"]["class"]) == [1, 0, 1]
     assert integers(data["objects"]["flags"]) == [0, 0b1001, 0]
@@ -88,19 +88,19 @@ def test_pictures_and_objects_as_columns(tmp_path):
 
 
 def test_classes_that_the_label_map_lacks_come_last(tmp_path):
-    picture = picture_file(tmp_path / "a.png")
+    image = image_file(tmp_path / "a.png")
     objects = [item("zebra"), item("Great owl"), item("ant")]
     label_map = LabelMap((Label(1, "owl", "Great owl"), Label(3, "cat")))
-    data = data_of(written(tmp_path, parts={"all": [record(picture, objects=objects)]}, label_map=label_map))
+    data = data_of(written(tmp_path, parts={"all": [record(image, objects=objects)]}, label_map=label_map))
     assert data["classes"] == {"name": ["owl", "cat", "ant", "zebra"], "known": 2}
     assert integers(data["objects"]["class"]) == [3, 0, 2]
 
 
-def test_findings_know_their_pictures(tmp_path):
-    picture = picture_file(tmp_path / "a.png")
+def test_findings_know_their_images(tmp_path):
+    image = image_file(tmp_path / "a.png")
     parts = {
-        "train": [record(picture, "a.png")],
-        "validation": [record(picture, "b.png"), record(picture, "a.png")],
+        "train": [record(image, "a.png")],
+        "validation": [record(image, "b.png"), record(image, "a.png")],
     }
     found = [
         Finding(kinds.BOX_TINY, "a.xml", "It is tiny.", location="line 3", image="b.png"),
@@ -116,7 +116,7 @@ def test_findings_know_their_pictures(tmp_path):
     assert columns["file"] == ["a.xml", "b.png", "c.xml", "a.png"]
     assert columns["location"] == ["line 3", "", "", ""]
     assert columns["message"] == ["It is tiny.", "It is grey.", "There is no c.png.", "It is in both."]
-    starts, linked = integers(columns["links"]), integers(columns["pictures"])
+    starts, linked = integers(columns["links"]), integers(columns["images"])
     assert [linked[start:end] for start, end in pairwise(starts)] == [
         [1],
         [1],
@@ -134,14 +134,14 @@ def test_every_kind_says_what_is_done_about_it(tmp_path):
 
 def test_a_data_set_of_nothing(tmp_path):
     page = written(tmp_path, parts={}, names=())
-    assert data_of(page)["pictures"]["name"] == []
+    assert data_of(page)["images"]["name"] == []
     assert previews_of(page) == []
 
 
 def test_previews_are_small_and_upright(tmp_path):
-    picture = picture_file(tmp_path / "a.png", size=(2000, 1000))
-    turned = picture_file(tmp_path / "b.png", size=(30, 10))
-    page = written(tmp_path, parts={"all": [record(picture), record(turned, "b.png", orientation=6)]})
+    image = image_file(tmp_path / "a.png", size=(2000, 1000))
+    turned = image_file(tmp_path / "b.png", size=(30, 10))
+    page = written(tmp_path, parts={"all": [record(image), record(turned, "b.png", orientation=6)]})
     assert [preview.size for preview in previews_of(page)] == [
         (MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE // 2),
         (10, 30),
@@ -151,10 +151,8 @@ def test_previews_are_small_and_upright(tmp_path):
 
 def test_previews_lie_in_blocks_in_order(tmp_path, monkeypatch):
     monkeypatch.setattr(pages, "PREVIEWS_IN_BLOCK", 2)
-    pictures = [picture_file(tmp_path / f"{number}.png", color=(50 * number,) * 3) for number in range(5)]
-    page = written(
-        tmp_path, parts={"all": [record(picture, f"{n}.png") for n, picture in enumerate(pictures)]}
-    )
+    images = [image_file(tmp_path / f"{number}.png", color=(50 * number,) * 3) for number in range(5)]
+    page = written(tmp_path, parts={"all": [record(image, f"{n}.png") for n, image in enumerate(images)]})
     assert re.findall(r'id="previews-(\d+)"', page) == ["0", "1", "2"]
     assert [preview.getpixel((0, 0))[0] for preview in previews_of(page)] == pytest.approx(
         [0, 50, 100, 150, 200], abs=2
@@ -162,8 +160,8 @@ def test_previews_lie_in_blocks_in_order(tmp_path, monkeypatch):
     assert data_of(page)["previews"]["block"] == 2
 
 
-def test_a_picture_that_is_gone_has_no_preview(tmp_path):
-    here = picture_file(tmp_path / "a.png")
+def test_an_image_that_is_gone_has_no_preview(tmp_path):
+    here = image_file(tmp_path / "a.png")
     page = written(
         tmp_path, parts={"all": [record(ImageSource(tmp_path / "gone.png")), record(here, "a.png")]}
     )
@@ -173,42 +171,40 @@ def test_a_picture_that_is_gone_has_no_preview(tmp_path):
 def test_up_to_the_limit_all_have_a_preview(tmp_path, monkeypatch):
     assert choose_previews(MAX_PREVIEWS, set()) == list(range(MAX_PREVIEWS))
     monkeypatch.setattr(previews, "MAX_PREVIEWS", 1)
-    picture = picture_file(tmp_path / "a.png")
+    image = image_file(tmp_path / "a.png")
     found = [Finding(kinds.IMAGE_GREY, "b.png", "It is grey.", image="b.png")]
-    page = written(
-        tmp_path, parts={"all": [record(picture, "a.png"), record(picture, "b.png")]}, findings=found
-    )
-    assert integers(data_of(page)["pictures"]["preview"]) == [0, 1]
+    page = written(tmp_path, parts={"all": [record(image, "a.png"), record(image, "b.png")]}, findings=found)
+    assert integers(data_of(page)["images"]["preview"]) == [0, 1]
     assert len(previews_of(page)) == 1
 
 
 def test_hostile_names_reach_the_page_as_text(tmp_path):
-    picture = picture_file(tmp_path / "a.png")
-    parts = {HOSTILE: [record(picture, HOSTILE + "\udcff", [item(HOSTILE)])]}
+    image = image_file(tmp_path / "a.png")
+    parts = {HOSTILE: [record(image, HOSTILE + "\udcff", [item(HOSTILE)])]}
     found = [Finding(kinds.BOX_TINY, HOSTILE, HOSTILE, location=HOSTILE, image=HOSTILE)]
-    benign = {"part": [record(picture, "a.png", [item()])]}
+    benign = {"part": [record(image, "a.png", [item()])]}
     page = written(tmp_path, title=HOSTILE, parts=parts, findings=found, names=(HOSTILE,))
     assert "<img" not in page
     assert page.count("</script>") == written(tmp_path, parts=benign).count("</script>")
     # What cannot be printed is shown by its escape.
     assert data_of(page)["classes"]["name"] == [HOSTILE.replace("\u2028", "\\u2028")]
-    assert data_of(page)["pictures"]["name"] == [HOSTILE.replace("\u2028", "\\u2028") + "\\udcff"]
+    assert data_of(page)["images"]["name"] == [HOSTILE.replace("\u2028", "\\u2028") + "\\udcff"]
 
 
 def test_placeholders_in_names_stay_names(tmp_path):
     names = ["<!-- data -->", "<!-- previews -->", "<!-- title -->"]
-    picture = picture_file(tmp_path / "a.png")
-    page = written(tmp_path, title=names[1], parts={"all": [record(picture, name) for name in names]})
-    assert data_of(page)["pictures"]["name"] == names
+    image = image_file(tmp_path / "a.png")
+    page = written(tmp_path, title=names[1], parts={"all": [record(image, name) for name in names]})
+    assert data_of(page)["images"]["name"] == names
     assert len(previews_of(page)) == 3
 
 
 def test_the_fit_of_anchors(tmp_path):
-    picture = picture_file(tmp_path / "a.png")
+    image = image_file(tmp_path / "a.png")
     anchors = np.float32([[0, 0, 0.5, 0.25], [0.5, 0, 1, 0.25]])
     boxes = np.float32([[0, 0, 0.5, 0.125]])
     fit = AnchorFit(anchors, 0.5, boxes, np.float32([0.5]))
-    fitted = data_of(written(tmp_path, parts={"all": [record(picture, objects=[item()])]}, fit=fit))["fit"]
+    fitted = data_of(written(tmp_path, parts={"all": [record(image, objects=[item()])]}, fit=fit))["fit"]
     assert (fitted["anchors"], fitted["threshold"]) == (2, 0.5)
     assert floats(fitted["shape"]).tolist() == [0.5, 0.25]
     assert floats(fitted["size"]).tolist() == [0.5, 0.125]

@@ -8,12 +8,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from boxtune.config import pipeline_pb2
 from boxtune.errors import DataError
 from boxtune.metrics.analysis import results_of
-from boxtune.metrics.coco import NAMES, coco_metrics
+from boxtune.metrics.coco import NAMES
 from boxtune.metrics.comparison import compare
-from boxtune.metrics.evaluation import Example, evaluation_of
-from boxtune.metrics.results import ImageResult
+from boxtune.metrics.results import Example, ImageResult, evaluation_of
 from boxtune.report import evaluation as report
-from boxtune.report.pictures import Box, draw_boxes, side_by_side
+from boxtune.report.drawing import Box, draw_boxes, side_by_side
+from image_results import coco_metrics
 
 CLASSES = ("cat", "dog")
 BOX = [10, 16, 40, 64]  # of pixels of 50 x 80
@@ -27,8 +27,8 @@ def result(name="a.jpg", *, scores=(0.9, 0.4)):
         name=name,
         height=50,
         width=80,
-        true_boxes=np.float32([BOX]),
-        true_classes=np.array([1]),
+        groundtruth_boxes=np.float32([BOX]),
+        groundtruth_classes=np.array([1]),
         is_crowd=np.array([False]),
         boxes=np.float32([BOX, OTHER])[:count].reshape(-1, 4),
         classes=np.array([1, 0], int)[:count],
@@ -62,8 +62,8 @@ class TestText:
         lines = report.text(analysis(), 1.26).splitlines()
         assert lines[0] == "Evaluation of step 300 on 2 images with 2 objects (1.3 s)"
         assert lines[1].split()[:4] == ["AP", "IoU", "0.50:0.95", "1.000"]
-        # Every redraw of the same two pictures has the same AP.
-        assert lines[1].endswith("1.000 to 1.000 in 95 of 100 redraws")
+        # Every redraw of the same two images has the same AP.
+        assert lines[1].endswith("95 % confidence interval 1.000 to 1.000")
         assert "there are no small (up to 32 x 32 pixels) objects" in lines[4]
         assert lines[12].split()[:4] == ["AR", "100", "detections", "large"]
 
@@ -112,35 +112,31 @@ class TestFiles:
         with pytest.raises(DataError, match=r"other\.json: "):
             report.read_evaluation(tmp_path / "other.json")
 
-    def test_a_page_with_its_json(self, tmp_path):
-        report.write_evaluation(analysis(), tmp_path / "new")
-        assert {path.name for path in (tmp_path / "new").iterdir()} == {"evaluation.json", "evaluation.html"}
-
 
 class TestSideBySide:
     DOG = Box([0.2, 0.2, 0.8, 0.8], "dog 90%", 1)
     CAT = Box([0.1, 0.5, 0.4, 1], "cat 40%", 0)
 
-    def pictures(self, one, *, min_score=0.0, max_boxes=10):
-        found = report.side_by_side_pictures([one], CLASSES, min_score=min_score, max_boxes=max_boxes)
+    def images(self, one, *, min_score=0.0, max_boxes=10):
+        found = report.side_by_side_images([one], CLASSES, min_score=min_score, max_boxes=max_boxes)
         assert len(found) == 1
         return found[0]
 
     def expected(self, *shown):
-        picture = Image.fromarray(example().picture)
-        truth = draw_boxes(picture, [Box([0.2, 0.2, 0.8, 0.8], "dog", 1)])
-        return np.asarray(side_by_side(draw_boxes(picture, shown), truth))
+        image = Image.fromarray(example().image)
+        groundtruth = draw_boxes(image, [Box([0.2, 0.2, 0.8, 0.8], "dog", 1)])
+        return np.asarray(side_by_side(draw_boxes(image, shown), groundtruth))
 
-    def test_what_was_found_lies_left_and_the_truth_right(self):
+    def test_what_was_found_lies_left_and_the_groundtruth_right(self):
         # The better one is drawn last.
-        np.testing.assert_array_equal(self.pictures(example()), self.expected(self.CAT, self.DOG))
+        np.testing.assert_array_equal(self.images(example()), self.expected(self.CAT, self.DOG))
 
     @pytest.mark.parametrize("limit", [{"min_score": 0.5}, {"max_boxes": 1}])
     def test_only_the_best_are_shown(self, limit):
-        np.testing.assert_array_equal(self.pictures(example(), **limit), self.expected(self.DOG))
+        np.testing.assert_array_equal(self.images(example(), **limit), self.expected(self.DOG))
 
     def test_nothing_found(self):
-        np.testing.assert_array_equal(self.pictures(example(scores=())), self.expected())
+        np.testing.assert_array_equal(self.images(example(scores=())), self.expected())
 
 
 def test_published_under_the_tags_of_the_api(tmp_path, capsys):
@@ -181,11 +177,9 @@ class TestComparison:
         lines = self.lines([result(name, scores=()) for name in names], [result(name) for name in names])
         assert lines[1].endswith(": more than chance")
 
-    def test_one_picture_tells_nothing(self):
+    def test_one_image_tells_nothing(self):
         lines = self.lines([result()], [result()])
-        assert (
-            lines[1] == "  mAP: 1.000 before, 1.000 now, +0.000; too few pictures to tell whether by chance"
-        )
+        assert lines[1] == "  mAP: 1.000 before, 1.000 now, +0.000; too few images to tell whether by chance"
 
 
 def test_table_of_evaluations():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from boxtune.metrics.evaluation import Example
+from boxtune.metrics.results import Example
 from boxtune.report import previews as module
 from boxtune.report.previews import (
     MAX_PREVIEW_CHARACTERS,
@@ -39,7 +39,7 @@ def test_all_previews_together_stay_within_the_limit(number):
     assert number * 4 * -(-max_bytes // 3) <= MAX_PREVIEW_CHARACTERS + 4 * number
 
 
-def test_few_pictures_have_large_previews_and_many_small_ones():
+def test_few_images_have_large_previews_and_many_small_ones():
     assert preview_limits(100)[0] == MAX_PREVIEW_SIDE
     assert 140 <= preview_limits(MAX_PREVIEWS)[0] <= 180
 
@@ -57,7 +57,7 @@ def test_a_preview_never_has_more_bytes_than_allowed(max_bytes, size):
 
 
 def shown(name, size, taken):
-    """Return a picture of `size` that a model took as `taken` (width, height): its left half black, the right white."""
+    """Return an image of `size` that a model took as `taken` (width, height): its left half black, the right white."""
     pixels = np.zeros((taken[1], taken[0], 3), np.uint8)
     pixels[:, taken[0] // 2 :] = 255
     result = image_result(name=name)
@@ -74,7 +74,7 @@ def decoded(url):
 
 class TestPreviews:
     @pytest.mark.parametrize(
-        ("size", "wanted"),
+        ("size", "expected"),
         [
             ((24, 18), (24, 18)),
             # No larger than the 32 pixels that there are to see.
@@ -82,21 +82,21 @@ class TestPreviews:
             ((1, 9000), (1, 32)),
         ],
     )
-    def test_the_shape_is_that_of_the_picture_not_of_what_the_model_took(self, size, wanted):
+    def test_the_shape_is_that_of_the_image_not_of_what_the_model_took(self, size, expected):
         previews = Previews(1)
         previews.add(shown("a.jpg", size, (32, 32)))
         small = decoded(previews.urls["a.jpg"])
-        assert small.size == wanted
-        if wanted[0] > 1:
+        assert small.size == expected
+        if expected[0] > 1:
             assert small.getpixel((2, 2))[0] < 50
-            assert small.getpixel((wanted[0] - 3, 2))[0] > 200
+            assert small.getpixel((expected[0] - 3, 2))[0] > 200
 
     def test_no_larger_than_a_page_can_carry(self):
         previews = Previews(1)
         previews.add(shown("a.jpg", (4000, 1000), (1000, 250)))
         assert decoded(previews.urls["a.jpg"]).size == (MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE // 4)
 
-    def test_of_too_many_pictures_some_have_none(self, monkeypatch):
+    def test_of_too_many_images_some_have_none(self, monkeypatch):
         monkeypatch.setattr(module, "MAX_PREVIEWS", 3)
         previews = Previews(8)
         for number in range(8):

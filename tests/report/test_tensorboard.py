@@ -15,12 +15,12 @@ A, B, FAR = [0, 0, 50, 50], [100, 100, 150, 150], [10, 120, 60, 180]
 @pytest.fixture(scope="module")
 def analysis():
     """Three cats, of which two are found, one more seen where there is none; a crowd of dogs; no birds."""
-    pictures = [
+    images = [
         image_result([(A, 0), (B, 0)], [(A, 0, 0.9), (FAR, 0, 0.6)], name="a.jpg"),
         image_result([(A, 0), (B, 1)], [(A, 0, 0.3), (B, 1, 0.8)], name="b.jpg", is_crowd=[False, True]),
     ]
     return analyse(
-        pictures, ["cat", "dog", "bird"], step=40, metrics={"m": 0.5, "none": -1.0}, losses={"l": 2.0}
+        images, ["cat", "dog", "bird"], step=40, metrics={"m": 0.5, "none": -1.0}, losses={"l": 2.0}
     )
 
 
@@ -30,7 +30,7 @@ def at(score):
 
 def test_curves_count_what_reaches_each_threshold(analysis):
     curves = class_curves(analysis)
-    assert curves.keys() == {"precision_over_recall/cat"}  # a crowd is no wanted dog
+    assert curves.keys() == {"precision_over_recall/cat"}  # a crowd is no expected dog
     curve = curves["precision_over_recall/cat"]
     assert curve.shape == (6, NUM_THRESHOLDS)
     # true positives, false positives, true negatives, false negatives, precision, recall
@@ -50,8 +50,8 @@ def test_numbers_of_classes_with_objects(analysis):
 
 
 def test_everything_is_written_for_its_step(analysis, tmp_path):
-    pictures = [np.full([8, 16, 3], value, np.uint8) for value in (7, 200)]
-    write_summaries(analysis, tmp_path, 40, pictures)
+    images = [np.full([8, 16, 3], value, np.uint8) for value in (7, 200)]
+    write_summaries(analysis, tmp_path, 40, images)
     events = EventAccumulator(str(tmp_path)).Reload()
     assert set(events.Tags()["tensors"]) == {
         "m", "none", "l", *class_numbers(analysis), "precision_over_recall/cat", "confusion_matrix",
@@ -64,7 +64,7 @@ def test_everything_is_written_for_its_step(analysis, tmp_path):
     np.testing.assert_allclose(
         tf.make_ndarray(curve.tensor_proto), class_curves(analysis)["precision_over_recall/cat"], rtol=1e-6
     )
-    (picture,) = events.Tensors("eval_side_by_side_1_0")
-    width, height, png = tf.make_ndarray(picture.tensor_proto)
+    (image,) = events.Tensors("eval_side_by_side_1_0")
+    width, height, png = tf.make_ndarray(image.tensor_proto)
     assert (width, height) == (b"16", b"8")
-    np.testing.assert_array_equal(tf.io.decode_png(png), pictures[1])
+    np.testing.assert_array_equal(tf.io.decode_png(png), images[1])

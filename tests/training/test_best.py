@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from boxtune.errors import DataError
-from boxtune.metrics.evaluation import Evaluation
+from boxtune.metrics.results import Evaluation
 from boxtune.training.selection import Selection
 from boxtune.training.validation import Best, Validation, keep_if_best, read_best, values_so_far
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxtune.errors import DataError
-from boxtune.metrics.evaluation import Evaluation
+from boxtune.metrics.results import Evaluation
 from boxtune.training.loggers import Journal
 from boxtune.training.steps import Step
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from boxtune import run_lengths
 from boxtune.data.compact import Compact
 from boxtune.errors import DataError
 
@@ -17,9 +18,6 @@ MAX_PIXELS = 100_000_000
 MAX_OUTLINE = 4_000_000
 # Fractions beyond which a polygon is cut before it is clipped, so that no arithmetic overflows.
 _FAR = 1e6
-_DIGIT_BITS = 5
-# Seven digits of COCO's run lengths are 34 bits and a sign, more than any image needs.
-_MAX_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +44,13 @@ def from_runs(runs: Sequence[int], size: tuple[int, int]) -> Mask:
     """
     if not all(type(run) is int and 0 <= run <= MAX_PIXELS for run in runs):
         raise DataError("its run lengths are not all whole numbers from 0 to the size of its grid.")
-    from faster_coco_eval import mask as coco
-
-    _checked_runs(np.array(runs, np.int64), size)
-    return Mask(counts=coco.frPyObjects({"counts": list(runs), "size": size}, *size)["counts"], size=size)
+    return Mask(counts=run_lengths.compress(_checked_runs(np.array(runs, np.int64), size)), size=size)
 
 
 def from_array(array: np.ndarray) -> Mask:
     """Return a mask from an array [h, w] whose values above 0 belong to the object."""
-    from faster_coco_eval import mask as coco
-
     height, width = array.shape
-    counts = coco.encode(np.asfortranarray(array > 0, np.uint8))["counts"]
-    return Mask(counts=counts, size=(height, width))
+    return Mask(counts=run_lengths.compress(run_lengths.of_array(array > 0)), size=(height, width))
 
 
 def check(mask: Mask) -> None:
@@ -68,7 +60,7 @@ def check(mask: Mask) -> None:
     if mask.png:
         _png_grid(mask.png)
     elif not mask.polygons:
-        _checked_runs(_decompressed(mask.counts), mask.size)
+        _checked_runs(run_lengths.decompress(mask.counts), mask.size)
 
 
 def edges(mask: Mask) -> tuple[float, float, float, float]:
@@ -79,7 +71,7 @@ def edges(mask: Mask) -> tuple[float, float, float, float]:
     if mask.png:
         mask = from_array(_png_grid(mask.png))
     if not mask.polygons:
-        return _edges_of_runs(_checked_runs(_decompressed(mask.counts), mask.size), mask.size[0])
+        return _edges_of_runs(_checked_runs(run_lengths.decompress(mask.counts), mask.size), mask.size[0])
     points = np.concatenate([_points(polygon) for polygon in mask.polygons])
     (xmin, ymin), (xmax, ymax) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return xmin, ymin, xmax, ymax
@@ -120,7 +112,7 @@ def to_runs(mask: Mask, height: int, width: int) -> list[int]:
 
     Raises DataError as `to_array` does.
     """
-    return _runs_of(to_array(mask, height, width)).tolist()
+    return run_lengths.of_array(to_array(mask, height, width)).tolist()
 
 
 # Polygons
@@ -180,7 +172,7 @@ def _grid(mask: Mask) -> np.ndarray:
     """Return uint8 [h, w] of a mask that is not a polygon."""
     if mask.png:
         return _png_grid(mask.png)
-    runs = _checked_runs(_decompressed(mask.counts), mask.size)
+    runs = _checked_runs(run_lengths.decompress(mask.counts), mask.size)
     height, width = mask.size
     return np.repeat((np.arange(len(runs)) & 1).astype(np.uint8), runs).reshape(width, height).T
 
@@ -227,14 +219,6 @@ def _stretched(grid: np.ndarray, height: int, width: int) -> np.ndarray:
 # Run lengths
 
 
-def _runs_of(array: np.ndarray) -> np.ndarray:
-    """Return int64 [r], the lengths of the runs of zeros and ones in turn of an array [h, w], columns first."""
-    flat = array.ravel(order="F").astype(bool)
-    changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
-    starts = [0, 0] if flat[:1].any() else [0]
-    return np.diff(np.concatenate((starts, changes, [flat.size])))
-
-
 def _checked_runs(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return run lengths [r] as they are; raise DataError unless they fill a grid of `size` (height, width)."""
     height, width = size
@@ -247,34 +231,9 @@ def _checked_runs(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def _edges_of_runs(runs: np.ndarray, height: int) -> tuple[float, float, float, float]:
     """Return xmin, ymin, xmax, ymax of run lengths [r] over a grid of `height` rows, without drawing them."""
-    starts, ends = np.cumsum(runs)[:-1:2], np.cumsum(runs)[1::2] - 1
-    starts, ends = starts[starts <= ends], ends[starts <= ends]
+    starts, ends = np.cumsum(runs)[:-1:2], np.cumsum(runs)[1::2]
+    starts, ends = starts[starts < ends], ends[starts < ends]
     if not len(starts):
         raise DataError("its mask has no pixel.")
-    # A run that goes on in the next column has the last row of one and the first of the other.
-    goes_on = (starts // height != ends // height).any()
-    ymin, ymax = (0, height) if goes_on else ((starts % height).min(), (ends % height).max() + 1)
-    return float(starts[0] // height), float(ymin), float(ends[-1] // height + 1), float(ymax)
-
-
-def _decompressed(counts: bytes) -> np.ndarray:
-    """Return int64 [r], run lengths from COCO's compressed form.
-
-    Source: the COCO API's rleFrString. A number is written in digits of five bits, the lowest first, each a
-    character from "0" on; the sixth bit says that another digit follows, and the fifth of the last is the sign.
-    From the fourth number on it is the difference to the number two before.
-    """
-    digits = np.frombuffer(counts, np.uint8).astype(np.int64) - ord("0")
-    if not len(digits) or digits.min() < 0 or digits.max() > 63 or digits[-1] & 32:
-        raise DataError("its compressed run lengths are malformed.")
-    ends = np.flatnonzero(digits & 32 == 0)
-    starts = np.concatenate(([0], ends[:-1] + 1))
-    num_digits = ends - starts + 1
-    if num_digits.max() > _MAX_DIGITS:
-        raise DataError("its compressed run lengths are malformed.")
-    shifts = _DIGIT_BITS * (np.arange(len(digits)) - np.repeat(starts, num_digits))
-    runs = np.add.reduceat((digits & 31) << shifts, starts)
-    runs -= (digits[ends] >> 4 & 1) << _DIGIT_BITS * num_digits
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
-    return runs
+    ymin, xmin, ymax, xmax = run_lengths.bounds(starts, ends, height)
+    return xmin, ymin, xmax, ymax

@@ -1,4 +1,4 @@
-"""Detections that another program left in a file, as what was found in the pictures of records."""
+"""Detections that another program left in a file, as what was found in the images of records."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -7,60 +7,59 @@ from pathlib import Path
 from boxtune.data.formats import coco
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
-from boxtune.evaluation.shapes import Wanted
-from boxtune.evaluation.truth import truths
+from boxtune.evaluation.extras import Needs
+from boxtune.evaluation.groundtruth import read_groundtruth
 from boxtune.metrics.coco_results import ImageId, ids_of_names, read_detections
-from boxtune.metrics.evaluation import Example
-from boxtune.metrics.results import ImageResult
+from boxtune.metrics.results import Example, ImageResult
 
 
-def detections_of(
+def detections_in_file(
     file: Path,
+    data: Path | None,
     records: Records,
-    data: Path | None = None,
-    see: Callable[[Example], object] | None = None,
-    wanted: Wanted | None = None,
+    on_image: Callable[[Example], object] | None = None,
+    needs: Needs | None = None,
 ) -> list[ImageResult]:
-    """Return what a file of COCO's results JSON says was found in the picture of every record.
+    """Return what a file of COCO's results JSON says was found in the image of every record.
 
     Args:
         file: of detections; `metrics.coco_results.read_detections` says what it holds.
-        records: the pictures and their truth.
         data: the folder that the records were made of. If it holds one file of COCO JSON, its ids are those of the
-            detections; else pictures go by their names, and classes by the ids of the label map.
-        see: is shown every picture.
-        wanted: what is read of the truth besides its boxes.
+            detections; else images go by their names, and classes by the ids of the label map.
+        records: the images and their groundtruth.
+        on_image: is shown every image.
+        needs: what is read of the groundtruth besides its boxes.
 
     Raises:
-        DataError: naming the record that cannot be read, the pictures that have the same name, or the first detection
+        DataError: naming the record that cannot be read, the images that have the same name, or the first detection
             that cannot be used.
     """
-    truth = []
-    for result, picture in truths(records, distinct=True, wanted=wanted):
-        truth.append(result)
-        if see:
-            see(Example(result, picture))
-    pictures, classes = _identifiers(data, [result.name for result in truth], records.label_map)
-    return read_detections(file, truth, categories=classes, image_ids=pictures)
+    groundtruth = []
+    for result, image in read_groundtruth(records, distinct=True, needs=needs):
+        groundtruth.append(result)
+        if on_image:
+            on_image(Example(result, image))
+    images, classes = _identifiers(data, [result.name for result in groundtruth], records.label_map)
+    return read_detections(file, groundtruth, categories=classes, image_ids=images)
 
 
 def _identifiers(
     data: Path | None, names: Sequence[str], label_map: LabelMap
 ) -> tuple[dict[ImageId, str], dict[int, int]]:
-    """Return what a file of detections calls pictures and classes."""
-    pictures = ids_of_names(names)
+    """Return what a file of detections calls images and classes."""
+    images = ids_of_names(names)
     files = _coco_files(data) if data and data.is_dir() else []
     if len(files) != 1:
-        return pictures, {label.id: label.id - 1 for label in label_map.labels}
+        return images, {label.id: label.id - 1 for label in label_map.labels}
     known = coco.identifiers(files[0])
-    places = _by_end(names)
-    own = {number: places[end] for number, name in known.images.items() if (end := _end_in(name, places))}
+    by_end = _by_end(names)
+    own = {number: by_end[end] for number, name in known.images.items() if (end := _end_in(name, by_end))}
     classes = {
         number: label_map.by_any_name[name].id - 1
         for number, name in known.classes.items()
         if name in label_map.by_any_name and isinstance(number, int)
     }
-    return pictures | own, classes
+    return images | own, classes
 
 
 def _by_end(names: Sequence[str]) -> dict[str, str]:
@@ -69,9 +68,9 @@ def _by_end(names: Sequence[str]) -> dict[str, str]:
     return {end: name for name in names for end in _ends(name) if times[end] == 1}
 
 
-def _end_in(name: str, places: Mapping[str, str]) -> str | None:
+def _end_in(name: str, by_end: Mapping[str, str]) -> str | None:
     """Return the longest end of a path that is known."""
-    return next((end for end in _ends(name) if end in places), None)
+    return next((end for end in _ends(name) if end in by_end), None)
 
 
 def _ends(name: str) -> list[str]:

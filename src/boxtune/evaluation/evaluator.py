@@ -1,4 +1,4 @@
-"""Measuring a detector on records: every picture once, or an error."""
+"""Measuring a detector on records: every image once, or an error."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -15,18 +15,33 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.batching import evaluation_batches
 from boxtune.data.input import Records, naming_faults
 from boxtune.errors import CheckpointError
-from boxtune.evaluation.shapes import Places, TruthReader, Wanted, keypoint_classes, require_found, wanted_by
-from boxtune.evaluation.truth import Arrays, Names, class_names, picture_of, truth_of, with_found
+from boxtune.evaluation.extras import (
+    ExtrasReader,
+    KeypointIndices,
+    Needs,
+    check_detector_finds,
+    keypoint_classes,
+    needs_of,
+)
+from boxtune.evaluation.groundtruth import (
+    Arrays,
+    Names,
+    class_names,
+    groundtruth_of,
+    sample_of,
+    with_detections,
+)
 from boxtune.metrics import metric_sets
-from boxtune.metrics.evaluation import Evaluation, Example, evaluation_of
-from boxtune.metrics.results import ImageResult
+from boxtune.metrics.results import Evaluation, Example, ImageResult, evaluation_of
 from boxtune.models import Detector
 from boxtune.models.detector import REGULARIZATION
 from boxtune.structures import Inputs
 
+OnImage = Callable[[Example], object]
+
 
 class Evaluator:
-    """Evaluates one detector on one set of records, as often as wanted, in compiled batches."""
+    """Evaluates one detector on one set of records, as often as needed, in compiled batches."""
 
     def __init__(
         self,
@@ -37,19 +52,19 @@ class Evaluator:
         batch_size: int,
         metrics_set: Sequence[str] = (),
         metric_options: metric_sets.Options | None = None,
-        wanted: Wanted | None = None,
+        needs: Needs | None = None,
         num_examples: int = 10,
         row_multiple: int = 1,
     ):
         """Prepare.
 
-        `metrics_set` and `metric_options` say which numbers to compute, as for `metric_sets.measure`; `wanted`, what
+        `metrics_set` and `metric_options` say which numbers to compute, as for `metric_sets.measure`; `needs`, what
         these need of the records besides boxes.
         """
         self.detector, self.records, self.num_examples = detector, records, num_examples
         self.class_names = class_names(records.label_map, detector.num_classes)
         self._metrics_set, self._metric_options = metrics_set, metric_options
-        self._wanted = wanted or Wanted()
+        self._needs = needs or Needs()
         self.batches = evaluation_batches(
             records, batch_size=batch_size, image_resizer=image_resizer, row_multiple=row_multiple
         )
@@ -59,21 +74,21 @@ class Evaluator:
     def from_config(
         cls, detector: Detector, records: Records, pipeline: pipeline_pb2.TrainEvalPipelineConfig
     ) -> "Evaluator":
-        """Read `eval_config` and the resizer. Batches are of 8 pictures at least: the result does not depend on it.
+        """Read `eval_config` and the resizer. Batches are of 8 images at least: the result does not depend on it.
 
         Raises:
             ConfigError: if metrics are of what the detector does not find.
         """
-        require_found(pipeline.eval_config, detector.finds)
-        wanted = wanted_by(pipeline.eval_config, records)
+        check_detector_finds(pipeline.eval_config, detector.finds)
+        needs = needs_of(pipeline.eval_config, records)
         return cls(
             detector,
             records,
             image_resizer=models.image_resizer(pipeline.model),
             batch_size=max(pipeline.eval_config.batch_size, 8),
             metrics_set=pipeline.eval_config.metrics_set,
-            metric_options=metric_options(pipeline.eval_config, records, wanted.places),
-            wanted=wanted,
+            metric_options=metric_options(pipeline.eval_config, records, needs.keypoints),
+            needs=needs,
             num_examples=pipeline.eval_config.num_visualizations,
             row_multiple=row_multiple(next(iter(pipeline.eval_input_reader), pipeline_pb2.InputReader())),
         )
@@ -85,35 +100,37 @@ class Evaluator:
         tags = metric_sets.tags(self._metrics_set, self.class_names, self._metric_options)
         return [*tags, *(f"Loss/{name}" for name in terms)]
 
-    def evaluate(self, step: int, see: Callable[[Example], object] | None = None) -> Evaluation:
-        """Return the evaluation of the detector as it is now, after `step` steps; `see` is shown every picture.
+    def evaluate(self, step: int, on_image: OnImage | None = None) -> Evaluation:
+        """Return the evaluation of the detector as it is now, after `step` steps; `on_image` is shown every image.
 
         Raises:
             DataError: naming the record that cannot be read.
-            CheckpointError: naming the picture of which the predictions are no numbers.
+            CheckpointError: naming the image whose predictions are not finite.
         """
         started = time.perf_counter()
         results: list[ImageResult] = []
         examples: list[Example] = []
         losses: list[dict[str, float]] = []
-        names, reader = Names(), TruthReader(self.records, self._wanted)
+        names, reader = Names(), ExtrasReader(self.records, self._needs)
         with naming_faults(self.records):
             for inputs, samples in self.batches:
                 detections, terms = self._detect(inputs)
                 found = keras.tree.map_structure(ops.convert_to_numpy, detections)
-                truth = {name: part.numpy() for name, part in samples.items()}
+                groundtruth = {name: part.numpy() for name, part in samples.items()}
                 # An incomplete last batch counts by its size.
-                losses.append({name: float(value) * len(truth["count"]) for name, value in terms.items()})
+                losses.append(
+                    {name: float(value) * len(groundtruth["count"]) for name, value in terms.items()}
+                )
                 batch = [
-                    reader.add(len(results) + i, _result(truth, found, i, names))
-                    for i in range(len(truth["count"]))
+                    reader.add(len(results) + i, _result(groundtruth, found, i, names))
+                    for i in range(len(groundtruth["count"]))
                 ]
                 _check_finite(found["finite"], batch)
                 results += batch
                 examples += _examples(inputs, batch[: self.num_examples - len(examples)])
-                if see:
+                if on_image:
                     for example in _examples(inputs, batch):
-                        see(example)
+                        on_image(example)
         return evaluation_of(
             results,
             self.class_names,
@@ -128,19 +145,47 @@ class Evaluator:
 
     def _predict_and_measure(self, inputs: Inputs) -> tuple[dict, dict]:
         """Return the parts of the detections [b, ...], which images have finite predictions, and the losses."""
-        seen = Inputs(images=inputs["images"], sizes=inputs["sizes"])  # no detector is shown the truth
+        seen = Inputs(images=inputs["images"], sizes=inputs["sizes"])  # no detector is shown the groundtruth
         predictions = self.detector(seen, training=False)
         found = vars(self.detector.detect(seen, predictions)) | {"finite": _finite(predictions)}
         parts = {name: part for name, part in found.items() if part is not None and name != "extras"}
         return parts, self.detector.loss_terms(inputs, predictions)
 
 
+def evaluate_found(
+    find: Callable[[Records, OnImage, Needs], list[ImageResult]],
+    records: Records,
+    section: pipeline_pb2.EvalConfig,
+    on_image: OnImage | None = None,
+) -> Evaluation:
+    """Return the evaluation by `eval_config` of what `find` returns of all records; `on_image` is shown every image."""
+    started = time.perf_counter()
+    needs = needs_of(section, records)
+    options = metric_options(section, records, needs.keypoints)
+    images: list[npt.NDArray[np.uint8]] = []
+
+    def keep_first(example: Example) -> None:
+        if len(images) < section.num_visualizations:
+            images.append(example.image)
+        if on_image:
+            on_image(example)
+
+    results, names = find(records, keep_first, needs), class_names(records.label_map, records.num_classes)
+    return evaluation_of(
+        results,
+        names,
+        metrics=metric_sets.measure(section.metrics_set, results, names, options),
+        seconds=time.perf_counter() - started,
+        examples=[Example(result, image) for result, image in zip(results, images, strict=False)],
+    )
+
+
 def metric_options(
-    section: pipeline_pb2.EvalConfig, records: Records, places: Places | None = None
+    section: pipeline_pb2.EvalConfig, records: Records, keypoints: KeypointIndices | None = None
 ) -> metric_sets.Options:
     """Read what `eval_config` says about metrics, their names apart, and the label map about frequencies.
 
-    `places` are those of the keypoints that are measured.
+    `keypoints` are those that are measured.
     """
     frequency = {label.id: label.frequency for label in records.label_map.labels}
     frequencies = [frequency.get(number, "") for number in range(1, records.num_classes + 1)]
@@ -153,28 +198,30 @@ def metric_options(
         recall_bounds=(section.recall_lower_bound, section.recall_upper_bound),
         skip_unlabeled=section.skip_predictions_for_unlabeled_class,
         frequencies=frequencies if any(frequencies) else (),
-        keypoints=keypoint_classes(section, records.label_map, places or {}),
+        keypoints=keypoint_classes(section, records.label_map, keypoints or {}),
     )
 
 
-def _result(truth: Arrays, found: Arrays, i: int, names: Names) -> ImageResult:
-    """Return what was found in picture `i` of a batch."""
-    sample = picture_of(truth, i)
-    result = truth_of(sample, names.of(sample))
+def _result(groundtruth: Arrays, found: Arrays, i: int, names: Names) -> ImageResult:
+    """Return what was found in image `i` of a batch."""
+    sample = sample_of(groundtruth, i)
+    result = groundtruth_of(sample, names.of(sample))
     shapes = {name: found[name][i] for name in ("masks", "keypoints") if name in found}
     count = found["count"][i]
     boxes, classes, scores = (found[name][i, :count] for name in ("boxes", "classes", "scores"))
-    return with_found(result, boxes, classes, scores, **{name: part[:count] for name, part in shapes.items()})
+    return with_detections(
+        result, boxes, classes, scores, **{name: part[:count] for name, part in shapes.items()}
+    )
 
 
 def _examples(inputs: Inputs, results: Sequence[ImageResult]) -> list[Example]:
-    """Return the first pictures of a batch, without the padding of its inputs."""
+    """Return the first images of a batch, without the padding of its inputs."""
     count = len(results)
     pixels = np.clip(inputs["images"][:count].numpy(), 0, 255).astype(np.uint8)
     sizes = inputs["sizes"][:count].numpy()
     return [
-        Example(result, picture[:height, :width])
-        for result, picture, (height, width) in zip(results, pixels, sizes, strict=True)
+        Example(result, image[:height, :width])
+        for result, image, (height, width) in zip(results, pixels, sizes, strict=True)
     ]
 
 
@@ -186,7 +233,7 @@ def _finite(predictions: Any) -> Any:
 
 
 def _check_finite(finite: npt.NDArray[np.bool_], results: Sequence[ImageResult]) -> None:
-    """Raise CheckpointError unless the predictions of every picture of a batch are numbers."""
+    """Raise CheckpointError unless the predictions of every image of a batch are numbers."""
     if not finite.all():
         raise CheckpointError(
             f"{results[int(np.argmin(finite))].name}: what the model predicts is infinite or not a number, so it finds "

@@ -10,10 +10,9 @@ import tensorflow as tf
 
 from boxtune.data.input import Records
 from boxtune.errors import CheckpointError
-from boxtune.evaluation.shapes import Wanted
-from boxtune.evaluation.truth import truths, with_found
-from boxtune.metrics.evaluation import Example
-from boxtune.metrics.results import ImageResult
+from boxtune.evaluation.extras import Needs
+from boxtune.evaluation.groundtruth import read_groundtruth, with_detections
+from boxtune.metrics.results import Example, ImageResult
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
     "saved_model",
@@ -27,7 +26,7 @@ _GRAPH = "saved_model.pb"
 _PARTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
 _MASKS, _KEYPOINTS = "detection_masks", "detection_keypoints"
 _RAW = "raw_detection_scores"
-"""Of every anchor: those of a broken model are no numbers, though nothing of that is left in its detections."""
+"""Of every anchor: those of a broken model are not finite, though its detections do not show it."""
 
 
 def load_exported(path: Path) -> Any:
@@ -54,7 +53,7 @@ def load_exported(path: Path) -> Any:
 
 
 def _check_input(folder: Path, specs: list[Any]) -> None:
-    """Raise CheckpointError unless a model takes one picture uint8 [1, h, w, 3] of any size."""
+    """Raise CheckpointError unless a model takes one image uint8 [1, h, w, 3] of any size."""
     dtypes = [spec.dtype.name for spec in specs]
     if dtypes != ["uint8"]:
         raise CheckpointError(
@@ -63,7 +62,7 @@ def _check_input(folder: Path, specs: list[Any]) -> None:
     shape = specs[0].shape
     if not all(shape.is_compatible_with([1, side, side + 1, 3]) for side in (1, 2)):
         raise CheckpointError(
-            f"{folder}: takes pictures of {shape} only, not [1, height, width, 3] of any size"
+            f"{folder}: takes images of {shape} only, not [1, height, width, 3] of any size"
         )
 
 
@@ -76,39 +75,39 @@ def beside_model(path: Path, name: str) -> Path | None:
 def detect_exported(
     detect: Callable[[Any], dict[str, Any]],
     records: Records,
-    see: Callable[[Example], object] | None = None,
-    wanted: Wanted | None = None,
+    on_image: Callable[[Example], object] | None = None,
+    needs: Needs | None = None,
 ) -> list[ImageResult]:
-    """Return what a model finds in the picture of every record; `see` is shown every picture.
+    """Return what a model finds in the image of every record; `on_image` is shown every image.
 
     Args:
-        detect: from a picture uint8 [1, h, w, 3] to detections by the API's names, classes from 1 on.
+        detect: from an image uint8 [1, h, w, 3] to detections by the API's names, classes from 1 on.
         records: of which the label map belongs to the model.
-        see: called with every picture and what was found in it.
-        wanted: what is read of truth and detections besides their boxes: `detection_masks` [1, k, gh, gw] within their
-            boxes, `detection_keypoints` [1, k, p, 2] as (y, x) in shares of the picture.
+        on_image: called with every image and what was found in it.
+        needs: what is read besides boxes, of detections `detection_masks` [1, k, gh, gw] within their boxes,
+            and `detection_keypoints` [1, k, p, 2] as (y, x) in fractions of the image.
 
     Raises:
         DataError: naming the record that cannot be read.
-        CheckpointError: naming the part that the model does not return, or the picture of which what it returns is no
-            number.
+        CheckpointError: naming the part that the model does not return, or the image for which a value is not
+            finite.
     """
     results = []
-    wanted = wanted or Wanted()
-    for truth, picture in truths(records, wanted=wanted):
-        result = _with_found(truth, _detected(detect, picture, truth.name, wanted))
+    needs = needs or Needs()
+    for groundtruth, image in read_groundtruth(records, needs=needs):
+        result = _with_detections(groundtruth, _detected(detect, image, groundtruth.name, needs))
         results.append(result)
-        if see:
-            see(Example(result, picture))
+        if on_image:
+            on_image(Example(result, image))
     return results
 
 
 def _detected(
-    detect: Callable[[Any], dict[str, Any]], picture: npt.NDArray[np.uint8], name: str, wanted: Wanted
+    detect: Callable[[Any], dict[str, Any]], image: npt.NDArray[np.uint8], name: str, needs: Needs
 ) -> dict[str, np.ndarray]:
-    """Return the parts of what a model finds in the picture of that name, checked."""
+    """Return the parts of what a model finds in the image of that name, checked."""
     try:
-        found = detect(tf.constant(picture[None]))
+        found = detect(tf.constant(image[None]))
     except tf.errors.OpError as error:
         raise CheckpointError(f"{name}: the model fails: {error.message.partition(chr(10))[0]}") from error
     missing = [part for part in _PARTS if part not in found]
@@ -116,20 +115,20 @@ def _detected(
         raise CheckpointError(
             f"the model returns no {', '.join(missing)}: it is not one of boxtune's or the API's exporters"
         )
-    shapes = [part for part, needed in ((_MASKS, wanted.masks), (_KEYPOINTS, wanted.places)) if needed]
+    shapes = [part for part, needed in ((_MASKS, needs.masks), (_KEYPOINTS, needs.keypoints)) if needed]
     for part in shapes:
         if part not in found:
             raise CheckpointError(f"the model returns no {part}: leave out the metrics that are about them")
     parts = {part: np.asarray(found[part]) for part in (*_PARTS, *shapes, _RAW) if part in found}
     _check_finite(parts, name)
-    _check_shapes(parts, wanted)
+    _check_shapes(parts, needs)
     return {part: parts[part][0] for part in (*_PARTS, *shapes)}
 
 
-def _check_shapes(parts: dict[str, np.ndarray], wanted: Wanted) -> None:
+def _check_shapes(parts: dict[str, np.ndarray], needs: Needs) -> None:
     k = parts["detection_scores"].size
     shapes = dict(zip(_PARTS, ((1, k, 4), (1, k), (1, k), (1,)), strict=True))
-    shapes |= {_KEYPOINTS: (1, k, wanted.num_points, 2)} if _KEYPOINTS in parts else {}
+    shapes |= {_KEYPOINTS: (1, k, needs.num_points, 2)} if _KEYPOINTS in parts else {}
     if _MASKS in parts:
         height, width = (max(side, 1) for side in (*parts[_MASKS].shape[2:], 1, 1)[:2])
         shapes[_MASKS] = (1, k, height, width)
@@ -140,21 +139,21 @@ def _check_shapes(parts: dict[str, np.ndarray], wanted: Wanted) -> None:
         raise CheckpointError(f"the model returns num_detections {count} of {k}")
 
 
-def _check_finite(parts: dict[str, np.ndarray], picture: str) -> None:
+def _check_finite(parts: dict[str, np.ndarray], image: str) -> None:
     broken = next((name for name, part in parts.items() if not np.isfinite(part).all()), None)
     if broken:
         raise CheckpointError(
-            f"{picture}: {broken} of the model are infinite or no numbers: its weights are broken. Export an earlier "
+            f"{image}: {broken} of the model are not finite: its weights are broken. Export an earlier "
             "checkpoint, or train again at a lower learning rate"
         )
 
 
-def _with_found(truth: ImageResult, found: dict[str, np.ndarray]) -> ImageResult:
+def _with_detections(groundtruth: ImageResult, found: dict[str, np.ndarray]) -> ImageResult:
     count = int(found["num_detections"])
     order = np.argsort(-found["detection_scores"][:count], kind="stable")
     kept = {name: part[order] for name, part in found.items() if part.ndim}
-    return with_found(
-        truth,
+    return with_detections(
+        groundtruth,
         kept["detection_boxes"],
         kept["detection_classes"].astype(np.int64) - 1,
         kept["detection_scores"],

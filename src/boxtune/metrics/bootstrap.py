@@ -1,8 +1,8 @@
-"""How much the numbers would differ on other pictures of the same kind: the bootstrap.
+"""How much the numbers would differ on other images of the same kind: the bootstrap.
 
-Pictures are drawn with replacement, as many as there are, and measured; a thousand times. Source: Efron 1979
-("Bootstrap methods: another look at the jackknife"), with percentile intervals. Detections are matched once: a picture
-that is drawn twice counts twice, which gives the same numbers as having it there twice. Intervals of a few pictures are
+Images are drawn with replacement, as many as there are, and measured; a thousand times. Source: Efron 1979
+("Bootstrap methods: another look at the jackknife"), with percentile intervals. Detections are matched once: an image
+that is drawn twice counts twice, which gives the same numbers as having it there twice. Intervals of a few images are
 too narrow: what was never seen is never drawn.
 """
 
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from boxtune.metrics.curves import Ranking
-from boxtune.metrics.matches import Floats, Ints
+from boxtune.metrics.average_precision import Ranking
+from boxtune.metrics.tables import Floats, Ints
 
 CONFIDENCE = 0.95
 MOST_RESAMPLES, FEWEST_RESAMPLES = 1000, 200
-_DETECTIONS = 10**8  # to look at, in all resamples together
+_DETECTIONS = 10**8  # in all resamples together
 
 
 class Interval(NamedTuple):
@@ -56,14 +56,14 @@ def num_resamples(num_detections: int) -> int:
 
 
 def resamples(num_images: int, number: int, seed: int) -> Iterator[Ints]:
-    """Yield `number` times int [images]: how often each picture is drawn."""
+    """Yield `number` times int [images]: how often each image is drawn."""
     generator = np.random.default_rng(seed)
     for _ in range(number):
         yield np.bincount(generator.integers(0, num_images, num_images), minlength=num_images)
 
 
 def resampled(ranking: Ranking, num_images: int, number: int, seed: int) -> Resampled:
-    """Return the numbers of `number` resamples of pictures; of equal `seed` the same pictures.
+    """Return the numbers of `number` resamples of images; of equal `seed` the same images.
 
     `ranking` is COCO's at its ten thresholds, the first of which is 0.5.
     """
@@ -84,7 +84,7 @@ def interval(values: Floats) -> Interval | None:
 
 
 def num_images_with_objects(ranking: Ranking) -> Ints:
-    """Return int [c]: in how many pictures there are objects of each class."""
+    """Return int [c]: in how many images there are objects of each class."""
     size = max(ranking.shape[1], 1)
     cells = np.unique(ranking.object_image * size + ranking.object_class)
     return np.bincount(cells % size, minlength=ranking.shape[1])

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.metrics.matches import IGNORED, RIGHT, SCORE_DIGITS, Floats, Ints
+from boxtune.metrics.matching import IGNORED, RIGHT, SCORE_DIGITS
+from boxtune.metrics.tables import Floats, Ints
 
 NUM_BINS = 10
 
@@ -13,7 +14,7 @@ NUM_BINS = 10
 class Bin:
     """The detections with scores in [low, high), of the last bin in [low, high]; None where there are none.
 
-    `precision` is the share of them that is right: of a calibrated detector it is their `mean_score`.
+    `precision` is the fraction of them that is right: of a calibrated detector it is their `mean_score`.
     """
 
     low: float
@@ -25,7 +26,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Calibration:
-    """How scores and the share that is right agree.
+    """How scores and the fraction that is right agree.
 
     `error` in [0, 1] is the mean difference between the two, weighted by detections: the expected calibration error. It
     is None, and there are no bins, where there are no detections or their scores are not all in [0, 1].

@@ -7,21 +7,22 @@ import numpy as np
 import numpy.typing as npt
 
 from boxtune.errors import ConfigError
-from boxtune.metrics.greedy_matching import Averages, averages, match, mean
-from boxtune.metrics.results import ImageResult, keep_found
+from boxtune.metrics import average_precision
+from boxtune.metrics.average_precision import COCO_MAX_DETECTIONS, coco_ranking, coco_recall
+from boxtune.metrics.matching import THRESHOLDS, judge
+from boxtune.metrics.results import ImageResult, select_detections
 from boxtune.metrics.tables import (
-    Flags,
+    Bools,
     Floats,
-    Integers,
+    Ints,
     Overlap,
     Table,
     box_overlap,
-    found_masks,
+    detection_masks,
     mask_areas,
     mask_overlap,
-    pair_up,
+    overlapping_pairs,
     tabulate,
-    true_masks,
 )
 
 _TWELVE = (
@@ -56,8 +57,8 @@ KEYPOINT_NAMES = (
 """The API's names, two of which mislead: `AR@10` and `AR@100` are the recalls of 20 detections at a similarity of 0.50
 and of 0.75, `AR@1` is their mean over all similarities."""
 
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
-_AT_50, _AT_75 = 0, 5
+AT_50, AT_75 = 0, 5
+"""In matching.THRESHOLDS."""
 _LIMIT = 1e10
 AREAS = {
     "all": (0.0, _LIMIT),
@@ -66,39 +67,59 @@ AREAS = {
     "large": (96.0**2, _LIMIT),
 }
 """Ranges of areas in pixels, both ends within."""
-_MAX_DETECTIONS = (1, 10, 100)
+_MAX_DETECTIONS = (1, 10, COCO_MAX_DETECTIONS)
 _MAX_POSES = 20
-
-SuperCategories = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
 class KeypointClass:
-    """A class whose keypoints are measured: by its index, and for each keypoint how far people place it apart."""
+    """A class whose keypoints are measured: by its index, and for each keypoint how much annotations of it vary."""
 
     index: int
-    sigmas: Sequence[float]  # [q]; in shares of the square root of an object's area
+    sigmas: Sequence[float]  # [q]; in fractions of the square root of an object's area
     points: Sequence[int] = field(default=())  # [q] which of the results' keypoints; empty: the first q
 
 
-def coco_metrics(results: Sequence[ImageResult], num_classes: int) -> dict[str, float]:
-    """Return the twelve numbers of boxes by NAMES.
+@dataclass(frozen=True)
+class Options:
+    """What `eval_config` says about metrics besides their names.
 
-    Classes without any object do not count; where nothing counts the number is -1. Source: Lin et al. 2014
-    (arXiv:1405.0312) and its evaluation code. Difficult objects are objects like others, as they are there.
+    `per_category` and `all_per_category` (`include_metrics_per_category`, `all_metrics_per_category`) are about COCO's
+    and LVIS' sets: those of Pascal VOC and Open Images have all classes in any case. `skip_unlabeled`
+    (`skip_predictions_for_unlabeled_class`) is about `coco_detection_metrics` and
+    `precision_at_recall_detection_metrics`. `frequencies` are LVIS' letters, by class, "" of one that is unknown.
     """
-    return dict(zip(NAMES, _summary(box_averages(results, num_classes)), strict=True))
+
+    per_category: bool = False
+    all_per_category: bool = False
+    super_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    recall_bounds: tuple[float, float] = (0.0, 1.0)
+    skip_unlabeled: bool = False
+    keypoints: Sequence[KeypointClass] = ()
+    frequencies: Sequence[str] = ()
+
+
+NO_OPTIONS = Options()
+
+
+@dataclass(frozen=True)
+class Averages:
+    """Average precision [t, c, s] and recall [t, c, s, d] by threshold of overlap, class, range of sizes and
+    number of detections; NaN where there is no object."""
+
+    precision: Floats
+    recall: Floats
 
 
 def box_metrics(
     results: Sequence[ImageResult],
     class_names: Sequence[str],
-    *,
-    per_category: bool = False,
-    all_per_category: bool = False,
-    super_categories: SuperCategories | None = None,
+    options: Options = NO_OPTIONS,
 ) -> dict[str, float]:
     """Return the twelve numbers of boxes, and the average precision, or all twelve, of each class.
+
+    Classes without any object do not count; where nothing counts the number is -1. Source: Lin et al. 2014
+    (arXiv:1405.0312) and its evaluation code. Difficult objects are objects like others, as they are there.
 
     Source of the names: the API's metrics/coco_tools.py. A super-category's number is the mean of its classes that have
     objects; the API divides by all of its classes.
@@ -107,23 +128,21 @@ def box_metrics(
         ConfigError: for a super-category with an unknown class.
     """
     found = box_averages(results, len(class_names))
-    return _named("DetectionBoxes_", found, class_names, per_category, all_per_category, super_categories)
+    return _named("DetectionBoxes_", found, class_names, options)
 
 
 def mask_metrics(
     results: Sequence[ImageResult],
     class_names: Sequence[str],
-    *,
-    per_category: bool = False,
-    all_per_category: bool = False,
-    super_categories: SuperCategories | None = None,
+    options: Options = NO_OPTIONS,
 ) -> dict[str, float]:
     """Return the same numbers of masks. The size of an object is its annotated area, or that of its box."""
     table = tabulate(results, len(class_names))
-    found, truth = found_masks(table), true_masks(table)
-    overlap = mask_overlap(found, truth, table.truth.crowd)
-    measured = _averages(table, overlap, mask_areas(found), table.truth.crowd, tuple(AREAS), _MAX_DETECTIONS)
-    return _named("DetectionMasks_", measured, class_names, per_category, all_per_category, super_categories)
+    crowd = table.groundtruth.crowd
+    measured = averages(
+        table, mask_overlap(table, crowd), mask_areas(detection_masks(table)), ignored=crowd, reusable=crowd
+    )
+    return _named("DetectionMasks_", measured, class_names, options)
 
 
 def keypoint_metrics(
@@ -139,9 +158,15 @@ def keypoint_metrics(
     table = tabulate([_of_class(result, keypoints.index, points) for result in results], 1)
     true_points, visible, found_points = _points(table, len(points))
     overlap = _similarity(table, true_points, visible, found_points, np.asarray(keypoints.sigmas, np.float64))
-    uncounted = table.truth.crowd | ~visible.any(axis=1)
-    sizes = ("all", "medium", "large")
-    measured = _averages(table, overlap, table.found.areas, uncounted, sizes, (_MAX_POSES,))
+    measured = averages(
+        table,
+        overlap,
+        table.detections.area,
+        ignored=table.groundtruth.crowd | ~visible.any(axis=1),
+        reusable=table.groundtruth.crowd,
+        sizes=("all", "medium", "large"),
+        max_detections=(_MAX_POSES,),
+    )
     names = (f"Keypoints_{name} ByCategory/{class_names[keypoints.index]}" for name in KEYPOINT_NAMES)
     return dict(zip(names, _pose_summary(measured), strict=True))
 
@@ -150,36 +175,48 @@ def box_averages(results: Sequence[ImageResult], num_classes: int) -> Averages:
     """Return average precision [10, c, 4] and recall [10, c, 4, 3] of boxes by THRESHOLDS, class, AREAS and the
     numbers of detections 1, 10 and 100."""
     table = tabulate(results, num_classes)
-    overlap = box_overlap(table, table.truth.crowd)
-    return _averages(table, overlap, table.found.areas, table.truth.crowd, tuple(AREAS), _MAX_DETECTIONS)
+    crowd = table.groundtruth.crowd
+    return averages(table, box_overlap(table, crowd), table.detections.area, ignored=crowd, reusable=crowd)
 
 
-def _averages(
+def averages(
     table: Table,
     overlap: Overlap,
-    found_areas: Floats,
-    uncounted: Flags,
-    sizes: tuple[str, ...],
-    max_detections: tuple[int, ...],
+    detection_areas: Floats,
+    *,
+    ignored: Bools,
+    reusable: Bools,
+    forgiven: Bools | bool = False,
+    sizes: Sequence[str] = tuple(AREAS),
+    max_detections: Sequence[int] = _MAX_DETECTIONS,
 ) -> Averages:
-    """Match and average; `uncounted` [n] objects are neither wanted nor wrong."""
-    ignored = uncounted[:, None] | outside(table.truth.areas, sizes)
-    pairs = pair_up(table, overlap, THRESHOLDS[0])
-    kinds = match(pairs, table, ignored, THRESHOLDS, max_detections[-1], shared=table.truth.crowd)
-    return averages(table, kinds, outside(found_areas, sizes), num_objects(table, ignored), max_detections)
+    """Match and average, for each of `sizes`: objects of other sizes are ignored, detections of others not wrong.
+
+    `ignored`, `reusable` [n] and `forgiven` [k] are those of `matching.judge` at any size; recall is that of each of
+    `max_detections` of a class in an image, which ascend, and precision that of the last.
+    """
+    pairs = overlapping_pairs(table, overlap, THRESHOLDS[0])
+    precisions, recalls = [], []
+    for size in sizes:
+        passed, other = ignored | outside(table.groundtruth.area, size), outside(detection_areas, size)
+        outcome = judge(table, pairs, THRESHOLDS, passed, reusable, forgiven | other)
+        precisions.append(coco_ranking(table, outcome, passed, max_detections[-1]).average_precision())
+        recalls.append(
+            np.stack([coco_recall(table, outcome, passed, limit) for limit in max_detections], axis=-1)
+        )
+    return Averages(np.stack(precisions, axis=2), np.stack(recalls, axis=2))
 
 
-def outside(areas: Floats, sizes: Sequence[str]) -> Flags:
-    """Return which areas [n] lie outside of ranges of AREAS, [n, s]."""
-    low, high = np.array([AREAS[size] for size in sizes]).T
-    return (areas[:, None] < low) | (areas[:, None] > high)
+def outside(areas: Floats, size: str) -> Bools:
+    """Return which areas [n] lie outside of a range of AREAS."""
+    low, high = AREAS[size]
+    return (areas < low) | (areas > high)
 
 
-def num_objects(table: Table, ignored: Flags) -> Integers:
-    """Return how many objects of each class count, [c, s]."""
-    counts = np.zeros((table.num_classes, ignored.shape[1]), np.int64)
-    np.add.at(counts, table.class_of(table.truth.group), ~ignored)
-    return counts
+def mean(values: Floats) -> float:
+    """Return the mean of the values that are not NaN, or -1 if all are."""
+    known = average_precision.mean(values)
+    return -1.0 if known is None else known
 
 
 def _summary(found: Averages, classes: Sequence[int] | slice = slice(None)) -> list[float]:
@@ -187,8 +224,8 @@ def _summary(found: Averages, classes: Sequence[int] | slice = slice(None)) -> l
     precision, recall = found.precision[:, classes], found.recall[:, classes]
     return [
         mean(precision[:, :, 0]),
-        mean(precision[_AT_50, :, 0]),
-        mean(precision[_AT_75, :, 0]),
+        mean(precision[AT_50, :, 0]),
+        mean(precision[AT_75, :, 0]),
         *(mean(precision[:, :, size]) for size in (1, 2, 3)),
         *(mean(recall[:, :, 0, limit]) for limit in (0, 1, 2)),
         *(mean(recall[:, :, size, 2]) for size in (1, 2, 3)),
@@ -200,39 +237,28 @@ def _pose_summary(found: Averages) -> list[float]:
     return [
         mean(part)
         for values in (precision, recall)
-        for part in (
-            values[:, :, 0],
-            values[_AT_50, :, 0],
-            values[_AT_75, :, 0],
-            values[:, :, 1],
-            values[:, :, 2],
-        )
+        for part in (values[..., 0], values[AT_50, :, 0], values[AT_75, :, 0], values[..., 1], values[..., 2])
     ]
 
 
-def _named(
-    prefix: str,
-    found: Averages,
-    class_names: Sequence[str],
-    per_category: bool,
-    all_per_category: bool,
-    super_categories: SuperCategories | None,
-) -> dict[str, float]:
+def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> dict[str, float]:
     numbers = dict(zip((prefix + name for name in _TWELVE), _summary(found), strict=True))
-    if not per_category:
+    if not options.per_category:
         return numbers
     groups = [("", name, [index]) for index, name in enumerate(class_names)]
-    groups += [("Super", name, members) for name, members in _members(super_categories or {}, class_names)]
+    groups += [("Super", name, members) for name, members in _members(options.super_categories, class_names)]
     for kind, name, members in groups:
         summary = _summary(found, members)
         numbers[f"{prefix}PerformanceBy{kind}Category/{'' if kind else 'mAP/'}{name}"] = summary[0]
-        if all_per_category:
+        if options.all_per_category:
             tags = (f"{prefix}{metric} By{kind}Category/{name}" for metric in _TWELVE)
             numbers |= dict(zip(tags, summary, strict=True))
     return numbers
 
 
-def _members(super_categories: SuperCategories, class_names: Sequence[str]) -> list[tuple[str, list[int]]]:
+def _members(
+    super_categories: Mapping[str, Sequence[str]], class_names: Sequence[str]
+) -> list[tuple[str, list[int]]]:
     indices = {name: index for index, name in enumerate(class_names)}
     for name, members in super_categories.items():
         for member in members:
@@ -243,29 +269,29 @@ def _members(super_categories: SuperCategories, class_names: Sequence[str]) -> l
 
 def _of_class(result: ImageResult, index: int, points: list[int]) -> ImageResult:
     """Return the objects and detections of one class, as class 0, with its own keypoints."""
-    mine, found = np.flatnonzero(result.true_classes == index), np.flatnonzero(result.classes == index)
-    kept = keep_found(result, found)
+    mine, found = np.flatnonzero(result.groundtruth_classes == index), np.flatnonzero(result.classes == index)
+    kept = select_detections(result, found)
     return replace(
         kept,
-        true_boxes=result.true_boxes[mine],
-        true_classes=np.zeros(len(mine), np.int64),
+        groundtruth_boxes=result.groundtruth_boxes[mine],
+        groundtruth_classes=np.zeros(len(mine), np.int64),
         classes=np.zeros(len(found), np.int64),
         is_crowd=result.is_crowd[mine],
         difficult=result.difficult[mine],
         group_of=result.group_of[mine],
-        true_areas=result.true_areas[mine],
-        true_masks=None,
+        groundtruth_areas=result.groundtruth_areas[mine],
+        groundtruth_masks=None,
         masks=None,
-        true_keypoints=_columns(result.true_keypoints, mine, points),
-        true_visibility=_columns(_visibility(result), mine, points),
+        groundtruth_keypoints=_columns(result.groundtruth_keypoints, mine, points),
+        groundtruth_visibility=_columns(_visibility(result), mine, points),
         keypoints=_columns(kept.keypoints, np.arange(len(found)), points),
     )
 
 
 def _visibility(result: ImageResult) -> npt.NDArray[np.integer] | None:
-    if result.true_keypoints is None or result.true_visibility is not None:
-        return result.true_visibility
-    return np.full(result.true_keypoints.shape[:2], 2)
+    if result.groundtruth_keypoints is None or result.groundtruth_visibility is not None:
+        return result.groundtruth_visibility
+    return np.full(result.groundtruth_keypoints.shape[:2], 2)
 
 
 def _columns(
@@ -274,43 +300,36 @@ def _columns(
     return None if array is None or not len(rows) else array[rows][:, points]
 
 
-def _points(table: Table, count: int) -> tuple[Floats, Flags, Floats]:
+def _points(table: Table, count: int) -> tuple[Floats, Bools, Floats]:
     """Return the objects' keypoints [n, q, 2], which are labelled [n, q], and the detections' [m, q, 2]."""
     true, visible, found = [np.zeros((0, count, 2))], [np.zeros((0, count), bool)], [np.zeros((0, count, 2))]
-    for result in table.results:
-        n, k = len(result.true_classes), len(result.classes)
-        true.append(_or_zeros(result.true_keypoints, (n, count, 2)))
-        visible.append(_or_zeros(result.true_visibility, (n, count)) > 0)
+    for result in table.images:
+        n, k = len(result.groundtruth_classes), len(result.classes)
+        true.append(_or_zeros(result.groundtruth_keypoints, (n, count, 2)))
+        visible.append(_or_zeros(result.groundtruth_visibility, (n, count)) > 0)
         found.append(_or_zeros(result.keypoints, (k, count, 2)))
-    origins = table.truth.origin, table.found.origin
-    return (
-        np.concatenate(true)[origins[0]],
-        np.concatenate(visible)[origins[0]],
-        np.concatenate(found)[origins[1]],
-    )
+    return np.concatenate(true), np.concatenate(visible), np.concatenate(found)[table.detections.row]
 
 
 def _or_zeros(array: npt.NDArray | None, shape: tuple[int, ...]) -> Floats:
     return np.zeros(shape) if array is None else array.astype(np.float64)
 
 
-def _similarity(table: Table, true: Floats, visible: Flags, found: Floats, sigmas: Floats) -> Overlap:
+def _similarity(table: Table, true: Floats, visible: Bools, found: Floats, sigmas: Floats) -> Overlap:
     """Return object keypoint similarity. For an object without labelled keypoints, which is only there to be ignored,
     distances are those beyond its box doubled on each side."""
     labelled = np.asarray(visible.any(axis=1))
-    height_width = table.truth.boxes[:, 2:] - table.truth.boxes[:, :2]
-    near, far = table.truth.boxes[:, :2] - height_width, table.truth.boxes[:, 2:] + height_width
+    height_width = table.groundtruth.box[:, 2:] - table.groundtruth.box[:, :2]
+    near, far = table.groundtruth.box[:, :2] - height_width, table.groundtruth.box[:, 2:] + height_width
     variances = 2 * (2 * sigmas) ** 2
 
-    def overlap(found_rows: Integers, truth_rows: Integers) -> Floats:
-        points = found[found_rows]
-        beyond = np.maximum(near[truth_rows, None] - points, 0) + np.maximum(
-            points - far[truth_rows, None], 0
-        )
-        away = np.where(labelled[truth_rows, None, None], points - true[truth_rows], beyond)
-        scale = variances * (table.truth.areas[truth_rows, None] + np.spacing(1))
+    def overlap(rows: Ints, objects: Ints) -> Floats:
+        points = found[rows]
+        beyond = np.maximum(near[objects, None] - points, 0) + np.maximum(points - far[objects, None], 0)
+        away = np.where(labelled[objects, None, None], points - true[objects], beyond)
+        scale = variances * (table.groundtruth.area[objects, None] + np.spacing(1))
         # Places of keypoints that are not labelled may be anything, NaN too.
-        counts = visible[truth_rows] | ~labelled[truth_rows, None]
+        counts = visible[objects] | ~labelled[objects, None]
         terms = np.where(
             counts, np.exp(-np.sum(np.where(counts[..., None], away, 0) ** 2, axis=2) / scale), 0
         )

@@ -1,4 +1,4 @@
-"""Detections as COCO's results JSON: what any program found in the pictures that are evaluated."""
+"""Detections as COCO's results JSON: what any program found in the images that are evaluated."""
 
 import json
 import math
@@ -26,7 +26,7 @@ _MAX_POINTS = 1000
 
 @dataclass
 class _Detections:
-    """What was found in one picture, as it is read."""
+    """What was found in one image, as it is read."""
 
     boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)
@@ -37,12 +37,12 @@ class _Detections:
 
 def read_detections(
     path: Path,
-    truth: Sequence[ImageResult],
+    groundtruth: Sequence[ImageResult],
     *,
     categories: Mapping[int, int],
     image_ids: Mapping[ImageId, str] | None = None,
 ) -> list[ImageResult]:
-    """Return the pictures of `truth` with the detections of a file in place of their own.
+    """Return the images of `groundtruth` with the detections of a file in position of their own.
 
     The file is a JSON list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`, in pixels, with
     `segmentation` (run lengths) and `keypoints` (x, y, visibility, ...) for all or for none; without a `bbox` the box
@@ -50,17 +50,17 @@ def read_detections(
 
     Args:
         path: of the file.
-        truth: pictures with their truth, each with a name of its own.
+        groundtruth: images with their groundtruth, each with a name of its own.
         categories: from the `category_id` of the file to the class, as the label map has it.
-        image_ids: from the `image_id` of the file to the name of a picture; None for `ids_of_names`.
+        image_ids: from the `image_id` of the file to the name of an image; None for `ids_of_names`.
 
     Raises:
-        DataError: naming file and number of the first, for a detection that cannot be used: not of these pictures or
-            classes, without a part, with a number that is none, a negative size, or an `id` that another one has.
+        DataError: naming file and number of the first, for a detection that cannot be used: of other images or
+            classes, without a part, with a value that is not a number, a negative size, or the `id` of another one.
     """
-    known = ids_of_names([result.name for result in truth]) if image_ids is None else image_ids
-    found = {result.name: _Detections() for result in truth}
-    sizes = {result.name: (result.height, result.width) for result in truth}
+    known = ids_of_names([result.name for result in groundtruth]) if image_ids is None else image_ids
+    found = {result.name: _Detections() for result in groundtruth}
+    sizes = {result.name: (result.height, result.width) for result in groundtruth}
     faults: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     ids: set[ImageId] = set()
@@ -72,13 +72,15 @@ def read_detections(
             if len(listed := examples.setdefault(fault.kind, [])) < _EXAMPLES:
                 listed.append(f"number {index}: {fault.what}")
     if faults:
-        raise DataError(f"{path}: {'; '.join(_told(kind, faults[kind], examples[kind]) for kind in faults)}.")
+        raise DataError(
+            f"{path}: {'; '.join(_summary(kind, faults[kind], examples[kind]) for kind in faults)}."
+        )
     _check_parts(path, found.values())
-    return [_with_detections(result, found[result.name]) for result in truth]
+    return [_with_detections(result, found[result.name]) for result in groundtruth]
 
 
 def ids_of_names(names: Sequence[str]) -> dict[ImageId, str]:
-    """Return what a file of detections may call pictures: their names, and, where no two share it, the name without
+    """Return what a file of detections may call images: their names, and, where no two share it, the name without
     folders, that without its ending, and the number that this is (as in COCO, 000000000139.jpg is 139)."""
     known: dict[ImageId, str] = {name: name for name in names}
     for shorten in (_file_name, _stem, _number):
@@ -90,35 +92,6 @@ def ids_of_names(names: Sequence[str]) -> dict[ImageId, str]:
     return known
 
 
-def write_detections(
-    path: Path,
-    results: Sequence[ImageResult],
-    *,
-    category_ids: Sequence[int],
-    image_ids: Mapping[str, ImageId] | None = None,
-) -> None:
-    """Write all detections as COCO's results JSON, in the order of the pictures.
-
-    Args:
-        path: of the file; its folder has to exist.
-        results: of all pictures.
-        category_ids: by class.
-        image_ids: by the name of a picture; None for the names themselves.
-
-    Raises:
-        DataError: if the file cannot be written.
-    """
-    try:
-        with path.open("w", encoding="utf-8") as file:
-            separator = "[\n"
-            for item in _written(results, category_ids, image_ids):
-                file.write(separator + json.dumps(item, allow_nan=False))
-                separator = ",\n"
-            file.write("[]\n" if separator == "[\n" else "\n]\n")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written: {error.strerror}.") from error
-
-
 class _Fault(Exception):
     """What is wrong with one detection: of a kind, to be counted, and what it is here."""
 
@@ -128,14 +101,14 @@ class _Fault(Exception):
 
 
 _KINDS = {
-    "images": "of pictures that are not evaluated (give the data that the file is about)",
+    "images": "of images that are not evaluated (give the data that the file is about)",
     "classes": "of classes that the label map lacks (give the label map that the file is about)",
     "ids": 'with an "id" that another one has, or that is none',
     "form": "that cannot be used",
 }
 
 
-def _told(kind: str, count: int, examples: list[str]) -> str:
+def _summary(kind: str, count: int, examples: list[str]) -> str:
     return f"{count} detection{'s' if count > 1 else ''} {_KINDS[kind]}, such as {', '.join(examples)}"
 
 
@@ -147,9 +120,9 @@ def _take(
     categories: Mapping[int, int],
     ids: set[ImageId],
 ) -> None:
-    """Add one detection to those of its picture, or raise _Fault."""
+    """Add one detection to those of its image, or raise _Fault."""
     if not isinstance(item, dict):
-        raise _Fault("form", f"{item!r:.60} is no object")
+        raise _Fault("form", f"{item!r:.60} is not an object")
     image_id, category = item.get("image_id"), item.get("category_id")
     name = known.get(image_id) if isinstance(image_id, int | str) else None
     if name is None or name not in found:
@@ -202,8 +175,8 @@ def _mask(segmentation: Any, size: tuple[int, int]) -> Mask:
     except DataError as error:
         raise _Fault("form", f"segmentation: {str(error).rstrip('.')}") from None
     if (mask.height, mask.width) != size:
-        picture = f"{size[0]} x {size[1]}"
-        raise _Fault("form", f"segmentation of {mask.height} x {mask.width} in a picture of {picture} pixels")
+        image = f"{size[0]} x {size[1]}"
+        raise _Fault("form", f"segmentation of {mask.height} x {mask.width} in an image of {image} pixels")
     return mask
 
 
@@ -212,7 +185,7 @@ def _points(keypoints: Any) -> tuple[float, ...]:
     if not isinstance(keypoints, list) or len(keypoints) % 3 or len(keypoints) > 3 * _MAX_POINTS:
         raise _Fault("form", f"keypoints {keypoints!r:.60}, not [x, y, visibility, ...]")
     numbers = _numbers("keypoints", keypoints) if keypoints else []
-    return tuple(place for x, y in zip(numbers[0::3], numbers[1::3], strict=True) for place in (y, x))
+    return tuple(position for x, y in zip(numbers[0::3], numbers[1::3], strict=True) for position in (y, x))
 
 
 def _check_parts(path: Path, found: Collection[_Detections]) -> None:
@@ -250,66 +223,66 @@ def _items(path: Path) -> Iterator[Any]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
     except (UnicodeDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON list of detections: {error}.") from error
+        raise DataError(f"{path}: not a JSON list of detections: {error}.") from error
 
 
 def _parsed(reader: "_Reader") -> Iterator[Any]:
     index = 0
     reader.take("[", index)
-    while index or reader.sign() != "]":
+    while index or reader.character() != "]":
         yield reader.item(index)
         index += 1
-        if reader.sign() == "]":
+        if reader.character() == "]":
             break
         reader.take(",", index)
     reader.take("]", index)
-    if reader.sign():
+    if reader.character():
         raise DataError(f"{reader.path}: goes on behind its list of detections.")
 
 
 @dataclass
 class _Reader:
-    """A file of JSON, of which a piece is in memory."""
+    """A file of JSON, read piece by piece."""
 
     path: Path
     file: TextIO
     text: str = ""
-    place: int = 0
+    position: int = 0
 
-    def sign(self) -> str:
-        """Return the next sign that is no space, without taking it; an empty text at the end."""
+    def character(self) -> str:
+        """Return the next character that is not a space, without taking it; an empty text at the end."""
         while True:
-            while self.place < len(self.text) and self.text[self.place] in " \t\r\n":
-                self.place += 1
-            if self.place < len(self.text):
-                return self.text[self.place]
-            self.text, self.place = self.file.read(_CHUNK), 0
+            while self.position < len(self.text) and self.text[self.position] in " \t\r\n":
+                self.position += 1
+            if self.position < len(self.text):
+                return self.text[self.position]
+            self.text, self.position = self.file.read(_CHUNK), 0
             if not self.text:
                 return ""
 
     def take(self, expected: str, index: int) -> None:
-        """Take a sign, or say that it is missing."""
-        if (sign := self.sign()) != expected:
-            found = f'"{sign}"' if sign else "the end of the file"
+        """Take a character, or say that it is missing."""
+        if (character := self.character()) != expected:
+            found = f'"{character}"' if character else "the end of the file"
             raise DataError(
-                f'{self.path}: no JSON list of detections: at number {index} "{expected}" should be, not {found}.'
+                f'{self.path}: not a JSON list of detections: at number {index} "{expected}" should be, not {found}.'
             )
-        self.place += 1
+        self.position += 1
 
     def item(self, index: int) -> Any:
         """Take a value, reading on until it is whole."""
-        self.sign()
+        self.character()
         decoder, size = json.JSONDecoder(), _CHUNK
         while True:
             try:
-                item, self.place = decoder.raw_decode(self.text, self.place)
+                item, self.position = decoder.raw_decode(self.text, self.position)
                 return item
             except ValueError as error:
                 more = self.file.read(size)
-                if not more or len(self.text) - self.place > _MAX_DETECTION:
-                    raise DataError(f"{self.path}: detection number {index} is no JSON: {error}.") from error
+                if not more or len(self.text) - self.position > _MAX_DETECTION:
+                    raise DataError(f"{self.path}: detection number {index} is not JSON: {error}.") from error
                 # Twice as much each time: what is not whole yet is looked at a few times only.
-                self.text, self.place, size = self.text[self.place :] + more, 0, 2 * size
+                self.text, self.position, size = self.text[self.position :] + more, 0, 2 * size
 
 
 def _file_name(name: str) -> str:
@@ -323,23 +296,3 @@ def _stem(name: str) -> str:
 def _number(name: str) -> int | None:
     stem = _stem(name)
     return int(stem) if stem.isascii() and stem.isdigit() and len(stem) < 20 else None
-
-
-def _written(
-    results: Sequence[ImageResult], category_ids: Sequence[int], image_ids: Mapping[str, ImageId] | None
-) -> Iterator[dict[str, Any]]:
-    for result in results:
-        boxes = np.asarray(result.boxes, np.float64).reshape(-1, 4)
-        image_id = result.name if image_ids is None else image_ids[result.name]
-        for row, (ymin, xmin, ymax, xmax) in enumerate(boxes.tolist()):
-            item: dict[str, Any] = {
-                "image_id": image_id,
-                "category_id": int(category_ids[int(result.classes[row])]),
-                "bbox": [xmin, ymin, xmax - xmin, ymax - ymin],
-                "score": float(result.scores[row]),
-            }
-            if result.masks is not None:
-                item["segmentation"] = masks.to_coco(result.masks[row])
-            if result.keypoints is not None:
-                item["keypoints"] = [value for y, x in result.keypoints[row].tolist() for value in (x, y, 1)]
-            yield item

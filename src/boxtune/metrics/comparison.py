@@ -1,4 +1,4 @@
-"""Two runs on the same pictures: which objects only one of them finds, and whether they differ by more than chance."""
+"""Two runs on the same images: which objects only one of them finds, and whether they differ by more than chance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,22 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from boxtune.errors import DataError
+from boxtune.metrics.average_precision import Ranking, coco_ranking, mean
 from boxtune.metrics.bootstrap import CONFIDENCE, Interval, interval, num_resamples, resampled
 from boxtune.metrics.coco import NAMES
-from boxtune.metrics.curves import Ranking, coco_ranking, mean
-from boxtune.metrics.matches import (
-    RIGHT,
-    Floats,
-    Overlaps,
-    Pool,
-    coco_outcomes,
-    match_wanted,
-    outcomes,
-    overlaps,
-    pool,
-    reaches,
-)
+from boxtune.metrics.matching import RIGHT, coco_outcomes, match_at_50, outcomes, reaches
 from boxtune.metrics.results import ImageResult, check_results
+from boxtune.metrics.tables import Floats, Pairs, Table, near_pairs, tabulate
 
 _TOLERANCE = 0.01  # pixels: less is the rounding of a file
 _EXAMPLES = 3
@@ -43,13 +33,13 @@ class FoundObject:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much the second run is better in a number, and whether that is more than the chance of these pictures.
+    """How much the second run is better in a number, and whether that is more than the chance of these images.
 
     Attributes:
         name: the API's name of the number.
         first, second: the number of each run, None without objects.
         difference: second - first.
-        interval: of CONFIDENCE, by resampling pictures for both runs alike; None where fewer than two have objects.
+        interval: of CONFIDENCE, by resampling images for both runs alike; None where fewer than two have objects.
         p_value: in (0, 1], two-sided, from the same resamples; None as `interval`.
         significant: the p-value is below 1 - CONFIDENCE.
     """
@@ -82,22 +72,22 @@ def compare(
     threshold: float = 0.5,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two runs on the same pictures, in any order.
+    """Compare two runs on the same images, in any order.
 
     Fixed is an object that only the second run finds, broken one that only the first does; crowds and difficult objects
     are left out. mAP and AP50 are COCO's.
 
     Raises:
-        DataError: naming pictures that only one run has or whose truth differs, and as `results.check_results` does.
+        DataError: naming images that only one run has or whose groundtruth differs; and as `check_results` does.
     """
     for results in (first, second):
         check_results(results, len(class_names))
-    before, after = (pool(results, len(class_names)) for results in (first, second))
+    before, after = (tabulate(results, len(class_names)) for results in (first, second))
     _check(before, after)
-    near = [(one, overlaps(one)) for one in (before, after)]
+    near = [(one, near_pairs(one)) for one in (before, after)]
     scores = [_scores(one, pairs, threshold) for one, pairs in near]
-    rankings = [_ranking(one, pairs) for one, pairs in near]
-    number = num_resamples(len(before.found.cls) + len(after.found.cls))
+    rankings = [coco_ranking(one, coco_outcomes(one, pairs), one.groundtruth.crowd) for one, pairs in near]
+    number = num_resamples(len(before.detections.cls) + len(after.detections.cls))
     return Comparison(
         threshold,
         _only(before, class_names, scores[1], scores[0]),
@@ -107,12 +97,14 @@ def compare(
     )
 
 
-def _check(first: Pool, second: Pool) -> None:
+def _check(first: Table, second: Table) -> None:
     names = [[image.name for image in one.images] for one in (first, second)]
     for here, there, which in ((names[0], names[1], "first"), (names[1], names[0], "second")):
         alone = sorted(set(here) - set(there))
-        _refuse(f"are in the {which} run alone", alone, "Evaluate both runs on the same pictures.")
-    different = [a.name for a, b in zip(first.images, second.images, strict=True) if not _same_truth(a, b)]
+        _refuse(f"are in the {which} run alone", alone, "Evaluate both runs on the same images.")
+    different = [
+        a.name for a, b in zip(first.images, second.images, strict=True) if not _same_groundtruth(a, b)
+    ]
     _refuse(
         "have other objects in the second run than in the first",
         different,
@@ -123,45 +115,43 @@ def _check(first: Pool, second: Pool) -> None:
 def _refuse(fault: str, names: list[str], way_out: str) -> None:
     if names:
         examples = ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")
-        raise DataError(
-            f"Runs cannot be compared: pictures that {fault}: {len(names)} ({examples}). {way_out}"
-        )
+        raise DataError(f"Runs cannot be compared: images that {fault}: {len(names)} ({examples}). {way_out}")
 
 
-def _same_truth(first: ImageResult, second: ImageResult) -> bool:
+def _same_groundtruth(first: ImageResult, second: ImageResult) -> bool:
     return (
-        np.array_equal(first.true_classes, second.true_classes)
+        np.array_equal(first.groundtruth_classes, second.groundtruth_classes)
         and np.array_equal(first.is_crowd, second.is_crowd)
         and np.array_equal(first.difficult, second.difficult)
-        and np.allclose(first.true_boxes, second.true_boxes, rtol=0, atol=_TOLERANCE)
+        and np.allclose(first.groundtruth_boxes, second.groundtruth_boxes, rtol=0, atol=_TOLERANCE)
     )
 
 
-def _scores(pool: Pool, pairs: Overlaps, threshold: float) -> Floats:
-    """Return float [n]: the score with which each wanted object is found, NaN where it is not."""
-    matched = match_wanted(pool, pairs)
-    right = outcomes(matched, pool.truth.unwanted) == RIGHT
-    finds = right & reaches(pool.found.score, threshold)
-    scores = np.full(len(pool.truth.cls), np.nan)
-    scores[matched[finds]] = pool.found.score[finds]
+def _scores(table: Table, pairs: Pairs, threshold: float) -> Floats:
+    """Return float [n]: the score with which each object that counts is found, NaN where it is not."""
+    matched = match_at_50(table, pairs)
+    right = outcomes(matched, table.groundtruth.ignored) == RIGHT
+    finds = right & reaches(table.detections.score, threshold)
+    scores = np.full(len(table.groundtruth.cls), np.nan)
+    scores[matched[finds]] = table.detections.score[finds]
     return scores
 
 
-def _only(pool: Pool, class_names: Sequence[str], score: Floats, other: Floats) -> list[FoundObject]:
+def _only(table: Table, class_names: Sequence[str], score: Floats, other: Floats) -> list[FoundObject]:
     """Return the objects that have a `score` and no `other`, both float [n]."""
     return [
-        _found_object(pool, class_names, i, score[i])
+        _found_object(table, class_names, i, score[i])
         for i in np.flatnonzero(~np.isnan(score) & np.isnan(other))
     ]
 
 
-def _found_object(pool: Pool, class_names: Sequence[str], i: int, score: float) -> FoundObject:
-    truth = pool.truth
-    ymin, xmin, ymax, xmax = truth.box[i].tolist()
+def _found_object(table: Table, class_names: Sequence[str], i: int, score: float) -> FoundObject:
+    groundtruth = table.groundtruth
+    ymin, xmin, ymax, xmax = groundtruth.box[i].tolist()
     return FoundObject(
-        image=pool.images[truth.image[i]].name,
-        index=int(i - pool.first_truth[truth.image[i]]),
-        class_name=class_names[truth.cls[i]],
+        image=table.images[groundtruth.image[i]].name,
+        index=int(i - table.first_object[groundtruth.image[i]]),
+        class_name=class_names[groundtruth.cls[i]],
         ymin=ymin,
         xmin=xmin,
         ymax=ymax,
@@ -170,15 +160,10 @@ def _found_object(pool: Pool, class_names: Sequence[str], i: int, score: float) 
     )
 
 
-def _ranking(pool: Pool, pairs: Overlaps) -> Ranking:
-    return coco_ranking(pool, coco_outcomes(pool, pairs), pool.truth.crowd)
-
-
 def _differences(
     first: Ranking, second: Ranking, num_images: int, number: int, seed: int
 ) -> list[Difference]:
-    once = np.ones(num_images, np.int64)
-    before, after = (ranking.average_precision(once) for ranking in (first, second))
+    before, after = (ranking.average_precision() for ranking in (first, second))
     draws = [resampled(ranking, num_images, number, seed) for ranking in (first, second)]
     several = len(np.unique(first.object_image)) > 1
     changes = [draws[1].mean_AP - draws[0].mean_AP, draws[1].mean_AP50 - draws[0].mean_AP50]

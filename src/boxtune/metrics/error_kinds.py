@@ -1,4 +1,4 @@
-"""What is wrong with detections, and what AP50 would gain if one kind of error were mended.
+"""What is wrong with detections, and what AP50 would gain if one kind of error were fixed.
 
 Source: TIDE, Bolya et al. 2020 (arXiv:2008.08115), with its thresholds: a detection is right from an IoU of 0.5 with an
 object of its class, and about nothing below 0.1 with every object. Gains are of AP50, as there.
@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.metrics.curves import mean, rank
-from boxtune.metrics.matches import IGNORED, RIGHT, WRONG, Bools, Floats, Ints, Overlaps, Pool, outcomes
+from boxtune.metrics.average_precision import mean, rank
+from boxtune.metrics.matching import IGNORED, RIGHT, WRONG, outcomes
+from boxtune.metrics.tables import Bools, Floats, Ints, Pairs, Table
 
 FOREGROUND, BACKGROUND = 0.5, 0.1
 
 KINDS = (
     "correct",
     "class",
-    "localisation",
-    "class and localisation",
+    "localization",
+    "class and localization",
     "duplicate",
     "background",
     "ignored",
@@ -27,17 +28,17 @@ KINDS = (
 MISSED = "missed"
 """The one kind of error that is of an object."""
 
-_CORRECT, _CLASS, _LOCALISATION, _BOTH, _DUPLICATE, _BACKGROUND, _IGNORED = range(len(KINDS))
+_CORRECT, _CLASS, _LOCALIZATION, _BOTH, _DUPLICATE, _BACKGROUND, _IGNORED = range(len(KINDS))
 
 
 @dataclass(frozen=True, eq=False)
 class Mistakes:
-    """The errors of a pool.
+    """The errors of a table.
 
     Attributes:
         kind: int8 [k], index into KINDS.
         target: int [k], the object that it finds, or that a mistaken class or box was meant for, else -1.
-        missed: bool [n], the wanted objects that nothing finds and nothing is meant for.
+        missed: bool [n], the objects that count which nothing finds and nothing is meant for.
     """
 
     kind: Ints
@@ -54,26 +55,26 @@ class ErrorKind:
     AP50_gain: float | None
 
 
-def mistakes(pool: Pool, overlaps: Overlaps, matched: Ints, ignored: Bools) -> Mistakes:
-    """Sort the detections of `pool` by what is wrong with them.
+def mistakes(table: Table, pairs: Pairs, matched: Ints, ignored: Bools) -> Mistakes:
+    """Sort the detections of `table` by what is wrong with them.
 
     A detection that finds no object is, in this order (that of TIDE's program):
-    - "localisation": its IoU with an object of its class is in [0.1, 0.5);
+    - "localization": its IoU with an object of its class is in [0.1, 0.5);
     - "class": its IoU with an object of another class is 0.5 or more;
     - "duplicate": its IoU with an object of its class is 0.5 or more, and a better scored one has found that;
     - "background": its IoU with every object is below 0.1;
-    - "class and localisation": what is left.
+    - "class and localization": what is left.
     Crowds take no part, but what finds a crowd, or another object that is `ignored`, is itself "ignored".
 
     Args:
-        pool: pictures.
-        overlaps: their pairs from an IoU of 0.1.
+        table: of images.
+        pairs: their pairs from an IoU of 0.1.
         matched: int [k], the object that each detection finds at an IoU of 0.5.
-        ignored: bool [n], objects that are neither wanted nor wrong.
+        ignored: bool [n], objects that do not count.
     """
-    own = pool.found.cls[overlaps.detection] == pool.truth.cls[overlaps.truth]
-    own_iou, own_truth = _best(pool, overlaps, own)
-    other_iou, other_truth = _best(pool, overlaps, ~own)
+    own = table.detections.cls[pairs.detection] == table.groundtruth.cls[pairs.groundtruth]
+    own_iou, own_object = _best(table, pairs, own)
+    other_iou, other_object = _best(table, pairs, ~own)
     outcome = outcomes(matched, ignored)
     kind = np.select(
         [
@@ -84,74 +85,70 @@ def mistakes(pool: Pool, overlaps: Overlaps, matched: Ints, ignored: Bools) -> M
             own_iou >= FOREGROUND,
             other_iou < BACKGROUND,
         ],
-        [_CORRECT, _IGNORED, _LOCALISATION, _CLASS, _DUPLICATE, _BACKGROUND],
+        [_CORRECT, _IGNORED, _LOCALIZATION, _CLASS, _DUPLICATE, _BACKGROUND],
         _BOTH,
     ).astype(np.int8)
     target = np.select(
-        [kind == _CORRECT, kind == _LOCALISATION, kind == _CLASS], [matched, own_truth, other_truth], -1
+        [kind == _CORRECT, kind == _LOCALIZATION, kind == _CLASS], [matched, own_object, other_object], -1
     )
     missed = ~ignored
     missed[target[target >= 0]] = False
     return Mistakes(kind, target, missed)
 
 
-def _best(pool: Pool, overlaps: Overlaps, chosen: Bools) -> tuple[Floats, Ints]:
+def _best(table: Table, pairs: Pairs, chosen: Bools) -> tuple[Floats, Ints]:
     """Return float [k] and int [k]: the highest IoU of each detection in the `chosen` pairs, and with which object."""
-    pairs = np.flatnonzero(chosen & ~pool.truth.crowd[overlaps.truth])
-    detection, first = np.unique(overlaps.detection[pairs], return_index=True)
-    iou, truth = np.zeros(len(pool.found.cls)), np.full(len(pool.found.cls), -1)
-    iou[detection], truth[detection] = overlaps.iou[pairs[first]], overlaps.truth[pairs[first]]
-    return iou, truth
+    pairs = pairs[chosen & ~table.groundtruth.crowd[pairs.groundtruth]]
+    detection, first = np.unique(pairs.detection, return_index=True)
+    iou, groundtruth = np.zeros(len(table.detections.cls)), np.full(len(table.detections.cls), -1)
+    iou[detection], groundtruth[detection] = pairs.iou[first], pairs.groundtruth[first]
+    return iou, groundtruth
 
 
-def error_kinds(pool: Pool, found: Mistakes, ignored: Bools) -> list[ErrorKind]:
-    """Return how many errors there are of each kind, and what AP50 would gain if it were mended and all else stayed.
+def error_kinds(table: Table, found: Mistakes, ignored: Bools) -> list[ErrorKind]:
+    """Return how many errors there are of each kind, and what AP50 would gain if it were fixed and all else stayed.
 
-    Mending is as in TIDE: a mistaken class or box is set right, if no other detection has found the object and none
-    scored better is set right for it; otherwise, and of every other kind, the detection goes; a missed object is no
-    longer wanted. A class of which no object is left so counts 1, or 0 if something is still found of it.
+    Fixing is as in TIDE: a mistaken class or box is set right, if no other detection has found the object and none
+    scored better is set right for it; otherwise, and of every other kind, the detection goes; a missed object no
+    longer counts. A class without any object left counts 1, or 0 if something is still detected as it.
     """
     outcome = np.select([found.kind == _CORRECT, found.kind == _IGNORED], [RIGHT, IGNORED], WRONG).astype(
         np.int8
     )
-    before = _ap50(pool, pool.found.cls, outcome, ~ignored)
+    before = _ap50(table, table.detections.cls, outcome, ~ignored)
     rows = []
     for kind in range(_CLASS, _IGNORED):
-        cls, mended = _mended(pool, found, outcome, ignored, kind)
-        gain = _difference(_ap50(pool, cls, mended, ~ignored), before)
+        cls, fixed = _fixed(table, found, outcome, ignored, kind)
+        gain = mean(_ap50(table, cls, fixed, ~ignored) - before)
         rows.append(ErrorKind(KINDS[kind], int(np.count_nonzero(found.kind == kind)), gain))
-    after = _ap50(pool, pool.found.cls, outcome, ~ignored & ~found.missed)
-    wrong = np.bincount(pool.found.cls[outcome == WRONG], minlength=pool.num_classes)
+    after = _ap50(table, table.detections.cls, outcome, ~ignored & ~found.missed)
+    wrong = np.bincount(table.detections.cls[outcome == WRONG], minlength=table.num_classes)
     after = np.where(np.isnan(after) & ~np.isnan(before), wrong == 0, after)
-    return [*rows, ErrorKind(MISSED, int(np.count_nonzero(found.missed)), _difference(after, before))]
+    return [*rows, ErrorKind(MISSED, int(np.count_nonzero(found.missed)), mean(after - before))]
 
 
-def _mended(pool: Pool, found: Mistakes, outcome: Ints, ignored: Bools, kind: int) -> tuple[Ints, Ints]:
-    """Return the classes and outcomes of detections once those of `kind` are mended."""
-    cls, mended = pool.found.cls.copy(), outcome.copy()
-    mended[found.kind == kind] = IGNORED
+def _fixed(table: Table, found: Mistakes, outcome: Ints, ignored: Bools, kind: int) -> tuple[Ints, Ints]:
+    """Return the classes and outcomes of detections once those of `kind` are fixed."""
+    cls, fixed = table.detections.cls.copy(), outcome.copy()
+    fixed[found.kind == kind] = IGNORED
     free = ~ignored
     free[found.target[found.kind == _CORRECT]] = False
     candidates = np.flatnonzero(
         (found.kind == kind) & (found.target >= 0) & np.append(free, False)[found.target]
     )
     target, first = np.unique(found.target[candidates], return_index=True)  # the best scored comes first
-    cls[candidates[first]], mended[candidates[first]] = pool.truth.cls[target], RIGHT
-    return cls, mended
+    cls[candidates[first]], fixed[candidates[first]] = table.groundtruth.cls[target], RIGHT
+    return cls, fixed
 
 
-def _ap50(pool: Pool, cls: Ints, outcome: Ints, wanted: Bools) -> Floats:
-    order = pool.by_class if cls is pool.found.cls else np.lexsort((-pool.found.score, cls))
+def _ap50(table: Table, cls: Ints, outcome: Ints, counted: Bools) -> Floats:
+    order = table.by_class if cls is table.detections.cls else np.lexsort((-table.detections.score, cls))
     ranking = rank(
-        (1, pool.num_classes),
-        pool.found.image[order],
+        (1, table.num_classes),
+        table.detections.image[order],
         cls[order],
         outcome[None, order],
-        pool.truth.image[wanted],
-        pool.truth.cls[wanted],
+        table.groundtruth.image[counted],
+        table.groundtruth.cls[counted],
     )
-    return ranking.average_precision(np.ones(len(pool.images), np.int64))[0]
-
-
-def _difference(after: Floats, before: Floats) -> float | None:
-    return mean(after - before)
+    return ranking.average_precision()[0]

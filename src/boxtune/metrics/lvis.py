@@ -1,28 +1,24 @@
-"""The metrics of LVIS: many classes, each looked for in some of the pictures only."""
+"""The metrics of LVIS: many classes, each looked for in some of the images only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from boxtune.errors import ConfigError
-from boxtune.metrics.coco import AREAS, THRESHOLDS, num_objects, outside
-from boxtune.metrics.greedy_matching import Averages, averages, match, mean
-from boxtune.metrics.metric_sets import MetricSet, Options
-from boxtune.metrics.results import ImageResult, keep_found, known_classes, without_unknown
+from boxtune.metrics.coco import AT_50, AT_75, NO_OPTIONS, Averages, Options, averages, mean
+from boxtune.metrics.metric_sets import MetricSet
+from boxtune.metrics.results import ImageResult, known_classes, select_detections, without_unknown_classes
 from boxtune.metrics.tables import (
-    Flags,
+    Bools,
     Floats,
     Overlap,
     Table,
     box_overlap,
-    found_masks,
+    detection_masks,
     mask_areas,
     mask_overlap,
-    pair_up,
     tabulate,
-    true_masks,
 )
 
 NAMES = (
@@ -32,59 +28,51 @@ NAMES = (
 """Small, medium, large; rare, common, frequent."""
 FREQUENCIES = "rcf"
 _MAX_DETECTIONS = 300
-_AT_50, _AT_75 = 0, 5
 
 
 def box_metrics(
     results: Sequence[ImageResult],
     class_names: Sequence[str],
-    *,
-    frequencies: Sequence[str] = (),
-    per_category: bool = False,
+    options: Options = NO_OPTIONS,
 ) -> dict[str, float]:
     """Return LVIS' numbers of boxes, named `DetectionBoxes_AP` and so on, and the AP of each class.
 
-    A detection counts if its class is known to be in the picture or not to be (`ImageResult.present_classes` and
+    A detection counts if its class is known to be in the image or not to be (`ImageResult.present_classes` and
     `absent_classes`); where a class is not exhaustively marked, a detection that finds nothing is not wrong. The 300
-    best detections of a picture count, and none without area. Source: Gupta et al. 2019 (arXiv:1908.03195), section 4
-    and appendix, and its evaluation code. A picture without labels, among others that have some, has no classes but
-    those of its objects; where no picture has any, every class was looked for in all.
+    best detections of an image count, and none without area. Source: Gupta et al. 2019 (arXiv:1908.03195), section 4
+    and appendix, and its evaluation code. An image without labels, among others that have some, has no classes but
+    those of its objects; where no image has any, every class was looked for in all.
 
     Args:
-        results: of all pictures.
+        results: of all images.
         class_names: by class.
-        frequencies: by class, `r`, `c` or `f`: in up to 10, up to 100 or more pictures of training; "" for unknown.
-            Without them APr, APc and APf are -1.
-        per_category: add `DetectionBoxes_PerformanceByCategory/AP/NAME`.
+        options: its `frequencies` are by class, `r`, `c` or `f`: in up to 10, up to 100 or more images of training; ""
+            for unknown. Without them APr, APc and APf are -1. `per_category` adds
+            `DetectionBoxes_PerformanceByCategory/AP/NAME`.
 
     Raises:
-        ConfigError: for frequencies that are no such letters, one for each class.
+        ConfigError: for frequencies that are not such letters, one for each class.
     """
     table = _tabulate(results, class_names)
-    overlap = box_overlap(table, np.zeros(len(table.truth.group), bool))
-    measured = _averages(table, overlap, table.found.areas)
-    return _named("DetectionBoxes_", measured, class_names, frequencies, per_category)
+    measured = _averages(table, box_overlap, table.detections.area)
+    return _named("DetectionBoxes_", measured, class_names, options)
 
 
 def mask_metrics(
     results: Sequence[ImageResult],
     class_names: Sequence[str],
-    *,
-    frequencies: Sequence[str] = (),
-    per_category: bool = False,
+    options: Options = NO_OPTIONS,
 ) -> dict[str, float]:
     """Return the same of masks, named `DetectionMasks_AP` and so on."""
     table = _tabulate(results, class_names)
-    found, truth = found_masks(table), true_masks(table)
-    overlap = mask_overlap(found, truth, np.zeros(len(truth), bool))
-    measured = _averages(table, overlap, mask_areas(found))
-    return _named("DetectionMasks_", measured, class_names, frequencies, per_category)
+    measured = _averages(table, mask_overlap, mask_areas(detection_masks(table)))
+    return _named("DetectionMasks_", measured, class_names, options)
 
 
 def _tabulate(results: Sequence[ImageResult], class_names: Sequence[str]) -> Table:
     if any(known_classes(result) is not None or len(result.not_exhaustive_classes) for result in results):
         results = [_with_labels(result) for result in results]
-    return tabulate([without_unknown(_most_certain(result)) for result in results], len(class_names))
+    return tabulate([without_unknown_classes(_most_certain(result)) for result in results], len(class_names))
 
 
 def _with_labels(result: ImageResult) -> ImageResult:
@@ -97,48 +85,44 @@ def _most_certain(result: ImageResult) -> ImageResult:
     if len(result.scores) <= _MAX_DETECTIONS:
         return result
     best = np.argsort(-result.scores.astype(np.float64), kind="stable")[:_MAX_DETECTIONS]
-    return keep_found(result, best)
+    return select_detections(result, best)
 
 
-def _averages(table: Table, overlap: Overlap, found_areas: Floats) -> Averages:
-    sizes = tuple(AREAS)
-    # What has no area is not there at all.
-    ignored = outside(table.truth.areas, sizes) | (table.truth.areas <= 0)[:, None]
-    pairs = pair_up(table, overlap, THRESHOLDS[0])
-    # A crowd is an object like others here.
-    kinds = match(pairs, table, ignored, THRESHOLDS, _MAX_DETECTIONS, shared=np.zeros(len(ignored), bool))
-    forgiven = outside(found_areas, sizes) | (_not_exhaustive(table) | (found_areas <= 0))[:, None]
-    return averages(table, kinds, forgiven, num_objects(table, ignored), (_MAX_DETECTIONS,))
+def _averages(table: Table, overlap: Callable[[Table, Bools], Overlap], areas: Floats) -> Averages:
+    # A crowd is an object like others here, and what has no area is not there at all.
+    none = np.zeros(len(table.groundtruth.cls), bool)
+    return averages(
+        table,
+        overlap(table, none),
+        areas,
+        ignored=table.groundtruth.area <= 0,
+        reusable=none,
+        forgiven=_not_exhaustive(table) | (areas <= 0),
+        max_detections=(_MAX_DETECTIONS,),
+    )
 
 
-def _not_exhaustive(table: Table) -> Flags:
-    """Return which detections [m] are of a class that is not exhaustively marked in their picture."""
-    count = len(table.results)
+def _not_exhaustive(table: Table) -> Bools:
+    """Return which detections [k] are of a class that is not exhaustively marked in their image."""
     groups = [
-        result.not_exhaustive_classes.astype(np.int64) * count + picture
-        for picture, result in enumerate(table.results)
+        image * table.num_classes + result.not_exhaustive_classes.astype(np.int64)
+        for image, result in enumerate(table.images)
     ]
-    return np.isin(table.found.group, np.concatenate(groups))
+    return np.isin(table.group(table.detections), np.concatenate(groups))
 
 
-def _named(
-    prefix: str,
-    found: Averages,
-    class_names: Sequence[str],
-    frequencies: Sequence[str],
-    per_category: bool,
-) -> dict[str, float]:
+def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> dict[str, float]:
     precision, recall = found.precision, found.recall[..., 0]
     numbers = [
         mean(precision[:, :, 0]),
-        mean(precision[_AT_50, :, 0]),
-        mean(precision[_AT_75, :, 0]),
+        mean(precision[AT_50, :, 0]),
+        mean(precision[AT_75, :, 0]),
         *(mean(precision[:, :, size]) for size in (1, 2, 3)),
-        *(mean(precision[:, classes, 0]) for classes in _by_frequency(frequencies, class_names)),
+        *(mean(precision[:, classes, 0]) for classes in _by_frequency(options.frequencies, class_names)),
         *(mean(recall[:, :, size]) for size in (0, 1, 2, 3)),
     ]
     named = {prefix + name: value for name, value in zip(NAMES, numbers, strict=True)}
-    if per_category:
+    if options.per_category:
         named |= {
             f"{prefix}PerformanceByCategory/AP/{name}": mean(precision[:, index, 0])
             for index, name in enumerate(class_names)
@@ -157,11 +141,4 @@ def _by_frequency(frequencies: Sequence[str], class_names: Sequence[str]) -> lis
     return [[index for index, one in enumerate(frequencies) if one == letter] for letter in FREQUENCIES]
 
 
-def _said(options: Options) -> dict[str, Any]:
-    return {"frequencies": options.frequencies, "per_category": options.per_category}
-
-
-METRIC_SETS: dict[str, MetricSet] = {
-    "lvis_detection_metrics": lambda results, names, options: box_metrics(results, names, **_said(options)),
-    "lvis_mask_metrics": lambda results, names, options: mask_metrics(results, names, **_said(options)),
-}
+METRIC_SETS: dict[str, MetricSet] = {"lvis_detection_metrics": box_metrics, "lvis_mask_metrics": mask_metrics}

@@ -6,19 +6,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from boxtune import run_lengths
 from boxtune.errors import DataError
 
 Integers = npt.NDArray[np.int64]
-_DIGIT_BITS = 5
-# Seven digits of COCO's run lengths are 34 bits and a sign, more than any picture needs.
-_MAX_DIGITS = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """The pixels of an object in a picture of `height` and `width`, counted down the columns.
+    """The pixels of an object in an image of `height` and `width`, counted down the columns.
 
-    `edges` [2r] are where its r runs begin and end: pixels `edges[0]` to `edges[1]`, without the latter, and so on.
+    `edges` [2r] are where its r runs start and end: pixels `edges[0]` to `edges[1]`, without the latter, and so on.
     """
 
     height: int
@@ -33,29 +31,21 @@ def from_array(array: npt.NDArray[Any]) -> Mask:
     return Mask(height, width, np.flatnonzero(pixels[1:] != pixels[:-1]))
 
 
-def to_array(mask: Mask) -> npt.NDArray[np.bool_]:
-    """Return the mask as booleans [h, w]."""
-    change = np.zeros(mask.height * mask.width + 1, np.int8)
-    change[mask.edges[0::2]] += 1
-    change[mask.edges[1::2]] -= 1
-    return np.cumsum(change[:-1]).astype(bool).reshape(mask.height, mask.width, order="F")
-
-
 def from_box(grid: npt.NDArray[np.floating], box: npt.NDArray[np.floating], height: int, width: int) -> Mask:
-    """Return the mask in a picture of what a model finds within a box.
+    """Return the mask in an image of what a model finds within a box.
 
     Source: the API's utils/ops.py, reframe_box_masks_to_image_masks, and its threshold in eval_util.py.
 
     Args:
         grid: [gh, gw], how certain the object is there, over the box from its first to its last row and column; pixels
             above 0.5, between them bilinearly, belong to it.
-        box: [4] ymin, xmin, ymax, xmax in shares of the picture.
-        height: of the picture.
-        width: of the picture.
+        box: [4] ymin, xmin, ymax, xmax in fractions of the image.
+        height: of the image.
+        width: of the image.
     """
     ymin, xmin, ymax, xmax = box.tolist()
-    rows, ys = _grid_places(ymin, ymax, grid.shape[0], height)
-    columns, xs = _grid_places(xmin, xmax, grid.shape[1], width)
+    rows, ys = _grid_positions(ymin, ymax, grid.shape[0], height)
+    columns, xs = _grid_positions(xmin, xmax, grid.shape[1], width)
     if not len(rows) or not len(columns):
         return Mask(height, width, np.zeros(0, np.int64))
     band = np.zeros((height, len(columns)), bool)
@@ -63,19 +53,21 @@ def from_box(grid: npt.NDArray[np.floating], box: npt.NDArray[np.floating], heig
     return Mask(height, width, from_array(band).edges + columns[0] * height)
 
 
-def _grid_places(low: float, high: float, size: int, count: int) -> tuple[Integers, npt.NDArray[np.float64]]:
-    """Return which of `count` pixels lie in a grid of `size` between two shares of the picture, and where in it."""
-    shares = np.arange(count) / (count - 1) if count > 1 else np.full(1, 0.5)
-    places = (size - 1) * (shares - low) / max(high - low, 1e-4)
-    within = np.flatnonzero((places >= 0) & (places <= size - 1))
-    return within, places[within]
+def _grid_positions(
+    low: float, high: float, size: int, count: int
+) -> tuple[Integers, npt.NDArray[np.float64]]:
+    """Return which of `count` pixels lie in a grid of `size` between two fractions of the image, and where in it."""
+    fractions = np.arange(count) / (count - 1) if count > 1 else np.full(1, 0.5)
+    positions = (size - 1) * (fractions - low) / max(high - low, 1e-4)
+    within = np.flatnonzero((positions >= 0) & (positions <= size - 1))
+    return within, positions[within]
 
 
-def _between(grid: npt.NDArray[np.floating], places: npt.NDArray[np.float64]) -> npt.NDArray[np.floating]:
-    """Return the rows of a grid at places between its own, linearly."""
-    below = np.floor(places).astype(np.int64)
-    share = (places - below)[:, None]
-    return grid[below] * (1 - share) + grid[np.ceil(places).astype(np.int64)] * share
+def _between(grid: npt.NDArray[np.floating], positions: npt.NDArray[np.float64]) -> npt.NDArray[np.floating]:
+    """Return the rows of a grid at positions between its own, linearly."""
+    below = np.floor(positions).astype(np.int64)
+    fraction = (positions - below)[:, None]
+    return grid[below] * (1 - fraction) + grid[np.ceil(positions).astype(np.int64)] * fraction
 
 
 def from_coco(segmentation: Any) -> Mask:
@@ -89,22 +81,15 @@ def from_coco(segmentation: Any) -> Mask:
     size, counts = segmentation["size"], segmentation["counts"]
     if not (isinstance(size, list | tuple) and len(size) == 2 and all(_is_count(side) for side in size)):
         raise DataError(f"a mask's size is {size!r:.50}, not [height, width].")
-    runs = _uncompressed(counts) if isinstance(counts, str | bytes) else _listed(counts)
+    counts = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+    runs = run_lengths.decompress(counts) if isinstance(counts, bytes) else _listed(counts)
     if (runs.size and runs.min() < 0) or int(runs.sum()) != size[0] * size[1]:
         raise DataError(f"a mask's run lengths do not fill its size of {size[0]} x {size[1]}.")
     edges = np.cumsum(runs)
     edges = edges if len(edges) % 2 == 0 else edges[:-1]
     # Where runs without pixels let two edges meet, there is none.
-    places, times = np.unique(edges, return_counts=True)
-    return Mask(size[0], size[1], places[times % 2 == 1])
-
-
-def to_coco(mask: Mask) -> dict[str, Any]:
-    """Return the mask as COCO's compressed run lengths, `{"size": [h, w], "counts": text}`."""
-    pixels = mask.height * mask.width
-    ends = mask.edges if pixels in mask.edges[-1:] else np.append(mask.edges, pixels)
-    runs = np.diff(ends, prepend=0)
-    return {"size": [mask.height, mask.width], "counts": _compressed(runs).decode("ascii")}
+    positions, times = np.unique(edges, return_counts=True)
+    return Mask(size[0], size[1], positions[times % 2 == 1])
 
 
 def area(mask: Mask) -> int:
@@ -116,20 +101,14 @@ def box(mask: Mask) -> tuple[float, float, float, float]:
     """Return ymin, xmin, ymax, xmax of its pixels; zeros if it has none."""
     if not len(mask.edges):
         return (0.0, 0.0, 0.0, 0.0)
-    first, last = mask.edges[0::2], mask.edges[1::2] - 1
-    top, bottom = first % mask.height, last % mask.height
-    # A run that goes on in the next column touches the lower and the upper border.
-    turns = first // mask.height != last // mask.height
-    ymin = 0 if turns.any() else top.min()
-    ymax = mask.height if turns.any() else bottom.max() + 1
-    return float(ymin), float(first[0] // mask.height), float(ymax), float(last[-1] // mask.height + 1)
+    return run_lengths.bounds(mask.edges[0::2], mask.edges[1::2], mask.height)
 
 
 def intersection(one: Mask, other: Mask) -> float:
-    """Return the number of pixels that two masks of the same picture share."""
+    """Return the number of pixels that two masks of the same image share."""
     if not len(one.edges) or not len(other.edges):
         return 0.0
-    # Pixels of the other before a place grow along its runs and stay between them.
+    # Pixels of the other before a position grow along its runs and stay between them.
     lengths = other.edges[1::2] - other.edges[0::2]
     before = np.zeros(len(other.edges))
     before[1::2] = np.cumsum(lengths)
@@ -146,37 +125,3 @@ def _listed(counts: Any) -> Integers:
     if not isinstance(counts, list | tuple) or not all(_is_count(count) for count in counts):
         raise DataError("a mask's run lengths are not whole numbers from 0 on.")
     return np.array(counts, np.int64)
-
-
-def _uncompressed(counts: str | bytes) -> Integers:
-    """Return run lengths: digits of five bits, lowest first; from the fourth number on relative to that two back."""
-    text = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
-    digits = np.frombuffer(text, np.uint8).astype(np.int64) - 48
-    if not len(digits):
-        return np.zeros(0, np.int64)
-    if digits.min() < 0 or digits.max() > 63 or digits[-1] & 0x20:
-        raise DataError("a mask's compressed run lengths are damaged.")
-    last = np.flatnonzero(digits & 0x20 == 0)
-    first = np.append(0, last[:-1] + 1)
-    lengths = last - first + 1
-    if lengths.max() > _MAX_DIGITS:
-        raise DataError("a mask's compressed run lengths are damaged.")
-    shifts = _DIGIT_BITS * (np.arange(len(digits)) - np.repeat(first, lengths))
-    numbers = np.add.reduceat((digits & 0x1F) << shifts, first)
-    numbers -= np.where(digits[last] & 0x10, np.int64(1) << (_DIGIT_BITS * lengths), 0)
-    numbers[1::2] = np.cumsum(numbers[1::2])
-    numbers[2::2] = np.cumsum(numbers[2::2])
-    return numbers
-
-
-def _compressed(runs: Integers) -> bytes:
-    numbers = runs.copy()
-    numbers[3:] -= runs[1:-2]
-    text = bytearray()
-    for number in numbers.tolist():
-        more = True
-        while more:
-            digit, number = number & 0x1F, number >> _DIGIT_BITS
-            more = number != (-1 if digit & 0x10 else 0)
-            text.append(48 + digit + 0x20 * more)
-    return bytes(text)

@@ -2,15 +2,14 @@
 
 import importlib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from boxtune.errors import ConfigError, DataError, did_you_mean
 from boxtune.metrics import coco
-from boxtune.metrics.coco import KeypointClass
-from boxtune.metrics.results import ImageResult, check_results, without_unknown
+from boxtune.metrics.coco import Options
+from boxtune.metrics.results import ImageResult, check_results, without_unknown_classes
 
 DEFAULT = ("coco_detection_metrics",)
 """What an empty `metrics_set` means."""
@@ -29,7 +28,7 @@ MASKS = frozenset(
 )
 """The sets about masks."""
 
-PICTURE_LABELS = frozenset(
+IMAGE_LABELS = frozenset(
     (
         "oid_challenge_detection_metrics",
         "oid_challenge_segmentation_metrics",
@@ -37,30 +36,11 @@ PICTURE_LABELS = frozenset(
         "lvis_mask_metrics",
     )
 )
-"""The sets that look at labels of whole pictures."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What `eval_config` says about metrics besides their names.
-
-    `per_category` and `all_per_category` (`include_metrics_per_category`, `all_metrics_per_category`) are about COCO's
-    and LVIS' sets: those of Pascal VOC and Open Images have all classes in any case. `skip_unlabeled`
-    (`skip_predictions_for_unlabeled_class`) is about `coco_detection_metrics` and
-    `precision_at_recall_detection_metrics`. `frequencies` are LVIS' letters, by class, "" of one that is unknown.
-    """
-
-    per_category: bool = False
-    all_per_category: bool = False
-    super_categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    recall_bounds: tuple[float, float] = (0.0, 1.0)
-    skip_unlabeled: bool = False
-    keypoints: Sequence[KeypointClass] = ()
-    frequencies: Sequence[str] = ()
+"""The sets that use labels of whole images."""
 
 
 MetricSet = Callable[[Sequence[ImageResult], Sequence[str], Options], dict[str, float]]
-"""From the results of all pictures and the names of the classes to numbers by the API's tags."""
+"""From the results of all images and the names of the classes to numbers by the API's tags."""
 
 
 def measure(
@@ -71,11 +51,11 @@ def measure(
 ) -> dict[str, float]:
     """Return the numbers of all sets by the API's tags; -1 where no object counts, see `explain`.
 
-    No number depends on the order of the pictures.
+    No number depends on the order of the images.
 
     Args:
         metrics_set: of METRIC_SETS; none for DEFAULT.
-        results: of all pictures, each once.
+        results: of all images, each once.
         class_names: by class.
         options: of `eval_config`.
 
@@ -103,8 +83,8 @@ def tags(metrics_set: Sequence[str], class_names: Sequence[str], options: Option
         name="",
         height=1,
         width=1,
-        true_boxes=np.zeros((0, 4)),
-        true_classes=np.zeros(0, int),
+        groundtruth_boxes=np.zeros((0, 4)),
+        groundtruth_classes=np.zeros(0, int),
         is_crowd=np.zeros(0, bool),
         boxes=np.zeros((0, 4)),
         classes=np.zeros(0, int),
@@ -118,7 +98,7 @@ def check_names(metrics_set: Sequence[str]) -> None:
     for name in metrics_set:
         if name == "coco_panoptic_metrics":
             raise ConfigError(
-                "eval_config.metrics_set: coco_panoptic_metrics are about every pixel of a picture, and boxtune's "
+                "eval_config.metrics_set: coco_panoptic_metrics are about every pixel of an image, and boxtune's "
                 "detectors find objects; use coco_detection_metrics or coco_mask_metrics."
             )
         if name not in METRIC_SETS:
@@ -137,7 +117,7 @@ def explain(tag: str) -> str:
     rarity = next((words for part, words in _FREQUENCIES.items() if tag.endswith(part)), "")
     what = " ".join(filter(None, (size, "objects", kind, rarity)))
     of_class = f' of "{name}"' if name else ""
-    return f"there are no {what}{of_class} in these pictures that count"
+    return f"there are no {what}{of_class} in these images that count"
 
 
 _SIZES = {
@@ -163,24 +143,18 @@ def _coco_boxes(
     results: Sequence[ImageResult], class_names: Sequence[str], options: Options
 ) -> dict[str, float]:
     if options.skip_unlabeled:
-        results = [without_unknown(result) for result in results]
-    return coco.box_metrics(results, class_names, **_by_category(options))
-
-
-def _coco_masks(
-    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
-) -> dict[str, float]:
-    return coco.mask_metrics(results, class_names, **_by_category(options))
+        results = [without_unknown_classes(result) for result in results]
+    return coco.box_metrics(results, class_names, options)
 
 
 def _check_masks(name: str, results: Sequence[ImageResult]) -> None:
     if _lack(results, "masks"):
         raise DataError(f"eval_config.metrics_set: {name}: the detections have no masks: leave it out.")
-    objects = sum(len(result.true_classes) for result in results)
-    if objects and not any(len(mask.edges) for result in results for mask in result.true_masks or ()):
+    objects = sum(len(result.groundtruth_classes) for result in results)
+    if objects and not any(len(mask.edges) for result in results for mask in result.groundtruth_masks or ()):
         raise DataError(
             f"eval_config.metrics_set: {name}: none of the {objects} objects has a mask (image/object/mask of the "
-            "records): leave it out, or measure on pictures with masks."
+            "records): leave it out, or measure on images with masks."
         )
 
 
@@ -188,14 +162,6 @@ def _lack(results: Sequence[ImageResult], part: str) -> bool:
     """Say whether there are detections, and none has that part."""
     found = [result for result in results if len(result.classes)]
     return bool(found) and all(getattr(result, part) is None for result in found)
-
-
-def _by_category(options: Options) -> dict:
-    return {
-        "per_category": options.per_category,
-        "all_per_category": options.all_per_category,
-        "super_categories": options.super_categories,
-    }
 
 
 def _coco_keypoints(
@@ -217,7 +183,7 @@ def _coco_keypoints(
 
 _COCO: dict[str, MetricSet] = {
     "coco_detection_metrics": _coco_boxes,
-    "coco_mask_metrics": _coco_masks,
+    "coco_mask_metrics": coco.mask_metrics,
     "coco_keypoint_metrics": _coco_keypoints,
 }
 

@@ -5,48 +5,39 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.metrics.results import ImageResult, keep_found
+from boxtune.metrics.results import ImageResult, select_detections
 from boxtune.metrics.tables import (
-    Flags,
+    Bools,
     Floats,
-    Integers,
+    Ints,
     Pairs,
     Table,
     box_overlap,
-    found_masks,
+    groundtruth_masks,
     mask_overlap,
-    pair_up,
+    overlapping_pairs,
     tabulate,
-    true_masks,
 )
 
 
 @dataclass(frozen=True)
 class Labels:
-    """The detections that count [q], by class and picture: scores, and how much each is right: 0 for a mistake."""
+    """The detections that count [q], by class and image: scores, and how much each is right: 0 for a mistake."""
 
-    classes: Integers
+    classes: Ints
     scores: Floats
     right: Floats
     num_objects: Floats  # [c], a group counts by its weight
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Precision and recall of detections by falling score, [q]."""
-
-    precision: Floats
-    recall: Floats
-
-
 def tabulate_backwards(results: Sequence[ImageResult], num_classes: int) -> Table:
-    """Return the table in which of equal scores of a picture the last comes first, as in the API."""
-    backwards = [keep_found(result, np.arange(len(result.scores))[::-1]) for result in results]
+    """Return the table in which of equal scores of an image the last comes first, as in the API."""
+    backwards = [select_detections(result, np.arange(len(result.scores))[::-1]) for result in results]
     return tabulate(backwards, num_classes)
 
 
 def label_boxes(
-    table: Table, at_least: float, *, difficult: Flags, group_of: Flags, group_of_weight: float = 0.0
+    table: Table, at_least: float, *, difficult: Bools, group_of: Bools, group_of_weight: float = 0.0
 ) -> Labels:
     """Return which detections are right, by their boxes.
 
@@ -55,133 +46,109 @@ def label_boxes(
     box (`group_of` [n]; by `at_least` of its own area) does not count either, except that the best scored of each group
     is right by `group_of_weight`. Source: the API's utils/per_image_evaluation.py.
     """
-    state = _State.of(table)
-    _find_objects(state, _box_pairs(table, at_least, ~group_of), difficult)
-    groups = _find_groups(state, _box_pairs(table, at_least, group_of, within=True))
-    return _labels(table, state, groups, difficult, group_of, group_of_weight)
+    pairs = overlapping_pairs(table, box_overlap(table, group_of), at_least)
+    nothing = np.zeros(len(table.detections.cls), bool)
+    right, ignored, groups = _find(pairs, nothing, nothing, difficult, group_of)
+    return _labels(table, right, ignored, groups, difficult, group_of, group_of_weight)
 
 
 def label_masks(
-    table: Table, at_least: float, *, difficult: Flags, group_of: Flags, group_of_weight: float = 0.0
+    table: Table, at_least: float, *, difficult: Bools, group_of: Bools, group_of_weight: float = 0.0
 ) -> Labels:
     """Return which detections are right, by their masks.
 
     As `label_boxes`, but an object whose mask has no pixels is known by its box alone: what finds that, or lies in it
     if it is a group, does not count.
     """
-    found, truth = found_masks(table), true_masks(table)
-    drawn = np.array([len(mask.edges) > 0 for mask in truth], bool)
-    state = _State.of(table)
-
-    def mask_pairs(among: Flags, *, within: bool = False) -> Pairs:
-        return pair_up(table, mask_overlap(found, truth, np.full(len(truth), within)), at_least, among=among)
-
-    _find_objects(state, mask_pairs(drawn & ~group_of), difficult)
-    groups = _find_groups(state, mask_pairs(drawn & group_of, within=True))
-    by_box = _State(state.right.copy(), state.ignored.copy())
-    _find_objects(by_box, _box_pairs(table, at_least, ~drawn & ~group_of), difficult)
-    _find_groups(by_box, _box_pairs(table, at_least, ~drawn & group_of, within=True))
-    state.ignored |= by_box.ignored | (by_box.right & ~state.right)
-    return _labels(table, state, groups, difficult | ~drawn, group_of, group_of_weight)
+    drawn = np.array([len(mask.edges) > 0 for mask in groundtruth_masks(table)], bool)
+    by_mask, by_box = (
+        overlapping_pairs(table, overlap(table, group_of), at_least)
+        for overlap in (mask_overlap, box_overlap)
+    )
+    nothing = np.zeros(len(table.detections.cls), bool)
+    by_mask, by_box = by_mask[drawn[by_mask.groundtruth]], by_box[~drawn[by_box.groundtruth]]
+    right, ignored, groups = _find(by_mask, nothing, nothing, difficult, group_of)
+    right_by_box, ignored_by_box, _ = _find(by_box, right, ignored, difficult, group_of)
+    ignored = ignored_by_box | (right_by_box & ~right)
+    return _labels(table, right, ignored, groups, difficult | ~drawn, group_of, group_of_weight)
 
 
-def curve(scores: Floats, right: Floats, num_objects: float) -> Curve:
-    """Return precision and recall; of equal scores the last comes first, as in the API."""
+def curve(scores: Floats, right: Floats, num_objects: float) -> tuple[Floats, Floats]:
+    """Return precision and recall [q] by descending score; of equal scores the last comes first, as in the API."""
     right = right[np.argsort(scores, kind="stable")[::-1]]
     rights = np.cumsum(right)
-    return Curve(rights / (rights + np.cumsum(right <= 0)), rights / num_objects)
+    return rights / (rights + np.cumsum(right <= 0)), rights / num_objects
 
 
-def within_recalls(whole: Curve, low: float, high: float) -> Curve:
-    """Return the part of a curve whose recall is from `low` to `high`."""
-    kept = (whole.recall >= low) & (whole.recall <= high)
-    return Curve(whole.precision[kept], whole.recall[kept])
-
-
-def area_under(part: Curve) -> float:
+def area_under(precision: Floats, recall: Floats) -> float:
     """Return the average precision as Pascal VOC has it since 2010: the area under the highest precision at each
     recall or above."""
-    recall = np.concatenate([[0.0], part.recall])
-    highest = np.maximum.accumulate(part.precision[::-1])[::-1]
-    return float(np.sum(np.diff(recall) * highest))
+    highest = np.maximum.accumulate(precision[::-1])[::-1]
+    return float(np.sum(np.diff(recall, prepend=0.0) * highest))
 
 
-def eleven_points(part: Curve) -> float:
+def eleven_points(precision: Floats, recall: Floats) -> float:
     """Return the average precision as Pascal VOC had it up to 2009: the mean of the highest precision at the recalls
     0, 0.1, ..., 1 or above. Source: Everingham et al. 2010, section 4.2."""
-    highest = np.append(np.maximum.accumulate(part.precision[::-1])[::-1], 0.0)
+    highest = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
     # Recalls are ratios of whole numbers: a tenth must not be missed by the last bit.
-    return float(highest[np.searchsorted(part.recall, np.arange(11) / 10 - 1e-12)].mean())
+    return float(highest[np.searchsorted(recall, np.arange(11) / 10 - 1e-12)].mean())
 
 
-def correct_localisation(table: Table, at_least: float) -> Floats:
-    """Return [c] of the pictures with a class, the share whose best scored detection of it finds any object of it.
+def correct_localization(table: Table, at_least: float) -> Floats:
+    """Return [c] of the images with a class, the fraction whose best scored detection of it finds any object of it.
 
-    -1 for a class without objects. Difficult objects count. Source: Deselaers et al. 2010.
+    NaN for a class without objects. Difficult objects count. Source: Deselaers et al. 2010.
     """
-    everything = np.ones(len(table.truth.group), bool)
-    pairs = _box_pairs(table, at_least, everything)
-    best = pairs.found[table.found.rank[pairs.found] == 0]
-    hits = np.bincount(table.class_of(table.found.group[np.unique(best)]), minlength=table.num_classes)
-    wanted = np.bincount(table.class_of(np.unique(table.truth.group)), minlength=table.num_classes)
-    return np.divide(hits, wanted, out=np.full(table.num_classes, -1.0), where=wanted > 0)
+    pairs = overlapping_pairs(table, box_overlap(table, np.zeros(len(table.groundtruth.cls), bool)), at_least)
+    best = np.unique(pairs.detection[table.rank[pairs.detection] == 0])
+    hits = np.bincount(table.detections.cls[best], minlength=table.num_classes)
+    groups = np.unique(table.group(table.groundtruth))
+    images = np.bincount(groups % max(table.num_classes, 1), minlength=table.num_classes)
+    return np.divide(hits, images, out=np.full(table.num_classes, np.nan), where=images > 0)
 
 
-@dataclass
-class _State:
-    right: Flags  # [m]
-    ignored: Flags  # [m]
+def _find(
+    pairs: Pairs, right: Bools, ignored: Bools, difficult: Bools, group_of: Bools
+) -> tuple[Bools, Bools, Ints]:
+    """Return which detections are right and which ignored [k], and the rows of the best detection in each group.
 
-    @classmethod
-    def of(cls, table: Table) -> "_State":
-        return cls(np.zeros(len(table.found.group), bool), np.zeros(len(table.found.group), bool))
-
-
-def _box_pairs(table: Table, at_least: float, among: Flags, *, within: bool = False) -> Pairs:
-    """Return the pairs of overlapping boxes; `within` looks at the part of the detection that lies in the object."""
-    return pair_up(table, box_overlap(table, np.full(len(among), within)), at_least, among=among)
-
-
-def _find_objects(state: _State, pairs: Pairs, difficult: Flags) -> None:
-    found, truth = _best(pairs, state)
-    hard = difficult[truth]
-    state.ignored[found[hard]] = True
-    # Rows of detections of a group go by falling score: the first is the best.
-    _, first = np.unique(truth[~hard], return_index=True)
-    state.right[found[~hard][first]] = True
+    Those that are `right` or `ignored` already stay so.
+    """
+    right, ignored, groups = right.copy(), ignored.copy(), group_of[pairs.groundtruth]
+    detection, groundtruth = _best(pairs[~groups & ~(right | ignored)[pairs.detection]])
+    hard = difficult[groundtruth]
+    ignored[detection[hard]] = True
+    # Detections of a group come by descending score: the first is the best.
+    _, first = np.unique(groundtruth[~hard], return_index=True)
+    right[detection[~hard][first]] = True
+    detection, groundtruth = _best(pairs[groups & ~(right | ignored)[pairs.detection]])
+    ignored[detection] = True
+    _, first = np.unique(groundtruth, return_index=True)
+    return right, ignored, detection[first]
 
 
-def _find_groups(state: _State, pairs: Pairs) -> Integers:
-    """Return the rows of the best detection in each group that has any."""
-    found, truth = _best(pairs, state)
-    state.ignored[found] = True
-    _, first = np.unique(truth, return_index=True)
-    return found[first]
-
-
-def _best(pairs: Pairs, state: _State) -> tuple[Integers, Integers]:
-    """Return the rows of detections that are neither right nor ignored yet, rising, and of what each overlaps most."""
-    undecided = ~(state.right | state.ignored)[pairs.found]
-    found, truth, overlap = pairs.found[undecided], pairs.truth[undecided], pairs.overlap[undecided]
-    order = np.lexsort((truth, -overlap, found))
-    rows, first = np.unique(found[order], return_index=True)
-    return rows, truth[order][first]
+def _best(pairs: Pairs) -> tuple[Ints, Ints]:
+    """Return the rows of detections, ascending, and of the object that each overlaps most, of equals the first."""
+    order = np.lexsort((pairs.groundtruth, -pairs.iou, pairs.detection))
+    rows, first = np.unique(pairs.detection[order], return_index=True)
+    return rows, pairs.groundtruth[order][first]
 
 
 def _labels(
-    table: Table, state: _State, groups: Integers, uncounted: Flags, group_of: Flags, weight: float
+    table: Table, right: Bools, ignored: Bools, groups: Ints, uncounted: Bools, group_of: Bools, weight: float
 ) -> Labels:
-    counts = ~state.ignored & (table.found.areas > 0)
-    groups = groups[(table.found.scores[groups] > 0) & (weight > 0)]
+    detections, objects = table.detections, table.groundtruth
+    counts = ~ignored & (detections.area > 0)
+    groups = groups[(detections.score[groups] > 0) & (weight > 0)]
     rows = np.concatenate([np.flatnonzero(counts), groups])
     worth = np.where(group_of, weight, 1.0) * ~uncounted
-    right = np.concatenate([state.right[counts].astype(float), np.full(len(groups), weight)])
-    # What groups give comes behind the other detections of the same class and picture.
-    order = np.argsort(table.found.group[rows], kind="stable")
-    classes = table.class_of(table.truth.group)
+    credit = np.concatenate([right[counts].astype(float), np.full(len(groups), weight)])
+    # What groups give comes behind the other detections of the same class and image.
+    order = np.lexsort((detections.image[rows], detections.cls[rows]))
     return Labels(
-        classes=table.class_of(table.found.group[rows[order]]),
-        scores=table.found.scores[rows[order]],
-        right=right[order],
-        num_objects=np.bincount(classes, worth, minlength=table.num_classes).astype(np.float64),
+        classes=detections.cls[rows[order]],
+        scores=detections.score[rows[order]],
+        right=credit[order],
+        num_objects=np.bincount(objects.cls, worth, minlength=table.num_classes).astype(np.float64),
     )

@@ -1,4 +1,4 @@
-"""Pascal VOC's mean average precision and correct localisation, under the API's names."""
+"""Pascal VOC's mean average precision and correct localization, under the API's names."""
 
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -6,24 +6,23 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from boxtune.errors import ConfigError
-from boxtune.metrics.greedy_matching import mean
+from boxtune.metrics.coco import mean
 from boxtune.metrics.metric_sets import MetricSet, Options
 from boxtune.metrics.pascal_matching import (
-    Curve,
     Labels,
     area_under,
-    correct_localisation,
+    correct_localization,
     curve,
     eleven_points,
     label_boxes,
     label_masks,
     tabulate_backwards,
-    within_recalls,
 )
-from boxtune.metrics.results import ImageResult, keep_found, without_unknown
-from boxtune.metrics.tables import Table, tabulate
+from boxtune.metrics.results import ImageResult, select_detections, without_unknown_classes
+from boxtune.metrics.tables import Floats, Table, tabulate
 
-AveragePrecision = Callable[[Curve], float]
+AveragePrecision = Callable[[Floats, Floats], float]
+"""From precision and recall by descending score to a number."""
 
 
 def detection_metrics(
@@ -37,13 +36,13 @@ def detection_metrics(
 ) -> dict[str, float]:
     """Return the mean average precision of boxes and that of each class.
 
-    Difficult objects are neither wanted nor wrong; crowds and groups are objects like others. A detection without area
+    Difficult objects do not count; crowds and groups are objects like others. A detection without area
     does not count. Boxes are continuous: unlike VOC's own kit, no pixel is added to their sides. Of equal scores
-    that of the picture whose name comes last counts first: the API sorts all scores upwards, in the order in which
-    pictures were read, and goes backwards. Source: the API's utils/object_detection_evaluation.py.
+    that of the image whose name comes last counts first: the API sorts all scores upwards, in the order in which
+    images were read, and goes backwards. Source: the API's utils/object_detection_evaluation.py.
 
     Args:
-        results: of all pictures.
+        results: of all images.
         class_names: by class.
         prefix: of the names.
         at_least: the intersection over union that makes a detection right.
@@ -51,7 +50,7 @@ def detection_metrics(
         weighted: take the mean over detections, as if all were of one class, in place of the mean over classes.
     """
     table = tabulate_backwards(results, len(class_names))
-    labels = label_boxes(table, at_least, difficult=table.truth.difficult, group_of=_nothing(table))
+    labels = label_boxes(table, at_least, difficult=table.groundtruth.difficult, group_of=_nothing(table))
     return named(labels, class_names, prefix, at_least, average_precision, weighted=weighted)
 
 
@@ -63,9 +62,9 @@ def segmentation_metrics(
     at_least: float = 0.5,
     weighted: bool = False,
 ) -> dict[str, float]:
-    """Return the same of masks. Objects without a mask are neither wanted nor wrong."""
+    """Return the same of masks. Objects without a mask do not count."""
     table = tabulate_backwards(results, len(class_names))
-    labels = label_masks(table, at_least, difficult=table.truth.difficult, group_of=_nothing(table))
+    labels = label_masks(table, at_least, difficult=table.groundtruth.difficult, group_of=_nothing(table))
     return named(labels, class_names, prefix, at_least, area_under, weighted=weighted)
 
 
@@ -77,8 +76,9 @@ def precision_at_recall(
     As the API has it, the precision of the first point within counts from recall 0 on.
     """
 
-    def part(whole: Curve) -> float:
-        return area_under(within_recalls(whole, low, high))
+    def part(precision: Floats, recall: Floats) -> float:
+        kept = (recall >= low) & (recall <= high)
+        return area_under(precision[kept], recall[kept])
 
     numbers = detection_metrics(results, class_names, prefix="PrecisionAtRecallBoxes", average_precision=part)
     if low <= 0 and high >= 1:
@@ -94,14 +94,10 @@ def corloc_metrics(
     prefix: str = "PascalBoxes",
     at_least: float = 0.5,
 ) -> dict[str, float]:
-    """Return the mean correct localisation and that of each class."""
+    """Return the mean correct localization and that of each class."""
     table = tabulate([_with_areas(result) for result in results], len(class_names))
-    values = correct_localisation(table, at_least)
-    by_class = {
-        f"{prefix}_PerformanceByCategory/CorLoc@{at_least}IOU/{plain(name)}": float(value)
-        for name, value in zip(class_names, values, strict=True)
-    }
-    return {f"{prefix}_Precision/meanCorLoc@{at_least}IOU": mean(values)} | by_class
+    values = correct_localization(table, at_least)
+    return _tagged(prefix, f"CorLoc@{at_least}IOU", mean(values), values, class_names)
 
 
 def named(
@@ -114,18 +110,24 @@ def named(
     weighted: bool = False,
 ) -> dict[str, float]:
     """Return the mean of average precisions, and each; -1 for a class without objects."""
-    precisions = np.full(len(class_names), -1.0)
+    precisions = np.full(len(class_names), np.nan)
     for cls in np.flatnonzero(labels.num_objects):
         mine = labels.classes == cls
         precisions[cls] = average_precision(
-            curve(labels.scores[mine], labels.right[mine], labels.num_objects[cls])
+            *curve(labels.scores[mine], labels.right[mine], labels.num_objects[cls])
         )
     total = _over_all(labels, average_precision) if weighted else mean(precisions)
-    by_class = {
-        f"{prefix}_PerformanceByCategory/AP@{at_least}IOU/{plain(name)}": float(value)
-        for name, value in zip(class_names, precisions, strict=True)
+    return _tagged(prefix, f"AP@{at_least}IOU", total, precisions, class_names)
+
+
+def _tagged(
+    prefix: str, number: str, total: float, values: Floats, class_names: Sequence[str]
+) -> dict[str, float]:
+    mean_of = "mean" if number.startswith("CorLoc") else "m"
+    return {f"{prefix}_Precision/{mean_of}{number}": total} | {
+        f"{prefix}_PerformanceByCategory/{number}/{plain(name)}": mean(np.array([value]))
+        for name, value in zip(class_names, values, strict=True)
     }
-    return {f"{prefix}_Precision/mAP@{at_least}IOU": total} | by_class
 
 
 def plain(name: str) -> str:
@@ -137,18 +139,18 @@ def _over_all(labels: Labels, average_precision: AveragePrecision) -> float:
     total = labels.num_objects.sum()
     if not total:
         return -1.0
-    wanted = labels.num_objects[labels.classes] > 0
-    return average_precision(curve(labels.scores[wanted], labels.right[wanted], total))
+    has_objects = labels.num_objects[labels.classes] > 0
+    return average_precision(*curve(labels.scores[has_objects], labels.right[has_objects], total))
 
 
 def _nothing(table: Table) -> np.ndarray:
-    return np.zeros(len(table.truth.group), bool)
+    return np.zeros(len(table.groundtruth.cls), bool)
 
 
 def _with_areas(result: ImageResult) -> ImageResult:
     """Return the result without detections that have no area: none of them can be the best."""
     sides = result.boxes[:, 2:] - result.boxes[:, :2]
-    return keep_found(result, np.flatnonzero((sides > 0).all(axis=1)))
+    return select_detections(result, np.flatnonzero((sides > 0).all(axis=1)))
 
 
 def _precision_at_recall(
@@ -160,7 +162,7 @@ def _precision_at_recall(
             f"eval_config: recall_lower_bound {low} and recall_upper_bound {high} have to rise, from 0 to 1."
         )
     if options.skip_unlabeled:
-        results = [without_unknown(result) for result in results]
+        results = [without_unknown_classes(result) for result in results]
     return precision_at_recall(results, class_names, low=low, high=high)
 
 

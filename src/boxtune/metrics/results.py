@@ -1,4 +1,4 @@
-"""What a detector found in a picture, beside what is there."""
+"""What a detector found in each image, beside the groundtruth; and what an evaluation says of all."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -32,11 +32,11 @@ def _no_classes() -> Classes:
 
 @dataclass(frozen=True)
 class ImageResult:
-    """The truth of a picture and what was found in it; boxes `[ymin, xmin, ymax, xmax]` in pixels, classes 0-based.
+    """The groundtruth and detections of an image; boxes `[ymin, xmin, ymax, xmax]` in pixels, classes 0-based.
 
     Keypoints are `[y, x]` in pixels with COCO's visibility: 0 not labelled, 1 hidden, 2 visible. Masks cover the whole
-    picture; an object without one has a mask without pixels. `present_classes` and `absent_classes` are labels of the
-    whole picture: classes known to be in it and known not to be. With either, a class of neither and without an
+    image; an object without one has a mask without pixels. `present_classes` and `absent_classes` are labels of the
+    whole image: classes known to be in it and known not to be. With either, a class of neither and without an
     object is unknown; with neither, every class was looked for. Of `not_exhaustive_classes` some objects are marked
     and some may not be.
     """
@@ -44,21 +44,21 @@ class ImageResult:
     name: str
     height: int
     width: int
-    true_boxes: Boxes  # [n, 4]
-    true_classes: Classes  # [n]
+    groundtruth_boxes: Boxes  # [n, 4]
+    groundtruth_classes: Classes  # [n]
     is_crowd: Flags  # [n]
     boxes: Boxes  # [k, 4]
     classes: Classes  # [k]
     scores: npt.NDArray[np.floating]  # [k]
     difficult: Flags = field(default_factory=_none)  # [n], or empty: none of them is
     group_of: Flags = field(default_factory=_none)  # [n], or empty: none of them is
-    true_areas: npt.NDArray[np.floating] = field(
+    groundtruth_areas: npt.NDArray[np.floating] = field(
         default_factory=_no_areas
     )  # [n] as annotated; 0, or empty: the box's
-    true_masks: Sequence[Mask] | None = None  # n
+    groundtruth_masks: Sequence[Mask] | None = None  # n
     masks: Sequence[Mask] | None = None  # k
-    true_keypoints: npt.NDArray[np.floating] | None = None  # [n, p, 2]
-    true_visibility: npt.NDArray[np.integer] | None = None  # [n, p]; None: all visible
+    groundtruth_keypoints: npt.NDArray[np.floating] | None = None  # [n, p, 2]
+    groundtruth_visibility: npt.NDArray[np.integer] | None = None  # [n, p]; None: all visible
     keypoints: npt.NDArray[np.floating] | None = None  # [k, p, 2]
     present_classes: Classes | None = None
     absent_classes: Classes | None = None
@@ -67,35 +67,91 @@ class ImageResult:
     def __post_init__(self) -> None:
         for name in ("difficult", "group_of"):
             if not len(getattr(self, name)):
-                object.__setattr__(self, name, np.zeros(len(self.true_classes), bool))
-        if not len(self.true_areas):
-            object.__setattr__(self, "true_areas", np.zeros(len(self.true_classes)))
+                object.__setattr__(self, name, np.zeros(len(self.groundtruth_classes), bool))
+        if not len(self.groundtruth_areas):
+            object.__setattr__(self, "groundtruth_areas", np.zeros(len(self.groundtruth_classes)))
 
 
-def in_order(results: Sequence[ImageResult]) -> list[ImageResult]:
-    """Return the results by the names of their pictures, so that no number depends on the order they came in.
+@dataclass(frozen=True)
+class Example:
+    """What was found in an image, and the image as the model took it."""
 
-    The order decides between detections of equal scores. COCO's own code goes by the number of a picture; here that
-    number is the rank of the name. Pictures of the same name keep their order.
+    result: ImageResult
+    image: npt.NDArray[np.uint8]  # [h, w, 3]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The numbers of an evaluation by the API's names, what they were computed of, and some images to show."""
+
+    step: int
+    """After how many steps of training; 0 where nobody knows."""
+    metrics: dict[str, float]
+    losses: dict[str, float]
+    num_images: int
+    num_objects: int
+    seconds: float
+    class_names: Sequence[str] = ()
+    """By 0-based class."""
+    results: Sequence[ImageResult] = field(default=(), repr=False)
+    examples: Sequence[Example] = field(default=(), repr=False)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Metrics and losses in one."""
+        return self.metrics | self.losses
+
+
+def evaluation_of(
+    results: Sequence[ImageResult],
+    class_names: Sequence[str],
+    *,
+    metrics: dict[str, float],
+    seconds: float,
+    step: int = 0,
+    losses: dict[str, float] | None = None,
+    examples: Sequence[Example] = (),
+) -> Evaluation:
+    """Return the evaluation that `results` come to, with their numbers counted."""
+    return Evaluation(
+        step=step,
+        metrics=metrics,
+        losses=losses or {},
+        num_images=len(results),
+        num_objects=sum(len(result.groundtruth_classes) for result in results),
+        seconds=seconds,
+        class_names=class_names,
+        results=results,
+        examples=examples,
+    )
+
+
+def sorted_by_name(results: Sequence[ImageResult]) -> list[ImageResult]:
+    """Return the results by the names of their images, so that no number depends on the order they came in.
+
+    The order decides between detections of equal scores. COCO's own code goes by the number of an image; here that
+    number is the rank of the name. Images of the same name keep their order.
     """
     return sorted(results, key=lambda result: result.name)
 
 
 def known_classes(result: ImageResult) -> Classes | None:
-    """Return the classes whose presence in the picture is known, sorted, or None if that is so for all."""
+    """Return the classes whose presence in the image is known, sorted, or None if that is so for all."""
     if result.present_classes is None and result.absent_classes is None:
         return None
     labels = [part for part in (result.present_classes, result.absent_classes) if part is not None]
-    return np.unique(np.concatenate([result.true_classes, *labels]).astype(np.int64))
+    return np.unique(np.concatenate([result.groundtruth_classes, *labels]).astype(np.int64))
 
 
-def without_unknown(result: ImageResult) -> ImageResult:
-    """Return the result without detections of classes whose presence in the picture is not known."""
+def without_unknown_classes(result: ImageResult) -> ImageResult:
+    """Return the result without detections of classes whose presence in the image is not known."""
     known = known_classes(result)
-    return result if known is None else keep_found(result, np.flatnonzero(np.isin(result.classes, known)))
+    return (
+        result if known is None else select_detections(result, np.flatnonzero(np.isin(result.classes, known)))
+    )
 
 
-def keep_found(result: ImageResult, rows: npt.NDArray[np.integer]) -> ImageResult:
+def select_detections(result: ImageResult, rows: npt.NDArray[np.integer]) -> ImageResult:
     """Return the result with the detections of `rows` only, in that order."""
     return replace(
         result,
@@ -107,27 +163,18 @@ def keep_found(result: ImageResult, rows: npt.NDArray[np.integer]) -> ImageResul
     )
 
 
-def count_by_class(results: Sequence[ImageResult], num_classes: int) -> tuple[Classes, Classes]:
-    """Return how many objects and how many detections there are of each class, [c] each."""
-    objects, found = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
-    for result in results:
-        objects += np.bincount(result.true_classes, minlength=num_classes)
-        found += np.bincount(result.classes, minlength=num_classes)
-    return objects, found
-
-
 def check_results(results: Sequence[ImageResult], num_classes: int) -> None:
-    """Raise DataError, naming picture and value, for results that no metric can be computed of.
+    """Raise DataError, naming image and value, for results that no metric can be computed of.
 
-    That is: no pictures, two of the same name, arrays whose lengths disagree, coordinates, areas or scores that are no
-    numbers, boxes with their minimum above their maximum, and classes outside of 0 to `num_classes` - 1.
+    That is: no images, two of the same name, arrays whose lengths disagree, coordinates, areas or scores that are not
+    finite, boxes with their minimum above their maximum, and classes outside of 0 to `num_classes` - 1.
     """
     if not results:
-        raise DataError("there are no pictures to evaluate: look at the input path of the evaluation.")
+        raise DataError("there are no images to evaluate: check the input path of the evaluation.")
     _check_names(results)
     for result in results:
         _check_lengths(result)
-        _check_boxes(result, "object", result.true_boxes)
+        _check_boxes(result, "object", result.groundtruth_boxes)
         _check_boxes(result, "detection", result.boxes)
         _check_classes(result, num_classes)
         _check_numbers(result)
@@ -138,19 +185,19 @@ def _check_names(results: Sequence[ImageResult]) -> None:
         return
     twice = [repr(name) for name, count in Counter(result.name for result in results).items() if count > 1]
     raise DataError(
-        f"{len(twice)} pictures are evaluated twice, such as {', '.join(twice[:_MANY])}: each needs a name of its own."
+        f"{len(twice)} images are evaluated twice, such as {', '.join(twice[:_MANY])}: each needs a name of its own."
     )
 
 
 def _check_lengths(result: ImageResult) -> None:
-    n, k = len(result.true_classes), len(result.classes)
+    n, k = len(result.groundtruth_classes), len(result.classes)
     shapes: dict[str, tuple[npt.NDArray[Any], tuple[int, ...]]] = {
-        "true_boxes": (result.true_boxes, (n, 4)),
-        "true_classes": (result.true_classes, (n,)),
+        "groundtruth_boxes": (result.groundtruth_boxes, (n, 4)),
+        "groundtruth_classes": (result.groundtruth_classes, (n,)),
         "is_crowd": (result.is_crowd, (n,)),
         "difficult": (result.difficult, (n,)),
         "group_of": (result.group_of, (n,)),
-        "true_areas": (result.true_areas, (n,)),
+        "groundtruth_areas": (result.groundtruth_areas, (n,)),
         "boxes": (result.boxes, (k, 4)),
         "classes": (result.classes, (k,)),
         "scores": (result.scores, (k,)),
@@ -158,24 +205,29 @@ def _check_lengths(result: ImageResult) -> None:
     for name, (array, shape) in shapes.items():
         if array.shape != shape:
             raise DataError(f"{result.name}: {name} are of shape {array.shape}, not {shape}.")
-    for name, masks, count in (("true_masks", result.true_masks, n), ("masks", result.masks, k)):
+    for name, masks, count in (
+        ("groundtruth_masks", result.groundtruth_masks, n),
+        ("masks", result.masks, k),
+    ):
         if masks is not None and len(masks) != count:
             raise DataError(f"{result.name}: there are {len(masks)} {name}, not {count}.")
         for mask in masks or ():
             if (mask.height, mask.width) != (result.height, result.width):
                 raise DataError(
                     f"{result.name}: one of its {name} is {mask.height} x {mask.width} pixels, "
-                    f"the picture {result.height} x {result.width}."
+                    f"the image {result.height} x {result.width}."
                 )
     _check_keypoints(result, n, k)
 
 
 def _check_keypoints(result: ImageResult, n: int, k: int) -> None:
-    given = [part for part in (result.true_keypoints, result.keypoints) if part is not None and len(part)]
+    given = [
+        part for part in (result.groundtruth_keypoints, result.keypoints) if part is not None and len(part)
+    ]
     points = len(given[0][0]) if given else 0
     for name, array, shape in (
-        ("true_keypoints", result.true_keypoints, (n, points, 2)),
-        ("true_visibility", result.true_visibility, (n, points)),
+        ("groundtruth_keypoints", result.groundtruth_keypoints, (n, points, 2)),
+        ("groundtruth_visibility", result.groundtruth_visibility, (n, points)),
         ("keypoints", result.keypoints, (k, points, 2)),
     ):
         if array is not None and len(array) and array.shape != shape:
@@ -189,17 +241,17 @@ def _check_boxes(result: ImageResult, what: str, boxes: Boxes) -> None:
     if not len(bad):
         return
     row = bad[0]
-    fault = "its minimum above its maximum" if finite[row] else "coordinates that are no numbers"
+    fault = "its minimum above its maximum" if finite[row] else "coordinates that are not finite"
     raise DataError(
         f"{result.name}: {what} {row} has a box with {fault}, {boxes[row].tolist()} "
-        f"(ymin, xmin, ymax, xmax); so have {len(bad) - 1} more of this picture."
+        f"(ymin, xmin, ymax, xmax); so have {len(bad) - 1} more of this image."
     )
 
 
 def _check_classes(result: ImageResult, num_classes: int) -> None:
     unknown = [part for part in (result.present_classes, result.absent_classes) if part is not None]
     for what, classes in (
-        ("an object", result.true_classes),
+        ("an object", result.groundtruth_classes),
         ("a detection", result.classes),
         *(("a label", part) for part in (*unknown, result.not_exhaustive_classes)),
     ):
@@ -214,13 +266,13 @@ def _check_classes(result: ImageResult, num_classes: int) -> None:
 def _check_numbers(result: ImageResult) -> None:
     for what, numbers in (
         ("score", result.scores),
-        ("annotated area", result.true_areas),
+        ("annotated area", result.groundtruth_areas),
         ("keypoint", result.keypoints),
     ):
         if numbers is not None and not np.isfinite(numbers).all():
             bad = numbers[~np.isfinite(numbers)]
-            raise DataError(f"{result.name}: {len(bad)} times a {what} is {bad[0]}, which is no number.")
-    if result.true_keypoints is not None and result.true_visibility is not None:
-        shown = result.true_keypoints[result.true_visibility > 0]
+            raise DataError(f"{result.name}: {len(bad)} times a {what} is {bad[0]}, which is not finite.")
+    if result.groundtruth_keypoints is not None and result.groundtruth_visibility is not None:
+        shown = result.groundtruth_keypoints[result.groundtruth_visibility > 0]
         if not np.isfinite(shown).all():
-            raise DataError(f"{result.name}: a visible keypoint is no number.")
+            raise DataError(f"{result.name}: a visible keypoint is not finite.")

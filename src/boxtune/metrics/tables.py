@@ -1,160 +1,188 @@
-"""The objects and detections of all pictures as long arrays, and which of them overlap."""
+"""The objects and detections of all images as columns, and which of them overlap.
+
+Images are taken in the order of their names, so that nothing depends on the order in which they come, not even the
+rank of equal scores.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from boxtune.metrics import masks
 from boxtune.metrics.masks import Mask
-from boxtune.metrics.results import ImageResult, in_order
+from boxtune.metrics.results import ImageResult, sorted_by_name
 
+Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
-Overlap = Callable[[Integers, Integers], Floats]
+Bools = npt.NDArray[np.bool_]
+Overlap = Callable[[Ints, Ints], Floats]
 """From rows of detections [p] and rows of objects [p] to their overlaps [p]."""
 
-# Pairs looked at together: a few arrays of this length fit anywhere.
-_PAIRS = 1 << 20
+# Pairs compared at once: a few arrays of this length fit anywhere.
+_PAIRS_AT_ONCE = 2**19
 
 
-@dataclass(frozen=True)
-class Truth:
-    """All objects [n], sorted by group: class x number of pictures + picture."""
+@dataclass(frozen=True, eq=False)
+class Groundtruth:
+    """The n objects of all images, image by image, in the order of their records."""
 
-    group: Integers
-    boxes: Floats  # [n, 4]
-    areas: Floats
-    crowd: Flags
-    difficult: Flags
-    group_of: Flags
-    origin: Integers  # row among the objects of all pictures, one after the other
+    image: Ints  # [n]
+    cls: Ints  # [n]
+    box: Floats  # [n, 4] pixels
+    area: Floats  # [n] square pixels, as annotated or else of the box
+    crowd: Bools  # [n]
+    difficult: Bools  # [n]
+    group_of: Bools  # [n]
 
-
-@dataclass(frozen=True)
-class Found:
-    """All detections [m], sorted by group as the objects are, and in it by falling score."""
-
-    group: Integers
-    boxes: Floats  # [m, 4]
-    areas: Floats
-    scores: Floats
-    rank: Integers  # in its group, from 0
-    origin: Integers
+    @property
+    def ignored(self) -> Bools:
+        """Bool [n]: crowds, and difficult objects as Pascal VOC has it. COCO's own numbers ignore crowds alone."""
+        return self.crowd | self.difficult
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The k detections of all images, image by image, by descending score; equal scores as they came."""
+
+    image: Ints  # [k]
+    cls: Ints  # [k]
+    box: Floats  # [k, 4] pixels
+    area: Floats  # [k] square pixels of the box
+    score: Floats  # [k]
+    row: Ints  # [k], where each was among the detections of all images as they came
+
+
+@dataclass(frozen=True, eq=False)
 class Table:
-    """All pictures of an evaluation, in the order of their names."""
+    """All images, by name, with their objects and detections, one after another."""
 
-    results: list[ImageResult]
+    images: tuple[ImageResult, ...]
     num_classes: int
-    truth: Truth
-    found: Found
+    groundtruth: Groundtruth
+    detections: Detections
 
-    def class_of(self, group: Integers) -> Integers:
-        """Return the classes of groups."""
-        return group // len(self.results)
+    def group(self, part: Groundtruth | Detections) -> Ints:
+        """Return int [n or k]: the image and class of each row as one number."""
+        return part.image * self.num_classes + part.cls
 
-    def rows_of(self, cls: int) -> slice:
-        """Return where the detections of a class are."""
-        count = len(self.results)
-        first, last = np.searchsorted(self.found.group, [cls * count, (cls + 1) * count])
-        return slice(int(first), int(last))
+    @cached_property
+    def first_object(self) -> Ints:
+        """Int [images + 1]: where the objects of each image start, and where the last ones end."""
+        return np.searchsorted(self.groundtruth.image, np.arange(len(self.images) + 1))
 
+    @cached_property
+    def by_class(self) -> Ints:
+        """Int [k]: the detections by class and descending score; those of equal scores in the order of their images."""
+        return np.lexsort((-self.detections.score, self.detections.cls))
 
-@dataclass(frozen=True)
-class Pairs:
-    """Detections and objects of the same class and picture, [p] each, by detection, then object."""
+    @cached_property
+    def rank(self) -> Ints:
+        """Int [k]: how many detections of the same image and class come before each."""
+        return count_before(self.group(self.detections))
 
-    found: Integers
-    truth: Integers
-    overlap: Floats
+    def num_objects(self, ignored: Bools) -> Ints:
+        """Return int [c]: how many objects of each class are not `ignored` (bool [n])."""
+        return np.bincount(self.groundtruth.cls[~ignored], minlength=self.num_classes)
 
 
 def tabulate(results: Sequence[ImageResult], num_classes: int) -> Table:
-    """Return the table of results. Equal scores of a picture keep their order."""
-    ordered = in_order(results)
-    return Table(ordered, num_classes, _truth(ordered), _found(ordered))
+    """Return all of `results`, which `results.check_results` has passed, in one."""
+    images = tuple(sorted_by_name(results))
+    return Table(images, num_classes, _groundtruth(images), _detections(images))
 
 
-def _truth(results: list[ImageResult]) -> Truth:
-    group = _groups(results, [result.true_classes for result in results])
-    origin = np.argsort(group, kind="stable")
-    boxes = _boxes([result.true_boxes for result in results])[origin]
-    annotated = np.concatenate([result.true_areas for result in results])[origin]
-    return Truth(
-        group=group[origin],
-        boxes=boxes,
-        areas=np.where(annotated > 0, annotated, box_areas(boxes)),
-        crowd=np.concatenate([result.is_crowd for result in results])[origin].astype(bool),
-        difficult=np.concatenate([result.difficult for result in results])[origin].astype(bool),
-        group_of=np.concatenate([result.group_of for result in results])[origin].astype(bool),
-        origin=origin,
+def _groundtruth(images: Sequence[ImageResult]) -> Groundtruth:
+    box, annotated = (
+        _joined(images, "groundtruth_boxes", float, 4),
+        _joined(images, "groundtruth_areas", float),
+    )
+    return Groundtruth(
+        image=np.repeat(np.arange(len(images)), [len(one.groundtruth_classes) for one in images]),
+        cls=_joined(images, "groundtruth_classes", np.int64),
+        box=box,
+        area=np.where(annotated > 0, annotated, box_areas(box)),
+        crowd=_joined(images, "is_crowd", bool),
+        difficult=_joined(images, "difficult", bool),
+        group_of=_joined(images, "group_of", bool),
     )
 
 
-def _found(results: list[ImageResult]) -> Found:
-    group = _groups(results, [result.classes for result in results])
-    scores = np.concatenate([result.scores for result in results]).astype(np.float64)
-    origin = np.lexsort((-scores, group))
-    group = group[origin]
-    boxes = _boxes([result.boxes for result in results])[origin]
-    return Found(
-        group=group,
-        boxes=boxes,
-        areas=box_areas(boxes),
-        scores=scores[origin],
-        rank=np.arange(len(group)) - np.searchsorted(group, group),
-        origin=origin,
-    )
+def _detections(images: Sequence[ImageResult]) -> Detections:
+    image = np.repeat(np.arange(len(images)), [len(one.classes) for one in images])
+    score = _joined(images, "scores", float)
+    row = np.lexsort((-score, image))
+    box = _joined(images, "boxes", float, 4)[row]
+    return Detections(image, _joined(images, "classes", np.int64)[row], box, box_areas(box), score[row], row)
 
 
-def _groups(results: list[ImageResult], classes: list[npt.NDArray[np.integer]]) -> Integers:
-    pictures = np.repeat(np.arange(len(results)), [len(part) for part in classes])
-    return np.concatenate(classes).astype(np.int64) * len(results) + pictures
+def _joined(images: Sequence[ImageResult], name: str, dtype: npt.DTypeLike, *shape: int) -> np.ndarray:
+    return np.concatenate([np.zeros((0, *shape)), *(getattr(one, name) for one in images)]).astype(dtype)
 
 
-def _boxes(parts: list[npt.NDArray[np.floating]]) -> Floats:
-    return np.concatenate([part.reshape(-1, 4) for part in parts]).astype(np.float64)
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of a detection and an object of its image that overlap.
+
+    In order of detection, descending overlap, and descending index of the object, which is COCO's order of choice.
+
+    Attributes:
+        detection: int [p], into the table's detections.
+        groundtruth: int [p], into the table's objects.
+        iou: float [p] in [0, 1].
+        best: float [k], the highest IoU of each detection with any object that is not a crowd, 0 without one.
+    """
+
+    detection: Ints
+    groundtruth: Ints
+    iou: Floats
+    best: Floats
+
+    def __getitem__(self, rows: Ints | Bools) -> "Pairs":
+        return Pairs(self.detection[rows], self.groundtruth[rows], self.iou[rows], self.best)
+
+
+def overlapping_pairs(table: Table, overlap: Overlap, at_least: float, *, any_class: bool = False) -> Pairs:
+    """Return the pairs that overlap by `at_least`, of one class or of any two, in memory that depends on them alone."""
+    best = np.zeros(len(table.detections.cls))
+    parts: list[tuple[np.ndarray, ...]] = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for detection, groundtruth in _candidates(table, any_class):
+        iou = overlap(detection, groundtruth)
+        np.maximum.at(best, detection, np.where(table.groundtruth.crowd[groundtruth], 0, iou))
+        near = iou >= at_least
+        parts.append((detection[near], groundtruth[near], iou[near]))
+    detection, groundtruth, iou = map(np.concatenate, zip(*parts, strict=True))
+    return Pairs(detection, groundtruth, iou, best)[np.lexsort((-groundtruth, -iou, detection))]
+
+
+def near_pairs(table: Table) -> Pairs:
+    """Return the pairs of any two classes whose boxes overlap by 0.1 at least; with a crowd, over the detection's."""
+    return overlapping_pairs(table, box_overlap(table, table.groundtruth.crowd), 0.1, any_class=True)
+
+
+def _candidates(table: Table, any_class: bool) -> Iterator[tuple[Ints, Ints]]:
+    """Yield all pairs of a detection and an object of its image, some at a time, never part of a detection's."""
+    objects, detections = table.groundtruth, table.detections
+    group, own = (part.image if any_class else table.group(part) for part in (objects, detections))
+    order = np.argsort(group, kind="stable")
+    first, last = (np.searchsorted(group[order], own, side) for side in ("left", "right"))
+    counts, ends = last - first, np.cumsum(last - first)
+    start = 0
+    while start < len(counts):
+        done = ends[start] - counts[start]
+        stop = max(start + 1, int(np.searchsorted(ends, done + _PAIRS_AT_ONCE, side="right")))
+        part = counts[start:stop]
+        detection = np.repeat(np.arange(start, stop), part)
+        within = np.arange(len(detection)) - np.repeat(ends[start:stop] - part - done, part)
+        yield detection, order[np.repeat(first[start:stop], part) + within]
+        start = stop
 
 
 def box_areas(boxes: npt.NDArray[np.floating]) -> Floats:
     """Return the areas [m] of boxes [m, 4]."""
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def pair_up(table: Table, overlap: Overlap, at_least: float, *, among: Flags | None = None) -> Pairs:
-    """Return the pairs of the same group that overlap by `at_least`; of the objects `among` only."""
-    parts = []
-    for found, truth in _candidates(table, among):
-        overlaps = overlap(found, truth)
-        enough = overlaps >= at_least
-        parts.append(Pairs(found[enough], truth[enough], overlaps[enough]))
-    return Pairs(
-        np.concatenate([np.zeros(0, np.int64), *(part.found for part in parts)]),
-        np.concatenate([np.zeros(0, np.int64), *(part.truth for part in parts)]),
-        np.concatenate([np.zeros(0), *(part.overlap for part in parts)]),
-    )
-
-
-def _candidates(table: Table, among: Flags | None) -> Iterator[tuple[Integers, Integers]]:
-    """Yield rows of detections and objects of the same group, so many at once that memory stays small."""
-    chosen = np.arange(len(table.truth.group)) if among is None else np.flatnonzero(among)
-    groups = table.truth.group[chosen]
-    first = np.searchsorted(groups, table.found.group, "left")
-    counts = np.searchsorted(groups, table.found.group, "right") - first
-    ends = np.cumsum(counts)
-    start, total = 0, int(counts.sum())
-    while start < len(counts) and (done := int(ends[start] - counts[start])) < total:
-        stop = max(int(np.searchsorted(ends, done + _PAIRS, "right")), start + 1)
-        part = counts[start:stop]
-        found = np.repeat(np.arange(start, stop), part)
-        within = np.arange(len(found)) - np.repeat(np.cumsum(part) - part, part)
-        yield found, chosen[np.repeat(first[start:stop], part) + within]
-        start = stop
 
 
 def box_intersections(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> Floats:
@@ -163,36 +191,36 @@ def box_intersections(one: npt.NDArray[np.floating], other: npt.NDArray[np.float
     return np.prod(np.maximum(sides, 0), axis=1)
 
 
-def box_overlap(table: Table, over_found: Flags) -> Overlap:
-    """Return the intersection over union of boxes; over the detection's own area for objects of `over_found` [n]."""
-    return _overlap_of(
-        table.found.areas,
-        box_areas(table.truth.boxes),
-        over_found,
-        lambda found, truth: box_intersections(table.found.boxes[found], table.truth.boxes[truth]),
-    )
+def box_ious(boxes: Floats, others: Floats, over_own: Bools) -> Floats:
+    """Return float [p]: the IoU of each of `boxes` [p, 4] with its own of `others` [p, 4], 0 of two boxes without area.
+
+    Where `over_own` (bool [p]) it is the intersection over the area of the box, as COCO has it for crowds.
+    """
+    return _ious(box_intersections(boxes, others), box_areas(boxes), box_areas(others), over_own)
 
 
-def mask_overlap(found: Sequence[Mask], truth: Sequence[Mask], over_found: Flags) -> Overlap:
-    """Return the same of masks, given in the order of the table's rows."""
-    found_boxes, truth_boxes = _mask_boxes(found), _mask_boxes(truth)
-
-    def intersections(found_rows: Integers, truth_rows: Integers) -> Floats:
-        shared = np.zeros(len(found_rows))
-        near = np.flatnonzero(box_intersections(found_boxes[found_rows], truth_boxes[truth_rows]) > 0)
-        shared[near] = [masks.intersection(found[found_rows[i]], truth[truth_rows[i]]) for i in near]
-        return shared
-
-    return _overlap_of(mask_areas(found), mask_areas(truth), over_found, intersections)
+def _ious(shared: Floats, area: Floats, other: Floats, over_own: Bools) -> Floats:
+    union = np.where(over_own, area, area + other - shared)
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
 
 
-def _overlap_of(
-    found_areas: Floats, truth_areas: Floats, over_found: Flags, intersections: Overlap
-) -> Overlap:
-    def overlap(found: Integers, truth: Integers) -> Floats:
-        shared, areas = intersections(found, truth), found_areas[found]
-        whole = np.where(over_found[truth], areas, areas + truth_areas[truth] - shared)
-        return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)
+def box_overlap(table: Table, over_own: Bools) -> Overlap:
+    """Return the IoU of boxes; over the detection's own area for objects of `over_own` [n]."""
+    boxes, others = table.detections.box, table.groundtruth.box
+    return lambda rows, objects: box_ious(boxes[rows], others[objects], over_own[objects])
+
+
+def mask_overlap(table: Table, over_own: Bools) -> Overlap:
+    """Return the same of masks."""
+    found, true = detection_masks(table), groundtruth_masks(table)
+    boxes, others = _mask_boxes(found), _mask_boxes(true)
+    areas, other_areas = mask_areas(found), mask_areas(true)
+
+    def overlap(rows: Ints, objects: Ints) -> Floats:
+        shared = np.zeros(len(rows))
+        near = np.flatnonzero(box_intersections(boxes[rows], others[objects]) > 0)
+        shared[near] = [masks.intersection(found[rows[i]], true[objects[i]]) for i in near]
+        return _ious(shared, areas[rows], other_areas[objects], over_own[objects])
 
     return overlap
 
@@ -206,21 +234,34 @@ def _mask_boxes(part: Sequence[Mask]) -> Floats:
     return np.array([masks.box(mask) for mask in part], np.float64).reshape(-1, 4)
 
 
-def found_masks(table: Table) -> list[Mask]:
-    """Return the masks of the detections, in the table's order; one without pixels where a picture has none."""
-    listed = [mask for result in table.results for mask in _masks(result, result.masks, len(result.classes))]
-    return [listed[row] for row in table.found.origin]
+def detection_masks(table: Table) -> list[Mask]:
+    """Return the masks of the detections; one without pixels where an image has none."""
+    listed = [mask for one in table.images for mask in _masks(one, one.masks, len(one.classes))]
+    return [listed[row] for row in table.detections.row]
 
 
-def true_masks(table: Table) -> list[Mask]:
-    """Return the masks of the objects, in the table's order; one without pixels where a picture has none."""
-    listed = [
+def groundtruth_masks(table: Table) -> list[Mask]:
+    """Return the masks of the objects; one without pixels where an image has none."""
+    return [
         mask
-        for result in table.results
-        for mask in _masks(result, result.true_masks, len(result.true_classes))
+        for one in table.images
+        for mask in _masks(one, one.groundtruth_masks, len(one.groundtruth_classes))
     ]
-    return [listed[row] for row in table.truth.origin]
 
 
 def _masks(result: ImageResult, given: Sequence[Mask] | None, count: int) -> Sequence[Mask]:
     return [Mask(result.height, result.width, np.zeros(0, np.int64))] * count if given is None else given
+
+
+def run_starts(values: Ints) -> Ints:
+    """Return where runs of equal values start."""
+    return np.flatnonzero(np.diff(values, prepend=values[:1] - 1))
+
+
+def count_before(groups: Ints) -> Ints:
+    """Return int [n]: how many of the same value come before each of `groups` [n]."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    before = np.empty(len(groups), np.int64)
+    before[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
+    return before

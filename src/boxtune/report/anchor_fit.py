@@ -25,9 +25,9 @@ class AnchorFit:
     """Anchors and the objects they should answer for.
 
     Attributes:
-        anchors: float32 [a, 4], as shares of the model's input.
+        anchors: float32 [a, 4], as fractions of the model's input.
         matched_threshold: the IoU from which an anchor is trained on an object, 0 if there is none.
-        boxes: float32 [n, 4], the objects as shares of the model's input, padding included.
+        boxes: float32 [n, 4], the objects as fractions of the model's input, padding included.
         best_iou: float32 [n] in [0, 1], the IoU of each with the anchor that overlaps it most.
     """
 
@@ -76,7 +76,7 @@ def best_ious(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
 
 
 def _extents(images: Sequence[ImageRecord], section: ImageResizer) -> np.ndarray:
-    """Return float32 [images, 2]: the shares of the input's height and width that each picture fills.
+    """Return float32 [images, 2]: the shares of the input's height and width that each image fills.
 
     The same as `boxtune.data.resize` computes for one image at a time.
     """
@@ -98,7 +98,7 @@ class _Grid(NamedTuple):
 
 
 def _grids(anchors: np.ndarray) -> Iterator[_Grid]:
-    """Divide `anchors` [a, 4] into grids: one for each shape, or for each shape and row where places are missing."""
+    """Divide `anchors` [a, 4] into grids: one for each shape, or for each shape and row where positions are missing."""
     for of_one_shape in _equal(anchors[:, 2:] - anchors[:, :2]):
         alike = anchors[of_one_shape]
         grid = _Grid(_distinct(alike[:, [0, 2]]), _distinct(alike[:, [1, 3]]))

@@ -15,7 +15,7 @@ _STEPS = (1, 2, 2.5, 5, 10)
 
 @dataclass(frozen=True)
 class Curve:
-    """Points, joined in their order. What is no number makes a gap."""
+    """Points, joined in their order. A value that is not finite makes a gap."""
 
     name: str
     xs: Sequence[float]
@@ -26,7 +26,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Mark:
-    """A place on the x axis, marked by an upright line with a caption."""
+    """A position on the x axis, marked by an upright line with a caption."""
 
     x: float
     caption: str
@@ -43,12 +43,12 @@ class _Frame:
     high_y: float
 
     def x(self, value: float) -> float:
-        share = math.log(value / self.low_x) / math.log(self.high_x / self.low_x)
-        return _LEFT + share * (WIDTH - _LEFT - _RIGHT)
+        fraction = math.log(value / self.low_x) / math.log(self.high_x / self.low_x)
+        return _LEFT + fraction * (WIDTH - _LEFT - _RIGHT)
 
     def y(self, value: float) -> float:
-        share = (value - self.low_y) / (self.high_y - self.low_y)
-        return HEIGHT - _BOTTOM - min(max(share, 0), 1) * (HEIGHT - _TOP - _BOTTOM)
+        fraction = (value - self.low_y) / (self.high_y - self.low_y)
+        return HEIGHT - _BOTTOM - min(max(fraction, 0), 1) * (HEIGHT - _TOP - _BOTTOM)
 
 
 def draw_chart(
@@ -66,8 +66,8 @@ def draw_chart(
     xs = [x for curve in curves for x in curve.xs]
     ticks = nice_ticks(*y_range)
     frame = _Frame(min(xs), max(xs), ticks[0], ticks[-1])
-    picture = Image.new("RGB", (WIDTH, HEIGHT), "white")
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (WIDTH, HEIGHT), "white")
+    pen = ImageDraw.Draw(image)
     _draw_axes(pen, frame, ticks, x_label)
     for curve in curves:
         _draw_curve(pen, frame, curve)
@@ -75,7 +75,7 @@ def draw_chart(
         _draw_mark(pen, frame, mark, row)
     pen.text((WIDTH / 2, _TOP / 2), title, fill=_INK, font=_font(20), anchor="mm")
     _draw_legend(pen, curves)
-    return picture
+    return image
 
 
 def nice_ticks(low: float, high: float, most: int = 8) -> list[float]:
@@ -122,8 +122,8 @@ def _draw_mark(pen: ImageDraw.ImageDraw, frame: _Frame, mark: Mark, row: int) ->
     x = frame.x(min(max(mark.x, frame.low_x), frame.high_x))
     pen.line((x, _TOP, x, HEIGHT - _BOTTOM), fill=mark.color, width=2)
     on_the_right = x > WIDTH / 2
-    place = (x - 6 if on_the_right else x + 6, _TOP + 8 + 20 * row)
-    pen.text(place, mark.caption, fill=mark.color, font=_font(15), anchor="ra" if on_the_right else "la")
+    position = (x - 6 if on_the_right else x + 6, _TOP + 8 + 20 * row)
+    pen.text(position, mark.caption, fill=mark.color, font=_font(15), anchor="ra" if on_the_right else "la")
 
 
 def _draw_legend(pen: ImageDraw.ImageDraw, curves: Sequence[Curve]) -> None:

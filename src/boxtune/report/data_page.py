@@ -1,4 +1,4 @@
-"""A data set as one page to look at: its counts, its findings, its pictures with their boxes."""
+"""A data set as one page: its counts, its findings, its images with their boxes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -31,7 +31,7 @@ def write_page(
     Args:
         path: the HTML file to write.
         title: what the page is called, such as the folder's name.
-        parts: the pictures, by what they are for ("train", "validation").
+        parts: the images, by what they are for ("train", "validation").
         findings: what was not as it should be.
         label_map: the classes; those of objects that it lacks are shown as such.
         fit: of the objects of all parts, in their order, if they are to be held against a detector's anchors.
@@ -41,22 +41,22 @@ def write_page(
     """
     records = [image for part in parts.values() for image in part]
     links = _links(records, findings)
-    previewed = choose_previews(len(records), {picture for pictures in links for picture in pictures})
+    previewed = choose_previews(len(records), {image for images in links for image in images})
     side, max_bytes = preview_limits(len(previewed))
     class_numbers, classes = _classes(records, label_map)
     data = {
         "parts": [printable(name) for name in parts],
         "classes": classes,
         "kinds": [_kind(kind) for kind in KINDS],
-        "pictures": _pictures(parts, previewed),
+        "images": _images(parts, previewed),
         "objects": _objects([item for image in records for item in image.objects], class_numbers),
         "findings": _findings(findings, links),
         "fit": _fit(fit, sum(len(image.objects) for image in records)) if fit else None,
         "previews": {"side": side, "block": page.PREVIEWS_IN_BLOCK},
     }
-    sources = [(records[picture].source, records[picture].orientation) for picture in previewed]
+    sources = [(records[image].source, records[image].orientation) for image in previewed]
     previews = map_in_processes(partial(preview_base64, side=side, max_bytes=max_bytes), sources)
-    page.write(path, "data_page.html", title=title, data=data, previews=previews)
+    page.write(path, "data_page", title=title, data=data, previews=previews)
 
 
 def _classes(records: Iterable[ImageRecord], label_map: LabelMap) -> tuple[dict[str, int], Columns]:
@@ -75,12 +75,12 @@ def _kind(kind: Kind) -> dict[str, str]:
     return {"name": kind.name, "severity": kind.severity, "action": kind.action, "advice": kind.advice}
 
 
-def _pictures(parts: Mapping[str, Sequence[ImageRecord]], previewed: Iterable[int]) -> Columns:
-    """Return the columns of the pictures; `preview` is 0 without one, else its number from 1 on."""
+def _images(parts: Mapping[str, Sequence[ImageRecord]], previewed: Iterable[int]) -> Columns:
+    """Return the columns of the images; `preview` is 0 without one, else its number from 1 on."""
     records = [image for part in parts.values() for image in part]
     preview = np.zeros(len(records), np.int64)
-    for number, picture in enumerate(previewed, start=1):
-        preview[picture] = number
+    for number, image in enumerate(previewed, start=1):
+        preview[image] = number
     return {
         "name": [printable(image.name) for image in records],
         "part": integers(np.repeat(np.arange(len(parts)), [len(part) for part in parts.values()])),
@@ -92,7 +92,7 @@ def _pictures(parts: Mapping[str, Sequence[ImageRecord]], previewed: Iterable[in
 
 
 def _objects(objects: Sequence[ObjectRecord], class_numbers: Mapping[str, int]) -> Columns:
-    """Return the columns of the objects, picture after picture."""
+    """Return the columns of the objects, image after image."""
     return {
         "class": integers([class_numbers[item.class_name] for item in objects]),
         "box": floats([item.box for item in objects]),
@@ -105,14 +105,14 @@ def _flags(item: ObjectRecord) -> int:
 
 
 def _findings(findings: Sequence[Finding], links: Sequence[Sequence[int]]) -> Columns:
-    """Return the columns of the findings; those of `pictures` are laid end to end."""
+    """Return the columns of the findings; those of `images` are laid end to end."""
     kinds = {kind: number for number, kind in enumerate(KINDS)}
     return {
         "kind": integers([kinds[finding.kind] for finding in findings]),
         "file": [finding.file for finding in findings],
         "location": [finding.location for finding in findings],
         "message": [finding.message for finding in findings],
-        "pictures": integers([picture for pictures in links for picture in pictures]),
+        "images": integers([image for images in links for image in images]),
         "links": starts(map(len, links)),
     }
 
@@ -133,8 +133,8 @@ def _fit(fit: AnchorFit, num_objects: int) -> Columns:
 
 
 def _links(records: Sequence[ImageRecord], findings: Iterable[Finding]) -> list[list[int]]:
-    """Return for each finding the pictures that it is about: of the name it gives, else of its file's name."""
-    pictures: dict[str, list[int]] = {}
+    """Return for each finding the images that it is about: of the name it gives, else of its file's name."""
+    images: dict[str, list[int]] = {}
     for number, image in enumerate(records):
-        pictures.setdefault(printable(image.name), []).append(number)
-    return [pictures.get(finding.image or finding.file, []) for finding in findings]
+        images.setdefault(printable(image.name), []).append(number)
+    return [images.get(finding.image or finding.file, []) for finding in findings]

@@ -30,7 +30,7 @@ def text(title: str, prepared: Prepared, verdict: str) -> str:
 
 
 def counts_table(parts: Mapping[str, Sequence[ImageRecord]], label_map: LabelMap) -> list[str]:
-    """Return lines that count pictures, objects, and the objects of each class, a column for each part."""
+    """Return lines that count images, objects, and the objects of each class, a column for each part."""
     counts = {part: class_counts(images, label_map) for part, images in parts.items()}
     rows = [("images", [len(images) for images in parts.values()])]
     rows += [("objects", [sum(len(image.objects) for image in images) for images in parts.values()])]

@@ -1,8 +1,7 @@
-"""An evaluation as people look at it: as text, and as pictures with truth and detections side by side."""
+"""An evaluation for people: as text, and as images with detections and groundtruth side by side."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,24 +11,21 @@ from PIL import Image
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import read_text, whole_file, writable_folder
 from boxtune.errors import DataError, printable
-from boxtune.metrics.analysis import Analysis, ClassResult, analyse, from_json, to_json
+from boxtune.metrics.analysis import Analysis, ClassResult, analyse
 from boxtune.metrics.coco import NAMES
 from boxtune.metrics.comparison import Comparison, Difference
-from boxtune.metrics.evaluation import Evaluation, Example
 from boxtune.metrics.metric_sets import explain
-from boxtune.report.evaluation_page import write_page
-from boxtune.report.pictures import Box, draw_boxes, side_by_side
+from boxtune.metrics.results import Evaluation, Example
+from boxtune.report.drawing import Box, draw_boxes, side_by_side
+from boxtune.report.evaluation_json import from_json, to_json
 from boxtune.report.tensorboard import write_summaries
 
 JSON_NAME = "evaluation.json"
 """In the model directory: the newest evaluation, whole."""
 
-PAGE_NAME = "evaluation.html"
-"""Beside it, where a page was asked for."""
-
 MAX_JSON_BYTES = 1 << 30
 
-MOST_CLASSES = 20
+MAX_CLASSES_SHOWN = 20
 """That the text has a row for; of more, those of the lowest AP."""
 
 _ROWS = (
@@ -74,7 +70,7 @@ def publish(evaluation: Evaluation, pipeline: pipeline_pb2.TrainEvalPipelineConf
 
 
 def analysis_of(evaluation: Evaluation, title: str, previews: Mapping[str, str] | None = None) -> Analysis:
-    """Return all there is to say about an evaluation; `previews` are data URLs by the names of pictures."""
+    """Return all there is to say about an evaluation; `previews` are data URLs by the names of images."""
     return analyse(
         evaluation.results,
         evaluation.class_names,
@@ -87,7 +83,7 @@ def analysis_of(evaluation: Evaluation, title: str, previews: Mapping[str, str] 
 
 
 def write_json(analysis: Analysis, path: Path) -> None:
-    """Write an analysis as JSON, which a page is made from."""
+    """Write an analysis as JSON."""
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(to_json(analysis), file, allow_nan=False)
         file.write("\n")
@@ -107,21 +103,6 @@ def read_evaluation(path: Path) -> Analysis:
         raise DataError(f"{path}: {error}") from error
 
 
-def write_evaluation(
-    analysis: Analysis,
-    output_dir: Path,
-    earlier: Analysis | None = None,
-    comparison: Comparison | None = None,
-) -> None:
-    """Write `evaluation.json`, and from it the page `evaluation.html`, with an `earlier` run beside it."""
-    writable_folder(output_dir)
-    write_json(analysis, output_dir / JSON_NAME)
-    content = to_json(analysis)
-    if comparison:
-        content["comparison"] = asdict(comparison)
-    write_page(content, output_dir / PAGE_NAME, to_json(earlier) if earlier else None)
-
-
 def show_in_tensorboard(
     analysis: Analysis,
     examples: Sequence[Example],
@@ -130,7 +111,7 @@ def show_in_tensorboard(
 ) -> None:
     """Write an evaluation to the folder where TensorBoard looks for that of the API."""
     settings = pipeline.eval_config
-    pictures = side_by_side_pictures(
+    images = side_by_side_images(
         examples,
         analysis.class_names,
         min_score=settings.min_score_threshold,
@@ -138,7 +119,7 @@ def show_in_tensorboard(
     )
     readers = pipeline.eval_input_reader
     folder = model_dir / "eval" / (readers[0].name if readers else "")
-    write_summaries(analysis, folder, analysis.step or 0, pictures)
+    write_summaries(analysis, folder, analysis.step or 0, images)
 
 
 def text(analysis: Analysis, seconds: float) -> str:
@@ -155,14 +136,14 @@ def _numbers(analysis: Analysis) -> Iterator[str]:
     width = max(map(len, shown.values()), default=0) + 1
     for tag, name in shown.items():
         value = analysis.metrics[tag]
-        told = f"{value:6.3f}" if value != -1 else f" {explain(tag)}"
+        line = f"{value:6.3f}" if value != -1 else f" {explain(tag)}"
         interval = analysis.intervals.get(tag)
-        within = f"   {interval[0]:.3f} to {interval[1]:.3f} in 95 of 100 redraws" if interval else ""
-        yield f"  {name:{width}}{told}{within}"
+        within = f"   95 % confidence interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
+        yield f"  {name:{width}}{line}{within}"
 
 
 def _classes(analysis: Analysis) -> list[str]:
-    rows = sorted(analysis.per_class, key=lambda row: (row.AP is None, row.AP or 0.0))[:MOST_CLASSES]
+    rows = sorted(analysis.per_class, key=lambda row: (row.AP is None, row.AP or 0.0))[:MAX_CLASSES_SHOWN]
     order = {id(row): number for number, row in enumerate(analysis.per_class)}
     rows = sorted(rows, key=lambda row: order[id(row)])
     names = [printable(row.name) for row in rows]
@@ -203,17 +184,17 @@ def comparison_text(comparison: Comparison, earlier: str) -> str:
 
 def _difference(one: Difference) -> str:
     name = one.name.rpartition("/")[2]
-    told = f"  {name}: {one.first:.3f} before, {one.second:.3f} now, {one.difference:+.3f}"
+    line = f"  {name}: {one.first:.3f} before, {one.second:.3f} now, {one.difference:+.3f}"
     if one.interval is None:
-        return f"{told}; too few pictures to tell whether by chance"
+        return f"{line}; too few images to tell whether by chance"
     verdict = "more than chance" if one.significant else "no more than chance"
-    return f"{told}, {one.interval[0]:+.3f} to {one.interval[1]:+.3f} in 95 of 100 redraws: {verdict}"
+    return f"{line}, 95 % confidence interval {one.interval[0]:+.3f} to {one.interval[1]:+.3f}: {verdict}"
 
 
-def side_by_side_pictures(
+def side_by_side_images(
     examples: Sequence[Example], names: Sequence[str], *, min_score: float, max_boxes: int
 ) -> list[npt.NDArray[np.uint8]]:
-    """Return pictures as uint8 [h, w, 3]: what was found on the left, the truth on the right.
+    """Return images as uint8 [h, w, 3]: what was found on the left, the groundtruth on the right.
 
     `names` gives the name of each class, 0-based.
     """
@@ -228,13 +209,13 @@ def _side_by_side(example: Example, names: Sequence[str], min_score: float, max_
         for box, cls, score in zip(result.boxes, result.classes, result.scores, strict=True)
         if score >= min_score
     ][:max_boxes]
-    truth = [
+    groundtruth = [
         Box(box / sides, names[cls], int(cls))
-        for box, cls in zip(result.true_boxes, result.true_classes, strict=True)
+        for box, cls in zip(result.groundtruth_boxes, result.groundtruth_classes, strict=True)
     ]
-    picture = Image.fromarray(example.picture)
+    image = Image.fromarray(example.image)
     # The best last, so that it lies on top.
-    return side_by_side(draw_boxes(picture, shown[::-1]), draw_boxes(picture, truth))
+    return side_by_side(draw_boxes(image, shown[::-1]), draw_boxes(image, groundtruth))
 
 
 def table_head(evaluation: Evaluation) -> str:

@@ -1,184 +1,241 @@
-"""The JSON of an evaluation as pages read it: every value is looked at before it is used."""
+"""The JSON of an evaluation: written, and read again with every value checked."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from itertools import chain
-from typing import Any
+from types import UnionType
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
 
 from boxtune.errors import DataError, printable
-from boxtune.metrics.analysis import VERSION
+from boxtune.metrics.analysis import Analysis, DetectionTable, GroundtruthTable, rows_by_image
+from boxtune.metrics.bootstrap import Interval
+from boxtune.metrics.error_kinds import KINDS
 
+VERSION = 2
 _MAX = 1e9  # no coordinate or score is near that, and single precision keeps it
-
-Json = Mapping[str, Any]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Shape = str | dict[str, Any] | list[Any]
-
-# A list of one stands for any number of such values, the key "*" for any keys, "?" for what may be null.
-_OF_CLASS = ("AP", "AP50", "AP75", "AR100", "best_threshold", "precision", "recall", "f1")
-_SHAPE: Shape = {
-    "title": "text",
-    "step": "number?",
-    "classes": ["text"],
-    "kinds": ["text"],
-    "metrics": {"*": "number?"},
-    "losses": {"*": "number?"},
-    "intervals": {"*": "interval"},
-    "per_class": [
-        {
-            "num_objects": "number",
-            "num_detections": "number",
-            "AP_interval": "interval?",
-            **dict.fromkeys(_OF_CLASS, "number?"),
-        }
-    ],
-    "curves": [{"score": ["number"], "precision": ["number?"], "recall": ["number?"]}],
-    "error_kinds": [{"kind": "text", "count": "number", "AP50_gain": "number?"}],
-    "groups": {"*": [{"name": "text", "num_objects": "number", "recall": "number?", "AP50": "number?"}]},
-    "calibration": {
-        "error": "number?",
-        "bins": [
-            {
-                **dict.fromkeys(("low", "high", "count"), "number"),
-                **dict.fromkeys(("mean_score", "precision"), "number?"),
-            }
-        ],
-    },
-    "images": [
-        {
-            "name": "text",
-            "height": "size",
-            "width": "size",
-            "preview": "text?",
-            "AP50": "number?",
-            "truth": {"box": "list", "class": "list", "crowd": "list", "difficult": "list"},
-            "found": dict.fromkeys(("box", "class", "score", "match", "confusion", "kind", "iou"), "list"),
-        }
-    ],
-}
-_COMPARISON: Shape = {
-    "differences": [{"name": "text", "difference": "number?", "interval": "interval?", "p_value": "number?"}]
-}
+_KEYS = {"cls": "class", "class_names": "classes"}
+_PARTS = ("groundtruth", "detections")
+_LISTED = ("images", *_PARTS)
+"""What JSON has image by image."""
+_LEAVES = {str: "a text", int: "an integer", float: "a finite number"}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def to_json(analysis: Analysis) -> dict[str, Any]:
+    """Return `analysis` as an object of JSON: numbers to 6 digits, None for what is not finite.
 
-
-_LEAVES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "text": (lambda value: isinstance(value, str), "a text"),
-    "number": (_is_number, "a finite number"),
-    "size": (lambda value: _is_number(value) and 1 <= value <= 2**31, "a number of pixels"),
-    "interval": (
-        lambda value: isinstance(value, Sequence) and len(value) == 2 and all(map(_is_number, value)),
-        "two finite numbers",
-    ),
-    "list": (lambda value: isinstance(value, Sequence) and not isinstance(value, str), "a list"),
-}
-
-
-def check(evaluation: Json) -> None:
-    """Raise DataError, naming the place and the value, unless `evaluation` is one of this version.
-
-    What is in the lists of objects is left to `column` and `indices`.
+    Scores and boxes of detections have as many as it takes to compute the same numbers again.
     """
-    version = evaluation.get("version") if isinstance(evaluation, Mapping) else None
-    if version != VERSION or isinstance(version, bool):
-        raise DataError(
-            f"This is no evaluation of version {VERSION}, which pages are made from: its version is"
-            f" {_shown(version)}. Evaluate again with this version of boxtune."
-        )
-    _check_shape(evaluation, _SHAPE, "")
-    if evaluation.get("comparison") is not None:
-        _check_shape(evaluation["comparison"], _COMPARISON, "comparison")
-    for key in ("per_class", "curves"):
-        if len(evaluation[key]) != len(evaluation["classes"]):
-            raise DataError(
-                f"{title(evaluation)} has {len(evaluation['classes'])} classes, but {len(evaluation[key])}"
-                f" in {key}."
-            )
+    num_images = len(analysis.images)
+    tables = zip(*(_by_image(getattr(analysis, part), num_images) for part in _PARTS), strict=True)
+    images = [
+        plain(image) | dict(zip(_PARTS, parts, strict=True))
+        for image, parts in zip(analysis.images, tables, strict=True)
+    ]
+    head = {"version": VERSION, "title": analysis.title, "step": analysis.step, "num_images": num_images}
+    numbers = {_key(name): plain(getattr(analysis, name)) for name in _names(Analysis) if name not in _LISTED}
+    return head | numbers | {"images": images, "kinds": list(KINDS)}
 
 
-def title(evaluation: Json) -> str:
-    """Return how messages call an evaluation."""
-    return f'The evaluation "{printable(evaluation["title"])}"'
+def plain(value: Any) -> Any:
+    """Return rows, names and numbers as JSON has them."""
+    if isinstance(value, float):
+        return round(value, 6) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return np.round(value, 6).tolist()
+    if is_dataclass(value):
+        return {name: plain(getattr(value, name)) for name in _names(type(value))}
+    return value
 
 
-def column(evaluation: Json, part: str, key: str) -> Floats:
-    """Return a column of the objects of all pictures, one after the other; "box" is [n, 4], all others [n].
+def _by_image(table: GroundtruthTable | DetectionTable, num_images: int) -> list[dict[str, list]]:
+    columns = {
+        _key(name): _rounded(name, getattr(table, name)) for name in _names(type(table)) if name != "image"
+    }
+    rows = rows_by_image(table, num_images)
+    return [{name: column[own] for name, column in columns.items()} for own in rows]
 
-    Args:
-        evaluation: one that was checked.
-        part: "truth" or "found".
-        key: which column.
+
+def _rounded(name: str, column: np.ndarray) -> list:
+    if column.dtype == bool:
+        return column.astype(int).tolist()
+    if name != "score":
+        return np.round(column, 4 if name == "box" else 6).tolist()
+    # Exactly, as short as can be where they come from float32: rounded, scores of a detector that has learned little
+    # would be equal, and their order another.
+    single = column.astype(np.float32)
+    return np.where(single == column, single.astype(str).astype(float), column).tolist()
+
+
+def _names(kind: Any) -> list[str]:
+    return [key.name for key in fields(kind)]
+
+
+def _key(name: str) -> str:
+    return _KEYS.get(name, name)
+
+
+def from_json(document: Any) -> Analysis:
+    """Return the analysis that `to_json` has written, as far as its digits go.
 
     Raises:
-        DataError: a value is no finite number of reasonable size, or a picture's columns are not equally long.
+        DataError: naming the location and the value, if something is missing or of another kind.
     """
-    lists = [image[part][key] for image in evaluation["images"]]
-    counts = num_objects(evaluation, part)
-    lengths = np.array([len(values) for values in lists], int)
-    for image in np.flatnonzero(lengths != counts)[:1]:
-        raise _wrong(evaluation, part, key, image, f"{lengths[image]} values, not {counts[image]}")
-    shape = (counts.sum(), 4) if key == "box" else (counts.sum(),)
-    try:
-        values = np.array(list(chain.from_iterable(lists)), np.float64).reshape(shape)
-    except (TypeError, ValueError, OverflowError):
+    version = document.get("version") if isinstance(document, Mapping) else None
+    if version != VERSION or isinstance(version, bool):
         raise DataError(
-            f"{title(evaluation)} has something else than numbers in {part}.{key} of its images."
-        ) from None
-    _check_values(evaluation, part, key, values, np.abs(values) < _MAX)
-    return values
+            f"not an evaluation of version {VERSION}, which can be read: its version is {_shown(version)}. "
+            "Evaluate again."
+        )
+    hints = get_type_hints(Analysis)
+    read = {
+        name: _read(hints[name], _member(document, _key(name)), _key(name))
+        for name in _names(Analysis)
+        if name not in _PARTS
+    }
+    if _read(list[str], _member(document, "kinds"), "kinds") != list(KINDS):
+        raise DataError("the evaluation's kinds of error are others. Evaluate again.")
+    for name in ("per_class", "curves"):
+        if len(read[name]) != len(read["class_names"]):
+            raise DataError(f"it has {len(read['class_names'])} classes, but {len(read[name])} in {name}.")
+    for number, image in enumerate(read["images"]):
+        if not (1 <= image.height < 2**31 and 1 <= image.width < 2**31):
+            raise DataError(f"images[{number}] is of {image.height} x {image.width} pixels.")
+    names = [image.name for image in read["images"]]
+    if names != sorted(names):
+        raise DataError("its images are not in the order of their names.")
+    return Analysis(**read, **_tables(document["images"], len(read["class_names"])))
 
 
-def indices(evaluation: Json, part: str, key: str, end: int | Ints, *, start: int = 0) -> Ints:
-    """Return a column of integers from `start` to below `end`, which is one for all or one for each; see `column`."""
-    values = column(evaluation, part, key)
-    valid = (values >= start) & (values < end) & (values == np.floor(values))
-    _check_values(evaluation, part, key, values, valid)
-    return values.astype(np.int64)
+def _read(kind: Any, value: Any, where: str) -> Any:
+    """Return a value of JSON as what its type says; raise DataError if it is of another type."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        return None if value is None else _read(arguments[0], value, where)
+    if origin is np.ndarray:
+        return np.array(_read(list[float], value, where), np.float64)
+    if origin in (list, tuple):
+        _require(isinstance(value, list), value, "a list", where)
+        return origin(_read(arguments[0], item, f"{where}[{number}]") for number, item in enumerate(value))
+    if origin is dict:
+        _require(isinstance(value, Mapping), value, "an object", where)
+        return {key: _read(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is Interval:
+        bounds = _read(list[float], value, where)
+        _require(len(bounds) == 2, value, "two finite numbers", where)
+        return Interval(*bounds)
+    if is_dataclass(kind):
+        hints: dict[str, Any] = get_type_hints(kind)
+        make: Any = kind
+        return make(
+            **{
+                name: _read(hints[name], _member(value, name, where), f"{where}.{name}")
+                for name in _names(kind)
+            }
+        )
+    if kind is float and value is None:
+        return math.nan
+    numeric = (int, float) if kind is float else kind
+    fits = isinstance(value, numeric) and not isinstance(value, bool)
+    _require(fits and (kind is str or math.isfinite(value)), value, _LEAVES[kind], where)
+    return value
 
 
-def num_objects(evaluation: Json, part: str) -> Ints:
-    """Return int [pictures]: how many objects of `part` ("truth", "found") each picture has."""
-    return np.array([len(image[part]["class"]) for image in evaluation["images"]], np.int64)
+def _member(value: Any, name: str, where: str = "") -> Any:
+    _require(isinstance(value, Mapping), value, "an object", where)
+    if name not in value:
+        raise DataError(f"the evaluation lacks {f'{where}.' if where else ''}{name}.")
+    return value[name]
 
 
-def _check_values(
-    evaluation: Json, part: str, key: str, values: Floats, valid: npt.NDArray[np.bool_]
-) -> None:
-    for row in np.argwhere(~valid)[:1, 0]:
-        image = np.searchsorted(np.cumsum(num_objects(evaluation, part)), row, side="right")
-        raise _wrong(evaluation, part, key, image, f"the value {values[row]}")
-
-
-def _wrong(evaluation: Json, part: str, key: str, image: np.integer, what: str) -> DataError:
-    name = printable(evaluation["images"][image]["name"])
-    return DataError(f'{title(evaluation)}: {part}.{key} of picture "{name}" has {what}.')
-
-
-def _check_shape(value: Any, shape: Shape, where: str) -> None:
-    if isinstance(shape, str):
-        fits, what = _LEAVES[shape.rstrip("?")]
-        if not (fits(value) or (value is None and shape.endswith("?"))):
-            raise DataError(f"The evaluation's {where} is {_shown(value)}, not {what}.")
-    elif isinstance(shape, list):
-        _check_shape(value, "list", where)
-        for number, item in enumerate(value):
-            _check_shape(item, shape[0], f"{where}[{number}]")
-    else:
-        if not isinstance(value, Mapping):
-            raise DataError(f"The evaluation's {where} is {_shown(value)}, not an object.")
-        for key in value if "*" in shape else shape:
-            place = f"{where}.{key}" if where else key
-            if key not in value:
-                raise DataError(f"The evaluation lacks {place}.")
-            _check_shape(value[key], shape["*" if "*" in shape else key], place)
+def _require(fits: bool, value: Any, what: str, where: str) -> None:
+    if not fits:
+        raise DataError(f"the evaluation's {where} is {_shown(value)}, not {what}.")
 
 
 def _shown(value: Any) -> str:
-    return printable(repr(value))
+    return printable(f"{value!r:.100}")
+
+
+class _Column(NamedTuple):
+    """Which values a column may have: from `low` to `high`, whole numbers unless it is of floats."""
+
+    low: float
+    high: float | npt.NDArray[np.integer]
+    dtype: type = int
+
+
+def _tables(images: list[dict[str, Any]], num_classes: int) -> dict[str, Any]:
+    """Return the tables of objects and detections, image after image."""
+    real, flag = _Column(-_MAX, _MAX, float), _Column(0, 1, bool)
+    columns = {"box": real, "cls": _Column(0, num_classes - 1)}
+    objects = GroundtruthTable(**_table(images, "groundtruth", columns | {"crowd": flag, "difficult": flag}))
+    counts = np.bincount(objects.image, minlength=len(images))
+    image = _image_of(images, "detections")
+    last = _Column(-1, counts[image] - 1)
+    columns |= {
+        "score": real,
+        "match": last,
+        "confusion": last,
+        "kind": _Column(0, len(KINDS) - 1),
+        "iou": real,
+    }
+    found = DetectionTable(**_table(images, "detections", columns))
+    for row in np.flatnonzero((np.diff(found.score) > 0) & (np.diff(found.image) == 0))[:1]:
+        raise _wrong(images, "detections", "score", image[row], "values that are not in descending order")
+    return {"groundtruth": objects, "detections": found}
+
+
+def _image_of(images: list[dict[str, Any]], part: str) -> npt.NDArray[np.int64]:
+    rows = [_member(_member(image, part, f"images[{n}]"), "class", part) for n, image in enumerate(images)]
+    return np.repeat(np.arange(len(rows)), [len(_read_list(row, f"{part}.class")) for row in rows])
+
+
+def _read_list(value: Any, where: str) -> list:
+    _require(isinstance(value, list), value, "a list", where)
+    return value
+
+
+def _table(images: list[dict[str, Any]], part: str, columns: Mapping[str, _Column]) -> dict[str, np.ndarray]:
+    of_row = _image_of(images, part)
+    counts = np.bincount(of_row, minlength=len(images))
+    return {"image": of_row} | {
+        name: _column(images, part, _key(name), column, of_row, counts) for name, column in columns.items()
+    }
+
+
+def _column(
+    images: list[dict[str, Any]],
+    part: str,
+    key: str,
+    column: _Column,
+    of_row: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+) -> np.ndarray:
+    lists = [_read_list(_member(image[part], key, part), f"{part}.{key}") for image in images]
+    lengths = np.array([len(values) for values in lists], int)
+    for image in np.flatnonzero(lengths != counts)[:1]:
+        raise _wrong(images, part, key, image, f"{lengths[image]} values, not {counts[image]}")
+    try:
+        shape = (len(of_row), 4) if key == "box" else (len(of_row),)
+        values = np.array(list(chain.from_iterable(lists)), np.float64).reshape(shape)
+    except (TypeError, ValueError, OverflowError):
+        raise DataError(f"something else than numbers is in {part}.{key} of its images.") from None
+    high = np.asarray(column.high)
+    valid = (
+        (values >= column.low) & (values <= high) & ((column.dtype is float) | (values == np.floor(values)))
+    )
+    for row in np.argwhere(~valid)[:1, 0]:
+        raise _wrong(images, part, key, of_row[row], f"the value {values[row]}")
+    return values.astype(column.dtype)
+
+
+def _wrong(images: list[dict[str, Any]], part: str, key: str, image: int, what: str) -> DataError:
+    return DataError(f'{part}.{key} of image "{printable(images[image]["name"])}" has {what}.')

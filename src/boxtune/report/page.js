@@ -1,13 +1,13 @@
 "use strict";
 
 // What the pages of this package share; the page's own script follows this one. It gives
-//   data, pictures                          the columns; of pictures: name, width, height, preview (0: none, else from 1 on)
-//   NEUTRAL, FILTERS, MEANINGFUL, VIEWS     the state: what it begins with, what chooses pictures, what has a meaning; VIEWS
+//   data, images                          the columns; of images: name, width, height, preview (0: none, else from 1 on)
+//   NEUTRAL, FILTERS, MEANINGFUL, VIEWS     the state: what it starts with, what chooses images, what has a meaning; VIEWS
 //                                           draws each view
 //   KEPT                                    what of the state the links between views keep
-//   chosenBy, choosePictures                which pictures the gallery shows, in which order, and by what that was decided
-//   makeCell, CAPTION, GALLERY_COVER        a cell of the gallery, the height below its picture, what sticks above the gallery
-//   showPicture                             what the viewer shows
+//   chosenBy, chooseImages                which images the gallery shows, in which order, and by what that was decided
+//   makeCell, CAPTION, GALLERY_COVER        a cell of the gallery, the height below its image, what sticks above the gallery
+//   showImage                             what the viewer shows
 
 // ---- Columns ----
 
@@ -24,8 +24,8 @@ const range = (start, end) => Array.from({ length: end - start }, (_, i) => star
 
 // Previews lie behind the scripts in blocks; the blocks last used are kept taken apart.
 const blocks = new Map();
-function preview(picture) {
-  const number = pictures.preview[picture] - 1;
+function preview(image) {
+  const number = images.preview[image] - 1;
   if (number < 0) return "";
   const block = Math.floor(number / data.previews.block);
   if (!blocks.has(block)) {
@@ -38,8 +38,8 @@ function preview(picture) {
   const base64 = blocks.get(block)[number % data.previews.block];
   return base64 && `data:image/jpeg;base64,${base64}`;
 }
-function thumbnail(picture) {
-  const source = preview(picture);
+function thumbnail(image) {
+  const source = preview(image);
   return source ? element("img", { src: source, alt: "", decoding: "async" }) : null;
 }
 const noPreview = () => element("span", { class: "no-preview" }, "No preview");
@@ -48,8 +48,8 @@ const noPreview = () => element("span", { class: "no-preview" }, "No preview");
 
 const byId = (id) => document.getElementById(id);
 const digits = new Intl.NumberFormat("en");
-const many = (number, one, more = one + "s") => `${digits.format(number)} ${number === 1 ? one : more}`;
-const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.0995 || share > 0.9905 && share < 1 ? 1 : 0)}%`;
+const many = (number, one, more = `${one}s`) => `${digits.format(number)} ${number === 1 ? one : more}`;
+const percent = (fraction) => `${(100 * fraction).toFixed(fraction > 0 && fraction < 0.0995 || fraction > 0.9905 && fraction < 1 ? 1 : 0)}%`;
 const by = ([width, height]) => `${Math.round(width)} × ${Math.round(height)}`;
 const basename = (name) => name.slice(name.lastIndexOf("/") + 1);
 
@@ -153,22 +153,22 @@ function show() {
   showViewer();
 }
 
-// ---- Choosing pictures ----
+// ---- Choosing images ----
 
-let chosen = [];  // the pictures that fit the filters, in the order to show them
+let chosen = [];  // the images that fit the filters, in the order to show them
 let chosenKey = null;
-let numChoices = 0;  // how often other pictures, or another order, have been chosen
+let numChoices = 0;  // how often other images, or another order, have been chosen
 
 function choose() {
   const key = chosenBy();
   if (key === chosenKey) return;
   chosenKey = key;
   const last = chosen;
-  chosen = choosePictures();
-  if (chosen.length !== last.length || chosen.some((picture, i) => picture !== last[i])) numChoices++;
+  chosen = chooseImages();
+  if (chosen.length !== last.length || chosen.some((image, i) => image !== last[i])) numChoices++;
 }
 function sortedBy(some, key) {
-  const keys = new Map(some.map((picture) => [picture, key(picture)]));
+  const keys = new Map(some.map((image) => [image, key(image)]));
   return some.sort((a, b) => keys.get(a) - keys.get(b) || a - b);
 }
 
@@ -176,13 +176,13 @@ function sortedBy(some, key) {
 function nameTest() {
   const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return null;
-  return (picture) => {
-    const name = pictures.name[picture].toLowerCase();
+  return (image) => {
+    const name = images.name[image].toLowerCase();
     return words.every((word) => name.includes(word));
   };
 }
 
-// ---- Pictures: filters ----
+// ---- Images: filters ----
 
 const controls = {};  // the input of each filter
 
@@ -207,7 +207,7 @@ function showGallery() {
     if (input.value !== state[name]) input.value = state[name];
     input.parentElement.classList.toggle("active", state[name] !== "");
   }
-  const filtered = FILTERS.some((name) => state[name] !== ""), all = many(pictures.name.length, "picture");
+  const filtered = FILTERS.some((name) => state[name] !== ""), all = many(images.name.length, "image");
   byId("count").textContent = filtered ? `${digits.format(chosen.length)} of ${all}` : all;
   byId("clear").hidden = !filtered;
   byId("nothing").hidden = chosen.length > 0;
@@ -215,18 +215,18 @@ function showGallery() {
   if (state.open === "") layOut();
 }
 
-// ---- Pictures: the gallery holds only the cells that are in view ----
+// ---- Images: the gallery holds only the cells that are in view ----
 
 const GAP = 12;
 const cells = new Map();  // from a position among the chosen to its element
-let cursor = 0;  // the position of the picture that the keyboard is at
+let cursor = 0;  // the position of the image that the keyboard is at
 let layout = { key: null, choice: 0, drawn: null, rows: [], x: [], width: [] };
 
 const rowHeight = () => Math.max(90, Math.min(420, Number(state.zoom) || (innerWidth < 600 ? 130 : 190)));
-/** Width to height of a cell: very long and very high pictures get a mat around them. */
-const aspect = (picture) => Math.max(0.5, Math.min(2.5, pictures.width[picture] / pictures.height[picture]));
+/** Width to height of a cell: very long and very high images get a mat around them. */
+const aspect = (image) => Math.max(0.5, Math.min(2.5, images.width[image] / images.height[image]));
 
-/** Divide the chosen pictures into rows of equal height that fill the width. */
+/** Divide the chosen images into rows of equal height that fill the width. */
 function layOut() {
   const width = byId("gallery").clientWidth;
   const key = `${numChoices} ${width} ${rowHeight()}`;
@@ -249,7 +249,7 @@ function layOut() {
   byId("gallery").style.height = `${Math.max(0, top - GAP)}px`;
   clearCells();
   if (moved) cursor = 0;
-  if (moved && scrollY > byId("pictures").offsetTop) scrollTo(0, 0);
+  if (moved && scrollY > byId("images").offsetTop) scrollTo(0, 0);
   renderCells();
 }
 function placeRow(start, end, top, height) {
@@ -262,11 +262,11 @@ function placeRow(start, end, top, height) {
   }
 }
 function clearCells() {
-  cells.forEach((cell) => cell.remove());
+  for (const cell of cells.values()) cell.remove();
   cells.clear();
 }
 
-/** The index of the last row that begins at or above `y`. */
+/** The index of the last row that starts at or above `y`. */
 function rowAt(y) {
   let low = 0, high = layout.rows.length - 1;
   while (low < high) {
@@ -279,7 +279,7 @@ function rowAt(y) {
 const rowOf = (position) => layout.rows.findIndex(({ start, end }) => start <= position && position < end);
 
 function renderCells() {
-  if (byId("pictures").hidden || !layout.rows.length) return;
+  if (byId("images").hidden || !layout.rows.length) return;
   const above = scrollY - byId("gallery").offsetTop, margin = innerHeight / 2;
   const first = rowAt(above - margin), last = rowAt(above + innerHeight + margin);
   const from = layout.rows[first].start, to = layout.rows[last].end;
@@ -296,7 +296,7 @@ function renderCells() {
 function addCell(position, row) {
   const cell = makeCell(position, layout.width[position], row.height);
   cell.style.transform = `translate(${layout.x[position]}px, ${row.top}px)`;
-  // In the order of the pictures, so that the tabulator key follows it.
+  // In the order of the images, so that the tabulator key follows it.
   let after = position + 1;
   while (after < row.end && !cells.has(after)) after++;
   const next = cells.get(after) ?? [...cells].find(([other]) => other > position)?.[1] ?? null;
@@ -304,17 +304,17 @@ function addCell(position, row) {
   byId("gallery").insertBefore(cell, next);
 }
 
-/** Return a cell: a picture with `drawn` over it, which `label` tells, and a line of `words` below. */
+/** Return a cell: an image with `drawn` over it, which `label` tells, and a line of `words` below. */
 function galleryCell(position, width, height, { label, drawn, words }) {
-  const picture = chosen[position], shape = pictures.width[picture] / pictures.height[picture];
-  const frame = element("span", { class: "frame" }, thumbnail(picture) ?? noPreview(), drawn);
+  const image = chosen[position], shape = images.width[image] / images.height[image];
+  const frame = element("span", { class: "frame" }, thumbnail(image) ?? noPreview(), drawn);
   frame.style.width = `${Math.min(width, height * shape)}px`;
   frame.style.height = `${Math.min(height, width / shape)}px`;
   const mat = element("span", { class: "mat" }, frame);
   mat.style.height = `${height}px`;
   const cell = element("li", { "aria-setsize": chosen.length, "aria-posinset": position + 1 },
-    element("button", { type: "button", class: "cell", "aria-label": label, title: pictures.name[picture],
-      click: () => openPicture(picture), focus: () => { cursor = position; } }, mat,
+    element("button", { type: "button", class: "cell", "aria-label": label, title: images.name[image],
+      click: () => openImage(image), focus: () => { cursor = position; } }, mat,
     element("span", { class: "caption" }, ...words)));
   cell.style.width = `${width}px`;
   return cell;
@@ -332,7 +332,7 @@ function moveCursor(position) {
   cells.get(cursor)?.querySelector("button").focus({ preventScroll: true });
 }
 
-/** Move to the picture of a neighbouring row that is nearest in place. */
+/** Move to the image of a neighbouring row that is nearest in place. */
 function moveByRow(step) {
   const row = layout.rows[rowOf(cursor) + step];
   if (!row) return;
@@ -341,17 +341,17 @@ function moveByRow(step) {
   moveCursor(range(row.start, row.end).reduce((best, other) => distance(other) < distance(best) ? other : best));
 }
 
-// ---- One picture ----
+// ---- One image ----
 
 let viewed = -1;
 
-/** Look at a picture closely; with filters, step from there through those that fit them. */
-function openPicture(picture, filters = {}) {
+/** Look at an image closely; with filters, step from there through those that fit them. */
+function openImage(image, filters = {}) {
   openedHere = true;
-  go({ ...filters, open: String(picture) }, { push: true });
-  cursor = Math.max(0, chosen.indexOf(picture));
+  go({ ...filters, open: String(image) }, { push: true });
+  cursor = Math.max(0, chosen.indexOf(image));
 }
-function closePicture() {
+function closeImage() {
   if (openedHere) history.back();
   else go({ open: "" });
   openedHere = false;
@@ -365,26 +365,26 @@ function step(distance) {
 
 function showViewer() {
   const viewer = byId("viewer");
-  const picture = state.open === "" ? -1 : Number(state.open);
-  if (picture < 0) {
+  const image = state.open === "" ? -1 : Number(state.open);
+  if (image < 0) {
     if (viewer.open) viewer.close();
-    if (viewed >= 0 && state.view === "pictures") moveCursor(cursor);
+    if (viewed >= 0 && state.view === "images") moveCursor(cursor);
     viewed = -1;
     return;
   }
   if (!viewer.open) viewer.showModal();
   if (viewed < 0) viewer.focus();
-  if (picture === viewed) return;
-  viewed = picture;
-  showPicture(picture);
+  if (image === viewed) return;
+  viewed = image;
+  showImage(image);
 }
 
-/** Write the head of the viewer: the picture's name, where it stands among the chosen, and what else is said of it. */
-function showHead(picture, about) {
-  const position = chosen.indexOf(picture);
+/** Write the head of the viewer: the image's name, where it stands among the chosen, and what else is said of it. */
+function showHead(image, about) {
+  const position = chosen.indexOf(image);
   const place = position < 0 ? "" : `${digits.format(position + 1)} of ${digits.format(chosen.length)}`;
-  byId("picture-name").textContent = pictures.name[picture];
-  byId("picture-about").textContent = [place, ...about].filter(Boolean).join(" · ");
+  byId("image-name").textContent = images.name[image];
+  byId("image-about").textContent = [place, ...about].filter(Boolean).join(" · ");
   byId("previous").disabled = position <= 0;
   byId("next").disabled = position < 0 || position === chosen.length - 1;
 }
@@ -404,10 +404,10 @@ function watchSwipes(stage) {
 /** Return the keys of the viewer, of the gallery and of the other views, each with those of `own`. */
 function keyTables(own) {
   const everywhere = { ...own, "?": () => byId("help").showModal() };
-  const page = { ...everywhere, "/": () => { go({ view: "pictures" }); controls.search.focus(); } };
+  const page = { ...everywhere, "/": () => { go({ view: "images" }); controls.search.focus(); } };
   return {
     viewer: {
-      ...everywhere, ArrowLeft: () => step(-1), k: () => step(-1), ArrowRight: () => step(1), j: () => step(1), Escape: closePicture,
+      ...everywhere, ArrowLeft: () => step(-1), k: () => step(-1), ArrowRight: () => step(1), j: () => step(1), Escape: closeImage,
     },
     page,
     gallery: {
@@ -416,7 +416,7 @@ function keyTables(own) {
       ArrowRight: () => moveCursor(cursor + 1), j: () => moveCursor(cursor + 1),
       ArrowUp: () => moveByRow(-1), ArrowDown: () => moveByRow(1),
       Home: () => moveCursor(0), End: () => moveCursor(chosen.length - 1),
-      Enter: () => chosen.length && openPicture(chosen[cursor]),
+      Enter: () => chosen.length && openImage(chosen[cursor]),
     },
   };
 }
@@ -429,7 +429,7 @@ function onKey(event, tables) {
     return;
   }
   if (event.key === "Enter" && target.matches("button, a, summary")) return;  // which does its own work
-  const keys = byId("viewer").open ? tables.viewer : state.view === "pictures" ? tables.gallery : tables.page;
+  const keys = byId("viewer").open ? tables.viewer : state.view === "images" ? tables.gallery : tables.page;
   if (!Object.hasOwn(keys, event.key)) return;
   event.preventDefault();
   keys[event.key]();
@@ -442,11 +442,11 @@ function listen(ownKeys) {
   history.scrollRestoration = "manual";
   addEventListener("popstate", () => { state = fromAddress(); show(); });
   addEventListener("scroll", () => requestAnimationFrame(renderCells), { passive: true });
-  addEventListener("resize", () => { if (state.view === "pictures") layOut(); });
+  addEventListener("resize", () => { if (state.view === "images") layOut(); });
   addEventListener("keydown", (event) => onKey(event, tables));
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => { details.open = true; }));
-  byId("viewer").addEventListener("cancel", (event) => { event.preventDefault(); closePicture(); });
-  byId("close").addEventListener("click", closePicture);
+  byId("viewer").addEventListener("cancel", (event) => { event.preventDefault(); closeImage(); });
+  byId("close").addEventListener("click", closeImage);
   byId("previous").addEventListener("click", () => step(-1));
   byId("next").addEventListener("click", () => step(1));
   byId("help-button").addEventListener("click", () => byId("help").showModal());

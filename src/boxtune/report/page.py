@@ -1,9 +1,10 @@
-"""Pages to look at: each a single file that needs no network and opens from the disk.
+"""Pages: each a single file that needs no network and opens from the disk.
 
-A template `NAME.html` names in `<!-- ... -->` what is put in: the look and the script that pages share (`page.css`,
-`page.js`), the data as one JSON object of columns (numbers as base64 of little-endian arrays, so that a hundred
-thousand objects open at once) and previews of pictures in blocks of base64, which the page takes apart as they come
-into view. Names come from files of unknown origin: they reach a page in JSON only, and the page treats them as text.
+A template `NAME.html` names in `<!-- ... -->` what is put in: the look and the script, shared (`page.css`, `page.js`)
+and its own (`NAME.css`, `NAME.js`), the data as one JSON object of columns (numbers as base64 of little-endian arrays,
+so that a hundred thousand objects open at once) and previews of images in blocks of base64, which the page decodes as
+they come into view. Names come from files of unknown origin: they reach a page in JSON only, and the page treats them
+as text.
 """
 
 import base64
@@ -28,16 +29,16 @@ Columns = dict[str, Any]
 
 
 def write(
-    path: Path, template: str, *, title: str, data: Columns, previews: Iterable[str], **more: Iterable[str]
+    path: Path, name: str, *, title: str, data: Columns, previews: Iterable[str], **more: Iterable[str]
 ) -> None:
     """Write a page.
 
     Args:
         path: the HTML file to write.
-        template: the name of the template's file.
+        name: of the template, its style and its script: `NAME.html`, `NAME.css` and `NAME.js`.
         title: what the page is called.
-        data: what can be said in JSON.
-        previews: JPEGs in base64, one for each picture that has a number of a preview; may be empty strings.
+        data: of JSON values.
+        previews: JPEGs in base64, one for each image that has a number of a preview; may be empty strings.
         more: texts that the template names besides. They are put in as they are.
 
     Raises:
@@ -45,14 +46,14 @@ def write(
     """
     texts = {
         "title": [html.escape(printable(title))],
-        "style": [_resource("page.css")],
-        "script": [_resource("page.js")],
+        "style": [_resource("page.css"), _resource(f"{name}.css")],
+        "script": [_resource("page.js"), _resource(f"{name}.js")],
         "data": [escaped_json(data)],
         "previews": _blocks(previews),
         **more,
     }
-    # What is put in is not looked through for names of the template's: one of them may be the name of a picture.
-    pieces = re.split(r"<!-- (\w+) -->", _resource(template))
+    # What is put in is not looked through for names of the template's: one of them may be the name of an image.
+    pieces = re.split(r"<!-- (\w+) -->", _resource(f"{name}.html"))
     with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as page:
         for number, piece in enumerate(pieces):
             page.writelines(texts[piece] if number % 2 else [piece])
@@ -75,7 +76,7 @@ def floats(values: ArrayLike) -> str:
 
 
 def starts(counts: Iterable[int]) -> str:
-    """Return where each of several lists laid end to end begins, and where the last one ends."""
+    """Return where each of several lists laid end to end starts, and where the last one ends."""
     return integers(list(accumulate(counts, initial=0)))
 
 

@@ -12,7 +12,7 @@ from tensorboard.plugins.pr_curve import metadata as pr_curve
 
 from boxtune.metrics.analysis import Analysis
 from boxtune.metrics.error_kinds import KINDS
-from boxtune.report.confusion_picture import draw_confusion_matrix
+from boxtune.report.confusion_image import draw_confusion_matrix
 
 NUM_THRESHOLDS = 101
 """Points of each curve of precision over recall: at scores of 0, 0.01, ..., 1."""
@@ -28,12 +28,12 @@ _CORRECT, _IGNORED = KINDS.index("correct"), KINDS.index("ignored")
 
 
 def write_summaries(
-    analysis: Analysis, folder: Path, step: int, pictures: Sequence[npt.NDArray[np.uint8]] = ()
+    analysis: Analysis, folder: Path, step: int, images: Sequence[npt.NDArray[np.uint8]] = ()
 ) -> None:
     """Write an evaluation after `step` steps to a folder of TensorBoard's.
 
     That is: metrics and losses; for each class with objects, its numbers and its curve of precision over recall at an
-    IoU of 0.5; the confusion matrix at a score of 0.5; and `pictures` uint8 [h, w, 3], each under a tag of its own.
+    IoU of 0.5; the confusion matrix at a score of 0.5; and `images` uint8 [h, w, 3], each under a tag of its own.
     """
     writer = tf.summary.create_file_writer(str(folder))
     with closing(writer), writer.as_default(step):
@@ -44,8 +44,8 @@ def write_summaries(
             tf.summary.write(tag, tf.constant(curve, tf.float32), metadata=metadata)
         matrix = draw_confusion_matrix(analysis.confusion_matrix(), analysis.class_names)
         tf.summary.image("confusion_matrix", np.asarray(matrix)[None])
-        for number, picture in enumerate(pictures):
-            tf.summary.image(f"eval_side_by_side_{number}_0", picture[None])
+        for number, image in enumerate(images):
+            tf.summary.image(f"eval_side_by_side_{number}_0", image[None])
 
 
 def class_numbers(analysis: Analysis) -> dict[str, float]:
@@ -64,13 +64,13 @@ def class_curves(analysis: Analysis) -> dict[str, npt.NDArray[np.float64]]:
     The rows are true positives, false positives, true negatives (of which detection has none), false negatives,
     precision and recall of the detections whose scores reach each threshold.
     """
-    wanted = ~(analysis.truth.crowd | analysis.truth.difficult)
+    counted = ~(analysis.groundtruth.crowd | analysis.groundtruth.difficult)
     curves = {}
     for number, name in enumerate(analysis.class_names):
-        num_objects = int(np.count_nonzero(wanted & (analysis.truth.cls == number)))
+        num_objects = int(np.count_nonzero(counted & (analysis.groundtruth.cls == number)))
         if num_objects:
-            own = (analysis.found.cls == number) & (analysis.found.kind != _IGNORED)
-            scores, right = analysis.found.score[own], analysis.found.kind[own] == _CORRECT
+            own = (analysis.detections.cls == number) & (analysis.detections.kind != _IGNORED)
+            scores, right = analysis.detections.score[own], analysis.detections.kind[own] == _CORRECT
             curves[f"precision_over_recall/{name}"] = _curve(scores, right, num_objects)
     return curves
 

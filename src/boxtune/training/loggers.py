@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from boxtune.errors import DataError
-from boxtune.metrics.evaluation import Evaluation
+from boxtune.metrics.results import Evaluation
 from boxtune.training.steps import Step
 
 LIVE_SECONDS, PLAIN_SECONDS = 0.1, 10.0

@@ -14,7 +14,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
 from boxtune.evaluation.evaluator import Evaluator
-from boxtune.metrics.evaluation import Evaluation
+from boxtune.metrics.results import Evaluation
 from boxtune.models import Detector
 from boxtune.structures import Inputs
 from boxtune.training import devices

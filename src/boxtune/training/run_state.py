@@ -16,7 +16,24 @@ from boxtune.training.optimizer import batch_counter, optimizer_variables
 BEST = "best"
 """In the model directory: the folder of the best checkpoint."""
 
+COMPLETE_CONFIG = "complete_pipeline.config"
+"""In the model directory: the configuration with every section filled in, as it was trained."""
+
 _log = logging.getLogger("boxtune")
+
+
+def trained_in(
+    model_dir: str | Path | None, config_path: str | Path | None, checkpoint: str | Path | None
+) -> tuple[Path, Path]:
+    """Return configuration and checkpoint of a training, from its model directory where they are not given.
+
+    Raises:
+        CheckpointError: if neither they nor the directory are given.
+    """
+    if model_dir is None and (config_path is None or checkpoint is None):
+        raise CheckpointError("give --model_dir, or both --pipeline_config_path and --checkpoint")
+    folder = Path(model_dir or "")
+    return Path(config_path or folder / COMPLETE_CONFIG), Path(checkpoint or folder)
 
 
 class RunState:

@@ -15,7 +15,7 @@ from pathlib import Path
 from boxtune.data.files import read_text, whole_file
 from boxtune.errors import DataError
 from boxtune.evaluation.evaluator import Evaluator
-from boxtune.metrics.evaluation import Evaluation
+from boxtune.metrics.results import Evaluation
 from boxtune.training.loggers import Journal, Progress
 from boxtune.training.run_state import BEST, RunState
 from boxtune.training.selection import Selection

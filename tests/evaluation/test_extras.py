@@ -1,4 +1,4 @@
-"""Masks and keypoints of records, against pictures of 4 x 3 drawn by hand."""
+"""Masks and keypoints of records, against images of 4 x 3 drawn by hand."""
 
 import io
 import itertools
@@ -13,12 +13,13 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import ConfigError, DataError
-from boxtune.evaluation import shapes
-from boxtune.evaluation.shapes import Wanted, keypoint_classes, require_found, wanted_by
-from boxtune.evaluation.truth import truths
+from boxtune.evaluation import extras
+from boxtune.evaluation.extras import Needs, check_detector_finds, keypoint_classes, needs_of
+from boxtune.evaluation.groundtruth import read_groundtruth
 from boxtune.metrics import masks
 from boxtune.metrics.coco import KeypointClass
 from image_records import record_of_image, write_records
+from image_results import pixels
 
 WHOLE = (0, 0, 1, 1)
 CLASSES = LabelMap((Label(1, "cat"), Label(2, "dog")))
@@ -61,8 +62,8 @@ def opened(tmp_path):
     return open_records
 
 
-def read(records, wanted):
-    return [truth for truth, _ in truths(records, wanted=wanted)]
+def read(records, expected):
+    return [groundtruth for groundtruth, _ in read_groundtruth(records, needs=expected)]
 
 
 def section(text):
@@ -71,36 +72,40 @@ def section(text):
 
 class TestMasks:
     def test_one_for_each_object(self, opened):
-        (truth,) = read(opened(record(mask=[png(MASK), png(255 * (1 - MASK))])), Wanted(masks=True))
-        first, second = map(masks.to_array, truth.true_masks)
+        (groundtruth,) = read(opened(record(mask=[png(MASK), png(255 * (1 - MASK))])), Needs(masks=True))
+        first, second = map(pixels, groundtruth.groundtruth_masks)
         np.testing.assert_array_equal(first, MASK > 0)
         np.testing.assert_array_equal(second, MASK == 0)
 
     def test_of_weight_0_there_is_none(self, opened):
         mask, weight = [png(MASK)] * 2, [1.0, 0.0]
-        (truth,) = read(opened(record(mask=mask, mask__weight=weight)), Wanted(masks=True))
-        assert [masks.area(mask) for mask in truth.true_masks] == [3, 0]
+        (groundtruth,) = read(opened(record(mask=mask, mask__weight=weight)), Needs(masks=True))
+        assert [masks.area(mask) for mask in groundtruth.groundtruth_masks] == [3, 0]
 
     def test_as_numbers(self, opened):
         numbers = [float(value) for value in [*MASK.flat, *(1 - MASK).flat]]
-        (truth,) = read(opened(record(mask=numbers)), Wanted(masks=True))
-        np.testing.assert_array_equal(masks.to_array(truth.true_masks[0]), MASK > 0)
-        assert masks.area(truth.true_masks[1]) == 9
+        (groundtruth,) = read(opened(record(mask=numbers)), Needs(masks=True))
+        np.testing.assert_array_equal(pixels(groundtruth.groundtruth_masks[0]), MASK > 0)
+        assert masks.area(groundtruth.groundtruth_masks[1]) == 9
 
     def test_a_record_without_any(self, opened):
-        drawn, without = read(opened(record(1, mask=[png(MASK)]), record(2)), Wanted(masks=True))
-        assert [masks.area(mask) for mask in (*drawn.true_masks, *without.true_masks)] == [3, 0, 0]
+        drawn, without = read(opened(record(1, mask=[png(MASK)]), record(2)), Needs(masks=True))
+        assert [masks.area(mask) for mask in (*drawn.groundtruth_masks, *without.groundtruth_masks)] == [
+            3,
+            0,
+            0,
+        ]
 
     def test_are_not_read_where_nobody_wants_them(self, opened):
-        (truth,) = read(opened(record(mask=[b"no PNG"] * 7)), Wanted())
-        assert truth.true_masks is None
+        (groundtruth,) = read(opened(record(mask=[b"no PNG"] * 7)), Needs())
+        assert groundtruth.groundtruth_masks is None
 
     @pytest.mark.parametrize(
         ("parts", "said"),
         [
             ({"mask": [png(MASK)]}, "image/object/mask has 1 values, not 2"),
-            ({"mask": [png(MASK), png(MASK.T)]}, "its mask is 4 x 3 pixels, the picture 3 x 4"),
-            ({"mask": [png(MASK), b"GIF89a"]}, "its mask is no PNG that can be decoded"),
+            ({"mask": [png(MASK), png(MASK.T)]}, "its mask is 4 x 3 pixels"),
+            ({"mask": [png(MASK), b"GIF89a"]}, "its mask is not a PNG that can be decoded"),
             ({"mask": [1.0] * 23}, "image/object/mask has 23 numbers for 2 boxes and 3 x 4 pixels"),
             ({"mask": [png(MASK)] * 2, "mask__weight": [1.0]}, "mask/weight has 1 values, not 2"),
         ],
@@ -108,42 +113,44 @@ class TestMasks:
     def test_that_do_not_fit_name_the_record(self, opened, parts, said):
         records = opened(record(mask=[png(MASK)] * 2), record(**parts))
         with pytest.raises(DataError, match=rf"a\.record: record 1 .*{said}"):
-            read(records, Wanted(masks=True))
+            read(records, Needs(masks=True))
 
     def test_a_large_png_is_refused_before_it_is_decoded(self, opened):
         # The header says 60000 x 60000; nothing is behind it.
         data = png(MASK)
         large = data[:16] + (60_000).to_bytes(4, "big") * 2 + data[24:]
         with pytest.raises(DataError, match="record 0"):
-            read(opened(record(1, mask=[large])), Wanted(masks=True))
+            read(opened(record(1, mask=[large])), Needs(masks=True))
 
     def test_noise_is_not_kept_without_end(self, opened, monkeypatch):
         # The mask has two runs: down column 1, and one pixel of column 2.
-        monkeypatch.setattr(shapes, "MAX_EDGES", 11)
+        monkeypatch.setattr(extras, "MAX_EDGES", 11)
         records = opened(*[record(1, mask=[png(MASK)])] * 3)
-        with pytest.raises(DataError, match=r"record 2 .*are no outlines"):
-            read(records, Wanted(masks=True))
+        with pytest.raises(DataError, match=r"record 2 .*are not outlines"):
+            read(records, Needs(masks=True))
 
 
 class TestKeypoints:
     def test_are_placed_by_their_names_in_pixels(self, opened):
         parts = keypoints([0.5, 0.25, 1.0, 0.0], [1.0, 0.0, 0.5, 0.0], ["tail", "nose"] * 2, [2, 1, 7, 0])
-        (truth,) = read(opened(record(**parts)), Wanted(places={"nose": 0, "tail": 2}))
+        (groundtruth,) = read(opened(record(**parts)), Needs(keypoints={"nose": 0, "tail": 2}))
         # 4 x 3 pixels: the tail of the first is at x 2, y 3. Nothing is at place 1.
         np.testing.assert_allclose(
-            truth.true_keypoints, [[[0, 1], [0, 0], [3, 2]], [[0, 0], [0, 0], [1.5, 4]]]
+            groundtruth.groundtruth_keypoints, [[[0, 1], [0, 0], [3, 2]], [[0, 0], [0, 0], [1.5, 4]]]
         )
-        assert truth.true_visibility.tolist() == [[1, 0, 2], [0, 0, 2]]
+        assert groundtruth.groundtruth_visibility.tolist() == [[1, 0, 2], [0, 0, 2]]
 
     def test_without_names_by_their_order_and_without_visibility_visible(self, opened):
         parts = keypoints([0.5, 0.25], [1.0, float("nan")])
-        (truth,) = read(opened(record(1, **parts)), Wanted(places={"nose": 0, "ear": 1, "tail": 2}))
-        assert truth.true_visibility.tolist() == [[2, 0, 0]]  # the second is no number, there is no third
-        assert truth.true_keypoints[0, 0].tolist() == [3, 2]
+        (groundtruth,) = read(opened(record(1, **parts)), Needs(keypoints={"nose": 0, "ear": 1, "tail": 2}))
+        assert groundtruth.groundtruth_visibility.tolist() == [
+            [2, 0, 0]
+        ]  # the second is no number, there is no third
+        assert groundtruth.groundtruth_keypoints[0, 0].tolist() == [3, 2]
 
     def test_a_record_without_any(self, opened):
-        (truth,) = read(opened(record(2)), Wanted(places={"nose": 0, "tail": 1}))
-        assert truth.true_visibility.tolist() == [[0, 0], [0, 0]]
+        (groundtruth,) = read(opened(record(2)), Needs(keypoints={"nose": 0, "tail": 1}))
+        assert groundtruth.groundtruth_visibility.tolist() == [[0, 0], [0, 0]]
 
     @pytest.mark.parametrize(
         ("parts", "said"),
@@ -163,28 +170,28 @@ class TestKeypoints:
     def test_that_do_not_fit_name_the_record(self, opened, parts, said):
         records = opened(record(2), record(2, **parts))
         with pytest.raises(DataError, match=rf"a\.record: record 1 .*{said}"):
-            read(records, Wanted(places={"nose": 0}))
+            read(records, Needs(keypoints={"nose": 0}))
 
 
 class TestWhatIsWanted:
     def test_nothing_for_metrics_of_boxes(self, opened):
         records = opened(record(2, mask=[b"?"], **keypoints([0.5], [0.5])), label_map=POSED)
-        assert wanted_by(section("metrics_set: 'coco_detection_metrics'"), records) == Wanted()
+        assert needs_of(section("metrics_set: 'coco_detection_metrics'"), records) == Needs()
 
     def test_masks(self, opened):
-        assert wanted_by(section("metrics_set: 'lvis_mask_metrics'"), opened(record())) == Wanted(
+        assert needs_of(section("metrics_set: 'lvis_mask_metrics'"), opened(record())) == Needs(
             masks=True, labels=True
         )
 
     def test_keypoints_by_the_label_map(self, opened):
-        wanted = wanted_by(section(KEYPOINTS), opened(record(), label_map=POSED))
-        assert (wanted.places, wanted.num_points) == ({"nose": 0, "tail": 2}, 3)
+        expected = needs_of(section(KEYPOINTS), opened(record(), label_map=POSED))
+        assert (expected.keypoints, expected.num_points) == ({"nose": 0, "tail": 2}, 3)
 
     def test_ids_may_count_from_1(self, opened):
         from_1 = LabelMap(
             (Label(1, "cat", "", ((1, "nose"), (2, "tail"))), Label(2, "dog", "", ((1, "nose"),)))
         )
-        assert wanted_by(section(KEYPOINTS), opened(record(), label_map=from_1)).places == {
+        assert needs_of(section(KEYPOINTS), opened(record(), label_map=from_1)).keypoints == {
             "nose": 0,
             "tail": 1,
         }
@@ -201,13 +208,13 @@ class TestWhatIsWanted:
     def test_a_label_map_that_cannot_be(self, opened, points, said):
         records = opened(record(), label_map=LabelMap((Label(1, "cat", "", points),)))
         with pytest.raises(DataError, match=said):
-            wanted_by(section(KEYPOINTS), records)
+            needs_of(section(KEYPOINTS), records)
 
     def test_keypoints_by_the_records(self, opened):
         listed = record(2, **keypoints([0.5] * 4, [0.5] * 4, ["tail", "nose"] * 2))
-        assert wanted_by(section(KEYPOINTS), opened(record(1), listed)).places == {"tail": 0, "nose": 1}
+        assert needs_of(section(KEYPOINTS), opened(record(1), listed)).keypoints == {"tail": 0, "nose": 1}
         unnamed = record(1, **keypoints([0.5] * 2, [0.5] * 2))
-        assert wanted_by(section(KEYPOINTS), opened(unnamed)).places == {"0": 0, "1": 1}
+        assert needs_of(section(KEYPOINTS), opened(unnamed)).keypoints == {"0": 0, "1": 1}
 
     def test_records_that_disagree(self, opened):
         one, other = (
@@ -216,15 +223,15 @@ class TestWhatIsWanted:
         with pytest.raises(
             DataError, match=r"record 1 .*its keypoints are b, a, those of other records a, b"
         ):
-            wanted_by(section(KEYPOINTS), opened(one, other))
+            needs_of(section(KEYPOINTS), opened(one, other))
 
     @pytest.mark.parametrize(
         "text", [KEYPOINTS, "metrics_set: 'coco_mask_metrics'", "metrics_set: 'coco_keypoint_metrics'"]
     )
     def test_a_detector_of_boxes_finds_none_of_it(self, text):
         with pytest.raises(ConfigError, match="this model finds boxes"):
-            require_found(section(text), finds=())
-        require_found(section("metrics_set: 'coco_detection_metrics'"), finds=())
+            check_detector_finds(section(text), finds=())
+        check_detector_finds(section("metrics_set: 'coco_detection_metrics'"), finds=())
 
     @pytest.mark.parametrize(
         ("text", "finds", "other"),
@@ -235,9 +242,9 @@ class TestWhatIsWanted:
         ],
     )
     def test_a_detector_is_measured_by_what_it_finds(self, text, finds, other):
-        require_found(section(text), finds=(finds,))
+        check_detector_finds(section(text), finds=(finds,))
         with pytest.raises(ConfigError, match=rf"this model finds boxes and {other}\. Leave it out"):
-            require_found(section(text), finds=(other,))
+            check_detector_finds(section(text), finds=(other,))
 
 
 def sigmas(**values):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxtune.report.pictures import Box, draw_boxes, side_by_side, training_pictures
+from boxtune.report.drawing import Box, draw_boxes, side_by_side, training_images
 
 GREY = 90
 
@@ -11,9 +11,9 @@ def blank(width=200, height=100, mode="RGB"):
     return Image.new(mode, (width, height), GREY if mode == "L" else (GREY,) * 3)
 
 
-def touched(picture):
-    """Return bool [h, w]: where a picture is not blank any more."""
-    return (np.asarray(picture) != GREY).any(axis=-1)
+def touched(image):
+    """Return bool [h, w]: where an image is not blank any more."""
+    return (np.asarray(image) != GREY).any(axis=-1)
 
 
 def test_a_box_is_a_frame_in_its_place():
@@ -26,17 +26,17 @@ def test_a_box_is_a_frame_in_its_place():
     assert drawn[20:79, 50].all()
 
 
-def test_the_picture_itself_is_not_drawn_on():
-    picture = blank()
-    draw_boxes(picture, [Box([0, 0, 1, 1], "x")])
-    assert not touched(picture).any()
+def test_the_image_itself_is_not_drawn_on():
+    image = blank()
+    draw_boxes(image, [Box([0, 0, 1, 1], "x")])
+    assert not touched(image).any()
 
 
 def test_no_boxes():
     assert not touched(draw_boxes(blank(), [])).any()
 
 
-def test_a_grey_picture_is_drawn_on_in_color():
+def test_a_grey_image_is_drawn_on_in_color():
     drawn = draw_boxes(blank(mode="L"), [Box([0.2, 0.2, 0.8, 0.8], "")])
     assert drawn.mode == "RGB"
     assert touched(drawn).any()
@@ -58,7 +58,7 @@ def test_there_is_a_color_for_every_class():
 @pytest.mark.parametrize(
     "box",
     [
-        pytest.param([-0.5, -0.5, 1.5, 1.5], id="beyond the picture"),
+        pytest.param([-0.5, -0.5, 1.5, 1.5], id="beyond the image"),
         pytest.param([0.5, 0.5, 0.5, 0.5], id="empty"),
         pytest.param([0.8, 0.7, 0.2, 0.1], id="the wrong way round"),
         pytest.param(np.float32([0.1, 0.1, 0.9, 0.9]), id="an array"),
@@ -79,7 +79,7 @@ def test_the_caption_stands_above_its_box():
 
 
 @pytest.mark.parametrize("corner", [[0, 0], [0, 0.95], [0.5, 0.95]])
-def test_the_caption_stays_in_the_picture(corner):
+def test_the_caption_stays_in_the_image(corner):
     box = [*corner, corner[0] + 0.05, corner[1] + 0.05]
     drawn = np.asarray(draw_boxes(blank(), [Box(box, "owl 99%")]))
     # All of its letters are white.
@@ -96,7 +96,7 @@ def test_side_by_side():
     np.testing.assert_array_equal(joined[:, 7:], np.broadcast_to([0, 0, 255], [2, 5, 3]))
 
 
-def test_training_pictures_have_their_boxes_and_no_padding():
+def test_training_images_have_their_boxes_and_no_padding():
     images = np.full([3, 40, 60, 3], GREY, np.float32)
     images[1] = 300.0  # brightened beyond what a pixel holds
     groundtruth = {
@@ -105,7 +105,7 @@ def test_training_pictures_have_their_boxes_and_no_padding():
         "valid": np.array([[True, False]] * 3),
     }
     inputs = {"images": images, "groundtruth": groundtruth}
-    first, second = training_pictures(inputs, {0: "cat", 1: "dog"}, count=2)
+    first, second = training_images(inputs, {0: "cat", 1: "dog"}, count=2)
     assert (first.shape, first.dtype) == ((40, 60, 3), np.uint8)
     expected = draw_boxes(blank(60, 40), [Box([0.25, 0.25, 0.75, 0.75], "dog", 1)])
     np.testing.assert_array_equal(first, expected)

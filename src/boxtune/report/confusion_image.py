@@ -1,4 +1,4 @@
-"""A confusion matrix as a picture."""
+"""A confusion matrix as an image."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-MOST_CLASSES = 30
+MAX_CLASSES_SHOWN = 30
 """That are shown; of more, those that are confused most."""
 
 BACKGROUND = "background"
@@ -16,7 +16,7 @@ _INK, _GRID, _FULL = "#222222", "#cccccc", np.array([31, 89, 153])
 
 
 def draw_confusion_matrix(matrix: npt.NDArray[np.integer], class_names: Sequence[str]) -> Image.Image:
-    """Return a picture of a confusion matrix int [c + 1, c + 1]: truth by row, found by column, background last.
+    """Return an image of a confusion matrix int [c + 1, c + 1]: truth by row, found by column, background last.
 
     The darker a cell, the larger its share of its row.
     """
@@ -26,23 +26,23 @@ def draw_confusion_matrix(matrix: npt.NDArray[np.integer], class_names: Sequence
     # What the others were taken for is still part of each row's whole.
     shares = matrix[shown] / np.maximum(matrix[shown].sum(axis=1, keepdims=True), 1)
     size = len(shown) * _CELL
-    picture = Image.new("RGB", (_LEFT + size + 20, _TOP + size + 20), "white")
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (_LEFT + size + 20, _TOP + size + 20), "white")
+    pen = ImageDraw.Draw(image)
     font = ImageFont.load_default(size=_FONT)
     pen.text((10, 10), "rows: what is there\ncolumns: what was found", fill=_INK, font=font)
     for row, number in enumerate(shown):
         pen.text((_LEFT - 6, _TOP + (row + 0.5) * _CELL), labels[row], fill=_INK, font=font, anchor="rm")
-        _write_upright(picture, labels[row], _LEFT + (row + 0.5) * _CELL, font)
+        _write_upright(image, labels[row], _LEFT + (row + 0.5) * _CELL, font)
         for column, other in enumerate(shown):
             _draw_cell(pen, row, column, int(matrix[number, other]), float(shares[row, other]), font)
-    return picture
+    return image
 
 
 def _most_confused(matrix: npt.NDArray[np.integer]) -> list[int]:
     """Return the classes to show in their order, background last."""
     background = len(matrix) - 1
     mistakes = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * matrix.diagonal()
-    worst = np.argsort(-mistakes[:background], kind="stable")[:MOST_CLASSES]
+    worst = np.argsort(-mistakes[:background], kind="stable")[:MAX_CLASSES_SHOWN]
     return [*sorted(worst.tolist()), background]
 
 
@@ -51,12 +51,12 @@ def _short(name: str) -> str:
 
 
 def _write_upright(
-    picture: Image.Image, text: str, x: float, font: ImageFont.ImageFont | ImageFont.FreeTypeFont
+    image: Image.Image, text: str, x: float, font: ImageFont.ImageFont | ImageFont.FreeTypeFont
 ) -> None:
     """Write `text` from bottom to top, ending above the matrix."""
     label = Image.new("RGB", (_TOP - 6, _FONT + 6), "white")
     ImageDraw.Draw(label).text((0, (_FONT + 6) / 2), text, fill=_INK, font=font, anchor="lm")
-    picture.paste(label.rotate(90, expand=True), (round(x - (_FONT + 6) / 2), 0))
+    image.paste(label.rotate(90, expand=True), (round(x - (_FONT + 6) / 2), 0))
 
 
 def _draw_cell(

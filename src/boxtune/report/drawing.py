@@ -1,4 +1,4 @@
-"""Boxes drawn on pictures."""
+"""Boxes drawn on images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,9 +31,9 @@ class Box:
     color: int = 0
 
 
-def draw_boxes(picture: Image.Image, boxes: Sequence[Box]) -> Image.Image:
-    """Return a copy of `picture` with `boxes` on it, the last on top."""
-    drawn = picture.convert("RGB")
+def draw_boxes(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """Return a copy of `image` with `boxes` on it, the last on top."""
+    drawn = image.convert("RGB")
     pen = ImageDraw.Draw(drawn)
     line = max(2, round(max(drawn.size) / 250))
     font = ImageFont.load_default(size=max(11, round(max(drawn.size) / 45)))
@@ -66,7 +66,7 @@ def _write_caption(
     pen.text((x + 2, y + 1), caption, fill="white", font=font)
 
 
-def training_pictures(inputs: Inputs, names: Mapping[int, str], count: int = 4) -> list[np.ndarray]:
+def training_images(inputs: Inputs, names: Mapping[int, str], count: int = 4) -> list[np.ndarray]:
     """Return the first images of a training batch with their boxes on them, uint8 [h, w, 3].
 
     `names` has the 0-based classes.
@@ -81,13 +81,13 @@ def training_pictures(inputs: Inputs, names: Mapping[int, str], count: int = 4) 
         captioned = [
             Box(box, names.get(int(cls), "?"), int(cls)) for box, cls in zip(boxes, classes, strict=True)
         ]
-        picture = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
-        drawn.append(np.asarray(draw_boxes(picture, captioned)))
+        image = Image.fromarray(np.clip(image, 0, 255).astype(np.uint8))
+        drawn.append(np.asarray(draw_boxes(image, captioned)))
     return drawn
 
 
 def side_by_side(left: Image.Image, right: Image.Image) -> Image.Image:
-    """Return two pictures of one size in one, with a gap between them."""
+    """Return two images of one size in one, with a gap between them."""
     gap = 4
     joined = Image.new("RGB", (left.width + gap + right.width, max(left.height, right.height)), "white")
     joined.paste(left, (0, 0))

@@ -1,4 +1,4 @@
-"""Labels of whole pictures, and hierarchies of classes: from records and the label map to the numbers."""
+"""Labels of whole images, and hierarchies of classes: from records and the label map to the numbers."""
 
 import itertools
 
@@ -12,8 +12,8 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import ConfigError, DataError
 from boxtune.evaluation.evaluator import metric_options
-from boxtune.evaluation.shapes import Wanted, wanted_by
-from boxtune.evaluation.truth import truths
+from boxtune.evaluation.extras import Needs, needs_of
+from boxtune.evaluation.groundtruth import read_groundtruth
 from boxtune.metrics.metric_sets import Options, measure
 from image_records import record_of_image, write_records
 from image_results import image_result
@@ -46,18 +46,20 @@ def record(*classes, **labels):
 
 @pytest.fixture
 def read(tmp_path):
-    """Return the truths of records; `settings` are those of Wanted, but for the label map and the hierarchy."""
+    """Return the groundtruth of records; `settings` are those of Needs, apart from label map and hierarchy."""
 
-    def read_truths(*serialized, label_map=CLASSES, expand_hierarchy=False, **settings):
+    def read_all(*serialized, label_map=CLASSES, expand_hierarchy=False, **settings):
         file = write_records(tmp_path / "a.record", serialized)
         records = Records([file], label_map, len(label_map.labels), expand_hierarchy=expand_hierarchy)
-        return [truth for truth, _ in truths(records, wanted=Wanted(labels=True, **settings))]
+        return [
+            groundtruth for groundtruth, _ in read_groundtruth(records, needs=Needs(labels=True, **settings))
+        ]
 
-    return read_truths
+    return read_all
 
 
-def labels_of(truth):
-    parts = (truth.present_classes, truth.absent_classes, truth.not_exhaustive_classes)
+def labels_of(groundtruth):
+    parts = (groundtruth.present_classes, groundtruth.absent_classes, groundtruth.not_exhaustive_classes)
     return tuple(part if part is None else part.tolist() for part in parts)
 
 
@@ -76,34 +78,34 @@ class TestLabels:
         ],
     )
     def test_of_a_record(self, read, labels, expected):
-        (truth,) = read(record(1, **labels))
-        assert labels_of(truth) == expected
+        (groundtruth,) = read(record(1, **labels))
+        assert labels_of(groundtruth) == expected
 
     def test_that_disagree_with_their_confidences_name_the_record(self, read):
         with pytest.raises(DataError, match=r"a\.record: record 0 .*confidence has 2 values for 1 labels"):
             read(record(1, class__label=[1], class__confidence=[1.0, 0.0]))
 
-    def test_a_picture_without_labels_may_mean_that_nothing_is_known(self, read):
-        (truth,) = read(record(1), all_known=False)
-        assert labels_of(truth) == ([], [], [])
+    def test_an_image_without_labels_may_mean_that_nothing_is_known(self, read):
+        (groundtruth,) = read(record(1), all_known=False)
+        assert labels_of(groundtruth) == ([], [], [])
 
     def test_are_not_read_where_nobody_wants_them(self, tmp_path):
         records = Records([write_records(tmp_path / "a.record", [record(1, class__label=[2])])], CLASSES, 3)
-        ((truth, _),) = truths(records)
-        assert labels_of(truth) == (None, None, [])
+        ((groundtruth, _),) = read_groundtruth(records)
+        assert labels_of(groundtruth) == (None, None, [])
 
 
 class TestHierarchy:
     def test_objects_are_of_all_classes_above_theirs(self, read):
-        (truth,) = read(record(3, 1), label_map=TREE, expand_hierarchy=True)
-        assert truth.true_classes.tolist() == [0, 2, 3, 0]
-        np.testing.assert_array_equal(truth.true_boxes, [[0, 0, 10, 20]] * 4)
+        (groundtruth,) = read(record(3, 1), label_map=TREE, expand_hierarchy=True)
+        assert groundtruth.groundtruth_classes.tolist() == [0, 2, 3, 0]
+        np.testing.assert_array_equal(groundtruth.groundtruth_boxes, [[0, 0, 10, 20]] * 4)
 
     def test_what_is_seen_rises_and_what_is_not_seen_sinks(self, read):
         labels = {"class__label": [3, 2, 4], "class__confidence": [1.0, 0.0, 0.0]}
-        (truth,) = read(record(**labels), label_map=TREE, expand_hierarchy=True)
+        (groundtruth,) = read(record(**labels), label_map=TREE, expand_hierarchy=True)
         # A dog is an animal and a pet, and no pet is no dog: people contradict themselves, and both stand.
-        assert labels_of(truth) == ([0, 2, 3], [1, 2, 3], [])
+        assert labels_of(groundtruth) == ([0, 2, 3], [1, 2, 3], [])
 
     def test_the_classes_that_are_balanced_are_the_expanded_ones(self, tmp_path):
         file = write_records(tmp_path / "a.record", [record(2), record()])
@@ -125,7 +127,7 @@ class TestHierarchy:
         file = write_records(tmp_path / "a.record", [record(1)])
         section = text_format.Parse("metrics_set: 'lvis_mask_metrics'", pipeline_pb2.EvalConfig())
         with pytest.raises(ConfigError, match="masks and keypoints are not"):
-            wanted_by(section, Records([file], TREE, 4, expand_hierarchy=True))
+            needs_of(section, Records([file], TREE, 4, expand_hierarchy=True))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ class TestHierarchy:
 )
 def test_which_metrics_want_them(tmp_path, text, labels):
     records = Records([write_records(tmp_path / "a.record", [record(1)])], CLASSES, 3)
-    assert wanted_by(text_format.Parse(text, pipeline_pb2.EvalConfig()), records).labels == labels
+    assert needs_of(text_format.Parse(text, pipeline_pb2.EvalConfig()), records).labels == labels
 
 
 def test_frequencies_are_those_of_the_label_map(tmp_path):
@@ -148,8 +150,8 @@ def test_frequencies_are_those_of_the_label_map(tmp_path):
     assert metric_options(pipeline_pb2.EvalConfig(), records).frequencies == ["r", "", "f"]
 
 
-def test_lvis_takes_pictures_without_labels_as_unseen_where_others_have_labels():
-    # The dog is found in a picture of a cat, before the real one: half of the dogs are wrong, if that picture counts.
+def test_lvis_takes_images_without_labels_as_unseen_where_others_have_labels():
+    # The dog is found in an image of a cat, before the real one: half of the dogs are wrong, if that image counts.
     names, box = ["cat", "dog"], (0, 0, 10, 10)
     cat = image_result([(box, 0)], [(box, 1, 0.9)], name="cat")
     dog = image_result([(box, 1)], [(box, 1, 0.8)], name="dog")

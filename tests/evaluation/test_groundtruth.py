@@ -1,4 +1,4 @@
-"""Pictures under names of their own, and their objects in pixels."""
+"""Images under names of their own, and their objects in pixels."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import pytest
 from boxtune.data.input import Records
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import DataError
-from boxtune.evaluation.truth import Names, class_names, picture_of, truths
+from boxtune.evaluation.groundtruth import Names, class_names, read_groundtruth, sample_of
 from image_records import record_of_image, write_records
 
 CLASSES = LabelMap.from_names(["cat", "dog"])
 
 
 def names_of(*pairs, **options):
-    """Return the names of pictures by their filename and source_id."""
+    """Return the names of images by their filename and source_id."""
     names = Names(**options)
     return [
         names.of({"filename": np.array(filename.encode()), "source_id": source.encode()})
@@ -49,7 +49,7 @@ class TestNames:
         ]  # fmt: skip
 
     def test_the_same_again_is_refused_where_names_must_be_distinct(self):
-        with pytest.raises(DataError, match=r'"a\.jpg" is the name of several pictures'):
+        with pytest.raises(DataError, match=r'"a\.jpg" is the name of several images'):
             names_of(("a.jpg", ""), ("b.jpg", ""), ("a.jpg", ""), distinct=True)
 
     def test_bytes_that_are_no_text(self):
@@ -67,32 +67,32 @@ class TestTruths:
             group_of=[0, 1],
         )
         write_records(tmp_path / "a.record", [record, record_of_image("b.jpg", size=(8, 4))])
-        (one, pixels), (other, _) = truths(Records([tmp_path / "a.record"], CLASSES, 2))
+        (one, pixels), (other, _) = read_groundtruth(Records([tmp_path / "a.record"], CLASSES, 2))
         assert (one.name, one.height, one.width) == ("a.jpg", 10, 20)
-        np.testing.assert_allclose(one.true_boxes, [[1, 10, 5, 20], [0, 0, 10, 20]])
-        assert one.true_classes.tolist() == [1, 0]
+        np.testing.assert_allclose(one.groundtruth_boxes, [[1, 10, 5, 20], [0, 0, 10, 20]])
+        assert one.groundtruth_classes.tolist() == [1, 0]
         assert (one.is_crowd.tolist(), one.difficult.tolist()) == ([False, True], [True, False])
         assert one.group_of.tolist() == [False, True]
         assert len(one.boxes) == len(one.classes) == len(one.scores) == 0
         assert pixels.shape == (10, 20, 3)
         assert pixels[0, 0].tolist() == [90, 0, 0]
-        assert (other.name, other.height, other.width, len(other.true_boxes)) == ("b.jpg", 4, 8, 0)
+        assert (other.name, other.height, other.width, len(other.groundtruth_boxes)) == ("b.jpg", 4, 8, 0)
 
     def test_a_record_that_cannot_be_read_is_named(self, tmp_path):
         beyond = record_of_image("b.jpg", objects=[((0, 0, 1, 1), 3)])
         write_records(tmp_path / "a.record", [record_of_image("a.jpg"), beyond])
         with pytest.raises(DataError, match=r"a\.record: record 1 .*b\.jpg"):
-            list(truths(Records([tmp_path / "a.record"], CLASSES, 2)))
+            list(read_groundtruth(Records([tmp_path / "a.record"], CLASSES, 2)))
 
 
-def test_of_a_batch_each_picture_has_its_own_objects_only():
+def test_of_a_batch_each_image_has_its_own_objects_only():
     samples = {
         "boxes": np.arange(24).reshape(2, 3, 4),
         "classes": np.array([[1, 0, 0], [1, 1, 0]]),
         "size": np.array([[10, 20], [30, 40]]),
         "count": np.array([1, 2]),
     }
-    second = picture_of(samples, 1)
+    second = sample_of(samples, 1)
     assert second["boxes"].tolist() == [[12, 13, 14, 15], [16, 17, 18, 19]]
     assert second["classes"].tolist() == [1, 1]
     assert second["size"].tolist() == [30, 40]
