@@ -31,7 +31,7 @@ from boxtune.data.batching import training_batches, training_samples
 from boxtune.data.input import Records
 from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options
-from boxtune.training.beginning import detector_to_train
+from boxtune.training.build import build_detector
 from boxtune.training.loggers import JOURNAL
 from boxtune.training.run_state import RunState
 from data_sets import make
@@ -75,7 +75,7 @@ def trained_pipeline(records: Path) -> tuple[config.pipeline_pb2.TrainEvalPipeli
     """Return the stock configuration for `records` and its detector."""
     pipeline = configure(records)
     pipeline.ClearField("eval_input_reader")
-    return pipeline, detector_to_train(pipeline, read_label_map(records / "label_map.pbtxt"), 0)
+    return pipeline, build_detector(pipeline, read_label_map(records / "label_map.pbtxt"), 0)
 
 
 def stream_of(
@@ -148,7 +148,7 @@ def move_to_step(
     pipeline: config.pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path, records: Path, step: int
 ) -> None:
     """Make a run look as if it had made `step` steps: its checkpoint, and its journal with a line for each."""
-    detector = detector_to_train(pipeline, read_label_map(records / "label_map.pbtxt"), 0)
+    detector = build_detector(pipeline, read_label_map(records / "label_map.pbtxt"), 0)
     state = RunState(model_dir, detector, max_to_keep=7)
     state.resume()
     state.iterations.assign(step)

@@ -38,7 +38,7 @@ from boxtune.data.label_map import read_label_map  # noqa: E402
 from boxtune.draw import draw  # noqa: E402
 from boxtune.structures import Inputs  # noqa: E402
 from boxtune.training.batches import batches  # noqa: E402
-from boxtune.training.beginning import detector_to_train  # noqa: E402
+from boxtune.training.build import build_detector  # noqa: E402
 
 
 class Clock(keras.callbacks.Callback):
@@ -84,9 +84,7 @@ def measure(
     """Train and pass bare batches in turn, so that what else the machine does falls on both."""
     began = time.perf_counter()
     batch_size = pipeline.train_config.batch_size
-    detector = detector_to_train(
-        pipeline, read_label_map(Path(pipeline.train_input_reader.label_map_path)), 0
-    )
+    detector = build_detector(pipeline, read_label_map(Path(pipeline.train_input_reader.label_map_path)), 0)
     records = open_records(pipeline.train_input_reader, detector.num_classes)
     stream = batches(pipeline, records, seed=0, start_step=0)
     bare = bare_pass(detector, next(iter(stream)))

@@ -287,7 +287,7 @@ def test_a_range_of_learning_rates_that_is_none(base, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run(base, tiny, tmp_path):
     rate = "train_config.optimizer.momentum_optimizer.learning_rate={constant_learning_rate {learning_rate: 1e30}}"
     line = fails(*train(base, tmp_path / "model", "--num_train_steps", 6, *tiny, "--set", rate))
-    assert re.search(r"Step [2-6]: \w+_loss.* became infinite or not a number", line)
+    assert re.search(r"Step [2-6]: \w+_loss.* became infinite or NaN", line)
     assert re.search(r"The images of this step: practice-\d+.jpg, practice-\d+.jpg\.", line)
     assert "Try a lower learning rate (--set train_config.optimizer.momentum_optimizer.learning_rate" in line
     assert not list((tmp_path / "model").glob("ckpt*"))

@@ -211,10 +211,10 @@ def test_an_ssd_brings_boxes_back_from_the_inputs_frame(folder, text):
     anchors = predictions["anchors"][0]
     # Every anchor predicts the image's box; the first of them is certain.
     truth = inputs["groundtruth"]["boxes"][:, :1]
-    codes = detector.loss.box_coder.encode(tf.repeat(truth, len(anchors), axis=1), anchors)
+    encodings = detector.loss.box_coder.encode(tf.repeat(truth, len(anchors), axis=1), anchors)
     logits = tf.tile(tf.constant([[[9.0, -9.0]]]), [3, len(anchors), 1])
     logits = tf.concat([tf.constant([[[-9.0, 9.0]]] * 3), logits[:, 1:]], axis=1)
-    perfect = predictions | {"box_encodings": codes, "class_predictions_with_background": logits}
+    perfect = predictions | {"box_encodings": encodings, "class_predictions_with_background": logits}
     found = detector.detect(inputs, perfect)
     np.testing.assert_allclose(found.boxes[:, 0], [BOX] * 3, atol=2e-5)
     losses = detector.loss_terms(inputs, perfect)

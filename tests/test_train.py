@@ -16,8 +16,8 @@ from boxtune.draw import draw
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
 from boxtune.learning_rate_range import learning_rate_range
 from boxtune.training import checkpoints
+from boxtune.training.callbacks import StepCallbacks
 from boxtune.training.checkpoints import Reader, find, step_of
-from boxtune.training.steps import BetweenSteps
 from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
@@ -133,10 +133,10 @@ def test_going_on_after_the_steps_is_no_training(run, tmp_path, capsys):
 
 def test_changes_are_told_when_a_run_goes_on(run, tmp_path, caplog):
     run(num_train_steps=2)
-    assert "goes on with changes" not in caplog.text
+    assert "is resumed with changes" not in caplog.text
     run(num_train_steps=4, seed=3, overrides=["train_config.batch_size=3"])
     assert (
-        "This run goes on with changes: seed: 0 → 3; train_config.batch_size: 2 → 3; train_config.num_steps: 2 → 4"
+        "This run is resumed with changes: seed: 0 → 3; train_config.batch_size: 2 → 3; train_config.num_steps: 2 → 4"
         in caplog.text
     )
     assert [entry["step"] for entry in json.loads((tmp_path / "run.json").read_text())] == [0, 2]
@@ -164,14 +164,14 @@ def test_an_evaluation_that_a_kill_prevented_is_made_before_the_next_step(run, t
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_its_step(run, tmp_path, monkeypatch, capsys, number):
-    begin = BetweenSteps.on_train_batch_begin
+    begin = StepCallbacks.on_train_batch_begin
 
     def signalled(self, batch, logs=None):
         begin(self, batch, logs)
         if batch == 2:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(BetweenSteps, "on_train_batch_begin", signalled)
+    monkeypatch.setattr(StepCallbacks, "on_train_batch_begin", signalled)
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
         run()
@@ -197,7 +197,7 @@ def test_broken_weights_end_the_run_and_reach_no_checkpoint(run, tmp_path, monke
     with pytest.raises(BoxtuneError) as caught:
         run(checkpoint_every_n=1, evaluate_every_n=1)
     message = str(caught.value)
-    assert message.startswith("Step 3: the loss was a number")
+    assert message.startswith("Step 3: the loss was finite")
     assert "1 of 6 variables (such as model/dense/kernel)" in message
     assert "The images of this step: practice-" in message
     assert f"The last checkpoint is kept: {tmp_path / 'ckpt-2'}" in message
@@ -214,7 +214,7 @@ def test_nothing_is_trained_from_weights_that_are_no_numbers(run, tmp_path):
     stored["model/norm/moving_mean"].assign(np.full(8, np.nan))
     checkpoints.write(stored, find(tmp_path))
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    with pytest.raises(CheckpointError, match=r"ckpt-1.*model/norm/moving_mean is infinite or not a number"):
+    with pytest.raises(CheckpointError, match=r"ckpt-1.*model/norm/moving_mean is infinite or NaN"):
         run()
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 

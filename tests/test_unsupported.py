@@ -58,7 +58,7 @@ def test_a_step_of_augmentation_with_file_and_line(verb, tmp_path):
         VERBS[verb](tmp_path, pipeline)
     assert str(caught.value) == (
         f"{pipeline}:8: train_config.data_augmentation_options[0].subtract_channel_mean: boxtune does not have "
-        "augmentation that normalises images yet; remove it: detectors take images in [0, 255] and normalise them "
+        "augmentation that normalizes images yet; remove it: detectors take images in [0, 255] and normalize them "
         "themselves."
     )
 

@@ -49,8 +49,8 @@ def _train() -> None:
         FLAGS.pipeline_config_path,
         FLAGS.model_dir,
         num_train_steps=FLAGS.num_train_steps,
-        checkpointing=verb.Checkpointing(every_n=FLAGS.checkpoint_every_n),
-        evaluating=verb.Evaluating(every_n=FLAGS.checkpoint_every_n),
+        checkpoint_options=verb.CheckpointOptions(every_n=FLAGS.checkpoint_every_n),
+        evaluation_options=verb.EvaluationOptions(every_n=FLAGS.checkpoint_every_n),
         reporting=verb.Reporting(
             cli.load("report.evaluation").publish, cli.load("report.pictures").training_pictures
         ),

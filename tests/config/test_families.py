@@ -52,7 +52,7 @@ def test_a_recipe_says_how_images_are_resized(stock):
 def test_a_recipe_is_whole_and_has_no_problems(stock):
     family = config.family_of(stock.model)
     assert list(family.problems(stock.model)) == []
-    assert list(family.doubts(stock.model)) == []
+    assert list(family.warnings(stock.model)) == []
     whole = config.complete(stock)
     assert whole == stock
 

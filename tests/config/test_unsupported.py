@@ -176,7 +176,7 @@ def test_choosing_tells_what_the_table_says():
     with pytest.raises(
         ConfigError, match=r"Matcher: boxtune does not have the bipartite matcher yet; use argmax_m"
     ):
-        config.chosen(section, {"argmax_matcher": dict})
+        config.oneof(section, {"argmax_matcher": dict})
 
 
 def test_choosing_what_no_table_has_names_what_there_is():
@@ -184,7 +184,7 @@ def test_choosing_what_no_table_has_names_what_there_is():
     with pytest.raises(
         ConfigError, match=r'Matcher: boxtune does not have "argmax_matcher" yet; choose one of: other'
     ):
-        config.chosen(section, {"other": dict})
+        config.oneof(section, {"other": dict})
 
 
 def test_every_entry_is_a_field():
@@ -241,7 +241,7 @@ def _paths(
 
 
 def _is_out_of_use(field: FieldDescriptor, path: tuple[str, ...], names: set[str]) -> bool:
-    """Whether a field has no effect, is refused, or is a choice that is not offered: `chosen` refuses it."""
+    """Whether a field has no effect, is refused, or is a choice that is not offered: `oneof` refuses it."""
     not_offered = field.containing_oneof is not None and field.name not in names
     refused = unsupported.missing(field.full_name, ".".join(path)) is not None
     return field.GetOptions().deprecated or refused or not_offered

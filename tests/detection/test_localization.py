@@ -11,8 +11,8 @@ CODER = FasterRcnnBoxCoder()
 ANCHORS = np.float32([[0, 0, 2, 2], [0, 0, 1, 1]])
 
 
-def lost(loss, codes, targets, weights, coder=CODER):
-    return ops.convert_to_numpy(loss(*tensors([codes], [targets], [weights]), coder, ANCHORS))
+def lost(loss, encodings, targets, weights, coder=CODER):
+    return ops.convert_to_numpy(loss(*tensors([encodings], [targets], [weights]), coder, ANCHORS))
 
 
 def tensors(*arrays):
@@ -41,9 +41,9 @@ class TestOverlap:
     def test_what_does_not_count_has_no_slope(self, measure):
         loss = LocalizationLoss(measure, of_boxes=True)
         # exp(2000 / 5) is no float.
-        codes = np.float32([[[5, 5, 0, 0], [0, 0, 2000, 2000]]])
+        encodings = np.float32([[[5, 5, 0, 0], [0, 0, 2000, 2000]]])
         targets, weights = tensors(np.zeros([1, 2, 4]), [[1, 0]])
-        (slope,) = gradients(lambda x: ops.sum(loss(x, targets, weights, CODER, ANCHORS)), codes)
+        (slope,) = gradients(lambda x: ops.sum(loss(x, targets, weights, CODER, ANCHORS)), encodings)
         assert np.isfinite(slope).all()
         assert slope[0, 0].any()
         assert not slope[0, 1].any()
@@ -51,8 +51,10 @@ class TestOverlap:
 
 def test_keypoints_that_are_not_seen_lose_nothing():
     loss, coder = LocalizationLoss(losses.smooth_l1), KeypointBoxCoder(num_keypoints=1)
-    codes = np.float32([[[0] * 4 + [7, 7], [0] * 4 + [1, 1]]])
+    encodings = np.float32([[[0] * 4 + [7, 7], [0] * 4 + [1, 1]]])
     targets, weights = tensors([[[0] * 4 + [np.nan] * 2, [0] * 6]], [[1, 1]])
-    np.testing.assert_allclose(loss(ops.convert_to_tensor(codes), targets, weights, coder, ANCHORS), [[0, 1]])
-    (slope,) = gradients(lambda x: ops.sum(loss(x, targets, weights, coder, ANCHORS)), codes)
+    np.testing.assert_allclose(
+        loss(ops.convert_to_tensor(encodings), targets, weights, coder, ANCHORS), [[0, 1]]
+    )
+    (slope,) = gradients(lambda x: ops.sum(loss(x, targets, weights, coder, ANCHORS)), encodings)
     np.testing.assert_allclose(slope, [[[0] * 6, [0] * 4 + [1, 1]]])

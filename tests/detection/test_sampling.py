@@ -1,8 +1,6 @@
 import keras
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from keras import ops
 
 from boxtune.detection.matching import IGNORED, UNMATCHED
@@ -18,8 +16,8 @@ def sample(candidates, positives, *options, priorities=None, **named):
     return np.flatnonzero(ops.convert_to_numpy(sampled)[0]).tolist()
 
 
-class TestWithoutASize:
-    """All positives, and with each the negatives that belong to it."""
+class TestBalancedSample:
+    """All positives, and negatives in proportion."""
 
     def test_three_negatives_for_each_positive(self):
         # Two positives of ten: six negatives, in their order.
@@ -36,31 +34,6 @@ class TestWithoutASize:
 
     def test_what_is_no_candidate_is_left_out(self):
         assert sample([0, 1, 0, 1], [1, 1, 0, 0], 0.5) == [1, 3]
-
-
-class TestWithASize:
-    def test_half_of_four(self):
-        assert sample([1] * 8, [1] * 4 + [0] * 4, 0.5, batch_size=4) == [0, 1, 4, 5]
-
-    def test_negatives_fill_up(self):
-        assert sample([1] * 8, [1] + [0] * 7, 0.5, batch_size=4) == [0, 1, 2, 3]
-
-    def test_there_may_be_too_few(self):
-        assert sample([1] * 4, [1, 0, 0, 0], 0.5, batch_size=64) == [0, 1, 2, 3]
-
-    @given(st.lists(st.sampled_from(["positive", "negative", "neither"]), min_size=12, max_size=12),
-           st.integers(1, 20), st.floats(0.1, 1), st.integers(0, 99))  # fmt: skip
-    def test_never_more_and_in_proportion(self, kinds, size, fraction, seed):
-        candidates = [kind != "neither" for kind in kinds]
-        positives = [kind == "positive" for kind in kinds]
-        # Drawn from three numbers only: equal priorities must not sample more.
-        priorities = np.random.default_rng(seed).integers(0, 3, len(kinds))
-        sampled = sample(candidates, positives, fraction, batch_size=size, priorities=priorities)
-        num_positives = min(int(fraction * size), sum(positives))
-        num_negatives = min(size - num_positives, kinds.count("negative"))
-        assert sum(positives[index] for index in sampled) == num_positives
-        assert len(sampled) == num_positives + num_negatives
-        assert all(candidates[index] for index in sampled)
 
 
 def sampled_by(sampler, *arrays):

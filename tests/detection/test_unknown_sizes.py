@@ -82,13 +82,13 @@ def test_targets_of_unknown_anchors():
     @tf.function(input_signature=[tf.TensorSpec([None, 4])])
     def in_graph(anchors):
         targets = assign_targets(groundtruth, anchors, matcher, FasterRcnnBoxCoder(), 3)
-        return targets.matches, targets.codes
+        return targets.matches, targets.encodings
 
     # The boxes themselves, one elsewhere, and one that overlaps box 0 by 0.6.
     anchors = np.float32([*boxes, [0.5, 0.5, 1, 1], [0, 0, 0.5, 0.3]])
-    matches, codes = in_graph(anchors)
+    matches, encodings = in_graph(anchors)
     np.testing.assert_array_equal(matches, [[0, 1, UNMATCHED, IGNORED]])
-    np.testing.assert_allclose(codes, np.zeros([1, 4, 4]), atol=1e-6)
+    np.testing.assert_allclose(encodings, np.zeros([1, 4, 4]), atol=1e-6)
     np.testing.assert_array_equal(in_graph(anchors[:2])[0], [[0, 1]])
 
 

@@ -192,9 +192,9 @@ def test_targets(recording):
             for name, value in recording.arrays.items()
             if name.startswith(f"targets/{image}/")
         }
-        weights = np.asarray(targets.code_weights)[image]
+        weights = np.asarray(targets.box_weights)[image]
         np.testing.assert_array_equal(np.flatnonzero(weights > 0), recorded["positive_index"])
-        codes = np.asarray(targets.codes)[image][recorded["positive_index"]]
+        codes = np.asarray(targets.encodings)[image][recorded["positive_index"]]
         np.testing.assert_allclose(codes, recorded["reg_targets"], atol=1e-5, rtol=1e-5)
         at = recorded["sampled_index"]
         np.testing.assert_array_equal(np.asarray(targets.matches)[image][at], recorded["match"])

@@ -11,7 +11,7 @@ from keras import ops
 from boxtune.config import pipeline_pb2
 from boxtune.detection import kernels, losses
 from boxtune.errors import ConfigError
-from boxtune.models import sections
+from boxtune.models import from_config
 from golden.recordings import Case, unit_cases
 
 pytestmark = pytest.mark.shared
@@ -32,7 +32,7 @@ def wanted(name, *prefixes):
 
 @pytest.mark.parametrize("case", wanted("anchors", "grid", "ssd_anchor", "multiscale", "flexible_grid"))
 def test_anchors(case: Case):
-    generator = sections.anchor_generator(parse(pipeline_pb2.AnchorGenerator(), case.about["proto"]))
+    generator = from_config.anchor_generator(parse(pipeline_pb2.AnchorGenerator(), case.about["proto"]))
     grids = [tuple(grid) for grid in case.about["feature_maps"]]
     anchors = generator.generate(grids, tuple(case.about["image"]))
     assert generator.per_location == case.about["per_location"]
@@ -64,7 +64,7 @@ def test_no_case_is_left_out():
 
 @pytest.mark.parametrize("case", wanted("box_coders", ""))
 def test_box_coders(case: Case):
-    coder = sections.box_coder(parse(pipeline_pb2.BoxCoder(), case.about["proto"]))
+    coder = from_config.box_coder(parse(pipeline_pb2.BoxCoder(), case.about["proto"]))
     assert coder.code_size == case.about["code_size"]
     anchors = case.arrays["anchors"]
     keypoints = [case.arrays["keypoints"]] if coder.num_keypoints else []
@@ -90,7 +90,7 @@ SIMILARITIES = (
 
 @pytest.mark.parametrize("case", wanted("similarity_and_matchers", *SIMILARITIES))
 def test_similarities(case: Case):
-    similarity = sections.similarity(parse(pipeline_pb2.RegionSimilarityCalculator(), case.about["proto"]))
+    similarity = from_config.similarity(parse(pipeline_pb2.RegionSimilarityCalculator(), case.about["proto"]))
     measured = ops.convert_to_numpy(similarity(case.arrays["boxes1"], case.arrays["boxes2"]))
     if case.about["proto"].startswith("thresholded"):
         # The API gives the score of the object, which is 1 for every object that is no background.
@@ -102,13 +102,13 @@ def test_similarities(case: Case):
 def test_the_bipartite_matcher_is_refused(case: Case):
     assert "not supported in TF 2" in case.about["error"]
     with pytest.raises(ConfigError, match="does not have the bipartite matcher yet; use argmax_matcher"):
-        sections.matcher(parse(pipeline_pb2.Matcher(), case.about["proto"]))
+        from_config.matcher(parse(pipeline_pb2.Matcher(), case.about["proto"]))
 
 
 @pytest.mark.parametrize("case", wanted("similarity_and_matchers", "argmax_matcher"))
 def test_matchers(case: Case):
     section = parse(pipeline_pb2.Matcher(), case.about["proto"])
-    matcher = sections.matcher(section)
+    matcher = from_config.matcher(section)
     similarity, valid = case.arrays["similarity"], case.arrays["valid_rows"].astype(bool)
     # A batch is padded: here with a row that must never be matched.
     similarity = np.concatenate([similarity, np.full_like(similarity, 0.9, shape=(1, similarity.shape[1]))])
@@ -142,7 +142,7 @@ LOCALIZATION = [param for param in wanted("losses", "") if param.values[0].about
 
 @pytest.mark.parametrize("case", CLASSIFICATION)
 def test_classification_losses(case: Case):
-    loss = sections.classification_loss(parse(pipeline_pb2.ClassificationLoss(), case.about["proto"]))
+    loss = from_config.classification_loss(parse(pipeline_pb2.ClassificationLoss(), case.about["proto"]))
     target, weights = case.arrays["target"], weights_of(case)
 
     def weighted(prediction):
@@ -167,7 +167,7 @@ def test_dice_losses(case: Case):
 
 @pytest.mark.parametrize("case", LOCALIZATION)
 def test_localization_losses(case: Case):
-    loss = sections.localization_loss(parse(pipeline_pb2.LocalizationLoss(), case.about["proto"]))
+    loss = from_config.localization_loss(parse(pipeline_pb2.LocalizationLoss(), case.about["proto"]))
     target, weights = case.arrays["target"], weights_of(case)
 
     def weighted(prediction):
@@ -209,7 +209,7 @@ def test_hard_example_miners(case: Case):
     section = parse(pipeline_pb2.Loss(), case.about["proto"])
     section.classification_weight = case.about["classification_weight"]
     section.localization_weight = case.about["localization_weight"]
-    mine = sections.hard_example_miner(section)
+    mine = from_config.hard_example_miner(section)
     left = mine(
         case.arrays["location_losses"], case.arrays["cls_losses"], case.arrays["boxes"], case.arrays["match"]
     )
@@ -245,10 +245,10 @@ def test_non_max_suppression(inputs: Case, case: Case):
     if "error" in case.about:
         assert case.about["error"] == "ValueError: Max classes per detection box >1 not supported."
         with pytest.raises(ConfigError, match="max_classes_per_detection is 3; it must be 1"):
-            sections.non_max_suppression(section)
+            from_config.non_max_suppression(section)
         return
     flags, given = case.about["flags"], inputs.arrays
-    found = sections.non_max_suppression(section)(
+    found = from_config.non_max_suppression(section)(
         given["boxes_per_class" if "_per_class" in flags else "boxes"],
         given["scores"],
         given["clip_window"] if "_window" in flags else None,
@@ -298,7 +298,7 @@ def test_suppression_of_one_class(case: Case):
 
 @pytest.mark.parametrize("case", wanted("nms", "score_converter"))
 def test_score_converters(case: Case):
-    convert = sections.score_converter(parse(pipeline_pb2.PostProcessing(), case.about["proto"]))
+    convert = from_config.score_converter(parse(pipeline_pb2.PostProcessing(), case.about["proto"]))
     np.testing.assert_allclose(convert(case.arrays["logits"]), case.arrays["scores"], atol=1e-6)
 
 

@@ -104,7 +104,7 @@ def journal(model_dir):
 
 
 def test_a_killed_run_goes_on_and_makes_the_steps_of_an_uninterrupted_one(uninterrupted, resumed):
-    assert "Going on from step" in resumed[1]
+    assert "Resuming from step" in resumed[1]
     assert journal(uninterrupted[0]) == journal(resumed[0])
     assert [line["step"] for line in journal(resumed[0])] == [*range(1, STEPS + 1), STEPS]
     whole, killed = (Reader(find(model_dir)) for model_dir, _ in (uninterrupted, resumed))

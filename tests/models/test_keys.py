@@ -8,7 +8,7 @@ from keras import ops
 
 from boxtune.config import pipeline_pb2
 from boxtune.models import Detector
-from boxtune.models.keys import at, key_of, variables_by_key
+from boxtune.models.keys import at, variables_by_key
 from boxtune.models.layers import conv_style
 from boxtune.structures import Detections
 from boxtune.training import checkpoints
@@ -22,10 +22,9 @@ HYPERPARAMS = (
 WIDTH = 8
 
 
-class TestPlaces:
-    def test_a_layer_is_named_by_its_place(self):
+class TestKeys:
+    def test_a_layer_is_named_by_its_key(self):
         assert at("_feature_extractor/conv/0") == "model--_feature_extractor--conv--0"
-        assert key_of("model--_feature_extractor--conv--0") == "model/_feature_extractor/conv/0"
 
     def test_of_every_kind_of_layer(self):
         images = keras.Input((8, 8, 3))

@@ -50,9 +50,11 @@ ONE_OBJECT = {
 def grids(detector, stock):
     """Return the sides of a detector's feature maps, from how many predictions each gives."""
     reshapes = [layer for layer in detector.network.layers if isinstance(layer, keras.layers.Reshape)]
-    per_location = models.sections.anchor_generator(stock.ssd.anchor_generator).per_location
-    codes = [layer for layer in reshapes if layer.output.shape[-1] == 4]
-    return [round((layer.output.shape[1] / n) ** 0.5) for layer, n in zip(codes, per_location, strict=True)]
+    per_location = models.from_config.anchor_generator(stock.ssd.anchor_generator).per_location
+    encodings = [layer for layer in reshapes if layer.output.shape[-1] == 4]
+    return [
+        round((layer.output.shape[1] / n) ** 0.5) for layer, n in zip(encodings, per_location, strict=True)
+    ]
 
 
 class TestBuilt:
@@ -357,13 +359,13 @@ class TestRefused:
 
     def test_an_unknown_feature_extractor(self):
         message = self.refusal(section(FPN, type="ssd_mobilenet_v2_fpn"))
-        assert '"ssd_mobilenet_v2_fpn" is not built' in message
+        assert '"ssd_mobilenet_v2_fpn" is not supported' in message
         assert 'Did you mean "ssd_mobilenet_v2_fpn_keras"?' in message
 
     def test_levels_that_disagree(self):
         stock = section(FPN)
         stock.ssd.anchor_generator.multiscale_anchor_generator.max_level = 6
-        assert "serves 4 feature maps, but ssd_mobilenet_v2_fpn_keras gives 5" in self.refusal(stock)
+        assert "is for 4 feature maps, but ssd_mobilenet_v2_fpn_keras gives 5" in self.refusal(stock)
 
     def test_a_matcher_that_is_not_built(self):
         stock = section(FPN)
@@ -394,7 +396,7 @@ class TestLoss:
     ANCHORS = np.float32([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]])
     BIT = np.log(2)  # the cross entropy of a logit of 0
 
-    def losses(self, codes=((0,) * 4,) * 2, logits=((0,) * 3,) * 2, *, weight=1.0, valid=True, **options):
+    def losses(self, encodings=((0,) * 4,) * 2, logits=((0,) * 3,) * 2, *, weight=1.0, valid=True, **options):
         options = {
             "localization_loss": LocalizationLoss(losses.smooth_l1),
             "classification_loss": losses.sigmoid_cross_entropy,
@@ -411,7 +413,7 @@ class TestLoss:
             "weights": np.float32([[weight]]),
             "valid": np.array([[valid]]),
         }
-        terms = loss(np.float32([codes]), np.float32([logits]), self.ANCHORS, groundtruth)
+        terms = loss(np.float32([encodings]), np.float32([logits]), self.ANCHORS, groundtruth)
         return float(terms["localization_loss"]), float(terms["classification_loss"])
 
     def test_of_even_odds(self):
@@ -422,9 +424,9 @@ class TestLoss:
         assert self.losses(valid=False) == pytest.approx((0, 6 * self.BIT), abs=1e-5)
 
     def test_only_matched_anchors_have_boxes(self):
-        codes = ((1, 2, 0, 0), (9, 9, 9, 9))
-        assert self.losses(codes)[0] == pytest.approx(0.5 + 1.5)
-        assert self.losses(codes, valid=False)[0] == 0
+        encodings = ((1, 2, 0, 0), (9, 9, 9, 9))
+        assert self.losses(encodings)[0] == pytest.approx(0.5 + 1.5)
+        assert self.losses(encodings, valid=False)[0] == 0
 
     def test_background_is_the_first_logit(self):
         right = ((-50, -50, 50), (50, -50, -50))
@@ -436,8 +438,8 @@ class TestLoss:
         assert self.losses(logits=right)[1] == pytest.approx(50, rel=1e-4)
 
     def test_weights_of_the_terms(self):
-        codes = ((1, 0, 0, 0), (0, 0, 0, 0))
-        weighted = self.losses(codes, localization_weight=3.0, classification_weight=0.5)
+        encodings = ((1, 0, 0, 0), (0, 0, 0, 0))
+        weighted = self.losses(encodings, localization_weight=3.0, classification_weight=0.5)
         assert weighted == pytest.approx((3 * 0.5, 0.5 * 6 * self.BIT), rel=1e-5)
 
     def test_negatives_may_count_less(self):
@@ -445,16 +447,18 @@ class TestLoss:
 
     def test_objects_have_weights(self):
         # Half an object counts half and is divided by 1, the least there is to divide by.
-        codes = ((1, 0, 0, 0), (0, 0, 0, 0))
-        assert self.losses(codes, weight=0.5) == pytest.approx((0.25, 4.5 * self.BIT), rel=1e-5)
+        encodings = ((1, 0, 0, 0), (0, 0, 0, 0))
+        assert self.losses(encodings, weight=0.5) == pytest.approx((0.25, 4.5 * self.BIT), rel=1e-5)
         # An object of weight 2 counts twice, and so does what it is divided by.
-        assert self.losses(codes, weight=2.0) == pytest.approx((0.5, (2 * 3 + 3) / 2 * self.BIT), rel=1e-5)
+        assert self.losses(encodings, weight=2.0) == pytest.approx(
+            (0.5, (2 * 3 + 3) / 2 * self.BIT), rel=1e-5
+        )
 
     def test_normalizations(self):
-        codes = ((1, 0, 0, 0), (0, 0, 0, 0))
-        by_code_size = self.losses(codes, normalize_localization_by_code_size=True)
+        encodings = ((1, 0, 0, 0), (0, 0, 0, 0))
+        by_code_size = self.losses(encodings, normalize_localization_by_code_size=True)
         assert by_code_size == pytest.approx((0.5 / 4, 6 * self.BIT), rel=1e-5)
-        not_by_matches = self.losses(codes, weight=2.0, normalize_by_num_matches=False)
+        not_by_matches = self.losses(encodings, weight=2.0, normalize_by_num_matches=False)
         assert not_by_matches == pytest.approx((1.0, 9 * self.BIT), rel=1e-5)
 
     def test_exclusive_classes(self):
@@ -479,12 +483,12 @@ class TestLoss:
 
     def test_only_the_hardest_anchors_may_count(self):
         # The second anchor is wrong by 50, the first even; boxes are counted for the same anchors as classes.
-        codes, wrong = ((1, 0, 0, 0), (0, 0, 0, 0)), ((0, 0, 0), (-50, -50, -50))
-        assert self.losses(codes, wrong) == pytest.approx((0.5, 3 * self.BIT + 50), rel=1e-5)
+        encodings, wrong = ((1, 0, 0, 0), (0, 0, 0, 0)), ((0, 0, 0), (-50, -50, -50))
+        assert self.losses(encodings, wrong) == pytest.approx((0.5, 3 * self.BIT + 50), rel=1e-5)
         hardest = HardExampleMiner(num_hard_examples=1)
-        assert self.losses(codes, wrong, mine=hardest) == pytest.approx((0, 50), rel=1e-5)
+        assert self.losses(encodings, wrong, mine=hardest) == pytest.approx((0, 50), rel=1e-5)
         by_boxes = HardExampleMiner(num_hard_examples=1, classification_weight=0)
-        assert self.losses(codes, wrong, mine=by_boxes) == pytest.approx((0.5, 3 * self.BIT), rel=1e-5)
+        assert self.losses(encodings, wrong, mine=by_boxes) == pytest.approx((0.5, 3 * self.BIT), rel=1e-5)
 
 
 class TestLossSection:

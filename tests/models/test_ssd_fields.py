@@ -101,8 +101,8 @@ class TestLoss:
         if class_scores is not None:
             groundtruth["class_scores"] = np.float32([class_scores])
         tensors = {name: ops.convert_to_tensor(part) for name, part in groundtruth.items()}
-        codes = np.zeros([1, 2, 4], np.float32)
-        terms = loss(*map(ops.convert_to_tensor, (codes, np.float32([logits]), self.ANCHORS)), tensors)
+        encodings = np.zeros([1, 2, 4], np.float32)
+        terms = loss(*map(ops.convert_to_tensor, (encodings, np.float32([logits]), self.ANCHORS)), tensors)
         return float(terms["classification_loss"])
 
     def test_equal_boxes_are_merged(self):

@@ -80,7 +80,7 @@ class TestFind:
             checkpoints.find(folder / "x")
 
     def test_a_folder_that_is_not_there(self, tmp_path):
-        with pytest.raises(CheckpointError, match=r"Nor is there a folder .*nowhere"):
+        with pytest.raises(CheckpointError, match=r"There is no folder .*nowhere"):
             checkpoints.find(tmp_path / "nowhere" / "ckpt-0")
 
 

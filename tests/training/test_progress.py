@@ -6,8 +6,8 @@ import re
 import pytest
 
 from boxtune.training import loggers
+from boxtune.training.callbacks import Step
 from boxtune.training.loggers import Progress
-from boxtune.training.steps import Step
 
 LOSSES = {"localization_loss": 0.5, "classification_loss": 1.25, "regularization_loss": 0.25}
 
@@ -33,7 +33,7 @@ def clock(monkeypatch):
 def run(progress, clock, numbers, seconds=0.4):
     for number in numbers:
         clock.now += seconds
-        progress.tell(Step(number, LOSSES, 0.08, 7.0, 8, seconds))
+        progress.add_step(Step(number, LOSSES, 0.08, 7.0, 8, seconds))
 
 
 def test_a_line_has_everything(clock):

@@ -4,7 +4,7 @@ import pytest
 from boxtune.config import pipeline_pb2
 from boxtune.training.learning_rates import highest_rate
 from boxtune.training.optimizer import schedule
-from boxtune.training.range_test import MIN_STEPS, RangeTest, let_rate_grow
+from boxtune.training.range_test import MIN_STEPS, RangeTest, set_growing_rate
 
 RATES = np.geomspace(1e-5, 10, 61).tolist()  # ten a decade: 0.1 is number 40, 1 is number 50
 
@@ -51,7 +51,7 @@ def test_where_nothing_fell_nothing_is_suggested(losses):
 def test_the_rate_grows_by_the_same_factor(optimizer):
     section = pipeline_pb2.Optimizer()
     getattr(section, optimizer).learning_rate.cosine_decay_learning_rate.learning_rate_base = 0.08
-    let_rate_grow(section, 1e-4, 1e2, 7)
+    set_growing_rate(section, 1e-4, 1e2, 7)
     rate = schedule(getattr(section, optimizer).learning_rate)
     np.testing.assert_allclose(
         [float(rate(np.float32(step))) for step in range(7)], np.geomspace(1e-4, 1e2, 7), rtol=1e-5

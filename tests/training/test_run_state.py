@@ -181,7 +181,7 @@ def test_what_is_no_number_is_never_written(tmp_path, part, value):
     broken.flat[-1] = value
     variable.assign(broken)
     for save in (state.save, state.save_as_best):
-        with pytest.raises(CheckpointError, match=f"Step 9: {name} is infinite or not a number") as caught:
+        with pytest.raises(CheckpointError, match=f"Step 9: {name} is infinite or NaN") as caught:
             save()
         assert str(tmp_path / "ckpt-1") in str(caught.value)
     assert files(tmp_path) == before

@@ -1,9 +1,9 @@
 """Anchor boxes tiled over feature maps.
 
-The order of the anchors is part of a checkpoint's meaning: feature map, row, column, then shape at a place.
+Checkpoints depend on the order of the anchors: feature map, row, column, then shape at a location.
 
 Where the sizes of the maps and of the image are known, the anchors are a numpy constant, computed in float64 and
-rounded to float32 at the end. Where any of them is a tensor, they are a tensor, computed in float32 throughout.
+rounded to float32 at the end. Where any of them is a tensor, the anchors are a tensor, computed in float32 throughout.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Pair = tuple[Any, Any]  # of lengths, likewise down and across: float, or a floa
 
 @dataclass(frozen=True, kw_only=True)
 class SsdAnchors:
-    """The default boxes of SSD, in shares of the image's shorter side.
+    """The default boxes of SSD, in fractions of the image's shorter side.
 
     Scales grow evenly from `min_scale` on the finest of `num_layers` feature maps to `max_scale` on the
     coarsest, unless `scales` names them. Each map adds one anchor between its own scale and the next.
@@ -44,7 +44,7 @@ class SsdAnchors:
 
     @property
     def per_location(self) -> list[int]:
-        """How many anchors stand on a cell of each feature map."""
+        """The number of anchors per cell of each feature map."""
         return [len(pairs) for pairs in self._scales_and_ratios()]
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
@@ -101,7 +101,7 @@ class MultiscaleAnchors:
 
     @property
     def per_location(self) -> list[int]:
-        """How many anchors stand on a cell of each feature map."""
+        """The number of anchors per cell of each feature map."""
         return [len(self.aspect_ratios) * self.scales_per_octave] * (self.max_level - self.min_level + 1)
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
@@ -124,8 +124,8 @@ class MultiscaleAnchors:
 class GridAnchors:
     """The anchors of a region proposal network on its one feature map, in pixels.
 
-    Each of `aspect_ratios` has an anchor of every one of `scales`, times `base_size`. Source: Ren et al. 2015 (Faster
-    R-CNN, arXiv:1506.01497), section 3.1.1; the API's grid_anchor_generator.
+    There is an anchor for each of `aspect_ratios` and `scales`, of `base_size` times the scale. Source: Ren et al. 2015
+    (Faster R-CNN, arXiv:1506.01497), section 3.1.1; the API's grid_anchor_generator.
     """
 
     scales: Sequence[float] = (0.5, 1.0, 2.0)
@@ -138,7 +138,7 @@ class GridAnchors:
 
     @property
     def per_location(self) -> list[int]:
-        """How many anchors stand on a cell of the map."""
+        """The number of anchors per cell of the map."""
         return [len(self.scales) * len(self.aspect_ratios)]
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
@@ -152,7 +152,7 @@ class GridAnchors:
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorGrid:
-    """The anchors of one feature map, in pixels: of each of `base_sizes` one, in the aspect ratio beside it."""
+    """The anchors of one feature map, in pixels: one for each of `base_sizes`, with its aspect ratio."""
 
     base_sizes: Sequence[float]
     aspect_ratios: Sequence[float]
@@ -169,7 +169,7 @@ class FlexibleGridAnchors:
 
     @property
     def per_location(self) -> list[int]:
-        """How many anchors stand on a cell of each feature map."""
+        """The number of anchors per cell of each feature map."""
         return [len(one.base_sizes) for one in self.maps]
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
@@ -194,10 +194,10 @@ def tile(grid: Size, shapes: Sequence[Pair], stride: Pair, offset: Pair, xp: Any
     """Return float32 [a, 4]: `shapes` (height, width) centred on every cell of `grid`.
 
     The centre of cell (row, column) is `offset + (row, column) * stride`; all lengths have one unit.
-    `xp` computes: numpy, or `keras.ops` where a length is a tensor.
+    `xp` is the module to compute with: numpy, or `keras.ops` where a length is a tensor.
     """
     y, x = (
-        xp.arange(count, dtype=_precision(xp)) * step + start
+        xp.arange(count, dtype="float32" if xp is ops else "float64") * step + start
         for count, step, start in zip(grid, stride, offset, strict=True)
     )
     centers = xp.stack(xp.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]  # [rows, columns, 1, 2]
@@ -207,12 +207,12 @@ def tile(grid: Size, shapes: Sequence[Pair], stride: Pair, offset: Pair, xp: Any
 
 
 def normalized(xp: Any, anchors: Any, image_size: Pair) -> Any:
-    """Return float32 anchors [a, 4] in pixels as shares of the image's height and width."""
+    """Return float32 anchors [a, 4] in pixels as fractions of the image's height and width."""
     return anchors / xp.array(xp.stack([*image_size, *image_size]), dtype="float32")
 
 
 def array_module(*sizes: Size) -> Any:
-    """Return what computes with all of `sizes`: numpy if they are all numbers, else `keras.ops`."""
+    """Return the module to compute with `sizes`: numpy if they are all numbers, else `keras.ops`."""
     return np if all(isinstance(side, Real) for size in sizes for side in size) else ops
 
 
@@ -220,7 +220,3 @@ def lengths(xp: Any, pair: Pair) -> Pair:
     """Return both of `pair` as floats: float64 by numpy, float32 tensors by `keras.ops`."""
     first, second = (xp.cast(one, "float32") if xp is ops else np.float64(one) for one in pair)
     return first, second
-
-
-def _precision(xp: Any) -> str:
-    return "float32" if xp is ops else "float64"

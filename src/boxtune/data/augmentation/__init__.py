@@ -70,9 +70,10 @@ def _readers(num_classes: int) -> dict[str, Callable[[Any], Step]]:
 
 
 def _step(option: pipeline_pb2.PreprocessingStep, built: Mapping[str, Callable[[Any], Step]]) -> Step:
-    read, chosen = config.chosen(option, built)
+    name = option.WhichOneof("preprocessing_step")
     try:
-        return read(chosen)
+        return config.oneof(option, built)
     except ConfigError as error:
-        name = option.WhichOneof("preprocessing_step")
+        if name not in built:
+            raise
         raise ConfigError(f"data_augmentation_options: {name}: {error}.") from error

@@ -6,21 +6,21 @@ import pytest
 import tensorflow as tf
 
 from boxtune.errors import CheckpointError
-from boxtune.training import checkpoints, keeping
-from boxtune.training.keeping import Keeper
+from boxtune.training import checkpoint_manager, checkpoints
+from boxtune.training.checkpoint_manager import CheckpointManager
 
 
 class Run:
-    """A value that is trained, and the keeper of its checkpoints."""
+    """A value that is trained, and the manager of its checkpoints."""
 
     def __init__(self, folder, **options):
         self.step = tf.Variable(0, dtype=tf.int64)
-        self.keeper = Keeper({"step": self.step}, folder, **{"max_to_keep": 3} | options)
+        self.manager = CheckpointManager({"step": self.step}, folder, **{"max_to_keep": 3} | options)
 
     def save_at(self, *steps):
         for step in steps:
             self.step.assign(step)
-            self.prefix = self.keeper.save()
+            self.prefix = self.manager.save()
         return self.prefix
 
 
@@ -42,7 +42,7 @@ def test_the_newest_are_kept(tmp_path):
     }
 
 
-def test_one_in_so_many_steps_is_kept_for_good(tmp_path):
+def test_every_nth_step_is_kept_for_good(tmp_path):
     Run(tmp_path, max_to_keep=1, keep_every_n=20).save_at(10, 20, 30, 40, 50)
     assert steps(tmp_path) == {2: 20, 4: 40, 5: 50}
 
@@ -100,8 +100,9 @@ def count_calls(monkeypatch, limit=None):
 
         return call
 
-    for owner, name in ((os, "replace"), (os, "unlink"), (keeping.shutil, "rmtree"), (keeping.Path, "unlink"),
-                        (keeping.Path, "write_text"), (tf.train.Checkpoint, "write")):  # fmt: skip
+    module = checkpoint_manager
+    for owner, name in ((os, "replace"), (os, "unlink"), (module.shutil, "rmtree"), (module.Path, "unlink"),
+                        (module.Path, "write_text"), (tf.train.Checkpoint, "write")):  # fmt: skip
         monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     return calls
 
@@ -112,21 +113,21 @@ def test_a_kill_between_any_two_calls_costs_no_checkpoint(tmp_path, monkeypatch,
         run = Run(folder, max_to_keep=max_to_keep)
         run.save_at(10, 20)
         run.step.assign(30)
-        return run.keeper
+        return run.manager
 
-    keeper = start(tmp_path / "whole")
+    manager = start(tmp_path / "whole")
     with monkeypatch.context() as patched:
         calls = count_calls(patched)
-        keeper.save()
+        manager.save()
     assert len(calls) > 6
     seen = set()
     for limit in range(len(calls)):
         folder = tmp_path / str(limit)
-        keeper = start(folder)
+        manager = start(folder)
         with monkeypatch.context() as patched:
             count_calls(patched, limit)
             with pytest.raises(Killed):
-                keeper.save()
+                manager.save()
         left = checkpoints.step_of(checkpoints.find(folder))  # reads it
         seen.add(left)
         # Going on from there leaves a folder without a trace of the kill.
@@ -141,7 +142,7 @@ def test_what_a_kill_while_writing_leaves_is_tidied_up(tmp_path):
     Run(tmp_path).save_at(10)
     (tmp_path / ".partial-checkpoint" / "ckpt-2_temp").mkdir(parents=True)
     (tmp_path / "ckpt-2.data-00000-of-00001").write_bytes(b"half of i")
-    Run(tmp_path).keeper.tidy()
+    Run(tmp_path).manager.tidy()
     assert names(tmp_path) == {"checkpoint", "ckpt-1.index", "ckpt-1.data-00000-of-00001"}
 
 

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from boxtune.errors import CheckpointError
-from boxtune.training import checkpoints, following
-from boxtune.training.following import all_checkpoints
+from boxtune.training import checkpoint_watcher, checkpoints
+from boxtune.training.checkpoint_watcher import watch_checkpoints
 
 LAST_STEP = 100
 
@@ -16,8 +16,8 @@ class Training:
 
     def __init__(self, folder, monkeypatch):
         self.folder, self.happens, self.now = folder, [], 0.0
-        monkeypatch.setattr(following.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(following.time, "sleep", self.sleep)
+        monkeypatch.setattr(checkpoint_watcher.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(checkpoint_watcher.time, "sleep", self.sleep)
         # The name says after how many steps: ckpt-3 is written after 30.
         monkeypatch.setattr(checkpoints, "step_of", lambda prefix: 10 * checkpoints.number_of(prefix))
 
@@ -41,7 +41,7 @@ class Training:
         (self.folder / "run.json").write_text(json.dumps([{"step": 0, "ended_after_step": 40}]))
 
     def follow(self, **options):
-        for prefix in all_checkpoints(self.folder, last_step=LAST_STEP, **options):
+        for prefix in watch_checkpoints(self.folder, last_step=LAST_STEP, **options):
             yield checkpoints.number_of(prefix)
 
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxtune import config
+from boxtune.config.locations import line_of, places
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
-from boxtune.config.places import line_of, places
 from boxtune.config.text import set_fields
 from boxtune.errors import ConfigError
 
