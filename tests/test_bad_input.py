@@ -191,7 +191,7 @@ def test_checkpoint_of_another_architecture(base, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("metrics.jsonl", r"metrics\.jsonl:1 is no line"), ("run.json", r"run\.json is not what"),
+    ("name", "said"), [("metrics.jsonl", r"metrics\.jsonl:1 is not a line"), ("run.json", r"run\.json is not what"),
                        ("best/best.json", r"best\.json is not what")]
 )  # fmt: skip
 def test_damaged_notes_of_a_run(base, tmp_path, name, said):

@@ -35,7 +35,7 @@ def test_retraining_on_forty_held_out_raccoons(shared, tmp_path):
     assert result.ap50 > 0.9
 
 
-def test_one_picture_is_learned_by_heart(shared, tmp_path):
+def test_one_image_is_learned_by_heart(shared, tmp_path):
     raccoons = shared / "data" / "voc" / "raccoon"
     photos = tmp_path / "photos"
     photos.mkdir()

@@ -63,7 +63,7 @@ def test_a_step_of_augmentation_with_file_and_line(verb, tmp_path):
     )
 
 
-def test_an_exported_model_may_have_what_is_not_built(tmp_path):
+def test_an_exported_model_may_have_unsupported_fields(tmp_path):
     pipeline = tmp_path / "pipeline.config"
     pipeline.write_text(TEXT, encoding="utf-8")
     with pytest.raises(ConfigError, match="No configuration says so: give --data"):

@@ -61,12 +61,9 @@ def compiled(function: Callable[..., Any], variables: Sequence[keras.Variable] =
     It may read and assign `variables`, and no others. It takes tensors of any library, or structures of them, and
     returns a structure of the backend's tensors.
     """
-    run = {"tensorflow": _graph, "jax": _jitted, "torch": _without_gradients}[keras.backend.backend()]
-    return run(function, variables)
-
-
-def _graph(function: Callable[..., Any], variables: Sequence[keras.Variable]) -> Callable[..., Any]:
-    return tf.function(function, reduce_retracing=True, jit_compile=False, autograph=False)
+    if keras.backend.backend() == "tensorflow":
+        return tf.function(function, reduce_retracing=True, jit_compile=False, autograph=False)
+    return _jitted(function, variables) if keras.backend.backend() == "jax" else _without_gradients(function)
 
 
 def _jitted(function: Callable[..., Any], variables: Sequence[keras.Variable]) -> Callable[..., Any]:
@@ -90,9 +87,7 @@ def _jitted(function: Callable[..., Any], variables: Sequence[keras.Variable]) -
     return run
 
 
-def _without_gradients(
-    function: Callable[..., Any], variables: Sequence[keras.Variable]
-) -> Callable[..., Any]:
+def _without_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
     import torch
 
     def run(*arguments: Any) -> Any:

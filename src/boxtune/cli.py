@@ -141,10 +141,19 @@ def _verb(verbs: Any, name: str, function: Any) -> argparse.ArgumentParser:
 
 
 def _add_overrides(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="FIELD=VALUE",
-        help="change the configuration, such as train_config.batch_size=4; may be given many times",
-    )  # fmt: skip
+    _add_list(
+        verb,
+        "--set",
+        "FIELD=VALUE",
+        "change the configuration, such as train_config.batch_size=4",
+        dest="overrides",
+    )
+
+
+def _add_list(verb: Any, flag: str, metavar: str, description: str, **options: Any) -> None:
+    """Add a flag that may be given many times."""
+    description += "; may be given many times"
+    verb.add_argument(flag, action="append", default=[], metavar=metavar, help=description, **options)
 
 
 def _add_retrain(verbs: Any) -> None:
@@ -176,14 +185,8 @@ def _add_data_set(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--format", dest="format_name", help="of the annotations; else it is detected")
     verb.add_argument("--label_map", type=Path, help="ids of the classes; else in order of their names")
-    verb.add_argument(
-        "--rename", type=_renaming, action="append", default=[], metavar="OLD=NEW",
-        help="give a class another name; may be given many times",
-    )  # fmt: skip
-    verb.add_argument(
-        "--drop", action="append", default=[], metavar="CLASS",
-        help="leave out the objects of a class; may be given many times",
-    )  # fmt: skip
+    _add_list(verb, "--rename", "OLD=NEW", "give a class another name", type=_renaming)
+    _add_list(verb, "--drop", "CLASS", "leave out the objects of a class")
     verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
     verb.add_argument(
         "--validation_fraction", type=float,
@@ -368,10 +371,8 @@ def _add_evaluate(verbs: Any) -> None:
     where = verb.add_argument_group("what it is measured on")
     where.add_argument("--data", type=Path, help="records or annotated images (those of the configuration)")
     where.add_argument("--label_map", type=Path, help="of the model (its own)")
-    where.add_argument(
-        "--metrics_set", action="append", default=[], metavar="NAME",
-        help="such as pascal_voc_detection_metrics (that of the configuration); may be given many times",
-    )  # fmt: skip
+    metrics = "such as pascal_voc_detection_metrics (that of the configuration)"
+    _add_list(where, "--metrics_set", "NAME", metrics)
     verb.add_argument(
         "--output_dir", type=Path, help="for evaluation.html, evaluation.json and summaries (the model_dir)"
     )

@@ -64,12 +64,14 @@ def configure(
     family.set_num_classes(pipeline.model, max(label.id for label in label_map.labels))
 
     train, validation = (str(records / f"{part}-?????-of-?????.tfrecord") for part in ("train", "validation"))
-    steps = num_steps or _default_steps(records, batch_size)
+    if num_steps is None:
+        with RecordIndex(sorted(records.glob("train-?????-of-?????.tfrecord"))) as index:
+            num_steps = max(MIN_STEPS, round(MIN_EPOCHS * len(index) / batch_size))
     pipeline.train_config.batch_size = batch_size
-    pipeline.train_config.num_steps = steps
+    pipeline.train_config.num_steps = num_steps
     highest = min(RATE_PER_IMAGE * batch_size, MAX_LEARNING_RATE) if learning_rate is None else learning_rate
-    _set_optimizer(pipeline.train_config.optimizer, highest, steps)
-    _let_batch_norm_settle(pipeline.model, steps)
+    _set_optimizer(pipeline.train_config.optimizer, highest, num_steps)
+    _let_batch_norm_settle(pipeline.model, num_steps)
 
     pipeline.ClearField("train_input_reader")
     pipeline.ClearField("eval_input_reader")
@@ -89,12 +91,6 @@ def _zoo_config(checkpoint: Path) -> pipeline_pb2.TrainEvalPipelineConfig:
     pipeline = config.load(path)
     config.refuse(pipeline, path, (*config.MODEL, "train_config", "eval_config"))
     return pipeline
-
-
-def _default_steps(records: Path, batch_size: int) -> int:
-    """Return enough steps to see every image of the training records MIN_EPOCHS times, at least MIN_STEPS."""
-    with RecordIndex(sorted(records.glob("train-?????-of-?????.tfrecord"))) as index:
-        return max(MIN_STEPS, round(MIN_EPOCHS * len(index) / batch_size))
 
 
 def _set_optimizer(section: pipeline_pb2.Optimizer, learning_rate: float, steps: int) -> None:

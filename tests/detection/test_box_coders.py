@@ -19,12 +19,12 @@ boxes = st.tuples(
 ).map(lambda part: np.float32([part[0], part[1], part[0] + part[2], part[1] + part[3]]))
 
 
-def test_zero_codes_are_the_anchor():
+def test_zero_encodings_are_the_anchor():
     decoded = FasterRcnnBoxCoder().decode(np.zeros([2, 4], np.float32), ANCHORS)
     np.testing.assert_allclose(decoded, ANCHORS, atol=1e-7)
 
 
-def test_the_anchor_has_zero_codes():
+def test_the_anchor_has_zero_encodings():
     np.testing.assert_allclose(FasterRcnnBoxCoder().encode(ANCHORS, ANCHORS), np.zeros([2, 4]), atol=1e-6)
 
 
@@ -52,13 +52,13 @@ def test_round_trip(box, anchor):
     np.testing.assert_allclose(decoded, box[None], atol=1e-5)
 
 
-def test_an_empty_box_has_finite_codes():
+def test_an_empty_box_has_finite_encodings():
     # Padding has no size, and its encodings are multiplied by 0, which no infinity survives.
     encodings = FasterRcnnBoxCoder().encode(np.zeros([1, 4], np.float32), ANCHORS[:1])
     assert np.isfinite(np.asarray(encodings)).all()
 
 
-def test_codes_of_a_batch():
+def test_encodings_of_a_batch():
     encodings = np.zeros([3, 2, 4], np.float32)
     np.testing.assert_allclose(FasterRcnnBoxCoder().decode(encodings, ANCHORS), [ANCHORS] * 3, atol=1e-7)
 
@@ -82,7 +82,7 @@ class TestKeypointBoxCoder:
         np.testing.assert_allclose(self.CODER.decode(encodings, self.ANCHOR), boxes, atol=1e-5)
         np.testing.assert_allclose(self.CODER.decode_keypoints(encodings, self.ANCHOR), points, atol=1e-5)
 
-    def test_a_point_that_is_not_seen_has_no_code(self):
+    def test_an_invisible_point_has_no_encoding(self):
         encodings = self.CODER.encode(self.ANCHOR, self.ANCHOR, np.float32([[[np.nan, np.nan], [2, 3]]]))
         np.testing.assert_array_equal(
             np.isnan(np.asarray(encodings)), [[False] * 4 + [True] * 2 + [False] * 2]
@@ -110,6 +110,6 @@ class TestSquareBoxCoder:
         np.testing.assert_allclose(coder.decode(encodings, self.ANCHOR), box, atol=1e-5)
         assert coder.code_size == 3
 
-    def test_an_empty_box_has_finite_codes(self):
+    def test_an_empty_box_has_finite_encodings(self):
         encodings = SquareBoxCoder().encode(np.zeros([1, 4], np.float32), self.ANCHOR)
         assert np.isfinite(np.asarray(encodings)).all()

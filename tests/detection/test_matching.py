@@ -58,7 +58,7 @@ class TestForcedMatch:
         # Anchor 0 overlaps box 0 more, but is the best that box 1 has; box 0 is best served by anchor 1.
         assert match(self.MATCHER, [[0.8, 0.9], [0.6, 0.1]]) == [1, 0]
 
-    def test_of_two_boxes_that_want_one_anchor_the_first_has_it(self):
+    def test_of_two_boxes_that_claim_one_anchor_the_first_gets_it(self):
         # Box 1 overlaps it more, and still goes without: it has no other anchor over the threshold.
         assert match(self.MATCHER, [[0.6, 0.1], [0.9, 0.2]]) == [0, UNMATCHED]
 
@@ -139,7 +139,7 @@ class TestTargets:
         np.testing.assert_array_equal(targets.box_weights, [[0.5, 1, 0, 0]])
         np.testing.assert_allclose(targets.encodings, np.zeros([1, 4, 4]), atol=1e-6)
 
-    def test_codes_are_those_of_the_matched_box(self):
+    def test_encodings_are_those_of_the_matched_box(self):
         targets = self.assign(matcher=ArgMaxMatcher(matched_threshold=0.55, unmatched_threshold=0.5))
         # Anchor 3 is 0.3 wide, its box 0.5: log(0.5 / 0.3) times 5; its centre 0.1 of 0.3 further, times 10.
         np.testing.assert_allclose(targets.encodings[0, 3], [0, 10 / 3, 0, 5 * np.log(5 / 3)], atol=1e-5)
@@ -170,6 +170,6 @@ class TestTargets:
         np.testing.assert_allclose(encodings[0, 1], [0] * 6 + [5, 5], atol=1e-5)
         np.testing.assert_array_equal(encodings[0, 2:], np.zeros([2, 8]))
 
-    def test_keypoints_that_are_not_there(self):
+    def test_missing_keypoints(self):
         with pytest.raises(DataError, match="keypoint_box_coder encodes 2 keypoints of each object"):
             self.assign(box_coder=KeypointBoxCoder(num_keypoints=2))

@@ -9,9 +9,9 @@ from keras import ops
 from boxtune.detection.anchors import (
     AnchorGrid,
     FlexibleGridAnchors,
-    GridAnchors,
     MultiscaleAnchors,
     SsdAnchors,
+    grid_anchors,
 )
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
 from boxtune.detection.matching import IGNORED, UNMATCHED, ArgMaxMatcher, assign_targets
@@ -64,7 +64,7 @@ class TestSizesThatAreTensors:
         np.testing.assert_allclose(measured, generator.generate(grids, size), atol=1e-6)
 
     def test_pixels(self):
-        generator = GridAnchors()
+        generator = grid_anchors((0.5, 1.0, 2.0), (0.5, 1.0, 2.0), (256, 256), stride=(16, 16))
         measured = generator.generate([(tf.constant(5), tf.constant(7))], (80, 112))
         np.testing.assert_allclose(measured, generator.generate([(5, 7)], (80, 112)), rtol=1e-6, atol=1e-4)
 

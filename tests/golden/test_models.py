@@ -227,12 +227,12 @@ def losses_and_gradients(recording, detector):
 
 def compare_gradients(norms, recorded):
     """Return relative differences: of the global norm, and of each variable whose norm is not negligible."""
-    wanted = {key.split("/.ATTRIBUTES")[0]: norm for key, norm in recorded["norms"].items()}
-    assert norms.keys() == wanted.keys()
+    expected = {key.split("/.ATTRIBUTES")[0]: norm for key, norm in recorded["norms"].items()}
+    assert norms.keys() == expected.keys()
     overall = np.sqrt(sum(norm**2 for norm in norms.values()))
     relative = [
         abs(norms[key] - norm) / norm
-        for key, norm in wanted.items()
+        for key, norm in expected.items()
         if norm is not None and norm > 1e-4 * recorded["global_norm"]
     ]
     return abs(overall / recorded["global_norm"] - 1), np.array(relative)

@@ -96,9 +96,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_is_refused(name):
-    read, message, text, told = REFUSED[name]
-    with pytest.raises(ConfigError, match=told):
+def test_invalid_values_are_refused(name):
+    read, message, text, error = REFUSED[name]
+    with pytest.raises(ConfigError, match=error):
         read(parse(message, text))
 
 
@@ -113,10 +113,10 @@ class TestBoxCodeSize:
         section = parse(pipeline_pb2.BoxPredictor, f"{predictor} {{ box_code_size: {size} }}")
         from_config.check_box_code_size(section, coder)
         getattr(section, predictor).box_code_size = size + 1
-        told = (
+        error = (
             f"{predictor}.box_code_size is {size + 1}, but .* has {size} numbers; set box_code_size: {size}"
         )
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=error):
             from_config.check_box_code_size(section, coder)
 
 
@@ -192,7 +192,7 @@ class TestCalibration:
         np.testing.assert_allclose(scores, [[0.9, 0.5, 0.1]], rtol=1e-5)
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "error"),
         [
             ("", "CalibrationConfig is empty; choose one of: function_approximation"),
             ("function_approximation {}", "function_approximation.x_y_pairs has no x_y_pair"),
@@ -220,8 +220,8 @@ class TestCalibration:
             ),
         ],
     )
-    def test_what_cannot_be_is_refused(self, text, told):
-        with pytest.raises(ConfigError, match=told):
+    def test_invalid_values_are_refused(self, text, error):
+        with pytest.raises(ConfigError, match=error):
             self.scores(text, 3)
 
 

@@ -49,14 +49,14 @@ def test_sizes_of_predictions(name, code_size, text, add_background_class):
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
-def test_without_background_all_classes_begin_unlikely(name):
+def test_without_background_all_classes_start_unlikely(name):
     network = predictor(name, add_background_class=False)
     maps = [np.zeros((1, side, side, 8), np.float32) for side in (4, 2)]
     np.testing.assert_allclose(network(maps)[1], np.full((1, 40, 3), -2.0))
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
-def test_codes_may_be_clipped(name):
+def test_encodings_may_be_clipped(name):
     network = predictor(name, "box_encodings_clip_range { min: -0.5 max: 0.25 }")
     maps = [
         100 * np.random.default_rng(0).normal(size=(1, side, side, 8)).astype(np.float32) for side in (4, 2)

@@ -22,7 +22,7 @@ FPN, SSD = "ssd_mobilenet_v2_fpn_keras", "ssd_mobilenet_v2_keras"
 
 
 def section(feature_extractor, side=96, **extractor_fields):
-    """Return the stock `model.ssd` for small pictures, with fields of its feature extractor changed."""
+    """Return the stock `model.ssd` for small images, with fields of its feature extractor changed."""
     stock = config.recipe(feature_extractor).model
     stock.ssd.num_classes = 2
     resizer = stock.ssd.image_resizer.fixed_shape_resizer
@@ -139,7 +139,7 @@ class TestDetector:
     IMAGES = np.random.default_rng(0).uniform(0, 255, [2, 96, 96, 3])
 
     @pytest.mark.parametrize("sizes", [None, [[48, 96], [96, 72]]])
-    def test_each_detection_tells_its_anchor(self, stock_detector, sizes):
+    def test_each_detection_has_its_anchor(self, stock_detector, sizes):
         detector, given = stock_detector, inputs(self.IMAGES, sizes)
         predictions = detector(given, training=False)
         found = detector.detect(given, predictions)
@@ -185,16 +185,16 @@ class TestDetector:
             ("classification", "model/_feature_extractor/classification_backbone/"),
         ],
     )
-    def test_what_is_taken_over_of_a_checkpoint(self, stock_detector, fine_tune_type, prefix):
+    def test_the_variables_of_each_fine_tune_type(self, stock_detector, fine_tune_type, prefix):
         detector = stock_detector
-        wanted = {
+        expected = {
             key.removeprefix(prefix): id(variable)
             for key, variable in detector.checkpoint_variables().items()
             if key.startswith(prefix)
         }
         ((found_prefix, found),) = detector.restore_map(fine_tune_type).items()
         assert found_prefix == prefix
-        assert {key: id(variable) for key, variable in found.items()} == wanted
+        assert {key: id(variable) for key, variable in found.items()} == expected
 
     @pytest.mark.parametrize("frozen", [False, True])
     def test_batch_statistics_move_unless_frozen(self, feature_extractor, frozen):
@@ -273,26 +273,26 @@ class TestImagesOfSeveralSizes:
         name, fields = kind
         text = f"fixed_shape_resizer {{ height: {size[0]} width: {size[1]} }}"
         fixed = models.build(set_resizer(section(name, **fields), text))
-        drawn = detector.checkpoint_variables()
+        random_values = detector.checkpoint_variables()
         for key, variable in fixed.checkpoint_variables().items():
-            variable.assign(drawn[key])
+            variable.assign(random_values[key])
         given = inputs(np.random.default_rng(0).uniform(0, 255, [1, *size, 3]))
-        wanted = fixed(given, training=False)
+        expected = fixed(given, training=False)
         for part, value in detector(given, training=False).items():
-            assert value.shape == wanted[part].shape
-            np.testing.assert_allclose(value, wanted[part], atol=1e-5, err_msg=part)
+            assert value.shape == expected[part].shape
+            np.testing.assert_allclose(value, expected[part], atol=1e-5, err_msg=part)
 
-    def test_what_stands_in_the_padding_is_not_seen(self, detector):
+    def test_the_content_of_the_padding_is_not_seen(self, detector):
         images = np.random.default_rng(0).uniform(0, 255, [2, 96, 128, 3])
         sizes = [[96, 100], [70, 128]]
         other = images.copy()
         other[0, :, 100:] = 0
         other[1, 70:] = 255
-        wanted = detector(inputs(images, sizes), training=False)
+        expected = detector(inputs(images, sizes), training=False)
         for part, value in detector(inputs(other, sizes), training=False).items():
-            np.testing.assert_array_equal(value, wanted[part], err_msg=part)
+            np.testing.assert_array_equal(value, expected[part], err_msg=part)
         whole = detector(inputs(images), training=False)
-        assert not np.array_equal(whole["box_encodings"], wanted["box_encodings"])
+        assert not np.array_equal(whole["box_encodings"], expected["box_encodings"])
 
     def test_boxes_are_found_in_the_frame_of_each_image(self, detector):
         images = np.random.default_rng(0).uniform(0, 255, [2, 96, 128, 3])
@@ -337,7 +337,7 @@ class TestPadding:
             ("per_channel_pad_value: 0.2", [153, 153, 153]),
         ],
     )
-    def test_padding_is_what_the_network_takes_as_0(self, more, pixel):
+    def test_padding_is_0_for_the_network(self, more, pixel):
         text = f"keep_aspect_ratio_resizer {{ min_dimension: 96 max_dimension: 96 pad_to_max_dimension: true {more} }}"
         detector = models.build(set_resizer(section(SSD), text))
         np.testing.assert_allclose(detector.padding, pixel, rtol=1e-6)
@@ -367,12 +367,12 @@ class TestRefused:
         stock.ssd.anchor_generator.multiscale_anchor_generator.max_level = 6
         assert "is for 4 feature maps, but ssd_mobilenet_v2_fpn_keras gives 5" in self.refusal(stock)
 
-    def test_a_matcher_that_is_not_built(self):
+    def test_an_unsupported_matcher(self):
         stock = section(FPN)
         stock.ssd.matcher.bipartite_matcher.SetInParent()
         assert "does not have the bipartite matcher yet; use argmax_matcher" in self.refusal(stock)
 
-    def test_a_component_that_is_not_chosen(self):
+    def test_a_component_that_is_not_set(self):
         stock = section(FPN)
         stock.ssd.ClearField("box_coder")
         assert "BoxCoder is empty; choose one of: faster_rcnn_box_coder" in self.refusal(stock)
@@ -386,7 +386,7 @@ class TestRefused:
         )
         assert "multiples of 32, or feature_extractor.pad_to_multiple: 32" in message
 
-    def test_tiny_pictures(self):
+    def test_tiny_images(self):
         assert "image_resizer makes 32 x 32; 33 pixels are needed" in self.refusal(section(FPN, side=32))
 
 
@@ -466,7 +466,7 @@ class TestLoss:
         measured = self.losses(classification_loss=losses.softmax_cross_entropy)
         assert measured[1] == pytest.approx(2 * np.log(3), rel=1e-5)
 
-    def test_matched_anchors_may_lose_certainty(self):
+    def test_matched_anchors_may_be_smoothed(self):
         # Wanted of the first are 0.1, 0.1 and 0.9 now: each logit of 50 misses a tenth. The background is certain.
         right = ((-50, -50, 50), (50, -50, -50))
         smooth = partial(losses.smooth_independent, amount=0.2)

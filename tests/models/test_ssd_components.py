@@ -78,7 +78,7 @@ def test_it_trains_and_finds(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "error"),
     [
         (
             "box_coder { square_box_coder {} }",
@@ -94,12 +94,12 @@ def test_it_trains_and_finds(text):
         ),
     ],
 )
-def test_what_does_not_fit_is_refused(text, told):
-    with pytest.raises(ConfigError, match=told):
+def test_contradictions_are_refused(text, error):
+    with pytest.raises(ConfigError, match=error):
         models.build(section(text))
 
 
-def test_what_the_sampler_draws_from_is_part_of_a_run():
+def test_the_random_state_of_the_sampler_is_part_of_a_run():
     sampled = models.build(section(SAMPLED))
     plain = models.build(section())
     assert len(sampled.random_states()) == len(plain.random_states()) + 1

@@ -146,7 +146,7 @@ class TestImplicitWeight:
         assert models.build(section(text)).loss.implicit_weight == 0.5
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "error"),
         [
             (
                 "implicit_example_weight: 0.5",
@@ -159,8 +159,8 @@ class TestImplicitWeight:
             ),
         ],
     )
-    def test_what_cannot_be_is_refused(self, text, told):
-        with pytest.raises(ConfigError, match=f"implicit_example_weight {told}"):
+    def test_invalid_values_are_refused(self, text, error):
+        with pytest.raises(ConfigError, match=f"implicit_example_weight {error}"):
             ssd._implicit_weight(section(text).ssd)
 
 

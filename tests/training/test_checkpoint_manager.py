@@ -47,7 +47,7 @@ def test_every_nth_step_is_kept_for_good(tmp_path):
     assert steps(tmp_path) == {2: 20, 4: 40, 5: 50}
 
 
-def test_a_run_that_goes_on_counts_on_and_removes_what_it_finds(tmp_path):
+def test_a_resumed_run_continues_the_numbers_and_removes_old_checkpoints(tmp_path):
     Run(tmp_path).save_at(10, 20, 30)
     assert Run(tmp_path).save_at(40) == str(tmp_path / "ckpt-4")
     assert steps(tmp_path) == {2: 20, 3: 30, 4: 40}
@@ -72,7 +72,7 @@ def test_checkpoints_of_others_are_left_alone(tmp_path):
     assert {"mine.index", "mine.data-00000-of-00001", "ckpt-10.index"} <= names(tmp_path)
 
 
-def test_a_record_that_leads_out_of_the_folder_is_not_followed(tmp_path):
+def test_a_record_outside_the_folder_is_ignored(tmp_path):
     outside, inside = tmp_path / "outside", tmp_path / "inside"
     Run(outside).save_at(10)
     Run(inside).save_at(10)
@@ -138,7 +138,7 @@ def test_a_kill_between_any_two_calls_costs_no_checkpoint(tmp_path, monkeypatch,
     assert seen == {20, 30}
 
 
-def test_what_a_kill_while_writing_leaves_is_tidied_up(tmp_path):
+def test_the_remains_of_a_killed_write_are_removed(tmp_path):
     Run(tmp_path).save_at(10)
     (tmp_path / ".partial-checkpoint" / "ckpt-2_temp").mkdir(parents=True)
     (tmp_path / "ckpt-2.data-00000-of-00001").write_bytes(b"half of i")

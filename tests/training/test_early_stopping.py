@@ -34,12 +34,12 @@ def test_names(given, meant):
     assert full_name(given, KNOWN) == meant
 
 
-def test_a_mistyped_name_is_answered_with_the_nearest():
+def test_a_mistyped_name_gets_the_nearest_as_a_hint():
     with pytest.raises(ConfigError, match=r'no metric "AP500".*Did you mean "AP50"\? There are mAP, AP50'):
         full_name("AP500", KNOWN)
 
 
-def test_a_short_name_of_what_is_not_measured():
+def test_a_short_name_of_a_metric_that_is_not_computed():
     with pytest.raises(ConfigError, match='no metric "loss"'):
         full_name("loss", NAMES)
 

@@ -74,7 +74,7 @@ def test_the_loss_is_that_of_the_whole(tmp_path):
     assert float(part.regularization_loss()) == float(whole.regularization_loss()) > 0
 
 
-def test_a_run_that_thaws_goes_on_with_what_it_has(tmp_path, caplog):
+def test_an_unfrozen_run_resumes_with_its_optimizer(tmp_path, caplog):
     detector = small_detector()
     freeze(detector, freeze_variables=[BACKBONE], update_trainable_variables=())
     state = RunState(tmp_path, detector, 5)
@@ -103,6 +103,6 @@ def test_a_run_that_thaws_goes_on_with_what_it_has(tmp_path, caplog):
         ({"only": ["gamma"], "never": ["gamma$"]}, "leave nothing to train"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant(patterns, message):
+def test_invalid_patterns_are_refused(patterns, message):
     with pytest.raises(ConfigError, match=message):
         trained(small_detector(), **patterns)

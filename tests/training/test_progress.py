@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """Time that passes as told."""
+    """Time that passes as error."""
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
@@ -49,7 +49,7 @@ def test_a_line_has_everything(clock):
     )
 
 
-def test_elsewhere_than_on_a_terminal_lines_are_few(clock):
+def test_outside_a_terminal_lines_are_few(clock):
     stream = io.StringIO()
     run(Progress(0, 100, stream), clock, range(1, 101), seconds=0.5)
     # The first, the last, and one in every ten seconds: 20 steps.
@@ -96,7 +96,7 @@ def test_a_resumed_run_counts_its_own_time(clock):
     assert "0:01:29 left" in stream.getvalue()
 
 
-def test_what_goes_on_between_steps_is_for_terminals(clock):
+def test_messages_between_steps_are_for_terminals(clock):
     plain, terminal = io.StringIO(), Terminal()
     for stream in (plain, terminal):
         progress = Progress(0, 9, stream)

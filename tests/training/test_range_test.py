@@ -15,7 +15,7 @@ def valley(at):
     return np.where(distance < 0, 2 - 0.3 * (6 + distance), 0.2 + 10 ** (2 * distance) - 1).tolist()
 
 
-def test_the_running_mean_begins_at_the_first_loss():
+def test_the_running_mean_starts_at_the_first_loss():
     assert RangeTest(RATES, [3.0] * 61).smoothed == pytest.approx([3.0] * 61)
     # 0.1 * 1 / 0.1; (0.9 * 0.1 * 1 + 0.1 * 2) / (1 - 0.81)
     assert RangeTest(RATES, [1.0, 2.0]).smoothed == pytest.approx([1.0, 0.29 / 0.19])
@@ -28,7 +28,7 @@ def test_the_lowest_point_is_found():
     assert test.suggested == test.lowest / 10
 
 
-def test_it_ends_when_the_loss_has_left():
+def test_it_ends_when_the_loss_has_diverged():
     losses = valley(0.1)
     ends = [RangeTest(RATES[:count], losses[:count]).diverged for count in range(len(losses) + 1)]
     first = ends.index(True)
@@ -41,7 +41,7 @@ def test_losses_that_jump_at_first_say_nothing():
 
 
 @pytest.mark.parametrize("losses", [[], [1.0] * 5, [1.0] * 61, np.linspace(1, 2, 61).tolist()])
-def test_where_nothing_fell_nothing_is_suggested(losses):
+def test_without_a_decrease_nothing_is_suggested(losses):
     test = RangeTest(RATES[: len(losses)], losses)
     assert test.lowest is None
     assert test.suggested is None

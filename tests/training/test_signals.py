@@ -33,11 +33,11 @@ def test_a_second_signal_raises_at_once():
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_of_those_who_train_together_all_end_after_one_step():
+def test_processes_that_train_together_end_after_the_same_step():
     asked = []
 
-    def anyone(wanted):
-        asked.append(wanted)
+    def anyone(expected):
+        asked.append(expected)
         return len(asked) == 3
 
     with StopSignals(anyone) as signals:
@@ -49,7 +49,7 @@ def test_of_those_who_train_together_all_end_after_one_step():
     assert asked == [False, True, True]
 
 
-def test_steps_without_a_signal_go_on():
+def test_steps_without_a_signal_continue():
     with StopSignals() as signals:
         for batch in range(3):
             signals.on_train_batch_begin(batch)

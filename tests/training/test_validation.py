@@ -60,13 +60,13 @@ def test_none_yet(tmp_path):
 
 
 @pytest.mark.parametrize("junk", ["", "junk", "[]", "{}", '{"metric": "mAP", "more": 1}'])
-def test_a_file_that_is_none(state, junk):
+def test_a_damaged_file(state, junk):
     (state.model_dir / "best" / "best.json").write_text(junk)
     with pytest.raises(DataError, match=r"best\.json is not what a training wrote"):
         read_best(state.model_dir)
 
 
-def test_what_was_found_so_far(state):
+def test_values_so_far(state):
     evaluations = [(100, {MAP: 0.2}), (200, {"other": 1.0})]
     values = values_so_far(evaluations, MAP, state.model_dir)
     assert values[0] == (100, 0.2)
@@ -110,7 +110,7 @@ def test_averages_are_evaluated_if_configured(state, averaged):
     assert seen == ["averages" if averaged else "weights", "weights"]
 
 
-def test_validation_keeps_first_and_notes_last(state, tmp_path):
+def test_validation_writes_the_journal_last(state, tmp_path):
     """A run that is killed before the journal has its line evaluates again; after that nothing may be missing."""
     order = []
     detector = SimpleNamespace(stop_training=False)
@@ -126,12 +126,12 @@ def test_validation_keeps_first_and_notes_last(state, tmp_path):
         state,
         journal,
         progress,
-        publish=lambda found: order.append("told"),
+        publish=lambda found: order.append("published"),
     )
     validate(50)
     assert order == []
     validate(100)
-    assert order == ["told", (100, True)]
+    assert order == ["published", (100, True)]
     assert not detector.stop_training
     validate(200)  # no better
     assert detector.stop_training

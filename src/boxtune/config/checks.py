@@ -9,7 +9,6 @@ from pathlib import Path
 from boxtune.config.families import family_of
 from boxtune.config.loading import read_label_map
 from boxtune.config.pipeline_pb2 import (
-    Boxtune,
     CheckpointVersion,
     DetectionModel,
     InputReader,
@@ -43,7 +42,12 @@ def check_for_training(config: TrainEvalPipelineConfig, source: str | os.PathLik
     _check_steps(config.train_config)
     _check_fine_tuning(config.train_config)
     _check_averages(config)
-    _check_own_section(config.boxtune)
+    if config.boxtune.accumulate_batches < 1:
+        raise ConfigError("boxtune.accumulate_batches is 0; write 1 for a step with every batch.")
+    if not 0 <= (smoothing := config.boxtune.label_smoothing) < 1:
+        raise ConfigError(
+            f"boxtune.label_smoothing is {smoothing:g}; it must be at least 0 and below 1, such as 0.1."
+        )
     _check_reader(config.train_input_reader, "train_input_reader", config.model)
     _check_class_scores(config.train_config, config.train_input_reader)
     if config.train_input_reader.num_epochs:
@@ -99,22 +103,23 @@ def input_datasets(reader: InputReader, *, name: str = "input_reader") -> list[t
     if not patterns:
         raise ConfigError(f"{field} is not set; name the TFRecord files.")
     weights = list(reader.sample_from_datasets_weights)
-    if weights:
-        _check_weights(weights, len(patterns), f"{name}.sample_from_datasets_weights")
-    pairs = zip(patterns, weights or [1.0] * len(patterns), strict=True)
-    return [(_expand(pattern, field), weight) for pattern, weight in pairs if weight]
-
-
-def _check_weights(weights: list[float], num_paths: int, field: str) -> None:
-    if len(weights) != num_paths:
+    weights_field = f"{name}.sample_from_datasets_weights"
+    if weights and len(weights) != len(patterns):
         raise ConfigError(
-            f"{field} has {len(weights)} weights, but there are {num_paths} input_path; give one weight for each path."
+            f"{weights_field} has {len(weights)} weights, but there are {len(patterns)} input_path; give one weight "
+            "for each path."
         )
     for weight in weights:
         if not 0 <= weight < float("inf"):
-            raise ConfigError(f"{field} has a weight of {weight:g}; weights must be 0 or more, and finite.")
-    if not any(weights):
-        raise ConfigError(f"{field} has no weight above 0, so nothing would be read; give one at least.")
+            raise ConfigError(
+                f"{weights_field} has a weight of {weight:g}; weights must be 0 or more, and finite."
+            )
+    if weights and not any(weights):
+        raise ConfigError(
+            f"{weights_field} has no weight above 0, so nothing would be read; give one at least."
+        )
+    pairs = zip(patterns, weights or [1.0] * len(patterns), strict=True)
+    return [(_expand(pattern, field), weight) for pattern, weight in pairs if weight]
 
 
 def _expand(pattern: str, field: str) -> list[Path]:
@@ -264,15 +269,6 @@ def _check_averages(config: TrainEvalPipelineConfig) -> None:
         raise ConfigError(
             f"train_config.optimizer.moving_average_decay is {optimizer.moving_average_decay:g}; it is the fraction "
             "that an average keeps at every step, at least 0 and below 1, such as 0.9999."
-        )
-
-
-def _check_own_section(own: Boxtune) -> None:
-    if own.accumulate_batches < 1:
-        raise ConfigError("boxtune.accumulate_batches is 0; write 1 for a step with every batch.")
-    if not 0 <= own.label_smoothing < 1:
-        raise ConfigError(
-            f"boxtune.label_smoothing is {own.label_smoothing:g}; it must be at least 0 and below 1, such as 0.1."
         )
 
 

@@ -58,7 +58,11 @@ def load(
         raise ConfigError(f"{path}: {exc}") from None
     for override in late:
         apply_override(config, override)
-    _drop_deprecated(config, str(path))
+    new = sorted(_clear_deprecated(config) - _warned)
+    _warned.update(new)
+    if new:
+        more = f" and {len(new) - _MOST_NAMED} more" if len(new) > _MOST_NAMED else ""
+        _log.warning("%s: without effect: %s%s.", path, ", ".join(new[:_MOST_NAMED]), more)
     return config
 
 
@@ -114,15 +118,6 @@ def _chooses_recipe(path: str) -> bool:
     return any(f"{field}.".startswith(f"{path}.") for field in [*fields, *(short(field) for field in fields)])
 
 
-def _drop_deprecated(config: TrainEvalPipelineConfig, source: str) -> None:
-    """Remove fields without effect; warn of those that no warning has named in this process."""
-    new = sorted(_clear_deprecated(config) - _warned)
-    _warned.update(new)
-    if new:
-        more = f" and {len(new) - _MOST_NAMED} more" if len(new) > _MOST_NAMED else ""
-        _log.warning("%s: without effect: %s%s.", source, ", ".join(new[:_MOST_NAMED]), more)
-
-
 def _clear_deprecated(message: Message) -> set[str]:
     """Remove the fields of a message that have no effect; return their names."""
     names: set[str] = set()
@@ -138,7 +133,9 @@ def _clear_deprecated(message: Message) -> set[str]:
 def _read(path: Path, *, error: type[BoxtuneError]) -> str:
     """Return the text of a file, without reading more than can be parsed."""
     if path.is_dir():
-        raise error(f"{path} is a folder{_file_within(path)}.")
+        files = sorted(path.glob("*.config")) or sorted(path.glob("*.pbtxt"))
+        hint = f"; give the file, such as {files[0]}" if files else ", not a file"
+        raise error(f"{path} is a folder{hint}.")
     try:
         with path.open("rb") as file:
             content = file.read(4 * MAX_CHARACTERS + 1)
@@ -149,8 +146,3 @@ def _read(path: Path, *, error: type[BoxtuneError]) -> str:
         raise error(f"cannot read {path}: {exc.strerror}.") from exc
     except UnicodeDecodeError as exc:
         raise error(f"{path} is not UTF-8 text (byte {exc.start + 1}); is it the right file?") from None
-
-
-def _file_within(folder: Path) -> str:
-    files = sorted(folder.glob("*.config")) or sorted(folder.glob("*.pbtxt"))
-    return f"; give the file, such as {files[0]}" if files else ", not a file"

@@ -108,7 +108,10 @@ def _items(path: str, field: FieldDescriptor, value: Any) -> dict[str, Any]:
 def no_such_field(message_type: str, name: str) -> str:
     """Return the sentence for a field that the message type, given by its full name, does not declare."""
     known = pipeline_pb2.DESCRIPTOR.pool.FindMessageTypeByName(message_type).fields_by_name
-    hint = did_you_mean(name, known) or _belongs_to(name)
+    messages = {field.full_name.split(".")[-2] for field in _fields_named(name)}
+    owners = sorted(message for message in messages if not message.endswith(_MAP_ENTRY))
+    belongs_to = f" It belongs in {' or '.join(owners)}." if 0 < len(owners) <= 3 else ""
+    hint = did_you_mean(name, known) or belongs_to
     return f'{message_type.rpartition(".")[2]} has no field "{quoted(name)}".{hint}'
 
 
@@ -232,12 +235,6 @@ _SENTENCES = [
 def _names(enum: EnumDescriptor) -> str:
     *most, last = enum.values_by_name
     return f"{', '.join(most)} or {last}"
-
-
-def _belongs_to(name: str) -> str:
-    messages = {field.full_name.split(".")[-2] for field in _fields_named(name)}
-    owners = sorted(message for message in messages if not message.endswith(_MAP_ENTRY))
-    return f" It belongs in {' or '.join(owners)}." if 0 < len(owners) <= 3 else ""
 
 
 def _fields_named(name: str) -> list[FieldDescriptor]:

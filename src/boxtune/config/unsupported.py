@@ -181,7 +181,7 @@ def _raise_for(found: Sequence[_Unsupported], source: str | os.PathLike[str] | N
         return
     first, *others = found
     more = ", ".join(map(str, others[:_MOST_PATHS])) + (", ..." if len(others) > _MOST_PATHS else "")
-    rest = f" It does not have {more} either." if others else ""
+    rest = f" Also missing: {more}." if others else ""
     location = "" if source is None else f"{_location(first, Path(source))}: "
     raise ConfigError(f"{location}{first}: {reason(first.missing)}{rest}")
 

@@ -121,36 +121,6 @@ class MultiscaleAnchors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridAnchors:
-    """The anchors of a region proposal network on its one feature map, in pixels.
-
-    There is an anchor for each of `aspect_ratios` and `scales`, of `base_size` times the scale. Source: Ren et al. 2015
-    (Faster R-CNN, arXiv:1506.01497), section 3.1.1; the API's grid_anchor_generator.
-    """
-
-    scales: Sequence[float] = (0.5, 1.0, 2.0)
-    aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)
-    base_size: tuple[float, float] = (256.0, 256.0)
-    stride: tuple[int, int] = (16, 16)
-    offset: tuple[int, int] = (0, 0)
-
-    normalize_coordinates = False
-
-    @property
-    def per_location(self) -> list[int]:
-        """The number of anchors per cell of the map."""
-        return [len(self.scales) * len(self.aspect_ratios)]
-
-    def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
-        """Return the anchors [a, 4] for the one map of `grids`; they do not depend on `image_size`."""
-        (grid,) = grids
-        shapes = [
-            shape(scale, ratio, self.base_size) for ratio in self.aspect_ratios for scale in self.scales
-        ]
-        return tile(grid, shapes, self.stride, self.offset, array_module(grid))
-
-
-@dataclass(frozen=True, kw_only=True)
 class AnchorGrid:
     """The anchors of one feature map, in pixels: one for each of `base_sizes`, with its aspect ratio."""
 
@@ -158,6 +128,8 @@ class AnchorGrid:
     aspect_ratios: Sequence[float]
     stride: tuple[int, int]
     offset: tuple[int, int] = (0, 0)
+    unit: Pair = (1.0, 1.0)
+    """Of the sizes: height and width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,10 +150,24 @@ class FlexibleGridAnchors:
         tiles = []
         for one, grid in zip(self.maps, grids, strict=True):
             pairs = zip(one.base_sizes, one.aspect_ratios, strict=True)
-            shapes = [shape(size, ratio, (1.0, 1.0)) for size, ratio in pairs]
+            shapes = [shape(size, ratio, one.unit) for size, ratio in pairs]
             tiles.append(tile(grid, shapes, one.stride, one.offset, xp))
         anchors = xp.concatenate(tiles)
         return normalized(xp, anchors, lengths(xp, image_size)) if self.normalize_coordinates else anchors
+
+
+def grid_anchors(
+    scales: Sequence[float], aspect_ratios: Sequence[float], base_size: Pair, **grid: Any
+) -> FlexibleGridAnchors:
+    """Return the anchors of a region proposal network on its one feature map, in pixels.
+
+    There is an anchor for each of `aspect_ratios` and `scales`, of `base_size` times the scale; `grid` has the stride
+    and the offset. Source: Ren et al. 2015 (Faster R-CNN, arXiv:1506.01497), section 3.1.1; the API's
+    grid_anchor_generator.
+    """
+    ratios, sizes = zip(*((ratio, scale) for ratio in aspect_ratios for scale in scales), strict=True)
+    anchors = AnchorGrid(base_sizes=sizes, aspect_ratios=ratios, unit=base_size, **grid)
+    return FlexibleGridAnchors(maps=(anchors,), normalize_coordinates=False)
 
 
 def shape(scale: float, aspect_ratio: float, base: Pair) -> Pair:

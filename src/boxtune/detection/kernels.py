@@ -203,13 +203,18 @@ def _greedy_suppression_tensorflow(boxes, scores, limit, iou_threshold, score_th
 
 def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma):
     removed = -1.0
-    boxes, scores = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores)
+    boxes, scores, shared = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores), len(boxes.shape) == 3
     indices_of_all, ranks = ops.arange(scores.shape[2], dtype="int32"), ops.arange(limit, dtype="int32")
 
     def keep_the_best(rank, state):
         remaining, indices, kept = state
         best = ops.cast(ops.argmax(remaining, axis=-1), "int32")  # [b, c]
-        overlap = _overlap_with(best, boxes)
+        # Boxes of their own for each class, or the same for all.
+        index = best[:, :, None] if shared else best[:, :, None, None]
+        overlap = iou_pairwise(
+            ops.take_along_axis(boxes, index, axis=-2), boxes
+        )  # [b, c, a], or [b, c, 1, a]
+        overlap = overlap if shared else overlap[:, :, 0]
         if soft_sigma > 0:
             decayed = remaining * ops.exp(-0.5 * overlap**2 / soft_sigma)
             survives = (decayed > score_threshold) & (remaining > removed)
@@ -228,13 +233,6 @@ def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_thresho
     _, indices, kept = ops.fori_loop(0, limit, keep_the_best, (candidates, ops.cast(none, "int32"), none))
     valid = kept > removed
     return [ops.where(valid, indices, 0), ops.where(valid, kept, 0.0), valid]
-
-
-def _overlap_with(best, boxes):
-    """Return the IoU [b, c, a] of the boxes numbered `best` [b, c] with all: `boxes` [b, a, 4] or [b, c, a, 4]."""
-    if len(boxes.shape) == 3:
-        return iou_pairwise(ops.take_along_axis(boxes, best[:, :, None], axis=1), boxes)
-    return iou_pairwise(ops.take_along_axis(boxes, best[:, :, None, None], axis=2), boxes)[:, :, 0]
 
 
 def highest(scores, count):

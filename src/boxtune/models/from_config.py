@@ -14,9 +14,9 @@ from boxtune.detection import boxes, calibration, losses
 from boxtune.detection.anchors import (
     AnchorGrid,
     FlexibleGridAnchors,
-    GridAnchors,
     MultiscaleAnchors,
     SsdAnchors,
+    grid_anchors,
 )
 from boxtune.detection.box_coders import (
     BoxCoder,
@@ -33,7 +33,7 @@ from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError
 
 Function = Callable[..., Any]
-Anchors = SsdAnchors | MultiscaleAnchors | GridAnchors | FlexibleGridAnchors
+Anchors = SsdAnchors | MultiscaleAnchors | FlexibleGridAnchors
 SMALLEST_SIDE = 33  # of images, in pixels: below, the coarsest level of a backbone has no cell
 
 
@@ -76,11 +76,11 @@ def _multiscale_anchors(section: pipeline_pb2.MultiscaleAnchorGenerator) -> Mult
     )
 
 
-def _grid_anchors(section: pipeline_pb2.GridAnchorGenerator) -> GridAnchors:
-    return GridAnchors(
-        scales=tuple(section.scales) or GridAnchors.scales,
-        aspect_ratios=tuple(section.aspect_ratios) or GridAnchors.aspect_ratios,
-        base_size=(section.height, section.width),
+def _grid_anchors(section: pipeline_pb2.GridAnchorGenerator) -> FlexibleGridAnchors:
+    return grid_anchors(
+        tuple(section.scales) or (0.5, 1.0, 2.0),
+        tuple(section.aspect_ratios) or (0.5, 1.0, 2.0),
+        (section.height, section.width),
         stride=(section.height_stride, section.width_stride),
         offset=(section.height_offset, section.width_offset),
     )
@@ -178,17 +178,23 @@ def similarity(section: pipeline_pb2.RegionSimilarityCalculator) -> Function:
 
 
 def matcher(section: pipeline_pb2.Matcher) -> ArgMaxMatcher:
-    """Read `matcher`."""
-    return config.oneof(
-        section,
-        {
-            "argmax_matcher": lambda one: ArgMaxMatcher(
-                matched_threshold=None if one.ignore_thresholds else one.matched_threshold,
-                unmatched_threshold=None if one.ignore_thresholds else one.unmatched_threshold,
-                negatives_lower_than_unmatched=one.negatives_lower_than_unmatched,
-                force_match=one.force_match_for_each_row,
-            )
-        },
+    """Read `matcher`.
+
+    Raises:
+        ConfigError: if the lower threshold is above the higher one.
+    """
+    argmax = config.oneof(section, {"argmax_matcher": lambda one: one})
+    matched, unmatched = argmax.matched_threshold, argmax.unmatched_threshold
+    if not argmax.ignore_thresholds and unmatched > matched:
+        raise ConfigError(
+            f"pipeline.config: argmax_matcher.unmatched_threshold is {unmatched:g}, above matched_threshold "
+            f"{matched:g}; it must not be"
+        )
+    return ArgMaxMatcher(
+        matched_threshold=None if argmax.ignore_thresholds else matched,
+        unmatched_threshold=None if argmax.ignore_thresholds else unmatched,
+        negatives_lower_than_unmatched=argmax.negatives_lower_than_unmatched,
+        force_match=argmax.force_match_for_each_row,
     )
 
 
@@ -287,15 +293,13 @@ def localization_loss(section: pipeline_pb2.LocalizationLoss) -> LocalizationLos
         {
             "weighted_smooth_l1": lambda one: LocalizationLoss(partial(losses.smooth_l1, delta=one.delta)),
             "weighted_l2": lambda _: LocalizationLoss(losses.squared_error, squares_weights=True),
-            "l1_localization_loss": lambda _: LocalizationLoss(_summed_absolute_error),
+            "l1_localization_loss": lambda _: LocalizationLoss(
+                lambda predictions, targets: ops.sum(losses.absolute_error(predictions, targets), axis=-1)
+            ),
             "weighted_iou": lambda _: LocalizationLoss(losses.iou_loss, of_boxes=True),
             "weighted_giou": lambda _: LocalizationLoss(losses.giou_loss, of_boxes=True),
         },
     )
-
-
-def _summed_absolute_error(predictions: Any, targets: Any) -> Any:
-    return ops.sum(losses.absolute_error(predictions, targets), axis=-1)
 
 
 def score_converter(

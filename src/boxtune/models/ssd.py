@@ -6,6 +6,7 @@ meta_architectures.ssd_meta_arch.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -421,26 +422,22 @@ def _network(section: pipeline_pb2.Ssd) -> keras.Model:
     """Return the network from images to box encodings, logits, and the maps that they are predicted from."""
     images, features = _feature_maps(section)
 
-    def predict(build: Callable[..., Any]) -> Callable[[Any], Any]:
-        def predict(predictor: Any) -> Any:
-            from_config.check_box_code_size(section.box_predictor, from_config.box_coder(section.box_coder))
-            return build(
-                features,
-                from_config.anchor_generator(section.anchor_generator).per_location,
-                section.num_classes,
-                predictor,
-                frozen=section.freeze_batchnorm,
-                add_background_class=section.add_background_class,
-            )
-
-        return predict
-
-    encodings, logits = config.oneof(
+    predict = config.oneof(
         section.box_predictor,
         {
-            "weight_shared_convolutional_box_predictor": predict(heads.weight_shared_convolutional),
-            "convolutional_box_predictor": predict(heads.convolutional),
+            "weight_shared_convolutional_box_predictor": lambda one: partial(
+                heads.weight_shared_convolutional, section=one
+            ),
+            "convolutional_box_predictor": lambda one: partial(heads.convolutional, section=one),
         },
+    )
+    from_config.check_box_code_size(section.box_predictor, from_config.box_coder(section.box_coder))
+    encodings, logits = predict(
+        features,
+        from_config.anchor_generator(section.anchor_generator).per_location,
+        section.num_classes,
+        frozen=section.freeze_batchnorm,
+        add_background_class=section.add_background_class,
     )
     return keras.Model(images, [encodings, logits, features], name="network")
 
