@@ -1,8 +1,8 @@
-"""How long the numbers of an evaluation take, and how much memory, for made-up results.
+"""The time and memory of computing metrics, for synthetic results.
 
 Prints for the twelve COCO numbers, the analysis, its JSON, and the comparison of two runs, one after another: seconds
 by the clock and of a processor, and the peak of memory of the process so far. The made-up detector finds most objects,
-some of them twice, some under another name, and fills up with guesses to `--detections` in each picture.
+some of them twice, some under another name, and fills up with guesses to `--detections` in each image.
 
     python benchmarks/evaluation_metrics.py [--images 5000] [--detections 100] [--objects 7] [--classes 80]
 """
@@ -31,7 +31,7 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--detections", type=int, default=100)
-    parser.add_argument("--objects", type=int, default=7, help="in a picture, on average")
+    parser.add_argument("--objects", type=int, default=7, help="per image, on average")
     parser.add_argument("--classes", type=int, default=80)
     options = parser.parse_args()
     names = [f"class {number}" for number in range(options.classes)]
@@ -50,7 +50,7 @@ def main() -> None:
 def made_up_results(
     num_images: int, num_detections: int, num_objects: int, num_classes: int, seed: int
 ) -> list[ImageResult]:
-    """Return results with the same truth for every `seed`, and detections that depend on it."""
+    """Return results with the same groundtruth for every `seed`, and detections that depend on it."""
     truth, chance = np.random.default_rng(0), np.random.default_rng(seed)
     results = []
     for number in range(num_images):
@@ -95,14 +95,14 @@ def made_up_detections(
 
 
 def random_boxes(chance: np.random.Generator, n: int) -> np.ndarray:
-    """Return float32 [n, 4]: boxes of all sizes in a picture of SIDE x SIDE pixels."""
+    """Return float32 [n, 4]: boxes of all sizes in an image of SIDE x SIDE pixels."""
     sizes = np.exp(chance.uniform(np.log(10), np.log(400), [n, 2]))
     corners = chance.random([n, 2]) * (SIDE - sizes)
     return np.concatenate([corners, corners + sizes], axis=1).astype(np.float32)
 
 
 def timed(what: str, work: Callable[[], Any]) -> Any:
-    """Do `work`, print what it took, and return what it returns."""
+    """Do `work`, print its time, and return its result."""
     started, worked = time.perf_counter(), time.process_time()
     result = work()
     seconds, of_processor = time.perf_counter() - started, time.process_time() - worked

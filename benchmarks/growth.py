@@ -1,4 +1,4 @@
-"""What training costs as the work grows: with the number of records, and with the steps made before.
+"""The cost of training as the work grows: with the number of records, and with the steps made before.
 
     python benchmarks/growth.py [--records 1000 100000] [--steps 20] [--repeats 5] [--resume_at 100000]
 
@@ -94,7 +94,7 @@ def stream_of(
 
 
 def peak_memory(records: Path, count: int, steps: int) -> float:
-    """Return the GiB that a process of its own takes at most."""
+    """Return the peak memory of a separate process in GiB."""
     arguments = [str(Path(__file__).parent), str(records), str(count), str(steps)]
     ended = subprocess.run(
         [sys.executable, "-c", _PEAK, *arguments], check=True, capture_output=True, text=True
@@ -121,7 +121,7 @@ def compare_steps(records: Path, counts: list[int], steps: int, repeats: int) ->
 
 
 def compare_resumes(folder: Path, late: int) -> None:
-    """Print how long a run takes to go on for one step, early and late."""
+    """Print how long a run takes to resume for one step, early and late."""
     pipeline, _ = trained_pipeline(folder / "records")
     pipeline.train_config.num_steps = 1
     config.write(pipeline, folder / "pipeline.config")

@@ -121,7 +121,7 @@ def test_a_speed_is_measured(small):
         assert math.isfinite(line["loss"])
         assert line["loss"] > 0
         assert line["flops_per_image"] == 203512320  # 24.5 million multiplications in the backbone
-        assert line["share_of_peak"] is None  # of a CPU, no peak is known
+        assert line["fraction_of_peak"] is None  # of a CPU, no peak is known
         assert line["mode"] == ("compiled" if BACKEND == "jax" else "eager")
 
 
