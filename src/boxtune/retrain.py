@@ -62,9 +62,9 @@ class RetrainResult:
         folder = self.model_dir
         rows = [
             (f"{folder / EXPORTED}", "the detector: saved_model, checkpoint, pipeline.config, label map"),
-            (f"{folder / PAGE_NAME}", "what it finds, and every mistake: open it in a browser"),
+            (f"{folder / PAGE_NAME}", "its detections, and every mistake: open it in a browser"),
             (f"{folder / RESULTS}", "these figures and all the others"),
-            (f"{folder / CONFIG}", "what to change for the next run"),
+            (f"{folder / CONFIG}", "the configuration, to change for the next run"),
             (f"{folder / RECORDS}", "the records, and the report of what was read"),
         ]
         width = max(len(path) for path, _ in rows)

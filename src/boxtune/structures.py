@@ -1,8 +1,8 @@
 """The types that data, detectors and their users exchange: their fields, shapes and coordinate frames.
 
 There are two frames, and each is part of a type. In the *image's* frame coordinates are fractions of the image, [0, 1].
-In the *input's* frame they are fractions of what the detector is given: the resized image with its padding, which lies
-at the bottom and at the right. `data.geometry` takes ground truth from the first to the second, `Detector.detect` takes
+In the *input's* frame they are fractions of the input of the detector: the resized image with its padding, which is at
+the bottom and at the right. `data.geometry` takes ground truth from the first to the second, `Detector.detect` takes
 detections back.
 
 Dimension letters: b batch, n ground-truth boxes, a candidates (anchors, queries), c classes, k detections, p keypoints,

@@ -505,7 +505,7 @@ class TestLossSection:
         assert mine == HardExampleMiner(None, 0.75, 3, 2, max_negatives_per_positive=3)
 
     def test_a_focal_loss_needs_no_miner(self):
-        with pytest.raises(ConfigError, match="hard_example_miner: the focal loss passes over easy examples"):
+        with pytest.raises(ConfigError, match="hard_example_miner: the focal loss ignores easy examples"):
             self.loss("classification_loss { weighted_sigmoid_focal {} } hard_example_miner {}")
 
     def test_smoothing_fits_the_loss(self):

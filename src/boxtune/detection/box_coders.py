@@ -1,6 +1,6 @@
 """Box encodings: boxes as offsets from anchors.
 
-A coder has a `code_size`, the length of an encoding, of which `num_keypoints` are part beside the box; `encode` and
+A coder has a `code_size`, the length of an encoding, which contains `num_keypoints` besides the box; `encode` and
 `decode` are inverse to each other.
 """
 

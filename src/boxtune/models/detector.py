@@ -154,9 +154,11 @@ class Detector(keras.Model, ABC):
         """
         # Searched anew only if there are other weights. Keras must not track the result as if it were a part.
         weights = [id(weight) for weight in self.weights]
-        if self.__dict__.get("_keyed", ([],))[0] != weights:
-            self.__dict__["_keyed"] = (weights, variables_by_key(self))
-        return dict(self.__dict__["_keyed"][1])
+        known, variables = self.__dict__.get("_keyed", (None, {}))
+        if known != weights:
+            variables = variables_by_key(self)
+            self.__dict__["_keyed"] = weights, variables
+        return dict(variables)
 
     def under(self, prefix: str) -> dict[str, keras.Variable]:
         """Return those `checkpoint_variables` whose keys start with `prefix`, by the rest of their keys."""

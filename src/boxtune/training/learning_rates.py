@@ -87,15 +87,15 @@ def warnings(settings: pipeline_pb2.TrainConfig) -> list[str]:
 
 
 def _warnings_about_height(settings: pipeline_pb2.TrainConfig) -> Iterator[str]:
-    highest, bearable = highest_rate(settings), RATE_PER_IMAGE * settings.batch_size
-    if highest.value > bearable * 1.001:
+    highest, safe_rate = highest_rate(settings), RATE_PER_IMAGE * settings.batch_size
+    if highest.value > safe_rate * 1.001:
         yield (
             f"The learning rate {highest.value:g} is high for batches of {settings.batch_size} images. Such runs in "
             "docs/recipes.md gained 0.03 mAP on some photographs, lost 0.28 on others, or diverged. "
-            f"Should the results be poor, try --set {highest.path}={bearable:.2g}"
+            f"Should the results be poor, try --set {highest.path}={safe_rate:.2g}"
         )
     if 0 < highest.value * settings.num_steps < LEAST_RATE_TIMES_STEPS * 0.999:
-        better = min(bearable, LEAST_RATE_TIMES_STEPS / settings.num_steps)
+        better = min(safe_rate, LEAST_RATE_TIMES_STEPS / settings.num_steps)
         higher = f", or try --set {highest.path}={better:.2g}" if better > highest.value * 1.001 else ""
         yield (
             f"The learning rate {highest.value:g} is low for {settings.num_steps} steps: of the short runs in "

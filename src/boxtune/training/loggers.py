@@ -9,8 +9,9 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any, Self, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -99,16 +100,13 @@ class Progress:
         return f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
 
 
-class Summaries:
+class Summaries(AbstractContextManager["Summaries"]):
     """TensorBoard's folder `train` of a run: scalars every `interval` steps, and images when they are given."""
 
     def __init__(self, model_dir: Path, start_step: int, interval: int = 10):
         self.interval = interval
         self._writer = tf.summary.create_file_writer(str(model_dir / "train"))
         self._last = (start_step, time.perf_counter())
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self._writer.close()
@@ -133,7 +131,7 @@ class Summaries:
             tf.summary.image("train_input_images", np.stack(images), max_outputs=len(images))
 
 
-class Journal:
+class Journal(AbstractContextManager["Journal"]):
     """The metrics of a run as lines of JSON, open for appending: one for each step and each evaluation, in order.
 
         {"step": 7, "Loss/localization_loss": 0.31, ..., "Loss/total_loss": 0.8, "learning_rate": 0.08,
@@ -165,9 +163,6 @@ class Journal:
         except BaseException:
             self._file.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
