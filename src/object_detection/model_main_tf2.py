@@ -77,7 +77,7 @@ def _refuse_unavailable() -> None:
     if FLAGS.train_dir:
         raise ConfigError("--train_dir is a flag of TensorFlow 1; write --model_dir")
     if FLAGS.use_tpu:
-        raise ConfigError("--use_tpu is not built; leave it out")
+        raise ConfigError("--use_tpu is not supported; leave it out")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the API has and boxtune has not: refused by name and line; nothing that is declared is passed over."""
+"""What the API has and boxtune has not: refused by name and line; no declared field is ignored silently."""
 
 import re
 from collections.abc import Iterator

@@ -131,7 +131,7 @@ def test_sigterm_saves_a_checkpoint(folder, pipeline_config):
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=patience.SECONDS)
     assert process.returncode == 130
-    assert "run the same command again to go on" in errors
+    assert "run the same command again to continue" in errors
     step = int(Reader(find(model_dir))["step"])
     assert step >= 1
     assert f"Stopped after step {step}" in output

@@ -130,7 +130,7 @@ def test_a_kill_between_any_two_calls_costs_no_checkpoint(tmp_path, monkeypatch,
                 manager.save()
         left = checkpoints.step_of(checkpoints.find(folder))  # reads it
         seen.add(left)
-        # Going on from there leaves a folder without a trace of the kill.
+        # Resuming from there leaves a folder without a trace of the kill.
         Run(folder, max_to_keep=max_to_keep).save_at(left + 10)
         assert list(steps(folder).values())[-max_to_keep:] == [left, left + 10][-max_to_keep:]
         assert len(steps(folder)) == max_to_keep
