@@ -1,9 +1,9 @@
-"""What each step of augmentation costs: milliseconds of a processor for one picture, as training does it.
+"""The cost of each step of augmentation: milliseconds of processor time per image, as in training.
 
-Inside `tf.data`, one picture after another, each with a seed of its own; less what the same pictures cost without the
-step. Decoding such a picture from JPEG and bringing it to 320 x 320 are shown beside it, for comparison.
+Inside `tf.data`, one image after another, each with a seed of its own; less what the same images cost without the
+step. Decoding such an image from JPEG and bringing it to 320 x 320 are shown beside it, for comparison.
 
-    python benchmarks/augmentation.py [STEP ...] [--size 500 400] [--pictures 200] [--repeats 3]
+    python benchmarks/augmentation.py [STEP ...] [--size 500 400] [--images 200] [--repeats 3]
 
 STEP is a part of the names to measure, such as crop.
 """
@@ -76,19 +76,19 @@ def main() -> None:
     )
     parser.add_argument("steps", nargs="*", metavar="STEP")
     parser.add_argument("--size", type=int, nargs=2, default=(500, 400), metavar=("W", "H"))
-    parser.add_argument("--pictures", type=int, default=200)
+    parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
-    given = picture(*options.size)
-    nothing = cost(lambda sample, _: sample, given, options.pictures, options.repeats)
+    given = sample_image(*options.size)
+    nothing = cost(lambda sample, _: sample, given, options.images, options.repeats)
     for name, change in changes(given).items():
         if not options.steps or any(part in name for part in options.steps):
-            each = cost(change, given, options.pictures, options.repeats) - nothing
+            each = cost(change, given, options.images, options.repeats) - nothing
             print(f"{name:45}{each * 1e3:8.2f} ms", flush=True)
 
 
 def changes(given: Sample) -> dict[str, Change]:
-    """Return everything that is measured, by name."""
+    """Return all that is measured, by name."""
     encoded = tf.io.encode_jpeg(given["image"], quality=90)
     mixed = {name: mixing(lambda seed: given, **{name: 1.0}) for name in ("mosaic", "mixup", "copy_paste")}
     return {
@@ -104,12 +104,12 @@ def _name(text: str) -> str:
 
 
 def parsed(text: str) -> pipeline_pb2.PreprocessingStep:
-    """Return the step that protobuf text stands for."""
+    """Return the step described by protobuf text."""
     return text_format.Parse(text, pipeline_pb2.PreprocessingStep())
 
 
 def decoded(encoded: Any, seed: Any) -> Any:
-    """Decode; the seed makes it another thing for each picture, so that it is not done once for all of them."""
+    """Decode; depends on the seed, so that it is not done once for all images."""
     suffix = tf.strings.as_string(seed[0])
     return tf.io.decode_jpeg(tf.strings.join([encoded, suffix]), channels=3)
 
@@ -119,8 +119,8 @@ def resized(image: Any) -> Any:
     return tf.compat.v1.image.resize(tf.cast(image, tf.float32), (320, 320))
 
 
-def picture(width: int, height: int) -> Sample:
-    """Return a picture of soft colours with some detail, and objects in it."""
+def sample_image(width: int, height: int) -> Sample:
+    """Return an image of soft colours with some detail, and objects in it."""
     random = np.random.default_rng(0)
     soft = tf.image.resize(random.uniform(0, 220, (8, 10, 3)), (height, width), "bicubic")
     image = np.clip(soft + random.normal(15, 8, (height, width, 3)), 0, 255).astype(np.uint8)
@@ -135,10 +135,10 @@ def picture(width: int, height: int) -> Sample:
     }
 
 
-def cost(change: Change, given: Sample, pictures: int, repeats: int) -> float:
-    """Return the seconds of a processor that a change of one picture takes: the least of `repeats` measurements."""
-    seeds = tf.data.Dataset.range(pictures + 10, output_type=tf.int32)
-    # The shape of the picture must not be known, as it is not in training.
+def cost(change: Change, given: Sample, images: int, repeats: int) -> float:
+    """Return the processor time of one change of an image in seconds: the least of `repeats` measurements."""
+    seeds = tf.data.Dataset.range(images + 10, output_type=tf.int32)
+    # The shape of the image must be unknown, as in training.
     image = tf.data.Dataset.from_generator(
         lambda: iter([given["image"]]), output_signature=tf.TensorSpec([None, None, 3], tf.uint8)
     )
@@ -150,9 +150,9 @@ def cost(change: Change, given: Sample, pictures: int, repeats: int) -> float:
         for _ in range(10):
             next(iterator)
         start = time.process_time()
-        for _ in range(pictures):
+        for _ in range(images):
             next(iterator)
-        times.append((time.process_time() - start) / pictures)
+        times.append((time.process_time() - start) / images)
     return min(times)
 
 

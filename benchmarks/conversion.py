@@ -1,13 +1,13 @@
-"""How fast annotated photographs become TFRecords, with one worker and with two, and what it costs in memory.
+"""The speed and memory of converting annotated photographs to TFRecords, with one worker and with two.
 
 Prints for 1 and 2 workers the images a second of `boxtune convert`, with all that it does at its beginning and end,
-and how many times faster two are. Then, for growing numbers of tiny pictures, the time of each image and the peak of
+and how many times faster two are. Then, for growing numbers of tiny images, the time of each image and the peak of
 memory: of the largest process, and of all processes together (Linux only; what they share is counted once).
 
     python benchmarks/conversion.py [PHOTOS] [--num_images 4000] [--repeats 3] [--sizes 1000 10000 100000]
 
-Without PHOTOS (an annotated folder of any format) it makes pictures of about 70 kB itself. Every measurement is a
-process of its own, and the files are in the cache of the operating system. Making 100,000 tiny pictures takes half a
+Without PHOTOS (an annotated folder of any format) it makes images of about 70 kB itself. Every measurement is a
+process of its own, and the files are in the cache of the operating system. Making 100,000 tiny images takes half a
 minute and 1 GB of disk.
 """
 
@@ -31,7 +31,7 @@ SAMPLING_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Cost:
-    """What a conversion took; peaks in bytes."""
+    """The time and memory of a conversion; peaks in bytes."""
 
     seconds: float
     largest_process: int
@@ -39,7 +39,7 @@ class Cost:
 
     @property
     def peaks(self) -> str:
-        """The peaks of memory for people; all processes together are known on Linux only."""
+        """The peaks of memory as text; the total of all processes is known on Linux only."""
         together = f", of all together {self.all_processes / 1e6:.0f} MB" if self.all_processes else ""
         return f"peak of the largest process {self.largest_process / 1e6:.0f} MB{together}"
 
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def compare_workers(photos: Path, repeats: int) -> None:
-    """Convert with each number of workers in turn, so that what else the machine does falls on all."""
+    """Convert with each number of workers in turn, so that other load of the machine affects all."""
     convert(photos, num_workers=1)  # reads every file once
     rates: dict[int, list[float]] = {num_workers: [] for num_workers in WORKERS}
     for _ in range(repeats):
@@ -78,14 +78,14 @@ def compare_workers(photos: Path, repeats: int) -> None:
 
 
 def grow(photos: Path, size: int) -> None:
-    """Convert `size` pictures and print what each cost."""
+    """Convert `size` images and print the cost of each."""
     cost, num_images = convert(photos, num_workers=max(WORKERS))
     each = cost.seconds / num_images * 1e3
-    print(f"{size:7} tiny pictures {cost.seconds:7.1f} s   {each:6.3f} ms each   {cost.peaks}", flush=True)
+    print(f"{size:7} tiny images {cost.seconds:7.1f} s   {each:6.3f} ms each   {cost.peaks}", flush=True)
 
 
 def convert(photos: Path, *, num_workers: int) -> tuple[Cost, int]:
-    """Run the command line; return what it took and how many images it wrote."""
+    """Run the command line; return its cost and the number of images that it wrote."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "boxtune", "convert", photos, "--output_dir", folder]
         cost = measure([*map(str, command), "--num_workers", str(num_workers)])
@@ -120,7 +120,7 @@ def family(pid: int) -> Iterator[int]:
 
 
 def memory_of(pid: int) -> tuple[int, int] | None:
-    """Return in bytes the most that a process held so far, and its share of what it holds; None if it has ended."""
+    """Return the peak memory of a process so far and its proportional memory, in bytes; None if it has ended."""
     try:
         peak = _field(Path(f"/proc/{pid}/status"), "VmHWM")
         return peak, _field(Path(f"/proc/{pid}/smaps_rollup"), "Pss")

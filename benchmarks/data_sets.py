@@ -1,6 +1,6 @@
-"""Annotated folders of any number of pictures, made quickly, for the other benchmarks.
+"""Annotated folders of any number of images, made quickly, for the other benchmarks.
 
-The pictures are noise, so that no two are alike: coarse, as the eye sees a scene, and fine, which fills the file.
+The images are noise, so that no two are alike: coarse, as the eye sees a scene, and fine, which fills the file.
 """
 
 import io
@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 PHOTO = (480, 360)
-"""The size at which a picture takes about 70 kB, as a small photograph does."""
+"""The size at which an image takes about 70 kB, like a small photograph."""
 TINY = (64, 48)
 
 
 def make(folder: Path, num_images: int, size: Sequence[int] = PHOTO) -> Path:
-    """Write pictures of `size` (width, height) with Pascal VOC XML to ``images`` and ``annotations``."""
+    """Write images of `size` (width, height) with Pascal VOC XML to ``images`` and ``annotations``."""
     for name in ("images", "annotations"):
         (folder / name).mkdir(parents=True)
     rng = np.random.default_rng(0)

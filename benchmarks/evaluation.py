@@ -1,4 +1,4 @@
-"""How fast an evaluation is, and how much of that the network itself takes.
+"""The speed of an evaluation, and the fraction that the network takes.
 
 Prints, for the stock SSD MobileNet V2 FPNLite at 320 pixels and batches of 8: images a second of a whole evaluation
 (reading, network, detections, losses, numbers), of the network's bare inference on one batch in the same process,
@@ -48,8 +48,8 @@ def main() -> None:
     )
     parser.add_argument("--num_images", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--previews", action="store_true", help="make those of the page, too")
-    parser.add_argument("--profile", action="store_true", help="print what Python spends its time on")
+    parser.add_argument("--previews", action="store_true", help="also make the previews of the page")
+    parser.add_argument("--profile", action="store_true", help="print the functions that take longest")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         evaluator = prepared(Path(folder), options.num_images)
@@ -59,9 +59,9 @@ def main() -> None:
 
 
 def prepared(folder: Path, num_images: int) -> Evaluator:
-    """Return the evaluator of a stock detector, of random weights, on `num_images` images."""
+    """Return the evaluator of a stock detector, with random weights, on `num_images` images."""
     make(folder / "photos", num_images + 1)
-    # One is left for training, which the configuration asks for.
+    # One is left for training, which the configuration needs.
     fraction = num_images / (num_images + 1)
     convert(folder / "photos", folder / "records", Options(validation_fraction=fraction))
     pipeline = configure(folder / "records", batch_size=BATCH_SIZE)
@@ -72,7 +72,7 @@ def prepared(folder: Path, num_images: int) -> Evaluator:
 
 
 def measure(evaluator: Evaluator, repeats: int, *, previews: bool) -> None:
-    """Evaluate and pass bare batches in turn."""
+    """Evaluate, and run bare forward passes, in turn."""
     count = len(evaluator.records)
     passes = bare_passes(evaluator)
     for warm_up in passes.values():
@@ -81,7 +81,7 @@ def measure(evaluator: Evaluator, repeats: int, *, previews: bool) -> None:
     times = passes_for(count)
     for _ in range(repeats):
         see = Previews(count).add if previews else None
-        # Before and behind: the load of the machine changes.
+        # Before and after: the load of the machine changes.
         before = {name: seconds_of(one, times) for name, one in passes.items()}
         whole = seconds_of(partial(evaluator.evaluate, 1, see), 1) / count
         behind = {name: seconds_of(one, times) for name, one in passes.items()}
@@ -100,7 +100,7 @@ def measure(evaluator: Evaluator, repeats: int, *, previews: bool) -> None:
 
 
 def bare_passes(evaluator: Evaluator) -> dict[str, Callable[[], object]]:
-    """Return what passes one batch through the network alone, and through the network to its detections."""
+    """Return functions that run one batch through the network alone, and through the network to its detections."""
     detector = evaluator.detector
     batch, _ = next(iter(evaluator.batches))
     inputs = Inputs(images=batch["images"], sizes=batch["sizes"])
@@ -116,12 +116,12 @@ def bare_passes(evaluator: Evaluator) -> dict[str, Callable[[], object]]:
 
 
 def passes_for(num_images: int) -> int:
-    """Return how many bare passes are enough to compare with: as many as make up a tenth of the images."""
+    """Return how many bare passes are enough for comparison: a tenth of the images."""
     return max(num_images // BATCH_SIZE // 10, 5)
 
 
 def seconds_of(work: Callable[[], object], times: int) -> np.ndarray:
-    """Return how long doing `work` so many times takes: seconds [2] by the clock, and of all processors."""
+    """Return how long repeating `work` takes: seconds [2] by the clock, and of all processors."""
     start = np.array([time.perf_counter(), time.process_time()])
     for _ in range(times):
         work()

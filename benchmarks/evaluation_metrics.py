@@ -1,4 +1,4 @@
-"""How long the numbers of an evaluation take, and how much memory, for made-up results.
+"""The time and memory of computing metrics, for synthetic results.
 
 Prints for the twelve COCO numbers, the analysis, its JSON, and the comparison of two runs, one after another: seconds
 by the clock and of a processor, and the peak of memory of the process so far. The made-up detector finds most objects,
@@ -32,7 +32,7 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument("--detections", type=int, default=100)
-    parser.add_argument("--objects", type=int, default=7, help="in an image, on average")
+    parser.add_argument("--objects", type=int, default=7, help="per image, on average")
     parser.add_argument("--classes", type=int, default=80)
     options = parser.parse_args()
     names = [f"class {number}" for number in range(options.classes)]
@@ -51,7 +51,7 @@ def main() -> None:
 def made_up_results(
     num_images: int, num_detections: int, num_objects: int, num_classes: int, seed: int
 ) -> list[ImageResult]:
-    """Return results with the same truth for every `seed`, and detections that depend on it."""
+    """Return results with the same groundtruth for every `seed`, and detections that depend on it."""
     truth, chance = np.random.default_rng(0), np.random.default_rng(seed)
     results = []
     for number in range(num_images):
@@ -107,7 +107,7 @@ def random_boxes(chance: np.random.Generator, n: int) -> np.ndarray:
 
 
 def timed(what: str, work: Callable[[], Any]) -> Any:
-    """Do `work`, print what it took, and return what it returns."""
+    """Do `work`, print its time, and return its result."""
     started, worked = time.perf_counter(), time.process_time()
     result = work()
     seconds, of_processor = time.perf_counter() - started, time.process_time() - worked

@@ -1,10 +1,10 @@
-"""Whether a change of the program changed a number: losses, an evaluation and an export, as hashes.
+"""Tells whether a change of the program changed a number: losses, an evaluation and an export, as hashes.
 
     python benchmarks/fingerprint.py > before.txt
     ... change something ...
     python benchmarks/fingerprint.py | diff before.txt -
 
-Run both on one machine with one setting of TF_ENABLE_ONEDNN_OPTS: other kernels round otherwise. For each feature
+Run both on one machine with one setting of TF_ENABLE_ONEDNN_OPTS: other kernels round differently. For each feature
 extractor it trains 20 steps on images that boxtune draws, evaluates and exports, by the command line alone.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def measure(folder: Path, feature_extractor: str) -> None:
-    """Train, evaluate and export, and print what comes of it."""
+    """Train, evaluate and export, and print hashes of the results."""
     model, configuration = folder / feature_extractor, folder / f"{feature_extractor}.config"
     boxtune(
         *("config", folder / "records", "--output", configuration, "--feature_extractor", feature_extractor),
@@ -81,7 +81,7 @@ def digest(value: object) -> str:
 
 
 def boxtune(*arguments: object) -> None:
-    """Run a command; what it prints goes to standard error."""
+    """Run a command; its output goes to standard error."""
     with contextlib.redirect_stdout(sys.stderr):
         status = cli.main([str(argument) for argument in arguments])
     if status:

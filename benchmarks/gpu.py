@@ -1,4 +1,4 @@
-"""How fast detectors are trained on a GPU, in how much memory, and whether it computes what the CPU computes.
+"""The speed and memory of training detectors on a GPU, and whether it computes the same as the CPU.
 
     PYTHONPATH=src KERAS_BACKEND=jax python3 benchmarks/gpu.py --output results.jsonl     # or KERAS_BACKEND=torch
 
@@ -19,9 +19,9 @@ can take it, otherwise it runs eagerly, and the result says which, and why.
 A result is a line of JSON in `--output` as soon as it is there, and a line of text on the terminal. Its `kind` is
 
 - `machine`: device, versions, options;
-- `check`: the largest differences between device and CPU, each as a share of the largest prediction, and whether they
-  are allowed (`ok`);
-- `speed`: images a second, the median of five rounds; peak memory; and the share of the device's peak. That share
+- `check`: the largest differences between device and CPU, each as a fraction of the largest prediction, and whether
+  they are allowed (`ok`);
+- `speed`: images a second, the median of five rounds; peak memory; and the fraction of the device's peak. That fraction
   counts convolutions and dense layers only, two operations for each multiplication, times three for forward and
   backward;
 - `out_of_memory`, or `skipped`, and why: `--budget_seconds` are kept to by leaving out what is expected to take longer
@@ -80,7 +80,7 @@ PEAKS: dict[str, dict[str, float]] = {
     "NVIDIA L4": {"float32": 30.3, "tf32": 60, "bfloat16": 121},
     "Tesla T4": {"float32": 8.1},
 }
-"""TFLOP/s without sparsity, as the vendor states them, by how the device's name begins."""
+"""TFLOP/s without sparsity, as the vendor states them, by the start of the device's name."""
 
 
 def main() -> None:
@@ -140,11 +140,11 @@ def positive(text: str) -> int:
     return value
 
 
-# ---- What is measured --------------------------------------------------------------------------------------------
+# ---- Measurements ------------------------------------------------------------------------------------------------
 
 
 class Session:
-    """All checks and measurements of one run, in the order of what one wants to know first."""
+    """All checks and measurements of one run, the most important first."""
 
     def __init__(
         self, backend: "Backend", options: argparse.Namespace, report: "Report", budget: "Budget"
@@ -154,7 +154,7 @@ class Session:
         self.memory: dict[tuple[str, str], list[tuple[int, int]]] = {}
         """Batch sizes and bytes measured so far, of each model and precision."""
         self.ended: dict[tuple[str, str], str] = {}
-        """Models and precisions that go no further, and why."""
+        """Models and precisions that have ended, and why."""
         self.flops: dict[str, float] = {}
         """Of a forward pass of one image, by model."""
 
@@ -226,7 +226,7 @@ class Session:
             "speed", **about, mode=one_pass.mode, images_per_second=round(speed, 2),
             lowest=round(min(speeds), 2), highest=round(max(speeds), 2), peak_memory_bytes=memory,
             flops_per_image=flops, tf32=precision == "tf32", peak_tflops=peak,
-            share_of_peak=None if peak is None else round(speed * flops / (peak * 1e12), 5),
+            fraction_of_peak=None if peak is None else round(speed * flops / (peak * 1e12), 5),
             compile_seconds=round(one_pass.compile_seconds, 2), loss=loss, note=one_pass.note,
         )  # fmt: skip
         if not math.isfinite(loss):
@@ -262,7 +262,7 @@ class Session:
         with self.budget.spending(kind):
             try:
                 yield about
-            except Exception as error:  # a benchmark goes on with the next, and tells
+            except Exception as error:  # reported, and the benchmark continues with the next
                 failed = ("out_of_memory" if is_out_of_memory(error) else "failed", first_lines(error))
         if failed is not None:
             if kind == "speed":
@@ -275,7 +275,7 @@ class Session:
 def predictions_here_and_on_cpu(
     backend: "Backend", section: config.pipeline_pb2.DetectionModel, detector: models.Detector
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return what `detector` predicts on two images in float32, and what one with its weights predicts on the CPU."""
+    """Return the predictions of `detector` on two images in float32, and those with its weights on the CPU."""
     size = image_size(section)
     with backend.precision(tf32=False):
         found = backend.predict(detector, random_inputs(detector, 2, size))
@@ -285,14 +285,14 @@ def predictions_here_and_on_cpu(
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the largest difference of two arrays as a share of the largest expected; infinite if shapes differ."""
+    """Return the largest difference as a fraction of the largest expected value; infinite if shapes differ."""
     if found.shape != expected.shape:
         return math.inf
     return float(np.max(np.abs(found - expected)) / np.max(np.abs(expected)))
 
 
 def images_per_second(one_pass: "Pass", batch_size: int, seconds: float) -> list[float]:
-    """Return the speed of each of some rounds of passes, which take about so many seconds together."""
+    """Return the speed of each of some rounds of passes, which take about this many seconds together."""
     one_pass.wait(one_pass.run())
     steps = max(1, round(seconds / ROUNDS / seconds_of(one_pass, 1)))
     return [batch_size * steps / seconds_of(one_pass, steps) for _ in range(ROUNDS)]
@@ -308,7 +308,7 @@ def seconds_of(one_pass: "Pass", times: int) -> float:
 
 
 def expected_memory(measured: Sequence[tuple[int, int]], batch_size: int) -> int | None:
-    """Return the bytes that a batch will take, on the line through the last two that were measured."""
+    """Return the expected bytes of a batch, on the line through the last two measurements."""
     if len(measured) < 2:
         return None
     (few, less), (many, more) = measured[-2:]
@@ -321,7 +321,7 @@ def peak_of(device_name: str, precision: str) -> float | None:
     return PEAKS[max(names, key=len)].get(precision) if names else None
 
 
-# ---- Detectors, their inputs, and the work they are -------------------------------------------------------------
+# ---- Detectors, their inputs, and their operations --------------------------------------------------------------
 
 
 def model_section(recipe: str, side: int | None) -> config.pipeline_pb2.DetectionModel:
@@ -343,11 +343,11 @@ def image_size(section: config.pipeline_pb2.DetectionModel) -> tuple[int, int]:
 
 
 def built(section: config.pipeline_pb2.DetectionModel, *, use_bfloat16: bool = False) -> models.Detector:
-    """Build a detector with the weights of `drawn_weights`."""
+    """Build a detector with the weights of `random_weights`."""
     with zeros_for_random_starts():
         detector = models.build(section, models.Options(use_bfloat16=use_bfloat16))
     for key, variable in detector.checkpoint_variables().items():
-        variable.assign(drawn_weights(key, tuple(variable.shape)))
+        variable.assign(random_weights(key, tuple(variable.shape)))
     return detector
 
 
@@ -370,7 +370,7 @@ def zeros_for_random_starts() -> Iterator[None]:
             initializer.__call__ = original
 
 
-def drawn_weights(key: str, shape: tuple[int, ...]) -> np.ndarray:
+def random_weights(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """Return float32 weights, the same under every backend, that keep activations of one size through a deep network.
 
     Those that training starts with would make nearly equal predictions everywhere, and a comparison of them easy.
@@ -407,7 +407,7 @@ def random_inputs(detector: models.Detector, batch_size: int, size: tuple[int, i
     inputs = {
         "images": np.resize(
             few, (batch_size, height, width, 3)
-        ),  # the few again and again: drawing takes time
+        ),  # the same few repeated: random numbers take time
         "sizes": np.tile(np.array(size, np.int32), (batch_size, 1)),
         "groundtruth": groundtruth,
     }
@@ -424,7 +424,7 @@ def filled(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 @contextlib.contextmanager
 def counted_multiplications() -> Iterator[list[int]]:
-    """Note the multiplications of each convolution and dense layer that is called meanwhile."""
+    """Count the multiplications of each convolution and dense layer that is called within."""
     counts: list[int] = []
     original = keras.Layer.__call__
 
@@ -467,9 +467,9 @@ class Pass:
     run: Callable[[], Any]
     """Starts it and returns its loss, which may not be there yet."""
     wait: Callable[[Any], object]
-    """Waits for the pass that a loss is of."""
+    """Waits for the pass of a loss."""
     peak_memory: Callable[[], int | None]
-    """Returns the bytes of its peak."""
+    """Returns its peak memory in bytes."""
     mode: str
     """"compiled" or "eager"."""
     compile_seconds: float = 0.0
@@ -528,7 +528,7 @@ class Jax:
             [variable.value for variable in trained], [variable.value for variable in others], inputs
         )  # fmt: skip
         start = time.perf_counter()
-        # The gradients are results: what nobody asked for would not be computed.
+        # The gradients are results: otherwise they would not be computed.
         compiled = self.jax.jit(self.jax.value_and_grad(loss, has_aux=True)).lower(*arguments).compile()
         return Pass(
             run=lambda: compiled(*arguments)[0][0],
@@ -589,7 +589,7 @@ class Torch:
             detector(inputs, training=True)
 
     def training_pass(self, detector: models.Detector, inputs: dict[str, Any], *, eager: bool) -> Pass:
-        """Return a pass, compiled if `torch.compile` can take it whole, and otherwise eager."""
+        """Return a pass, compiled if `torch.compile` can compile it as a whole, otherwise eager."""
         values = [variable.value for variable in detector.trainable_variables]
 
         def loss(inputs: dict[str, Any]) -> Any:
@@ -618,7 +618,7 @@ class Torch:
     def _compiled(
         self, detector: models.Detector, loss: Callable[..., Any], passed: Callable[..., Any]
     ) -> Callable[..., Any] | None:
-        """Compile a loss by passing once, or note why that cannot be; what it said once it will say again."""
+        """Compile a loss by passing once, or record why that fails; it would fail again."""
         if detector in self.why_eager:
             return None
         self.torch.compiler.reset()  # it would count this as one more variant of the last
@@ -634,7 +634,7 @@ class Torch:
         return compiled
 
     def free_memory(self) -> None:
-        """Give what is cached back to the device."""
+        """Return cached memory to the device."""
         if self.on_gpu:
             self.torch.cuda.empty_cache()
 
@@ -644,7 +644,7 @@ BACKENDS: dict[str, type[Jax] | type[Torch]] = {"jax": Jax, "torch": Torch}
 
 
 def flattened(predictions: Any) -> dict[str, np.ndarray]:
-    """Return what is float among predictions as arrays, by their places in the structure."""
+    """Return the float predictions as arrays, by their paths in the structure."""
     leaves = keras.tree.map_structure(keras.ops.convert_to_numpy, predictions)
     named = leaves.items() if isinstance(leaves, dict) else [("", leaves)]
     arrays = {
@@ -669,7 +669,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def first_lines(error: Exception) -> str:
-    """Return the kind of an error and the first two lines of what it says."""
+    """Return the kind of an error and the first two lines of its message."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"
 
@@ -683,13 +683,13 @@ def physical_memory() -> int:
 
 
 def reset_resident_peak() -> None:
-    """Let the peak of resident memory begin anew, where Linux allows it; see proc(5)."""
+    """Reset the peak of resident memory, where Linux allows it; see proc(5)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
 def resident_peak() -> int | None:
-    """Return the peak of resident memory in bytes, None where it is not told."""
+    """Return the peak of resident memory in bytes, None where it is unknown."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -704,7 +704,7 @@ def gibibytes(count: int) -> str:
 
 @dataclass
 class Budget:
-    """Seconds for the whole run, and how long each kind of thing took at most so far."""
+    """The seconds for the whole run, and the longest time of each kind of measurement so far."""
 
     seconds: float
     longest: dict[str, float] = field(default_factory=dict)
@@ -714,12 +714,12 @@ class Budget:
         return self.seconds - (time.perf_counter() - STARTED)
 
     def allows(self, kind: str) -> bool:
-        """Whether time is left for one more; a first one takes an unknown time, and is begun while any is left."""
+        """Whether time is left for one more; the time of a first one is unknown, so it is started if any is left."""
         return self.left() > self.longest.get(kind, 0)
 
     @contextlib.contextmanager
     def spending(self, kind: str) -> Iterator[None]:
-        """Note how long one takes."""
+        """Record the time of one."""
         start = time.perf_counter()
         try:
             yield
@@ -737,7 +737,7 @@ class Report:
         """Write one result to the file and, shorter, to the terminal."""
         self.problems += kind == "failed" or not result.get("ok", True)
         if self.file is not None:
-            # What is not finite has no form of its own in JSON.
+            # JSON has no form for values that are not finite.
             told = keras.tree.map_structure(_finite, {"kind": kind} | result)
             print(json.dumps(told, allow_nan=False), file=self.file, flush=True)
         print(as_text(kind, result), flush=True)
@@ -754,11 +754,11 @@ def as_text(kind: str, result: dict[str, Any]) -> str:
     about = [str(result[name]) for name in ("model", "precision") if name in result]
     about += [f"batch {result['batch_size']}"] if "batch_size" in result else []
     if kind == "speed":
-        memory, share = result["peak_memory_bytes"], result["share_of_peak"]
+        memory, fraction = result["peak_memory_bytes"], result["fraction_of_peak"]
         said = [
             f"{result['images_per_second']:.1f} images/s {result['mode']}",
             "" if memory is None else gibibytes(memory),
-            "" if share is None else f"{share:.2%} of {result['peak_tflops']:g} TFLOP/s",
+            "" if fraction is None else f"{fraction:.2%} of {result['peak_tflops']:g} TFLOP/s",
         ]
     elif kind == "check":
         worst = max(result["differences"].values(), default=0.0)
@@ -769,7 +769,7 @@ def as_text(kind: str, result: dict[str, Any]) -> str:
 
 
 def machine(backend: Backend, options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the results were measured on, and with."""
+    """Return the device and the versions of the measurement."""
     shown = {name: value for name, value in vars(options).items() if name != "output"}
     return {
         "date": datetime.date.today().isoformat(),

@@ -1,4 +1,4 @@
-"""What training costs as the work grows: with the number of records, and with the steps made before.
+"""The cost of training as the work grows: with the number of records, and with the steps made before.
 
     python benchmarks/growth.py [--records 1000 100000] [--steps 20] [--repeats 5] [--resume_at 100000]
 
@@ -31,7 +31,7 @@ from boxtune.data.batching import training_batches, training_samples
 from boxtune.data.input import Records
 from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options
-from boxtune.training.beginning import detector_to_train
+from boxtune.training.build import build_detector
 from boxtune.training.loggers import JOURNAL
 from boxtune.training.run_state import RunState
 from data_sets import make
@@ -75,7 +75,7 @@ def trained_pipeline(records: Path) -> tuple[config.pipeline_pb2.TrainEvalPipeli
     """Return the stock configuration for `records` and its detector."""
     pipeline = configure(records)
     pipeline.ClearField("eval_input_reader")
-    return pipeline, detector_to_train(pipeline, read_label_map(records / "label_map.pbtxt"), 0)
+    return pipeline, build_detector(pipeline, read_label_map(records / "label_map.pbtxt"), 0)
 
 
 def stream_of(
@@ -94,7 +94,7 @@ def stream_of(
 
 
 def peak_memory(records: Path, count: int, steps: int) -> float:
-    """Return the GiB that a process of its own takes at most."""
+    """Return the peak memory of a separate process in GiB."""
     arguments = [str(Path(__file__).parent), str(records), str(count), str(steps)]
     ended = subprocess.run(
         [sys.executable, "-c", _PEAK, *arguments], check=True, capture_output=True, text=True
@@ -121,7 +121,7 @@ def compare_steps(records: Path, counts: list[int], steps: int, repeats: int) ->
 
 
 def compare_resumes(folder: Path, late: int) -> None:
-    """Print how long a run takes to go on for one step, early and late."""
+    """Print how long a run takes to resume for one step, early and late."""
     pipeline, _ = trained_pipeline(folder / "records")
     pipeline.train_config.num_steps = 1
     config.write(pipeline, folder / "pipeline.config")
@@ -148,7 +148,7 @@ def move_to_step(
     pipeline: config.pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path, records: Path, step: int
 ) -> None:
     """Make a run look as if it had made `step` steps: its checkpoint, and its journal with a line for each."""
-    detector = detector_to_train(pipeline, read_label_map(records / "label_map.pbtxt"), 0)
+    detector = build_detector(pipeline, read_label_map(records / "label_map.pbtxt"), 0)
     state = RunState(model_dir, detector, max_to_keep=7)
     state.resume()
     state.iterations.assign(step)

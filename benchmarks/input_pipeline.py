@@ -1,13 +1,13 @@
-"""How fast the batches of training are made, and how many times faster that is than training uses them up.
+"""The speed of the input pipeline of training, and how many times faster it is than training itself.
 
 Prints, for the stock SSD MobileNet V2 FPNLite at 320 pixels with its augmentation: images a second of the input
-pipeline alone and what one image costs of a processor, with every picture decoded each time and with pictures that were
+pipeline alone and what one image costs of a processor, with every image decoded each time and with images that were
 kept; images a second of training; and the ratios to training. All take turns, so that what else the machine does falls
-on each. Last, how many pictures were kept, and the peak of memory.
+on each. Last, how many images were kept, and the peak of memory.
 
     python benchmarks/input_pipeline.py [PHOTOS] [--image_size 480 360] [--batches 60] [--steps 15] [--repeats 3]
 
-Without PHOTOS (an annotated folder of any format) it makes 200 pictures of `image_size` itself, about 70 kB each at 480
+Without PHOTOS (an annotated folder of any format) it makes 200 images of `image_size` itself, about 70 kB each at 480
 by 360 pixels. `--steps 0` leaves training out.
 """
 
@@ -70,7 +70,7 @@ def compare(pipeline: pipeline_pb2.TrainEvalPipelineConfig, batches: int, steps:
     epoch = len(keeping) // pipeline.train_config.batch_size + 1
     kinds = {
         "decoding each time": partial(consume, make_batches(pipeline, decoding), batches, warm_up=epoch),
-        "pictures kept": partial(consume, make_batches(pipeline, keeping), batches, warm_up=epoch),
+        "images kept": partial(consume, make_batches(pipeline, keeping), batches, warm_up=epoch),
     }
     if steps:
         kinds["training"] = training(pipeline, make_batches(pipeline, keeping), steps)
@@ -85,7 +85,7 @@ def compare(pipeline: pipeline_pb2.TrainEvalPipelineConfig, batches: int, steps:
     for name, rate in medians.items():
         ratio = f"   {rate / medians['training']:6.1f} times training" if steps else ""
         print(f"{name:20}{rate:8.1f} images/s in the median{ratio}")
-    print(f"{len(keeping.cache)} of {len(keeping)} pictures are kept")
+    print(f"{len(keeping.cache)} of {len(keeping)} images are kept")
 
 
 def make_batches(pipeline: pipeline_pb2.TrainEvalPipelineConfig, records: Records) -> tf.data.Dataset:
@@ -101,7 +101,7 @@ def make_batches(pipeline: pipeline_pb2.TrainEvalPipelineConfig, records: Record
 
 
 def consume(batches: tf.data.Dataset, count: int, *, warm_up: int) -> tuple[float, float]:
-    """Take `count` batches and return for one the seconds of the clock and of the processors."""
+    """Take `count` batches and return the seconds for one by the clock and of the processors."""
     iterator = iter(batches)
     return timed(lambda: next(iterator), count, warm_up=warm_up)
 
@@ -109,7 +109,7 @@ def consume(batches: tf.data.Dataset, count: int, *, warm_up: int) -> tuple[floa
 def training(
     pipeline: pipeline_pb2.TrainEvalPipelineConfig, batches: tf.data.Dataset, steps: int
 ) -> Callable[[], tuple[float, float]]:
-    """Return a function that trains `steps` steps and returns for one the seconds of clock and processors."""
+    """Return a function that trains `steps` steps and returns the seconds for one by clock and processors."""
     detector = models.build(pipeline.model)
     detector.compile(optimizer(pipeline.train_config.optimizer), jit_compile=False)
 

@@ -1,4 +1,4 @@
-"""Which learning rate a short fine-tuning bears, over sets of photographs, models and batch sizes.
+"""The best learning rate of a short fine-tuning, over sets of photographs, models and batch sizes.
 
     python benchmarks/learning_rates.py RESULTS CHECKPOINT PHOTOS [PHOTOS ...] [--batch_sizes 4 8 16]
         [--rates scaled 0.02 0.08 0.32] [--images 2400] [--models fpn ssd]
@@ -28,7 +28,7 @@ STOCK_RATE, STOCK_BATCH_SIZE = 0.08, 128
 
 
 def main() -> None:
-    """Make the runs that are missing and print what all of them came to."""
+    """Make the missing runs and print the results of all of them."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -58,7 +58,7 @@ class Block(nn.Module):
 
 
 class Ssd(nn.Module):
-    """The network: images [b, 3, h, w] in [-1, 1] to codes [b, a, 4] and logits [b, a, c + 1]."""
+    """The network: images [b, 3, h, w] in [-1, 1] to box encodings [b, a, 4] and logits [b, a, c + 1]."""
 
     def __init__(self, num_classes: int):
         super().__init__()
@@ -85,7 +85,7 @@ class Ssd(nn.Module):
         self.class_head = _separable(DEPTH, ANCHORS * self.num_outputs, bias=True)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the codes and the logits of every anchor."""
+        """Return the box encodings and the logits of every anchor."""
         maps = self._pyramid(*self._backbone(images))
         for convolution, norms in zip(self.tower, self.tower_norms, strict=True):
             maps = [norm(convolution(x)) for x, norm in zip(maps, norms, strict=True)]
@@ -126,16 +126,16 @@ def bare_pass(num_classes: int, batch_size: int, side: int) -> tuple[nn.Module, 
     network = Ssd(num_classes).to(memory_format=torch.channels_last).train()
     images = torch.rand(batch_size, 3, side, side).mul(2).sub(1).to(memory_format=torch.channels_last)
     with torch.no_grad():
-        codes, logits = network(images)
+        encodings, logits = network(images)
     positive = torch.rand(logits.shape[:2]) < 0.003
-    code_targets = torch.randn_like(codes)
+    code_targets = torch.randn_like(encodings)
     class_targets = torch.zeros_like(logits)
     class_targets[..., 1] = positive.float()
 
     def one_pass() -> float:
         network.zero_grad(set_to_none=True)
-        codes, logits = network(images)
-        loss = _focal(logits, class_targets) + _smooth_l1(codes, code_targets, positive)
+        encodings, logits = network(images)
+        loss = _focal(logits, class_targets) + _smooth_l1(encodings, code_targets, positive)
         (loss / positive.sum()).backward()
         return float(loss.detach())
 
@@ -149,6 +149,6 @@ def _focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 
     return (torch.where(targets > 0, alpha, 1 - alpha) * missing**gamma * entropy).sum()
 
 
-def _smooth_l1(codes: Tensor, targets: Tensor, positive: Tensor) -> Tensor:
-    each = functional.smooth_l1_loss(codes, targets, reduction="none").sum(-1)
+def _smooth_l1(encodings: Tensor, targets: Tensor, positive: Tensor) -> Tensor:
+    each = functional.smooth_l1_loss(encodings, targets, reduction="none").sum(-1)
     return (each * positive).sum()

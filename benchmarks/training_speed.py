@@ -1,13 +1,13 @@
-"""How fast training is, how much of that the network itself takes, and how fast the same network is in PyTorch.
+"""The speed of training, the fraction that the network takes, and the speed of the same network in PyTorch.
 
 Prints, for the stock SSD MobileNet V2 FPNLite at 320 pixels and batch 8: images a second of training with its input
-pipeline, of the bare forward and backward pass on one batch in the same process, their ratio, the share of the time
+pipeline, of the bare forward and backward pass on one batch in the same process, their ratio, the fraction of the time
 that training waits for images, seconds to the first step, and the peak of resident memory. With `--pytorch`, the bare
 pass of an equal PyTorch model too, in turn with the others, and the ratio of their times.
 
     python benchmarks/training_speed.py [PHOTOS] [--steps 15] [--repeats 7] [--pytorch] [--set FIELD=VALUE]
 
-Without PHOTOS (a folder of annotated photographs) it draws pictures itself. PyTorch is not needed for anything else:
+Without PHOTOS (a folder of annotated photographs) it draws images itself. PyTorch is not needed for anything else:
 `pip install torch`.
 """
 
@@ -38,18 +38,18 @@ from boxtune.data.label_map import read_label_map  # noqa: E402
 from boxtune.draw import draw  # noqa: E402
 from boxtune.structures import Inputs  # noqa: E402
 from boxtune.training.batches import batches  # noqa: E402
-from boxtune.training.beginning import detector_to_train  # noqa: E402
+from boxtune.training.build import build_detector  # noqa: E402
 
 
 class Clock(keras.callbacks.Callback):
-    """Notes when each step was done."""
+    """Records when each step was done."""
 
     def __init__(self) -> None:
         super().__init__()
         self.times: list[float] = []
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
-        """Wait for the step and note the time."""
+        """Wait for the step and record the time."""
         float((logs or {})["loss"])
         self.times.append(time.perf_counter())
 
@@ -81,12 +81,10 @@ def main() -> None:
 def measure(
     pipeline: config.pipeline_pb2.TrainEvalPipelineConfig, steps: int, repeats: int, *, with_pytorch: bool
 ) -> None:
-    """Train and pass bare batches in turn, so that what else the machine does falls on both."""
+    """Train, and run bare passes, in turn, so that other load of the machine affects both."""
     began = time.perf_counter()
     batch_size = pipeline.train_config.batch_size
-    detector = detector_to_train(
-        pipeline, read_label_map(Path(pipeline.train_input_reader.label_map_path)), 0
-    )
+    detector = build_detector(pipeline, read_label_map(Path(pipeline.train_input_reader.label_map_path)), 0)
     records = open_records(pipeline.train_input_reader, detector.num_classes)
     stream = batches(pipeline, records, seed=0, start_step=0)
     bare = bare_pass(detector, next(iter(stream)))
@@ -130,7 +128,7 @@ def seconds_of(one_pass: Callable[[], object], times: int) -> float:
 
 
 def share_of_waiting(detector: models.Detector, stream: tf.data.Dataset, steps: int) -> float:
-    """Return which share of the time of some steps goes by until the next batch is there."""
+    """Return the fraction of the time of some steps spent waiting for the next batch."""
     iterator = iter(stream)
     detector.train_on_batch(next(iterator))
     waited = 0.0

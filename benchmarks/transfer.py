@@ -1,4 +1,4 @@
-"""What fine-tuning reaches on a folder of photographs, over several seeds.
+"""The mAP of fine-tuning on a folder of photographs, over several seeds.
 
     python benchmarks/transfer.py PHOTOS CHECKPOINT [--validation_files LIST] [--seeds 3] [--recipe stock|retrain]
                                   [--num_steps 600] [--set FIELD=VALUE]

@@ -3,8 +3,8 @@
 from boxtune.report.drawing import training_images
 from boxtune.report.evaluation import publish
 from boxtune.train import Reporting, train
-from boxtune.training.keeping import Checkpointing
-from boxtune.training.selection import Evaluating
+from boxtune.training.checkpoint_manager import CheckpointOptions
+from boxtune.training.early_stopping import EvaluationOptions
 
 CHECKPOINTING = {
     "checkpoint_every_n": "every_n",
@@ -27,8 +27,8 @@ def train_by_flags(*paths, **options):
 
     return train(
         *paths,
-        checkpointing=Checkpointing(**taken(CHECKPOINTING)),
-        evaluating=Evaluating(**taken(EVALUATING)),
+        checkpoint_options=CheckpointOptions(**taken(CHECKPOINTING)),
+        evaluation_options=EvaluationOptions(**taken(EVALUATING)),
         reporting=Reporting(publish, training_images),
         **options,
     )

@@ -42,8 +42,8 @@ class SmallDetector(Detector):
         return self.network(inputs["images"], training=training)
 
     def loss_terms(self, inputs, predictions):
-        wanted = inputs["groundtruth"]["boxes"][:, 0]
-        return {"localization_loss": ops.mean(ops.square(predictions - wanted))}
+        expected = inputs["groundtruth"]["boxes"][:, 0]
+        return {"localization_loss": ops.mean(ops.square(predictions - expected))}
 
     def candidates(self, inputs, predictions):
         return predictions[:, None], ops.ones_like(predictions[:, None, :1])

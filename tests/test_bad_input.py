@@ -191,7 +191,7 @@ def test_checkpoint_of_another_architecture(base, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("metrics.jsonl", r"metrics\.jsonl:1 is no line"), ("run.json", r"run\.json is not what"),
+    ("name", "said"), [("metrics.jsonl", r"metrics\.jsonl:1 is not a line"), ("run.json", r"run\.json is not what"),
                        ("best/best.json", r"best\.json is not what")]
 )  # fmt: skip
 def test_damaged_notes_of_a_run(base, tmp_path, name, said):
@@ -287,7 +287,7 @@ def test_a_range_of_learning_rates_that_is_none(base, tmp_path):
 def test_a_loss_that_is_no_number_ends_the_run(base, tiny, tmp_path):
     rate = "train_config.optimizer.momentum_optimizer.learning_rate={constant_learning_rate {learning_rate: 1e30}}"
     line = fails(*train(base, tmp_path / "model", "--num_train_steps", 6, *tiny, "--set", rate))
-    assert re.search(r"Step [2-6]: \w+_loss.* became infinite or not a number", line)
+    assert re.search(r"Step [2-6]: \w+_loss.* became infinite or NaN", line)
     assert re.search(r"The images of this step: practice-\d+.jpg, practice-\d+.jpg\.", line)
     assert "Try a lower learning rate (--set train_config.optimizer.momentum_optimizer.learning_rate" in line
     assert not list((tmp_path / "model").glob("ckpt*"))

@@ -23,7 +23,7 @@ from boxtune.evaluate import evaluate, evaluate_checkpoints
 from boxtune.metrics.analysis import Analysis
 from boxtune.report.evaluation import read_evaluation
 from boxtune.report.evaluation_json import from_json, to_json
-from boxtune.training import checkpoints, following
+from boxtune.training import checkpoint_watcher, checkpoints
 from image_records import read_records, record_of_image, write_records
 from tiny_run import SIDE, TinyDetector
 from voc_folder import annotated, element
@@ -534,7 +534,7 @@ class TestAllCheckpoints:
     def test_one_that_comes_later_is_waited_for(self, base, tmp_path, monkeypatch):
         model_dir = tmp_path / "model"
         checkpoint(model_dir, 1, 10)
-        monkeypatch.setattr(following.time, "sleep", lambda _: checkpoint(model_dir, 2, 20))
+        monkeypatch.setattr(checkpoint_watcher.time, "sleep", lambda _: checkpoint(model_dir, 2, 20))
         evaluations = evaluate_checkpoints(
             base / "pipeline.config", model_dir, output_dir=tmp_path, wait=True
         )

@@ -71,7 +71,7 @@ def test_records_from_xml_with_a_label_map(photos):
     assert not (photos / "out" / "label_map.pbtxt").exists()
 
 
-def test_images_may_lie_elsewhere(photos):
+def test_images_may_be_elsewhere(photos):
     annotation(photos / "xml" / "a.xml", element("dog"))
     assert generate_tfrecord.main(["-x", "xml", "-i", "images/train", "-o", "train.record"]) == 0
     assert written(photos / "train.record") == {"a.jpg": [(1, "dog")]}
@@ -95,7 +95,7 @@ def test_a_class_that_the_label_map_beside_the_output_lacks_is_refused(photos, c
     assert not (photos / "train.record").exists()
 
 
-def test_what_is_wrong_with_the_data_is_told(photos, capsys):
+def test_problems_of_the_data_are_reported(photos, capsys):
     annotation(photos / "images" / "train" / "lost.xml", element("cat"))
     assert generate_tfrecord.main(["-x", "images/train", "-o", "train.record"]) == 0
     assert "image not found (1)" in capsys.readouterr().out
@@ -108,7 +108,7 @@ def test_what_is_wrong_with_the_data_is_told(photos, capsys):
         (["-x", "images/train"], "required: -o/--output_path"),
     ],
 )
-def test_flags_that_cannot_be_meant(photos, capsys, arguments, message):
+def test_invalid_flags(photos, capsys, arguments, message):
     with pytest.raises(SystemExit) as exit_:
         generate_tfrecord.main(arguments)
     assert exit_.value.code == 2
@@ -125,14 +125,14 @@ def test_flags_that_cannot_be_meant(photos, capsys, arguments, message):
         (["-x", "images/train", "-l", "absent.pbtxt", "-o", "x.record"], "absent.pbtxt"),
     ],
 )
-def test_what_is_not_there_is_told_in_a_line(photos, capsys, arguments, message):
+def test_missing_files_are_reported_in_a_line(photos, capsys, arguments, message):
     assert generate_tfrecord.main(arguments) == 2
-    also = capsys.readouterr().err
-    assert message in also
-    assert also.count("\n") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
 
 
-def test_the_csv_holds_what_the_xml_says(tmp_path, capsys):
+def test_the_csv_has_the_content_of_the_xml(tmp_path, capsys):
     folder = tmp_path / "mine"
     annotation(folder / "a.xml", element("cat", 1.5, 2, 20, 12), element("a, b"), filename="IMG 1.JPG")
     annotation(folder / "b.xml", element("dog"), filename="", size=None)
@@ -147,10 +147,10 @@ def test_the_csv_holds_what_the_xml_says(tmp_path, capsys):
             ["b", "", "", "dog", "4", "2", "20", "12"],
             ["d.jpg", "40", "20", "cat", "4", "2", "20", "12"],
         ]
-    also = capsys.readouterr().out
-    assert "object without box (1)" in also
-    assert "4 boxes of 4 annotations" in also
-    assert "1 have none" in also
+    output = capsys.readouterr().out
+    assert "object without box (1)" in output
+    assert "4 boxes of 4 annotations" in output
+    assert "1 have none" in output
 
 
 def test_folders_without_xml(tmp_path, monkeypatch, capsys):
@@ -186,7 +186,7 @@ def test_a_tenth_rounded_up_goes_to_test(eleven, tmp_path):
     assert names(eleven) == train | test | {"more"}
 
 
-def test_the_same_images_are_drawn_each_time(eleven, tmp_path):
+def test_the_same_images_are_sampled_each_time(eleven, tmp_path):
     for output in ("one", "two"):
         assert partition_dataset.main(["-i", str(eleven), "-o", str(tmp_path / output), "-r", "0.5"]) == 0
     assert names(tmp_path / "one" / "test") == names(tmp_path / "two" / "test")
@@ -202,7 +202,7 @@ def test_beside_the_images_by_default_and_never_twice(eleven, capsys):
     assert names(eleven / "train") == before
 
 
-def test_images_without_xml_are_told(tmp_path, capsys):
+def test_images_without_xml_are_reported(tmp_path, capsys):
     annotated(tmp_path, "a")
     image_file(tmp_path / "b.png")
     assert partition_dataset.main(["-x", "-r", "0", "-i", str(tmp_path)]) == 0
@@ -211,7 +211,7 @@ def test_images_without_xml_are_told(tmp_path, capsys):
     assert names(tmp_path / "test") == set()
 
 
-def test_links_that_lead_elsewhere_are_not_followed(tmp_path):
+def test_links_to_other_folders_are_not_followed(tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("mine")
     image_file(tmp_path / "images" / "a.jpg")

@@ -107,7 +107,7 @@ def test_it_trains_and_evaluates(trained):
     assert evaluation["num_images"] == 6
 
 
-def test_the_exported_model_finds_what_the_checkpoint_finds(trained):
+def test_the_exported_model_has_the_detections_of_the_checkpoint(trained):
     boxtune("export", "--model_dir", trained, "--output_dir", trained / "exported")
     detect = tf.saved_model.load(str(trained / "exported" / "saved_model"))
     pipeline = config.load(trained / "exported" / "pipeline.config")
@@ -120,11 +120,11 @@ def test_the_exported_model_finds_what_the_checkpoint_finds(trained):
             padding = [(0, 0), (0, -height % 32), (0, -width % 32), (0, 0)]
             inputs["images"] = np.pad(inputs["images"], padding)
         predictions = detector(inputs, training=False)
-        wanted = detector.detect(inputs, predictions)
+        expected = detector.detect(inputs, predictions)
         found = detect(tf.constant(image[None]))
-        np.testing.assert_allclose(found["detection_scores"], wanted.scores, atol=1e-6)
+        np.testing.assert_allclose(found["detection_scores"], expected.scores, atol=1e-6)
         # Of near ties among the detections any may come first: every anchor is compared.
-        for name, part in detector.raw_outputs(inputs, predictions, wanted).items():
+        for name, part in detector.raw_outputs(inputs, predictions, expected).items():
             if name.startswith("raw_"):
                 np.testing.assert_allclose(found[name], part, atol=1e-5, err_msg=name)
 
@@ -211,10 +211,10 @@ def test_an_ssd_brings_boxes_back_from_the_inputs_frame(folder, text):
     anchors = predictions["anchors"][0]
     # Every anchor predicts the image's box; the first of them is certain.
     truth = inputs["groundtruth"]["boxes"][:, :1]
-    codes = detector.loss.box_coder.encode(tf.repeat(truth, len(anchors), axis=1), anchors)
+    encodings = detector.loss.box_coder.encode(tf.repeat(truth, len(anchors), axis=1), anchors)
     logits = tf.tile(tf.constant([[[9.0, -9.0]]]), [3, len(anchors), 1])
     logits = tf.concat([tf.constant([[[-9.0, 9.0]]] * 3), logits[:, 1:]], axis=1)
-    perfect = predictions | {"box_encodings": codes, "class_predictions_with_background": logits}
+    perfect = predictions | {"box_encodings": encodings, "class_predictions_with_background": logits}
     found = detector.detect(inputs, perfect)
     np.testing.assert_allclose(found.boxes[:, 0], [BOX] * 3, atol=2e-5)
     losses = detector.loss_terms(inputs, perfect)

@@ -12,7 +12,7 @@ from boxtune.data.preparation import Options
 from boxtune.draw import draw
 from boxtune.retrain import retrain
 from boxtune.train import train
-from boxtune.training.selection import Evaluating
+from boxtune.training.early_stopping import EvaluationOptions
 
 pytestmark = [pytest.mark.slow, pytest.mark.shared]
 
@@ -35,7 +35,7 @@ def test_retraining_on_forty_held_out_raccoons(shared, tmp_path):
     assert result.ap50 > 0.9
 
 
-def test_one_picture_is_learned_by_heart(shared, tmp_path):
+def test_one_image_is_learned_by_heart(shared, tmp_path):
     raccoons = shared / "data" / "voc" / "raccoon"
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -48,7 +48,9 @@ def test_one_picture_is_learned_by_heart(shared, tmp_path):
     pipeline.eval_input_reader[0].CopyFrom(pipeline.train_input_reader)
     config.write(pipeline, tmp_path / "pipeline.config")
 
-    trained = train(tmp_path / "pipeline.config", tmp_path / "model", evaluating=Evaluating(every_n=0))
+    trained = train(
+        tmp_path / "pipeline.config", tmp_path / "model", evaluation_options=EvaluationOptions(every_n=0)
+    )
 
     values = trained.best.values
     print({name: value for name, value in values.items() if "Loss" in name or name.endswith("mAP")})
@@ -71,7 +73,9 @@ def test_padding_learns_as_well_as_stretching(shared, tmp_path):
         pipeline = configure(tmp_path / "records", checkpoint=checkpoint, num_steps=240)
         config.apply_override(pipeline, f"model.image_resizer={resizer}")
         config.write(pipeline, tmp_path / f"{name}.config")
-        trained = train(tmp_path / f"{name}.config", tmp_path / name, evaluating=Evaluating(every_n=0))
+        trained = train(
+            tmp_path / f"{name}.config", tmp_path / name, evaluation_options=EvaluationOptions(every_n=0)
+        )
         reached[name] = trained.best.values["DetectionBoxes_Precision/mAP"]
     print(reached)
     assert reached["padded"] > reached["stretched"] - 0.06

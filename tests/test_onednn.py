@@ -111,9 +111,9 @@ def test_each_command_that_may_go_on_asks_the_run(verb, tmp_path, monkeypatch):
         retrain=lambda **options: None,
         publish=None,
         training_images=None,
-        Checkpointing=dict,
+        CheckpointOptions=dict,
         Reporting=lambda *parts: parts,
-        Evaluating=dict,
+        EvaluationOptions=dict,
     )
     monkeypatch.setattr(onednn, "follow_run", asked.append)
     monkeypatch.setattr(cli.importlib, "import_module", lambda name: asked.append(name) or fake)

@@ -1,4 +1,4 @@
-"""The verb `train` around a detector of two layers: what is kept, what ends it, what is told."""
+"""The verb `train` around a detector of two layers: what is kept, what ends it, what is reported."""
 
 import json
 import os
@@ -16,8 +16,8 @@ from boxtune.draw import draw
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
 from boxtune.learning_rate_range import learning_rate_range
 from boxtune.training import checkpoints
+from boxtune.training.callbacks import StepCallbacks
 from boxtune.training.checkpoints import Reader, find, step_of
-from boxtune.training.steps import BetweenSteps
 from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
@@ -58,7 +58,7 @@ def evaluated(model_dir):
     return {line["step"]: line["evaluation"] for line in lines if "evaluation" in line}
 
 
-def test_what_is_left_behind(run, tmp_path):
+def test_the_files_of_a_run(run, tmp_path):
     result = run(
         checkpoint_every_n=4, checkpoint_max_to_keep=1, checkpoint_keep_every_n=6, evaluate_every_n=5
     )
@@ -87,7 +87,7 @@ def test_the_best_is_the_best_of_its_metric(run, tmp_path):
     )
 
 
-def test_a_run_that_gets_no_better_ends_and_stays_so(run, tmp_path, capsys):
+def test_a_run_without_improvement_stops_and_stays_stopped(run, tmp_path, capsys):
     # A learning rate of 0: every evaluation is as the first but for batch normalization, and never better by 9.
     still = [
         "train_config.optimizer.momentum_optimizer.learning_rate={constant_learning_rate {learning_rate: 0}}"
@@ -117,13 +117,13 @@ def test_patience_without_evaluations(run):
         run(patience=2, evaluate_every_n=0)
 
 
-def test_a_metric_that_is_not_there(run, tmp_path):
+def test_an_unknown_metric(run, tmp_path):
     with pytest.raises(ConfigError, match='no metric "mAP90"'):
         run(best_metric="mAP90")
     assert not list(tmp_path.iterdir())
 
 
-def test_going_on_after_the_steps_is_no_training(run, tmp_path, capsys):
+def test_resuming_after_the_last_step_trains_nothing(run, tmp_path, capsys):
     run()
     before = (tmp_path / "metrics.jsonl").read_bytes()
     assert run().step == STEPS
@@ -131,12 +131,12 @@ def test_going_on_after_the_steps_is_no_training(run, tmp_path, capsys):
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
-def test_changes_are_told_when_a_run_goes_on(run, tmp_path, caplog):
+def test_changes_are_reported_when_a_run_is_resumed(run, tmp_path, caplog):
     run(num_train_steps=2)
-    assert "goes on with changes" not in caplog.text
+    assert "is resumed with changes" not in caplog.text
     run(num_train_steps=4, seed=3, overrides=["train_config.batch_size=3"])
     assert (
-        "This run goes on with changes: seed: 0 → 3; train_config.batch_size: 2 → 3; train_config.num_steps: 2 → 4"
+        "This run is resumed with changes: seed: 0 → 3; train_config.batch_size: 2 → 3; train_config.num_steps: 2 → 4"
         in caplog.text
     )
     assert [entry["step"] for entry in json.loads((tmp_path / "run.json").read_text())] == [0, 2]
@@ -164,14 +164,14 @@ def test_an_evaluation_that_a_kill_prevented_is_made_before_the_next_step(run, t
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_its_step(run, tmp_path, monkeypatch, capsys, number):
-    begin = BetweenSteps.on_train_batch_begin
+    begin = StepCallbacks.on_train_batch_begin
 
     def signalled(self, batch, logs=None):
         begin(self, batch, logs)
         if batch == 2:
             os.kill(os.getpid(), number)
 
-    monkeypatch.setattr(BetweenSteps, "on_train_batch_begin", signalled)
+    monkeypatch.setattr(StepCallbacks, "on_train_batch_begin", signalled)
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt):
         run()
@@ -197,7 +197,7 @@ def test_broken_weights_end_the_run_and_reach_no_checkpoint(run, tmp_path, monke
     with pytest.raises(BoxtuneError) as caught:
         run(checkpoint_every_n=1, evaluate_every_n=1)
     message = str(caught.value)
-    assert message.startswith("Step 3: the loss was a number")
+    assert message.startswith("Step 3: the loss was finite")
     assert "1 of 6 variables (such as model/dense/kernel)" in message
     assert "The images of this step: practice-" in message
     assert f"The last checkpoint is kept: {tmp_path / 'ckpt-2'}" in message
@@ -207,14 +207,14 @@ def test_broken_weights_end_the_run_and_reach_no_checkpoint(run, tmp_path, monke
     assert step_of(find(tmp_path)) == 2
 
 
-def test_nothing_is_trained_from_weights_that_are_no_numbers(run, tmp_path):
+def test_nothing_is_trained_from_weights_that_are_not_finite(run, tmp_path):
     run(num_train_steps=1, evaluate_every_n=0)
     reader = Reader(find(tmp_path))
     stored = {key: keras.Variable(reader[key]) for key in reader.shapes if key != "save_counter"}
     stored["model/norm/moving_mean"].assign(np.full(8, np.nan))
     checkpoints.write(stored, find(tmp_path))
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    with pytest.raises(CheckpointError, match=r"ckpt-1.*model/norm/moving_mean is infinite or not a number"):
+    with pytest.raises(CheckpointError, match=r"ckpt-1.*model/norm/moving_mean is infinite or NaN"):
         run()
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
@@ -277,6 +277,6 @@ def test_a_range_test_finds_a_rate_and_draws_it(run, folder, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"lowest": 0.0}, {"lowest": 1.0, "highest": 1.0}, {"num_steps": 10}])
-def test_a_range_that_is_none(run, folder, tmp_path, options):
+def test_an_invalid_range(run, folder, tmp_path, options):
     with pytest.raises(ConfigError, match="has to grow"):
         learning_rate_range(folder / "pipeline.config", tmp_path / "range", **options)

@@ -58,12 +58,12 @@ def test_a_step_of_augmentation_with_file_and_line(verb, tmp_path):
         VERBS[verb](tmp_path, pipeline)
     assert str(caught.value) == (
         f"{pipeline}:8: train_config.data_augmentation_options[0].subtract_channel_mean: boxtune does not have "
-        "augmentation that normalises images yet; remove it: detectors take images in [0, 255] and normalise them "
+        "augmentation that normalizes images yet; remove it: detectors take images in [0, 255] and normalize them "
         "themselves."
     )
 
 
-def test_an_exported_model_may_have_what_is_not_built(tmp_path):
+def test_an_exported_model_may_have_unsupported_fields(tmp_path):
     pipeline = tmp_path / "pipeline.config"
     pipeline.write_text(TEXT, encoding="utf-8")
     with pytest.raises(ConfigError, match="No configuration says so: give --data"):

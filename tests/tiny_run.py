@@ -52,10 +52,10 @@ class TinyDetector(Detector):
 
     def loss_terms(self, inputs, predictions):
         groundtruth = inputs["groundtruth"]
-        wanted = groundtruth["boxes"][:, 0]
+        expected = groundtruth["boxes"][:, 0]
         crowded = ops.sum(ops.cast(groundtruth["valid"], "float32"), axis=1) > 2
         terms = {
-            "localization_loss": ops.mean(ops.square(predictions[:, :4] - wanted)),
+            "localization_loss": ops.mean(ops.square(predictions[:, :4] - expected)),
             "classification_loss": ops.mean(
                 ops.binary_crossentropy(ops.cast(crowded, "float32"), predictions[:, 4], from_logits=True)
             ),

@@ -1,7 +1,6 @@
-"""What differs between the backends that Keras computes with, and what is TensorFlow's alone.
+"""The differences between Keras' backends, and what needs TensorFlow.
 
-Reading data, checkpoints and TensorBoard are TensorFlow's under every backend. What a network computes is the
-backend's.
+Under every backend, TensorFlow reads data and writes checkpoints and TensorBoard; the backend computes the network.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,11 +14,11 @@ from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 
 BACKENDS = ("tensorflow", "jax", "torch")
-"""That can train and evaluate, as the environment variable KERAS_BACKEND names them."""
+"""Those that can train and evaluate, by their names in the environment variable KERAS_BACKEND."""
 
 
 def prepare_backend() -> None:
-    """Leave the devices to the backend: another one than TensorFlow shares none with it. To be called before any work.
+    """Leave the devices to the backend: a backend other than TensorFlow shares none with it. Call this before any work.
 
     Raises:
         ConfigError: if Keras runs on a backend that cannot train.
@@ -37,7 +36,7 @@ def prepare_backend() -> None:
 
 
 def require_tensorflow(what: str) -> None:
-    """Refuse `what`, which only TensorFlow can do, under another backend.
+    """Refuse `what`, which needs TensorFlow, under another backend.
 
     Raises:
         ConfigError: with the way out.
@@ -45,32 +44,29 @@ def require_tensorflow(what: str) -> None:
     backend = keras.backend.backend()
     if backend != "tensorflow":
         raise ConfigError(
-            f"{what} is TensorFlow's own, and Keras runs on {backend} here: run this command with "
+            f"{what} needs TensorFlow, but Keras runs on {backend}: run this command with "
             "KERAS_BACKEND=tensorflow. Checkpoints are the same files under every backend"
         )
 
 
 def row_multiple(reader: pipeline_pb2.InputReader) -> int:
-    """Return what the number of objects in a batch is rounded up to, so that few numbers are ever met.
+    """Return the multiple to which the number of objects in a batch is rounded up.
 
-    Where each shape is compiled anew, as by JAX, it is `max_number_of_boxes`: most data are of one shape then, and a
-    batch with more objects costs a compilation, not an object.
+    For JAX, which compiles each shape anew, it is `max_number_of_boxes`: then most batches have one shape, and one with
+    more objects costs a compilation, but loses no object.
     """
     return max(reader.max_number_of_boxes, 1) if keras.backend.backend() == "jax" else 1
 
 
 def compiled(function: Callable[..., Any], variables: Sequence[keras.Variable] = ()) -> Callable[..., Any]:
-    """Return `function` as the backend runs it fastest, without gradients.
+    """Return `function` compiled by the backend, without gradients.
 
-    It may read and assign `variables`, and no others. It takes tensors, of whatever library, or structures of them, and
-    returns a structure of the backend's.
+    It may read and assign `variables`, and no others. It takes tensors of any library, or structures of them, and
+    returns a structure of the backend's tensors.
     """
-    run = {"tensorflow": _graph, "jax": _jitted, "torch": _without_gradients}[keras.backend.backend()]
-    return run(function, variables)
-
-
-def _graph(function: Callable[..., Any], variables: Sequence[keras.Variable]) -> Callable[..., Any]:
-    return tf.function(function, reduce_retracing=True, jit_compile=False, autograph=False)
+    if keras.backend.backend() == "tensorflow":
+        return tf.function(function, reduce_retracing=True, jit_compile=False, autograph=False)
+    return _jitted(function, variables) if keras.backend.backend() == "jax" else _without_gradients(function)
 
 
 def _jitted(function: Callable[..., Any], variables: Sequence[keras.Variable]) -> Callable[..., Any]:
@@ -94,9 +90,7 @@ def _jitted(function: Callable[..., Any], variables: Sequence[keras.Variable]) -
     return run
 
 
-def _without_gradients(
-    function: Callable[..., Any], variables: Sequence[keras.Variable]
-) -> Callable[..., Any]:
+def _without_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
     import torch
 
     def run(*arguments: Any) -> Any:

@@ -7,10 +7,10 @@ from boxtune import config
 from boxtune.data.files import writable_folder, write_text
 from boxtune.data.preparation import Options, Prepared, prepare
 from boxtune.data.workers import kept_processes
-from boxtune.quiet import muted
 from boxtune.report import data_set
 from boxtune.report.anchor_fit import AnchorFit, fit_anchors
 from boxtune.report.data_page import write_page
+from boxtune.silence_stderr import silenced_stderr
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def check(
 
 
 def _anchor_fit(prepared: Prepared, pipeline_config_path: Path) -> AnchorFit | None:
-    with muted():  # only this needs Keras, which takes seconds to load
+    with silenced_stderr():  # only this needs Keras, which takes seconds to load
         from boxtune import models
 
     section = config.complete(config.load(pipeline_config_path)).model

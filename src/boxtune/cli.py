@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 import boxtune
 from boxtune import onednn
 from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean
-from boxtune.quiet import muted
+from boxtune.silence_stderr import silenced_stderr
 
 UNFIT = 1
 USER_ERROR = 2
@@ -30,16 +30,16 @@ INTERRUPTED = 130
 
 
 class Parser(argparse.ArgumentParser):
-    """Answers a mistyped flag with the nearest one."""
+    """Suggests the nearest flag for a mistyped one."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse as usual, but refuse here, where the flags of the verb are known, what is left over."""
-        found, left_over = super().parse_known_args(args, namespace)
-        if left_over:
+        """Parse as usual, but refuse unknown flags here, where those of the verb are known."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
             known = [flag for action in self._actions for flag in action.option_strings]
-            hint = did_you_mean(left_over[0].partition("=")[0], known)
-            self.error(f"unrecognized arguments: {' '.join(left_over)}.{hint}")
-        return found, left_over
+            hint = did_you_mean(unknown[0].partition("=")[0], known)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
+        return parsed, unknown
 
     def error(self, message: str) -> NoReturn:
         """Print usage and the message, and leave with status 2."""
@@ -72,17 +72,17 @@ def amount(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    That is 0, 1 for a data set that `check` finds unfit, 2 for what the user can mend, 130 when interrupted.
+    That is 0, 1 for a data set that `check` finds unfit, 2 for what the user can fix, 130 when interrupted.
     """
     options = vars(parser().parse_args(arguments))
     return run(options.pop("verb"), options)
 
 
 def run(verb: Any, options: dict[str, Any]) -> int:
-    """Call `verb` with `options`; tell a user error in one line."""
-    _quiet()
+    """Call `verb` with `options`; report a user error in one line."""
+    _silence_libraries()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill is an interruption too
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM is an interruption, too
     lost = None
     try:
         status = verb(**options)
@@ -92,20 +92,20 @@ def run(verb: Any, options: dict[str, Any]) -> int:
         print(f"boxtune: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("boxtune: interrupted; run the same command again to go on", file=sys.stderr)
+        print("boxtune: interrupted; run the same command again to continue", file=sys.stderr)
         return INTERRUPTED
-    return _begin_again(lost) if lost else status or 0
+    return _restart(lost) if lost else status or 0
 
 
-def _begin_again(lost: str) -> NoReturn:
-    """Start this program anew: TensorFlow cannot be connected twice, and whoever is gone may come back."""
-    print(f"boxtune: {lost}. Beginning again from the last one", file=sys.stderr, flush=True)
+def _restart(lost: str) -> NoReturn:
+    """Start this program anew: TensorFlow cannot be connected twice, and the lost worker may come back."""
+    print(f"boxtune: {lost}. Restarting from the last one", file=sys.stderr, flush=True)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-def _quiet() -> None:
-    """Leave out what TensorFlow says of itself, and say our own warnings in plain lines."""
+def _silence_libraries() -> None:
+    """Leave out TensorFlow's messages about itself, and print our own warnings as plain lines."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -115,11 +115,11 @@ def _quiet() -> None:
 def load(verb: str, model_dir: str | Path | None = None) -> ModuleType:
     """Import the module of a verb, without the lines that TensorFlow's libraries print while they load.
 
-    Where a run in `model_dir` may go on, TensorFlow is loaded as that began.
+    If a run in `model_dir` may be resumed, TensorFlow is loaded with the settings of that run.
     """
     if model_dir is not None:
         onednn.follow_run(Path(model_dir) / onednn.RUN)
-    with muted():
+    with silenced_stderr():
         return importlib.import_module(f"boxtune.{verb}")
 
 
@@ -128,46 +128,45 @@ def parser() -> Parser:
     main_parser = Parser("boxtune", description="Retrain object detectors on your own photographs.")
     main_parser.add_argument("--version", action="version", version=f"boxtune {boxtune.__version__}")
     verbs = main_parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
-    for add in (
-        _add_retrain,
-        _add_check,
-        _add_convert,
-        _add_config,
-        _add_train,
-        _add_lr_range,
-        _add_evaluate,
-        _add_export,
-        _add_predict,
-        _add_draw,
-    ):
+    adders = (_add_retrain, _add_check, _add_convert, _add_config, _add_train)
+    for add in (*adders, _add_lr_range, _add_evaluate, _add_export, _add_predict, _add_draw):
         add(verbs)
     return main_parser
 
 
 def _verb(verbs: Any, name: str, function: Any) -> argparse.ArgumentParser:
-    described = function.__doc__ or ""
-    verb = verbs.add_parser(name, help=described, description=described, allow_abbrev=False)
+    description = function.__doc__ or ""
+    verb = verbs.add_parser(name, help=description, description=description, allow_abbrev=False)
     verb.set_defaults(verb=function)
     return verb
 
 
 def _add_overrides(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="FIELD=VALUE",
-        help="change the configuration, such as train_config.batch_size=4; may be given many times",
-    )  # fmt: skip
+    _add_list(
+        verb,
+        "--set",
+        "FIELD=VALUE",
+        "change the configuration, such as train_config.batch_size=4",
+        dest="overrides",
+    )
+
+
+def _add_list(verb: Any, flag: str, metavar: str, description: str, **options: Any) -> None:
+    """Add a flag that may be given many times."""
+    description += "; may be given many times"
+    verb.add_argument(flag, action="append", default=[], metavar=metavar, help=description, **options)
 
 
 def _add_retrain(verbs: Any) -> None:
     verb = _verb(verbs, "retrain", _retrain)
     _add_data_set(verb)
-    verb.add_argument("--model_dir", type=Path, required=True, help="takes everything that is written")
+    verb.add_argument("--model_dir", type=Path, required=True, help="for everything that is written")
     verb.add_argument("--checkpoint", type=Path, help="a zoo download to start from; else random weights")
     verb.add_argument("--batch_size", type=integer(1), default=8, help="images in a step (%(default)s)")
     verb.add_argument(
         "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
     )
-    _add_choosing(verb, evaluate_every_n=None)
+    _add_evaluation_options(verb, evaluate_every_n=None)
     _add_devices(verb)
     _add_overrides(verb)
 
@@ -175,31 +174,24 @@ def _add_retrain(verbs: Any) -> None:
 def _retrain(**options: Any) -> None:
     """Photographs in, a retrained, measured, exported detector out."""
     retrain = load("retrain", options["model_dir"]).retrain
-
-    data_set = _data_set(options)
-    print(retrain(options=data_set, seed=data_set.seed, evaluating=_evaluating(options), **options))
+    data_set, evaluation = _data_set(options), _evaluation_options(options)
+    print(retrain(options=data_set, seed=data_set.seed, evaluation_options=evaluation, **options))
 
 
 def _add_data_set(verb: argparse.ArgumentParser) -> None:
-    """Add the flags that say how a data set is to be read and split."""
+    """Add the flags for reading and splitting a data set."""
     verb.add_argument("photos", type=Path, help="a folder of annotated photographs")
     verb.add_argument(
         "--annotations", type=Path, help="a file or folder of annotations, if not in that folder"
     )
-    verb.add_argument("--format", dest="format_name", help="of the annotations; else it is recognised")
-    verb.add_argument("--label_map", type=Path, help="numbers of the classes; else in order of their names")
-    verb.add_argument(
-        "--rename", type=_renaming, action="append", default=[], metavar="OLD=NEW",
-        help="give a class another name; may be given many times",
-    )  # fmt: skip
-    verb.add_argument(
-        "--drop", action="append", default=[], metavar="CLASS",
-        help="leave out the objects of a class; may be given many times",
-    )  # fmt: skip
+    verb.add_argument("--format", dest="format_name", help="of the annotations; else it is detected")
+    verb.add_argument("--label_map", type=Path, help="ids of the classes; else in order of their names")
+    _add_list(verb, "--rename", "OLD=NEW", "give a class another name", type=_renaming)
+    _add_list(verb, "--drop", "CLASS", "leave out the objects of a class")
     verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
     verb.add_argument(
         "--validation_fraction", type=float,
-        help="share to draw for validation; else the folders train, valid and test decide, or 0.2 is drawn",
+        help="fraction for validation; else by the folders train, valid and test, or a random 0.2",
     )  # fmt: skip
     verb.add_argument("--folds", type=integer(2), help="of a cross-validation")
     verb.add_argument("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")
@@ -221,7 +213,7 @@ def _renaming(text: str) -> tuple[str, str]:
 
 
 def _data_set(options: dict[str, Any]) -> Any:
-    """Take the flags of a data set out of `options`."""
+    """Pop the flags of a data set from `options`."""
     from boxtune.data.preparation import Options
 
     given = {field.name: options.pop(field.name) for field in dataclasses.fields(Options)}
@@ -231,17 +223,14 @@ def _data_set(options: dict[str, Any]) -> Any:
 def _add_check(verbs: Any) -> None:
     verb = _verb(verbs, "check", _check)
     _add_data_set(verb)
-    verb.add_argument("--page", type=Path, help="an HTML file to write, to look at pictures and findings")
+    verb.add_argument("--page", type=Path, help="an HTML file to write, with images and findings")
     verb.add_argument("--report", type=Path, help="a JSON file to write, for programs")
     verb.add_argument("--pipeline_config_path", type=Path, help="to compare its anchors with the boxes")
 
 
 def _check(**options: Any) -> int:
     """Find what is wrong with annotated photographs, and say what convert would do about it."""
-    check = load("check").check
-
-    data_set = _data_set(options)
-    result = check(options=data_set, **options)
+    result = load("check").check(options=_data_set(options), **options)
     print(result)
     return UNFIT if result.prepared.refusal else 0
 
@@ -249,21 +238,18 @@ def _check(**options: Any) -> int:
 def _add_convert(verbs: Any) -> None:
     verb = _verb(verbs, "convert", _convert)
     _add_data_set(verb)
-    verb.add_argument("--output_dir", type=Path, required=True, help="takes records, label map and report")
+    verb.add_argument("--output_dir", type=Path, required=True, help="for records, label map and report")
     verb.add_argument("--to", default="tfrecord", help="tfrecord, voc, coco or yolo (%(default)s)")
 
 
 def _convert(**options: Any) -> None:
-    """Annotated photographs become TFRecords, a label map and a report."""
-    convert = load("convert").convert
-
-    data_set = _data_set(options)
-    print(convert(options=data_set, **options))
+    """Convert annotated photographs to TFRecords, a label map and a report."""
+    print(load("convert").convert(options=_data_set(options), **options))
 
 
 def _add_config(verbs: Any) -> None:
     verb = _verb(verbs, "config", _config)
-    verb.add_argument("records", type=Path, help="what `boxtune convert` wrote")
+    verb.add_argument("records", type=Path, help="the folder that `boxtune convert` wrote")
     verb.add_argument("--output", type=Path, required=True, help="the pipeline.config to write")
     verb.add_argument("--checkpoint", type=Path, help="a zoo download to start from; else random weights")
     verb.add_argument("--feature_extractor", help="of the stock recipe, where no checkpoint is given")
@@ -277,21 +263,20 @@ def _add_config(verbs: Any) -> None:
 
 def _config(output: Path, overrides: list[str], **options: Any) -> None:
     """Write a pipeline.config for converted records."""
-    from boxtune import config
-
     configure = load("configure").configure
+    from boxtune import config
 
     pipeline = configure(**{name: value for name, value in options.items() if value is not None})
     for override in overrides:
         config.apply_override(pipeline, override)
     config.write(pipeline, output)
-    print(f"{output} is written. Next: boxtune train --pipeline_config_path {output} --model_dir FOLDER")
+    print(f"Wrote {output}. Next: boxtune train --pipeline_config_path {output} --model_dir FOLDER")
 
 
 def _add_train(verbs: Any) -> None:
     verb = _verb(verbs, "train", _train)
     verb.add_argument("--pipeline_config_path", type=Path, required=True, help="the configuration")
-    verb.add_argument("--model_dir", type=Path, required=True, help="takes checkpoints and summaries")
+    verb.add_argument("--model_dir", type=Path, required=True, help="for checkpoints and summaries")
     verb.add_argument("--num_train_steps", type=integer(1), help="in place of train_config.num_steps")
     verb.add_argument(
         "--scale_lr", "--scale-lr", type=integer(1), nargs="?", const=128, metavar="BATCH_SIZE",
@@ -299,12 +284,12 @@ def _add_train(verbs: Any) -> None:
     )  # fmt: skip
     verb.add_argument("--checkpoint_every_n", type=integer(1), default=1000, help="steps (%(default)s)")
     verb.add_argument(
-        "--checkpoint_max_to_keep", type=integer(1), default=7, help="the newest so many (%(default)s)"
+        "--checkpoint_max_to_keep", type=integer(1), default=7, help="newest checkpoints (%(default)s)"
     )
     verb.add_argument(
-        "--checkpoint_keep_every_n", type=integer(0), default=0, help="steps; keep these for good (none)"
+        "--checkpoint_keep_every_n", type=integer(0), default=0, help="steps; never removed (none)"
     )
-    _add_choosing(verb, evaluate_every_n=1000)
+    _add_evaluation_options(verb, evaluate_every_n=1000)
     _add_devices(verb)
     verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
     _add_overrides(verb)
@@ -316,8 +301,8 @@ def _add_devices(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_choosing(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None) -> None:
-    """Add the flags that say when a training is evaluated, what is best, and when it has to end."""
+def _add_evaluation_options(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None) -> None:
+    """Add the flags for evaluation during a training, the best checkpoint and early stopping."""
     verb.add_argument(
         "--evaluate_every_n", type=integer(0), default=evaluate_every_n,
         help=f"steps ({evaluate_every_n or 'a fifth of them'}); 0: at the end",
@@ -326,16 +311,16 @@ def _add_choosing(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None
         "--best_metric", default="mAP", help="to choose the best checkpoint by, such as AP50 (%(default)s)"
     )
     verb.add_argument(
-        "--patience", type=integer(1), help="end after so many evaluations that are no better (never)"
+        "--patience", type=integer(1), help="stop after this many evaluations without improvement (never)"
     )
-    verb.add_argument("--min_delta", type=amount, default=0.0, help="that is better (%(default)s)")
+    verb.add_argument("--min_delta", type=amount, default=0.0, help="of an improvement (%(default)s)")
 
 
-def _evaluating(options: dict[str, Any]) -> Any:
-    """Take the flags that say when a training is evaluated, what is best, and when it ends out of `options`."""
-    from boxtune.training.selection import Evaluating
+def _evaluation_options(options: dict[str, Any]) -> Any:
+    """Pop the flags for evaluation during a training, the best checkpoint and early stopping from `options`."""
+    from boxtune.training.early_stopping import EvaluationOptions
 
-    return Evaluating(
+    return EvaluationOptions(
         every_n=options.pop("evaluate_every_n"),
         metric=options.pop("best_metric"),
         patience=options.pop("patience"),
@@ -346,30 +331,28 @@ def _evaluating(options: dict[str, Any]) -> Any:
 def _add_lr_range(verbs: Any) -> None:
     verb = _verb(verbs, "lr-range", _lr_range)
     verb.add_argument("--pipeline_config_path", type=Path, required=True, help="the configuration")
-    verb.add_argument("--output_dir", type=Path, required=True, help="takes the curve as picture and numbers")
-    verb.add_argument("--lowest", type=amount, default=1e-5, help="learning rate, first (%(default)s)")
-    verb.add_argument("--highest", type=amount, default=10.0, help="learning rate, last (%(default)s)")
+    verb.add_argument("--output_dir", type=Path, required=True, help="for the curve as image and numbers")
+    verb.add_argument("--lowest", type=amount, default=1e-5, help="first learning rate (%(default)s)")
+    verb.add_argument("--highest", type=amount, default=10.0, help="last learning rate (%(default)s)")
     verb.add_argument("--num_steps", type=integer(1), default=100, help="at most (%(default)s)")
     verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
     _add_overrides(verb)
 
 
 def _lr_range(**options: Any) -> None:
-    """Try learning rates from low to high, and show what the loss does."""
-    learning_rate_range = load("learning_rate_range").learning_rate_range
-
-    print(learning_rate_range(**options))
+    """Try learning rates from low to high, and show the loss."""
+    print(load("learning_rate_range").learning_rate_range(**options))
 
 
 def _train(**options: Any) -> None:
-    """Train the detector that a pipeline.config describes, or go on training it."""
+    """Train the detector that a pipeline.config describes, or resume training it."""
     verb = load("train", options["model_dir"])
-    checkpointing = {
-        name: options.pop(f"checkpoint_{name}") for name in ("every_n", "max_to_keep", "keep_every_n")
-    }
+    names = ("every_n", "max_to_keep", "keep_every_n")
     verb.train(
-        checkpointing=verb.Checkpointing(**checkpointing),
-        evaluating=_evaluating(options),
+        checkpoint_options=verb.CheckpointOptions(
+            **{name: options.pop(f"checkpoint_{name}") for name in names}
+        ),
+        evaluation_options=_evaluation_options(options),
         reporting=verb.Reporting(load("report.evaluation").publish, load("report.drawing").training_images),
         **options,
     )
@@ -381,81 +364,60 @@ def _add_evaluate(verbs: Any) -> None:
     what.add_argument("--model_dir", type=Path, help="of a training: its checkpoint and configuration")
     what.add_argument(
         "--which", choices=["newest", "best", "all"], default="newest",
-        help="of its checkpoints (%(default)s); all: as a table over the steps",
+        help="of its checkpoints (%(default)s); all: as a table by step",
     )  # fmt: skip
     what.add_argument("--checkpoint", type=Path, help="a folder, a prefix or an .index file")
     what.add_argument("--pipeline_config_path", type=Path, help="the configuration it was trained with")
-    what.add_argument("--saved_model", type=Path, help="what `boxtune export` or the API's exporter wrote")
+    what.add_argument("--saved_model", type=Path, help="of `boxtune export` or the API's exporter")
     what.add_argument("--detections", type=Path, help="of any program, as COCO's results JSON")
     where = verb.add_argument_group("what it is measured on")
-    where.add_argument("--data", type=Path, help="records or annotated pictures (those of the configuration)")
-    where.add_argument("--label_map", type=Path, help="of the model (the one that belongs to it)")
-    where.add_argument(
-        "--metrics_set", action="append", default=[], metavar="NAME",
-        help="such as pascal_voc_detection_metrics (that of the configuration); may be given many times",
-    )  # fmt: skip
+    where.add_argument("--data", type=Path, help="records or annotated images (those of the configuration)")
+    where.add_argument("--label_map", type=Path, help="of the model (its own)")
+    metrics = "such as pascal_voc_detection_metrics (that of the configuration)"
+    _add_list(where, "--metrics_set", "NAME", metrics)
     verb.add_argument(
-        "--output_dir", type=Path, help="takes evaluation.html, evaluation.json and summaries (the model_dir)"
+        "--output_dir", type=Path, help="for evaluation.html, evaluation.json and summaries (the model_dir)"
     )
     verb.add_argument(
-        "--compare_with", type=Path, help="the evaluation.json of another run on the same pictures"
+        "--compare_with", type=Path, help="the evaluation.json of another run on the same images"
     )
     verb.add_argument(
-        "--wait", action="store_true", help="with --which all: go on until the training has ended"
+        "--wait", action="store_true", help="with --which all: wait until the training has ended"
     )
-    verb.add_argument(
-        "--timeout", type=amount, help="seconds without a new checkpoint that end the waiting (3600)"
-    )
+    verb.add_argument("--timeout", type=amount, help="seconds to wait for a new checkpoint (3600)")
     _add_overrides(verb)
 
 
-def _evaluate(
-    model_dir: Path | None,
-    which: str,
-    checkpoint: Path | None,
-    pipeline_config_path: Path | None,
-    output_dir: Path | None,
-    wait: bool,
-    timeout: float | None,
-    metrics_set: list[str],
-    **options: Any,
-) -> None:
-    """Measure a checkpoint, an exported model, or what another program has found."""
-    _check_evaluate_flags(model_dir, which, checkpoint, wait, timeout, options)
+def _evaluate(**options: Any) -> None:
+    """Measure a checkpoint, an exported model, or the detections of another program."""
+    _check_evaluate_flags(**options)
     verb = load("evaluate")
-
-    options |= {
-        "model_dir": model_dir,
-        "output_dir": output_dir or verb.default_output_dir(model_dir, checkpoint),
-    }
-    if metrics_set:
+    config_path, which, wait, timeout = (
+        options.pop(name) for name in ("pipeline_config_path", "which", "wait", "timeout")
+    )
+    model_dir, checkpoint = options["model_dir"], options.pop("checkpoint")
+    options["output_dir"] = options["output_dir"] or verb.default_output_dir(model_dir, checkpoint)
+    if metrics_set := options.pop("metrics_set"):
         options["overrides"].append(f"eval_config.metrics_set={json.dumps(metrics_set)}")
     if which == "all":
         for only_of_one in ("saved_model", "detections", "compare_with"):
             del options[only_of_one]
         limit = {} if timeout is None else {"timeout": timeout}
-        verb.evaluate_checkpoints(pipeline_config_path, checkpoint, wait=wait, **limit, **options)
+        verb.evaluate_checkpoints(config_path, checkpoint, wait=wait, **limit, **options)
     else:
         if which == "best":
             checkpoint = (checkpoint or model_dir or Path()) / "best"
-        verb.evaluate(pipeline_config_path, checkpoint, **options)
+        verb.evaluate(config_path, checkpoint, **options)
 
 
-def _check_evaluate_flags(
-    model_dir: Path | None,
-    which: str,
-    checkpoint: Path | None,
-    wait: bool,
-    timeout: float | None,
-    options: dict[str, Any],
-) -> None:
-    """Refuse flags that would mean nothing beside others."""
+def _check_evaluate_flags(*, which: str, wait: bool, timeout: float | None, **options: Any) -> None:
+    """Refuse flags that have no meaning together."""
     of_training = {
-        "--model_dir": model_dir,
-        "--checkpoint": checkpoint,
+        "--model_dir": options["model_dir"],
+        "--checkpoint": options["checkpoint"],
         f"--which {which}": which != "newest",
     }
-    unused = [flag for flag, given in of_training.items() if given]
+    unused = [flag for flag, value in of_training.items() if value]
     if unused and (options["saved_model"] or options["detections"]):
         raise BoxtuneError(f"--saved_model and --detections go without {', '.join(unused)}")
     if wait and which != "all":
@@ -468,16 +430,16 @@ def _check_evaluate_flags(
 
 def _add_export(verbs: Any) -> None:
     verb = _verb(verbs, "export", _export)
-    verb.add_argument("--output_dir", type=Path, required=True, help="takes saved_model, checkpoint, config")
-    verb.add_argument("--model_dir", type=Path, help="of a training: gives the two others their defaults")
+    verb.add_argument("--output_dir", type=Path, required=True, help="for saved_model, checkpoint, config")
+    verb.add_argument("--model_dir", type=Path, help="of a training: the default for the other two")
     verb.add_argument("--pipeline_config_path", type=Path, help="the configuration it was trained with")
     verb.add_argument("--checkpoint", type=Path, help="a folder, a prefix or an .index file (the newest)")
-    verb.add_argument("--input_type", default="image_tensor", help="what it takes (%(default)s)")
+    verb.add_argument("--input_type", default="image_tensor", help="of the signature (%(default)s)")
     _add_overrides(verb)
 
 
 def _export(output_dir: Path, model_dir: Path | None, **options: Any) -> None:
-    """Make a SavedModel of a checkpoint."""
+    """Export a checkpoint as a SavedModel."""
     export = load("export").export
     from boxtune.training.run_state import trained_in
 
@@ -487,35 +449,31 @@ def _export(output_dir: Path, model_dir: Path | None, **options: Any) -> None:
 
 def _add_predict(verbs: Any) -> None:
     verb = _verb(verbs, "predict", _predict)
-    verb.add_argument("model", type=Path, help="what `boxtune export` wrote")
-    verb.add_argument("pictures", type=Path, help="a picture, or a folder of them")
-    verb.add_argument("--output_dir", type=Path, required=True, help="takes the drawn pictures")
+    verb.add_argument("model", type=Path, help="the folder that `boxtune export` wrote")
+    verb.add_argument("images", type=Path, help="an image, or a folder of images")
+    verb.add_argument("--output_dir", type=Path, required=True, help="for the drawn images")
     verb.add_argument("--label_map", type=Path, help="names of the classes; else the one beside the model")
-    verb.add_argument("--min_score", type=float, default=0.5, help="of what is drawn (%(default)s)")
+    verb.add_argument("--min_score", type=float, default=0.5, help="of the boxes to draw (%(default)s)")
 
 
 def _predict(output_dir: Path, **options: Any) -> None:
-    """Draw what an exported detector finds on pictures."""
+    """Draw the detections of an exported detector on images."""
     onednn.leave_to_tensorflow()
-    predict = load("predict").predict
-
-    predictions = predict(output_dir=output_dir, **options)
-    found = sum(len(prediction.detections) for prediction in predictions)
-    print(f"{found} objects on {len(predictions)} pictures, drawn in {output_dir}")
+    predictions = load("predict").predict(output_dir=output_dir, **options)
+    count = sum(len(prediction.detections) for prediction in predictions)
+    print(f"{count} objects in {len(predictions)} images, drawn in {output_dir}")
 
 
 def _add_draw(verbs: Any) -> None:
     verb = _verb(verbs, "draw", _draw)
-    verb.add_argument("output_dir", type=Path, help="takes pictures and annotations")
+    verb.add_argument("output_dir", type=Path, help="for images and annotations")
     verb.add_argument("--num_images", type=integer(1), default=120, help="(%(default)s)")
     verb.add_argument("--seed", type=integer(0), default=0, help="(%(default)s)")
 
 
 def _draw(**options: Any) -> None:
-    """Draw a small annotated set of pictures to practise on."""
-    draw = load("draw").draw
-
-    print(draw(**options))
+    """Draw a small annotated set of images to practise on."""
+    print(load("draw").draw(**options))
 
 
 if __name__ == "__main__":

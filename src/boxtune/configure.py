@@ -16,8 +16,8 @@ FEATURE_EXTRACTOR = "ssd_mobilenet_v2_fpn_keras"
 BATCH_SIZE = 8
 MAX_LEARNING_RATE = 0.08
 MIN_STEPS, MIN_EPOCHS = 600, 30
-WARMUP_SHARE, WARMUP_FACTOR = 1 / 6, 1 / 3
-SETTLING_SHARE, LEAST_DECAY = 1 / 20, 0.9
+WARMUP_FRACTION, WARMUP_FACTOR = 1 / 6, 1 / 3
+SETTLING_FRACTION, LEAST_DECAY = 1 / 20, 0.9
 
 
 def configure(
@@ -36,14 +36,14 @@ def configure(
     128 on eight devices.
 
     Args:
-        records: what `convert` wrote.
+        records: the folder that `convert` wrote.
         checkpoint: a folder laid out like a zoo download, `pipeline.config` beside `checkpoint/`; without it the
             training starts from random weights.
         feature_extractor: of the stock recipe, where there is no checkpoint.
         batch_size: images in a step.
         num_steps: by default 600, or more where every image would not be seen 30 times.
-        learning_rate: the highest, reached after a sixth of the steps; then it falls along a cosine. By default 0.01
-            for each image of a batch, at most 0.08: docs/recipes.md has what that rests on.
+        learning_rate: the highest, reached after a sixth of the steps; then it decays along a cosine. By default 0.01
+            for each image of a batch, at most 0.08: docs/recipes.md has the measurements.
 
     Raises:
         BoxtuneError: if records, label map or checkpoint cannot be used.
@@ -63,13 +63,15 @@ def configure(
     family = config.family_of(pipeline.model)
     family.set_num_classes(pipeline.model, max(label.id for label in label_map.labels))
 
-    train, validation = (_pattern(records, part) for part in ("train", "validation"))
-    steps = num_steps or _default_steps(records, batch_size)
+    train, validation = (str(records / f"{part}-?????-of-?????.tfrecord") for part in ("train", "validation"))
+    if num_steps is None:
+        with RecordIndex(sorted(records.glob("train-?????-of-?????.tfrecord"))) as index:
+            num_steps = max(MIN_STEPS, round(MIN_EPOCHS * len(index) / batch_size))
     pipeline.train_config.batch_size = batch_size
-    pipeline.train_config.num_steps = steps
+    pipeline.train_config.num_steps = num_steps
     highest = min(RATE_PER_IMAGE * batch_size, MAX_LEARNING_RATE) if learning_rate is None else learning_rate
-    _set_optimizer(pipeline.train_config.optimizer, highest, steps)
-    _let_batch_norm_settle(pipeline.model, steps)
+    _set_optimizer(pipeline.train_config.optimizer, highest, num_steps)
+    _let_batch_norm_settle(pipeline.model, num_steps)
 
     pipeline.ClearField("train_input_reader")
     pipeline.ClearField("eval_input_reader")
@@ -84,25 +86,15 @@ def _zoo_config(checkpoint: Path) -> pipeline_pb2.TrainEvalPipelineConfig:
     path = checkpoint / "pipeline.config"
     if not path.is_file():
         raise ConfigError(
-            f"{checkpoint}: a folder with pipeline.config beside checkpoint/ is needed, as a zoo download has them"
+            f"{checkpoint}: a folder with pipeline.config beside checkpoint/ is needed, as in a zoo download"
         )
     pipeline = config.load(path)
     config.refuse(pipeline, path, (*config.MODEL, "train_config", "eval_config"))
     return pipeline
 
 
-def _pattern(records: Path, part: str) -> str:
-    return str(records / f"{part}-?????-of-?????.tfrecord")
-
-
-def _default_steps(records: Path, batch_size: int) -> int:
-    """Return enough steps to see every image of the training records MIN_EPOCHS times, at least MIN_STEPS."""
-    with RecordIndex(sorted(records.glob("train-?????-of-?????.tfrecord"))) as index:
-        return max(MIN_STEPS, round(MIN_EPOCHS * len(index) / batch_size))
-
-
 def _set_optimizer(section: pipeline_pb2.Optimizer, learning_rate: float, steps: int) -> None:
-    """Write momentum with a cosine that ends with the training."""
+    """Set momentum with a cosine that ends with the training."""
     section.Clear()
     section.use_moving_average = False
     section.momentum_optimizer.momentum_optimizer_value = 0.9
@@ -110,17 +102,17 @@ def _set_optimizer(section: pipeline_pb2.Optimizer, learning_rate: float, steps:
     cosine.learning_rate_base = learning_rate
     cosine.total_steps = steps
     cosine.warmup_learning_rate = round(learning_rate * WARMUP_FACTOR, 6)
-    cosine.warmup_steps = round(steps * WARMUP_SHARE)
+    cosine.warmup_steps = round(steps * WARMUP_FRACTION)
 
 
 def _let_batch_norm_settle(message: Message, steps: int) -> None:
     """Lower the decay of every batch normalization so that its averages span a twentieth of the training.
 
-    Stock decays span hundreds of steps. In a short training the new layers' averages would still hold their first
-    values at the end, and the detector would see other activations than it was trained with.
+    Stock decays span hundreds of steps. After a short training the averages of new layers would still depend on their
+    initial values, and the detector would see other activations than in training.
     """
     for field, value in message.ListFields():
         if isinstance(value, pipeline_pb2.BatchNorm):
-            value.decay = round(min(value.decay, max(LEAST_DECAY, 1 - 1 / (SETTLING_SHARE * steps))), 4)
+            value.decay = round(min(value.decay, max(LEAST_DECAY, 1 - 1 / (SETTLING_FRACTION * steps))), 4)
         elif field.message_type is not None and not field.is_repeated:
             _let_batch_norm_settle(value, steps)

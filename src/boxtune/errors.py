@@ -7,7 +7,7 @@ _READABLE = 400  # characters of a text that an error repeats
 
 
 class BoxtuneError(Exception):
-    """Something the user can mend. The command line prints it without a traceback and exits with status 2."""
+    """Something the user can fix. The command line prints it without a traceback and exits with status 2."""
 
 
 class DataError(BoxtuneError):
@@ -23,7 +23,7 @@ class CheckpointError(BoxtuneError):
 
 
 class WorkerLostError(BoxtuneError):
-    """One of the processes that train together is gone. The command line begins again, and waits for it."""
+    """One of the processes that train together is gone. The command line restarts, and waits for it."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -33,6 +33,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def printable(text: str) -> str:
-    """Return `text` with control characters and stray bytes escaped, and cut to what a person would read."""
+    """Return `text` with control characters and stray bytes escaped, cut to a readable length."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_READABLE])
     return shown if len(text) <= _READABLE else shown + "..."

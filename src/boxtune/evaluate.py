@@ -47,7 +47,7 @@ from boxtune.report.evaluation import (
 from boxtune.report.evaluation_page import PAGE_NAME, write_page
 from boxtune.report.previews import Previews
 from boxtune.training import averages, checkpoints
-from boxtune.training.following import all_checkpoints
+from boxtune.training.checkpoint_watcher import watch_checkpoints
 from boxtune.training.run_state import BEST, trained_in
 
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
@@ -180,7 +180,7 @@ def evaluate_checkpoints(
         detector = models.build(pipeline.model)
         evaluator = Evaluator.from_config(detector, records, pipeline)
         evaluations: list[Evaluation] = []
-        for prefix in all_checkpoints(
+        for prefix in watch_checkpoints(
             folder, wait=wait, last_step=pipeline.train_config.num_steps, timeout=timeout
         ):
             averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)

@@ -29,18 +29,18 @@ def export(
 ) -> Path:
     """Write `saved_model/`, `checkpoint/ckpt-0`, `pipeline.config` and the label map; return the folder.
 
-    The layout is that of the API's exporter and of its zoo, so the result can be fine-tuned again. What an earlier
-    export left there is replaced once the new one is whole.
+    The layout is that of the API's exporter and of its zoo, so the result can be fine-tuned again. An earlier export
+    there is replaced once the new one is complete.
 
     Args:
         pipeline_config_path: the configuration that the checkpoint was trained with.
         checkpoint: a folder (its newest checkpoint), a prefix or an `.index` file.
-        output_dir: made if need be.
+        output_dir: created if necessary.
         input_type: one of INPUT_TYPES.
         overrides: "path.to.field=value" changes of the configuration.
 
     Raises:
-        BoxtuneError: for anything the user can mend.
+        BoxtuneError: for anything the user can fix.
     """
     require_tensorflow("A SavedModel")
     if input_type not in INPUT_TYPES:
@@ -67,18 +67,15 @@ def export(
         if label_map.is_file():
             shutil.copyfile(label_map, partial / LABEL_MAP)
         for entry in sorted(partial.iterdir()):
-            _replace(output_dir / entry.name, entry)
+            path = output_dir / entry.name
+            if path.is_dir():
+                shutil.rmtree(path)
+            entry.replace(path)
     return output_dir
 
 
-def _replace(path: Path, new: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    new.replace(path)
-
-
 class Serving(tf.Module):
-    """A detector behind the API's serving signature: one picture in, its detections out, classes from 1 on."""
+    """A detector behind the API's serving signature: one image in, its detections out, classes numbered from 1."""
 
     def __init__(self, detector: Detector, resizer: resize.Resizer, input_type: str):
         super().__init__()
@@ -91,7 +88,7 @@ class Serving(tf.Module):
             resized = resizer(decode(input_tensor))
             return detections_by_name(detector, Inputs(images=resized.image[None], sizes=resized.size[None]))
 
-        self.__call__ = serve  # as an attribute, so that what is loaded again can be called
+        self.__call__ = serve  # as an attribute, so that the loaded model can be called
 
 
 def detections_by_name(detector: Detector, inputs: Inputs) -> dict[str, Any]:
@@ -121,11 +118,6 @@ def _decode(encoded: Any) -> Any:
     return tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32)
 
 
-def _decode_example(serialized: Any) -> Any:
-    features = {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
-    return _decode(tf.io.parse_single_example(serialized, features)["image/encoded"])
-
-
 INPUT_TYPES: dict[str, tuple[tf.TensorSpec, Callable[[Any], Any]]] = {
     "image_tensor": (
         tf.TensorSpec([1, None, None, 3], tf.uint8, "input_tensor"),
@@ -141,7 +133,11 @@ INPUT_TYPES: dict[str, tuple[tf.TensorSpec, Callable[[Any], Any]]] = {
     ),
     "tf_example": (
         tf.TensorSpec([1], tf.string, "input_tensor"),
-        lambda serialized: _decode_example(serialized[0]),
+        lambda serialized: _decode(
+            tf.io.parse_single_example(
+                serialized[0], {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
+            )["image/encoded"]
+        ),
     ),
 }
-"""The API's names of what the serving signature takes: its type, and how a picture [h, w, 3] comes of it."""
+"""By the API's names, the input of the serving signature, and the function from it to an image [h, w, 3]."""

@@ -17,35 +17,35 @@ from boxtune.data.input import naming_faults, open_records
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.report.chart import Curve, Mark, draw_chart
 from boxtune.training.batches import batches, images_per_step
-from boxtune.training.beginning import detector_to_train, take_first_weights
+from boxtune.training.build import build_detector, load_initial_weights
+from boxtune.training.callbacks import Step, StepCallbacks
 from boxtune.training.learning_rates import highest_rate
 from boxtune.training.loggers import Progress
-from boxtune.training.range_test import MIN_STEPS, RangeTest, let_rate_grow
-from boxtune.training.steps import BetweenSteps, Step
+from boxtune.training.range_test import MIN_STEPS, RangeTest, set_growing_rate
 
-PICTURE, NUMBERS, SUMMARIES = "learning_rate_range.png", "learning_rate_range.json", "learning_rate_range"
+IMAGE, NUMBERS, SUMMARIES = "learning_rate_range.png", "learning_rate_range.json", "learning_rate_range"
 
 
 @dataclass(frozen=True)
 class RangeResult:
-    """What came of it and where it lies; printed, a summary for people."""
+    """The curve and where it is; printed, a summary for people."""
 
     output_dir: Path
     test: RangeTest
     field: str
-    """Of the configuration, where the learning rate stands."""
+    """Of the configuration, that holds the learning rate."""
     configured: float
 
     def __str__(self) -> str:
         lowest, suggested = self.test.lowest, self.test.suggested
         if lowest is None or suggested is None:
             return (
-                "The loss never fell below what it was at first, so the curve tells nothing "
-                f"({self.output_dir / PICTURE}). Begin lower (--lowest) or make more steps (--num_steps)"
+                "The loss never fell below its first value, so the curve says nothing "
+                f"({self.output_dir / IMAGE}). Start lower (--lowest) or make more steps (--num_steps)"
             )
         return (
             f"The loss was lowest at {lowest:.2g}; a tenth of that is {suggested:.2g}, the configuration has "
-            f"{self.configured:.2g}.\n{self.output_dir / PICTURE} shows the curve. To train so:  "
+            f"{self.configured:.2g}.\n{self.output_dir / IMAGE} shows the curve. To train so:  "
             f"--set {self.field}={suggested:.2g}"
         )
 
@@ -60,13 +60,13 @@ def learning_rate_range(
     overrides: Sequence[str] = (),
     seed: int = 0,
 ) -> RangeResult:
-    """Make steps with growing learning rates until the loss leaves for good; draw the curve and say what it shows.
+    """Make steps with growing learning rates until the loss diverges; draw the curve and say what it shows.
 
-    Nothing is trained by it: no checkpoint is written.
+    No checkpoint is written.
 
     Args:
         pipeline_config_path: the configuration; its weights to start from, batch size and optimizer are used.
-        output_dir: takes the curve as a picture, as JSON and for TensorBoard.
+        output_dir: for the curve as an image, as JSON and for TensorBoard.
         lowest: the learning rate of the first step.
         highest: of the last.
         num_steps: at most.
@@ -74,7 +74,7 @@ def learning_rate_range(
         seed: of the first weights, the order of the examples and their augmentation.
 
     Raises:
-        BoxtuneError: for anything the user can mend.
+        BoxtuneError: for anything the user can fix.
     """
     if not (0 < lowest < highest and num_steps > MIN_STEPS):
         raise ConfigError(
@@ -85,12 +85,12 @@ def learning_rate_range(
     pipeline = config.load(pipeline_config_path, overrides)
     config.check_for_training(pipeline, pipeline_config_path)
     configured = highest_rate(pipeline.train_config)
-    result_field, result_rate = configured.path, configured.value
-    let_rate_grow(pipeline.train_config.optimizer, lowest, highest, num_steps)
+    field, rate = configured.path, configured.value
+    set_growing_rate(pipeline.train_config.optimizer, lowest, highest, num_steps)
 
     records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model), for_training=True)
-    detector = detector_to_train(pipeline, records.label_map, seed)
-    print(take_first_weights(detector, pipeline.train_config), flush=True)
+    detector = build_detector(pipeline, records.label_map, seed)
+    print(load_initial_weights(detector, pipeline.train_config), flush=True)
     output_dir = writable_folder(Path(output_dir))
 
     rates: list[float] = []
@@ -106,8 +106,8 @@ def learning_rate_range(
 
     progress = Progress(0, num_steps)
     batches_per_step = pipeline.boxtune.accumulate_batches
-    between = BetweenSteps(
-        0, images_per_step(pipeline), [progress.tell, note], batches_per_step=batches_per_step
+    callbacks = StepCallbacks(
+        0, images_per_step(pipeline), [progress.add_step, note], batches_per_step=batches_per_step
     )
     with naming_faults(records):
         detector.fit(
@@ -115,20 +115,18 @@ def learning_rate_range(
             steps_per_epoch=num_steps * batches_per_step,
             shuffle=False,
             verbose=0,
-            callbacks=[between],
+            callbacks=[callbacks],
         )
     progress.clear()
     if len(losses) <= MIN_STEPS:
-        raise BoxtuneError(
-            f"After {len(losses)} steps the loss was no number any more; begin lower (--lowest)"
-        )
+        raise BoxtuneError(f"After {len(losses)} steps the loss was infinite or NaN; start lower (--lowest)")
     _write(test, output_dir)
-    return RangeResult(output_dir, test, result_field, result_rate)
+    return RangeResult(output_dir, test, field, rate)
 
 
 def _write(test: RangeTest, output_dir: Path) -> None:
     curve = draw(test)
-    with whole_file(output_dir / PICTURE) as temporary:
+    with whole_file(output_dir / IMAGE) as temporary:
         curve.save(temporary, format="PNG")
     content = [
         {"learning_rate": rate, "loss": loss, "running_mean": mean}

@@ -13,7 +13,7 @@ from boxtune.errors import BoxtuneError
 
 
 def main() -> int:
-    """Train with the arguments that the command line has as JSON; note an error in the file that it names."""
+    """Train with the arguments given as JSON on the command line; write an error to the file given there."""
     threading.Thread(target=_leave_when_left, daemon=True).start()
     arguments, error_file = json.loads(sys.argv[1]), Path(sys.argv[2])
     return cli.run(_train, {"arguments": arguments, "error_file": error_file})
@@ -22,7 +22,10 @@ def main() -> int:
 def _train(arguments: dict[str, Any], error_file: Path) -> int:
     try:
         verb = cli.load("train", arguments["model_dir"])
-        settings = {"checkpointing": verb.Checkpointing, "evaluating": verb.Evaluating}
+        settings = {
+            "checkpoint_options": verb.CheckpointOptions,
+            "evaluation_options": verb.EvaluationOptions,
+        }
         given = {name: make(**arguments.pop(name)) for name, make in settings.items() if arguments.get(name)}
         verb.train(
             **arguments,
@@ -40,7 +43,7 @@ def _train(arguments: dict[str, Any], error_file: Path) -> int:
 
 
 def _leave_when_left() -> None:
-    """End as after a polite kill when the process that looks after this one is gone, and closes its input so."""
+    """End as after SIGTERM when the parent process is gone, which closes the input of this one."""
     sys.stdin.read()
     os.kill(os.getpid(), signal.SIGTERM)
 

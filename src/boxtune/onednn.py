@@ -1,8 +1,9 @@
 """TensorFlow's oneDNN kernels: on wherever boxtune loads TensorFlow, unless the user or the run has them off.
 
-By itself TensorFlow has them on only on CPUs with AVX-512 or newer; on one with AVX2 alone training takes half as long
-again without. They round otherwise, so a run that goes on keeps what it began with. TensorFlow reads the variable once,
-when it is loaded: all of this has to come before. Elsewhere than on x86, TensorFlow decides.
+By itself TensorFlow uses them only on CPUs with AVX-512 or newer; on a CPU with AVX2 only, training takes 1.5 times as
+long without them. They round differently, so a resumed run keeps the setting with which it was started. TensorFlow
+reads the variable once, when it is loaded: all of this has to happen before. On other CPUs than x86, TensorFlow
+decides.
 """
 
 import json
@@ -15,25 +16,25 @@ from pathlib import Path
 VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
 
 RUN = "run.json"
-"""In the model directory: what a run was made from."""
+"""In the model directory: how a run was made."""
 
 KEY = "oneDNN"
-"""Of its entries: what the run computed with, as `STATES` name it."""
+"""In its entries: whether the run used oneDNN, as in `STATES`."""
 
 STATES = {True: "on", False: "off"}
 
 _OFF = ("0", "false")
 
-# What the environment had before boxtune was imported is the user's, who is not contradicted.
+# If the variable was set before boxtune was imported, the user has set it, and it is not changed.
 _is_given = VARIABLE in os.environ
 
 
 def switch_on() -> None:
-    """Have TensorFlow use oneDNN when it will be loaded; tell where it has been loaded without."""
+    """Have TensorFlow use oneDNN when it is loaded; warn if it has been loaded without."""
     if "tensorflow" in sys.modules:
         if not is_on() and os.environ.get(VARIABLE, "").lower() not in _OFF and _on_x86():
             logging.getLogger("boxtune").warning(
-                "TensorFlow was imported before boxtune and is slower on this CPU so: import boxtune first, or set "
+                "TensorFlow was imported before boxtune and is slower on this CPU: import boxtune first, or set "
                 "%s=1 (0 to leave it so)",
                 VARIABLE,
             )
@@ -42,9 +43,9 @@ def switch_on() -> None:
 
 
 def follow_run(path: Path) -> None:
-    """Have TensorFlow, if it is not loaded yet, compute as the run of a `run.json` does, if there is one.
+    """Have TensorFlow, if it is not loaded yet, compute as in the run of a `run.json`, if there is one.
 
-    What the user has set stays. A file that cannot be read is left to those who need it.
+    The user's own setting has priority. A file that cannot be read is ignored here.
     """
     if _is_given or "tensorflow" in sys.modules:
         return
@@ -58,16 +59,16 @@ def follow_run(path: Path) -> None:
 
 
 def leave_to_tensorflow() -> None:
-    """Have TensorFlow, if it is not loaded yet, decide by itself, unless the user has.
+    """Let TensorFlow decide, if it is not loaded yet, unless the user has decided.
 
-    For detectors that take one image at a time: on CPUs with AVX2 alone, oneDNN is slower there.
+    For detectors that take one image at a time, which oneDNN slows down on CPUs with AVX2 only.
     """
     if not _is_given and "tensorflow" not in sys.modules:
         os.environ.pop(VARIABLE, None)
 
 
 def is_on() -> bool:
-    """Return whether TensorFlow, which it loads, computes with oneDNN in this process."""
+    """Return whether TensorFlow uses oneDNN in this process; this loads TensorFlow."""
     from tensorflow.python.util import _pywrap_util_port
 
     return bool(_pywrap_util_port.IsMklEnabled())

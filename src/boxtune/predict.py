@@ -1,4 +1,4 @@
-"""The verb `predict`: draw what an exported detector finds on pictures."""
+"""The verb `predict`: draw the detections of an exported detector on images."""
 
 import json
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from boxtune.data import images
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.findings import Findings
+from boxtune.data.images import SUFFIXES, read_rgb
 from boxtune.data.label_map import read_label_map
 from boxtune.data.listing import list_files
 from boxtune.data.records import ImageSource
@@ -24,7 +24,7 @@ DETECTIONS = "detections.json"
 
 @dataclass(frozen=True)
 class Detection:
-    """Something found: its class, score, and box in pixels of the upright picture."""
+    """A detection: its class, score, and box in pixels of the upright image."""
 
     name: str
     score: float
@@ -36,74 +36,69 @@ class Detection:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A picture, where it was drawn, and what was found on it."""
+    """An image, the file it was drawn to, and its detections."""
 
-    picture: Path
+    image: Path
     drawn: Path
     detections: list[Detection]
 
 
 def predict(
     model: str | Path,
-    pictures: str | Path,
+    images: str | Path,
     output_dir: str | Path,
     *,
     label_map: str | Path | None = None,
     min_score: float = 0.5,
 ) -> list[Prediction]:
-    """Find objects on a picture, or on all pictures of a folder, and draw them.
+    """Detect objects in an image, or in all images of a folder, and draw them.
 
-    Writes each picture with its boxes under its own name as PNG, and all that was found to `detections.json`.
+    Writes each image with its boxes under its own name as PNG, and all detections to `detections.json`.
 
     Args:
-        model: what `export` wrote, or the `saved_model` in it, of input type image_tensor.
-        pictures: a file or a folder; EXIF orientation is honoured.
-        output_dir: made if need be.
+        model: the folder that `export` wrote, or the `saved_model` in it, of input type image_tensor.
+        images: a file or a folder; EXIF orientation is applied.
+        output_dir: created if necessary.
         label_map: names of the classes; by default the one beside the model.
         min_score: detections below it are left out.
 
     Raises:
-        BoxtuneError: if the model cannot be used, or a picture cannot be read.
+        BoxtuneError: if the model cannot be used, or an image cannot be read.
     """
     detect = load_exported(Path(model))
-    names = _class_names(Path(model), label_map)
+    label_map_path = Path(label_map) if label_map else beside_model(Path(model), LABEL_MAP)
+    names = read_label_map(label_map_path).shown_names if label_map_path else {}
     output_dir = writable_folder(Path(output_dir))
     predictions = [
         _predict_one(detect, path, output_dir / name, names, min_score)
-        for path, name in _pictures(Path(pictures))
+        for path, name in _images(Path(images))
     ]
     with whole_file(output_dir / DETECTIONS) as temporary:
         content = [
-            {"picture": str(one.picture), "detections": list(map(asdict, one.detections))}
-            for one in predictions
+            {"image": str(one.image), "detections": list(map(asdict, one.detections))} for one in predictions
         ]
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return predictions
 
 
-def _class_names(model: Path, label_map: str | Path | None) -> dict[int, str]:
-    path = Path(label_map) if label_map else beside_model(model, LABEL_MAP)
-    return read_label_map(path).shown_names if path else {}
-
-
-def _pictures(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each picture and the name of what will be drawn, which is unique."""
+def _images(path: Path) -> Iterator[tuple[Path, str]]:
+    """Yield each image and the unique name of its drawing."""
     if path.is_file():
         yield path, f"{path.stem}.png"
         return
     if not path.is_dir():
-        raise DataError(f"{path}: no such picture or folder")
-    found = list_files(path, Findings(path)).ending(images.SUFFIXES)
+        raise DataError(f"{path}: no such image or folder")
+    found = list_files(path, Findings(path)).ending(SUFFIXES)
     if not found:
-        raise DataError(f"{path}: no pictures here")
+        raise DataError(f"{path}: no images here")
     for file in found:
         yield file, "-".join(file.relative_to(path).with_suffix("").parts) + f"{file.suffix}.png"
 
 
 def _predict_one(detect: Any, path: Path, drawn: Path, names: dict[int, str], min_score: float) -> Prediction:
-    picture = images.read_rgb(ImageSource(path))
-    found = {name: part.numpy()[0] for name, part in detect(tf.constant(np.asarray(picture))[None]).items()}
-    to_pixels = np.array([picture.height, picture.width] * 2)
+    image = read_rgb(ImageSource(path))
+    found = {name: part.numpy()[0] for name, part in detect(tf.constant(np.asarray(image))[None]).items()}
+    to_pixels = np.array([image.height, image.width] * 2)
     detections, boxes = [], []
     for box, cls, score in zip(
         found["detection_boxes"],
@@ -116,5 +111,5 @@ def _predict_one(detect: Any, path: Path, drawn: Path, names: dict[int, str], mi
             detections.append(Detection(name, round(float(score), 4), *np.round(box * to_pixels, 1).tolist()))
             boxes.append(Box(box, f"{name} {score:.0%}", int(cls) - 1))
     with whole_file(drawn) as temporary:
-        draw_boxes(picture, boxes[::-1]).save(temporary, format="PNG")
+        draw_boxes(image, boxes[::-1]).save(temporary, format="PNG")
     return Prediction(path, drawn, detections)

@@ -18,21 +18,21 @@ from boxtune.report.drawing import training_images
 from boxtune.report.evaluation import publish
 from boxtune.report.evaluation_page import PAGE_NAME
 from boxtune.train import Reporting, train
+from boxtune.training.checkpoint_manager import CheckpointOptions
 from boxtune.training.cluster import cluster_from_environment
-from boxtune.training.keeping import Checkpointing
+from boxtune.training.early_stopping import SHORT_NAMES, EvaluationOptions
 from boxtune.training.run_state import BEST
-from boxtune.training.selection import SHORT_NAMES, Evaluating
 from boxtune.training.validation import Best
 
 EVALUATIONS = 5
-"""On the way, the one at the end included."""
+"""During the training, including the one at the end."""
 
 RECORDS, CONFIG, EXPORTED, RESULTS = "records", "pipeline.config", "exported", "results.json"
 
 
 @dataclass(frozen=True)
 class RetrainResult:
-    """What came of it and where it lies; printed, a summary for people."""
+    """The results and where they are; printed, a summary for people."""
 
     model_dir: Path
     best: Best
@@ -48,7 +48,7 @@ class RetrainResult:
         return self.best.values[SHORT_NAMES["AP50"]]
 
     def to_json(self) -> str:
-        """Return the figures and where things lie, for programs."""
+        """Return the figures and where the exported model is, for programs."""
         content = {
             "mAP": self.mean_average_precision,
             "AP50": self.ap50,
@@ -63,9 +63,9 @@ class RetrainResult:
         folder = self.model_dir
         rows = [
             (f"{folder / EXPORTED}", "the detector: saved_model, checkpoint, pipeline.config, label map"),
-            (f"{folder / PAGE_NAME}", "what it finds, and every mistake: open it in a browser"),
+            (f"{folder / PAGE_NAME}", "its detections, and every mistake: open it in a browser"),
             (f"{folder / RESULTS}", "these figures and all the others"),
-            (f"{folder / CONFIG}", "what to change for the next run"),
+            (f"{folder / CONFIG}", "the configuration, to change for the next run"),
             (f"{folder / RECORDS}", "the records, and the report of what was read"),
         ]
         width = max(len(path) for path, _ in rows)
@@ -77,7 +77,7 @@ class RetrainResult:
                 "",
                 *(f"{path:{width}}   {what}" for path, what in rows),
                 "",
-                f"See it work:     boxtune predict {folder / EXPORTED} PICTURES --output_dir drawn",
+                f"See it work:     boxtune predict {folder / EXPORTED} IMAGES --output_dir drawn",
                 f"See it learn:    tensorboard --logdir {folder}",
             ]
         )
@@ -91,30 +91,30 @@ def retrain(
     options: Options | None = None,
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
-    evaluating: Evaluating | None = None,
+    evaluation_options: EvaluationOptions | None = None,
     seed: int = 0,
     num_devices: int | None = None,
     overrides: Sequence[str] = (),
 ) -> RetrainResult:
     """Convert, configure, train, evaluate and export the best, with defaults for a few hundred photographs.
 
-    Run again with the same arguments, it goes on where it stopped.
+    Run again with the same arguments, it resumes where it stopped.
 
     Args:
         photos: a folder of annotated photographs.
-        model_dir: takes everything that is written.
+        model_dir: for everything that is written.
         checkpoint: a folder laid out like a zoo download to start from; without it from random weights.
         options: how the photographs are to be read and split.
         batch_size: images in a step.
         num_steps: how long to train.
-        evaluating: when it is evaluated (EVALUATIONS times), what the exported checkpoint is chosen by, and what ends
-            the training early.
+        evaluation_options: when to evaluate (EVALUATIONS times), by which metric the exported checkpoint is chosen, and
+            when to stop early.
         seed: of the split (where `options` are not given), the first weights, the order and the augmentation.
         num_devices: how many GPUs of this machine share each batch; None for all.
         overrides: "path.to.field=value" changes of the configuration.
 
     Raises:
-        BoxtuneError: for anything the user can mend.
+        BoxtuneError: for anything the user can fix.
     """
     require_tensorflow("The exported model that retrain ends with")
     if cluster_from_environment():
@@ -132,14 +132,16 @@ def retrain(
         config.apply_override(pipeline, override)
     config.write(pipeline, model_dir / CONFIG)
 
-    evaluating = evaluating or Evaluating()
-    if evaluating.every_n is None:
-        evaluating = replace(evaluating, every_n=-(-pipeline.train_config.num_steps // EVALUATIONS))
+    evaluation_options = evaluation_options or EvaluationOptions()
+    if evaluation_options.every_n is None:
+        evaluation_options = replace(
+            evaluation_options, every_n=-(-pipeline.train_config.num_steps // EVALUATIONS)
+        )
     trained = train(
         model_dir / CONFIG,
         model_dir,
-        checkpointing=Checkpointing(every_n=min(evaluating.every_n or 1000, 1000)),
-        evaluating=evaluating,
+        checkpoint_options=CheckpointOptions(every_n=min(evaluation_options.every_n or 1000, 1000)),
+        evaluation_options=evaluation_options,
         seed=seed,
         num_devices=num_devices,
         reporting=Reporting(publish, training_images),

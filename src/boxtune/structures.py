@@ -1,8 +1,8 @@
-"""What travels between data, detectors and those who use them: its parts, their shapes, and the frame they are in.
+"""The types that data, detectors and their users exchange: their fields, shapes and coordinate frames.
 
 There are two frames, and each is part of a type. In the *image's* frame coordinates are fractions of the image, [0, 1].
-In the *input's* frame they are fractions of what the detector is given: the resized image with its padding, which lies
-at the bottom and at the right. `data.geometry` takes ground truth from the first to the second, `Detector.detect` takes
+In the *input's* frame they are fractions of the input of the detector: the resized image with its padding, which is at
+the bottom and at the right. `data.geometry` takes ground truth from the first to the second, `Detector.detect` takes
 detections back.
 
 Dimension letters: b batch, n ground-truth boxes, a candidates (anchors, queries), c classes, k detections, p keypoints,
@@ -22,11 +22,11 @@ class GroundTruth(TypedDict):
     classes: Any
     """Int32 [b, n], 0-based."""
     weights: Any
-    """Float32 [b, n], what each object counts in the losses."""
+    """Float32 [b, n], of each object in the losses."""
     valid: Any
     """Bool [b, n]."""
     class_scores: NotRequired[Any]
-    """Float32 [b, n, c], what is wanted of each class in place of `classes`."""
+    """Float32 [b, n, c], the target of each class, in place of `classes`."""
     masks: NotRequired[Any]
     """Float32 [b, n, h, w] in {0, 1}, over the whole input."""
     keypoints: NotRequired[Any]
@@ -34,14 +34,14 @@ class GroundTruth(TypedDict):
 
 
 class Inputs(TypedDict):
-    """What a detector is called with."""
+    """The inputs of a detector."""
 
     images: Any
     """Float32 [b, h, w, 3], pixel values in [0, 255]."""
     sizes: Any
     """Int32 [b, 2], the height and width in pixels of the part of each input that is image, not padding."""
     groundtruth: NotRequired[GroundTruth]
-    """In training, and where losses are measured."""
+    """In training, and wherever losses are computed."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Detections:
     count: Any
     """Int32 [b]."""
     masks: Any = None
-    """Float [b, k, h, w] in [0, 1], each over its own box; None from a detector that finds none."""
+    """Float [b, k, h, w] in [0, 1], each over its own box; None from a detector without masks."""
     keypoints: Any = None
     """Float [b, k, p, 2], (y, x); None likewise."""
     keypoint_scores: Any = None
     """Float [b, k, p]."""
     extras: Mapping[str, Any] = field(default_factory=dict)
-    """What else the family tells of each detection, [b, k, ...], by name."""
+    """Further values of each detection that are specific to the family, [b, k, ...], by name."""

@@ -21,17 +21,17 @@ from boxtune.models import Detector
 from boxtune.structures import Inputs
 from boxtune.training import devices, learning_rates, provenance
 from boxtune.training.averages import averages
-from boxtune.training.beginning import detector_to_train, take_first_weights
+from boxtune.training.build import build_detector, load_initial_weights
+from boxtune.training.checkpoint_manager import CheckpointOptions
 from boxtune.training.checkpoints import find, step_of
-from boxtune.training.keeping import Checkpointing
+from boxtune.training.early_stopping import EarlyStopping, EvaluationOptions, full_name
 from boxtune.training.run import Data, Run
 from boxtune.training.run_state import COMPLETE_CONFIG, RunState, not_finite
-from boxtune.training.selection import Evaluating, Selection, full_name
 from boxtune.training.team import Team
 from boxtune.training.validation import Best, read_best
 
 EVALUATE_EVERY_N = 1000
-"""Steps between evaluations, unless it is said otherwise."""
+"""Steps between evaluations, by default."""
 
 Publish = Callable[[Evaluation, pipeline_pb2.TrainEvalPipelineConfig, Path], object]
 """Shows an evaluation of a training by a configuration in a model directory."""
@@ -40,17 +40,17 @@ Draw = Callable[[Inputs, Mapping[int, str]], Sequence[npt.NDArray[np.uint8]]]
 """Draws boxes on some images of a batch, with the names of the 0-based classes."""
 
 MOST_CHANGES = 8
-"""That are listed when a run goes on otherwise than before."""
+"""That a warning lists when a run is resumed with other settings."""
 
-_NOT_HANDED_ON = ("num_devices", "reporting")
-"""Arguments that the processes of several devices are not given: they have their own."""
+_OWN_ARGUMENTS = ("num_devices", "reporting")
+"""Arguments that are not passed to the processes of several devices: they have their own."""
 
 _log = logging.getLogger("boxtune")
 
 
 @dataclass(frozen=True)
 class Reporting:
-    """What shows a run while it is made. Without it, its numbers stand in `metrics.jsonl` alone."""
+    """How a run is shown while it trains. Without it, its metrics are in `metrics.jsonl` only."""
 
     publish: Publish | None = None
     """Shows each evaluation, such as `report.evaluation.publish`, which prints it and writes JSON and summaries."""
@@ -60,12 +60,12 @@ class Reporting:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Where a run stands."""
+    """The state of a run after training."""
 
     model_dir: Path
     step: int
     best: Best | None
-    """What the best checkpoint reached; None where nothing was evaluated."""
+    """The best checkpoint; None where nothing was evaluated."""
 
 
 def train(
@@ -75,36 +75,39 @@ def train(
     overrides: Sequence[str] = (),
     num_train_steps: int | None = None,
     scale_lr: int | None = None,
-    checkpointing: Checkpointing | None = None,
-    evaluating: Evaluating | None = None,
+    checkpoint_options: CheckpointOptions | None = None,
+    evaluation_options: EvaluationOptions | None = None,
     seed: int = 0,
     num_devices: int | None = None,
     reporting: Reporting | None = None,
 ) -> TrainResult:
-    """Train, or go on training, until exactly the configured number of steps has been made.
+    """Train, or resume training, until the configured number of steps is reached.
 
     Args:
         pipeline_config_path: the configuration.
-        model_dir: takes checkpoints, summaries and numbers; if it holds a checkpoint, the run goes on from there.
+        model_dir: for checkpoints, summaries and metrics; if it holds a checkpoint, the run resumes from there.
         overrides: "path.to.field=value" changes of the configuration.
         num_train_steps: in place of `train_config.num_steps`.
         scale_lr: the batch size that the learning rates were made for; they are scaled to that of the configuration.
-        checkpointing: which checkpoints are written, and which stay.
-        evaluating: when the run is evaluated (every EVALUATE_EVERY_N steps), what is best, and what ends it early.
+        checkpoint_options: which checkpoints are written, and which are kept.
+        evaluation_options: when to evaluate (every EVALUATE_EVERY_N steps), by which metric, and when to stop early.
         seed: of the first weights, the order of the examples and their augmentation.
         num_devices: how many GPUs of this machine share each batch; None for all, or for those of TF_CONFIG.
-        reporting: what shows the run while it is made.
+        reporting: how the run is shown while it trains.
 
     Raises:
-        BoxtuneError: for anything the user can mend; nothing that was written before is lost.
+        BoxtuneError: for anything the user can fix; nothing that was written before is lost.
     """
-    arguments = {name: value for name, value in locals().items() if name not in _NOT_HANDED_ON}
-    checkpointing, evaluating = checkpointing or Checkpointing(), evaluating or Evaluating()
+    arguments = {name: value for name, value in locals().items() if name not in _OWN_ARGUMENTS}
+    checkpoint_options, evaluation_options = (
+        checkpoint_options or CheckpointOptions(),
+        evaluation_options or EvaluationOptions(),
+    )
     publish, draw = (reporting.publish, reporting.draw) if reporting else (None, None)
-    if evaluating.every_n is None:
-        evaluating = replace(evaluating, every_n=EVALUATE_EVERY_N)
+    if evaluation_options.every_n is None:
+        evaluation_options = replace(evaluation_options, every_n=EVALUATE_EVERY_N)
     prepare_backend()
-    # The devices that share each batch: mostly it is one, and this process has it.
+    # The devices that share each batch: mostly one, that of this process.
     processes = devices.processes_to_start(num_devices)
     if processes > 1:
         devices.train_in_processes(arguments, processes)
@@ -112,56 +115,58 @@ def train(
     pipeline = _configuration(pipeline_config_path, overrides, num_train_steps, scale_lr)
     team = devices.join(num_devices, pipeline.train_config.batch_size)
 
-    # The data first: what is wrong with it is known before the model is built.
-    data = _open_data(pipeline, pipeline_config_path, team, evaluating, seed)
+    # The data first: its errors are reported before the model is built.
+    data = _open_data(pipeline, pipeline_config_path, team, evaluation_options, seed)
     with team.telling_who_is_gone():
         team.require_same(
             provenance.facts(pipeline, data.training.index)
-            | {"seed": str(seed), "evaluate_every_n": str(evaluating.every_n)}
+            | {"seed": str(seed), "evaluate_every_n": str(evaluation_options.every_n)}
         )
 
-    # The model, from random weights, another detector's, or where this run stopped.
+    # The model, from random weights, from another detector's, or from this run's last checkpoint.
     model_dir = Path(model_dir)
-    detector = detector_to_train(pipeline, data.label_map, seed)
+    detector = build_detector(pipeline, data.label_map, seed)
     detector.batch_shares = team.shares
     team.add_gradients(detector.optimizer)
     evaluator = Evaluator.from_config(detector, data.evaluation, pipeline) if data.evaluation else None
     if evaluator:
-        evaluating = replace(evaluating, metric=full_name(evaluating.metric, evaluator.metric_names))
+        evaluation_options = replace(
+            evaluation_options, metric=full_name(evaluation_options.metric, evaluator.metric_names)
+        )
     state = RunState(
         model_dir,
         detector,
-        checkpointing.max_to_keep,
-        keep_every_n=checkpointing.keep_every_n,
+        checkpoint_options.max_to_keep,
+        keep_every_n=checkpoint_options.keep_every_n,
         averages=averages(pipeline.train_config.optimizer, detector),
     )
     if team.is_chief:
-        _begin(pipeline, data, detector, state)
+        _load_weights(pipeline, data, detector, state)
     with team.telling_who_is_gone():
         team.take_from_chief([*state.variables.values(), state.iterations])
     team.draw_apart(detector.random_states().values())
 
-    # The steps that are left.
+    # The remaining steps.
     run = Run(
         pipeline, data, detector, state,
         evaluator=evaluator,
-        checkpointing=checkpointing,
-        evaluating=evaluating,
+        checkpoint_options=checkpoint_options,
+        evaluation_options=evaluation_options,
         publish=(lambda evaluation: publish(evaluation, pipeline, model_dir)) if publish else None,
         draw=(lambda inputs: draw(inputs, data.label_map.shown_names)) if draw else None,
         team=team,
     )  # fmt: skip
-    selection = run.make_steps()
+    stopping = run.train()
     if team.is_chief:
         provenance.mark_as_ended(model_dir / provenance.RUN, state.step)
-        print(_outcome(run, selection), end="", flush=True)
+        print(_outcome(run, stopping), end="", flush=True)
     return TrainResult(model_dir, state.step, read_best(model_dir))
 
 
 def _configuration(
     path: str | Path, overrides: Sequence[str], num_train_steps: int | None, scale_lr: int | None
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
-    """Read a configuration as it is to be trained, and tell what is doubtful about it."""
+    """Read a configuration as it is to be trained, and log warnings about it."""
     pipeline = config.load(path, overrides)
     if num_train_steps is not None:
         if num_train_steps < 1:
@@ -173,8 +178,8 @@ def _configuration(
         print(
             f"Learning rates times {factor:g}: batches of {pipeline.train_config.batch_size}, not {scale_lr}."
         )
-    for doubt in learning_rates.doubts(pipeline.train_config):
-        _log.warning(doubt)
+    for warning in learning_rates.warnings(pipeline.train_config):
+        _log.warning(warning)
     return pipeline
 
 
@@ -182,12 +187,14 @@ def _open_data(
     pipeline: pipeline_pb2.TrainEvalPipelineConfig,
     source: str | Path,
     team: Team,
-    evaluating: Evaluating,
+    evaluation_options: EvaluationOptions,
     seed: int,
 ) -> Data:
-    """Open the records of a configuration; those of the evaluation are the chief's alone."""
+    """Open the records of a configuration; only the chief evaluates."""
     num_classes = models.num_classes(pipeline.model)
-    if evaluating.patience is not None and not (pipeline.eval_input_reader and evaluating.every_n):
+    if evaluation_options.patience is not None and not (
+        pipeline.eval_input_reader and evaluation_options.every_n
+    ):
         raise ConfigError(
             "patience counts evaluations: it needs an eval_input_reader and evaluate_every_n above 0"
         )
@@ -200,55 +207,52 @@ def _open_data(
     return Data(training.label_map, training, evaluation, seed)
 
 
-def _begin(
+def _load_weights(
     pipeline: pipeline_pb2.TrainEvalPipelineConfig,
     data: Data,
     detector: Detector,
     state: RunState,
 ) -> None:
-    """Give the detector its first weights, say where they come from, and write down what the run is made from."""
+    """Load the weights of this run or of another detector, say which, and record how the run is made."""
     writable_folder(state.model_dir)
-    print(_first_weights(state, detector, pipeline.train_config), flush=True)
+    resumed = state.resume()
+    if resumed:
+        source = f"Resuming from step {state.step} ({resumed})."
+    else:
+        source = load_initial_weights(detector, pipeline.train_config)
+    broken = not_finite(state.model_variables)
+    if broken:
+        raise CheckpointError(f"{source} But there {broken[0]} is infinite or NaN: use another checkpoint")
+    print(source, flush=True)
     indices = {"training": data.training.index}
     if data.evaluation:
         indices["evaluation"] = data.evaluation.index
-    _write_down(pipeline, state.model_dir, provenance.entry(data.seed, state.step, indices))
+    _record(pipeline, state.model_dir, provenance.entry(data.seed, state.step, indices))
 
 
-def _first_weights(state: RunState, detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:
-    """Load the weights of this run or of another detector; return what was done as a sentence."""
-    resumed = state.resume()
-    going_on = f"Going on from step {state.step} ({resumed})." if resumed else ""
-    told = going_on or take_first_weights(detector, settings)
-    broken = not_finite(state.model_variables)
-    if broken:
-        raise CheckpointError(
-            f"{told} But there {broken[0]} is infinite or not a number: take another checkpoint"
-        )
-    return told
-
-
-def _write_down(pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path, now: dict[str, Any]) -> None:
-    """Keep what the run is made from; tell in what one that goes on differs from what it was before."""
+def _record(pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path, now: dict[str, Any]) -> None:
+    """Record how the run is made; warn of changes when it is resumed."""
     before = provenance.read(model_dir / provenance.RUN) if now["step"] else []
     changes = provenance.differences(before[-1], now) if before else []
     if now["step"] and (model_dir / COMPLETE_CONFIG).exists():
         changes += provenance.config_differences(config.load(model_dir / COMPLETE_CONFIG), pipeline)
     if changes:
         more = f"; and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
-        _log.warning("This run goes on with changes: %s%s", "; ".join(changes[:MOST_CHANGES]), more)
+        _log.warning("This run is resumed with changes: %s%s", "; ".join(changes[:MOST_CHANGES]), more)
     config.write(pipeline, model_dir / COMPLETE_CONFIG)
     provenance.write(model_dir / provenance.RUN, [*before, now])
 
 
-def _outcome(run: Run, selection: Selection) -> str:
-    """Return a line about a run that did not make the steps it was asked for, or nothing."""
+def _outcome(run: Run, stopping: EarlyStopping) -> str:
+    """Return a line about a run that did not make the requested steps, or nothing."""
     step = run.state.step
     if step < run.last:
         return (
-            f"{selection.waited} evaluations in a row were no better than the best: the run ends after step {step}. "
-            "Raise --patience to go on.\n"
+            f"{stopping.waited} evaluations in a row were no better than the best: the run ends after step {step}. "
+            "Raise --patience to continue.\n"
         )
     if run.start >= run.last:
-        return f"{run.start} of {run.last} steps have been made already; raise --num_train_steps to go on.\n"
+        return (
+            f"{run.start} of {run.last} steps have been made already; raise --num_train_steps to continue.\n"
+        )
     return ""

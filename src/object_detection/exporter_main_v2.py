@@ -31,7 +31,7 @@ def main(_: list[str]) -> int:
 
 def _export() -> None:
     if FLAGS.use_side_inputs:
-        raise ConfigError("--use_side_inputs is not built; leave it out")
+        raise ConfigError("--use_side_inputs is not supported; leave it out")
     with tempfile.TemporaryDirectory() as folder:
         exported = cli.load("export").export(
             _merged_config(Path(folder)),

@@ -49,8 +49,8 @@ def _train() -> None:
         FLAGS.pipeline_config_path,
         FLAGS.model_dir,
         num_train_steps=FLAGS.num_train_steps,
-        checkpointing=verb.Checkpointing(every_n=FLAGS.checkpoint_every_n),
-        evaluating=verb.Evaluating(every_n=FLAGS.checkpoint_every_n),
+        checkpoint_options=verb.CheckpointOptions(every_n=FLAGS.checkpoint_every_n),
+        evaluation_options=verb.EvaluationOptions(every_n=FLAGS.checkpoint_every_n),
         reporting=verb.Reporting(
             cli.load("report.evaluation").publish, cli.load("report.drawing").training_pictures
         ),
@@ -77,7 +77,7 @@ def _refuse_unavailable() -> None:
     if FLAGS.train_dir:
         raise ConfigError("--train_dir is a flag of TensorFlow 1; write --model_dir")
     if FLAGS.use_tpu:
-        raise ConfigError("--use_tpu is not built; leave it out")
+        raise ConfigError("--use_tpu is not supported; leave it out")
 
 
 if __name__ == "__main__":

@@ -108,8 +108,10 @@ def test_the_predictions_are_compared(small):
 
 
 def test_everything_is_measured_once(small):
-    told = [(line["kind"], line["precision"], line["batch_size"]) for line in small[2:]]
-    assert told == [("speed", precision, batch) for precision in ("float32", "bfloat16") for batch in (1, 2)]
+    reported = [(line["kind"], line["precision"], line["batch_size"]) for line in small[2:]]
+    assert reported == [
+        ("speed", precision, batch) for precision in ("float32", "bfloat16") for batch in (1, 2)
+    ]
 
 
 def test_a_speed_is_measured(small):
@@ -119,7 +121,7 @@ def test_a_speed_is_measured(small):
         assert math.isfinite(line["loss"])
         assert line["loss"] > 0
         assert line["flops_per_image"] == 203512320  # 24.5 million multiplications in the backbone
-        assert line["share_of_peak"] is None  # of a CPU, no peak is known
+        assert line["fraction_of_peak"] is None  # of a CPU, no peak is known
         assert line["mode"] == ("compiled" if BACKEND == "jax" else "eager")
 
 
@@ -228,8 +230,8 @@ def test_batches_are_doubled_while_memory_is_expected_to_last(gpu, monkeypatch, 
     monkeypatch.setattr(gpu.Session, "check", lambda *_: None)
     session = fake_session(gpu, monkeypatch, report, largest_batch=1000)
     session.run()
-    told = [(line["kind"], line["batch_size"]) for line in results(report)]
-    assert told == [("speed", 4), ("speed", 8), ("speed", 16), ("out_of_memory", 32)]
+    reported = [(line["kind"], line["batch_size"]) for line in results(report)]
+    assert reported == [("speed", 4), ("speed", 8), ("speed", 16), ("out_of_memory", 32)]
     assert results(report)[0]["flops_per_image"] == 3 * 2 * 5 * 10
     assert results(report)[0]["peak_tflops"] == 67
     assert not session.report.problems
@@ -244,7 +246,7 @@ def test_batches_are_doubled_while_memory_is_expected_to_last(gpu, monkeypatch, 
         (ValueError("shapes\nare wrong"), "failed"),
     ],
 )
-def test_what_goes_wrong_is_told_and_the_rest_left_out(gpu, fail, kind, monkeypatch, report):
+def test_errors_are_reported_and_the_rest_left_out(gpu, fail, kind, monkeypatch, report):
     monkeypatch.setattr(gpu.Session, "check", lambda *_: None)
     session = fake_session(gpu, monkeypatch, report, fail=fail, largest_batch=32)
     session.run()

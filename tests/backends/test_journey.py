@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("backends")
     draw(folder / "photos", num_images=10)
     convert(folder / "photos", folder / "records")
-    checkpoints.write(drawn_weights(), str(folder / "ckpt-0"))
+    checkpoints.write(random_weights(), str(folder / "ckpt-0"))
     pipeline = configure(folder / "records", batch_size=2, num_steps=STEPS, learning_rate=0.01)
     for override in (
         f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}",
@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def drawn_weights():
+def random_weights():
     """Return weights that are the same under every backend, unlike those that a backend draws."""
     rng = np.random.default_rng(0)
     variables = TinyDetector().checkpoint_variables()
@@ -91,7 +91,7 @@ def test_the_losses_are_those_of_tensorflow(whole):
     np.testing.assert_allclose(losses(whole), TOTAL_LOSSES, rtol=1e-5)
 
 
-def test_a_run_that_goes_on_makes_the_same_steps(folder, whole, tiny):
+def test_a_resumed_run_makes_the_same_steps(folder, whole, tiny):
     for steps in (3, STEPS):
         result = train_by_flags(
             folder / "pipeline.config", folder / "resumed", num_train_steps=steps, **OPTIONS
@@ -131,15 +131,15 @@ def test_a_checkpoint_is_measured_as_it_was_on_the_way(folder, whole, tiny, caps
     values = found.metrics | found.losses
     assert values.keys() == on_the_way.keys()
     for name, value in values.items():
-        wanted = np.nan if on_the_way[name] is None else on_the_way[name]
-        np.testing.assert_allclose(value, wanted, rtol=1e-4, err_msg=name)
+        expected = np.nan if on_the_way[name] is None else on_the_way[name]
+        np.testing.assert_allclose(value, expected, rtol=1e-4, err_msg=name)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="SavedModels are TensorFlow's alone")
 def test_exporting_averages_that_are_not_there(folder, tiny):
-    wanted = ["eval_config.use_moving_averages=true"]
+    overrides = ["eval_config.use_moving_averages=true"]
     with pytest.raises(CheckpointError, match="holds no averages of its weights"):
-        export(folder / "pipeline.config", folder / "ckpt-0", folder / "exported", overrides=wanted)
+        export(folder / "pipeline.config", folder / "ckpt-0", folder / "exported", overrides=overrides)
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

@@ -37,7 +37,7 @@ def project(tmp_path, monkeypatch):
     return project
 
 
-def test_a_sound_configuration_passes(project):
+def test_a_valid_configuration_passes(project):
     config.check_for_training(project)
     config.check_for_evaluation(project)
 
@@ -122,12 +122,12 @@ def test_training_is_refused(project, override, reason):
 
 
 @pytest.mark.parametrize("decay", ["1", "-0.5"])
-def test_a_decay_is_a_share(project, decay):
+def test_a_decay_is_a_fraction(project, decay):
     config.apply_override(project, "train_config.optimizer.use_moving_average=true")
     config.check_for_training(project)
     config.apply_override(project, f"train_config.optimizer.moving_average_decay={decay}")
     with pytest.raises(
-        ConfigError, match=f"moving_average_decay is {decay}; it is the share that an average keeps"
+        ConfigError, match=f"moving_average_decay is {decay}; it is the fraction that an average keeps"
     ):
         config.check_for_training(project)
 
@@ -165,7 +165,7 @@ def test_thresholds_that_are_ignored_may_have_any_order(project):
     config.check_for_training(project)
 
 
-def test_a_missing_prefix_is_answered_with_the_newest_of_its_folder(project):
+def test_a_missing_prefix_gets_the_newest_of_its_folder_as_a_hint(project):
     Path("exported/checkpoint").mkdir(parents=True)
     for step in (9, 10):
         Path(f"exported/checkpoint/ckpt-{step}.index").touch()
@@ -191,7 +191,7 @@ def test_a_background_without_loss_is_reported(project, caplog):
     assert "background" not in caplog.text
     config.apply_override(project, "model.ssd.encode_background_as_zeros=true")
     config.check_for_training(project)
-    assert "nothing is learned of the background" in caplog.text
+    assert "the background is not learned" in caplog.text
 
 
 def test_class_scores_are_loaded_to_be_used(project):
@@ -223,7 +223,7 @@ def test_class_scores_are_the_only_classes(project, override, named):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "error"),
     [
         (
             "input_type: INPUT_DEFAULT",
@@ -237,7 +237,7 @@ def test_class_scores_are_the_only_classes(project, override, named):
         ("frame_index: 0", "frame_index is 0, but the records are single images"),
     ],
 )
-def test_fields_of_sequences(project, text, told):
+def test_fields_of_sequences(project, text, error):
     for check, name in (
         (config.check_for_training, "train_input_reader"),
         (config.check_for_evaluation, "eval_input_reader[0]"),
@@ -245,18 +245,18 @@ def test_fields_of_sequences(project, text, told):
         given = pipeline_pb2.TrainEvalPipelineConfig()
         given.CopyFrom(project)
         text_format.Merge(text, given.train_input_reader if "train" in name else given.eval_input_reader[0])
-        with pytest.raises(ConfigError, match=re.escape(f"{name}.{told}")):
+        with pytest.raises(ConfigError, match=re.escape(f"{name}.{error}")):
             check(given)
 
 
-def test_an_evaluation_has_no_use_for_a_frame(project, caplog):
+def test_an_evaluation_ignores_frame_index(project, caplog):
     text = "input_type: TF_SEQUENCE_EXAMPLE frame_index: 1"
     text_format.Merge(text, project.train_input_reader)
     config.check_for_training(project)
     assert not caplog.text
     text_format.Merge(text, project.eval_input_reader[0])
     config.check_for_evaluation(project)
-    assert "eval_input_reader[0].frame_index is passed over: an evaluation reads every frame" in caplog.text
+    assert "eval_input_reader[0].frame_index is ignored: an evaluation reads every frame" in caplog.text
 
 
 def test_logits_are_converted_where_there_are_some(project):
@@ -282,7 +282,7 @@ def test_classes_beyond_the_label_map_are_reported(project, caplog):
         "train_input_reader.num_keypoints=17",
     ],
 )
-def test_training_refuses_what_is_not_built(project, override):
+def test_training_refuses_unsupported_fields(project, override):
     config.apply_override(project, override)
     path = override.partition("=")[0]
     with pytest.raises(ConfigError, match=rf"^a.config: {path}: boxtune does not have .* yet; "):
@@ -294,7 +294,7 @@ def test_training_refuses_what_is_not_built(project, override):
     "override",
     ["eval_config.keypoint_edge={ start: 0 end: 1 }", "eval_input_reader[0].num_additional_channels=1"],
 )
-def test_evaluation_refuses_what_is_not_built(project, override):
+def test_evaluation_refuses_unsupported_fields(project, override):
     config.apply_override(project, override)
     path = re.escape(override.partition("=")[0])
     with pytest.raises(ConfigError, match=rf"^a.config: {path}: boxtune does not have .* yet; "):
@@ -302,7 +302,7 @@ def test_evaluation_refuses_what_is_not_built(project, override):
     config.check_for_training(project)
 
 
-def test_evaluation_reads_masks_and_keypoints_where_a_metric_wants_them(project):
+def test_evaluation_reads_masks_and_keypoints_where_a_metric_needs_them(project):
     config.apply_override(project, "eval_input_reader[0].load_instance_masks=true")
     config.apply_override(project, "eval_input_reader[0].num_keypoints=17")
     config.check_for_evaluation(project)
@@ -393,7 +393,7 @@ class TestDatasets:
         assert config.input_files(reader) == [Path("b-0"), Path("b-1"), Path("c.record")]
 
     @pytest.mark.parametrize(
-        ("weights", "told"),
+        ("weights", "error"),
         [
             ([1, 2], "has 2 weights, but there are 3 input_path; give one weight for each path"),
             ([1, 2, -3], "has a weight of -3; weights must be 0 or more"),
@@ -402,6 +402,6 @@ class TestDatasets:
             ([0, 0, 0], "has no weight above 0"),
         ],
     )
-    def test_weights_that_cannot_be(self, weights, told):
-        with pytest.raises(ConfigError, match=rf"^train_input_reader.sample_from_datasets_weights {told}"):
+    def test_invalid_weights(self, weights, error):
+        with pytest.raises(ConfigError, match=rf"^train_input_reader.sample_from_datasets_weights {error}"):
             config.input_datasets(self.weighted(*weights), name="train_input_reader")

@@ -52,7 +52,7 @@ def test_a_recipe_says_how_images_are_resized(stock):
 def test_a_recipe_is_whole_and_has_no_problems(stock):
     family = config.family_of(stock.model)
     assert list(family.problems(stock.model)) == []
-    assert list(family.doubts(stock.model)) == []
+    assert list(family.warnings(stock.model)) == []
     whole = config.complete(stock)
     assert whole == stock
 
@@ -123,8 +123,8 @@ def test_an_override_without_family_needs_a_model():
 def test_an_override_of_the_type_chooses_the_recipe_with_and_without_family(tmp_path):
     path = tmp_path / "pipeline.config"
     path.write_text('model { ssd { num_classes: 2 feature_extractor { type: "ssd_mobilenet_v2_keras" } } }')
-    wanted = config.recipe("ssd_mobilenet_v2_fpn_keras").model.ssd.anchor_generator
+    expected = config.recipe("ssd_mobilenet_v2_fpn_keras").model.ssd.anchor_generator
     for family in ("ssd.", ""):
         loaded = config.load(path, [f'model.{family}feature_extractor.type="ssd_mobilenet_v2_fpn_keras"'])
-        assert loaded.model.ssd.anchor_generator == wanted
+        assert loaded.model.ssd.anchor_generator == expected
         assert loaded.model.ssd.num_classes == 2

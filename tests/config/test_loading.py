@@ -83,12 +83,12 @@ def test_load_names_the_file_line_and_column(tmp_path):
 
 
 @pytest.fixture
-def nothing_told(monkeypatch):
+def nothing_warned(monkeypatch):
     """As at the beginning of a process."""
-    monkeypatch.setattr(loading, "_told", set())
+    monkeypatch.setattr(loading, "_warned", set())
 
 
-@pytest.mark.usefixtures("nothing_told")
+@pytest.mark.usefixtures("nothing_warned")
 def test_load_warns_once_of_fields_without_effect(tmp_path, caplog):
     path = tmp_path / "pipeline.config"
     path.write_text(MINIMAL + "eval_input_reader { num_readers: 1 }", encoding="utf-8")
@@ -101,8 +101,8 @@ def test_load_warns_once_of_fields_without_effect(tmp_path, caplog):
     assert record.getMessage() == f"{path}: without effect: num_readers, sync_replicas."
 
 
-@pytest.mark.usefixtures("nothing_told")
-def test_another_file_is_told_of_its_own_fields_without_effect(tmp_path, minimal, caplog):
+@pytest.mark.usefixtures("nothing_warned")
+def test_another_file_is_warned_of_its_own_fields_without_effect(tmp_path, minimal, caplog):
     path = tmp_path / "other.config"
     path.write_text(MINIMAL + "eval_config { eval_instance_masks: true }", encoding="utf-8")
     relics = ("startup_delay_steps", "bias_grad_multiplier", "replicas_to_aggregate", "max_number_of_boxes")
@@ -125,8 +125,8 @@ def test_another_file_is_told_of_its_own_fields_without_effect(tmp_path, minimal
         "eval_config.force_no_resize=true",
     ],
 )
-@pytest.mark.usefixtures("nothing_told")
-def test_what_the_api_passes_over_is_told_and_dropped(minimal, override, caplog):
+@pytest.mark.usefixtures("nothing_warned")
+def test_what_the_api_ignores_is_reported_and_dropped(minimal, override, caplog):
     loaded = config.load(minimal, [override])
     name = override.partition("=")[0].rpartition(".")[2]
     assert [record.getMessage() for record in caplog.records] == [f"{minimal}: without effect: {name}."]
@@ -135,7 +135,7 @@ def test_what_the_api_passes_over_is_told_and_dropped(minimal, override, caplog)
 
 
 @pytest.mark.shared
-@pytest.mark.usefixtures("nothing_told")
+@pytest.mark.usefixtures("nothing_warned")
 def test_the_warning_of_a_zoo_configuration_is_one_short_line(shared, caplog):
     config.load(shared / "zoo/ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8/pipeline.config")
     (message,) = (record.getMessage() for record in caplog.records)
@@ -153,7 +153,7 @@ def test_a_missing_file_is_named(tmp_path):
         config.load(tmp_path / "pipeline.config")
 
 
-def test_a_folder_is_answered_with_its_file(minimal):
+def test_a_folder_gets_its_file_as_a_hint(minimal):
     with pytest.raises(ConfigError) as caught:
         config.load(minimal.parent)
     assert str(caught.value) == f"{minimal.parent} is a folder; give the file, such as {minimal}."
@@ -164,10 +164,10 @@ def test_a_folder_without_configuration_is_refused(tmp_path):
         config.load(tmp_path)
 
 
-def test_bytes_that_are_no_text_are_refused(tmp_path):
+def test_bytes_that_are_not_text_are_refused(tmp_path):
     path = tmp_path / "saved_model.pb"
     path.write_bytes(b"\x08\x01\xff\xfe")
-    with pytest.raises(ConfigError, match=r"saved_model.pb is not text in UTF-8 \(byte 3\)"):
+    with pytest.raises(ConfigError, match=r"saved_model.pb is not UTF-8 text \(byte 3\)"):
         config.load(path)
 
 
@@ -211,7 +211,7 @@ def test_read_label_map(tmp_path):
     assert (dog.id, dog.display_name, dog.keypoints[0].label) == (2, "dog", "nose")
 
 
-def test_mistakes_of_a_label_map_have_a_place(tmp_path):
+def test_mistakes_of_a_label_map_have_a_location(tmp_path):
     path = tmp_path / "label_map.pbtxt"
     path.write_text("item {\n  id: one\n}\n", encoding="utf-8")
     with pytest.raises(DataError) as caught:
@@ -246,7 +246,7 @@ def test_shipped_configurations_are_read_and_written(pattern, shared):
 
 
 @pytest.mark.shared
-def test_a_damaged_configuration_is_refused_with_its_place(shared):
+def test_a_damaged_configuration_is_refused_with_its_location(shared):
     path = (
         shared / "zoo/mask_rcnn_inception_resnet_v2_1024x1024_coco17_gpu-8/pipeline.corrupt_user_copy.config"
     )
@@ -266,9 +266,9 @@ def test_other_families_are_refused_by_name_and_line(pattern, shared):
     for path in paths:
         with pytest.raises(ConfigError) as caught:
             config.load(path)
-        place, _, reason = str(caught.value).partition(": ")
+        location, _, reason = str(caught.value).partition(": ")
         assert "does not have" in reason
-        line = path.read_text(encoding="utf-8").splitlines()[int(place.removeprefix(f"{path}:")) - 1]
+        line = path.read_text(encoding="utf-8").splitlines()[int(location.removeprefix(f"{path}:")) - 1]
         assert reason.split(":")[0].removeprefix("model.") in line
 
 

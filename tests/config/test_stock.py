@@ -53,7 +53,7 @@ def test_completing_leaves_the_given_configuration_alone():
     assert given == _minimal()
 
 
-def test_nothing_is_taken_for_classes_readers_and_checkpoint():
+def test_classes_readers_and_checkpoint_are_not_completed():
     completed = config.complete(_minimal())
     assert not completed.model.ssd.HasField("num_classes")
     assert not completed.HasField("train_input_reader")
@@ -62,7 +62,7 @@ def test_nothing_is_taken_for_classes_readers_and_checkpoint():
     assert not completed.train_config.HasField("fine_tune_checkpoint_type")
 
 
-def test_a_section_that_is_given_is_taken_as_it_is():
+def test_a_given_section_is_kept_as_it_is():
     completed = config.complete(_minimal("matcher { argmax_matcher { matched_threshold: 0.7 } }"))
     assert (
         completed.model.ssd.matcher
@@ -71,7 +71,7 @@ def test_a_section_that_is_given_is_taken_as_it_is():
     assert completed.model.ssd.box_coder == config.recipe(FPNLITE).model.ssd.box_coder
 
 
-def test_a_feature_extractor_that_says_more_than_its_type_is_taken_as_it_is():
+def test_a_feature_extractor_with_more_than_its_type_is_kept_as_it_is():
     text = f'model {{ ssd {{ feature_extractor {{ type: "{FPNLITE}" use_depthwise: false }} }} }}'
     completed = config.complete(config.parse(text, "a.config"))
     assert completed.model.ssd.feature_extractor == config.parse(text, "a.config").model.ssd.feature_extractor

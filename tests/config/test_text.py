@@ -69,7 +69,7 @@ MISTAKES = [
     ),
     (
         'train_config {\n  fine_tune_checkpoint: "C:\\data\\ckpt-0"\n}',
-        '2:28: "\\" begins no escape here; write "\\\\", or "/" in a path.',
+        '2:28: "\\" is not an escape here; write "\\\\", or "/" in a path.',
     ),
     (
         "model { ssd {} faster_rcnn {} }",

@@ -1,4 +1,4 @@
-"""What the API has and boxtune has not: refused by name and line; nothing that is declared is passed over."""
+"""What the API has and boxtune has not: refused by name and line; no declared field is ignored silently."""
 
 import re
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def refused(pipeline, *arguments) -> str:
 def test_the_error_names_file_line_field_and_way_out(file):
     assert refused(config.load(file), file, ["model"]) == (
         f"{file}:5: {GRAY}: boxtune does not have networks for images of one channel yet; leave it false: "
-        "gray images are read as three channels. Nor does it have "
+        "gray images are read as three channels. Also missing: "
         "model.ssd.post_processing.calibration_config.sigmoid_calibration."
     )
 
@@ -74,13 +74,13 @@ def test_the_error_names_file_line_field_and_way_out(file):
         ("eval_input_reader", 13, "eval_input_reader[1].keypoint_type_weight"),
     ],
 )
-def test_of_other_sections_it_is_not_told(file, section, line, path):
-    told = refused(config.load(file), file, [section])
-    assert told.startswith(f"{file}:{line}: {path}: ")
-    assert "Nor" not in told
+def test_other_sections_are_not_reported(file, section, line, path):
+    error = refused(config.load(file), file, [section])
+    assert error.startswith(f"{file}:{line}: {path}: ")
+    assert "Also missing" not in error
 
 
-def test_a_section_that_is_built_passes(file):
+def test_a_supported_section_passes(file):
     config.refuse(config.load(file), file, ["train_config", "eval_config"])
 
 
@@ -92,7 +92,7 @@ def test_without_a_file_the_field_is_named(file):
     "override",
     ["train_input_reader.num_keypoints=3", "train_input_reader.load_track_id=true"],
 )
-def test_what_an_override_sets_has_no_line(file, override):
+def test_an_override_has_no_line(file, override):
     pipeline = config.load(file, [override])
     if "keypoints" not in override:
         pipeline.train_input_reader.num_keypoints = 0
@@ -101,7 +101,7 @@ def test_what_an_override_sets_has_no_line(file, override):
     )
 
 
-def test_a_file_that_is_gone_or_another_now_has_no_line(file):
+def test_a_missing_or_changed_file_has_no_line(file):
     pipeline = config.load(file)
     file.write_text("model {", encoding="utf-8")
     assert refused(pipeline, file, ["model"]).startswith(f"{file}: {GRAY}: ")
@@ -127,7 +127,7 @@ def test_lines_are_those_of_any_system(file):
         "eval_config { super_categories { key: 'pets' value: 'cat' } force_no_resize: false }",
     ],
 )
-def test_what_changes_nothing_passes(text):
+def test_defaults_pass(text):
     config.refuse(config.parse(text, "a.config"))
 
 
@@ -146,45 +146,43 @@ def test_what_changes_nothing_passes(text):
         (
             "train_config { data_augmentation_options { random_horizontal_flip {} } "
             "data_augmentation_options { normalize_image {} } }",
-            "data_augmentation_options[1].normalize_image: boxtune does not have augmentation that normalises images",
+            "data_augmentation_options[1].normalize_image: boxtune does not have augmentation that normalizes images",
         ),
     ],
 )
-def test_what_is_not_built_is_refused(text, reason):
+def test_what_is_unsupported_is_refused(text, reason):
     assert reason in refused(config.parse(text, "a.config"))
 
 
-def test_of_many_a_few_are_named():
+def test_some_of_many_are_named():
     readers = "eval_input_reader { load_track_id: true } " * 8
-    told = refused(config.parse(readers, "a.config"))
-    assert told.startswith("eval_input_reader[0].load_track_id: ")
-    assert told.endswith(
-        "Nor does it have "
-        + ", ".join(f"eval_input_reader[{i}].load_track_id" for i in range(1, 6))
-        + ", ...."
+    error = refused(config.parse(readers, "a.config"))
+    assert error.startswith("eval_input_reader[0].load_track_id: ")
+    assert error.endswith(
+        "Also missing: " + ", ".join(f"eval_input_reader[{i}].load_track_id" for i in range(1, 6)) + ", ...."
     )
 
 
 @pytest.mark.parametrize("name", ["mask_rcnn_box_predictor", "rfcn_box_predictor"])
 def test_heads_of_other_families_are_refused_in_an_ssd(name):
-    told = refused(config.parse(f"model {{ ssd {{ box_predictor {{ {name} {{}} }} }} }}", "a.config"))
-    assert told.startswith(f"model.ssd.box_predictor.{name}: ")
+    error = refused(config.parse(f"model {{ ssd {{ box_predictor {{ {name} {{}} }} }} }}", "a.config"))
+    assert error.startswith(f"model.ssd.box_predictor.{name}: ")
 
 
-def test_choosing_tells_what_the_table_says():
+def test_oneof_reports_the_entry_of_the_table():
     section = config.parse("model { ssd { matcher { bipartite_matcher {} } } }", "a.config").model.ssd.matcher
     with pytest.raises(
         ConfigError, match=r"Matcher: boxtune does not have the bipartite matcher yet; use argmax_m"
     ):
-        config.chosen(section, {"argmax_matcher": dict})
+        config.oneof(section, {"argmax_matcher": dict})
 
 
-def test_choosing_what_no_table_has_names_what_there_is():
+def test_oneof_names_the_choices():
     section = config.parse("model { ssd { matcher { argmax_matcher {} } } }", "a.config").model.ssd.matcher
     with pytest.raises(
         ConfigError, match=r'Matcher: boxtune does not have "argmax_matcher" yet; choose one of: other'
     ):
-        config.chosen(section, {"other": dict})
+        config.oneof(section, {"other": dict})
 
 
 def test_every_entry_is_a_field():
@@ -241,7 +239,7 @@ def _paths(
 
 
 def _is_out_of_use(field: FieldDescriptor, path: tuple[str, ...], names: set[str]) -> bool:
-    """Whether a field has no effect, is refused, or is a choice that is not offered: `chosen` refuses it."""
+    """Whether a field has no effect, is refused, or is a choice that is not offered: `oneof` refuses it."""
     not_offered = field.containing_oneof is not None and field.name not in names
     refused = unsupported.missing(field.full_name, ".".join(path)) is not None
     return field.GetOptions().deprecated or refused or not_offered

@@ -4,9 +4,9 @@ import pytest
 from boxtune.detection.anchors import (
     AnchorGrid,
     FlexibleGridAnchors,
-    GridAnchors,
     MultiscaleAnchors,
     SsdAnchors,
+    grid_anchors,
     shape,
     tile,
 )
@@ -151,9 +151,7 @@ class TestMultiscaleAnchors:
 
 class TestGridAnchors:
     def test_by_hand(self):
-        generator = GridAnchors(
-            scales=(1.0, 2.0), aspect_ratios=(1.0,), base_size=(10, 20), stride=(8, 16), offset=(4, 2)
-        )
+        generator = grid_anchors((1.0, 2.0), (1.0,), (10, 20), stride=(8, 16), offset=(4, 2))
         assert generator.per_location == [2]
         # Centres (4, 2) and (4, 18); the base of 10 x 20 once and twice.
         np.testing.assert_array_equal(
@@ -161,14 +159,16 @@ class TestGridAnchors:
             [[-1, -8, 9, 12], [-6, -18, 14, 22], [-1, 8, 9, 28], [-6, -2, 14, 38]],
         )
 
-    def test_all_scales_of_a_ratio_stand_together(self):
-        anchors = GridAnchors(scales=(1.0, 2.0), aspect_ratios=(1.0, 4.0)).generate([(1, 1)], (1, 1))
+    def test_the_scales_of_a_ratio_are_adjacent(self):
+        generator = grid_anchors((1.0, 2.0), (1.0, 4.0), (256, 256), stride=(16, 16))
+        anchors = generator.generate([(1, 1)], (1, 1))
         sides = (anchors[:, 2:] - anchors[:, :2]) / 256
         np.testing.assert_allclose(sides, [[1, 1], [2, 2], [0.5, 2], [1, 4]])
 
     def test_one_map_only(self):
-        with pytest.raises(ValueError, match="unpack"):
-            GridAnchors().generate([(2, 2), (1, 1)], (16, 16))
+        generator = grid_anchors((1.0,), (1.0,), (256, 256), stride=(16, 16))
+        with pytest.raises(ValueError, match="zip"):
+            generator.generate([(2, 2), (1, 1)], (16, 16))
 
 
 class TestFlexibleGridAnchors:

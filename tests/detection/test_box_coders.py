@@ -19,12 +19,12 @@ boxes = st.tuples(
 ).map(lambda part: np.float32([part[0], part[1], part[0] + part[2], part[1] + part[3]]))
 
 
-def test_zero_codes_are_the_anchor():
+def test_zero_encodings_are_the_anchor():
     decoded = FasterRcnnBoxCoder().decode(np.zeros([2, 4], np.float32), ANCHORS)
     np.testing.assert_allclose(decoded, ANCHORS, atol=1e-7)
 
 
-def test_the_anchor_has_zero_codes():
+def test_the_anchor_has_zero_encodings():
     np.testing.assert_allclose(FasterRcnnBoxCoder().encode(ANCHORS, ANCHORS), np.zeros([2, 4]), atol=1e-6)
 
 
@@ -52,15 +52,15 @@ def test_round_trip(box, anchor):
     np.testing.assert_allclose(decoded, box[None], atol=1e-5)
 
 
-def test_an_empty_box_has_finite_codes():
-    # Padding has no size, and its codes are multiplied by 0, which no infinity survives.
-    codes = FasterRcnnBoxCoder().encode(np.zeros([1, 4], np.float32), ANCHORS[:1])
-    assert np.isfinite(np.asarray(codes)).all()
+def test_an_empty_box_has_finite_encodings():
+    # Padding has no size, and its encodings are multiplied by 0, which no infinity survives.
+    encodings = FasterRcnnBoxCoder().encode(np.zeros([1, 4], np.float32), ANCHORS[:1])
+    assert np.isfinite(np.asarray(encodings)).all()
 
 
-def test_codes_of_a_batch():
-    codes = np.zeros([3, 2, 4], np.float32)
-    np.testing.assert_allclose(FasterRcnnBoxCoder().decode(codes, ANCHORS), [ANCHORS] * 3, atol=1e-7)
+def test_encodings_of_a_batch():
+    encodings = np.zeros([3, 2, 4], np.float32)
+    np.testing.assert_allclose(FasterRcnnBoxCoder().decode(encodings, ANCHORS), [ANCHORS] * 3, atol=1e-7)
 
 
 class TestKeypointBoxCoder:
@@ -70,29 +70,31 @@ class TestKeypointBoxCoder:
 
     def test_encode_by_hand(self):
         # One point at the centre, one half the height below and a quarter of the width to the right of it.
-        codes = self.CODER.encode(self.ANCHOR, self.ANCHOR, np.float32([[[1, 2], [2, 3]]]))
-        np.testing.assert_allclose(codes, [[0, 0, 0, 0, 0, 0, 5, 5]], atol=1e-5)
+        encodings = self.CODER.encode(self.ANCHOR, self.ANCHOR, np.float32([[[1, 2], [2, 3]]]))
+        np.testing.assert_allclose(encodings, [[0, 0, 0, 0, 0, 0, 5, 5]], atol=1e-5)
         assert self.CODER.code_size == 8
 
     def test_there_and_back_in_a_batch(self):
         rng = np.random.default_rng(0)
         boxes = np.float32([[[0, 0, 1, 3]], [[1, 1, 2, 4]]])
         points = rng.uniform(0, 4, [2, 1, 2, 2]).astype(np.float32)
-        codes = self.CODER.encode(boxes, self.ANCHOR, points)
-        np.testing.assert_allclose(self.CODER.decode(codes, self.ANCHOR), boxes, atol=1e-5)
-        np.testing.assert_allclose(self.CODER.decode_keypoints(codes, self.ANCHOR), points, atol=1e-5)
+        encodings = self.CODER.encode(boxes, self.ANCHOR, points)
+        np.testing.assert_allclose(self.CODER.decode(encodings, self.ANCHOR), boxes, atol=1e-5)
+        np.testing.assert_allclose(self.CODER.decode_keypoints(encodings, self.ANCHOR), points, atol=1e-5)
 
-    def test_a_point_that_is_not_seen_has_no_code(self):
-        codes = self.CODER.encode(self.ANCHOR, self.ANCHOR, np.float32([[[np.nan, np.nan], [2, 3]]]))
-        np.testing.assert_array_equal(np.isnan(np.asarray(codes)), [[False] * 4 + [True] * 2 + [False] * 2])
+    def test_an_invisible_point_has_no_encoding(self):
+        encodings = self.CODER.encode(self.ANCHOR, self.ANCHOR, np.float32([[[np.nan, np.nan], [2, 3]]]))
+        np.testing.assert_array_equal(
+            np.isnan(np.asarray(encodings)), [[False] * 4 + [True] * 2 + [False] * 2]
+        )
 
 
 class TestMeanStddevBoxCoder:
     def test_by_hand(self):
         anchors, boxes = np.float32([[0.1, 0.2, 0.5, 0.6]]), np.float32([[0.2, 0.2, 0.4, 0.7]])
-        codes = MeanStddevBoxCoder(0.1).encode(boxes, anchors)
-        np.testing.assert_allclose(codes, [[1, 0, -1, 1]], atol=1e-5)
-        np.testing.assert_allclose(MeanStddevBoxCoder(0.1).decode(codes, anchors), boxes, atol=1e-6)
+        encodings = MeanStddevBoxCoder(0.1).encode(boxes, anchors)
+        np.testing.assert_allclose(encodings, [[1, 0, -1, 1]], atol=1e-5)
+        np.testing.assert_allclose(MeanStddevBoxCoder(0.1).decode(encodings, anchors), boxes, atol=1e-6)
 
 
 class TestSquareBoxCoder:
@@ -103,11 +105,11 @@ class TestSquareBoxCoder:
         # A square of 2 * e, 1 below (half of 2) and 1 to the right.
         box = np.float32([[1.5 - np.e, 3 - np.e, 1.5 + np.e, 3 + np.e]])
         coder = SquareBoxCoder(y_scale=10, x_scale=20, length_scale=5)
-        codes = coder.encode(box, self.ANCHOR)
-        np.testing.assert_allclose(codes, [[5, 10, 5]], atol=1e-4)
-        np.testing.assert_allclose(coder.decode(codes, self.ANCHOR), box, atol=1e-5)
+        encodings = coder.encode(box, self.ANCHOR)
+        np.testing.assert_allclose(encodings, [[5, 10, 5]], atol=1e-4)
+        np.testing.assert_allclose(coder.decode(encodings, self.ANCHOR), box, atol=1e-5)
         assert coder.code_size == 3
 
-    def test_an_empty_box_has_finite_codes(self):
-        codes = SquareBoxCoder().encode(np.zeros([1, 4], np.float32), self.ANCHOR)
-        assert np.isfinite(np.asarray(codes)).all()
+    def test_an_empty_box_has_finite_encodings(self):
+        encodings = SquareBoxCoder().encode(np.zeros([1, 4], np.float32), self.ANCHOR)
+        assert np.isfinite(np.asarray(encodings)).all()

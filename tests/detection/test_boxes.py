@@ -58,7 +58,7 @@ def test_iou_of_two_empty_boxes_is_no_division_by_zero():
     np.testing.assert_array_equal(boxes.iou_pairwise(np.zeros([1, 4]), np.zeros([1, 4])), [[0]])
 
 
-def test_ioa_is_a_share_of_the_second_box():
+def test_ioa_is_a_fraction_of_the_second_box():
     # The second box lies within the first, which is four times as large; the third is empty.
     first, second = np.float32([[0, 0, 2, 2]]), np.float32([[0, 0, 1, 1], [1, 1, 1, 1], [1, 1, 3, 3]])
     np.testing.assert_allclose(boxes.ioa_pairwise(first, second), [[1, 0, 1 / 4]])
@@ -66,13 +66,15 @@ def test_ioa_is_a_share_of_the_second_box():
 
 
 def test_pairwise_overlaps_broadcast_over_a_batch():
-    truth = np.float32([[[0, 0, 2, 2]], [[0, 1, 2, 3]]])  # [b, n, 4]
+    groundtruth = np.float32([[[0, 0, 2, 2]], [[0, 1, 2, 3]]])  # [b, n, 4]
     anchors = np.float32([[0, 0, 2, 2], [0, 1, 2, 3]])  # [a, 4]
-    np.testing.assert_allclose(boxes.iou_pairwise(truth, anchors), [[[1, 1 / 3]], [[1 / 3, 1]]], rtol=1e-6)
+    np.testing.assert_allclose(
+        boxes.iou_pairwise(groundtruth, anchors), [[[1, 1 / 3]], [[1 / 3, 1]]], rtol=1e-6
+    )
 
 
 @given(some_boxes(), some_boxes())
-def test_iou_is_symmetric_and_a_share(first, second):
+def test_iou_is_symmetric_and_a_fraction(first, second):
     measured = as_array(boxes.iou_pairwise(first, second))
     np.testing.assert_array_equal(measured, as_array(boxes.iou_pairwise(second, first)).T)
     assert np.all((measured >= 0) & (measured <= 1))
@@ -131,8 +133,8 @@ class TestOfPairs:
 
     def test_giou(self):
         # Around the first pair lies a box of 9, of which 2 are in neither; around the second one of 12, 4 in neither.
-        wanted = [1 / 7 - 2 / 9, -4 / 12, 1, -(25 - 4) / 25]
-        np.testing.assert_allclose(boxes.giou(self.ONE, self.OTHERS), wanted, rtol=1e-6)
+        expected = [1 / 7 - 2 / 9, -4 / 12, 1, -(25 - 4) / 25]
+        np.testing.assert_allclose(boxes.giou(self.ONE, self.OTHERS), expected, rtol=1e-6)
 
     def test_nothing_around_nothing(self):
         empty = np.zeros([1, 4], np.float32)

@@ -175,6 +175,6 @@ def test_half_the_sum_of_squares(fused, plain):
 
 def test_of_equal_scores_the_first_is_the_highest():
     scores = ops.convert_to_tensor(np.float32([[1, 3, 3, 2, 3] * 20]))
-    values, places = kernels.highest(scores, 5)
+    values, indices = kernels.highest(scores, 5)
     np.testing.assert_array_equal(values, [[3] * 5])
-    np.testing.assert_array_equal(places, [[1, 2, 4, 6, 7]])
+    np.testing.assert_array_equal(indices, [[1, 2, 4, 6, 7]])

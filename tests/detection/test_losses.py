@@ -27,7 +27,7 @@ def test_smooth_l1(error, delta, loss):
     np.testing.assert_allclose(measured, [loss], rtol=1e-6)
 
 
-def test_smooth_l1_sums_over_the_code():
+def test_smooth_l1_sums_over_the_encoding():
     measured = losses.smooth_l1(tensor([[1, 2, 0, 1]]), tensor([[0] * 4]))
     np.testing.assert_allclose(measured, [0.5 + 1.5 + 0 + 0.5])
 
@@ -45,13 +45,13 @@ def test_sigmoid_cross_entropy():
     np.testing.assert_allclose(measured, [-np.log(3 / 4), -np.log(1 / 4)], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("gamma", "share"), [(0.0, 1), (1.0, 1 / 4), (2.0, 1 / 16), (3.0, 1 / 64)])
-def test_focal_fades_with_the_power_of_what_is_missed(gamma, share):
+@pytest.mark.parametrize(("gamma", "fraction"), [(0.0, 1), (1.0, 1 / 4), (2.0, 1 / 16), (3.0, 1 / 64)])
+def test_focal_fades_with_the_power_of_what_is_missed(gamma, fraction):
     # A probability of 3/4 for the right answer misses 1/4.
     logits, targets = tensor([np.log(3), -np.log(3)]), tensor([1, 0])
     cross_entropy = losses.sigmoid_cross_entropy(logits, targets)
     np.testing.assert_allclose(
-        losses.sigmoid_focal(logits, targets, gamma), share * np.asarray(cross_entropy), rtol=1e-5
+        losses.sigmoid_focal(logits, targets, gamma), fraction * np.asarray(cross_entropy), rtol=1e-5
     )
 
 
@@ -128,7 +128,7 @@ def test_absolute_error_is_one_of_each_number():
     np.testing.assert_array_equal(losses.absolute_error(tensor([[1, -2]]), tensor([[0, 1]])), [[1, 3]])
 
 
-def test_overlaps_lose_what_they_lack():
+def test_losses_of_overlaps():
     # A quarter of 2 x 2 shared: an IoU of 1 / 7; around both lies 9, of which 2 are in neither.
     one, other = tensor([[0, 0, 2, 2]]), tensor([[1, 1, 3, 3]])
     np.testing.assert_allclose(losses.iou_loss(one, other), [6 / 7], rtol=1e-6)
@@ -146,7 +146,7 @@ def test_softmax_against_logits():
 
 
 def test_bootstrapped_targets():
-    # Predicted 3/4 where 0 is wanted: of that, a half gives targets of 3/8, or of 1/2 where the class counts.
+    # Predicted 3/4 where 0 is expected: of that, a half gives targets of 3/8, or of 1/2 where the class counts.
     logits, targets = tensor([np.log(3)]), tensor([0])
     for hard, target in ((False, 3 / 8), (True, 1 / 2)):
         measured = losses.bootstrapped_sigmoid(logits, targets, 0.5, hard=hard)
@@ -164,7 +164,7 @@ def test_penalty_reduced_focal():
 
 
 def test_dice():
-    # Half of each of two points, of which one is wanted; then by squares, then one of the points counts twice.
+    # Half of each of two points, of which one is expected; then by squares, then one of the points counts twice.
     logits, targets = tensor([[[0], [0]]]), tensor([[[1], [0]]])
     ones = tensor([[[1], [1]]])
     np.testing.assert_allclose(losses.dice(logits, targets, ones), [[1 - 2 * 0.5 / 2]])

@@ -58,7 +58,7 @@ class TestForcedMatch:
         # Anchor 0 overlaps box 0 more, but is the best that box 1 has; box 0 is best served by anchor 1.
         assert match(self.MATCHER, [[0.8, 0.9], [0.6, 0.1]]) == [1, 0]
 
-    def test_of_two_boxes_that_want_one_anchor_the_first_has_it(self):
+    def test_of_two_boxes_that_claim_one_anchor_the_first_gets_it(self):
         # Box 1 overlaps it more, and still goes without: it has no other anchor over the threshold.
         assert match(self.MATCHER, [[0.6, 0.1], [0.9, 0.2]]) == [0, UNMATCHED]
 
@@ -136,13 +136,13 @@ class TestTargets:
         np.testing.assert_array_equal(targets.matches, [[0, 1, UNMATCHED, IGNORED]])
         np.testing.assert_array_equal(targets.classes, [[[0, 0, 1], [1, 0, 0], [0, 0, 0], [0, 0, 0]]])
         np.testing.assert_array_equal(targets.class_weights, [[0.5, 1, 1, 0]])
-        np.testing.assert_array_equal(targets.code_weights, [[0.5, 1, 0, 0]])
-        np.testing.assert_allclose(targets.codes, np.zeros([1, 4, 4]), atol=1e-6)
+        np.testing.assert_array_equal(targets.box_weights, [[0.5, 1, 0, 0]])
+        np.testing.assert_allclose(targets.encodings, np.zeros([1, 4, 4]), atol=1e-6)
 
-    def test_codes_are_those_of_the_matched_box(self):
+    def test_encodings_are_those_of_the_matched_box(self):
         targets = self.assign(matcher=ArgMaxMatcher(matched_threshold=0.55, unmatched_threshold=0.5))
         # Anchor 3 is 0.3 wide, its box 0.5: log(0.5 / 0.3) times 5; its centre 0.1 of 0.3 further, times 10.
-        np.testing.assert_allclose(targets.codes[0, 3], [0, 10 / 3, 0, 5 * np.log(5 / 3)], atol=1e-5)
+        np.testing.assert_allclose(targets.encodings[0, 3], [0, 10 / 3, 0, 5 * np.log(5 / 3)], atol=1e-5)
 
     def test_weight_of_background(self):
         np.testing.assert_array_equal(self.assign(negative_weight=0.25).class_weights, [[0.5, 1, 0.25, 0]])
@@ -152,7 +152,7 @@ class TestTargets:
         np.testing.assert_array_equal(targets.matches, [[UNMATCHED] * 4])
         np.testing.assert_array_equal(targets.classes, np.zeros([1, 4, 3]))
         np.testing.assert_array_equal(targets.class_weights, [[1, 1, 1, 1]])
-        np.testing.assert_array_equal(targets.code_weights, [[0, 0, 0, 0]])
+        np.testing.assert_array_equal(targets.box_weights, [[0, 0, 0, 0]])
 
     def test_another_similarity(self):
         # By distance the third anchor is nearest to box 0 and the others to the boxes that they are.
@@ -163,13 +163,13 @@ class TestTargets:
     def test_keypoints_of_the_matched_box(self):
         points = np.float32([[[[0.25, 0.25], [np.nan, np.nan]], [[0.25, 0.75], [0.5, 1.0]]]])
         coder = KeypointBoxCoder(num_keypoints=2)
-        codes = self.assign(box_coder=coder, keypoints=points).codes
-        assert codes.shape == (1, 4, 8)
+        encodings = self.assign(box_coder=coder, keypoints=points).encodings
+        assert encodings.shape == (1, 4, 8)
         # The centres of both boxes, and the corner of the second: half a side below and to the right, times 10.
-        np.testing.assert_allclose(codes[0, 0], [0] * 6 + [np.nan] * 2, atol=1e-5)
-        np.testing.assert_allclose(codes[0, 1], [0] * 6 + [5, 5], atol=1e-5)
-        np.testing.assert_array_equal(codes[0, 2:], np.zeros([2, 8]))
+        np.testing.assert_allclose(encodings[0, 0], [0] * 6 + [np.nan] * 2, atol=1e-5)
+        np.testing.assert_allclose(encodings[0, 1], [0] * 6 + [5, 5], atol=1e-5)
+        np.testing.assert_array_equal(encodings[0, 2:], np.zeros([2, 8]))
 
-    def test_keypoints_that_are_not_there(self):
+    def test_missing_keypoints(self):
         with pytest.raises(DataError, match="keypoint_box_coder encodes 2 keypoints of each object"):
             self.assign(box_coder=KeypointBoxCoder(num_keypoints=2))

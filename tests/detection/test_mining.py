@@ -68,7 +68,7 @@ def test_negatives_for_each_positive(matches, most, least, left):
     assert mined(matches=np.int32([matches]), iou_threshold=1.0, **options)[1] == [left]
 
 
-def test_ignored_anchors_are_no_negatives():
+def test_ignored_anchors_are_not_negatives():
     # With one negative allowed, the ignored one (of no loss in a detector) does not use it up.
     matches = np.int32([[0, IGNORED, UNMATCHED, UNMATCHED, UNMATCHED]])
     assert mined(matches=matches, iou_threshold=1.0, max_negatives_per_positive=1)[1] == [[5, 4, 3, 0, 0]]
@@ -87,7 +87,7 @@ def test_images_do_not_mix():
     assert two[1] == [[5, 4, 0, 0, 0], [5, 0, 0, 0, 0]]
 
 
-def test_a_loss_that_is_no_number_is_not_passed_over():
+def test_a_loss_that_is_nan_is_not_ignored():
     losses = np.float32([[1, 2, np.nan, 3, 4]])
     for threshold in (0.7, 1.0):
         assert np.isnan(mined(classification=losses, iou_threshold=threshold, num_hard_examples=1)[1]).all()

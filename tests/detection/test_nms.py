@@ -43,7 +43,7 @@ def test_a_suppressed_box_suppresses_nothing():
     np.testing.assert_array_equal(found["anchors"][: found["count"]], [0, 2])
 
 
-def test_the_best_comes_first_wherever_it_stands():
+def test_the_best_comes_first_at_any_index():
     found = suppress([C, B, A], [[0.1], [0.5], [0.9]], **HALF)
     np.testing.assert_array_equal(found["anchors"][: found["count"]], [2, 0])
 
@@ -63,7 +63,7 @@ def test_a_score_at_the_threshold_is_not_enough():
     np.testing.assert_array_equal(found["anchors"][: found["count"]], [2])
 
 
-def test_a_score_of_0_is_nothing_found():
+def test_a_score_of_0_is_no_detection():
     assert suppress([A, C], [[0.0], [0.0]])["count"] == 0
 
 
@@ -96,7 +96,7 @@ def test_of_equal_scores_the_lower_class_and_then_the_lower_anchor_is_first():
 class TestWindow:
     WINDOW = (0.0, 0.0, 0.5, 1.0)
 
-    def test_boxes_are_cut_and_expressed_in_its_frame(self):
+    def test_boxes_are_clipped_and_expressed_in_its_frame(self):
         found = suppress([[0.25, 0.25, 0.75, 0.75]], [[0.9]], self.WINDOW)
         # Cut to half its height; then its rows count by the window's.
         np.testing.assert_allclose(found["boxes"], [[0.5, 0.25, 1, 0.75]])
@@ -110,7 +110,7 @@ class TestWindow:
         assert found["count"] == 1
         np.testing.assert_array_equal(found["anchors"], [1, 0, 0])
 
-    def test_overlap_is_measured_before_cutting(self):
+    def test_overlap_is_computed_before_clipping(self):
         # Cut to the window both are the same; whole they overlap by a third.
         tall, taller = [0.4, 0, 0.6, 1], [0.4, 0, 1.0, 1]
         assert suppress([tall, taller], [[0.9], [0.8]], self.WINDOW, **HALF)["count"] == 2

@@ -9,9 +9,9 @@ from keras import ops
 from boxtune.detection.anchors import (
     AnchorGrid,
     FlexibleGridAnchors,
-    GridAnchors,
     MultiscaleAnchors,
     SsdAnchors,
+    grid_anchors,
 )
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
 from boxtune.detection.matching import IGNORED, UNMATCHED, ArgMaxMatcher, assign_targets
@@ -64,7 +64,7 @@ class TestSizesThatAreTensors:
         np.testing.assert_allclose(measured, generator.generate(grids, size), atol=1e-6)
 
     def test_pixels(self):
-        generator = GridAnchors()
+        generator = grid_anchors((0.5, 1.0, 2.0), (0.5, 1.0, 2.0), (256, 256), stride=(16, 16))
         measured = generator.generate([(tf.constant(5), tf.constant(7))], (80, 112))
         np.testing.assert_allclose(measured, generator.generate([(5, 7)], (80, 112)), rtol=1e-6, atol=1e-4)
 
@@ -82,13 +82,13 @@ def test_targets_of_unknown_anchors():
     @tf.function(input_signature=[tf.TensorSpec([None, 4])])
     def in_graph(anchors):
         targets = assign_targets(groundtruth, anchors, matcher, FasterRcnnBoxCoder(), 3)
-        return targets.matches, targets.codes
+        return targets.matches, targets.encodings
 
     # The boxes themselves, one elsewhere, and one that overlaps box 0 by 0.6.
     anchors = np.float32([*boxes, [0.5, 0.5, 1, 1], [0, 0, 0.5, 0.3]])
-    matches, codes = in_graph(anchors)
+    matches, encodings = in_graph(anchors)
     np.testing.assert_array_equal(matches, [[0, 1, UNMATCHED, IGNORED]])
-    np.testing.assert_allclose(codes, np.zeros([1, 4, 4]), atol=1e-6)
+    np.testing.assert_allclose(encodings, np.zeros([1, 4, 4]), atol=1e-6)
     np.testing.assert_array_equal(in_graph(anchors[:2])[0], [[0, 1]])
 
 

@@ -101,8 +101,10 @@ class CenterPointDetector(Detector):
         distance = ops.sum(ops.square(middle[:, :, None] - centers), axis=-1)  # [b, n, cells]
         nearest = ops.argmin(distance, axis=-1)
         at = ops.one_hot(nearest, ops.shape(centers)[0]) * valid[..., None]
-        wanted = ops.max(at[..., None] * ops.one_hot(groundtruth["classes"], NUM_CLASSES)[:, :, None], axis=1)
-        entropy = sigmoid_cross_entropy(predictions["heat"], wanted)
+        expected = ops.max(
+            at[..., None] * ops.one_hot(groundtruth["classes"], NUM_CLASSES)[:, :, None], axis=1
+        )
+        entropy = sigmoid_cross_entropy(predictions["heat"], expected)
         sizes = take_rows(predictions["size"], ops.cast(nearest, "int32"))
         off = ops.sum(ops.abs(sizes - (boxes[..., 2:] - boxes[..., :2])), axis=-1) * valid
         return {

@@ -109,7 +109,7 @@ class QueryDetector(Detector):
         boxes = ops.pad(groundtruth["boxes"], pad)[:, :NUM_QUERIES]
         valid = ops.pad(ops.cast(groundtruth["valid"], "float32"), pad[:2])[:, :NUM_QUERIES]
         classes = ops.pad(groundtruth["classes"], pad[:2])[:, :NUM_QUERIES]
-        wanted = ops.one_hot(classes, NUM_CLASSES) * valid[..., None]
+        expected = ops.one_hot(classes, NUM_CLASSES) * valid[..., None]
         off = ops.sum(ops.square(ops.sigmoid(predictions["boxes"]) - boxes), axis=-1) * valid
         denoising = 0.0 * ops.sum(predictions["boxes"])
         if "denoised" in predictions:
@@ -119,7 +119,7 @@ class QueryDetector(Detector):
         shapes = ops.mean(ops.square(predictions["points"]))
         shapes += ops.mean(sigmoid_cross_entropy(masks, ops.ones_like(masks)))
         return {
-            "class_loss": ops.mean(sigmoid_cross_entropy(predictions["classes"], wanted)),
+            "class_loss": ops.mean(sigmoid_cross_entropy(predictions["classes"], expected)),
             "box_loss": ops.mean(off),
             "denoising_loss": denoising,
             "shape_loss": shapes,

@@ -190,7 +190,7 @@ def test_the_other_verbs(trained, exported, photos, capsys):
     assert again == pytest.approx(measured, abs=1e-5)
 
 
-def test_what_it_finds_besides_boxes_is_exported(trained, exported, photos):
+def test_detections_besides_boxes_are_exported(trained, exported, photos):
     image = np.asarray(Image.open(next((photos / "images").glob("*.jpg"))))
     found = tf.saved_model.load(str(exported / "saved_model"))(tf.constant(image[None]))
     shapes = {name: list(part.shape) for name, part in found.items()}
@@ -215,7 +215,7 @@ def test_what_it_finds_besides_boxes_is_exported(trained, exported, photos):
     assert shapes == expected[family.name]
 
 
-def test_what_it_does_not_find_cannot_be_measured(trained, capsys):
+def test_what_it_does_not_detect_cannot_be_measured(trained, capsys):
     family = config.family_of(config.load(trained / "pipeline.config").model)
     arguments = ["evaluate", "--model_dir", str(trained / "whole"), "--metrics_set", "coco_mask_metrics"]
     assert cli.main(arguments) == cli.USER_ERROR

@@ -55,7 +55,7 @@ def row_index(count: int) -> np.ndarray:
 
 
 def element_index(size: int, count: int) -> np.ndarray:
-    """Return which elements of a tensor of `size` were recorded, where `count` were wanted."""
+    """Return which elements of a tensor of `size` were recorded, where `count` were expected."""
     return np.arange(size) if size <= count else np.unique(np.arange(count, dtype=np.int64) * P % size)
 
 

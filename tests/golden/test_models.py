@@ -192,9 +192,9 @@ def test_targets(recording):
             for name, value in recording.arrays.items()
             if name.startswith(f"targets/{image}/")
         }
-        weights = np.asarray(targets.code_weights)[image]
+        weights = np.asarray(targets.box_weights)[image]
         np.testing.assert_array_equal(np.flatnonzero(weights > 0), recorded["positive_index"])
-        codes = np.asarray(targets.codes)[image][recorded["positive_index"]]
+        codes = np.asarray(targets.encodings)[image][recorded["positive_index"]]
         np.testing.assert_allclose(codes, recorded["reg_targets"], atol=1e-5, rtol=1e-5)
         at = recorded["sampled_index"]
         np.testing.assert_array_equal(np.asarray(targets.matches)[image][at], recorded["match"])
@@ -227,12 +227,12 @@ def losses_and_gradients(recording, detector):
 
 def compare_gradients(norms, recorded):
     """Return relative differences: of the global norm, and of each variable whose norm is not negligible."""
-    wanted = {key.split("/.ATTRIBUTES")[0]: norm for key, norm in recorded["norms"].items()}
-    assert norms.keys() == wanted.keys()
+    expected = {key.split("/.ATTRIBUTES")[0]: norm for key, norm in recorded["norms"].items()}
+    assert norms.keys() == expected.keys()
     overall = np.sqrt(sum(norm**2 for norm in norms.values()))
     relative = [
         abs(norms[key] - norm) / norm
-        for key, norm in wanted.items()
+        for key, norm in expected.items()
         if norm is not None and norm > 1e-4 * recorded["global_norm"]
     ]
     return abs(overall / recorded["global_norm"] - 1), np.array(relative)

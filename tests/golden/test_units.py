@@ -11,7 +11,7 @@ from keras import ops
 from boxtune.config import pipeline_pb2
 from boxtune.detection import kernels, losses
 from boxtune.errors import ConfigError
-from boxtune.models import sections
+from boxtune.models import from_config
 from golden.recordings import Case, unit_cases
 
 pytestmark = pytest.mark.shared
@@ -21,7 +21,7 @@ def parse(message, text):
     return text_format.Parse(text, message)
 
 
-def wanted(name, *prefixes):
+def cases_of(name, *prefixes):
     """The cases of a unit file whose proto begins so."""
     return [
         pytest.param(case, id=str(case))
@@ -30,9 +30,9 @@ def wanted(name, *prefixes):
     ]
 
 
-@pytest.mark.parametrize("case", wanted("anchors", "grid", "ssd_anchor", "multiscale", "flexible_grid"))
+@pytest.mark.parametrize("case", cases_of("anchors", "grid", "ssd_anchor", "multiscale", "flexible_grid"))
 def test_anchors(case: Case):
-    generator = sections.anchor_generator(parse(pipeline_pb2.AnchorGenerator(), case.about["proto"]))
+    generator = from_config.anchor_generator(parse(pipeline_pb2.AnchorGenerator(), case.about["proto"]))
     grids = [tuple(grid) for grid in case.about["feature_maps"]]
     anchors = generator.generate(grids, tuple(case.about["image"]))
     assert generator.per_location == case.about["per_location"]
@@ -43,13 +43,13 @@ def test_anchors(case: Case):
 def test_no_case_is_left_out():
     """Every recorded case of these files is run by a test below or above, or says here why not."""
     run = {
-        "anchors": wanted("anchors", "grid", "ssd_anchor", "multiscale", "flexible_grid"),
-        "box_coders": wanted("box_coders", ""),
-        "similarity_and_matchers": wanted(
+        "anchors": cases_of("anchors", "grid", "ssd_anchor", "multiscale", "flexible_grid"),
+        "box_coders": cases_of("box_coders", ""),
+        "similarity_and_matchers": cases_of(
             "similarity_and_matchers", *SIMILARITIES, "argmax_matcher", "bipartite_matcher"
         ),
-        "losses": [*CLASSIFICATION, *DICE, *LOCALIZATION, *wanted("losses", "hard_example_miner")],
-        "nms": [*nms_cases(), *SINGLE_CLASS, *wanted("nms", "score_converter")],
+        "losses": [*CLASSIFICATION, *DICE, *LOCALIZATION, *cases_of("losses", "hard_example_miner")],
+        "nms": [*nms_cases(), *SINGLE_CLASS, *cases_of("nms", "score_converter")],
     }
     for name, params in run.items():
         numbers = [param.values[-1].number for param in params]
@@ -62,9 +62,9 @@ def test_no_case_is_left_out():
         assert missing == {}
 
 
-@pytest.mark.parametrize("case", wanted("box_coders", ""))
+@pytest.mark.parametrize("case", cases_of("box_coders", ""))
 def test_box_coders(case: Case):
-    coder = sections.box_coder(parse(pipeline_pb2.BoxCoder(), case.about["proto"]))
+    coder = from_config.box_coder(parse(pipeline_pb2.BoxCoder(), case.about["proto"]))
     assert coder.code_size == case.about["code_size"]
     anchors = case.arrays["anchors"]
     keypoints = [case.arrays["keypoints"]] if coder.num_keypoints else []
@@ -88,9 +88,9 @@ SIMILARITIES = (
 )
 
 
-@pytest.mark.parametrize("case", wanted("similarity_and_matchers", *SIMILARITIES))
+@pytest.mark.parametrize("case", cases_of("similarity_and_matchers", *SIMILARITIES))
 def test_similarities(case: Case):
-    similarity = sections.similarity(parse(pipeline_pb2.RegionSimilarityCalculator(), case.about["proto"]))
+    similarity = from_config.similarity(parse(pipeline_pb2.RegionSimilarityCalculator(), case.about["proto"]))
     measured = ops.convert_to_numpy(similarity(case.arrays["boxes1"], case.arrays["boxes2"]))
     if case.about["proto"].startswith("thresholded"):
         # The API gives the score of the object, which is 1 for every object that is no background.
@@ -98,17 +98,17 @@ def test_similarities(case: Case):
     np.testing.assert_allclose(measured, case.arrays["similarity"], atol=1e-6)
 
 
-@pytest.mark.parametrize("case", wanted("similarity_and_matchers", "bipartite_matcher"))
+@pytest.mark.parametrize("case", cases_of("similarity_and_matchers", "bipartite_matcher"))
 def test_the_bipartite_matcher_is_refused(case: Case):
     assert "not supported in TF 2" in case.about["error"]
     with pytest.raises(ConfigError, match="does not have the bipartite matcher yet; use argmax_matcher"):
-        sections.matcher(parse(pipeline_pb2.Matcher(), case.about["proto"]))
+        from_config.matcher(parse(pipeline_pb2.Matcher(), case.about["proto"]))
 
 
-@pytest.mark.parametrize("case", wanted("similarity_and_matchers", "argmax_matcher"))
+@pytest.mark.parametrize("case", cases_of("similarity_and_matchers", "argmax_matcher"))
 def test_matchers(case: Case):
     section = parse(pipeline_pb2.Matcher(), case.about["proto"])
-    matcher = sections.matcher(section)
+    matcher = from_config.matcher(section)
     similarity, valid = case.arrays["similarity"], case.arrays["valid_rows"].astype(bool)
     # A batch is padded: here with a row that must never be matched.
     similarity = np.concatenate([similarity, np.full_like(similarity, 0.9, shape=(1, similarity.shape[1]))])
@@ -122,7 +122,7 @@ def test_matchers(case: Case):
 
 
 def weights_of(case: Case):
-    """The weights of a case, 0 where it says that no loss is wanted: of other classes, or of masked images."""
+    """The weights of a case, 0 where it says that no loss is expected: of other classes, or of masked images."""
     weights = case.arrays["weights"]
     if "class_indices" in case.about:
         weights = weights * np.isin(np.arange(weights.shape[-1]), case.about["class_indices"])
@@ -131,18 +131,20 @@ def weights_of(case: Case):
     return np.float32(weights)
 
 
-DICE = wanted("losses", "weighted_dice")
+DICE = cases_of("losses", "weighted_dice")
 CLASSIFICATION = [
     param
-    for param in wanted("losses", "weighted_sig", "weighted_soft", "weighted_log", "bootstrapped", "penalty")
+    for param in cases_of(
+        "losses", "weighted_sig", "weighted_soft", "weighted_log", "bootstrapped", "penalty"
+    )
     if param.values[0].about["kind"] == "classification"
 ]
-LOCALIZATION = [param for param in wanted("losses", "") if param.values[0].about["kind"] == "localization"]
+LOCALIZATION = [param for param in cases_of("losses", "") if param.values[0].about["kind"] == "localization"]
 
 
 @pytest.mark.parametrize("case", CLASSIFICATION)
 def test_classification_losses(case: Case):
-    loss = sections.classification_loss(parse(pipeline_pb2.ClassificationLoss(), case.about["proto"]))
+    loss = from_config.classification_loss(parse(pipeline_pb2.ClassificationLoss(), case.about["proto"]))
     target, weights = case.arrays["target"], weights_of(case)
 
     def weighted(prediction):
@@ -167,7 +169,7 @@ def test_dice_losses(case: Case):
 
 @pytest.mark.parametrize("case", LOCALIZATION)
 def test_localization_losses(case: Case):
-    loss = sections.localization_loss(parse(pipeline_pb2.LocalizationLoss(), case.about["proto"]))
+    loss = from_config.localization_loss(parse(pipeline_pb2.LocalizationLoss(), case.about["proto"]))
     target, weights = case.arrays["target"], weights_of(case)
 
     def weighted(prediction):
@@ -204,12 +206,12 @@ def check_loss(weighted, case: Case, where_gradient=...):
         )
 
 
-@pytest.mark.parametrize("case", wanted("losses", "hard_example_miner"))
+@pytest.mark.parametrize("case", cases_of("losses", "hard_example_miner"))
 def test_hard_example_miners(case: Case):
     section = parse(pipeline_pb2.Loss(), case.about["proto"])
     section.classification_weight = case.about["classification_weight"]
     section.localization_weight = case.about["localization_weight"]
-    mine = sections.hard_example_miner(section)
+    mine = from_config.hard_example_miner(section)
     left = mine(
         case.arrays["location_losses"], case.arrays["cls_losses"], case.arrays["boxes"], case.arrays["match"]
     )
@@ -245,10 +247,10 @@ def test_non_max_suppression(inputs: Case, case: Case):
     if "error" in case.about:
         assert case.about["error"] == "ValueError: Max classes per detection box >1 not supported."
         with pytest.raises(ConfigError, match="max_classes_per_detection is 3; it must be 1"):
-            sections.non_max_suppression(section)
+            from_config.non_max_suppression(section)
         return
     flags, given = case.about["flags"], inputs.arrays
-    found = sections.non_max_suppression(section)(
+    found = from_config.non_max_suppression(section)(
         given["boxes_per_class" if "_per_class" in flags else "boxes"],
         given["scores"],
         given["clip_window"] if "_window" in flags else None,
@@ -296,9 +298,9 @@ def test_suppression_of_one_class(case: Case):
     np.testing.assert_allclose(np.asarray(scores)[valid], case.arrays["out_scores"], atol=1e-6)
 
 
-@pytest.mark.parametrize("case", wanted("nms", "score_converter"))
+@pytest.mark.parametrize("case", cases_of("nms", "score_converter"))
 def test_score_converters(case: Case):
-    convert = sections.score_converter(parse(pipeline_pb2.PostProcessing(), case.about["proto"]))
+    convert = from_config.score_converter(parse(pipeline_pb2.PostProcessing(), case.about["proto"]))
     np.testing.assert_allclose(convert(case.arrays["logits"]), case.arrays["scores"], atol=1e-6)
 
 

@@ -90,7 +90,7 @@ def resumed(folder, pipeline_config):
     return model_dir, boxtune(*training(pipeline_config, model_dir))
 
 
-def test_the_warm_start_is_told(uninterrupted):
+def test_the_warm_start_is_reported(uninterrupted):
     _, output = uninterrupted
     assert "Warm start: 290 variables" in output
     assert "28 start anew" in output
@@ -103,8 +103,8 @@ def journal(model_dir):
     return [{name: value for name, value in line.items() if name not in times} for line in lines]
 
 
-def test_a_killed_run_goes_on_and_makes_the_steps_of_an_uninterrupted_one(uninterrupted, resumed):
-    assert "Going on from step" in resumed[1]
+def test_a_killed_run_resumes_and_makes_the_steps_of_an_uninterrupted_one(uninterrupted, resumed):
+    assert "Resuming from step" in resumed[1]
     assert journal(uninterrupted[0]) == journal(resumed[0])
     assert [line["step"] for line in journal(resumed[0])] == [*range(1, STEPS + 1), STEPS]
     whole, killed = (Reader(find(model_dir)) for model_dir, _ in (uninterrupted, resumed))
@@ -118,7 +118,7 @@ def test_the_same_command_again_says_that_it_is_done(uninterrupted, pipeline_con
     assert f"{STEPS} of {STEPS} steps have been made already" in output
 
 
-def test_a_polite_kill_keeps_what_was_learned(folder, pipeline_config):
+def test_sigterm_saves_a_checkpoint(folder, pipeline_config):
     model_dir = folder / "stopped"
     command = [sys.executable, "-m", "boxtune", *training(pipeline_config, model_dir)]
     command[command.index("--checkpoint_every_n") + 1] = "1000"
@@ -131,7 +131,7 @@ def test_a_polite_kill_keeps_what_was_learned(folder, pipeline_config):
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate(timeout=patience.SECONDS)
     assert process.returncode == 130
-    assert "run the same command again to go on" in errors
+    assert "run the same command again to continue" in errors
     step = int(Reader(find(model_dir))["step"])
     assert step >= 1
     assert f"Stopped after step {step}" in output
@@ -147,7 +147,7 @@ def test_evaluation_by_command_gives_the_numbers_of_the_training(uninterrupted, 
         assert measured[part] == pytest.approx(trained[part], abs=2e-6)
 
 
-def test_the_exported_model_detects_what_the_checkpoint_detects(uninterrupted, folder, photos):
+def test_the_exported_model_has_the_detections_of_the_checkpoint(uninterrupted, folder, photos):
     model_dir, _ = uninterrupted
     exported = folder / "exported"
     boxtune("export", "--model_dir", model_dir, "--output_dir", exported)
@@ -158,7 +158,7 @@ def test_the_exported_model_detects_what_the_checkpoint_detects(uninterrupted, f
     checkpoints.load(detector.checkpoint_variables(), checkpoints.find(exported))
     resized = resizer(models.image_resizer(pipeline.model))(image.astype(np.float32))
     inputs = {"images": resized.image[None], "sizes": resized.size[None]}
-    wanted = detector.detect(inputs, detector(inputs, training=False))
+    expected = detector.detect(inputs, detector(inputs, training=False))
 
     detect = tf.saved_model.load(str(exported / "saved_model"))
     found = detect(tf.convert_to_tensor(image)[tf.newaxis, ...])
@@ -170,15 +170,15 @@ def test_the_exported_model_detects_what_the_checkpoint_detects(uninterrupted, f
         "detection_anchor_indices": [1, 100],
         "detection_multiclass_scores": [1, 100, 5],
     }
-    np.testing.assert_allclose(found["detection_scores"], wanted.scores, atol=1e-6)
-    np.testing.assert_allclose(found["detection_boxes"], wanted.boxes, atol=1e-5)
-    np.testing.assert_array_equal(found["detection_classes"], np.asarray(wanted.classes) + 1)
-    np.testing.assert_array_equal(found["num_detections"], wanted.count)
+    np.testing.assert_allclose(found["detection_scores"], expected.scores, atol=1e-6)
+    np.testing.assert_allclose(found["detection_boxes"], expected.boxes, atol=1e-5)
+    np.testing.assert_array_equal(found["detection_classes"], np.asarray(expected.classes) + 1)
+    np.testing.assert_array_equal(found["num_detections"], expected.count)
 
 
-def test_pictures_are_drawn(uninterrupted, folder, photos, donor):
+def test_images_are_drawn(uninterrupted, folder, photos, donor):
     output = boxtune("predict", donor, photos / "images", "--output_dir", folder / "drawn", "--min_score", 0)
-    assert "on 30 pictures" in output
+    assert "in 30 images" in output
     assert len(list((folder / "drawn").glob("*.png"))) == 30
     assert len(json.loads((folder / "drawn" / "detections.json").read_text())) == 30
 
@@ -209,14 +209,14 @@ def test_the_api_command_lines(verb, uninterrupted, folder, pipeline_config):
             f"--checkpoint_dir={model_dir}",
             "--alsologtostderr",
         ]
-        wanted = folder / "api" / "evaluation.json"
+        expected = folder / "api" / "evaluation.json"
     else:
         flags = [
             config_flag,
             f"--trained_checkpoint_dir={model_dir}",
             f"--output_directory={folder / 'api-export'}",
         ]
-        wanted = folder / "api-export" / "saved_model" / "saved_model.pb"
+        expected = folder / "api-export" / "saved_model" / "saved_model.pb"
     done = subprocess.run(
         [sys.executable, "-m", f"object_detection.{verb}", *flags],
         capture_output=True,
@@ -224,7 +224,7 @@ def test_the_api_command_lines(verb, uninterrupted, folder, pipeline_config):
         timeout=patience.SECONDS,
     )
     assert done.returncode == 0, done.stderr
-    assert wanted.is_file()
+    assert expected.is_file()
 
 
 def script_record(path: Path, photos: Path):

@@ -135,7 +135,7 @@ def test_images_of_a_batch_do_not_mix(detector, predictions):
         np.testing.assert_allclose(whole[-1:], part, atol=1e-3 * part.std())
 
 
-def test_no_detector_is_shown_the_truth_but_in_training(detector, predictions):
+def test_ground_truth_is_seen_only_in_training(detector, predictions):
     seen = {name: part for name, part in inputs().items() if name != "groundtruth"}
     for part, with_truth in zip(parts(call(detector, seen)), parts(predictions), strict=True):
         np.testing.assert_array_equal(part, with_truth)
@@ -273,11 +273,11 @@ def test_raw_outputs_are_of_each_image(detector, predictions):
 def test_a_checkpoint_keeps_everything(detector, predictions, recipe, tmp_path):
     prefix = checkpoints.write(detector.checkpoint_variables(), str(tmp_path / "ckpt-1"))
     other = build(recipe, seed=1)
-    drawn = zip(parts(call(other)), parts(predictions), strict=True)
-    assert any(not np.array_equal(part, wanted) for part, wanted in drawn)
+    random_values = zip(parts(call(other)), parts(predictions), strict=True)
+    assert any(not np.array_equal(part, expected) for part, expected in random_values)
     checkpoints.load(other.checkpoint_variables(), prefix)
-    for part, wanted in zip(parts(call(other)), parts(predictions), strict=True):
-        np.testing.assert_array_equal(part, wanted)
+    for part, expected in zip(parts(call(other)), parts(predictions), strict=True):
+        np.testing.assert_array_equal(part, expected)
 
 
 def test_every_variable_has_one_key(detector):
@@ -351,7 +351,7 @@ def test_a_network_may_compute_in_bfloat16(recipe, detector, predictions):
     for rounded, exact in zip(parts(call(coarse)), parts(predictions), strict=True):
         assert rounded.dtype == exact.dtype
         if len(exact) == 2:
-            # Eight binary digits, and drawn weights, which make more of each layer's rounding in the next. Of what a
+            # Eight binary digits, and random weights, which make more of each layer's rounding in the next. Of what a
             # bias hides, no digits are left.
             last_digit = np.abs(exact).max() / 2**8
             assert 0 < np.abs(rounded - exact).mean() < max(0.6 * exact.std(), last_digit)

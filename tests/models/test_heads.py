@@ -38,9 +38,9 @@ def predictor(name, text="", per_location=(2, 2), **options):
 @pytest.mark.parametrize("add_background_class", [True, False])
 def test_sizes_of_predictions(name, code_size, text, add_background_class):
     network = predictor(name, text, add_background_class=add_background_class)
-    codes, logits = network.outputs
+    encodings, logits = network.outputs
     # Two anchors on each of 16 + 4 cells.
-    assert codes.shape == (None, 40, code_size)
+    assert encodings.shape == (None, 40, code_size)
     assert logits.shape == (None, 40, 4 if add_background_class else 3)
     depths = {
         variable.shape[-1] for key, variable in variables_by_key(network).items() if key.endswith("bias")
@@ -49,21 +49,21 @@ def test_sizes_of_predictions(name, code_size, text, add_background_class):
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
-def test_without_background_all_classes_begin_unlikely(name):
+def test_without_background_all_classes_start_unlikely(name):
     network = predictor(name, add_background_class=False)
     maps = [np.zeros((1, side, side, 8), np.float32) for side in (4, 2)]
     np.testing.assert_allclose(network(maps)[1], np.full((1, 40, 3), -2.0))
 
 
 @pytest.mark.parametrize("name", PREDICTORS)
-def test_codes_may_be_clipped(name):
+def test_encodings_may_be_clipped(name):
     network = predictor(name, "box_encodings_clip_range { min: -0.5 max: 0.25 }")
     maps = [
         100 * np.random.default_rng(0).normal(size=(1, side, side, 8)).astype(np.float32) for side in (4, 2)
     ]
-    codes = np.asarray(network(maps)[0])
-    assert codes.min() == -0.5
-    assert codes.max() == 0.25
+    encodings = np.asarray(network(maps)[0])
+    assert encodings.min() == -0.5
+    assert encodings.max() == 0.25
 
 
 def test_each_map_may_have_its_own_number_of_anchors():
@@ -78,6 +78,6 @@ def test_maps_of_any_size(name):
     section = text_format.Parse(f"{HYPERPARAMS} {stock}", message())
     maps = [keras.Input((None, None, 8)) for _ in range(2)]
     network = keras.Model(maps, predict(maps, (2, 2), 3, section))
-    codes, logits = network([np.zeros((1, height, 3, 8), np.float32) for height in (5, 2)])
-    assert codes.shape == (1, 2 * (15 + 6), 4)
+    encodings, logits = network([np.zeros((1, height, 3, 8), np.float32) for height in (5, 2)])
+    assert encodings.shape == (1, 2 * (15 + 6), 4)
     assert logits.shape == (1, 2 * (15 + 6), 4)

@@ -8,7 +8,7 @@ from keras import ops
 
 from boxtune.config import pipeline_pb2
 from boxtune.models import Detector
-from boxtune.models.keys import at, key_of, variables_by_key
+from boxtune.models.keys import at, variables_by_key
 from boxtune.models.layers import conv_style
 from boxtune.structures import Detections
 from boxtune.training import checkpoints
@@ -22,10 +22,9 @@ HYPERPARAMS = (
 WIDTH = 8
 
 
-class TestPlaces:
-    def test_a_layer_is_named_by_its_place(self):
+class TestKeys:
+    def test_a_layer_is_named_by_its_key(self):
         assert at("_feature_extractor/conv/0") == "model--_feature_extractor--conv--0"
-        assert key_of("model--_feature_extractor--conv--0") == "model/_feature_extractor/conv/0"
 
     def test_of_every_kind_of_layer(self):
         images = keras.Input((8, 8, 3))
@@ -188,8 +187,8 @@ def test_a_checkpoint_keeps_every_value(make, tmp_path):
     prefix = checkpoints.write(variables_by_key(model), str(tmp_path / "ckpt-1"))
     other = make()
     checkpoints.load(variables_by_key(other), prefix)
-    for one, wanted in zip(other.weights, model.weights, strict=True):
-        np.testing.assert_array_equal(one, wanted)
+    for one, expected in zip(other.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(one, expected)
     x = rng.normal(size=[2, 3, WIDTH]).astype(np.float32)
     np.testing.assert_array_equal(other(x, training=False), model(x, training=False))
 
@@ -213,7 +212,7 @@ def test_keys_of_attributes_lists_and_dicts():
     }
 
 
-def test_a_part_with_a_place_of_its_own_stands_there():
+def test_a_part_with_a_key_of_its_own_has_it():
     inner = network(
         keras.layers.Dense(WIDTH, name=at("_box_predictor/deep/0")), keras.layers.Dense(2, name="own")
     )
@@ -226,7 +225,7 @@ def test_a_part_with_a_place_of_its_own_stands_there():
 
 
 class TestRefused:
-    def test_two_layers_at_one_place(self):
+    def test_two_layers_with_one_key(self):
         inputs = rows()
         outputs = [network(keras.layers.Dense(2, name=at("head")))(inputs) for _ in range(2)]
         with pytest.raises(
@@ -246,7 +245,7 @@ class TestRefused:
         with pytest.raises(ValueError, match="two variables have the checkpoint key model/twins/w;"):
             variables_by_key(network(Twins()))
 
-    def test_a_layer_that_is_held_nowhere(self):
+    def test_a_layer_that_no_attribute_holds(self):
         class Hidden(keras.layers.Layer):
             """Holds a layer in an object that nobody looks into."""
 
@@ -350,7 +349,7 @@ class TestOptimizer:
         assert len(of_variables) == SLOTS[kind] * len(trained)
 
     @pytest.mark.parametrize("kind", SECTIONS)
-    def test_each_slot_stands_with_its_own_variable(self, kind):
+    def test_each_slot_has_the_key_of_its_variable(self, kind):
         detector = attending(kind)
         detector.optimizer.build(detector.trainable_variables)
         trained = detector.trained_variables()
@@ -366,7 +365,7 @@ class TestOptimizer:
                 assert any(slot is one for one in slots), key
 
     @pytest.mark.parametrize("kind", SECTIONS)
-    def test_a_run_goes_on_to_the_last_bit(self, kind, tmp_path):
+    def test_a_run_resumes_to_the_last_bit(self, kind, tmp_path):
         whole, first = attending(kind), attending(kind)
         whole_state, first_state = (
             RunState(tmp_path / name, one, 5) for name, one in (("whole", whole), ("parts", first))
@@ -381,7 +380,7 @@ class TestOptimizer:
         for _ in range(2):
             second.train_on_batch(batch())
         for part in ("model_variables", "optimizer_variables"):
-            wanted = getattr(whole_state, part)
-            assert getattr(second_state, part).keys() == wanted.keys()
+            expected = getattr(whole_state, part)
+            assert getattr(second_state, part).keys() == expected.keys()
             for key, variable in getattr(second_state, part).items():
-                np.testing.assert_array_equal(variable, wanted[key], err_msg=key)
+                np.testing.assert_array_equal(variable, expected[key], err_msg=key)

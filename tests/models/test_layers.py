@@ -29,7 +29,7 @@ class TestConvolutions:
     )  # fmt: skip
 
     @pytest.mark.parametrize(("kind", "kernel_size", "strides", "use_bias"), CASES)
-    def test_training_gives_what_a_convolution_gives(self, kind, kernel_size, strides, use_bias):
+    def test_training_equals_a_convolution(self, kind, kernel_size, strides, use_bias):
         make = getattr(style(PLAIN), kind)
         layer = make(5, kernel_size, "a/b", strides=strides, use_bias=use_bias, bias=0.5)
         x = tf.constant(np.random.default_rng(0).normal(size=[2, 7, 6, 3]).astype(np.float32))
@@ -46,7 +46,7 @@ class TestConvolutions:
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.parametrize(("training", "expected"), [(True, "MatMul"), (False, "Conv2D")])
-    def test_which_operation_it_is(self, training, expected):
+    def test_the_operation(self, training, expected):
         layer = style(PLAIN).conv(5, 1, "a/b")
         x = tf.ones([1, 4, 4, 3])
         layer.build(x.shape)
@@ -82,7 +82,7 @@ class TestNormalized:
             variable.assign(rng.uniform(0.5, 2, variable.shape))
         return layer
 
-    def test_each_has_its_place(self):
+    def test_each_has_its_key(self):
         holder = keras.Model()
         holder.layer = self.layer()
         names = ["0/kernel", "1/gamma", "1/beta", "1/moving_mean", "1/moving_variance"]
@@ -146,7 +146,7 @@ class TestSharedByMaps:
         for one, other in zip(ours, tape.gradient(total, [w.value for w in plain.weights]), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
-    def test_it_stands_where_its_convolution_would(self):
+    def test_it_has_the_key_of_its_convolution(self):
         maps = [keras.Input((8, 8, 3)), keras.Input((4, 4, 3))]
         network = keras.Model(
             maps, SharedByMaps(style(PLAIN).separable_conv(5, 3, "a/b", use_bias=True))(maps)
@@ -173,7 +173,7 @@ class TestBatchNormalization:
     X = np.random.default_rng(0).normal(3, 2, [4, 5, 6, 7]).astype(np.float32)
 
     def filled(self, **options):
-        """Return a layer with drawn values, and Keras' own with the same."""
+        """Return a layer with random values, and Keras' own with the same."""
         ours = BatchNormalization(momentum=0.9, epsilon=1e-3, **options)
         options.pop("frozen", None)
         keras_own = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-3, **options)
@@ -314,30 +314,30 @@ class TestConvStyle:
             "regularizer { l2_regularizer { weight: 0.5 } } initializer { TEXT }".replace("TEXT", text)
         )
         keras.utils.set_random_seed(0)
-        drawn = np.asarray(made.initializer()(shape=(1, 1, 400, 300)))
-        assert drawn.std() == pytest.approx(stddev, rel=0.02)
-        assert abs(drawn.mean()) < 0.02 * stddev
+        random_values = np.asarray(made.initializer()(shape=(1, 1, 400, 300)))
+        assert random_values.std() == pytest.approx(stddev, rel=0.02)
+        assert abs(random_values.mean()) < 0.02 * stddev
 
     @pytest.mark.parametrize(
         ("text", "stddev"),
         [
             ('initializer { keras_initializer_by_name: "he_normal" }', np.sqrt(2 / 400)),
             ('initializer { keras_initializer_by_name: "GlorotUniform" }', np.sqrt(2 / 700)),
-            ("", np.sqrt(2 / 700)),  # as Keras starts a layer that is not told otherwise
+            ("", np.sqrt(2 / 700)),  # as Keras starts a layer by default
         ],
     )
     def test_initializers_by_name(self, text, stddev):
         keras.utils.set_random_seed(0)
-        drawn = np.asarray(style(text).initializer()(shape=(1, 1, 400, 300)))
-        assert drawn.std() == pytest.approx(stddev, rel=0.02)
+        random_values = np.asarray(style(text).initializer()(shape=(1, 1, 400, 300)))
+        assert random_values.std() == pytest.approx(stddev, rel=0.02)
 
     @pytest.mark.parametrize("name", ["he_norml", "identity", "constant", "", "tf.raise"])
-    def test_what_fills_no_kernel_is_refused(self, name):
+    def test_an_initializer_for_no_kernel_is_refused(self, name):
         with pytest.raises(
             ConfigError, match=f'keras_initializer_by_name "{name}" cannot fill the kernel'
-        ) as told:
+        ) as error:
             style(f'initializer {{ keras_initializer_by_name: "{name}" }}')
-        assert ('Did you mean "he_normal"?' in str(told.value)) == (name == "he_norml")
+        assert ('Did you mean "he_normal"?' in str(error.value)) == (name == "he_norml")
 
     def test_layers_do_not_start_alike(self):
         made = style(PLAIN)

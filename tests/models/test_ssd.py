@@ -22,7 +22,7 @@ FPN, SSD = "ssd_mobilenet_v2_fpn_keras", "ssd_mobilenet_v2_keras"
 
 
 def section(feature_extractor, side=96, **extractor_fields):
-    """Return the stock `model.ssd` for small pictures, with fields of its feature extractor changed."""
+    """Return the stock `model.ssd` for small images, with fields of its feature extractor changed."""
     stock = config.recipe(feature_extractor).model
     stock.ssd.num_classes = 2
     resizer = stock.ssd.image_resizer.fixed_shape_resizer
@@ -50,9 +50,11 @@ ONE_OBJECT = {
 def grids(detector, stock):
     """Return the sides of a detector's feature maps, from how many predictions each gives."""
     reshapes = [layer for layer in detector.network.layers if isinstance(layer, keras.layers.Reshape)]
-    per_location = models.sections.anchor_generator(stock.ssd.anchor_generator).per_location
-    codes = [layer for layer in reshapes if layer.output.shape[-1] == 4]
-    return [round((layer.output.shape[1] / n) ** 0.5) for layer, n in zip(codes, per_location, strict=True)]
+    per_location = models.from_config.anchor_generator(stock.ssd.anchor_generator).per_location
+    encodings = [layer for layer in reshapes if layer.output.shape[-1] == 4]
+    return [
+        round((layer.output.shape[1] / n) ** 0.5) for layer, n in zip(encodings, per_location, strict=True)
+    ]
 
 
 class TestBuilt:
@@ -137,7 +139,7 @@ class TestDetector:
     IMAGES = np.random.default_rng(0).uniform(0, 255, [2, 96, 96, 3])
 
     @pytest.mark.parametrize("sizes", [None, [[48, 96], [96, 72]]])
-    def test_each_detection_tells_its_anchor(self, stock_detector, sizes):
+    def test_each_detection_has_its_anchor(self, stock_detector, sizes):
         detector, given = stock_detector, inputs(self.IMAGES, sizes)
         predictions = detector(given, training=False)
         found = detector.detect(given, predictions)
@@ -183,16 +185,16 @@ class TestDetector:
             ("classification", "model/_feature_extractor/classification_backbone/"),
         ],
     )
-    def test_what_is_taken_over_of_a_checkpoint(self, stock_detector, fine_tune_type, prefix):
+    def test_the_variables_of_each_fine_tune_type(self, stock_detector, fine_tune_type, prefix):
         detector = stock_detector
-        wanted = {
+        expected = {
             key.removeprefix(prefix): id(variable)
             for key, variable in detector.checkpoint_variables().items()
             if key.startswith(prefix)
         }
         ((found_prefix, found),) = detector.restore_map(fine_tune_type).items()
         assert found_prefix == prefix
-        assert {key: id(variable) for key, variable in found.items()} == wanted
+        assert {key: id(variable) for key, variable in found.items()} == expected
 
     @pytest.mark.parametrize("frozen", [False, True])
     def test_batch_statistics_move_unless_frozen(self, feature_extractor, frozen):
@@ -271,26 +273,26 @@ class TestImagesOfSeveralSizes:
         name, fields = kind
         text = f"fixed_shape_resizer {{ height: {size[0]} width: {size[1]} }}"
         fixed = models.build(set_resizer(section(name, **fields), text))
-        drawn = detector.checkpoint_variables()
+        random_values = detector.checkpoint_variables()
         for key, variable in fixed.checkpoint_variables().items():
-            variable.assign(drawn[key])
+            variable.assign(random_values[key])
         given = inputs(np.random.default_rng(0).uniform(0, 255, [1, *size, 3]))
-        wanted = fixed(given, training=False)
+        expected = fixed(given, training=False)
         for part, value in detector(given, training=False).items():
-            assert value.shape == wanted[part].shape
-            np.testing.assert_allclose(value, wanted[part], atol=1e-5, err_msg=part)
+            assert value.shape == expected[part].shape
+            np.testing.assert_allclose(value, expected[part], atol=1e-5, err_msg=part)
 
-    def test_what_stands_in_the_padding_is_not_seen(self, detector):
+    def test_the_content_of_the_padding_is_not_seen(self, detector):
         images = np.random.default_rng(0).uniform(0, 255, [2, 96, 128, 3])
         sizes = [[96, 100], [70, 128]]
         other = images.copy()
         other[0, :, 100:] = 0
         other[1, 70:] = 255
-        wanted = detector(inputs(images, sizes), training=False)
+        expected = detector(inputs(images, sizes), training=False)
         for part, value in detector(inputs(other, sizes), training=False).items():
-            np.testing.assert_array_equal(value, wanted[part], err_msg=part)
+            np.testing.assert_array_equal(value, expected[part], err_msg=part)
         whole = detector(inputs(images), training=False)
-        assert not np.array_equal(whole["box_encodings"], wanted["box_encodings"])
+        assert not np.array_equal(whole["box_encodings"], expected["box_encodings"])
 
     def test_boxes_are_found_in_the_frame_of_each_image(self, detector):
         images = np.random.default_rng(0).uniform(0, 255, [2, 96, 128, 3])
@@ -335,7 +337,7 @@ class TestPadding:
             ("per_channel_pad_value: 0.2", [153, 153, 153]),
         ],
     )
-    def test_padding_is_what_the_network_takes_as_0(self, more, pixel):
+    def test_padding_is_0_for_the_network(self, more, pixel):
         text = f"keep_aspect_ratio_resizer {{ min_dimension: 96 max_dimension: 96 pad_to_max_dimension: true {more} }}"
         detector = models.build(set_resizer(section(SSD), text))
         np.testing.assert_allclose(detector.padding, pixel, rtol=1e-6)
@@ -357,20 +359,20 @@ class TestRefused:
 
     def test_an_unknown_feature_extractor(self):
         message = self.refusal(section(FPN, type="ssd_mobilenet_v2_fpn"))
-        assert '"ssd_mobilenet_v2_fpn" is not built' in message
+        assert '"ssd_mobilenet_v2_fpn" is not supported' in message
         assert 'Did you mean "ssd_mobilenet_v2_fpn_keras"?' in message
 
     def test_levels_that_disagree(self):
         stock = section(FPN)
         stock.ssd.anchor_generator.multiscale_anchor_generator.max_level = 6
-        assert "serves 4 feature maps, but ssd_mobilenet_v2_fpn_keras gives 5" in self.refusal(stock)
+        assert "is for 4 feature maps, but ssd_mobilenet_v2_fpn_keras gives 5" in self.refusal(stock)
 
-    def test_a_matcher_that_is_not_built(self):
+    def test_an_unsupported_matcher(self):
         stock = section(FPN)
         stock.ssd.matcher.bipartite_matcher.SetInParent()
         assert "does not have the bipartite matcher yet; use argmax_matcher" in self.refusal(stock)
 
-    def test_a_component_that_is_not_chosen(self):
+    def test_a_component_that_is_not_set(self):
         stock = section(FPN)
         stock.ssd.ClearField("box_coder")
         assert "BoxCoder is empty; choose one of: faster_rcnn_box_coder" in self.refusal(stock)
@@ -384,7 +386,7 @@ class TestRefused:
         )
         assert "multiples of 32, or feature_extractor.pad_to_multiple: 32" in message
 
-    def test_tiny_pictures(self):
+    def test_tiny_images(self):
         assert "image_resizer makes 32 x 32; 33 pixels are needed" in self.refusal(section(FPN, side=32))
 
 
@@ -394,7 +396,7 @@ class TestLoss:
     ANCHORS = np.float32([[0, 0, 0.5, 0.5], [0.5, 0.5, 1, 1]])
     BIT = np.log(2)  # the cross entropy of a logit of 0
 
-    def losses(self, codes=((0,) * 4,) * 2, logits=((0,) * 3,) * 2, *, weight=1.0, valid=True, **options):
+    def losses(self, encodings=((0,) * 4,) * 2, logits=((0,) * 3,) * 2, *, weight=1.0, valid=True, **options):
         options = {
             "localization_loss": LocalizationLoss(losses.smooth_l1),
             "classification_loss": losses.sigmoid_cross_entropy,
@@ -411,7 +413,7 @@ class TestLoss:
             "weights": np.float32([[weight]]),
             "valid": np.array([[valid]]),
         }
-        terms = loss(np.float32([codes]), np.float32([logits]), self.ANCHORS, groundtruth)
+        terms = loss(np.float32([encodings]), np.float32([logits]), self.ANCHORS, groundtruth)
         return float(terms["localization_loss"]), float(terms["classification_loss"])
 
     def test_of_even_odds(self):
@@ -422,9 +424,9 @@ class TestLoss:
         assert self.losses(valid=False) == pytest.approx((0, 6 * self.BIT), abs=1e-5)
 
     def test_only_matched_anchors_have_boxes(self):
-        codes = ((1, 2, 0, 0), (9, 9, 9, 9))
-        assert self.losses(codes)[0] == pytest.approx(0.5 + 1.5)
-        assert self.losses(codes, valid=False)[0] == 0
+        encodings = ((1, 2, 0, 0), (9, 9, 9, 9))
+        assert self.losses(encodings)[0] == pytest.approx(0.5 + 1.5)
+        assert self.losses(encodings, valid=False)[0] == 0
 
     def test_background_is_the_first_logit(self):
         right = ((-50, -50, 50), (50, -50, -50))
@@ -436,8 +438,8 @@ class TestLoss:
         assert self.losses(logits=right)[1] == pytest.approx(50, rel=1e-4)
 
     def test_weights_of_the_terms(self):
-        codes = ((1, 0, 0, 0), (0, 0, 0, 0))
-        weighted = self.losses(codes, localization_weight=3.0, classification_weight=0.5)
+        encodings = ((1, 0, 0, 0), (0, 0, 0, 0))
+        weighted = self.losses(encodings, localization_weight=3.0, classification_weight=0.5)
         assert weighted == pytest.approx((3 * 0.5, 0.5 * 6 * self.BIT), rel=1e-5)
 
     def test_negatives_may_count_less(self):
@@ -445,16 +447,18 @@ class TestLoss:
 
     def test_objects_have_weights(self):
         # Half an object counts half and is divided by 1, the least there is to divide by.
-        codes = ((1, 0, 0, 0), (0, 0, 0, 0))
-        assert self.losses(codes, weight=0.5) == pytest.approx((0.25, 4.5 * self.BIT), rel=1e-5)
+        encodings = ((1, 0, 0, 0), (0, 0, 0, 0))
+        assert self.losses(encodings, weight=0.5) == pytest.approx((0.25, 4.5 * self.BIT), rel=1e-5)
         # An object of weight 2 counts twice, and so does what it is divided by.
-        assert self.losses(codes, weight=2.0) == pytest.approx((0.5, (2 * 3 + 3) / 2 * self.BIT), rel=1e-5)
+        assert self.losses(encodings, weight=2.0) == pytest.approx(
+            (0.5, (2 * 3 + 3) / 2 * self.BIT), rel=1e-5
+        )
 
     def test_normalizations(self):
-        codes = ((1, 0, 0, 0), (0, 0, 0, 0))
-        by_code_size = self.losses(codes, normalize_localization_by_code_size=True)
+        encodings = ((1, 0, 0, 0), (0, 0, 0, 0))
+        by_code_size = self.losses(encodings, normalize_localization_by_code_size=True)
         assert by_code_size == pytest.approx((0.5 / 4, 6 * self.BIT), rel=1e-5)
-        not_by_matches = self.losses(codes, weight=2.0, normalize_by_num_matches=False)
+        not_by_matches = self.losses(encodings, weight=2.0, normalize_by_num_matches=False)
         assert not_by_matches == pytest.approx((1.0, 9 * self.BIT), rel=1e-5)
 
     def test_exclusive_classes(self):
@@ -462,7 +466,7 @@ class TestLoss:
         measured = self.losses(classification_loss=losses.softmax_cross_entropy)
         assert measured[1] == pytest.approx(2 * np.log(3), rel=1e-5)
 
-    def test_matched_anchors_may_lose_certainty(self):
+    def test_matched_anchors_may_be_smoothed(self):
         # Wanted of the first are 0.1, 0.1 and 0.9 now: each logit of 50 misses a tenth. The background is certain.
         right = ((-50, -50, 50), (50, -50, -50))
         smooth = partial(losses.smooth_independent, amount=0.2)
@@ -479,12 +483,12 @@ class TestLoss:
 
     def test_only_the_hardest_anchors_may_count(self):
         # The second anchor is wrong by 50, the first even; boxes are counted for the same anchors as classes.
-        codes, wrong = ((1, 0, 0, 0), (0, 0, 0, 0)), ((0, 0, 0), (-50, -50, -50))
-        assert self.losses(codes, wrong) == pytest.approx((0.5, 3 * self.BIT + 50), rel=1e-5)
+        encodings, wrong = ((1, 0, 0, 0), (0, 0, 0, 0)), ((0, 0, 0), (-50, -50, -50))
+        assert self.losses(encodings, wrong) == pytest.approx((0.5, 3 * self.BIT + 50), rel=1e-5)
         hardest = HardExampleMiner(num_hard_examples=1)
-        assert self.losses(codes, wrong, mine=hardest) == pytest.approx((0, 50), rel=1e-5)
+        assert self.losses(encodings, wrong, mine=hardest) == pytest.approx((0, 50), rel=1e-5)
         by_boxes = HardExampleMiner(num_hard_examples=1, classification_weight=0)
-        assert self.losses(codes, wrong, mine=by_boxes) == pytest.approx((0.5, 3 * self.BIT), rel=1e-5)
+        assert self.losses(encodings, wrong, mine=by_boxes) == pytest.approx((0.5, 3 * self.BIT), rel=1e-5)
 
 
 class TestLossSection:
@@ -501,7 +505,7 @@ class TestLossSection:
         assert mine == HardExampleMiner(None, 0.75, 3, 2, max_negatives_per_positive=3)
 
     def test_a_focal_loss_needs_no_miner(self):
-        with pytest.raises(ConfigError, match="hard_example_miner: the focal loss passes over easy examples"):
+        with pytest.raises(ConfigError, match="hard_example_miner: the focal loss ignores easy examples"):
             self.loss("classification_loss { weighted_sigmoid_focal {} } hard_example_miner {}")
 
     def test_smoothing_fits_the_loss(self):

@@ -101,8 +101,8 @@ class TestLoss:
         if class_scores is not None:
             groundtruth["class_scores"] = np.float32([class_scores])
         tensors = {name: ops.convert_to_tensor(part) for name, part in groundtruth.items()}
-        codes = np.zeros([1, 2, 4], np.float32)
-        terms = loss(*map(ops.convert_to_tensor, (codes, np.float32([logits]), self.ANCHORS)), tensors)
+        encodings = np.zeros([1, 2, 4], np.float32)
+        terms = loss(*map(ops.convert_to_tensor, (encodings, np.float32([logits]), self.ANCHORS)), tensors)
         return float(terms["classification_loss"])
 
     def test_equal_boxes_are_merged(self):
@@ -146,7 +146,7 @@ class TestImplicitWeight:
         assert models.build(section(text)).loss.implicit_weight == 0.5
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "error"),
         [
             (
                 "implicit_example_weight: 0.5",
@@ -159,8 +159,8 @@ class TestImplicitWeight:
             ),
         ],
     )
-    def test_what_cannot_be_is_refused(self, text, told):
-        with pytest.raises(ConfigError, match=f"implicit_example_weight {told}"):
+    def test_invalid_values_are_refused(self, text, error):
+        with pytest.raises(ConfigError, match=f"implicit_example_weight {error}"):
             ssd._implicit_weight(section(text).ssd)
 
 

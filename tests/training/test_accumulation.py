@@ -76,7 +76,7 @@ def test_steps_are_updates(tmp_path):
     assert steps.rates == [0.01, 0.01, 0.01, 0.002, 0.002, 0.002]
 
 
-def test_a_run_goes_on_to_the_last_bit(tmp_path):
+def test_a_run_resumes_to_the_last_bit(tmp_path):
     def begin(folder, seed):
         detector = small_detector(made(2), seed=seed, dropout=0.5)
         averages = Averages(detector.trained_variables(), 0.9999)
@@ -102,7 +102,7 @@ def test_a_run_goes_on_to_the_last_bit(tmp_path):
     assert any("random" in key for key in whole_state.optimizer_variables)
 
 
-def test_a_run_may_go_on_with_other_steps(tmp_path):
+def test_a_run_may_resume_with_other_steps(tmp_path):
     detector = small_detector(made(2))
     state = RunState(tmp_path, detector, 5)
     fit(detector, batches=2, steps=2)

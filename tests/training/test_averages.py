@@ -54,7 +54,7 @@ def test_swapped_in_and_back_to_the_last_bit():
     assert weight.numpy().tobytes() == before.tobytes()
 
 
-def test_swapped_back_whatever_happens():
+def test_swapped_back_after_an_error():
     weight = variable(3.0)
     with pytest.raises(KeyboardInterrupt), Averages({"model/w": weight}, 0.5).swapped_in():
         raise KeyboardInterrupt
@@ -68,7 +68,7 @@ def test_without_variables_nothing_happens():
         assert nothing.variables == {}
 
 
-def test_what_is_trained_is_averaged():
+def test_trained_variables_are_averaged():
     detector = small_detector()
     section = pipeline_pb2.Optimizer(moving_average_decay=0.25)
     kept = averages.averages(section, detector)  # by default there are averages
@@ -92,14 +92,14 @@ def averaged(tmp_path):
     return state
 
 
-def test_a_run_goes_on_with_its_averages(averaged, tmp_path):
+def test_a_resumed_run_has_its_averages(averaged, tmp_path):
     detector = small_detector(seed=1)
     again = RunState(tmp_path, detector, 5, averages=Averages(detector.trained_variables(), 0.9999))
     again.resume()
     assert_same(values(again.averages.variables), values(averaged.averages.variables))
 
 
-def test_a_run_that_had_none_begins_with_its_weights(averaged, tmp_path, caplog):
+def test_a_run_without_averages_starts_from_its_weights(averaged, tmp_path, caplog):
     detector = small_detector(seed=1)
     RunState(tmp_path / "other", detector, 5).save()
     kept = Averages(detector.trained_variables(), 0.9999)
@@ -123,16 +123,18 @@ def test_averages_are_loaded_for_evaluation(averaged, tmp_path):
 
 def test_averages_of_the_api(tmp_path):
     # There they are slots of the optimizer, kept under the keys of the variables.
-    source, drawn = small_detector(), {}
+    source, random_values = small_detector(), {}
     slots = tf.compat.v1.train.MomentumOptimizer(0.1, 0.9)
     for key, weight in source.trained_variables().items():
-        drawn[key] = np.random.default_rng(len(drawn)).normal(size=weight.shape).astype(np.float32)
-        slots._zeros_slot(weight.value, "average", "EMA").assign(drawn[key])
+        random_values[key] = (
+            np.random.default_rng(len(random_values)).normal(size=weight.shape).astype(np.float32)
+        )
+        slots._zeros_slot(weight.value, "average", "EMA").assign(random_values[key])
     tree = checkpoints.tree(source.checkpoint_variables())
     prefix = tf.train.Checkpoint(model=tree.model, optimizer=slots).write(str(tmp_path / "ckpt-1"))
     detector = small_detector(seed=1)
     averages.load(detector, prefix, averaged=True)
-    assert_same(values(detector.trained_variables()), drawn)
+    assert_same(values(detector.trained_variables()), random_values)
 
 
 def test_a_checkpoint_without_averages(tmp_path):
@@ -146,5 +148,5 @@ def test_averages_of_another_shape(tmp_path):
     detector = small_detector()
     wrong = {averages.key_of_average(key): variable(1, 2, 3) for key in detector.trained_variables()}
     prefix = checkpoints.write(detector.checkpoint_variables() | wrong, str(tmp_path / "ckpt-1"))
-    with pytest.raises(CheckpointError, match=r"ckpt-1: moving_averages/.* is of the shape \[3\]"):
+    with pytest.raises(CheckpointError, match=r"ckpt-1: moving_averages/.* has the shape \[3\]"):
         averages.load(detector, prefix, averaged=True)

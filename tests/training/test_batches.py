@@ -14,7 +14,7 @@ from boxtune.training.batches import batches, images_of_step
 
 
 def example(number, features):
-    """A picture all of the value `number`."""
+    """An image all of the value `number`."""
     stream = io.BytesIO()
     Image.new("RGB", (20, 10), (number,) * 3).save(stream, "PNG")
 
@@ -29,7 +29,7 @@ def example(number, features):
 
 @pytest.fixture
 def records(tmp_path):
-    """Seven pictures: some have a filename, some a source_id, one neither."""
+    """Seven images: some have a filename, some a source_id, one neither."""
     features = [
         {"filename": "a"},
         {"filename": "b", "source_id": "x"},
@@ -87,5 +87,5 @@ def test_the_images_of_each_step(records, pipeline, shuffle):
 def test_scores_are_part_of_a_batch_if_they_are_labels(records, pipeline, use):
     pipeline.train_config.use_multiclass_scores = use
     loaded = Records([*records.index.paths], records.label_map, 1, class_scores=True)
-    truth = next(iter(batches(pipeline, loaded, seed=5, start_step=0)))["groundtruth"]
-    assert ("class_scores" in truth) is use
+    groundtruth = next(iter(batches(pipeline, loaded, seed=5, start_step=0)))["groundtruth"]
+    assert ("class_scores" in groundtruth) is use

@@ -75,12 +75,12 @@ class TestFind:
         with pytest.raises(CheckpointError, match=r'ckpt-22: no such checkpoint. Did you mean "ckpt-2"\?'):
             checkpoints.find(folder / "ckpt-22")
 
-    def test_what_is_there_instead(self, folder):
+    def test_existing_ones_are_listed(self, folder):
         with pytest.raises(CheckpointError, match="That folder has ckpt-1, ckpt-2, ckpt-3"):
             checkpoints.find(folder / "x")
 
     def test_a_folder_that_is_not_there(self, tmp_path):
-        with pytest.raises(CheckpointError, match=r"Nor is there a folder .*nowhere"):
+        with pytest.raises(CheckpointError, match=r"There is no folder .*nowhere"):
             checkpoints.find(tmp_path / "nowhere" / "ckpt-0")
 
 
@@ -154,7 +154,7 @@ class TestReader:
         )
         assert sum(key.startswith("model/") for key in reader.shapes) == 324
 
-    def test_slots_of_an_optimizer_are_no_variables_of_the_model(self, tmp_path):
+    def test_slots_of_an_optimizer_are_not_variables_of_the_model(self, tmp_path):
         # As the API's own training leaves them: beside each variable, under its key.
         kernel = tf.Variable([1.0, 2.0])
         optimizer = tf.compat.v1.train.MomentumOptimizer(0.1, 0.9)

@@ -3,7 +3,7 @@ import pytest
 from boxtune.config import pipeline_pb2
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import ConfigError
-from boxtune.training.beginning import class_weights
+from boxtune.training.build import class_weights
 
 LABEL_MAP = LabelMap((Label(1, "cat"), Label(3, "dog", "Dog")))
 

@@ -48,7 +48,7 @@ def test_one_alone_is_no_cluster(monkeypatch):
 @pytest.mark.parametrize(
     "text", ["{", "[]", "{}", '{"cluster": 3}', '{"cluster": {}, "task": {"type": "worker"}}']
 )
-def test_what_is_no_tf_config(monkeypatch, text):
+def test_an_invalid_tf_config(monkeypatch, text):
     monkeypatch.setenv(TF_CONFIG, text)
     with pytest.raises(ConfigError, match="TF_CONFIG is not of the form"):
         cluster_from_environment()
@@ -70,7 +70,7 @@ def test_what_is_no_tf_config(monkeypatch, text):
         ({"worker": ["a:1", "b c:1"]}, "worker", 0, "no HOST:PORT"),
     ],
 )
-def test_what_cannot_be(monkeypatch, cluster, kind, index, message):
+def test_invalid_values(monkeypatch, cluster, kind, index, message):
     set_tf_config(monkeypatch, cluster, kind, index)
     with pytest.raises(ConfigError, match=message):
         cluster_from_environment()

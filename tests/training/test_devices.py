@@ -41,7 +41,7 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Records of a few pictures, and a configuration with all that has to be of the whole batch."""
+    """Records of a few images, and a configuration with all that has to be of the whole batch."""
     folder = tmp_path_factory.mktemp("devices")
     draw(folder / "photos", num_images=10)
     convert(folder / "photos", folder / "records")
@@ -147,7 +147,7 @@ def test_two_workers_of_which_one_is_killed_and_started_again(worker, tmp_path, 
     assert not (tmp_path / "1").exists()
 
 
-def test_devices_of_one_machine_are_interrupted_and_one_goes_on(folder, tmp_path, whole, monkeypatch):
+def test_devices_of_one_machine_are_interrupted_and_resumed_by_one(folder, tmp_path, whole, monkeypatch):
     members = []
 
     class Member(subprocess.Popen):
@@ -174,7 +174,7 @@ def test_devices_of_one_machine_are_interrupted_and_one_goes_on(folder, tmp_path
     assert_same_run(tmp_path, whole)
 
 
-def test_an_error_of_the_processes_is_told(folder, tmp_path, monkeypatch):
+def test_an_error_of_the_processes_is_reported(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "MEMBER", (sys.executable, str(WORKER), "member"))
     with pytest.raises(
         BoxtuneError, match=r"batch_size is 4, of the whole batch: 3 devices .* 3 and 6 can be"
@@ -198,12 +198,12 @@ def gpus(monkeypatch, count):
 
 
 @pytest.mark.parametrize(
-    ("there", "wanted", "count"), [(0, None, 1), (0, 2, 2), (4, None, 4), (4, 3, 3), (1, None, 1)]
+    ("there", "requested", "count"), [(0, None, 1), (0, 2, 2), (4, None, 4), (4, 3, 3), (1, None, 1)]
 )
-def test_all_gpus_are_used_or_as_many_as_wanted(monkeypatch, there, wanted, count):
+def test_all_gpus_are_used_or_as_many_as_requested(monkeypatch, there, requested, count):
     monkeypatch.delenv(TF_CONFIG, raising=False)
     gpus(monkeypatch, there)
-    assert devices.processes_to_start(wanted) == count
+    assert devices.processes_to_start(requested) == count
 
 
 def test_more_gpus_than_there_are(monkeypatch):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from boxtune.errors import ConfigError
-from boxtune.training.beginning import freeze
+from boxtune.training.build import freeze
 from boxtune.training.run_state import RunState
 from small_detector import batch, small_detector, values
 
@@ -75,7 +75,7 @@ def test_the_loss_is_that_of_the_whole(tmp_path):
     assert float(part.regularization_loss()) == float(whole.regularization_loss()) > 0
 
 
-def test_a_run_that_thaws_goes_on_with_what_it_has(tmp_path, caplog):
+def test_an_unfrozen_run_resumes_with_its_optimizer(tmp_path, caplog):
     detector = small_detector()
     freeze(detector, freeze_variables=[BACKBONE], update_trainable_variables=())
     detector.compile(keras.optimizers.SGD(0.01, momentum=0.9), jit_compile=False)
@@ -96,15 +96,15 @@ def test_a_run_that_thaws_goes_on_with_what_it_has(tmp_path, caplog):
 @pytest.mark.parametrize(
     ("patterns", "message"),
     [
-        ({"never": ["FeatureExtractor"]}, 'is found in no trained variable. Did you mean "_feature_extractor"'),
-        ({"never": ["nonsense"]}, "Keys begin with model/_box_predictor/_prediction_heads, model/"),
-        ({"only": ["nonsense"]}, 'update_trainable_variables: "nonsense" is found in no trained variable'),
-        ({"never": ["gamma", "moving_mean"]}, "statistics of batch normalizations, which are not trained; freeze"),
-        ({"never": ["(a"]}, '"\\(a" is no regular expression: missing \\), unterminated subpattern'),
+        ({"never": ["FeatureExtractor"]}, 'matches no trained variable. Did you mean "_feature_extractor"'),
+        ({"never": ["nonsense"]}, "Keys start with model/_box_predictor/_prediction_heads, model/"),
+        ({"only": ["nonsense"]}, 'update_trainable_variables: "nonsense" matches no trained variable'),
+        ({"never": ["gamma", "moving_mean"]}, "matches only statistics, which are not trained; freeze"),
+        ({"never": ["(a"]}, '"\\(a" is not a regular expression: missing \\), unterminated subpattern'),
         ({"never": [""]}, "leave nothing to train"),
         ({"only": ["gamma"], "never": ["gamma$"]}, "leave nothing to train"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_meant(patterns, message):
+def test_invalid_patterns_are_refused(patterns, message):
     with pytest.raises(ConfigError, match=message):
         trained(small_detector(), **patterns)

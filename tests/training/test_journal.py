@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from boxtune.errors import DataError
 from boxtune.metrics.results import Evaluation
+from boxtune.training.callbacks import Step
 from boxtune.training.loggers import Journal
-from boxtune.training.steps import Step
 
 
 def step(number, loss=0.5):
@@ -111,7 +111,7 @@ def test_evaluations_are_read_again(ten):
         assert not journal.has_evaluation(6)
 
 
-def test_an_evaluation_that_is_no_number_is_null_and_read_again(path):
+def test_a_metric_that_is_nan_is_null_and_read_again(path):
     with Journal(path, 0) as journal:
         journal.add_evaluation(evaluation(3, math.nan))
     assert written(path)[0]["evaluation"]["DetectionBoxes_Precision/mAP"] is None
@@ -132,17 +132,17 @@ def test_a_last_line_that_is_not_whole_is_cut_off(ten, cut):
     "line", [b"junk", b"[]", b"{}", b'{"step": "3"}', b'{"step": 3, "evaluation": 4}', b"\xff", b"[" * 100_000],
     ids=lambda line: line[:12].decode("latin1"),
 )  # fmt: skip
-def test_what_is_no_journal_is_left_alone(ten, line):
+def test_a_file_that_is_not_a_journal_is_left_alone(ten, line):
     damaged = line + b"\n" + ten.read_bytes()
     ten.write_bytes(damaged)
-    with pytest.raises(DataError, match=r"metrics\.jsonl:1 is no line of a training's journal"):
+    with pytest.raises(DataError, match=r"metrics\.jsonl:1 is not a line of a training's journal"):
         Journal(ten, 10)
     assert ten.read_bytes() == damaged
 
 
 def test_a_line_without_end_is_not_read_whole(path):
     path.write_bytes(b"x" * (1 << 21))
-    with pytest.raises(DataError, match=r"metrics\.jsonl:1 is no line"):
+    with pytest.raises(DataError, match=r"metrics\.jsonl:1 is not a line"):
         Journal(path, 0)
 
 

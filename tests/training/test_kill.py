@@ -25,7 +25,7 @@ TIMES = {"time", "images_per_sec", "seconds"}
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Records of a few pictures, and a configuration with all that a run has to remember."""
+    """Records of a few images, and a configuration with all that a run has to remember."""
     folder = tmp_path_factory.mktemp("killed")
     draw(folder / "photos", num_images=10)
     convert(folder / "photos", folder / "records")
@@ -78,12 +78,12 @@ def kill(process):
 
 
 def test_a_run_that_is_killed_again_and_again(folder, runner, whole):
-    model_dir, drawn = folder / "killed", random.Random(0)
+    model_dir, rng = folder / "killed", random.Random(0)
     statuses = []
     for number in range(1, KILLS + 1):
         process = runner.start(folder / "pipeline.config", model_dir, **OPTIONS)
         wait_for(number * STEPS // KILLS * 0.9, model_dir, process)
-        time.sleep(drawn.uniform(0, 0.1))
+        time.sleep(rng.uniform(0, 0.1))
         kill(process)
         statuses.append(runner.status())
     assert statuses.count(signal.SIGKILL) > KILLS // 2

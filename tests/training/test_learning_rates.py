@@ -2,7 +2,7 @@ import pytest
 from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
-from boxtune.training.learning_rates import doubts, highest_rate, how_to_calm, rate_fields, scale
+from boxtune.training.learning_rates import highest_rate, how_to_stabilize, rate_fields, scale, warnings
 
 COSINE = """cosine_decay_learning_rate {
   learning_rate_base: 0.08 total_steps: 600 warmup_learning_rate: 0.02 warmup_steps: 100
@@ -53,18 +53,18 @@ def test_a_rate_is_named_as_set_takes_it():
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "doubted"),
+    ("batch_size", "warned"),
     # 0.01 for each image: 0.08 for 8 of them.
     [(128, False), (8, False), (7, True), (1, True)],
 )
-def test_a_stock_rate_with_a_small_batch(batch_size, doubted):
-    assert bool(doubts(settings(batch_size=batch_size))) == doubted
+def test_a_stock_rate_with_a_small_batch(batch_size, warned):
+    assert bool(warnings(settings(batch_size=batch_size))) == warned
 
 
-def test_a_high_rate_is_doubted_with_numbers():
-    (doubt,) = doubts(settings(batch_size=4))
-    assert "The learning rate 0.08 is high for batches of 4 images." in doubt
-    assert doubt.endswith("cosine_decay_learning_rate.learning_rate_base=0.04")
+def test_a_high_rate_gets_a_warning_with_numbers():
+    (warning,) = warnings(settings(batch_size=4))
+    assert "The learning rate 0.08 is high for batches of 4 images." in warning
+    assert warning.endswith("cosine_decay_learning_rate.learning_rate_base=0.04")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_high_rate_is_doubted_with_numbers():
 )
 def test_a_low_rate_for_few_steps(rate, steps, advice):
     given = settings(f"constant_learning_rate {{ learning_rate: {rate} }}", 8, num_steps=steps)
-    found = doubts(given)
+    found = warnings(given)
     assert len(found) == (advice is not None)
     if advice:
         assert found[0].endswith(advice)
@@ -88,26 +88,26 @@ def test_a_low_rate_for_few_steps(rate, steps, advice):
 
 
 def test_other_optimizers_have_other_rates():
-    assert not doubts(
+    assert not warnings(
         settings("constant_learning_rate { learning_rate: 0.4 }", 1, optimizer="adam_optimizer")
     )
 
 
-def test_what_the_doubt_advises_is_not_doubted():
+def test_the_advice_of_a_warning_gets_none():
     given = settings(batch_size=4)
     given.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate.learning_rate_base = 0.04
-    assert not doubts(given)
+    assert not warnings(given)
 
 
 def test_a_run_that_ends_before_it_is_warm():
-    (doubt,) = doubts(settings(num_steps=100))
-    assert "climbs for 100 steps, but the run ends after 100" in doubt
-    assert not doubts(settings(num_steps=101))
+    (warning,) = warnings(settings(num_steps=100))
+    assert "warms up for 100 steps, but the run ends after 100" in warning
+    assert not warnings(settings(num_steps=101))
 
 
-def test_how_to_calm():
+def test_how_to_stabilize():
     given = settings("constant_learning_rate { learning_rate: 0.3 }")
-    assert "constant_learning_rate.learning_rate=0.1)" in how_to_calm(given)
-    assert "gradient_clipping_by_norm=10" in how_to_calm(given)
+    assert "constant_learning_rate.learning_rate=0.1)" in how_to_stabilize(given)
+    assert "gradient_clipping_by_norm=10" in how_to_stabilize(given)
     given.gradient_clipping_by_norm = 5
-    assert "gradient_clipping_by_norm" not in how_to_calm(given)
+    assert "gradient_clipping_by_norm" not in how_to_stabilize(given)

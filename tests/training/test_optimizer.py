@@ -99,7 +99,7 @@ def test_a_step_of_several_batches_is_that_of_their_mean(kind):
         "schedule { step: 1 learning_rate: 0.5 } } } }"
     )
     plain, accumulating = read(text), read(text, accumulate_batches=2)
-    wanted = apply(plain, [2.0], [-1.0])
+    expected = apply(plain, [2.0], [-1.0])
     rates = []
     variable = keras.Variable(np.zeros(1, np.float32))
     seen = []
@@ -108,7 +108,7 @@ def test_a_step_of_several_batches_is_that_of_their_mean(kind):
         accumulating.apply([np.float32([gradient])], [variable])
         seen.append(variable.numpy())
     assert seen[0] == 0  # nothing happens before a step is whole
-    np.testing.assert_allclose(seen[1::2], wanted, rtol=1e-6)
+    np.testing.assert_allclose(seen[1::2], expected, rtol=1e-6)
     if kind != "rms_prop_optimizer":
         assert rates == [1, 1, 0.5, 0.5]
     assert int(batch_counter(accumulating)) == 4
@@ -123,7 +123,7 @@ def test_the_norm_that_is_cut_is_that_of_the_mean():
     np.testing.assert_allclose(apply(made, [100.0], [-99.5])[:, 0], [0, -0.25])
 
 
-def test_what_is_kept_tells_optimizers_apart():
+def test_keys_of_optimizers_differ():
     keys = set()
     for text in ("momentum_optimizer", "rms_prop_optimizer", "adam_optimizer"):
         made = read(f"{text} {{ {RATE % 1} }}", accumulate_batches=2)
@@ -139,7 +139,7 @@ def test_what_is_kept_tells_optimizers_apart():
     assert len(keys) == 5
 
 
-def test_nothing_chosen():
+def test_nothing_set():
     with pytest.raises(
         ConfigError, match="Optimizer is empty; choose one of: momentum_optimizer, rms_prop_optimizer"
     ):

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from boxtune.training import loggers
+from boxtune.training.callbacks import Step
 from boxtune.training.loggers import Progress
-from boxtune.training.steps import Step
 
 LOSSES = {"localization_loss": 0.5, "classification_loss": 1.25, "regularization_loss": 0.25}
 
@@ -18,7 +18,7 @@ class Terminal(io.StringIO):
 
 
 class Clock:
-    """Time that passes as told."""
+    """Time that passes as error."""
 
     def __init__(self, monkeypatch):
         self.now = 1000.0
@@ -33,7 +33,7 @@ def clock(monkeypatch):
 def run(progress, clock, numbers, seconds=0.4):
     for number in numbers:
         clock.now += seconds
-        progress.tell(Step(number, LOSSES, 0.08, 7.0, 8, seconds))
+        progress.add_step(Step(number, LOSSES, 0.08, 7.0, 8, seconds))
 
 
 def test_a_line_has_everything(clock):
@@ -49,7 +49,7 @@ def test_a_line_has_everything(clock):
     )
 
 
-def test_elsewhere_than_on_a_terminal_lines_are_few(clock):
+def test_outside_a_terminal_lines_are_few(clock):
     stream = io.StringIO()
     run(Progress(0, 100, stream), clock, range(1, 101), seconds=0.5)
     # The first, the last, and one in every ten seconds: 20 steps.
@@ -96,7 +96,7 @@ def test_a_resumed_run_counts_its_own_time(clock):
     assert "0:01:29 left" in stream.getvalue()
 
 
-def test_what_goes_on_between_steps_is_for_terminals(clock):
+def test_messages_between_steps_are_for_terminals(clock):
     plain, terminal = io.StringIO(), Terminal()
     for stream in (plain, terminal):
         progress = Progress(0, 9, stream)

@@ -28,7 +28,7 @@ def test_a_fingerprint_counts(tmp_path):
     assert (found["bytes"], found["records"]) == (2 * 16 + 8, 2)
 
 
-def test_a_fingerprint_is_another_one_when_any_byte_is(tmp_path):
+def test_a_fingerprint_changes_with_any_byte(tmp_path):
     records = [[b"one", b"two"], [b"one", b"twp"], [b"ope", b"two"], [b"two", b"one"], [b"one"], [b"onetwo"]]
     hashes = [
         fingerprint(write_records(tmp_path / f"{i}.tfrecord", *given))["sha256_of_checksums"]
@@ -44,7 +44,7 @@ def test_each_file_has_its_own(tmp_path):
         assert provenance.fingerprints(index) == {str(path): fingerprint(path) for path in paths}
 
 
-def test_an_entry_is_what_it_takes_to_make_the_run_again(tmp_path):
+def test_an_entry_has_all_that_reproduces_the_run(tmp_path):
     with RecordIndex([write_records(tmp_path / "a", b"one")]) as index:
         entry = provenance.entry(7, 300, {"training": index})
     assert (entry["seed"], entry["step"]) == (7, 300)
@@ -101,7 +101,7 @@ def test_no_file(tmp_path):
 @pytest.mark.parametrize(
     "junk", [b"", b"junk", b"{}", b"[1]", b"\xff", b"[" * 100_000], ids=lambda junk: repr(junk)[:9]
 )
-def test_a_file_that_is_none(tmp_path, junk):
+def test_a_damaged_file(tmp_path, junk):
     (tmp_path / "run.json").write_bytes(junk)
     with pytest.raises(DataError, match=r"run\.json"):
         provenance.read(tmp_path / "run.json")

@@ -4,7 +4,7 @@ import pytest
 from boxtune.config import pipeline_pb2
 from boxtune.training.learning_rates import highest_rate
 from boxtune.training.optimizer import schedule
-from boxtune.training.range_test import MIN_STEPS, RangeTest, let_rate_grow
+from boxtune.training.range_test import MIN_STEPS, RangeTest, set_growing_rate
 
 RATES = np.geomspace(1e-5, 10, 61).tolist()  # ten a decade: 0.1 is number 40, 1 is number 50
 
@@ -15,7 +15,7 @@ def valley(at):
     return np.where(distance < 0, 2 - 0.3 * (6 + distance), 0.2 + 10 ** (2 * distance) - 1).tolist()
 
 
-def test_the_running_mean_begins_at_the_first_loss():
+def test_the_running_mean_starts_at_the_first_loss():
     assert RangeTest(RATES, [3.0] * 61).smoothed == pytest.approx([3.0] * 61)
     # 0.1 * 1 / 0.1; (0.9 * 0.1 * 1 + 0.1 * 2) / (1 - 0.81)
     assert RangeTest(RATES, [1.0, 2.0]).smoothed == pytest.approx([1.0, 0.29 / 0.19])
@@ -28,7 +28,7 @@ def test_the_lowest_point_is_found():
     assert test.suggested == test.lowest / 10
 
 
-def test_it_ends_when_the_loss_has_left():
+def test_it_ends_when_the_loss_has_diverged():
     losses = valley(0.1)
     ends = [RangeTest(RATES[:count], losses[:count]).diverged for count in range(len(losses) + 1)]
     first = ends.index(True)
@@ -41,7 +41,7 @@ def test_losses_that_jump_at_first_say_nothing():
 
 
 @pytest.mark.parametrize("losses", [[], [1.0] * 5, [1.0] * 61, np.linspace(1, 2, 61).tolist()])
-def test_where_nothing_fell_nothing_is_suggested(losses):
+def test_without_a_decrease_nothing_is_suggested(losses):
     test = RangeTest(RATES[: len(losses)], losses)
     assert test.lowest is None
     assert test.suggested is None
@@ -51,7 +51,7 @@ def test_where_nothing_fell_nothing_is_suggested(losses):
 def test_the_rate_grows_by_the_same_factor(optimizer):
     section = pipeline_pb2.Optimizer()
     getattr(section, optimizer).learning_rate.cosine_decay_learning_rate.learning_rate_base = 0.08
-    let_rate_grow(section, 1e-4, 1e2, 7)
+    set_growing_rate(section, 1e-4, 1e2, 7)
     rate = schedule(getattr(section, optimizer).learning_rate)
     np.testing.assert_allclose(
         [float(rate(np.float32(step))) for step in range(7)], np.geomspace(1e-4, 1e2, 7), rtol=1e-5

@@ -26,7 +26,7 @@ def everything(state):
 
 
 def make_up(state, step):
-    """Give every variable of a run a drawn value, as if `step` steps had been made."""
+    """Give every variable of a run a random value, as if `step` steps had been made."""
     for variable in (state.model_variables | state.optimizer_variables).values():
         variable.assign(keras.random.uniform(variable.shape))
     state.iterations.assign(step)
@@ -37,7 +37,7 @@ def files(folder):
 
 
 @pytest.mark.parametrize("name", ["adam", "rms_prop"])
-def test_a_run_goes_on_where_it_stopped(tmp_path, name):
+def test_a_run_resumes_where_it_stopped(tmp_path, name):
     state = RunState(tmp_path, build(OPTIMIZERS[name]), 5)
     assert state.optimizer_variables
     make_up(state, 41)
@@ -171,7 +171,7 @@ def test_the_best_is_kept_beside_the_newest(tmp_path):
 
 @pytest.mark.parametrize("part", ["model_variables", "optimizer_variables"])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_what_is_no_number_is_never_written(tmp_path, part, value):
+def test_weights_that_are_not_finite_are_never_written(tmp_path, part, value):
     state = RunState(tmp_path, build(), 5)
     state.save()
     before = files(tmp_path)
@@ -181,7 +181,7 @@ def test_what_is_no_number_is_never_written(tmp_path, part, value):
     broken.flat[-1] = value
     variable.assign(broken)
     for save in (state.save, state.save_as_best):
-        with pytest.raises(CheckpointError, match=f"Step 9: {name} is infinite or not a number") as caught:
+        with pytest.raises(CheckpointError, match=f"Step 9: {name} is infinite or NaN") as caught:
             save()
         assert str(tmp_path / "ckpt-1") in str(caught.value)
     assert files(tmp_path) == before

@@ -77,7 +77,7 @@ def test_manual_steps_without_steps():
     np.testing.assert_allclose(rates(text, [0, 100]), [0.1, 0.1])
 
 
-def test_nothing_chosen():
+def test_nothing_set():
     with pytest.raises(ConfigError, match="LearningRate is empty; choose one of: constant_learning_rate"):
         schedule(pipeline_pb2.LearningRate())
 

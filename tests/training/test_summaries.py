@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from boxtune.training.callbacks import Step
 from boxtune.training.loggers import Summaries
-from boxtune.training.steps import Step
 
 LOSSES = {"localization_loss": 0.5, "classification_loss": 1.25, "regularization_loss": 0.25}
 
@@ -39,10 +39,10 @@ def test_scalars_are_written_under_the_tags_of_the_api(tmp_path):
 
 
 def test_training_images_are_written_as_they_are(tmp_path):
-    pictures = [np.full([4, 6, 3], value, np.uint8) for value in (10, 200)]
+    images = [np.full([4, 6, 3], value, np.uint8) for value in (10, 200)]
     with Summaries(tmp_path, 0) as summaries:
-        summaries.add_pictures(7, pictures)
+        summaries.add_images(7, images)
     width, height, *pngs = values(tmp_path)["train_input_images"][7]
     assert (int(width), int(height)) == (6, 4)
-    for png, picture in zip(pngs, pictures, strict=True):
-        np.testing.assert_array_equal(tf.image.decode_png(png), picture)
+    for png, image in zip(pngs, images, strict=True):
+        np.testing.assert_array_equal(tf.image.decode_png(png), image)

@@ -18,7 +18,7 @@ def build(*, seed=0, num_classes=2, feature_extractor="ssd_mobilenet_v2_fpn_kera
     resizer.height = resizer.width = 96
     detector, rng = models.build(model), np.random.default_rng(seed)
     for variable in detector.network.variables:
-        # Statistics and biases start alike in every model; here every value is drawn.
+        # Statistics and biases start alike in every model; here every value is random_values.
         variable.assign(rng.normal(size=variable.shape).astype(np.float32))
     return detector
 
@@ -43,8 +43,8 @@ def checkpoint(source, tmp_path_factory):
 def check_loaded(detector, before, source, prefix):
     """Check that just the variables whose keys begin with `prefix` are those of `source`."""
     for key, value in values(detector).items():
-        wanted = source[key] if key.startswith(prefix) else before[key]
-        np.testing.assert_array_equal(value, wanted, err_msg=key)
+        expected = source[key] if key.startswith(prefix) else before[key]
+        np.testing.assert_array_equal(value, expected, err_msg=key)
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_types(checkpoint, source, fine_tune_type, prefix):
     assert warm.prefix == str(checkpoint / "checkpoint" / "ckpt-0")
     assert warm.loaded == sorted(key for key in before if key.startswith(prefix))
     assert warm.kept == sorted(key for key in before if not key.startswith(prefix))
-    told = f"Warm start: {len(warm.loaded)} variables from {warm.prefix}"
-    assert str(warm) == (f"{told}; {len(warm.kept)} start anew." if warm.kept else f"{told}.")
+    summary = f"Warm start: {len(warm.loaded)} variables from {warm.prefix}"
+    assert str(warm) == (f"{summary}; {len(warm.kept)} start anew." if warm.kept else f"{summary}.")
     assert bool(warm.kept) == (fine_tune_type != "full")
 
 
@@ -116,7 +116,7 @@ def test_a_checkpoint_of_a_classification_network(source, tmp_path):
     assert len(warm.loaded) == len(backbone)
 
 
-def test_a_checkpoint_of_the_backbone_is_no_detector(source, tmp_path):
+def test_a_checkpoint_of_the_backbone_is_not_a_detector(source, tmp_path):
     prefix = checkpoints.write(
         {
             key: variable

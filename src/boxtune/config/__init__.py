@@ -6,20 +6,20 @@ from boxtune.config.image_size import fixed_size
 from boxtune.config.loading import complete, load, parse, read_label_map, write
 from boxtune.config.overrides import apply_override
 from boxtune.config.text import to_text
-from boxtune.config.unsupported import MODEL, chosen, refuse
+from boxtune.config.unsupported import MODEL, oneof, refuse
 
 __all__ = [
     "MODEL",
     "apply_override",
     "check_for_evaluation",
     "check_for_training",
-    "chosen",
     "complete",
     "family_of",
     "fixed_size",
     "input_datasets",
     "input_files",
     "load",
+    "oneof",
     "parse",
     "read_label_map",
     "recipe",

@@ -1,4 +1,4 @@
-"""What a configuration has to satisfy before work begins, as far as it can be told without a model."""
+"""Checks of a configuration before work starts, as far as possible without a model."""
 
 import glob
 import logging
@@ -9,12 +9,10 @@ from pathlib import Path
 from boxtune.config.families import family_of
 from boxtune.config.loading import read_label_map
 from boxtune.config.pipeline_pb2 import (
-    Boxtune,
     CheckpointVersion,
     DetectionModel,
     InputReader,
     InputType,
-    StringIntLabelMapItem,
     TrainConfig,
     TrainEvalPipelineConfig,
 )
@@ -44,7 +42,12 @@ def check_for_training(config: TrainEvalPipelineConfig, source: str | os.PathLik
     _check_steps(config.train_config)
     _check_fine_tuning(config.train_config)
     _check_averages(config)
-    _check_own_section(config.boxtune)
+    if config.boxtune.accumulate_batches < 1:
+        raise ConfigError("boxtune.accumulate_batches is 0; write 1 for a step with every batch.")
+    if not 0 <= (smoothing := config.boxtune.label_smoothing) < 1:
+        raise ConfigError(
+            f"boxtune.label_smoothing is {smoothing:g}; it must be at least 0 and below 1, such as 0.1."
+        )
     _check_reader(config.train_input_reader, "train_input_reader", config.model)
     _check_class_scores(config.train_config, config.train_input_reader)
     if config.train_input_reader.num_epochs:
@@ -75,9 +78,7 @@ def check_for_evaluation(
     for i, reader in enumerate(config.eval_input_reader):
         _check_reader(reader, f"eval_input_reader[{i}]", config.model)
         if reader.frame_index != -1:
-            _log.warning(
-                "eval_input_reader[%d].frame_index is passed over: an evaluation reads every frame.", i
-            )
+            _log.warning("eval_input_reader[%d].frame_index is ignored: an evaluation reads every frame.", i)
 
 
 def input_files(reader: InputReader, *, name: str = "input_reader") -> list[Path]:
@@ -90,34 +91,35 @@ def input_files(reader: InputReader, *, name: str = "input_reader") -> list[Path
 
 
 def input_datasets(reader: InputReader, *, name: str = "input_reader") -> list[tuple[list[Path], float]]:
-    """Return the TFRecord files of each path of a reader, with how often to read from them: 1 if it does not say.
+    """Return the TFRecord files of each path of a reader, with their weights: 1 by default.
 
     As in the API, paths of weight 0 are left out. `name` is what errors call the reader.
 
     Raises:
-        ConfigError: there are none, a file or pattern matches nothing, shards are missing, or weights cannot be.
+        ConfigError: there are none, a file or pattern matches nothing, shards are missing, or weights are invalid.
     """
     patterns = reader.tf_record_input_reader.input_path
     field = f"{name}.tf_record_input_reader.input_path"
     if not patterns:
         raise ConfigError(f"{field} is not set; name the TFRecord files.")
     weights = list(reader.sample_from_datasets_weights)
-    if weights:
-        _check_weights(weights, len(patterns), f"{name}.sample_from_datasets_weights")
-    pairs = zip(patterns, weights or [1.0] * len(patterns), strict=True)
-    return [(_expand(pattern, field), weight) for pattern, weight in pairs if weight]
-
-
-def _check_weights(weights: list[float], num_paths: int, field: str) -> None:
-    if len(weights) != num_paths:
+    weights_field = f"{name}.sample_from_datasets_weights"
+    if weights and len(weights) != len(patterns):
         raise ConfigError(
-            f"{field} has {len(weights)} weights, but there are {num_paths} input_path; give one weight for each path."
+            f"{weights_field} has {len(weights)} weights, but there are {len(patterns)} input_path; give one weight "
+            "for each path."
         )
     for weight in weights:
         if not 0 <= weight < float("inf"):
-            raise ConfigError(f"{field} has a weight of {weight:g}; weights must be 0 or more, and finite.")
-    if not any(weights):
-        raise ConfigError(f"{field} has no weight above 0, so nothing would be read; give one at least.")
+            raise ConfigError(
+                f"{weights_field} has a weight of {weight:g}; weights must be 0 or more, and finite."
+            )
+    if weights and not any(weights):
+        raise ConfigError(
+            f"{weights_field} has no weight above 0, so nothing would be read; give one at least."
+        )
+    pairs = zip(patterns, weights or [1.0] * len(patterns), strict=True)
+    return [(_expand(pattern, field), weight) for pattern, weight in pairs if weight]
 
 
 def _expand(pattern: str, field: str) -> list[Path]:
@@ -186,8 +188,8 @@ def _check_label_map(path: str, field: str, model: DetectionModel) -> None:
     if highest > num_classes:
         raise ConfigError(
             f"{classes_field} is {num_classes}, but {path} has the id {highest} "
-            f'("{_class_name(items[highest])}"); set num_classes to {highest}, or name the label map '
-            "that the model was trained with."
+            f'("{items[highest].display_name or items[highest].name}"); set num_classes to {highest}, or name the '
+            "label map that the model was trained with."
         )
     if highest < num_classes:
         _log.warning(
@@ -197,16 +199,12 @@ def _check_label_map(path: str, field: str, model: DetectionModel) -> None:
         )  # fmt: skip
 
 
-def _class_name(item: StringIntLabelMapItem) -> str:
-    return item.display_name or item.name
-
-
 def _check_model(config: TrainEvalPipelineConfig) -> None:
     family = family_of(config.model)
     for problem in family.problems(config.model):
         raise ConfigError(problem)
-    for doubt in family.doubts(config.model):
-        _log.warning(doubt)
+    for warning in family.warnings(config.model):
+        _log.warning(warning)
 
 
 def _check_batch_size(batch_size: int, field: str) -> None:
@@ -234,7 +232,7 @@ def _check_steps(train: TrainConfig) -> None:
 
 
 def _check_class_scores(train: TrainConfig, reader: InputReader) -> None:
-    """Raise ConfigError if the classes of objects are scores, and something else is wanted of them as well."""
+    """Raise ConfigError if the classes of objects are scores, and another option needs them not to be."""
     steps = [step.WhichOneof("preprocessing_step") for step in train.data_augmentation_options]
     if not train.use_multiclass_scores:
         if "convert_class_logits_to_softmax" in steps:
@@ -269,17 +267,8 @@ def _check_averages(config: TrainEvalPipelineConfig) -> None:
         )
     if optimizer.use_moving_average and not 0 <= optimizer.moving_average_decay < 1:
         raise ConfigError(
-            f"train_config.optimizer.moving_average_decay is {optimizer.moving_average_decay:g}; it is the share that "
-            "an average keeps at every step, at least 0 and below 1, such as 0.9999."
-        )
-
-
-def _check_own_section(own: Boxtune) -> None:
-    if own.accumulate_batches < 1:
-        raise ConfigError("boxtune.accumulate_batches is 0; write 1 for a step with every batch.")
-    if not 0 <= own.label_smoothing < 1:
-        raise ConfigError(
-            f"boxtune.label_smoothing is {own.label_smoothing:g}; it must be at least 0 and below 1, such as 0.1."
+            f"train_config.optimizer.moving_average_decay is {optimizer.moving_average_decay:g}; it is the fraction "
+            "that an average keeps at every step, at least 0 and below 1, such as 0.9999."
         )
 
 
@@ -288,7 +277,13 @@ def _check_fine_tuning(train: TrainConfig) -> None:
     if not checkpoint:
         return
     _check_configured(checkpoint, "train_config.fine_tune_checkpoint")
-    _check_fine_tune_type(kind)
+    field = "train_config.fine_tune_checkpoint_type"
+    if not kind:
+        raise ConfigError(f"{field} is not set: {_FINE_TUNE_TYPES}.")
+    if kind == "fine_tune":
+        raise ConfigError(f'{field} is "fine_tune", which is no longer a choice; use "detection".')
+    if kind not in ("classification", "detection", "full"):
+        raise ConfigError(f'{field} is "{kind}": {_FINE_TUNE_TYPES}.')
     _check_checkpoint_version(train)
     prefix = checkpoint.removesuffix(".index")
     if not (Path(checkpoint).is_dir() or Path(f"{prefix}.index").is_file()):
@@ -297,7 +292,7 @@ def _check_fine_tuning(train: TrainConfig) -> None:
 
 
 def _check_checkpoint_version(train: TrainConfig) -> None:
-    """Refuse a version other than V2, but for the default V1: unset, it stands for V2."""
+    """Refuse a version other than V2; the default V1, if it is not set, stands for V2."""
     version = train.fine_tune_checkpoint_version
     if train.HasField("fine_tune_checkpoint_version") and version != CheckpointVersion.V2:
         raise ConfigError(
@@ -306,18 +301,8 @@ def _check_checkpoint_version(train: TrainConfig) -> None:
         )
 
 
-def _check_fine_tune_type(kind: str) -> None:
-    field = "train_config.fine_tune_checkpoint_type"
-    if not kind:
-        raise ConfigError(f"{field} is not set: {_FINE_TUNE_TYPES}.")
-    if kind == "fine_tune":
-        raise ConfigError(f'{field} is "fine_tune", which is no longer a choice; use "detection".')
-    if kind not in ("classification", "detection", "full"):
-        raise ConfigError(f'{field} is "{kind}": {_FINE_TUNE_TYPES}.')
-
-
 def _prefix_hint(checkpoint: str) -> str:
-    """Return the prefix that was probably meant: the files' own, or one within the folder that was given."""
+    """Return the prefix that was probably meant: one beside the given path, or within the given folder."""
     path = Path(checkpoint)
     folder = path if path.is_dir() else path.parent
     prefixes = [

@@ -1,10 +1,10 @@
-"""The size that a configuration brings every image to."""
+"""The size to which a configuration resizes every image."""
 
 from boxtune.config.pipeline_pb2 import ImageResizer
 
 
 def fixed_size(section: ImageResizer) -> tuple[int, int] | None:
-    """Return the (height, width) in pixels that `image_resizer` makes of every image, None where it varies."""
+    """Return the (height, width) in pixels that `image_resizer` gives every image, None where it varies."""
     fixed, aspect = section.fixed_shape_resizer, section.keep_aspect_ratio_resizer
     if section.HasField("fixed_shape_resizer"):
         return fixed.height, fixed.width

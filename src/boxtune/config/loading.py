@@ -1,4 +1,4 @@
-"""Configurations and label maps, from files and to files; what a configuration leaves out comes from a stock recipe."""
+"""Reads and writes configurations and label maps; sections that are left out come from a stock recipe."""
 
 import copy
 import logging
@@ -15,10 +15,10 @@ from boxtune.config.text import MAX_CHARACTERS, from_text, is_map, to_text
 from boxtune.config.unsupported import refuse_family
 from boxtune.errors import BoxtuneError, ConfigError, DataError
 
-_MOST_TOLD = 3
+_MOST_NAMED = 3
 
-_told: set[str] = set()
-"""The fields without effect that a warning has named, or counted: once is enough for all files of a command."""
+_warned: set[str] = set()
+"""The fields without effect that a warning has named or counted: once is enough for all files of a command."""
 
 _log = logging.getLogger("boxtune")
 
@@ -38,32 +38,38 @@ def load(
     """Return the configuration of a file, completed from the stock recipe (see `complete`) and overridden.
 
     An override that names the recipe (such as the feature extractor's type), alone or within its section, is
-    applied before completing; the others are applied after, in order, and so change one value of a stock section
-    rather than replace the section. Fields that are set and have no effect are left out; a warning of the logger
-    "boxtune" tells of each once in a process. Unless it `needs_model`, a configuration without one is not completed.
+    applied before completing; the others are applied afterwards, in order, so that they change one value of a stock
+    section rather than replace the section. Fields that have no effect are left out; a warning of the logger
+    "boxtune" names each once in a process. Unless it `needs_model`, a configuration without one is not completed.
 
     Raises:
         ConfigError: the file cannot be read; it, an override or the feature extractor is not understood; boxtune does
             not have the family of detectors.
     """
     given = parse(_read(Path(path), error=ConfigError), str(path))
-    early = [override for override in overrides if _chooses_recipe(_path(override))]
+    early = [override for override in overrides if _chooses_recipe(override.partition("=")[0].strip())]
     late = [override for override in overrides if override not in early]
-    _override(given, early)
+    for override in early:
+        apply_override(given, override)
     refuse_family(given, path)
     try:
         config = complete(given) if needs_model or given.HasField("model") else given
     except ConfigError as exc:
         raise ConfigError(f"{path}: {exc}") from None
-    _override(config, late)
-    _drop_deprecated(config, str(path))
+    for override in late:
+        apply_override(config, override)
+    new = sorted(_clear_deprecated(config) - _warned)
+    _warned.update(new)
+    if new:
+        more = f" and {len(new) - _MOST_NAMED} more" if len(new) > _MOST_NAMED else ""
+        _log.warning("%s: without effect: %s%s.", path, ", ".join(new[:_MOST_NAMED]), more)
     return config
 
 
 def complete(config: TrainEvalPipelineConfig) -> TrainEvalPipelineConfig:
     """Return a copy in which sections that are left out entirely come from the stock recipe that `model` names.
 
-    A section that is given is taken as it is: values left out within it are the defaults of pipeline.proto. The
+    A section that is given is kept as it is: values left out in it have the defaults of pipeline.proto. The
     sections are those of `model`, as its family says; `train_config` as a whole, or if it is given, its `optimizer`
     only; and `eval_config`. Never completed: `num_classes`, the readers, the checkpoint, and steps of augmentation in a
     given `train_config`.
@@ -106,32 +112,14 @@ def write(config: TrainEvalPipelineConfig, path: str | os.PathLike[str]) -> None
         raise ConfigError(f"cannot write {path}: {exc.strerror}.") from exc
 
 
-def _path(override: str) -> str:
-    return override.partition("=")[0].strip()
-
-
 def _chooses_recipe(path: str) -> bool:
-    """Return whether what stands at `path` names the stock recipe of a family, or contains what does."""
+    """Return whether the field at `path` names the stock recipe of a family, or contains the one that does."""
     fields = [f"{family.path}.{family.recipe_field}" for family in FAMILIES.values()]
     return any(f"{field}.".startswith(f"{path}.") for field in [*fields, *(short(field) for field in fields)])
 
 
-def _override(config: TrainEvalPipelineConfig, overrides: Sequence[str]) -> None:
-    for override in overrides:
-        apply_override(config, override)
-
-
-def _drop_deprecated(config: TrainEvalPipelineConfig, source: str) -> None:
-    """Leave fields without effect out; warn of those that no warning has named in this process."""
-    new = sorted(_clear_deprecated(config) - _told)
-    _told.update(new)
-    if new:
-        more = f" and {len(new) - _MOST_TOLD} more" if len(new) > _MOST_TOLD else ""
-        _log.warning("%s: without effect: %s%s.", source, ", ".join(new[:_MOST_TOLD]), more)
-
-
 def _clear_deprecated(message: Message) -> set[str]:
-    """Leave out the fields of a message that are without effect, whatever is in them; return their names."""
+    """Remove the fields of a message that have no effect; return their names."""
     names: set[str] = set()
     for field, value in message.ListFields():
         if field.GetOptions().deprecated:
@@ -143,9 +131,11 @@ def _clear_deprecated(message: Message) -> set[str]:
 
 
 def _read(path: Path, *, error: type[BoxtuneError]) -> str:
-    """Return the text of a file, of which no more than can be parsed is read."""
+    """Return the text of a file, without reading more than can be parsed."""
     if path.is_dir():
-        raise error(f"{path} is a folder{_file_within(path)}.")
+        files = sorted(path.glob("*.config")) or sorted(path.glob("*.pbtxt"))
+        hint = f"; give the file, such as {files[0]}" if files else ", not a file"
+        raise error(f"{path} is a folder{hint}.")
     try:
         with path.open("rb") as file:
             content = file.read(4 * MAX_CHARACTERS + 1)
@@ -155,9 +145,4 @@ def _read(path: Path, *, error: type[BoxtuneError]) -> str:
     except OSError as exc:
         raise error(f"cannot read {path}: {exc.strerror}.") from exc
     except UnicodeDecodeError as exc:
-        raise error(f"{path} is not text in UTF-8 (byte {exc.start + 1}); is it another file?") from None
-
-
-def _file_within(folder: Path) -> str:
-    files = sorted(folder.glob("*.config")) or sorted(folder.glob("*.pbtxt"))
-    return f"; give the file, such as {files[0]}" if files else ", not a file"
+        raise error(f"{path} is not UTF-8 text (byte {exc.start + 1}); is it the right file?") from None

@@ -1,4 +1,4 @@
-"""One value of a configuration, set from the command line: ``train_config.batch_size=8``."""
+"""Sets one value of a configuration from the command line: ``train_config.batch_size=8``."""
 
 import re
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ def apply_override(config: TrainEvalPipelineConfig, override: str) -> None:
     """Set one value of `config` in place.
 
     `override` is ``PATH=VALUE``. PATH names fields from the top, with ``[i]`` for one of a list:
-    ``eval_input_reader[0].label_map_path``. VALUE is what would stand in the file: ``8``, ``true``,
+    ``eval_input_reader[0].label_map_path``. VALUE is as in the file: ``8``, ``true``,
     ``RELU_6``, ``[1.0, 2.0]`` for a whole list, ``{ fixed_shape_resizer { height: 320 } }`` for a whole
-    message; text may do without quotes. Within `model` the name of the family may be left out where the file has it:
-    ``model.num_classes``.
+    message; text needs no quotes. Within `model` the name of the family may be left out if the configuration has
+    it: ``model.num_classes``.
 
     Raises:
         ConfigError: the path leads nowhere or the value does not fit, naming the part and what is expected.
@@ -30,7 +30,7 @@ def apply_override(config: TrainEvalPipelineConfig, override: str) -> None:
     if not equals:
         raise ConfigError(f'override "{quoted(override)}" has no "="; write PATH=VALUE.')
     try:
-        *parents, last = [_step(part) for part in _whole(path.strip(), config).split(".")]
+        *parents, last = [_step(part) for part in _full_path(path.strip(), config).split(".")]
         message: Message = config
         for step in parents:
             message = _descend(message, step)
@@ -45,14 +45,14 @@ def short(path: str) -> str:
     return f"{model}.{rest}"
 
 
-def _whole(path: str, config: TrainEvalPipelineConfig) -> str:
-    """Return a path of which the family of `model` was left out with it."""
+def _full_path(path: str, config: TrainEvalPipelineConfig) -> str:
+    """Return a path with the family of `model`, if it was left out."""
     model, _, rest = path.partition(".")
-    chosen = config.model.WhichOneof("model")
+    family = config.model.WhichOneof("model")
     name = rest.partition(".")[0].partition("[")[0]
-    if model != "model" or not rest or chosen is None or name in config.model.DESCRIPTOR.fields_by_name:
+    if model != "model" or not rest or family is None or name in config.model.DESCRIPTOR.fields_by_name:
         return path
-    return f"{model}.{chosen}.{rest}"
+    return f"{model}.{family}.{rest}"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def _step(part: str) -> _Step:
 
 
 def _field(message: Message, step: _Step) -> FieldDescriptor:
-    """Return the field, once it is certain that it exists and has the item."""
+    """Return the field, after checking that it exists and has the item."""
     field = cast(FieldDescriptor | None, message.DESCRIPTOR.fields_by_name.get(step.name))
     if field is None:
         raise ConfigError(no_such_field(message.DESCRIPTOR.full_name, step.name))
@@ -119,7 +119,7 @@ def _assign(message: Message, step: _Step, value: str) -> None:
 
 
 def _parsed(empty: Message, field: FieldDescriptor, value: str) -> Message:
-    """Return `empty` with nothing but the field, read as if ``field: value`` stood in a file."""
+    """Return `empty` with only this field, read as ``field: value`` in a file."""
     if field.type == FieldDescriptor.TYPE_STRING:
         value = _with_quotes(value, is_list=field.is_repeated)
     try:
@@ -132,7 +132,7 @@ def _parsed(empty: Message, field: FieldDescriptor, value: str) -> Message:
 
 
 def _with_quotes(value: str, *, is_list: bool) -> str:
-    """Return text of the command line as the text form has it; what has quotes already stays."""
+    """Return text of the command line with quotes, unless it has them already."""
     if value.startswith(("'", '"')):
         return value
     if is_list and value.startswith("[") and value.endswith("]"):

@@ -11,24 +11,24 @@ from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from boxtune.config import pipeline_pb2
-from boxtune.config.places import Path, Place, places
+from boxtune.config.locations import Location, Path, locations
 from boxtune.errors import BoxtuneError, did_you_mean
 
 MAX_CHARACTERS = 10_000_000
 
 _LONGEST_QUOTE = 120
 _LONGEST_REASON = 200
-_MAP_ENTRY = "Entry"  # how protobuf calls the messages that a map consists of
+_MAP_ENTRY = "Entry"  # the suffix of the messages that a map consists of
 
 M = TypeVar("M", bound=Message)
 
 
 class TextError(Exception):
-    """What is wrong with a text, in one sentence, and where, if that is known: ``:LINE:COLUMN``, from 1."""
+    """What is wrong with a text, in one sentence, and where, if known: ``:LINE:COLUMN``, from 1."""
 
-    def __init__(self, reason: str, place: str = ""):
+    def __init__(self, reason: str, location: str = ""):
         super().__init__(reason)
-        self.place = place
+        self.location = location
 
 
 def from_text(text: str, message: M, source: str, *, error: type[BoxtuneError]) -> M:
@@ -42,7 +42,7 @@ def from_text(text: str, message: M, source: str, *, error: type[BoxtuneError]) 
     try:
         fill(message, readable(text))
     except TextError as exc:
-        raise error(f"{source}{exc.place}: {exc}") from None
+        raise error(f"{source}{exc.location}: {exc}") from None
     return message
 
 
@@ -55,7 +55,7 @@ def fill(message: Message, text: str) -> None:
     """Fill `message` from text form.
 
     Raises:
-        TextError: the text is not text form, or the message has no such field or value.
+        TextError: the text is not in text form, or the message has no such field or value.
     """
     try:
         with warnings.catch_warnings():
@@ -63,11 +63,12 @@ def fill(message: Message, text: str) -> None:
             text_format.Parse(text, message)
     except text_format.ParseError as exc:
         line, column = exc.GetLine() or 1, exc.GetColumn() or 1
-        raise TextError(_explain(str(exc), _line(text, line), column), f":{line}:{column}") from None
+        shown = text.split("\n", line)[line - 1]
+        raise TextError(_explain(str(exc), shown, column), f":{line}:{column}") from None
     except DeprecationWarning:
         raise _bad_escape(text) from None
     except UnicodeEncodeError as exc:
-        raise TextError(f"{exc.object[exc.start]!a} is no character of Unicode text.") from None
+        raise TextError(f"{exc.object[exc.start]!a} is not a character of Unicode text.") from None
     for path, _, value in set_fields(message):
         if isinstance(value, float) and not math.isfinite(value):
             raise TextError(f"{path} is {value}; it has to be a finite number of 32 bits.")
@@ -107,12 +108,15 @@ def _items(path: str, field: FieldDescriptor, value: Any) -> dict[str, Any]:
 def no_such_field(message_type: str, name: str) -> str:
     """Return the sentence for a field that the message type, given by its full name, does not declare."""
     known = pipeline_pb2.DESCRIPTOR.pool.FindMessageTypeByName(message_type).fields_by_name
-    hint = did_you_mean(name, known) or _belongs_to(name)
+    messages = {field.full_name.split(".")[-2] for field in _fields_named(name)}
+    owners = sorted(message for message in messages if not message.endswith(_MAP_ENTRY))
+    belongs_to = f" It belongs in {' or '.join(owners)}." if 0 < len(owners) <= 3 else ""
+    hint = did_you_mean(name, known) or belongs_to
     return f'{message_type.rpartition(".")[2]} has no field "{quoted(name)}".{hint}'
 
 
 def expected(field: FieldDescriptor) -> str:
-    """Return what a value of the field has to be, as the end of a sentence."""
+    """Return what a value of the field has to be, for the end of a sentence."""
     if is_map(field):
         return "{ key: ... value: ... }"
     if field.message_type is not None:
@@ -137,7 +141,7 @@ _EXPECTED = {
 
 
 def _explain(problem: str, line: str, column: int) -> str:
-    """Return what is wrong in one sentence; what protobuf says is passed on where it is not known here."""
+    """Return what is wrong in one sentence; messages of protobuf that are not known here are passed on."""
     reason = problem.partition(" : ")[2].removeprefix(f"'{line}': ").removeprefix("'': ")
     for pattern, sentence in _SENTENCES:
         if match := pattern.match(reason):
@@ -148,10 +152,10 @@ def _explain(problem: str, line: str, column: int) -> str:
 
 
 def _bad_escape(text: str) -> TextError:
-    """Return the error for the first backslash that begins no escape, as in a path of Windows."""
+    """Return the error for the first invalid escape, as in a Windows path."""
     match = _NO_ESCAPE.search(text)
     start = match.start() if match else 0
-    reason = r'"\" begins no escape here; write "\\", or "/" in a path.'
+    reason = r'"\" is not an escape here; write "\\", or "/" in a path.'
     line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
     return TextError(reason, f":{line}:{column}")
 
@@ -160,15 +164,15 @@ _NO_ESCAPE = re.compile(r"""(?<!\\)(?:\\\\)*\\(?![\\'"abfnrtvxuUN0-7\n])""")
 
 
 def _check_keys(message: Message, text: str) -> None:
-    """Raise TextError for a key that a map has twice: of their values protobuf keeps the last alone."""
+    """Raise TextError for a duplicate key of a map, of which protobuf would keep the last value only."""
     sizes = dict(_sizes_of_maps(message))
-    entries: dict[Path, list[Place]] = {path: [] for path in sizes}
+    entries: dict[Path, list[Location]] = {path: [] for path in sizes}
     keys = {}
-    for place in places(text) if sizes else ():
-        *parents, (name, _) = place.path
-        entries.get((*parents, (name, 0)), []).append(place)
+    for location in locations(text) if sizes else ():
+        *parents, (name, _) = location.path
+        entries.get((*parents, (name, 0)), []).append(location)
         if name == "key":
-            keys[tuple(parents)] = place.value
+            keys[tuple(parents)] = location.value
     for path, size in sizes.items():
         seen = set()
         for entry in entries[path] if len(entries[path]) > size else ():
@@ -187,26 +191,14 @@ def _sizes_of_maps(message: Message, parents: Path = ()) -> Iterator[tuple[Path,
                 yield from _sizes_of_maps(item, (*parents, (field.name, index)))
 
 
-def _line(text: str, number: int) -> str:
-    return text.split("\n", number)[number - 1]
-
-
 def _no_value(enum_type: str, name: str) -> str:
     enum = pipeline_pb2.DESCRIPTOR.pool.FindEnumTypeByName(enum_type)
     hint = did_you_mean(name, enum.values_by_name)
     return f'{enum.name} has no value "{quoted(name)}"; it is {_names(enum)}.{hint}'
 
 
-def _twice(message_type: str, name: str) -> str:
-    return f'{message_type.rpartition(".")[2]} has "{name}" twice; keep one of them.'
-
-
-def _exclusive(name: str, other: str) -> str:
-    return f'"{name}" and "{other}" exclude each other; keep one of them.'
-
-
 def _bad_value(line: str, column: int) -> str:
-    """Return the sentence for a value of the wrong kind, which stands at `column` (from 0) of `line`."""
+    """Return the sentence for a value of the wrong kind, at `column` (from 0) of `line`."""
     value = _VALUE.match(line[column : column + 2 * _LONGEST_QUOTE])
     found = f'not "{quoted(value[0].strip(_QUOTES))}"' if value and value[0] else "which is missing"
     field = _FIELD_BEFORE.search(line[max(0, column - 200) : column])
@@ -229,20 +221,20 @@ _BAD_VALUE = (
 _SENTENCES = [
     (re.compile(r'Message type "(.+)" has no field named "(.+)"'), no_such_field),
     (re.compile(r'Enum type "(.+)" has no value (?:named|with number) (.+)\.$'), _no_value),
-    (re.compile(r'Message type "(.+)" should not have multiple "(.+)" fields'), _twice),
-    (re.compile(r'Field "(.+)" is specified along with field "(.+)", another member'), _exclusive),
+    (
+        re.compile(r'Message type "(.+)" should not have multiple "(.+)" fields'),
+        lambda message_type, name: f'{message_type.rpartition(".")[2]} has "{name}" twice; keep one of them.',
+    ),
+    (
+        re.compile(r'Field "(.+)" is specified along with field "(.+)", another member'),
+        lambda name, other: f'"{name}" and "{other}" exclude each other; keep one of them.',
+    ),
 ]
 
 
 def _names(enum: EnumDescriptor) -> str:
     *most, last = enum.values_by_name
     return f"{', '.join(most)} or {last}"
-
-
-def _belongs_to(name: str) -> str:
-    messages = {field.full_name.split(".")[-2] for field in _fields_named(name)}
-    owners = sorted(message for message in messages if not message.endswith(_MAP_ENTRY))
-    return f" It belongs in {' or '.join(owners)}." if 0 < len(owners) <= 3 else ""
 
 
 def _fields_named(name: str) -> list[FieldDescriptor]:

@@ -1,16 +1,15 @@
-"""What the API has and boxtune has not: read in a configuration, and refused where it would be used."""
+"""The features of the API that boxtune does not have: read in a configuration, and refused where they would be used."""
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from boxtune.config.families import FAMILIES
+from boxtune.config.locations import line_of
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
-from boxtune.config.places import line_of
 from boxtune.config.text import TextError, fill, is_map, readable
 from boxtune.errors import ConfigError
 
@@ -18,10 +17,10 @@ MODEL = ("model",)
 """The sections that a detector is built from."""
 
 TRAINING = (*MODEL, "train_config", "train_input_reader")
-"""Those that training reads."""
+"""The sections that training reads."""
 
 EVALUATION = ("eval_config", "eval_input_reader")
-"""Those that evaluation reads besides the detector's own."""
+"""The sections that evaluation reads besides the detector's own."""
 
 Function = Callable[..., Any]
 
@@ -30,7 +29,7 @@ _MOST_PATHS = 5
 
 
 class Missing(NamedTuple):
-    """Something that boxtune does not have, and the way out."""
+    """A feature that boxtune does not have, and the way out."""
 
     what: str
     way_out: str
@@ -44,8 +43,8 @@ _SIGMOID_CALIBRATION = Missing(
     "use function_approximation; the API under TensorFlow 2 does not have it, either",
 )
 _NORMALIZATION = Missing(
-    "augmentation that normalises images",
-    "remove it: detectors take images in [0, 255] and normalise them themselves",
+    "augmentation that normalizes images",
+    "remove it: detectors take images in [0, 255] and normalize them themselves",
 )
 _SSD_HEADS = "use convolutional_box_predictor or weight_shared_convolutional_box_predictor"
 _KEYPOINTS = Missing("models that learn keypoints", "remove it")
@@ -62,6 +61,9 @@ UNSUPPORTED = {
     ),
     "SsdFeatureExtractor.replace_preprocessor_with_placeholder": Missing(
         "networks that take prepared images", "leave it false"
+    ),
+    "SsdFeatureExtractor.bifpn": Missing(
+        "a bidirectional pyramid on the backbones that are built", "use fpn"
     ),
     "Hyperparams.group_norm": Missing(
         "group normalization", "use batch_norm; the API under TensorFlow 2 normalizes nothing in its place"
@@ -107,9 +109,9 @@ UNSUPPORTED = {
     "EvalConfig.retain_original_image_additional_channels": _CHANNELS,
     "EvalConfig.keypoint_edge": Missing("lines between keypoints in images", "remove it"),
 }
-"""By ``Message.field``, or by the path from the top where only one of its places is meant.
+"""By ``Message.field``, or by the path from the top where only that field is meant.
 
-A scalar that has its default changes nothing, and is accepted.
+A scalar with its default value has no effect, and is accepted.
 """
 
 
@@ -117,7 +119,7 @@ Steps = tuple[tuple[str, int | None], ...]
 """The names of fields from the top, each with its index in a list, or None."""
 
 
-class _Found(NamedTuple):
+class _Unsupported(NamedTuple):
     """A field that is set and that boxtune does not have."""
 
     path: Steps
@@ -135,20 +137,22 @@ def refuse(
 ) -> None:
     """Raise ConfigError if one of the `sections` sets a field that boxtune does not have.
 
-    `source` is the file that the configuration was read from: the error names it, and the line, if it is there that
-    the field is set.
+    `source` is the file that the configuration was read from: the error names it, and the line, if the
+    field is set there.
     """
-    _raise_for([one for one in _found_in(config) if one.path[0][0] in sections], source)
+    _raise_for([one for one in _unsupported_in(config) if one.path[0][0] in sections], source)
 
 
 def refuse_family(config: TrainEvalPipelineConfig, source: str | os.PathLike[str]) -> None:
     """Raise ConfigError, as `refuse` does, if boxtune does not have this family of detectors."""
     family = config.model.WhichOneof("model")
-    _raise_for([one for one in _found_in(config) if one.path == (("model", None), (family, None))], source)
+    _raise_for(
+        [one for one in _unsupported_in(config) if one.path == (("model", None), (family, None))], source
+    )
 
 
 def missing(full_name: str, path: str = "") -> Missing | None:
-    """Return what is missing of a field, given by its full name and, if that is known, its path; None if nothing is."""
+    """Return what is missing for a field, given by its full name and, if known, its path; None if nothing is."""
     name = full_name.removeprefix(_PACKAGE)
     message, _, field = name.rpartition(".")
     if message == "DetectionModel" and field in FAMILIES:
@@ -157,70 +161,65 @@ def missing(full_name: str, path: str = "") -> Missing | None:
 
 
 def reason(missing: Missing) -> str:
-    """Return the sentence about something that is missing."""
+    """Return the sentence about a missing feature."""
     return f"boxtune does not have {missing.what} yet; {missing.way_out}."
 
 
-def _found_in(message: Message, parents: Steps = ()) -> Iterator[_Found]:
+def _unsupported_in(message: Message, parents: Steps = ()) -> Iterator[_Unsupported]:
     for field, value in message.ListFields():
         path: Steps = (*parents, (field.name, None))
         unsupported = missing(field.full_name, ".".join(name for name, _ in path))
-        if unsupported and not _changes_nothing(field, value):
-            yield _Found(path, unsupported, value)
+        is_scalar = not field.is_repeated and field.message_type is None
+        if unsupported and not (is_scalar and value == field.default_value):
+            yield _Unsupported(path, unsupported, value)
         elif field.message_type is not None and not unsupported and not is_map(field):
             for index, item in enumerate(value) if field.is_repeated else [(None, value)]:
-                yield from _found_in(item, (*parents, (field.name, index)))
+                yield from _unsupported_in(item, (*parents, (field.name, index)))
 
 
-def _changes_nothing(field: FieldDescriptor, value: Any) -> bool:
-    """Return whether a field is set to what it is where it is left out."""
-    return not field.is_repeated and field.message_type is None and value == field.default_value
-
-
-def _raise_for(found: Sequence[_Found], source: str | os.PathLike[str] | None) -> None:
-    """Raise ConfigError for the first of what was found, which names the others, too."""
+def _raise_for(found: Sequence[_Unsupported], source: str | os.PathLike[str] | None) -> None:
+    """Raise ConfigError for the first field found, naming the others, too."""
     if not found:
         return
     first, *others = found
     more = ", ".join(map(str, others[:_MOST_PATHS])) + (", ..." if len(others) > _MOST_PATHS else "")
-    rest = f" Nor does it have {more}." if others else ""
-    place = "" if source is None else f"{_place(first, Path(source))}: "
-    raise ConfigError(f"{place}{first}: {reason(first.missing)}{rest}")
+    rest = f" Also missing: {more}." if others else ""
+    location = "" if source is None else f"{_location(first, Path(source))}: "
+    raise ConfigError(f"{location}{first}: {reason(first.missing)}{rest}")
 
 
-def _place(found: _Found, file: Path) -> str:
-    """Return ``FILE:LINE``, or the file alone if it does not set the field so."""
+def _location(found: _Unsupported, file: Path) -> str:
+    """Return ``FILE:LINE``, or only the file if it does not set the field to this value."""
     try:
         text = readable(file.read_text(encoding="utf-8")) if file.is_file() else ""
         given = TrainEvalPipelineConfig()
         fill(given, text)
     except (OSError, UnicodeDecodeError, TextError):
         return str(file)
-    same = [one for one in _found_in(given) if one.path == found.path and _is_same(one.value, found.value)]
+    # Of a message it counts that it is set.
+    same = any(
+        one.path == found.path and (isinstance(one.value, Message) or one.value == found.value)
+        for one in _unsupported_in(given)
+    )
     line = line_of(text, found.path) if same else None
     return str(file) if line is None else f"{file}:{line}"
 
 
-def _is_same(value: Any, other: Any) -> bool:
-    """Return whether a field is set to the same; of a message it counts that it is set."""
-    return isinstance(value, Message) or value == other
-
-
-def chosen(section: Message, built: Mapping[str, Function]) -> tuple[Function, Any]:
-    """Return what stands in `built` under the name of the member that is set in `section`, and that member.
+def oneof(section: Message, readers: Mapping[str, Callable[[Any], Any]]) -> Any:
+    """Return the member that is set in `section`, as read by the function in `readers` under its name.
 
     `section` is a message with one oneof, such as an AnchorGenerator.
 
     Raises:
-        ConfigError: if no member is set, or one that is not in `built`.
+        ConfigError: if no member is set, or one that is not in `readers`.
     """
     name = section.WhichOneof(section.DESCRIPTOR.oneofs[0].name)
     if name is None:
         raise ConfigError(
-            f"pipeline.config: {section.DESCRIPTOR.name} is empty; choose one of: {', '.join(built)}."
+            f"pipeline.config: {section.DESCRIPTOR.name} is empty; choose one of: {', '.join(readers)}."
         )
-    field = section.DESCRIPTOR.fields_by_name[name]
-    if name not in built:
-        known = missing(field.full_name) or Missing(f'"{name}"', f"choose one of: {', '.join(built)}")
+    if name not in readers:
+        field = section.DESCRIPTOR.fields_by_name[name]
+        known = missing(field.full_name) or Missing(f'"{name}"', f"choose one of: {', '.join(readers)}")
         raise ConfigError(f"pipeline.config: {section.DESCRIPTOR.name}: {reason(known)}")
-    return built[name], getattr(section, name)
+    return readers[name](getattr(section, name))

@@ -30,7 +30,7 @@ def resizer(section: pipeline_pb2.ImageResizer) -> Resizer:
     Raises:
         ConfigError: for sizes that cannot be.
     """
-    read, chosen = config.chosen(
+    return config.oneof(
         section,
         {
             "fixed_shape_resizer": _fixed_shape,
@@ -40,7 +40,6 @@ def resizer(section: pipeline_pb2.ImageResizer) -> Resizer:
             "pad_to_multiple_resizer": _pad_to_multiple,
         },
     )
-    return read(chosen)
 
 
 def _fixed_shape(section: pipeline_pb2.FixedShapeResizer) -> Resizer:

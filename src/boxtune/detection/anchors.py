@@ -1,9 +1,9 @@
 """Anchor boxes tiled over feature maps.
 
-The order of the anchors is part of a checkpoint's meaning: feature map, row, column, then shape at a place.
+Checkpoints depend on the order of the anchors: feature map, row, column, then shape at a location.
 
 Where the sizes of the maps and of the image are known, the anchors are a numpy constant, computed in float64 and
-rounded to float32 at the end. Where any of them is a tensor, they are a tensor, computed in float32 throughout.
+rounded to float32 at the end. Where any of them is a tensor, the anchors are a tensor, computed in float32 throughout.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ Pair = tuple[Any, Any]  # of lengths, likewise down and across: float, or a floa
 
 @dataclass(frozen=True, kw_only=True)
 class SsdAnchors:
-    """The default boxes of SSD, in shares of the image's shorter side.
+    """The default boxes of SSD, in fractions of the image's shorter side.
 
     Scales grow evenly from `min_scale` on the finest of `num_layers` feature maps to `max_scale` on the
     coarsest, unless `scales` names them. Each map adds one anchor between its own scale and the next.
@@ -44,7 +44,7 @@ class SsdAnchors:
 
     @property
     def per_location(self) -> list[int]:
-        """How many anchors stand on a cell of each feature map."""
+        """The number of anchors per cell of each feature map."""
         return [len(pairs) for pairs in self._scales_and_ratios()]
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
@@ -101,7 +101,7 @@ class MultiscaleAnchors:
 
     @property
     def per_location(self) -> list[int]:
-        """How many anchors stand on a cell of each feature map."""
+        """The number of anchors per cell of each feature map."""
         return [len(self.aspect_ratios) * self.scales_per_octave] * (self.max_level - self.min_level + 1)
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
@@ -121,43 +121,15 @@ class MultiscaleAnchors:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GridAnchors:
-    """The anchors of a region proposal network on its one feature map, in pixels.
-
-    Each of `aspect_ratios` has an anchor of every one of `scales`, times `base_size`. Source: Ren et al. 2015 (Faster
-    R-CNN, arXiv:1506.01497), section 3.1.1; the API's grid_anchor_generator.
-    """
-
-    scales: Sequence[float] = (0.5, 1.0, 2.0)
-    aspect_ratios: Sequence[float] = (0.5, 1.0, 2.0)
-    base_size: tuple[float, float] = (256.0, 256.0)
-    stride: tuple[int, int] = (16, 16)
-    offset: tuple[int, int] = (0, 0)
-
-    normalize_coordinates = False
-
-    @property
-    def per_location(self) -> list[int]:
-        """How many anchors stand on a cell of the map."""
-        return [len(self.scales) * len(self.aspect_ratios)]
-
-    def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
-        """Return the anchors [a, 4] for the one map of `grids`; they do not depend on `image_size`."""
-        (grid,) = grids
-        shapes = [
-            shape(scale, ratio, self.base_size) for ratio in self.aspect_ratios for scale in self.scales
-        ]
-        return tile(grid, shapes, self.stride, self.offset, array_module(grid))
-
-
-@dataclass(frozen=True, kw_only=True)
 class AnchorGrid:
-    """The anchors of one feature map, in pixels: of each of `base_sizes` one, in the aspect ratio beside it."""
+    """The anchors of one feature map, in pixels: one for each of `base_sizes`, with its aspect ratio."""
 
     base_sizes: Sequence[float]
     aspect_ratios: Sequence[float]
     stride: tuple[int, int]
     offset: tuple[int, int] = (0, 0)
+    unit: Pair = (1.0, 1.0)
+    """Of the sizes: height and width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +141,7 @@ class FlexibleGridAnchors:
 
     @property
     def per_location(self) -> list[int]:
-        """How many anchors stand on a cell of each feature map."""
+        """The number of anchors per cell of each feature map."""
         return [len(one.base_sizes) for one in self.maps]
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
@@ -178,10 +150,24 @@ class FlexibleGridAnchors:
         tiles = []
         for one, grid in zip(self.maps, grids, strict=True):
             pairs = zip(one.base_sizes, one.aspect_ratios, strict=True)
-            shapes = [shape(size, ratio, (1.0, 1.0)) for size, ratio in pairs]
+            shapes = [shape(size, ratio, one.unit) for size, ratio in pairs]
             tiles.append(tile(grid, shapes, one.stride, one.offset, xp))
         anchors = xp.concatenate(tiles)
         return normalized(xp, anchors, lengths(xp, image_size)) if self.normalize_coordinates else anchors
+
+
+def grid_anchors(
+    scales: Sequence[float], aspect_ratios: Sequence[float], base_size: Pair, **grid: Any
+) -> FlexibleGridAnchors:
+    """Return the anchors of a region proposal network on its one feature map, in pixels.
+
+    There is an anchor for each of `aspect_ratios` and `scales`, of `base_size` times the scale; `grid` has the stride
+    and the offset. Source: Ren et al. 2015 (Faster R-CNN, arXiv:1506.01497), section 3.1.1; the API's
+    grid_anchor_generator.
+    """
+    ratios, sizes = zip(*((ratio, scale) for ratio in aspect_ratios for scale in scales), strict=True)
+    anchors = AnchorGrid(base_sizes=sizes, aspect_ratios=ratios, unit=base_size, **grid)
+    return FlexibleGridAnchors(maps=(anchors,), normalize_coordinates=False)
 
 
 def shape(scale: float, aspect_ratio: float, base: Pair) -> Pair:
@@ -194,10 +180,10 @@ def tile(grid: Size, shapes: Sequence[Pair], stride: Pair, offset: Pair, xp: Any
     """Return float32 [a, 4]: `shapes` (height, width) centred on every cell of `grid`.
 
     The centre of cell (row, column) is `offset + (row, column) * stride`; all lengths have one unit.
-    `xp` computes: numpy, or `keras.ops` where a length is a tensor.
+    `xp` is the module to compute with: numpy, or `keras.ops` where a length is a tensor.
     """
     y, x = (
-        xp.arange(count, dtype=_precision(xp)) * step + start
+        xp.arange(count, dtype="float32" if xp is ops else "float64") * step + start
         for count, step, start in zip(grid, stride, offset, strict=True)
     )
     centers = xp.stack(xp.meshgrid(y, x, indexing="ij"), axis=-1)[:, :, None]  # [rows, columns, 1, 2]
@@ -207,12 +193,12 @@ def tile(grid: Size, shapes: Sequence[Pair], stride: Pair, offset: Pair, xp: Any
 
 
 def normalized(xp: Any, anchors: Any, image_size: Pair) -> Any:
-    """Return float32 anchors [a, 4] in pixels as shares of the image's height and width."""
+    """Return float32 anchors [a, 4] in pixels as fractions of the image's height and width."""
     return anchors / xp.array(xp.stack([*image_size, *image_size]), dtype="float32")
 
 
 def array_module(*sizes: Size) -> Any:
-    """Return what computes with all of `sizes`: numpy if they are all numbers, else `keras.ops`."""
+    """Return the module to compute with `sizes`: numpy if they are all numbers, else `keras.ops`."""
     return np if all(isinstance(side, Real) for size in sizes for side in size) else ops
 
 
@@ -220,7 +206,3 @@ def lengths(xp: Any, pair: Pair) -> Pair:
     """Return both of `pair` as floats: float64 by numpy, float32 tensors by `keras.ops`."""
     first, second = (xp.cast(one, "float32") if xp is ops else np.float64(one) for one in pair)
     return first, second
-
-
-def _precision(xp: Any) -> str:
-    return "float32" if xp is ops else "float64"

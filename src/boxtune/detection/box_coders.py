@@ -1,7 +1,7 @@
-"""Boxes as offsets from anchors.
+"""Box encodings: boxes as offsets from anchors.
 
-A coder has a `code_size`, says how many `num_keypoints` its codes hold beside the box, and goes both ways: `encode`
-and `decode`.
+A coder has a `code_size`, the length of an encoding, which contains `num_keypoints` besides the box; `encode` and
+`decode` are inverse to each other.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ class FasterRcnnBoxCoder:
     num_keypoints = 0
 
     def encode(self, boxes, anchors):
-        """Return the codes [..., a, 4] of `boxes` [..., a, 4] against `anchors` [a, 4]."""
+        """Return the encodings [..., a, 4] of `boxes` [..., a, 4] relative to `anchors` [a, 4]."""
         anchor_y, anchor_x, anchor_height, anchor_width = to_centers(anchors)
         center_y, center_x, height, width = to_centers(boxes)
         anchor_height, anchor_width = anchor_height + _SMALLEST_SIDE, anchor_width + _SMALLEST_SIDE
@@ -44,21 +44,21 @@ class FasterRcnnBoxCoder:
             axis=-1,
         )
 
-    def decode(self, codes, anchors):
-        """Return the boxes [..., a, 4] that `codes` [..., a, 4] stand for."""
+    def decode(self, encodings, anchors):
+        """Return the boxes [..., a, 4] of `encodings` [..., a, 4]."""
         anchor_y, anchor_x, anchor_height, anchor_width = to_centers(anchors)
-        code_y, code_x, code_height, code_width = ops.unstack(ops.convert_to_tensor(codes), 4, axis=-1)
+        y, x, height, width = ops.unstack(ops.convert_to_tensor(encodings), 4, axis=-1)
         return from_centers(
-            code_y / self.y_scale * anchor_height + anchor_y,
-            code_x / self.x_scale * anchor_width + anchor_x,
-            ops.exp(code_height / self.height_scale) * anchor_height,
-            ops.exp(code_width / self.width_scale) * anchor_width,
+            y / self.y_scale * anchor_height + anchor_y,
+            x / self.x_scale * anchor_width + anchor_x,
+            ops.exp(height / self.height_scale) * anchor_height,
+            ops.exp(width / self.width_scale) * anchor_width,
         )
 
 
 @dataclass(frozen=True)
 class KeypointBoxCoder:
-    """The codes of a box as FasterRcnnBoxCoder has them, then of each keypoint its offset from the anchor's centre.
+    """The encoding of a box as by FasterRcnnBoxCoder, then of each keypoint its offset from the anchor's centre.
 
     Source: the API's keypoint_box_coder.
     """
@@ -79,7 +79,7 @@ class KeypointBoxCoder:
         return FasterRcnnBoxCoder(self.y_scale, self.x_scale, self.height_scale, self.width_scale)
 
     def encode(self, boxes, anchors, keypoints):
-        """Return the codes [..., a, d] of `boxes` [..., a, 4] and `keypoints` [..., a, p, 2] (y, x), NaN as NaN."""
+        """Return the encodings [..., a, d] of `boxes` [..., a, 4] and `keypoints` [..., a, p, 2] (y, x), NaN as NaN."""
         anchor_y, anchor_x, height, width = (side[..., None] for side in to_centers(anchors))
         y, x = ops.unstack(ops.convert_to_tensor(keypoints), 2, axis=-1)
         offsets = ops.stack(
@@ -89,24 +89,24 @@ class KeypointBoxCoder:
             ],
             axis=-1,
         )
-        codes = self._boxes.encode(boxes, anchors)
-        flat = ops.reshape(offsets, (*ops.shape(codes)[:-1], 2 * self.num_keypoints))
-        return ops.concatenate([codes, flat], axis=-1)
+        encodings = self._boxes.encode(boxes, anchors)
+        flat = ops.reshape(offsets, (*ops.shape(encodings)[:-1], 2 * self.num_keypoints))
+        return ops.concatenate([encodings, flat], axis=-1)
 
-    def decode(self, codes, anchors):
-        """Return the boxes [..., a, 4] that `codes` [..., a, d] stand for."""
-        return self._boxes.decode(codes[..., :4], anchors)
+    def decode(self, encodings, anchors):
+        """Return the boxes [..., a, 4] of `encodings` [..., a, d]."""
+        return self._boxes.decode(encodings[..., :4], anchors)
 
-    def decode_keypoints(self, codes, anchors):
-        """Return the keypoints [..., a, p, 2] (y, x) that `codes` [..., a, d] stand for."""
+    def decode_keypoints(self, encodings, anchors):
+        """Return the keypoints [..., a, p, 2] (y, x) of `encodings` [..., a, d]."""
         anchor_y, anchor_x, height, width = (side[..., None] for side in to_centers(anchors))
-        y, x = codes[..., 4::2], codes[..., 5::2]
+        y, x = encodings[..., 4::2], encodings[..., 5::2]
         return ops.stack([y / self.y_scale * height + anchor_y, x / self.x_scale * width + anchor_x], axis=-1)
 
 
 @dataclass(frozen=True)
 class MeanStddevBoxCoder:
-    """The differences of the corners, by one standard deviation. Source: the API's mean_stddev_box_coder."""
+    """The differences of the corners, divided by one standard deviation. Source: the API's mean_stddev_box_coder."""
 
     stddev: float = 0.01
 
@@ -114,19 +114,19 @@ class MeanStddevBoxCoder:
     num_keypoints = 0
 
     def encode(self, boxes, anchors):
-        """Return the codes [..., a, 4] of `boxes` [..., a, 4] against `anchors` [a, 4]."""
+        """Return the encodings [..., a, 4] of `boxes` [..., a, 4] relative to `anchors` [a, 4]."""
         return ops.subtract(boxes, anchors) / self.stddev
 
-    def decode(self, codes, anchors):
-        """Return the boxes [..., a, 4] that `codes` [..., a, 4] stand for."""
-        return ops.add(ops.convert_to_tensor(codes) * self.stddev, anchors)
+    def decode(self, encodings, anchors):
+        """Return the boxes [..., a, 4] of `encodings` [..., a, 4]."""
+        return ops.add(ops.convert_to_tensor(encodings) * self.stddev, anchors)
 
 
 @dataclass(frozen=True)
 class SquareBoxCoder:
     """The offset of the centre in anchor lengths, and the log length of a square; a length is the root of an area.
 
-    What is decoded is square. Source: the API's square_box_coder.
+    Decoded boxes are square. Source: the API's square_box_coder.
     """
 
     y_scale: float = 10.0
@@ -137,7 +137,7 @@ class SquareBoxCoder:
     num_keypoints = 0
 
     def encode(self, boxes, anchors):
-        """Return the codes [..., a, 3] of `boxes` [..., a, 4] against `anchors` [a, 4]."""
+        """Return the encodings [..., a, 3] of `boxes` [..., a, 4] relative to `anchors` [a, 4]."""
         anchor_y, anchor_x, anchor_height, anchor_width = to_centers(anchors)
         center_y, center_x, height, width = to_centers(boxes)
         anchor_length = ops.sqrt(anchor_height * anchor_width) + _SMALLEST_SIDE
@@ -151,15 +151,15 @@ class SquareBoxCoder:
             axis=-1,
         )
 
-    def decode(self, codes, anchors):
-        """Return the square boxes [..., a, 4] that `codes` [..., a, 3] stand for."""
+    def decode(self, encodings, anchors):
+        """Return the square boxes [..., a, 4] of `encodings` [..., a, 3]."""
         anchor_y, anchor_x, anchor_height, anchor_width = to_centers(anchors)
         anchor_length = ops.sqrt(anchor_height * anchor_width)
-        code_y, code_x, code_length = ops.unstack(ops.convert_to_tensor(codes), 3, axis=-1)
-        length = ops.exp(code_length / self.length_scale) * anchor_length
+        y, x, log_length = ops.unstack(ops.convert_to_tensor(encodings), 3, axis=-1)
+        length = ops.exp(log_length / self.length_scale) * anchor_length
         return from_centers(
-            code_y / self.y_scale * anchor_length + anchor_y,
-            code_x / self.x_scale * anchor_length + anchor_x,
+            y / self.y_scale * anchor_length + anchor_y,
+            x / self.x_scale * anchor_length + anchor_x,
             length,
             length,
         )

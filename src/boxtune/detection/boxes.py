@@ -20,7 +20,7 @@ def area(boxes):
 
 
 def intersection_pairwise(boxes1, boxes2):
-    """Return the areas [..., n, a] that `boxes1` [..., n, 4] and `boxes2` [..., a, 4] share pairwise."""
+    """Return the areas [..., n, a] of the pairwise intersections of `boxes1` [..., n, 4] and `boxes2` [..., a, 4]."""
     ymin1, xmin1, ymax1, xmax1 = ops.split(boxes1, 4, axis=-1)  # each [..., n, 1]
     ymin2, xmin2, ymax2, xmax2 = (side[..., None, :] for side in sides(boxes2))
     height = ops.relu(ops.minimum(ymax1, ymax2) - ops.maximum(ymin1, ymin2))
@@ -31,18 +31,18 @@ def intersection_pairwise(boxes1, boxes2):
 def iou_pairwise(boxes1, boxes2):
     """Return the intersection over union [..., n, a] of `boxes1` [..., n, 4] and `boxes2` [..., a, 4].
 
-    Boxes that share nothing have 0, also when both are empty.
+    Disjoint boxes have 0, also when both are empty.
     """
-    shared = intersection_pairwise(boxes1, boxes2)
-    union = area(boxes1)[..., :, None] + area(boxes2)[..., None, :] - shared
-    return shared / ops.maximum(union, _SMALLEST)
+    intersection = intersection_pairwise(boxes1, boxes2)
+    union = area(boxes1)[..., :, None] + area(boxes2)[..., None, :] - intersection
+    return intersection / ops.maximum(union, _SMALLEST)
 
 
 def ioa_pairwise(boxes1, boxes2):
     """Return the intersection [..., n, a] over the area of the second box."""
-    shared = intersection_pairwise(boxes1, boxes2)
+    intersection = intersection_pairwise(boxes1, boxes2)
     area2 = area(boxes2)[..., None, :]
-    return ops.where(area2 > 0, shared / ops.where(area2 > 0, area2, 1.0), 0.0)
+    return ops.where(area2 > 0, intersection / ops.where(area2 > 0, area2, 1.0), 0.0)
 
 
 def thresholded_iou_pairwise(boxes1, boxes2, iou_threshold=0.5):
@@ -62,46 +62,45 @@ def negative_squared_distance_pairwise(boxes1, boxes2):
 def iou(boxes1, boxes2):
     """Return the intersection over union [...] of `boxes1` [..., 4] and `boxes2` [..., 4], box by box.
 
-    Boxes that share nothing have 0, also when both are empty.
+    Disjoint boxes have 0, also when both are empty.
     """
-    shared, union = _shared_and_union(boxes1, boxes2)
-    return _share(shared, union)
+    return _ratio(*_intersection_and_union(boxes1, boxes2))
 
 
 def giou(boxes1, boxes2):
     """Return the generalized intersection over union [...] of `boxes1` [..., 4] and `boxes2` [..., 4], box by box.
 
-    From the IoU is taken what share of the smallest box around both is in neither. Source: Rezatofighi et al. 2019
+    It is the IoU minus the fraction of the smallest enclosing box that is in neither. Source: Rezatofighi et al. 2019
     (arXiv:1902.09630), algorithm 1.
     """
     first, again1 = copies(ops.convert_to_tensor(boxes1), 2)
     second, again2 = copies(ops.convert_to_tensor(boxes2), 2)
-    shared, union = _shared_and_union(first, second)
+    intersection, union = _intersection_and_union(first, second)
     ymin1, xmin1, ymax1, xmax1 = sides(again1)
     ymin2, xmin2, ymax2, xmax2 = sides(again2)
     height = ops.maximum(ymax1, ymax2) - ops.minimum(ymin1, ymin2)
-    around = height * (ops.maximum(xmax1, xmax2) - ops.minimum(xmin1, xmin2))
+    enclosing = height * (ops.maximum(xmax1, xmax2) - ops.minimum(xmin1, xmin2))
     union, union_again = copies(union, 2)
-    return _share(shared, union) - _share(around - union_again, around)
+    return _ratio(intersection, union) - _ratio(enclosing - union_again, enclosing)
 
 
-def _shared_and_union(boxes1, boxes2):
+def _intersection_and_union(boxes1, boxes2):
     ymin1, xmin1, ymax1, xmax1 = sides(boxes1)
     ymin2, xmin2, ymax2, xmax2 = sides(boxes2)
     height = ops.relu(ops.minimum(ymax1, ymax2) - ops.maximum(ymin1, ymin2))
-    shared = height * ops.relu(ops.minimum(xmax1, xmax2) - ops.maximum(xmin1, xmin2))
-    sizes = (ymax1 - ymin1) * (xmax1 - xmin1) + (ymax2 - ymin2) * (xmax2 - xmin2)
-    return shared, sizes - shared
+    intersection = height * ops.relu(ops.minimum(xmax1, xmax2) - ops.maximum(xmin1, xmin2))
+    areas = (ymax1 - ymin1) * (xmax1 - xmin1) + (ymax2 - ymin2) * (xmax2 - xmin2)
+    return intersection, areas - intersection
 
 
-def _share(part, whole):
-    """Return `part` / `whole`, and 0 with no slope where there is no whole."""
+def _ratio(part, whole):
+    """Return `part` / `whole`, and 0 without a gradient where `whole` is 0."""
     exists = whole != 0
     return ops.where(exists, part / ops.where(exists, whole, 1.0), 0.0)
 
 
 def clip(boxes, window):
-    """Cut `boxes` [..., 4] to `window` [..., 4] (broadcast against the boxes)."""
+    """Clip `boxes` [..., 4] to `window` [..., 4] (broadcast against the boxes)."""
     ymin, xmin, ymax, xmax = sides(boxes)
     top, left, bottom, right = sides(window)
     return ops.stack(
@@ -140,7 +139,7 @@ def from_centers(center_y, center_x, height, width):
 
 
 def take_rows(values, indices):
-    """Return of `values` [b, n, ...] the rows `indices` [b, k], as [b, k, ...]; faster than Keras' take_along_axis."""
+    """Return the rows `indices` [b, k] of `values` [b, n, ...], as [b, k, ...]; faster than Keras' take_along_axis."""
     b, n = ops.shape(values)[0], ops.shape(values)[1]
     flat = ops.reshape(values, (-1, *values.shape[2:]))
     return ops.take(flat, indices + n * ops.arange(b, dtype=indices.dtype)[:, None], axis=0)

@@ -1,18 +1,18 @@
-"""Gradients that repeat to the last bit.
+"""Gradients that are reproducible to the last bit.
 
-TensorFlow's tape adds three gradients or more from the one whose memory is free to hold the sum. Which one that is
-depends on timing, so the last bits would change from run to run; two always add up to the same. What is used more than
-twice goes through one of these.
+TensorFlow's tape adds three gradients or more in an order that depends on timing, so the last bits would change from
+run to run; the sum of two is always the same. A tensor that is used more than twice goes through one of these
+functions.
 """
 
 from keras import ops
 
 
 def copies(x, count: int):
-    """Return `x` `count` times, as tensors whose gradients one operation adds."""
+    """Return `x` `count` times, as tensors whose gradients are added by one operation."""
     return ops.unstack(ops.repeat(x[None], count, axis=0), count)
 
 
 def with_slope(value, x, slope):
-    """Return `value`, whose derivative by `x` is `slope`: one pass instead of one for each use of `x`."""
+    """Return `value` with `slope` as its derivative by `x`: one operation instead of one for each use of `x`."""
     return ops.stop_gradient(value) + (x - ops.stop_gradient(x)) * ops.stop_gradient(slope)

@@ -1,8 +1,8 @@
-"""Operations of which Keras has no form that is fast, or sure, under every backend.
+"""Operations that Keras does not have in a fast, or reliable, form under every backend.
 
-Batch normalization and suppression are slow on TensorFlow but for its own fused kernels; convolutions of single pixels
-are slow but as products; the others take the plain form beside them. The rest of the detection arithmetic sees only
-`keras.ops`, and does not ask for the backend.
+On TensorFlow, batch normalization and suppression are fast only by its fused kernels, and pointwise convolutions as
+matrix products; other backends use the plain form. The rest of the detection arithmetic uses `keras.ops` alone, and
+does not depend on the backend.
 """
 
 import keras
@@ -17,7 +17,7 @@ def batch_normalization(x, gamma, beta, epsilon):
 
     `x` may be of lower precision than the float32 of all that is [d], and so is the result.
     The variance is the unbiased one (divided by N - 1), as TensorFlow's fused kernel gives it and as the
-    moving variances of the API's checkpoints were gathered.
+    moving variances of the API's checkpoints were computed.
     """
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -51,7 +51,7 @@ def _scale_and_shift(x, gamma, beta, mean, variance, epsilon):
 def mix_channels(x, kernel, bias=None):
     """Return the convolution [b, h, w, f] of `x` [b, h, w, d] by `kernel` [1, 1, d, f], plus `bias` [f] if any.
 
-    A matrix product, for which PyTorch would have to move the channels behind: there it is the convolution.
+    A matrix product, except on PyTorch, which would have to move the channels to the end.
     """
     if keras.backend.backend() == "torch":
         mixed = ops.conv(x, kernel)
@@ -63,7 +63,7 @@ def mix_channels(x, kernel, bias=None):
 
 
 def add_bias(x, bias):
-    """Return `x` [..., d] plus `bias` [d], by the operation that TensorFlow makes one kernel of with others."""
+    """Return `x` [..., d] plus `bias` [d], by the operation that TensorFlow fuses with others."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -72,31 +72,32 @@ def add_bias(x, bias):
 
 
 def widens(kernel_shape) -> bool:
-    """Tell whether `normalized_mix` of a kernel [1, 1, d, f] is faster than a product and a normalization.
+    """Return whether `normalized_mix` of a kernel [1, 1, d, f] is faster than a product and a normalization.
 
-    Its cost grows with d * d, what it saves with f.
+    Its cost grows with d * d, its savings with f.
     """
     *_, depth, filters = kernel_shape
     return keras.backend.backend() == "tensorflow" and depth <= 128 and filters >= 2 * depth
 
 
 def normalized_mix(x, kernel, gamma, beta, epsilon):
-    """Return what `batch_normalization` returns of `mix_channels(x, kernel)`, without making that wide map.
+    """Return what `batch_normalization` returns of `mix_channels(x, kernel)`, without computing that wide map.
 
     Mean and variance of x K follow from those of the narrow `x` [b, h, w, d]: mean(x) K, and the diagonal of K^T C K
-    with the covariance C of x. So one convolution by a scaled kernel does it all, and the gradients, too, pass over
+    with the covariance C of x. So one convolution by a scaled kernel does it all, and the gradients, too, touch
     wide maps in products only. For TensorFlow and float32.
     """
     import tensorflow as tf
 
-    # Tensors, since a gradient of one's own must not see variables.
+    # Tensors, since a custom gradient must not see variables.
     kernel, gamma, beta = tf.reshape(kernel, kernel.shape[2:]), tf.identity(gamma), tf.identity(beta)
     size = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
 
     @tf.custom_gradient
     def mixed(x, kernel, gamma, beta):
         rows = tf.reshape(x, [-1, x.shape[-1]])
-        mean = _sums(rows)[None] / size  # [1, d]
+        # As a product with ones, which keeps all cores busy.
+        mean = tf.matmul(tf.ones([1, tf.shape(rows)[0]]), rows) / size  # [1, d]
         centered = rows - mean
         spread = tf.matmul(tf.matmul(centered, centered, transpose_a=True) / size, kernel)  # C K
         variance = tf.maximum(tf.reduce_sum(kernel * spread, axis=0), 0.0)
@@ -112,8 +113,8 @@ def normalized_mix(x, kernel, gamma, beta, epsilon):
         return (normalized, tf.matmul(mean, kernel)[0], variance), gradients
 
     normalized, mean, variance = mixed(x, kernel, gamma, beta)
-    # Outside of the function that has its own gradient, so that TensorFlow makes one kernel of convolution, addition
-    # and the activation behind.
+    # Outside of the function with the custom gradient, so that TensorFlow fuses the convolution, the addition and the
+    # activation after it.
     return tf.nn.bias_add(normalized, tf.stop_gradient(beta)), mean, variance * size / tf.maximum(size - 1, 1)
 
 
@@ -126,7 +127,7 @@ def _mixed_gradients(slopes, centered, kernel, gamma, spread, inverse):
     import tensorflow as tf
 
     size = tf.cast(tf.shape(centered)[0], centered.dtype)
-    # The column of ones makes the sums of the slopes in the same pass.
+    # The column of ones computes the sums of the slopes in the same product.
     with_ones = tf.pad(centered, [[0, 0], [0, 1]], constant_values=1.0)
     products = tf.matmul(with_ones, slopes, transpose_a=True)
     by_scaled, by_beta = products[:-1], products[-1]
@@ -144,13 +145,6 @@ def _mixed_gradients(slopes, centered, kernel, gamma, spread, inverse):
     )
 
 
-def _sums(rows):
-    """Return the sums [d] of `rows` [n, d] as a product with ones, which keeps all cores busy."""
-    import tensorflow as tf
-
-    return tf.matmul(tf.ones([1, tf.shape(rows)[0]]), rows)[0]
-
-
 def half_sum_of_squares(x):
     """Return half the sum of the squares of `x`."""
     if keras.backend.backend() == "tensorflow":
@@ -161,19 +155,19 @@ def half_sum_of_squares(x):
 
 
 def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, soft_sigma=0.0):
-    """Keep, class by class, the best boxes that overlap no better one.
+    """Keep the best boxes of each class that overlap no better one.
 
     Args:
         boxes: float [b, a, 4], or [b, c, a, 4] where each class has boxes of its own.
         scores: float [b, c, a].
-        limit: how many to keep of a class at most: k.
+        limit: the most boxes to keep of a class: k.
         iou_threshold: a box that overlaps a kept one by more than this is dropped.
-        score_threshold: boxes that score no more than this are dropped.
+        score_threshold: boxes that do not score above this are dropped.
         soft_sigma: if above 0, boxes lose score by a Gaussian of their overlap instead of being dropped by
             `iou_threshold` (Soft-NMS, Bodla et al. 2017, arXiv:1704.04503; sigma as TensorFlow counts it).
 
     Returns:
-        indices int32 [b, c, k], scores float [b, c, k] in falling order, and valid bool [b, c, k]; past the
+        indices int32 [b, c, k], scores float [b, c, k] in descending order, and valid bool [b, c, k]; past the
         last kept box the indices and the scores are 0.
     """
     on_tensorflow = keras.backend.backend() == "tensorflow"
@@ -209,26 +203,31 @@ def _greedy_suppression_tensorflow(boxes, scores, limit, iou_threshold, score_th
 
 def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma):
     removed = -1.0
-    boxes, scores = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores)
-    places, ranks = ops.arange(scores.shape[2], dtype="int32"), ops.arange(limit, dtype="int32")
+    boxes, scores, shared = ops.convert_to_tensor(boxes), ops.convert_to_tensor(scores), len(boxes.shape) == 3
+    indices_of_all, ranks = ops.arange(scores.shape[2], dtype="int32"), ops.arange(limit, dtype="int32")
 
     def keep_the_best(rank, state):
         remaining, indices, kept = state
         best = ops.cast(ops.argmax(remaining, axis=-1), "int32")  # [b, c]
-        overlap = _overlap_with(best, boxes)
+        # Boxes of their own for each class, or the same for all.
+        index = best[:, :, None] if shared else best[:, :, None, None]
+        overlap = iou_pairwise(
+            ops.take_along_axis(boxes, index, axis=-2), boxes
+        )  # [b, c, a], or [b, c, 1, a]
+        overlap = overlap if shared else overlap[:, :, 0]
         if soft_sigma > 0:
             decayed = remaining * ops.exp(-0.5 * overlap**2 / soft_sigma)
             survives = (decayed > score_threshold) & (remaining > removed)
         else:
             decayed, survives = remaining, overlap <= iou_threshold
-        is_best, is_rank = places == best[:, :, None], ranks == rank
+        is_best, is_rank = indices_of_all == best[:, :, None], ranks == rank
         return (
             ops.where(survives & ~is_best, decayed, removed),
             ops.where(is_rank, best[:, :, None], indices),
             ops.where(is_rank, ops.max(remaining, axis=-1, keepdims=True), kept),
         )
 
-    # A loop of the backend's own: unrolled, it would take XLA minutes to compile.
+    # A loop of the backend: unrolled, it would take XLA minutes to compile.
     none = ops.repeat(ops.zeros_like(scores[:, :, :1]), limit, axis=2)  # [b, c, k]
     candidates = ops.where(scores > score_threshold, scores, removed)
     _, indices, kept = ops.fori_loop(0, limit, keep_the_best, (candidates, ops.cast(none, "int32"), none))
@@ -236,17 +235,10 @@ def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_thresho
     return [ops.where(valid, indices, 0), ops.where(valid, kept, 0.0), valid]
 
 
-def _overlap_with(best, boxes):
-    """Return the IoU [b, c, a] of the boxes numbered `best` [b, c] with all: `boxes` [b, a, 4] or [b, c, a, 4]."""
-    if len(boxes.shape) == 3:
-        return iou_pairwise(ops.take_along_axis(boxes, best[:, :, None], axis=1), boxes)
-    return iou_pairwise(ops.take_along_axis(boxes, best[:, :, None, None], axis=2), boxes)[:, :, 0]
-
-
 def highest(scores, count):
-    """Return the `count` highest of `scores` [b, a] in falling order, and where they stand, int32 [b, count].
+    """Return the `count` highest of `scores` [b, a] in descending order, and their indices, int32 [b, count].
 
-    Of equal ones the first comes first: PyTorch's own operation takes them in any order, and so it sorts instead.
+    Equal scores keep their order: PyTorch's own operation does not guarantee that, so there it sorts instead.
     """
     if keras.backend.backend() != "torch":
         return ops.top_k(scores, count)

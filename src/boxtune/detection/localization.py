@@ -1,4 +1,4 @@
-"""What predicted boxes lose against those that they should be."""
+"""The localization loss of predicted boxes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from boxtune.detection.box_coders import BoxCoder
 
 @dataclass(frozen=True)
 class LocalizationLoss:
-    """Weighs a measure of how far predictions are from targets: of their codes, or of the boxes they stand for.
+    """A weighted loss between predictions and targets: of their encodings, or of the decoded boxes.
 
-    An overlap is one of boxes. The API takes it of codes, as though these were corners; that says nothing of boxes,
-    so here they are decoded first.
+    Losses of overlaps need boxes. The API computes them from encodings, as though these were corners, which has no
+    meaning; here they are decoded first.
     """
 
     measure: Callable[[Any, Any], Any]
@@ -23,23 +23,23 @@ class LocalizationLoss:
     squares_weights: bool = False
     """The weight is the error's, before it is squared."""
 
-    def __call__(self, codes, targets, weights, box_coder: BoxCoder, anchors):
+    def __call__(self, encodings, targets, weights, box_coder: BoxCoder, anchors):
         """Return the weighted losses [b, a].
 
         Args:
-            codes: predicted, float [b, a, d].
-            targets: the codes that are wanted, float [b, a, d]; NaN where anything is as good (a keypoint not seen).
+            encodings: predicted, float [b, a, d].
+            targets: encodings, float [b, a, d]; NaN where any prediction is right (a keypoint that is not visible).
             weights: float [b, a].
-            box_coder: what the codes are of.
+            box_coder: of the encodings.
             anchors: float [a, 4].
         """
         weights = ops.convert_to_tensor(weights)
         if box_coder.num_keypoints:
-            targets = ops.where(ops.isnan(targets), ops.stop_gradient(codes), targets)
+            targets = ops.where(ops.isnan(targets), ops.stop_gradient(encodings), targets)
         if self.of_boxes:
-            # Where nothing counts, a far-off code may decode to infinity, whose slope no weight of 0 removes.
-            counted = ops.where(weights[..., None] > 0, codes, targets)
-            codes, targets = box_coder.decode(counted, anchors), box_coder.decode(targets, anchors)
+            # Where the weight is 0, a prediction may decode to infinity, and 0 times its gradient is NaN.
+            counted = ops.where(weights[..., None] > 0, encodings, targets)
+            encodings, targets = box_coder.decode(counted, anchors), box_coder.decode(targets, anchors)
         if self.squares_weights:
             weights = ops.square(weights)
-        return self.measure(codes, targets) * weights
+        return self.measure(encodings, targets) * weights

@@ -1,4 +1,4 @@
-"""Losses of single predictions; weights, sums and normalisation are their callers' business."""
+"""Losses of single predictions; the callers weigh, sum and normalize them."""
 
 from keras import ops
 
@@ -6,11 +6,11 @@ from boxtune.detection.boxes import giou, iou
 from boxtune.detection.gradients import with_slope
 
 _LEAST_PROBABILITY = 1e-4  # of a heatmap, whose logarithm is taken
-_SMALLEST = 1e-12  # that is divided by
+_SMALLEST = 1e-12  # divisor
 
 
 def smooth_l1(predictions, targets, delta=1.0):
-    """Return the Huber loss [..., a] of codes [..., a, d], summed over d.
+    """Return the Huber loss [..., a] of encodings [..., a, d], summed over d.
 
     Quadratic up to an error of `delta`, linear beyond. Source: Girshick 2015 (Fast R-CNN, arXiv:1504.08083),
     eq. 3; the API's WeightedSmoothL1LocalizationLoss.
@@ -21,7 +21,7 @@ def smooth_l1(predictions, targets, delta=1.0):
 
 
 def squared_error(predictions, targets):
-    """Return half the squared error [..., a] of codes [..., a, d], summed over d.
+    """Return half the squared error [..., a] of encodings [..., a, d], summed over d.
 
     Source: the API's WeightedL2LocalizationLoss.
     """
@@ -34,7 +34,7 @@ def absolute_error(predictions, targets):
 
 
 def iou_loss(predictions, targets):
-    """Return what the IoU [..., a] of boxes [..., a, 4] lacks to 1.
+    """Return 1 minus the IoU [..., a] of boxes [..., a, 4].
 
     Source: Yu et al. 2016 (arXiv:1608.01471); the API's WeightedIOULocalizationLoss.
     """
@@ -42,7 +42,7 @@ def iou_loss(predictions, targets):
 
 
 def giou_loss(predictions, targets):
-    """Return what the generalized IoU [..., a] of boxes [..., a, 4] lacks to 1: from 0 to 2.
+    """Return 1 minus the generalized IoU [..., a] of boxes [..., a, 4], from 0 to 2.
 
     Source: Rezatofighi et al. 2019 (arXiv:1902.09630), algorithm 1; the API's WeightedGIOULocalizationLoss.
     """
@@ -50,14 +50,14 @@ def giou_loss(predictions, targets):
 
 
 def sigmoid_cross_entropy(logits, targets):
-    """Return the cross entropy [..., c] of independent classes of probability sigmoid(`logits`) [..., c]."""
+    """Return the cross entropy [..., c] of independent classes with probabilities sigmoid(`logits`) [..., c]."""
     return with_slope(_cross_entropy(logits, targets), logits, ops.sigmoid(logits) - targets)
 
 
 def sigmoid_focal(logits, targets, gamma=2.0, alpha=None):
-    """Return the focal loss [..., c]: cross entropy that fades where the prediction is already right.
+    """Return the focal loss [..., c]: cross entropy reduced where the prediction is already right.
 
-    `gamma` is how fast it fades; `alpha` weighs positives against negatives (None: both 1).
+    `gamma` is how strongly; `alpha` weighs positives against negatives (None: both 1).
     Source: Lin et al. 2017 (arXiv:1708.02002), eq. 5; the API's SigmoidFocalClassificationLoss.
     """
     probability = ops.sigmoid(logits)
@@ -78,7 +78,7 @@ def _cross_entropy(logits, targets):
 
 
 def _power(base, exponent):
-    """Return `base`, from 0 to 1, to a power; the powers of the usual gamma are cheap."""
+    """Return `base`, from 0 to 1, to a power, cheaply for the usual gamma."""
     if exponent in (0, 1, 2):
         return (1.0, base, ops.square(base))[int(exponent)]
     return ops.power(ops.maximum(base, 1e-12), exponent)
@@ -90,7 +90,7 @@ def softmax_cross_entropy(logits, targets, logit_scale=1.0):
 
 
 def softmax_cross_entropy_with_logits(logits, target_logits, logit_scale=1.0):
-    """Return the cross entropy [...] of exclusive classes whose targets are logits [..., c], too.
+    """Return the cross entropy [...] of exclusive classes whose targets are logits [..., c] as well.
 
     Both are divided by `logit_scale`. Source: the API's WeightedSoftmaxClassificationAgainstLogitsLoss.
     """
@@ -98,9 +98,9 @@ def softmax_cross_entropy_with_logits(logits, target_logits, logit_scale=1.0):
 
 
 def bootstrapped_sigmoid(logits, targets, alpha, hard=False):
-    """Return the cross entropy [..., c] against targets that the prediction itself has corrected.
+    """Return the cross entropy [..., c] against targets corrected by the prediction.
 
-    They are `alpha` times the given ones and 1 - `alpha` times the predicted probability, or with `hard` the predicted
+    These are `alpha` times the given ones and 1 - `alpha` times the predicted probability, or with `hard` the predicted
     class, 0 or 1. Source: Reed et al. 2014 (arXiv:1412.6596), eqs. 5 and 6; the API's
     BootstrappedSigmoidClassificationLoss.
     """
@@ -108,15 +108,15 @@ def bootstrapped_sigmoid(logits, targets, alpha, hard=False):
     predicted = ops.cast(probability > 0.5, "float32") if hard else probability
     mixed = alpha * targets + (1 - alpha) * predicted
     slope = probability - mixed
-    if not hard:  # the corrected targets move with the prediction
+    if not hard:  # the corrected targets depend on the prediction
         slope = slope - logits * (1 - alpha) * probability * (1 - probability)
     return with_slope(_cross_entropy(logits, mixed), logits, slope)
 
 
 def penalty_reduced_focal(logits, targets, alpha=2.0, beta=4.0):
-    """Return the focal loss [...] of a heatmap: 1 at the centres of objects, and fading around them.
+    """Return the focal loss [...] of a heatmap: 1 at the centres of objects, and less around them.
 
-    `alpha` is how fast the loss fades where the prediction is right; `beta` how much less a miss near a centre counts.
+    `alpha` reduces the loss where the prediction is right, `beta` near a centre.
     Probabilities are kept 1e-4 away from 0 and 1. Source: Zhou et al. 2019 (CenterNet, arXiv:1904.07850), eq. 1; the
     API's PenaltyReducedLogisticFocalLoss.
     """
@@ -127,21 +127,21 @@ def penalty_reduced_focal(logits, targets, alpha=2.0, beta=4.0):
     wrong = ops.where(is_center, 1 - clipped, clipped)
     weight = ops.where(is_center, 1.0, ops.power(1 - targets, beta))
     value = -weight * ops.power(wrong, alpha) * ops.log(right)
-    # By the probability of the right answer; that moves with the logit by p (1 - p), up at a centre and else down.
+    # By the probability of the right answer, whose derivative by the logit is p (1 - p) at a centre, else minus that.
     slope = weight * (alpha * ops.power(wrong, alpha - 1) * ops.log(right) - ops.power(wrong, alpha) / right)
     moves = ops.where(is_center, 1.0, -1.0) * probability * (1 - probability)
     return with_slope(value, logits, slope * ops.where(clipped == probability, moves, 0.0))
 
 
 def dice(logits, targets, weights, squared_normalization=False, are_probabilities=False):
-    """Return what the overlap [..., c] of predicted and wanted shapes, each [..., a, c], lacks to 1.
+    """Return 1 minus the overlap [..., c] of predicted and target shapes, each [..., a, c].
 
     Args:
         logits: of each point of a shape.
         targets: 1 where the shape is, else 0.
-        weights: what each point counts, [..., a, c].
-        squared_normalization: take the squares of probabilities and targets.
-        are_probabilities: `logits` are probabilities already.
+        weights: of each point, [..., a, c].
+        squared_normalization: square the probabilities and targets.
+        are_probabilities: `logits` are probabilities.
 
     Source: Milletari et al. 2016 (V-Net, arXiv:1606.04797), section 3; the API's WeightedDiceClassificationLoss.
     """
@@ -154,16 +154,16 @@ def dice(logits, targets, weights, squared_normalization=False, are_probabilitie
 
 
 def smooth_independent(targets, amount):
-    """Take `amount` in [0, 1) from the certainty of targets [..., c] that exclude nothing: half of it is doubt.
+    """Smooth the targets [..., c] of independent classes by `amount` in [0, 1).
 
-    1 becomes 1 - amount / 2, and 0 amount / 2: no logit has to grow for ever. Source: Zhang et al. 2019
-    (arXiv:1902.04103), section 3.2, for sigmoids.
+    1 becomes 1 - amount / 2, and 0 becomes amount / 2, so no logit has to grow without limit. Source: Zhang et al.
+    2019 (arXiv:1902.04103), section 3.2, for sigmoids.
     """
     return targets * (1 - amount) + amount / 2
 
 
 def smooth_exclusive(targets, amount):
-    """Take `amount` in [0, 1) from the certainty of targets [..., c] that sum to 1, and share it among all c.
+    """Smooth targets [..., c] that sum to 1: take the fraction `amount` in [0, 1), and spread it evenly over all c.
 
     Source: Szegedy et al. 2015 (arXiv:1512.00567), section 7.
     """

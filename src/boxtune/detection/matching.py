@@ -1,4 +1,4 @@
-"""Which anchor answers for which ground-truth box, and what it should then predict."""
+"""Matches anchors with ground-truth boxes, and computes the targets of their predictions."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,11 @@ UNMATCHED, IGNORED = -1, -2
 
 @dataclass(frozen=True)
 class ArgMaxMatcher:
-    """Gives each anchor the ground-truth box that it overlaps most, if it overlaps enough.
+    """Matches each anchor with the ground-truth box that it overlaps most, if it overlaps enough.
 
     An anchor is matched from `matched_threshold` on, a negative below `unmatched_threshold`, ignored between.
-    With `negatives_lower_than_unmatched` false the last two change places. With `force_match` each box also
-    gets the anchor that overlaps it most, however little; of several boxes that want one anchor the first has
+    With `negatives_lower_than_unmatched` false the last two are swapped. With `force_match` each box is also
+    matched with the anchor that overlaps it most, however little; if several boxes claim one anchor, the first gets
     it. Without thresholds (None) every anchor is matched. Source: the API's matchers.argmax_matcher.
     """
 
@@ -38,8 +38,8 @@ class ArgMaxMatcher:
         matches = ops.where(any_valid, self._match_by_threshold(similarity), UNMATCHED)
         if not self.force_match:
             return matches
-        wanting = _first_to_want(similarity, valid)
-        return ops.where(wanting >= 0, wanting, matches)
+        claims = _first_claims(similarity, valid)
+        return ops.where(claims >= 0, claims, matches)
 
     def _match_by_threshold(self, similarity):
         matches = ops.cast(ops.argmax(similarity, axis=1), "int32")
@@ -53,46 +53,44 @@ class ArgMaxMatcher:
         return matches
 
 
-def _first_to_want(similarity, valid):
+def _first_claims(similarity, valid):
     """Return int32 [b, a]: the first box that overlaps no anchor more than this one, or -1 if there is none."""
     b, n, a = ops.shape(similarity)
     best_anchor = ops.cast(ops.argmax(similarity, axis=2), "int32")  # [b, n]
-    boxes = ops.arange(n, dtype="int32")
-    want_the_same = (best_anchor[:, :, None] == best_anchor[:, None, :]) & valid[:, None, :]
-    is_first = valid & ~ops.any(want_the_same & (boxes < boxes[:, None]), axis=2)
-    # Written to its anchor, since n x a comparisons would take longer than all else here.
-    places = best_anchor + a * ops.arange(b, dtype="int32")[:, None]
-    numbers = ops.where(is_first, boxes + 1, 0)
-    written = ops.scatter(ops.reshape(places, (-1, 1)), ops.reshape(numbers, (-1,)), (b * a,))
-    return ops.reshape(written, (b, a)) - 1
+    anchors = best_anchor + a * ops.arange(b, dtype="int32")[:, None]
+    # The first box counts most. PyTorch, which scatters one value at a time, is much faster so.
+    ranks = ops.where(valid, n - ops.arange(n, dtype="int32"), 0)
+    highest = ops.segment_max(ops.reshape(ranks, (-1,)), ops.reshape(anchors, (-1,)), num_segments=b * a)
+    highest = ops.reshape(highest, (b, a))
+    return ops.where(highest > 0, n - highest, -1)
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What each anchor should predict, and how much it counts."""
+    """The target of each anchor's prediction, and its weight."""
 
     classes: Any  # float [b, a, c], one-hot, or the scores of the object; all zero for background
     class_weights: Any  # float [b, a]
-    codes: Any  # float [b, a, code size]; zero where unmatched
-    code_weights: Any  # float [b, a]
+    encodings: Any  # of boxes, float [b, a, code size]; zero where unmatched
+    box_weights: Any  # float [b, a]
     matches: Any  # int32 [b, a]
 
 
 def assign_targets(
     groundtruth, anchors, matcher, box_coder, num_classes, negative_weight=1.0, similarity=iou_pairwise
 ) -> Targets:
-    """Match the ground truth of a batch to `anchors` [a, 4] and encode what they should predict.
+    """Match the ground truth of a batch with `anchors` [a, 4] and encode their targets.
 
     Args:
         groundtruth: dict of boxes [b, n, 4], classes int32 [b, n], weights [b, n], valid bool [b, n]; n >= 1.
-            Its class_scores [b, n, c], if any, count instead of the classes. Where the coder has keypoints, it
-            has keypoints [b, n, p, 2], too, NaN where not seen.
+            Its class_scores [b, n, c], if any, replace the classes. If the coder encodes keypoints, it also has
+            keypoints [b, n, p, 2], NaN where not visible.
         anchors: float [a, 4].
         matcher: has `match(similarity, valid)`.
         box_coder: has `encode(boxes, anchors)`, or `encode(boxes, anchors, keypoints)`.
         num_classes: c.
         negative_weight: class weight of the anchors that are background.
-        similarity: from boxes [b, n, 4] and anchors to how alike they are [b, n, a].
+        similarity: from boxes [b, n, 4] and anchors to similarities [b, n, a].
 
     Raises:
         DataError: if the coder has keypoints and the ground truth has none.
@@ -103,26 +101,24 @@ def assign_targets(
     is_matched = matches >= 0
     matched = ops.maximum(matches, 0)
     boxes, weights = (take_rows(groundtruth[part], matched) for part in ("boxes", "weights"))
-    codes = box_coder.encode(boxes, anchors, *_keypoints(groundtruth, matched, box_coder))
+    encodings = box_coder.encode(boxes, anchors, *_keypoints(groundtruth, matched, box_coder))
+    if "class_scores" in groundtruth:
+        scores = take_rows(groundtruth["class_scores"], matched)
+        classes = ops.where(is_matched[:, :, None], scores, 0.0)
+    else:
+        indices = ops.where(is_matched, take_rows(groundtruth["classes"], matched), -1)
+        classes = ops.one_hot(indices, num_classes, dtype="float32")
     return Targets(
-        classes=_classes(groundtruth, matched, is_matched, num_classes),
+        classes=classes,
         class_weights=ops.where(is_matched, weights, ops.where(matches == UNMATCHED, negative_weight, 0.0)),
-        codes=ops.where(is_matched[:, :, None], codes, 0.0),
-        code_weights=ops.where(is_matched, weights, 0.0),
+        encodings=ops.where(is_matched[:, :, None], encodings, 0.0),
+        box_weights=ops.where(is_matched, weights, 0.0),
         matches=matches,
     )
 
 
-def _classes(groundtruth, matched, is_matched, num_classes):
-    """Return float [b, a, c]: the class scores of the matched objects, by default one-hot; 0 where unmatched."""
-    if "class_scores" in groundtruth:
-        return ops.where(is_matched[:, :, None], take_rows(groundtruth["class_scores"], matched), 0.0)
-    classes = take_rows(groundtruth["classes"], matched)
-    return ops.one_hot(ops.where(is_matched, classes, -1), num_classes, dtype="float32")
-
-
 def _keypoints(groundtruth, matched, box_coder):
-    """Return [the keypoints [b, a, p, 2] of the matched boxes] if the coder wants them, else nothing."""
+    """Return [the keypoints [b, a, p, 2] of the matched boxes] if the coder encodes them, else []."""
     if not box_coder.num_keypoints:
         return []
     if "keypoints" not in groundtruth:

@@ -1,16 +1,16 @@
-"""Objects of one box and several classes become one object with all of them."""
+"""Merges objects of one box and several classes into one object with all of them."""
 
 from keras import ops
 
 from boxtune.structures import GroundTruth
 
-_STEPS = 9999  # of a side: corners that are the same after rounding down to them are the same corner
+_STEPS = 9999  # of a side: corners that are equal after rounding down to a step are the same corner
 
 
 def merge_equal_boxes(groundtruth: GroundTruth, num_classes: int) -> GroundTruth:
-    """Return ground truth of which only the first object of each box is valid, with the classes of all of them.
+    """Return ground truth in which only the first object of each box is valid, with the classes of all of them.
 
-    They are its `class_scores`: 1 for a class that an object of the box has, else 0.
+    Its `class_scores` are 1 for the classes of the objects with this box, else 0.
     Source: the API's utils.ops.merge_boxes_with_multiple_labels.
     """
     valid = groundtruth["valid"]

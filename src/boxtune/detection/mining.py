@@ -1,4 +1,4 @@
-"""Which predictions a loss is about: the hardest, so that thousands of easy negatives do not drown the rest."""
+"""Hard example mining: only the hardest predictions count, so that easy negatives do not outweigh the rest."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,16 +8,16 @@ from keras import ops
 from boxtune.detection.kernels import greedy_suppression, highest
 from boxtune.detection.matching import UNMATCHED
 
-_WORST = 1e30  # where a loss is no number: picked first, so that it is seen
+_WORST = 1e30  # in place of a loss that is not finite: it is picked first, and so reported
 
 
 @dataclass(frozen=True)
 class HardExampleMiner:
-    """Keeps of every image the anchors of greatest loss that overlap no harder one.
+    """Keeps the anchors of every image with the greatest loss that overlap no harder one.
 
-    Hardness is the sum of both losses by their weights. Of two predicted boxes that overlap by more than
-    `iou_threshold` only the harder one counts; from a threshold of 1 on, every box does. Then the easiest negatives are
-    left out until there are at most `max_negatives_per_positive` for each positive among them, but not fewer than
+    Hardness is the weighted sum of both losses. Of two predicted boxes that overlap by more than `iou_threshold` only
+    the harder one counts; with a threshold of at least 1, every box does. Then the easiest negatives are dropped until
+    there are at most `max_negatives_per_positive` for each positive among them, but not fewer than
     `min_negatives_per_image`. None is no limit. Sources: Shrivastava et al. 2016 (OHEM, arXiv:1604.03540), section 4;
     Liu et al. 2016 (SSD, arXiv:1512.02325), section 2.2; the API's core.losses.HardExampleMiner.
     """

@@ -1,4 +1,4 @@
-"""From decoded boxes and scores of every anchor to the few detections of an image."""
+"""From the decoded boxes and scores of all anchors to the detections of an image."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from boxtune.structures import Detections
 
 @dataclass(frozen=True)
 class NonMaxSuppression:
-    """Suppression class by class, then the best of all classes; or with `class_agnostic`, of each box its best class.
+    """Suppression class by class, then the best of all classes; or with `class_agnostic`, of each box's best class.
 
     Source: the API's core.post_processing: multiclass_non_max_suppression, class_agnostic_non_max_suppression.
     """
@@ -23,7 +23,7 @@ class NonMaxSuppression:
     soft_nms_sigma: float = 0.0
     change_coordinate_frame: bool = True
     class_agnostic: bool = False
-    """Boxes suppress each other whatever their classes; `max_detections_per_class` has no effect."""
+    """Boxes of different classes suppress each other, too; `max_detections_per_class` has no effect."""
 
     def __call__(self, boxes, scores, window=None, counts=None) -> Detections:
         """Return the detections among boxes with scores.
@@ -31,9 +31,9 @@ class NonMaxSuppression:
         Args:
             boxes: float [b, a, 4], or [b, a, c, 4] where each class has boxes of its own.
             scores: float [b, a, c].
-            window: float [b, 4], the part of each input that holds the image: boxes are cut to it, those with nothing
-                left are dropped, and the rest are expressed in its frame (unless `change_coordinate_frame` is false).
-            counts: int32 [b]: how many of the boxes of each image are no padding, if not all.
+            window: float [b, 4], the part of each input that holds the image: boxes are clipped to it, empty ones
+                are dropped, and the rest are expressed in its frame (unless `change_coordinate_frame` is false).
+            counts: int32 [b]: how many boxes of each image are not padding, if not all.
         """
         if counts is not None:
             exists = ops.arange(ops.shape(scores)[1], dtype="int32") < ops.cast(counts, "int32")[:, None]

@@ -11,7 +11,7 @@ from boxtune.models.detector import Detector, Options
 
 
 def build(section: pipeline_pb2.DetectionModel, options: Options | None = None) -> Detector:
-    """Build the detector that a `model` section describes; its weights are drawn anew.
+    """Build the detector that a `model` section describes; with random weights.
 
     Raises:
         ConfigError: for a family or a component that boxtune does not have.
@@ -25,7 +25,7 @@ def build(section: pipeline_pb2.DetectionModel, options: Options | None = None) 
 def anchors(section: pipeline_pb2.DetectionModel) -> tuple[np.ndarray, float] | None:
     """Return the anchors [a, 4] of a `model` section and the IoU from which one is matched to an object, 0 for any.
 
-    None if they depend on the image, or the family has none.
+    None if they depend on the image, or the family has no anchors.
 
     Raises:
         ConfigError: for a family or a component that boxtune does not have.

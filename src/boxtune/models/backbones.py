@@ -13,7 +13,7 @@ MOBILENET_V2_STYLE = ConvStyle(
     activation="relu6",
     batch_norm={"momentum": 0.9997, "epsilon": 1e-3, "center": True, "scale": True},
 )
-"""How MobileNetV2 is made where a configuration does not override its hyperparameters."""
+"""Of MobileNetV2 where a configuration does not override its hyperparameters."""
 
 # Expansion, output filters, blocks and first stride of each stage: Sandler et al. 2018, table 2.
 _MOBILENET_V2_STAGES = (
@@ -29,7 +29,7 @@ _MOBILENET_V2_STAGES = (
 
 @dataclass(frozen=True)
 class Normalization:
-    """What a backbone does to pixel values in [0, 255] first: `images * scale - shift`."""
+    """The normalization of pixel values in [0, 255] before a backbone: `images * scale - shift`."""
 
     scale: float
     shift: float
@@ -39,12 +39,12 @@ class Normalization:
         return images * self.scale - self.shift
 
     def undo(self, values):
-        """Return the pixel values that are normalized to `values` [..., 3]."""
+        """Return the pixel values [..., 3] whose normalized values are `values`."""
         return (values + self.shift) / self.scale
 
 
 TO_ONE = Normalization(scale=2.0 / 255.0, shift=1.0)
-"""To [-1, 1], as the MobileNets take images."""
+"""To [-1, 1], for MobileNets."""
 
 
 def mobilenet_v2(
@@ -64,12 +64,12 @@ def mobilenet_v2(
 
     Args:
         images: the input.
-        key: where the layers stand in the checkpoint.
+        key: of the layers in the checkpoint.
         style: of all its convolutions.
         depth_multiplier: of the filters of every layer.
-        min_depth: least number of filters of the layers that do not expand.
+        min_depth: the smallest number of filters of layers that do not expand.
         explicit_padding: pad by zeros on both sides instead of TensorFlow's "same".
-        frozen: keep the batch normalizations' statistics in training.
+        frozen: do not update the statistics of batch normalizations in training.
 
     Returns:
         The outputs of `block_1` to `block_16`, of the first layer of `block_13` (`block_13_expand`), and of the last
@@ -77,34 +77,34 @@ def mobilenet_v2(
     """
     numbers = count()
 
-    def place() -> str:
+    def next_key() -> str:
         return f"{key}/layer_with_weights-{next(numbers)}"
 
     def conv(x, filters, kernel_size=1, strides=1, activate=True):
         x, padding = pad(x, kernel_size, explicit_padding)
-        layer = style.conv(filters, kernel_size, place(), strides=strides, padding=padding, use_bias=False)
-        x = style.normalized(layer, place(), frozen=frozen)(x)
+        layer = style.conv(filters, kernel_size, next_key(), strides=strides, padding=padding, use_bias=False)
+        x = style.normalized(layer, next_key(), frozen=frozen)(x)
         return style.activate(x) if activate else x
 
     def depthwise(x, strides):
         x, padding = pad(x, 3, explicit_padding)
-        layer = style.depthwise_conv(3, place(), strides=strides, padding=padding, use_bias=False)
-        return style.activate(style.normalized(layer, place(), frozen=frozen)(x))
+        layer = style.depthwise_conv(3, next_key(), strides=strides, padding=padding, use_bias=False)
+        return style.activate(style.normalized(layer, next_key(), frozen=frozen)(x))
 
     features = {}
     x = conv(images, max(_divisible(32 * depth_multiplier), min_depth), kernel_size=3, strides=2)
     block = 0
     for expansion, filters, repeats, first_stride in _MOBILENET_V2_STAGES:
-        wanted = _divisible(int(filters * depth_multiplier))
+        width = _divisible(int(filters * depth_multiplier))
         for repeat in range(repeats):
             strides = first_stride if repeat == 0 else 1
             inputs, depth = x, x.shape[-1]
             if block:
                 x = features[f"block_{block}_expand"] = conv(x, expansion * depth)
             x = depthwise(x, strides)
-            x = conv(x, max(wanted, min_depth), activate=False)
-            # Where min_depth widens a block the API leaves its shortcut out: it compares the width asked for.
-            if strides == 1 and depth == wanted:
+            x = conv(x, max(width, min_depth), activate=False)
+            # Where min_depth widens a block the API has no shortcut: it compares the width before that.
+            if strides == 1 and depth == width:
                 x = keras.layers.Add()([inputs, x])
             features[f"block_{block}"] = x
             block += 1
@@ -114,7 +114,7 @@ def mobilenet_v2(
 
 
 def pad(x, kernel_size: int, explicit: bool):
-    """Return `x` [b, h, w, d] and the padding that a convolution over it should use."""
+    """Return `x` [b, h, w, d], padded if `explicit`, and the padding argument of a convolution over it."""
     if not explicit:
         return x, "same"
     before = (kernel_size - 1) // 2

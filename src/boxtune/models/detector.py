@@ -1,4 +1,4 @@
-"""What every detector is: a network, its losses, and the way from predictions to detections."""
+"""The base class of all detectors: a network, its losses, and the conversion of predictions to detections."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -14,42 +14,42 @@ from boxtune.models.keys import variables_by_key
 from boxtune.structures import Detections, Inputs
 
 Predictions = Any
-"""What a network returns: tensors [b, ...], or [1, ...] where all images have the same, in any structure."""
+"""The outputs of a network: tensors [b, ...], or [1, ...] where they are the same for all images, in any structure."""
 
 REGULARIZATION = "regularization_loss"
 LEARNING_RATE, WEIGHTS = "learning_rate", "weights"
-"""What `fit` reports of a batch beside its losses: the rate it was taken with; the sum of the weights after it."""
+"""What `fit` reports of a batch besides its losses: its learning rate, and the sum of the weights after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a detector is to be trained, where its own section of the configuration does not say."""
+    """Options of training that are not in the detector's own section of the configuration."""
 
     add_regularization_loss: bool = True
-    """Whether the weights' penalties are part of the total loss."""
+    """Whether the penalties of the weights are part of the total loss."""
     label_smoothing: float = 0.0
-    """How much certainty the targets of classes lose, in [0, 1)."""
+    """Of the class targets, in [0, 1)."""
     class_weights: Sequence[float] | None = None
-    """What objects of each of the c classes weigh in the classification loss; None for all alike."""
+    """The weight of each of the c classes in the classification loss; None for equal weights."""
     merge_multiple_label_boxes: bool = False
-    """Whether objects of one box and several classes are one object with all of them."""
+    """Whether objects of one box and several classes are merged into one object."""
     use_bfloat16: bool = False
-    """Whether the network computes in bfloat16; its weights and all that follows it are float32."""
+    """Whether the network computes in bfloat16; its weights, and everything after it, are float32."""
 
 
 class LastValue(keras.metrics.Metric):
-    """Shows the value of the last batch, where Keras' metrics show means since the epoch began."""
+    """The value of the last batch, where Keras' metrics are means since the start of the epoch."""
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
         self.value = self.add_variable(shape=(), initializer="zeros", name="value")
 
     def update_state(self, value):
-        """Take over a scalar."""
+        """Set the value, a scalar."""
         self.value.assign(value)
 
     def result(self):
-        """Return it."""
+        """Return the value."""
         return ops.convert_to_tensor(self.value)
 
 
@@ -63,13 +63,13 @@ class Detector(keras.Model, ABC):
     """How the batches of training are shared out over devices."""
 
     loss_names: tuple[str, ...]
-    """The terms that `loss_terms` returns."""
+    """The names of the terms of `loss_terms`."""
 
     finds: tuple[str, ...] = ()
-    """What it finds besides boxes: "masks", "keypoints"."""
+    """What it detects besides boxes: "masks", "keypoints"."""
 
     def __init__(self, num_classes: int, *, add_regularization_loss: bool = True, **kwargs):
-        """Prepare; to be called before the networks are set as attributes."""
+        """Prepare; call this before the networks are set as attributes."""
         super().__init__(**kwargs)
         self.num_classes = num_classes
         self.add_regularization_loss = add_regularization_loss
@@ -78,7 +78,7 @@ class Detector(keras.Model, ABC):
 
     @abstractmethod
     def call(self, inputs: Inputs, training=None) -> Predictions:
-        """Return the raw predictions, float32 whatever the network computes in."""
+        """Return the raw predictions, in float32."""
 
     @abstractmethod
     def loss_terms(self, inputs: Inputs, predictions: Predictions) -> dict[str, Any]:
@@ -97,29 +97,29 @@ class Detector(keras.Model, ABC):
 
     @abstractmethod
     def restore_map(self, fine_tune_type: str) -> Mapping[str, Mapping[str, keras.Variable]]:
-        """Return what a fine-tune type takes over of a checkpoint: by prefix of its keys, the variables by the rest.
+        """Return the variables that a fine-tune type loads from a checkpoint, by key prefix, then by the rest of it.
 
-        All that a checkpoint has under a prefix must be there, and nothing else.
+        They have to be exactly those that the checkpoint has under the prefix.
 
         Raises:
             ConfigError: for a type that the family does not have.
         """
 
     def raw_outputs(self, inputs: Inputs, predictions: Predictions, found: Detections) -> dict[str, Any]:
-        """Return what an exported model tells beside its detections, by the API's names."""
+        """Return the outputs of an exported model besides its detections, by the API's names."""
         return {}
 
     def regularization_loss(self):
-        """Return the sum of the weights' penalties, of frozen ones too."""
+        """Return the sum of the penalties of all weights, frozen ones included."""
         penalties = [weight.regularizer(weight) for weight in self.weights if weight.regularizer]
         return _sum(penalties) if penalties else ops.zeros(())
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Return the total loss of a batch and note its terms, which `fit` reports by name.
+        """Return the total loss of a batch and store its terms, which `fit` reports by name.
 
-        Where the batch is shared out, this is what its share adds to the loss; the terms noted are of the whole batch.
+        Where the batch is shared out, this is what its share adds to the loss; the stored terms are of the whole batch.
         """
-        # PyTorch's operators want tensors of its own, on the device of the predictions.
+        # PyTorch's operators need tensors of its own, on the device of the predictions.
         terms = self.loss_terms(keras.tree.map_structure(ops.convert_to_tensor, x), y_pred)
         if self.add_regularization_loss:
             terms[REGULARIZATION] = self.regularization_loss() / shares.count()
@@ -133,9 +133,9 @@ class Detector(keras.Model, ABC):
         self.optimizer.build(self.trainable_variables)
 
     def train_step(self, *arguments):
-        """Train on a batch as Keras does; report, too, its learning rate, and whether the weights are still finite.
+        """Train on a batch as Keras does; also report its learning rate, and whether the weights are still finite.
 
-        Within the compiled step that costs nothing that can be measured; read from outside, it would.
+        Within the compiled step that takes no measurable time; reading them from outside would.
         """
         if keras.backend.backend() == "jax":
             return self._stateless_train_step(*arguments)
@@ -145,7 +145,7 @@ class Detector(keras.Model, ABC):
         return logs | {LEARNING_RATE: rate, WEIGHTS: _sum_of_all(self.trainable_weights)}
 
     def _stateless_train_step(self, state, data):
-        """Do it as Keras wants it for JAX: the values of all variables are an argument, and a result."""
+        """Do so for JAX, where the values of all variables are an argument and a result."""
         with keras.StatelessScope(state_mapping=list(zip(self.optimizer.variables, state[2], strict=True))):
             rate = ops.convert_to_tensor(self.optimizer.learning_rate)
         logs, state = super().train_step(state, data)
@@ -155,20 +155,26 @@ class Detector(keras.Model, ABC):
         """Return every weight and statistic by its key in a checkpoint of the API: `model/.../kernel`.
 
         Raises:
-            ValueError: if two have one key.
+            ValueError: if two have the same key.
         """
-        return variables_by_key(self)
+        # Searched anew only if there are other weights. Keras must not track the result as if it were a part.
+        weights = [id(weight) for weight in self.weights]
+        known, variables = self.__dict__.get("_keyed", (None, {}))
+        if known != weights:
+            variables = variables_by_key(self)
+            self.__dict__["_keyed"] = weights, variables
+        return dict(variables)
 
     def under(self, prefix: str) -> dict[str, keras.Variable]:
-        """Return those of `checkpoint_variables` whose keys begin with `prefix`, by the rest of them."""
+        """Return those `checkpoint_variables` whose keys start with `prefix`, by the rest of their keys."""
         variables = self.checkpoint_variables()
         return {key.removeprefix(prefix): value for key, value in variables.items() if key.startswith(prefix)}
 
     def parts(self, by_type: Mapping[str, Sequence[str]], fine_tune_type: str) -> dict[str, dict[str, Any]]:
-        """Return the `restore_map` that has, for each fine-tune type, the keys under some prefixes.
+        """Return a `restore_map` in which each fine-tune type has the keys under some prefixes.
 
         Raises:
-            ConfigError: for a type that is not there.
+            ConfigError: for an unknown type.
         """
         if fine_tune_type not in by_type:
             raise ConfigError(
@@ -178,12 +184,12 @@ class Detector(keras.Model, ABC):
         return {prefix: self.under(prefix) for prefix in by_type[fine_tune_type]}
 
     def trained_variables(self) -> dict[str, keras.Variable]:
-        """Return by their keys the weights that training changes by their gradients, in Keras' order."""
+        """Return the weights that training updates by their gradients, by their keys, in Keras' order."""
         keys = {id(variable): key for key, variable in self.checkpoint_variables().items()}
         return {keys[id(weight)]: weight for weight in self.trainable_variables}
 
     def random_states(self) -> dict[str, keras.Variable]:
-        """Return what dropout draws from, by keys of its own: a run that goes on needs it, the API has none."""
+        """Return the random states of dropout by keys of their own, for resumed runs; the API does not store them."""
         weights = {id(weight) for weight in self.weights}
         states = [variable for variable in self.variables if id(variable) not in weights]
         return {f"random/{number}": state for number, state in enumerate(states)}
@@ -194,5 +200,5 @@ def _sum_of_all(weights):
 
 
 def _sum(scalars):
-    """Add in the order given: TensorFlow would add one by one in the order in which they are done."""
+    """Add in the given order: TensorFlow would add the scalars one by one as they are computed."""
     return ops.sum(ops.stack(list(scalars)))

@@ -1,6 +1,6 @@
-"""Box predictors: from a pyramid of feature maps to the codes and logits of every anchor.
+"""Box predictors: from a pyramid of feature maps to the box encodings and logits of every anchor.
 
-Each takes the maps and how many anchors stand on a cell of each, and returns float codes [b, a, d] and logits
+Each takes the maps and the number of anchors per cell of each, and returns float box encodings [b, a, d] and logits
 [b, a, c + 1], the first class being background; without `add_background_class` they are [b, a, c].
 """
 
@@ -13,6 +13,8 @@ from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 from boxtune.models.layers import Branches, ConvStyle, SharedByMaps, conv_style
 
+KEY = "_box_predictor"
+
 
 def weight_shared_convolutional(
     features: Sequence[keras.KerasTensor],
@@ -23,35 +25,32 @@ def weight_shared_convolutional(
     frozen: bool = False,
     add_background_class: bool = True,
 ):
-    """Predict from every map with the same convolutions, each map having its own batch normalization.
+    """Predict from every map with the same convolutions, but with a batch normalization of its own.
 
     Source: Lin et al. 2017 (arXiv:1708.02002), section 4; the API's WeightSharedConvolutionalBoxPredictor.
     """
-    key = "_box_predictor"
-    style = conv_style(section.conv_hyperparams)
-    anchors, num_scores = _shared_count(per_location), num_classes + add_background_class
-    box_tower = _SharedTower(f"{key}/_base_tower_layers_for_heads/box_encodings", section, style, frozen)
-    if section.share_prediction_tower:
-        box_tower.create_convolutions(f"{key}/_head_scope_conv_layers/PredictionTower")
-        class_tower = box_tower
-    else:
-        box_tower.create_convolutions(f"{key}/_head_scope_conv_layers/BoxPredictionTower")
-        class_tower = _SharedTower(
-            f"{key}/_base_tower_layers_for_heads/class_predictions_with_background", section, style, frozen
+    if len(set(per_location)) > 1:
+        raise ConfigError(
+            f"pipeline.config: the anchor generator has {', '.join(map(str, per_location))} anchors on a cell of its "
+            "feature maps; weight_shared_convolutional_box_predictor needs as many on every one"
         )
-        class_tower.create_convolutions(f"{key}/_head_scope_conv_layers/ClassPredictionTower")
+    style = conv_style(section.conv_hyperparams)
+    anchors, num_scores = per_location[0], num_classes + add_background_class
+    convs, norms = f"{KEY}/_head_scope_conv_layers", f"{KEY}/_base_tower_layers_for_heads"
+    name = "PredictionTower" if section.share_prediction_tower else "BoxPredictionTower"
+    box_tower = _SharedTower(f"{convs}/{name}", f"{norms}/box_encodings", section, style, frozen)
+    class_tower = box_tower
+    if not section.share_prediction_tower:
+        class_norms = f"{norms}/class_predictions_with_background"
+        class_tower = _SharedTower(f"{convs}/ClassPredictionTower", class_norms, section, style, frozen)
     box_head = _shared_head(
-        anchors * section.box_code_size, f"{key}/_box_prediction_head/_box_encoder_layers/0", section, style
+        anchors * section.box_code_size, f"{KEY}/_box_prediction_head/_box_encoder_layers/0", section, style
     )
     dropout = int(section.use_dropout)
-    class_head = _shared_head(
-        anchors * num_scores,
-        f"{key}/_prediction_heads/class_predictions_with_background/_class_predictor_layers/{dropout}",
-        section,
-        style,
-        bias=section.class_prediction_bias_init,
-    )
-    maps = _same_depth(features, f"{key}/_additional_projection_layers", style, frozen)
+    class_key = f"{KEY}/_prediction_heads/class_predictions_with_background/_class_predictor_layers/{dropout}"
+    bias = section.class_prediction_bias_init
+    class_head = _shared_head(anchors * num_scores, class_key, section, style, bias=bias)
+    maps = _same_depth(features, style, frozen)
     if class_tower is box_tower:
         for_boxes = for_classes = box_tower(maps)
     else:
@@ -60,44 +59,29 @@ def weight_shared_convolutional(
         for_classes = class_tower([pair[1] for pair in pairs])
     if dropout:
         for_classes = [keras.layers.Dropout(1 - section.dropout_keep_probability)(x) for x in for_classes]
-    return _gather(box_head(for_boxes), class_head(for_classes), num_scores, section)
-
-
-def _shared_count(per_location: Sequence[int]) -> int:
-    if len(set(per_location)) > 1:
-        raise ConfigError(
-            f"pipeline.config: the anchor generator has {', '.join(map(str, per_location))} anchors on a cell of its "
-            "feature maps; weight_shared_convolutional_box_predictor needs as many on every one"
-        )
-    return per_location[0]
+    return _concatenate(box_head(for_boxes), class_head(for_classes), num_scores, section)
 
 
 class _SharedTower:
-    """Convolutions before a head, shared by all maps; the normalizations between them are each map's own."""
+    """Convolutions before a head, shared by all maps; each map has its own normalizations between them."""
 
-    def __init__(self, key: str, section, style: ConvStyle, frozen: bool):
-        self.key, self.section, self.style, self.frozen = key, section, style, frozen
-        self.convolutions: list[keras.layers.Layer] = []
-
-    def create_convolutions(self, key: str):
-        use_bias = self.style.batch_norm is None or self.style.force_use_bias
-        pointwise = {"style_pointwise": self.section.apply_conv_hyperparams_pointwise}
-        for index in range(self.section.num_layers_before_predictor):
-            make = self.style.separable_conv if self.section.use_depthwise else self.style.conv
-            convolution = make(
-                self.section.depth,
-                self.section.kernel_size,
-                f"{key}/{index}",
-                use_bias=use_bias,
-                **(pointwise if self.section.use_depthwise else {}),
-            )
-            self.convolutions.append(convolution)
+    def __init__(self, conv_key: str, norm_key: str, section, style: ConvStyle, frozen: bool):
+        self.norm_key, self.style, self.frozen = norm_key, style, frozen
+        make, options = style.conv, {}
+        if section.use_depthwise:
+            make = style.separable_conv
+            options = {"style_pointwise": section.apply_conv_hyperparams_pointwise}
+        use_bias = style.batch_norm is None or style.force_use_bias
+        self.convolutions = [
+            make(section.depth, section.kernel_size, f"{conv_key}/{index}", use_bias=use_bias, **options)
+            for index in range(section.num_layers_before_predictor)
+        ]
 
     def __call__(self, maps):
         steps = 2 if self.style.batch_norm is None else 3  # convolution, normalization, activation
         for index, convolution in enumerate(self.convolutions):
-            places = [f"{self.key}/{level}/{steps * index + 1}" for level in range(len(maps))]
-            normalizations = [self.style.normalization(place, frozen=self.frozen) for place in places]
+            keys = [f"{self.norm_key}/{level}/{steps * index + 1}" for level in range(len(maps))]
+            normalizations = [self.style.normalization(key, frozen=self.frozen) for key in keys]
             shared = SharedByMaps(convolution, [each for each in normalizations if each is not None])
             maps = [self.style.activate(x) for x in shared(maps)]
         return maps
@@ -114,19 +98,19 @@ def _shared_head(filters: int, key: str, section, style: ConvStyle, bias: float 
     return SharedByMaps(separable)
 
 
-def _same_depth(features, key: str, style: ConvStyle, frozen: bool):
+def _same_depth(features, style: ConvStyle, frozen: bool):
     """Project maps of different depths to the most frequent one, since shared convolutions need one depth."""
     depths = [feature.shape[-1] for feature in features]
     if len(set(depths)) == 1:
         return features
     depth = max(set(depths), key=depths.count)
     use_bias = style.batch_norm is None or style.force_use_bias
-    return [
-        style.normalized(
-            style.conv(depth, 1, f"{key}/{level}/0", use_bias=use_bias), f"{key}/{level}/1", frozen=frozen
-        )(feature)
-        for level, feature in enumerate(features)
-    ]
+    maps = []
+    for level, feature in enumerate(features):
+        key = f"{KEY}/_additional_projection_layers/{level}"
+        layer = style.conv(depth, 1, f"{key}/0", use_bias=use_bias)
+        maps.append(style.normalized(layer, f"{key}/1", frozen=frozen)(feature))
+    return maps
 
 
 def convolutional(
@@ -143,17 +127,19 @@ def convolutional(
     Source: Liu et al. 2016 (SSD, arXiv:1512.02325), section 2.1; the API's ConvolutionalBoxPredictor.
     """
     style = conv_style(section.conv_hyperparams)
-    heads = "_box_predictor/_prediction_heads"
-    codes, logits = [], []
+    heads = f"{KEY}/_prediction_heads"
+    encodings, logits = [], []
     num_scores = num_classes + add_background_class
     for level, (feature, anchors) in enumerate(zip(features, per_location, strict=True)):
         for_boxes, for_classes = Branches(2)(_extra_layers(feature, level, section, style, frozen))
         box_key = f"{heads}/box_encodings/{level}/_box_encoder_layers"
         class_key = f"{heads}/class_predictions_with_background/{level}/_class_predictor_layers"
-        codes.append(_own_head(for_boxes, anchors * section.box_code_size, box_key, section, style, frozen))
+        encodings.append(
+            _own_head(for_boxes, anchors * section.box_code_size, box_key, section, style, frozen)
+        )
         bias = section.class_prediction_bias_init
         logits.append(_own_head(for_classes, anchors * num_scores, class_key, section, style, frozen, bias))
-    return _gather(codes, logits, num_scores, section)
+    return _concatenate(encodings, logits, num_scores, section)
 
 
 def _extra_layers(x, level: int, section, style: ConvStyle, frozen: bool):
@@ -161,17 +147,16 @@ def _extra_layers(x, level: int, section, style: ConvStyle, frozen: bool):
     if depth <= 0:
         return x
     for index in range(section.num_layers_before_predictor):
-        key = f"_box_predictor/_shared_nets/{level}"
+        key = f"{KEY}/_shared_nets/{level}"
         layer = style.conv(depth, 1, f"{key}/{3 * index}")
         x = style.activate(style.normalized(layer, f"{key}/{3 * index + 1}", frozen=frozen)(x))
     return x
 
 
 def _own_head(x, filters: int, key: str, section, style: ConvStyle, frozen: bool, bias: float = 0.0):
-    index = 0
+    index = int(section.use_dropout)
     if section.use_dropout:
         x = keras.layers.Dropout(1 - section.dropout_keep_probability)(x)
-        index = 1
     if not section.use_depthwise:
         return style.conv(filters, section.kernel_size, f"{key}/{index}", use_bias=True, bias=bias)(x)
     layer = style.depthwise_conv(section.kernel_size, f"{key}/{index}", styled=False)
@@ -179,14 +164,15 @@ def _own_head(x, filters: int, key: str, section, style: ConvStyle, frozen: bool
     return style.conv(filters, 1, f"{key}/{index + 3}", use_bias=True)(x)
 
 
-def _gather(codes, logits, num_scores: int, section):
-    """Lay the maps' predictions [b, h, w, ...] one behind the other: [b, a, d] and [b, a, c + 1]."""
-    codes = _one_behind_the_other(codes, section.box_code_size)
+def _concatenate(encodings, logits, num_scores: int, section):
+    """Concatenate the maps' predictions [b, h, w, ...] to [b, a, d] and [b, a, c + 1]."""
+
+    def concatenate(maps, depth: int):
+        rows = [keras.layers.Reshape((-1, depth))(x) for x in maps]
+        return keras.layers.Concatenate(axis=1)(rows) if len(rows) > 1 else rows[0]
+
+    encodings = concatenate(encodings, section.box_code_size)
     if section.HasField("box_encodings_clip_range"):
-        codes = ops.clip(codes, section.box_encodings_clip_range.min, section.box_encodings_clip_range.max)
-    return codes, _one_behind_the_other(logits, num_scores)
-
-
-def _one_behind_the_other(maps, depth: int):
-    rows = [keras.layers.Reshape((-1, depth))(x) for x in maps]
-    return keras.layers.Concatenate(axis=1)(rows) if len(rows) > 1 else rows[0]
+        limits = section.box_encodings_clip_range
+        encodings = ops.clip(encodings, limits.min, limits.max)
+    return encodings, concatenate(logits, num_scores)

@@ -1,10 +1,11 @@
-"""Where each variable of a detector stands in a checkpoint.
+"""The key of each variable of a detector in a checkpoint.
 
-The name of a layer that belongs to a place in the API's checkpoints *is* its key, with "--" for "/" (which Keras does
-not allow in names): the variables of the layer `at("_feature_extractor/conv")` are kept under
-`model/_feature_extractor/conv/kernel` and so on. The parts of a composite layer, and layers named otherwise, stand
-below what holds them: under their own names in a network of layers, under the names of the attributes elsewhere, as in
-TensorFlow's object-based checkpoints. So keys do not depend on the names that Keras counts up by itself.
+The name of a layer that the API's checkpoints have *is* its key, with "--" for "/" (which Keras does not allow in
+names): the variables of the layer `at("_feature_extractor/conv")` are stored under
+`model/_feature_extractor/conv/kernel` and so on. The parts of a composite layer, and layers with other names, are
+stored under the key of the layer that holds them: by their own names in a network of layers, by the names of the
+attributes elsewhere, as in TensorFlow's object-based checkpoints. So keys do not depend on the names that Keras
+numbers.
 """
 
 from collections import Counter
@@ -15,25 +16,20 @@ import keras
 
 ROOT = "model"
 
-# PyTorch knows no "." in names of parameters; TensorFlow's scopes of names know little else, and ">" not before "_".
+# PyTorch allows no "." in names of parameters; TensorFlow's name scopes allow little else, and no ">" before "_".
 _SEPARATOR = "--"
 
 
 def at(key: str) -> str:
-    """Return the layer name for a place in the checkpoint, relative to the model."""
+    """Return the name of the layer with a key in the checkpoint, relative to the model."""
     return f"{ROOT}/{key}".replace("/", _SEPARATOR)
-
-
-def key_of(name: str) -> str:
-    """Return the place in the checkpoint that a layer's name stands for."""
-    return name.replace(_SEPARATOR, "/")
 
 
 def variables_by_key(model: keras.Model) -> dict[str, keras.Variable]:
     """Return every weight and statistic of `model` by its checkpoint key (`model/.../kernel`).
 
     Raises:
-        ValueError: if two of them have one key, or one cannot be reached.
+        ValueError: if two of them have the same key, or one cannot be reached.
     """
     found: dict[str, keras.Variable] = {}
     for key, variable in _walk(model, ROOT, set()):
@@ -54,16 +50,19 @@ def variables_by_key(model: keras.Model) -> dict[str, keras.Variable]:
 
 
 def _walk(layer: keras.Layer, key: str, seen: set[int]) -> Iterator[tuple[str, keras.Variable]]:
-    """Yield the variables of a layer that stands at `key`, then those of its parts; what was `seen` is passed over."""
+    """Yield the variables of the layer with `key`, then those of its parts; skip what was `seen`."""
     for variable in [*layer._trainable_variables, *layer._non_trainable_variables]:
         if id(variable) not in seen:
             seen.add(id(variable))
-            yield f"{key}/{_api_name(layer, variable)}", variable
+            # Keras 2 had a `depthwise_kernel` in a depthwise convolution.
+            is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and variable.name == "kernel"
+            yield f"{key}/{'depthwise_kernel' if is_depthwise else variable.name}", variable
     for part, child in _parts(layer):
         if id(child) not in seen:
             seen.add(id(child))
-            own_place = child.name.startswith(f"{ROOT}{_SEPARATOR}")
-            yield from _walk(child, key_of(child.name) if own_place else f"{key}/{part}", seen)
+            has_key = child.name.startswith(f"{ROOT}{_SEPARATOR}")
+            own_key = child.name.replace(_SEPARATOR, "/") if has_key else f"{key}/{part}"
+            yield from _walk(child, own_key, seen)
 
 
 def _parts(layer: keras.Layer) -> Iterator[tuple[str, keras.Layer]]:
@@ -77,11 +76,11 @@ def _parts(layer: keras.Layer) -> Iterator[tuple[str, keras.Layer]]:
 
 
 _OF_KERAS = ("_layers", "_modules", "_functional", "_operations")
-"""Attributes in which Keras and PyTorch gather what others hold, too."""
+"""Attributes in which Keras and PyTorch collect layers that other attributes hold, too."""
 
 
 def _names_in_graph(layers: list[keras.Layer]) -> Iterator[str]:
-    """Yield the name of each layer; those that Keras numbers through the whole process are numbered anew."""
+    """Yield the name of each layer; names that Keras numbers through the whole process are renumbered."""
     numbers: Counter[str] = Counter()
     for layer in layers:
         kind = layer.name.rstrip("0123456789").rstrip("_")
@@ -101,9 +100,3 @@ def _layers_in(value: Any, name: str) -> Iterator[tuple[str, keras.Layer]]:
     elif isinstance(value, dict):
         for part, item in value.items():
             yield from _layers_in(item, f"{name}/{part}")
-
-
-def _api_name(layer: keras.Layer, variable: keras.Variable) -> str:
-    """Return what Keras 2 called a variable: there, a depthwise convolution had a `depthwise_kernel`."""
-    is_depthwise = isinstance(layer, keras.layers.DepthwiseConv2D) and variable.name == "kernel"
-    return "depthwise_kernel" if is_depthwise else variable.name

@@ -1,8 +1,9 @@
-"""The layers that every network is made of, named by their place in the checkpoint (see `models.keys`)."""
+"""The layers that every network is made of, named by their key in the checkpoint (see `models.keys`)."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 from keras import ops
@@ -19,7 +20,7 @@ Hyperparams = pipeline_pb2.Hyperparams
 
 @contextmanager
 def computing_in_bfloat16(enabled: bool = True) -> Iterator[None]:
-    """Have the layers that are made here compute in bfloat16, with weights in float32, if `enabled`."""
+    """Layers created within compute in bfloat16, with weights in float32, if `enabled`."""
     policy = keras.config.dtype_policy()
     try:
         if enabled:
@@ -30,7 +31,7 @@ def computing_in_bfloat16(enabled: bool = True) -> Iterator[None]:
 
 
 class HalfSquares(keras.regularizers.Regularizer):
-    """A penalty of `weight` times half the sum of squares, as the API counts its l2_regularizer."""
+    """A penalty of `weight` times half the sum of squares, as the API defines its l2_regularizer."""
 
     def __init__(self, weight: float):
         self.weight = weight
@@ -40,7 +41,7 @@ class HalfSquares(keras.regularizers.Regularizer):
         return self.weight * kernels.half_sum_of_squares(x)
 
     def get_config(self):
-        """Return what Keras makes another of."""
+        """Return the arguments for Keras."""
         return {"weight": self.weight}
 
 
@@ -59,7 +60,7 @@ class BatchNormalization(keras.layers.Layer):
         """Create gamma, beta and the moving statistics, each [d]."""
 
         def vector(name, initializer, trainable):
-            # In float32 even where the maps are not: the kernel wants it so, and small changes are not lost.
+            # In float32 even where the maps are not: the kernel needs it, and small changes are not lost.
             return self.add_weight(
                 name=name,
                 shape=(input_shape[-1],),
@@ -74,27 +75,27 @@ class BatchNormalization(keras.layers.Layer):
         self.moving_variance = vector("moving_variance", "ones", trainable=False)
 
     def call(self, x, training=False):
-        """Return `x` [..., d] normalized; in training, by the batch's statistics, which also move the kept ones."""
+        """Return `x` [..., d] normalized; in training, by the batch's statistics, which also update the moving ones."""
         gamma, beta = self._scale_and_shift()
         if not training or self.frozen:
             mean, variance = (
-                ops.convert_to_tensor(kept) for kept in (self.moving_mean, self.moving_variance)
+                ops.convert_to_tensor(moving) for moving in (self.moving_mean, self.moving_variance)
             )
             return kernels.normalize_with(x, gamma, beta, mean, variance, self.epsilon)
         normalize = shares.batch_normalization if shares.count() > 1 else kernels.batch_normalization
-        return self._moved_by(*normalize(x, gamma, beta, self.epsilon))
+        return self._update_statistics(*normalize(x, gamma, beta, self.epsilon))
 
     def compute_output_spec(self, x, training=False):
-        """Return what `call` returns for a symbolic `x`, without the tracing by which Keras finds out."""
+        """Return what `call` returns for a symbolic `x`, without the tracing that Keras does by default."""
         return keras.KerasTensor(x.shape, dtype=self.compute_dtype)
 
-    def of_mixed(self, x, kernel):
+    def of_pointwise(self, x, kernel):
         """Return the convolution of `x` [b, h, w, d] by `kernel` [1, 1, d, f] normalized by the batch's statistics."""
         gamma, beta = self._scale_and_shift()
-        return self._moved_by(*kernels.normalized_mix(x, kernel, gamma, beta, self.epsilon))
+        return self._update_statistics(*kernels.normalized_mix(x, kernel, gamma, beta, self.epsilon))
 
-    def kept(self):
-        """Return the scale [d] and the shift [d] that normalize with the kept statistics."""
+    def folded(self):
+        """Return the scale [d] and the shift [d] that normalize with the moving statistics."""
         gamma, beta = self._scale_and_shift()
         scale = gamma * ops.rsqrt(self.moving_variance + self.epsilon)
         return scale, beta - self.moving_mean * scale
@@ -104,42 +105,42 @@ class BatchNormalization(keras.layers.Layer):
         beta = ops.zeros_like(self.moving_mean) if self.beta is None else ops.convert_to_tensor(self.beta)
         return gamma, beta
 
-    def _moved_by(self, normalized, mean, variance):
-        """Return `normalized`, after its statistics have moved the kept ones."""
+    def _update_statistics(self, normalized, mean, variance):
+        """Return `normalized`, after updating the moving statistics."""
         self.moving_mean.assign_sub((self.moving_mean - mean) * (1 - self.momentum))
         self.moving_variance.assign_sub((self.moving_variance - variance) * (1 - self.momentum))
         return normalized
 
 
 class Conv2D(keras.layers.Conv2D):
-    """Keras' convolution; where it only mixes the channels of each pixel, training takes it as a matrix product.
+    """Keras' convolution; a pointwise one is computed as a matrix product in training.
 
-    That is faster on CPUs, above all in its gradients. Outside training it stays a convolution, unless a normalization
-    is behind it (see `Normalized`).
+    That is faster on CPUs, above all in its gradients. Outside training it is a convolution, unless a normalization
+    follows it (see `Normalized`).
     """
 
     @property
-    def mixes_channels(self) -> bool:
-        """Whether each pixel of the result is made of one pixel."""
+    def is_pointwise(self) -> bool:
+        """Whether each pixel of the result depends on one pixel."""
         return {*self.kernel_size, *self.strides} == {1}
 
     def call(self, x, training=False):
         """Return the convolution of `x` [b, h, w, d]."""
-        if not training or not self.mixes_channels:
+        if not training or not self.is_pointwise:
             return super().call(x)
         return kernels.mix_channels(x, self.kernel, self.bias if self.use_bias else None)
 
     def scaled(self, x, scale, shift):
         """Return the convolution of `x` [b, h, w, d] without its bias, times `scale` [f], plus `shift` [f]."""
         kernel = self.kernel * scale
-        if self.mixes_channels:
+        if self.is_pointwise:
             return kernels.mix_channels(x, kernel, shift)
         convolved = ops.conv(x, kernel, self.strides, self.padding, dilation_rate=self.dilation_rate)
         return kernels.add_bias(convolved, shift)
 
 
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
-    """Keras' convolution of each channel by itself."""
+    """Keras' depthwise convolution."""
 
     def scaled(self, x, scale, shift):
         """Return the convolution of `x` [b, h, w, d] without its bias, times `scale` [d], plus `shift` [d]."""
@@ -151,7 +152,7 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
 
 class SeparableConv2D(keras.layers.SeparableConv2D):
-    """Keras' depthwise and pointwise convolution; training takes the second as a matrix product, as in Conv2D."""
+    """Keras' depthwise and pointwise convolution; in training the second is a matrix product, as in Conv2D."""
 
     def call(self, x, training=False):
         """Return the convolution of `x` [b, h, w, d]."""
@@ -170,10 +171,10 @@ class SeparableConv2D(keras.layers.SeparableConv2D):
 
 
 class Normalized(keras.layers.Layer):
-    """A convolution and the normalization behind it, computed together where that is faster on CPUs.
+    """A convolution and the normalization after it, computed together where that is faster on CPUs.
 
-    Outside training the normalization becomes part of the convolution's weights, so that TensorFlow makes one kernel of
-    both and the activation behind. In training, a map that is widened is normalized by what is known of the narrow one.
+    Outside training the normalization is folded into the convolution's weights, so that TensorFlow fuses both and the
+    activation into one kernel. In training, the statistics of a wide map are computed from the narrow one before it.
     """
 
     def __init__(self, convolution: keras.layers.Layer, normalization: BatchNormalization):
@@ -191,7 +192,7 @@ class Normalized(keras.layers.Layer):
             return convolve_and_normalize(self.convolution, self.normalization, x)
         by_batch = not self.normalization.frozen and shares.count() == 1
         if by_batch and self._widens():
-            return self.normalization.of_mixed(x, self.convolution.kernel)
+            return self.normalization.of_pointwise(x, self.convolution.kernel)
         return self.normalization(self.convolution(x))
 
     def compute_output_spec(self, x, training=False):
@@ -203,7 +204,7 @@ class Normalized(keras.layers.Layer):
         layer = self.convolution
         return (
             isinstance(layer, Conv2D)
-            and layer.mixes_channels
+            and layer.is_pointwise
             and not layer.use_bias
             and layer.compute_dtype == "float32"
             and kernels.widens(layer.kernel.shape)
@@ -211,17 +212,17 @@ class Normalized(keras.layers.Layer):
 
 
 def convolve_and_normalize(convolution, normalization, x):
-    """Return `x` [b, h, w, d] convolved, and normalized with the kept statistics, all in the convolution's weights."""
+    """Return `x` [b, h, w, d] convolved by weights that include the normalization, with its moving statistics."""
     if convolution.compute_dtype != "float32":
-        return normalization(convolution(x))  # a scale and a shift of fewer digits would be less exact
-    scale, shift = normalization.kept()
+        return normalization(convolution(x))  # a scale and a shift in bfloat16 would be less exact
+    scale, shift = normalization.folded()
     if convolution.use_bias:
         shift = shift + convolution.bias * scale
     return convolution.scaled(x, scale, shift)
 
 
 class PadToMultiple(keras.layers.Layer):
-    """Pads maps with zeros below and to the right, until their sides are multiples."""
+    """Pads maps with zeros at the bottom and the right, until their sides are multiples."""
 
     def __init__(self, multiple: int, **kwargs):
         super().__init__(**kwargs)
@@ -236,16 +237,16 @@ class PadToMultiple(keras.layers.Layer):
 
 
 class CropTo(keras.layers.Layer):
-    """Cuts maps below and to the right, to the size of others."""
+    """Crops maps at the bottom and the right, to the size of others."""
 
     def call(self, x, like):
-        """Return `x` [b, h, w, d] as high and wide as `like`."""
+        """Return `x` [b, h, w, d] cropped to the size of `like`."""
         height, width = ops.shape(like)[1:3]
         return x[:, :height, :width]
 
 
 class Branches(keras.layers.Layer):
-    """Hands out its input several times; the gradients of the branches are added in their order."""
+    """Returns its input several times; the gradients of the branches are added in a fixed order."""
 
     def __init__(self, count: int, **kwargs):
         super().__init__(autocast=False, **kwargs)
@@ -257,9 +258,9 @@ class Branches(keras.layers.Layer):
 
 
 class SharedByMaps(keras.layers.Layer):
-    """One convolution over several maps, each normalized by itself, if at all.
+    """One convolution for several maps, each with its own normalization, if any.
 
-    The convolution's gradients from the maps are added in their order, as in Branches.
+    The convolution's gradients from the maps are added in a fixed order, as in Branches.
     """
 
     def __init__(self, convolution: keras.layers.Layer, normalizations: Sequence[BatchNormalization] = ()):
@@ -267,86 +268,41 @@ class SharedByMaps(keras.layers.Layer):
         self.convolution, self.normalizations = convolution, list(normalizations)
 
     def build(self, shapes):
-        """Create the weights for maps that are all of the depth of the first."""
+        """Create the weights; all maps have the depth of the first."""
         self.convolution.build(shapes[0])
         for normalization, shape in zip(self.normalizations, shapes, strict=False):
             normalization.build(self.convolution.compute_output_shape(shape))
 
     def call(self, maps, training=False):
         """Return each of `maps` [b, h, w, d] convolved, and normalized."""
-        if not training:
-            return self._with_kept_statistics(maps)
+        convolution, normalizations = self.convolution, self.normalizations
+        if training:
+            return self._train(maps)
+        if not normalizations:
+            return [convolution(x) for x in maps]
+        pairs = zip(normalizations, maps, strict=True)
+        return [convolve_and_normalize(convolution, normalization, x) for normalization, x in pairs]
+
+    def _train(self, maps):
         weights = self.convolution.weights
         of_maps = zip(*(copies(weight.value, len(maps)) for weight in weights), strict=True)
-        maps = [self._convolve(x, own) for x, own in zip(maps, of_maps, strict=True)]
+        convolved = []
+        for x, values in zip(maps, of_maps, strict=True):
+            with keras.StatelessScope(state_mapping=list(zip(weights, values, strict=True))):
+                convolved.append(self.convolution(x))
         if not self.normalizations:
-            return maps
-        return [normalize(x) for normalize, x in zip(self.normalizations, maps, strict=True)]
+            return convolved
+        return [normalize(x) for normalize, x in zip(self.normalizations, convolved, strict=True)]
 
     def compute_output_spec(self, maps, training=False):
         """Return what `call` returns for symbolic `maps`."""
         shapes = [self.convolution.compute_output_shape(x.shape) for x in maps]
         return [keras.KerasTensor(shape, dtype=self.convolution.compute_dtype) for shape in shapes]
 
-    def _with_kept_statistics(self, maps):
-        if not self.normalizations:
-            return [self.convolution(x) for x in maps]
-        return [
-            convolve_and_normalize(self.convolution, normalization, x)
-            for normalization, x in zip(self.normalizations, maps, strict=True)
-        ]
-
-    def _convolve(self, x, values):
-        with keras.StatelessScope(state_mapping=list(zip(self.convolution.weights, values, strict=True))):
-            return self.convolution(x)
-
-
-class WeightedSum(keras.layers.Layer):
-    """Adds maps of one shape, each times a weight that is learned.
-
-    `fast_attention` divides the weights, those below 0 being 0, by their sum; `weighted_sum` takes them as they are;
-    `sum` has none. `attention` has them, too, and counts each map once all the same: the API takes the softmax of each
-    weight alone, which is 1. Source: Tan et al. 2019 (EfficientDet, arXiv:1911.09070), section 3.3; the API's
-    BiFPNCombineLayer.
-    """
-
-    METHODS = ("fast_attention", "attention", "weighted_sum", "sum")
-
-    def __init__(self, method: str = "fast_attention", **kwargs):
-        super().__init__(**kwargs)
-        self.method = method
-
-    def build(self, shapes):
-        """Create a weight for each map."""
-        if self.method != "sum":
-            self.map_weights = self.add_weight(
-                name="bifpn_combine_weights", shape=(len(shapes), 1), initializer="ones"
-            )
-
-    def call(self, maps):
-        """Return the sum of `maps`, each [b, h, w, d]."""
-        if self.method == "sum":
-            return sum(maps[1:], start=maps[0])
-        weights = ops.unstack(self._shares(ops.convert_to_tensor(self.map_weights)[:, 0]), len(maps))
-        terms = [x * weight for x, weight in zip(maps, weights, strict=True)]
-        return sum(terms[1:], start=terms[0])
-
-    def compute_output_shape(self, shapes):
-        """Return the shape that all maps have."""
-        return shapes[0]
-
-    def _shares(self, weights):
-        if self.method == "attention":
-            return ops.ones_like(weights) + 0 * weights
-        if self.method == "weighted_sum":
-            return weights
-        positive = ops.relu(weights)
-        return positive / (ops.sum(positive) + 1e-4)
-
 
 @dataclass(frozen=True)
 class ConvStyle:
-    """How the convolutions of one part of a network start, are regularized, normalized and activated."""
+    """How the convolutions of one part of a network are initialized, regularized, normalized and activated."""
 
     initializer: Callable[[], keras.Initializer]
     regularizer: keras.Regularizer | None
@@ -358,66 +314,64 @@ class ConvStyle:
 
     @property
     def use_bias(self) -> bool:
-        """Whether a convolution followed by this style's normalization has a bias of its own."""
+        """Whether a convolution before this style's normalization has a bias of its own."""
         return self.force_use_bias or not (self.batch_norm and self.batch_norm["center"])
 
-    def conv(self, filters, kernel_size, key, *, strides=1, padding="same", use_bias=None, bias=0.0):
-        """Return a plain convolution whose bias starts at `bias`."""
+    def conv(self, filters, kernel_size, key, *, bias=0.0, **options):
+        """Return a plain convolution whose bias starts at `bias`; `options` are those of `_options`."""
         return Conv2D(
             filters,
             kernel_size,
-            strides=strides,
-            padding=padding,
-            use_bias=self.use_bias if use_bias is None else use_bias,
             bias_initializer=keras.initializers.Constant(bias),
-            kernel_initializer=self.initializer(),
-            kernel_regularizer=self.regularizer,
-            name=at(key),
+            **self._weights("kernel"),
+            **self._options(key, **options),
         )
 
-    def depthwise_conv(self, kernel_size, key, *, strides=1, padding="same", use_bias=None, styled=True):
-        """Return a depthwise convolution; `styled` false: started by Keras' default and not regularized."""
+    def depthwise_conv(self, kernel_size, key, *, styled=True, **options):
+        """Return a depthwise convolution; `styled` false: initialized by Keras' default and not regularized."""
         return DepthwiseConv2D(
-            kernel_size,
-            strides=strides,
-            padding=padding,
-            use_bias=self.use_bias if use_bias is None else use_bias,
-            depthwise_initializer=self.initializer() if styled else "glorot_uniform",
-            depthwise_regularizer=self.regularizer if styled else None,
-            name=at(key),
+            kernel_size, **self._weights("depthwise", styled), **self._options(key, **options)
         )
 
     def separable_conv(
-        self, filters, kernel_size, key, *, strides=1, padding="same", use_bias=None, bias=0.0,
-        style_depthwise=True, style_pointwise=False,
-    ):  # fmt: skip
+        self, filters, kernel_size, key, *, bias=0.0, style_depthwise=True, style_pointwise=False, **options
+    ):
         """Return a depthwise and a pointwise convolution in one layer.
 
-        The API applies a style to the depthwise half only, unless told otherwise: the rest starts by Keras' default
-        and is not regularized.
+        By default, as in the API, the style applies to the depthwise half only: the other half is initialized by Keras'
+        default and not regularized.
         """
         return SeparableConv2D(
             filters,
             kernel_size,
-            strides=strides,
-            padding=padding,
-            use_bias=self.use_bias if use_bias is None else use_bias,
             bias_initializer=keras.initializers.Constant(bias),
-            depthwise_initializer=self.initializer() if style_depthwise else "glorot_uniform",
-            depthwise_regularizer=self.regularizer if style_depthwise else None,
-            pointwise_initializer=self.initializer() if style_pointwise else "glorot_uniform",
-            pointwise_regularizer=self.regularizer if style_pointwise else None,
-            name=at(key),
+            **self._weights("depthwise", style_depthwise),
+            **self._weights("pointwise", style_pointwise),
+            **self._options(key, **options),
         )
 
+    def _weights(self, name, styled=True):
+        return {
+            f"{name}_initializer": self.initializer() if styled else "glorot_uniform",
+            f"{name}_regularizer": self.regularizer if styled else None,
+        }
+
+    def _options(self, key, *, strides=1, padding="same", use_bias=None):
+        return {
+            "strides": strides,
+            "padding": padding,
+            "use_bias": self.use_bias if use_bias is None else use_bias,
+            "name": at(key),
+        }
+
     def normalized(self, convolution, key, *, frozen):
-        """Return `convolution` with this style's batch normalization behind it, if it has one."""
+        """Return `convolution` followed by this style's batch normalization, if it has one."""
         if self.batch_norm is None:
             return convolution
         return Normalized(convolution, self.normalization(key, frozen=frozen))
 
     def normalization(self, key, *, frozen):
-        """Return this style's batch normalization, `frozen` or as the style has it; None if it has none."""
+        """Return this style's batch normalization, frozen if `frozen` or the style says so; None if it has none."""
         if self.batch_norm is None:
             return None
         return BatchNormalization(**self.batch_norm, frozen=frozen or self.frozen, name=at(key))
@@ -430,38 +384,35 @@ class ConvStyle:
 def conv_style(section: Hyperparams) -> ConvStyle:
     """Read a `conv_hyperparams` section. Source: the API's builders.hyperparams_builder, KerasLayerHyperparams.
 
-    `batch_norm.train: false` freezes the statistics, as it did under TensorFlow 1. A batch norm of whatever kind is one
-    over all devices.
+    `batch_norm.train: false` freezes the statistics, as it did under TensorFlow 1. Either kind of batch norm
+    covers all devices.
 
     Raises:
         ConfigError: for `group_norm`, and for an unknown initializer.
     """
-    batch_norm, trains = None, True
+    norm = None
     if section.WhichOneof("normalizer_oneof"):
-        read, norm = config.chosen(section, {"batch_norm": _batch_norm, "sync_batch_norm": _batch_norm})
-        batch_norm, trains = read(norm), norm.train
+        norm = config.oneof(section, {"batch_norm": lambda one: one, "sync_batch_norm": lambda one: one})
     activations = {Hyperparams.RELU: "relu", Hyperparams.RELU_6: "relu6", Hyperparams.SWISH: "silu"}
     return ConvStyle(
         initializer=_initializer(section.initializer),
         regularizer=_regularizer(section.regularizer),
         activation=activations.get(section.activation),
-        batch_norm=batch_norm,
+        batch_norm=None
+        if norm is None
+        else {
+            "momentum": norm.decay,
+            "epsilon": norm.epsilon,
+            "center": norm.center,
+            "scale": norm.scale,
+        },
         force_use_bias=section.force_use_bias,
-        frozen=not trains,
+        frozen=norm is not None and not norm.train,
     )
 
 
-def _batch_norm(section: pipeline_pb2.BatchNorm) -> dict[str, float | bool]:
-    return {
-        "momentum": section.decay,
-        "epsilon": section.epsilon,
-        "center": section.center,
-        "scale": section.scale,
-    }
-
-
 def _initializer(section) -> Callable[[], keras.Initializer]:
-    """Read an initializer; each layer needs one of its own, since a Keras initializer always draws the same."""
+    """Read an initializer; each layer needs its own, since a Keras initializer always returns the same values."""
     kind = section.WhichOneof("initializer_oneof")
     if kind == "random_normal_initializer":
         normal = section.random_normal_initializer
@@ -482,11 +433,8 @@ def _initializer(section) -> Callable[[], keras.Initializer]:
 
 
 def _named_initializer(name: str) -> Callable[[], keras.Initializer]:
-    """Return what makes Keras' initializer of a name, one that can fill the kernel of a convolution."""
-
-    def make() -> keras.Initializer:
-        return keras.initializers.get(name)
-
+    """Return a function that makes Keras' initializer of a name, which must suit the kernel of a convolution."""
+    make = partial(keras.initializers.get, name)
     try:
         make()((1, 1, 2, 2))
     except (KeyError, TypeError, ValueError) as error:

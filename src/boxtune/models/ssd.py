@@ -6,6 +6,7 @@ meta_architectures.ssd_meta_arch.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import keras
@@ -22,7 +23,7 @@ from boxtune.detection.merging import merge_equal_boxes
 from boxtune.detection.mining import HardExampleMiner
 from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError, did_you_mean
-from boxtune.models import backbones, heads, necks, sections
+from boxtune.models import backbones, from_config, heads, necks
 from boxtune.models.detector import Detector, Options, Predictions
 from boxtune.models.layers import Branches, PadToMultiple, computing_in_bfloat16, conv_style
 from boxtune.structures import Detections, GroundTruth, Inputs
@@ -53,9 +54,9 @@ def mobilenet_v2_fpn(
         style,
         **options,
     )
-    top, going_on = Branches(2)(pyramid[-1])
+    top, last = Branches(2)(pyramid[-1])
     coarser = necks.coarser_levels(
-        going_on,
+        last,
         section.fpn.max_level - highest,
         depth,
         f"{FEATURES}/_coarse_feature_layers",
@@ -66,7 +67,7 @@ def mobilenet_v2_fpn(
 
 
 def _require_halves(size, section: pipeline_pb2.SsdFeatureExtractor, multiple: int) -> None:
-    """Refuse an input whose maps are not each half as large as the one before: a pyramid adds them."""
+    """Refuse an input whose maps are not each half as large as the one before, which a pyramid needs."""
     padded = max(section.pad_to_multiple, 1) % multiple == 0
     if (
         not padded
@@ -81,7 +82,7 @@ def _require_halves(size, section: pipeline_pb2.SsdFeatureExtractor, multiple: i
 
 
 def mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool) -> list[keras.KerasTensor]:
-    """MobileNetV2 followed by ever smaller maps."""
+    """MobileNetV2 followed by smaller and smaller maps."""
     features = _mobilenet_v2(images, section, frozen)
 
     def depth(filters: int) -> int:
@@ -114,14 +115,12 @@ def _mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: boo
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A backbone with what makes a pyramid of it."""
+    """A backbone and the layers that make a pyramid of its feature maps."""
 
     build: Callable[..., list[keras.KerasTensor]]
-    """Of images, the `feature_extractor` section, and whether normalizations are frozen."""
+    """From images, the `feature_extractor` section, and whether normalizations are frozen."""
     normalization: backbones.Normalization
-    """Of pixel values, the first that `build` does."""
-    has_bifpn: bool = False
-    """Whether `feature_extractor.bifpn` describes its pyramid."""
+    """Of pixel values, the first operation of `build`."""
 
 
 FEATURE_EXTRACTORS = {
@@ -151,21 +150,21 @@ class SSDLoss:
     sample: RandomExampleSampler | None = None
     mine: HardExampleMiner | None = None
     smooth: Callable[[Any], Any] | None = None
-    """Softens the classes [b, a, c + 1] (c without background) of matched anchors; the background stays certain."""
+    """Smooths the classes [b, a, c + 1] (c without background) of matched anchors; not those of the background."""
     class_weights: Any | None = None
-    """Float [c]: what an anchor matched to an object of each class weighs in the classification loss."""
+    """Float [c]: the weight of an anchor matched to each class in the classification loss."""
     merge_equal_boxes: bool = False
     """Objects of one box and several classes are one object with all of them."""
     implicit_weight: float = 1.0
-    """What classes weigh that an anchor does not have. Of background, too, only a matched anchor is certain."""
+    """The weight of the classes that an anchor does not have, which includes the background of unmatched anchors."""
 
-    def __call__(self, codes, logits, anchors, groundtruth: GroundTruth) -> dict[str, Any]:
+    def __call__(self, encodings, logits, anchors, groundtruth: GroundTruth) -> dict[str, Any]:
         """Return the two losses of a batch.
 
         Args:
-            codes: predicted, float [b, a, d].
+            encodings: predicted boxes, float [b, a, d].
             logits: predicted, float [b, a, c + 1], or without a background class [b, a, c].
-            anchors: that they are predicted from, float [a, 4].
+            anchors: of the predictions, float [a, 4].
             groundtruth: of the batch.
         """
         if self.merge_equal_boxes:
@@ -180,17 +179,22 @@ class SSDLoss:
             self.similarity,
         )
         if self.sample is not None:
-            targets = _only(self.sample(targets.class_weights, targets.matches), targets)
+            sampled = ops.cast(self.sample(targets.class_weights, targets.matches), "float32")
+            targets = replace(
+                targets,
+                class_weights=targets.class_weights * sampled,
+                box_weights=targets.box_weights * sampled,
+            )
         localization = self.localization_loss(
-            codes, targets.codes, targets.code_weights, self.box_coder, anchors
+            encodings, targets.encodings, targets.box_weights, self.box_coder, anchors
         )
         classification = self._classification(logits, targets)
         if self.mine is not None:
-            boxes = self.box_coder.decode(codes, anchors)
+            boxes = self.box_coder.decode(encodings, anchors)
             localization, classification = self.mine(localization, classification, boxes, targets.matches)
         matched = 1.0
         if self.normalize_by_num_matches:
-            matched = ops.maximum(shares.total(ops.sum(targets.code_weights)), 1.0)
+            matched = ops.maximum(shares.total(ops.sum(targets.box_weights)), 1.0)
         code_size = self.box_coder.code_size if self.normalize_localization_by_code_size else 1
         return {
             "localization_loss": ops.sum(localization) * self.localization_weight / (matched * code_size),
@@ -210,7 +214,7 @@ class SSDLoss:
             classes = ops.where(is_matched, self.smooth(classes), classes)
         loss = self.classification_loss(logits, classes)
         if self.implicit_weight != 1:
-            loss = self._with_less_of_implicit(loss, targets)
+            loss = self._weigh_implicit(loss, targets)
         if len(loss.shape) == 3:
             loss = ops.sum(loss, axis=-1)
         weights = targets.class_weights
@@ -220,26 +224,16 @@ class SSDLoss:
             weights = weights * ops.where(targets.matches >= 0, of_class, 1.0)
         return loss * weights
 
-    def _with_less_of_implicit(self, loss, targets: Targets):
-        """Return a classification loss [b, a, c + 1], or [b, a], with the weight of classes that are not there.
+    def _weigh_implicit(self, loss, targets: Targets):
+        """Return a classification loss [b, a, c + 1], or [b, a], weighted for the classes that an anchor does not have.
 
-        A loss of exclusive classes has their mean weight. Source: the API's target_assigner.batch_assign_confidences.
+        A loss of exclusive classes gets their mean weight. Source: the API's target_assigner.batch_assign_confidences.
         """
         explicit = targets.classes > 0
         if self.add_background_class:
             explicit = ops.concatenate([targets.matches[..., None] >= 0, explicit], axis=-1)
         weights = ops.where(explicit, 1.0, self.implicit_weight)
         return loss * (weights if len(loss.shape) == 3 else ops.mean(weights, axis=-1))
-
-
-def _only(sampled, targets: Targets) -> Targets:
-    """Return `targets` with weights of 0 where an anchor is not `sampled` [b, a]."""
-    sampled = ops.cast(sampled, "float32")
-    return replace(
-        targets,
-        class_weights=targets.class_weights * sampled,
-        code_weights=targets.code_weights * sampled,
-    )
 
 
 class SSD(Detector):
@@ -259,17 +253,17 @@ class SSD(Detector):
         padding=None,
         **kwargs,
     ):
-        """Put together what `build` has made.
+        """Assemble the parts that `build` has made.
 
         Args:
-            network: from images [b, h, w, 3] to box encodings, logits, and the feature maps that they come from.
+            network: from images [b, h, w, 3] to box encodings, logits, and the feature maps.
             num_classes: c.
             loss: of a batch.
             score_converter: from logits to scores.
             suppress: from boxes and scores of all anchors to detections.
             anchors: from the grids of the feature maps and the size of the input to anchors [a, 4].
-            padding: float32 [3], the pixel that the network takes as 0, which the padding of its input is filled with;
-                None where no input has any.
+            padding: float32 [3], the pixel value that fills the padding of inputs, 0 for the network; None where no
+                input has padding.
             kwargs: of Detector.
         """
         super().__init__(num_classes, **kwargs)
@@ -277,7 +271,7 @@ class SSD(Detector):
         self.loss, self.score_converter, self.suppress = loss, score_converter, suppress
         self.anchors, self.padding = anchors, padding
         if loss.sample is not None:
-            self.sampling_seeds = loss.sample.seeds  # tracked by Keras: a run that goes on needs their state
+            self.sampling_seeds = loss.sample.seeds  # tracked by Keras: a resumed run needs their state
 
     def call(self, inputs: Inputs, training=None) -> Predictions:
         """Return `box_encodings` [b, a, d], `class_predictions_with_background` [b, a, c + 1], `anchors` [1, a, 4].
@@ -287,10 +281,10 @@ class SSD(Detector):
         images = inputs["images"]
         if self.padding is not None:
             images = fill_padding(images, inputs["sizes"], self.padding)
-        codes, logits, features = self.network(images, training=training)
+        encodings, logits, features = self.network(images, training=training)
         grids = [ops.shape(feature)[1:3] for feature in features]
         return {
-            "box_encodings": ops.cast(codes, "float32"),
+            "box_encodings": ops.cast(encodings, "float32"),
             "class_predictions_with_background": ops.cast(logits, "float32"),
             "anchors": self.anchors(grids, ops.shape(images)[1:3])[None],
         }
@@ -305,7 +299,7 @@ class SSD(Detector):
         )
 
     def detect(self, inputs: Inputs, predictions: Predictions) -> Detections:
-        """Return the detections that survive suppression, cut to the image; among `extras` their `anchors` [b, k]."""
+        """Return the detections after suppression, clipped to the image; `extras` has their `anchors` [b, k]."""
         boxes, scores = self.candidates(inputs, predictions)
         extents = ops.cast(inputs["sizes"], "float32") / ops.cast(ops.shape(inputs["images"])[1:3], "float32")
         return self.suppress(boxes, scores, ops.concatenate([ops.zeros_like(extents), extents], axis=-1))
@@ -320,7 +314,7 @@ class SSD(Detector):
         return boxes, self.score_converter(predictions["class_predictions_with_background"])
 
     def raw_outputs(self, inputs: Inputs, predictions: Predictions, found: Detections) -> dict[str, Any]:
-        """Return boxes and scores of every anchor, background first if any, and the anchor of each detection."""
+        """Return the boxes and scores of every anchor, background first if any, and the anchor of each detection."""
         boxes, scores = self._decoded(predictions)
         anchors = found.extras["anchors"]
         valid = ops.cast(ops.arange(ops.shape(anchors)[1]) < found.count[:, None], "float32")
@@ -359,7 +353,7 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
     """
     if not (section.add_background_class or section.encode_background_as_zeros):
         raise ConfigError(
-            "pipeline.config: add_background_class: false leaves no class that could stand for background; "
+            "pipeline.config: add_background_class: false leaves no class for the background; "
             "set encode_background_as_zeros: true"
         )
     with computing_in_bfloat16(options.use_bfloat16):
@@ -367,10 +361,10 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
     weights = options.class_weights
     loss = SSDLoss(
         num_classes=section.num_classes,
-        matcher=sections.matcher(section.matcher),
-        box_coder=sections.box_coder(section.box_coder),
-        localization_loss=sections.localization_loss(section.loss.localization_loss),
-        classification_loss=sections.classification_loss(section.loss.classification_loss),
+        matcher=from_config.matcher(section.matcher),
+        box_coder=from_config.box_coder(section.box_coder),
+        localization_loss=from_config.localization_loss(section.loss.localization_loss),
+        classification_loss=from_config.classification_loss(section.loss.classification_loss),
         localization_weight=section.loss.localization_weight,
         classification_weight=section.loss.classification_weight,
         negative_class_weight=section.negative_class_weight,
@@ -378,11 +372,11 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         background_as_zeros=section.encode_background_as_zeros,
         normalize_by_num_matches=section.normalize_loss_by_num_matches,
         normalize_localization_by_code_size=section.normalize_loc_loss_by_codesize,
-        similarity=sections.similarity(section.similarity_calculator),
-        sample=sections.random_example_sampler(section.loss),
-        mine=sections.hard_example_miner(section.loss),
-        smooth=sections.label_smoothing(section.loss.classification_loss, options.label_smoothing),
-        class_weights=None if weights is None else sections.as_constant(np.asarray(weights)),
+        similarity=from_config.similarity(section.similarity_calculator),
+        sample=from_config.random_example_sampler(section.loss),
+        mine=from_config.hard_example_miner(section.loss),
+        smooth=from_config.label_smoothing(section.loss.classification_loss, options.label_smoothing),
+        class_weights=None if weights is None else from_config.as_constant(np.asarray(weights)),
         merge_equal_boxes=options.merge_multiple_label_boxes,
         implicit_weight=_implicit_weight(section),
     )
@@ -390,12 +384,12 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         network,
         section.num_classes,
         loss=loss,
-        score_converter=sections.score_converter(
+        score_converter=from_config.score_converter(
             section.post_processing,
             section.box_predictor,
             section.num_classes + section.add_background_class,
         ),
-        suppress=sections.non_max_suppression(section.post_processing),
+        suppress=from_config.non_max_suppression(section.post_processing),
         anchors=_anchors_of(section, network),
         padding=_padding(section),
         add_regularization_loss=options.add_regularization_loss,
@@ -405,11 +399,11 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
 def _implicit_weight(section: pipeline_pb2.Ssd) -> float:
     """Read `use_confidences_as_targets` and `implicit_example_weight`.
 
-    Records of the API have no confidences: every object is there for certain. So what the first changes is what the
-    classes weigh that an anchor does not have.
+    The API's records have no confidences: every object is certain. So the first field only changes the weight of the
+    classes that an anchor does not have.
 
     Raises:
-        ConfigError: if the weight cannot be, or would have no effect.
+        ConfigError: if the weight is out of range, or would have no effect.
     """
     weight = section.implicit_example_weight
     if not 0 <= weight < float("inf"):
@@ -427,23 +421,39 @@ def _implicit_weight(section: pipeline_pb2.Ssd) -> float:
 def _network(section: pipeline_pb2.Ssd) -> keras.Model:
     """Return the network from images to box encodings, logits, and the maps that they are predicted from."""
     images, features = _feature_maps(section)
-    per_location = sections.anchor_generator(section.anchor_generator).per_location
-    codes, logits = _box_predictor(features, per_location, section)
-    return keras.Model(images, [codes, logits, features], name="network")
+
+    predict = config.oneof(
+        section.box_predictor,
+        {
+            "weight_shared_convolutional_box_predictor": lambda one: partial(
+                heads.weight_shared_convolutional, section=one
+            ),
+            "convolutional_box_predictor": lambda one: partial(heads.convolutional, section=one),
+        },
+    )
+    from_config.check_box_code_size(section.box_predictor, from_config.box_coder(section.box_coder))
+    encodings, logits = predict(
+        features,
+        from_config.anchor_generator(section.anchor_generator).per_location,
+        section.num_classes,
+        frozen=section.freeze_batchnorm,
+        add_background_class=section.add_background_class,
+    )
+    return keras.Model(images, [encodings, logits, features], name="network")
 
 
 def _anchors_of(section: pipeline_pb2.Ssd, network: keras.Model) -> Callable[..., Any]:
     """Return a function from the grids of the feature maps and the size of the input to anchors [a, 4].
 
-    Where that size is fixed they are made once.
+    Where that size is fixed, they are computed once.
     """
-    generator = sections.anchor_generator(section.anchor_generator)
-    size = sections.input_size(section.image_resizer)
+    generator = from_config.anchor_generator(section.anchor_generator)
+    size = from_config.input_size(section.image_resizer)
     if size is None:
         return lambda grids, input_size: ops.convert_to_tensor(
             generator.generate(grids, input_size), "float32"
         )
-    constant = sections.as_constant(generator.generate(_grids(network.outputs[2:]), size))
+    constant = from_config.as_constant(generator.generate(_grids(network.outputs[2:]), size))
     return lambda grids, input_size: constant
 
 
@@ -452,58 +462,54 @@ def _grids(features: Sequence[keras.KerasTensor]) -> list[tuple[int, int]]:
 
 
 def _padding(section: pipeline_pb2.Ssd) -> Any | None:
-    """Return the pixel [3] that padding is filled with: what the network takes as 0, or `per_channel_pad_value`.
+    """Return the pixel value [3] for padding: 0 for the network, or `per_channel_pad_value`.
 
-    As in the API, that value is one of normalized pixels. None where `image_resizer` makes all images of one size,
-    without padding.
+    As in the API, that is a value of normalized pixels. None where `image_resizer` gives all images one size, without
+    padding.
     """
     resizer = section.image_resizer
     if resizer.HasField("fixed_shape_resizer"):
         return None
     values = np.zeros(3) + (list(resizer.keep_aspect_ratio_resizer.per_channel_pad_value) or 0.0)
-    return sections.as_constant(_feature_extractor(section.feature_extractor.type).normalization.undo(values))
+    return from_config.as_constant(
+        _feature_extractor(section.feature_extractor.type).normalization.undo(values)
+    )
 
 
 def anchors(section: pipeline_pb2.Ssd) -> tuple[np.ndarray, float] | None:
     """Return the anchors of a `model.ssd` section and the IoU from which one is matched to an object.
 
     The anchors are float32 [a, 4], in the order of the predictions; the IoU is 0 where the matcher has no threshold.
-    None where images are of several sizes: the anchors are others for each.
+    None where the size of images varies, and the anchors with it.
 
     Raises:
         ConfigError: for a component that boxtune does not have.
     """
-    size = sections.input_size(section.image_resizer)
+    size = from_config.input_size(section.image_resizer)
     if size is None:
         return None
     _, features = _feature_maps(section)
-    generator = sections.anchor_generator(section.anchor_generator)
-    return generator.generate(_grids(features), size), sections.matcher(
-        section.matcher
-    ).matched_threshold or 0.0
+    generator = from_config.anchor_generator(section.anchor_generator)
+    threshold = from_config.matcher(section.matcher).matched_threshold
+    return generator.generate(_grids(features), size), threshold or 0.0
 
 
 def _feature_maps(section: pipeline_pb2.Ssd) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
-    """Return the input images and the maps that boxes are predicted from, as many as the anchor generator serves."""
+    """Return the input images and the maps that boxes are predicted from, one for each of the anchor generator."""
     extractor = _feature_extractor(section.feature_extractor.type)
-    if section.feature_extractor.HasField("bifpn") and not extractor.has_bifpn:
-        raise ConfigError(
-            f"pipeline.config: feature_extractor.bifpn: {section.feature_extractor.type} has no bidirectional pyramid; "
-            "remove it, or choose a type that ends in _bifpn_keras"
-        )
-    height, width = sections.input_size(section.image_resizer) or (None, None)
+    height, width = from_config.input_size(section.image_resizer) or (None, None)
     images = keras.Input((height, width, 3), name="images")
     features = extractor.build(images, section.feature_extractor, section.freeze_batchnorm)
-    generator = sections.anchor_generator(section.anchor_generator)
-    served = len(generator.per_location)
+    generator = from_config.anchor_generator(section.anchor_generator)
+    num_maps = len(generator.per_location)
     if not generator.normalize_coordinates:
         raise ConfigError(
-            "pipeline.config: model.ssd wants anchors as fractions of the input, and the anchor generator gives "
+            "pipeline.config: model.ssd needs anchors as fractions of the input, but the anchor generator gives "
             "pixels; use ssd_anchor_generator, or multiscale_anchor_generator with normalize_coordinates: true"
         )
-    if len(features) != served:
+    if len(features) != num_maps:
         raise ConfigError(
-            f"pipeline.config: the anchor generator serves {served} feature maps, "
+            f"pipeline.config: the anchor generator is for {num_maps} feature maps, "
             f"but {section.feature_extractor.type} gives {len(features)}; make their levels agree"
         )
     return images, features
@@ -512,25 +518,7 @@ def _feature_maps(section: pipeline_pb2.Ssd) -> tuple[keras.KerasTensor, list[ke
 def _feature_extractor(name: str) -> FeatureExtractor:
     if name not in FEATURE_EXTRACTORS:
         raise ConfigError(
-            f'pipeline.config: feature_extractor.type "{name}" is not built.{did_you_mean(name, FEATURE_EXTRACTORS)}'
+            f'pipeline.config: feature_extractor.type "{name}" is not supported.'
+            f"{did_you_mean(name, FEATURE_EXTRACTORS)}"
         )
     return FEATURE_EXTRACTORS[name]
-
-
-def _box_predictor(features, per_location, section: pipeline_pb2.Ssd):
-    predict, chosen = config.chosen(
-        section.box_predictor,
-        {
-            "weight_shared_convolutional_box_predictor": heads.weight_shared_convolutional,
-            "convolutional_box_predictor": heads.convolutional,
-        },
-    )
-    sections.box_code_size(section.box_predictor, sections.box_coder(section.box_coder))
-    return predict(
-        features,
-        per_location,
-        section.num_classes,
-        chosen,
-        frozen=section.freeze_batchnorm,
-        add_background_class=section.add_background_class,
-    )

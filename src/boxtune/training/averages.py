@@ -20,9 +20,9 @@ _SLOT_OF_THE_API = "/.OPTIMIZER_SLOT/optimizer/average"
 class Averages:
     """A decaying average of each of some variables.
 
-    After step s an average keeps the share min(decay, (1 + s) / (10 + s)) of what it was, and takes the rest from the
-    weights: a short run is averaged over its last tenth. It starts at 0, which 20 steps later is forgotten to the
-    seventh digit. Source: the API's official.modeling.optimization.ema_optimizer.
+    After step s an average keeps the fraction min(decay, (1 + s) / (10 + s)) of its value, and takes the rest from the
+    weights: a short run is averaged over its last tenth. It starts at 0, which 20 steps later has no effect on the
+    first seven digits. Source: the API's official.modeling.optimization.ema_optimizer.
     """
 
     def __init__(self, variables: Mapping[str, keras.Variable], decay: float):
@@ -39,25 +39,24 @@ class Averages:
         self._move = compiled(self._move_by, [*averages, *self._averaged.values()])
 
     def update(self, step: int) -> None:
-        """Move the averages towards the weights that `step` steps have made."""
+        """Move the averages towards the weights after `step` steps."""
         if self._pairs:
             self._move(keras.ops.convert_to_tensor(np.float32(1) - decay_of_step(self.decay, step)))
 
-    def _move_by(self, share: Any) -> None:
+    def _move_by(self, fraction: Any) -> None:
         for average, variable in self._pairs:
-            average.assign_sub(share * (average.value - variable.value))
+            average.assign_sub(fraction * (average.value - variable.value))
 
     def start(self) -> None:
-        """Begin anew at the weights as they are."""
+        """Start anew at the current weights."""
         for average, variable in self._pairs:
-            average.assign(
-                variable.numpy()
-            )  # a copy: JAX would share the tensor, and training takes its memory
+            # A copy: JAX would share the tensor, and training reuses its memory.
+            average.assign(variable.numpy())
 
     def resume(self, reader: checkpoints.Reader) -> bool:
-        """Take over what a checkpoint holds of them, boxtune's or the API's; begin anew if that is not all of them.
+        """Load the averages of a checkpoint, boxtune's or the API's; start anew if it lacks any of them.
 
-        Return whether it was all of them.
+        Return whether it had all of them.
         """
         keys = [stored for key in self._averaged if (stored := average_in(reader, key))]
         if len(keys) < len(self._pairs):
@@ -69,7 +68,7 @@ class Averages:
 
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
-        """Let the variables hold their averages for a while; then they are, bit for bit, what they were before."""
+        """Give the variables the values of their averages; afterwards they have their own again, bit for bit."""
         kept = [variable.numpy() for _, variable in self._pairs]
         try:
             for average, variable in self._pairs:
@@ -81,7 +80,7 @@ class Averages:
 
 
 def averages(section: pipeline_pb2.Optimizer, detector: Detector) -> Averages:
-    """Read `use_moving_average` of an `optimizer`: averages of everything that is trained, or of nothing.
+    """Read `use_moving_average` of an `optimizer`: averages of all trained variables, or of none.
 
     The statistics of batch normalizations are averages already and are not averaged again.
     """
@@ -91,12 +90,12 @@ def averages(section: pipeline_pb2.Optimizer, detector: Detector) -> Averages:
 
 
 def decay_of_step(decay: float, step: int) -> np.float32:
-    """Return the share that an average keeps of itself after `step` steps, at least 1."""
+    """Return the fraction that an average keeps of its value after `step` steps, at least 1."""
     return min(np.float32(decay), np.float32(1 + step) / np.float32(10 + step))
 
 
 def key_of_average(key: str) -> str:
-    """Return where a checkpoint keeps the average of a variable."""
+    """Return the key under which a checkpoint stores the average of a variable."""
     return _FOLDER + key.removeprefix("model/")
 
 
@@ -107,24 +106,22 @@ def average_in(reader: checkpoints.Reader, key: str) -> str | None:
 
 
 def load(detector: Detector, prefix: str, *, averaged: bool) -> None:
-    """Give `detector` the weights that the checkpoint `prefix` holds, or with `averaged` their averages.
+    """Load the weights of the checkpoint `prefix` into `detector`, or with `averaged` their averages.
 
-    What was not averaged, such as statistics and frozen weights, is taken as it is.
+    Variables that were not averaged, such as statistics and frozen weights, are loaded as they are.
 
     Raises:
-        CheckpointError: if it holds no averages though they are wanted, or is of another model.
+        CheckpointError: if it lacks the averages that `averaged` asks for, or is of another model.
     """
     variables = detector.checkpoint_variables()
     checkpoints.load(variables, prefix)
-    if averaged:
-        _load_averages(variables, checkpoints.Reader(prefix))
-
-
-def _load_averages(variables: Mapping[str, keras.Variable], reader: checkpoints.Reader) -> None:
+    if not averaged:
+        return
+    reader = checkpoints.Reader(prefix)
     stored = {key: name for key in variables if (name := average_in(reader, key))}
     if not stored:
         raise CheckpointError(
-            f"{reader.prefix}: holds no averages of its weights, as eval_config.use_moving_averages asks for. Set that "
+            f"{prefix}: holds no averages of its weights, as eval_config.use_moving_averages asks for. Set that "
             "to false, or train with train_config.optimizer.use_moving_average: true"
         )
     for key, name in stored.items():
@@ -135,6 +132,6 @@ def _assign(variable: keras.Variable, reader: checkpoints.Reader, key: str) -> N
     value = reader[key]
     if value.shape != tuple(variable.shape):
         raise CheckpointError(
-            f"{reader.prefix}: {key} is of the shape {list(value.shape)}, that of the model is {list(variable.shape)}"
+            f"{reader.prefix}: {key} has the shape {list(value.shape)}, in the model {list(variable.shape)}"
         )
     variable.assign(value)

@@ -1,4 +1,4 @@
-"""The batches of a run, and which images are in them."""
+"""The batches of a run, and the names of the images in them."""
 
 import numpy as np
 import tensorflow as tf
@@ -20,10 +20,7 @@ def batches(
     start_step: int,
     shares: Shares = WHOLE,
 ) -> tf.data.Dataset:
-    """Return the endless Inputs that a configuration trains on, from `start_step` on.
-
-    Of each it is the share that this device has.
-    """
+    """Return the endless Inputs that a configuration trains on, from `start_step` on: this device's share of each."""
     settings, own = pipeline.train_config, pipeline.boxtune
     sample_at = training_samples(
         records,
@@ -46,7 +43,7 @@ def batches(
 
 
 def images_per_step(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> int:
-    """Return how many images the weights are updated by at once."""
+    """Return how many images one update of the weights uses."""
     return pipeline.train_config.batch_size * pipeline.boxtune.accumulate_batches
 
 

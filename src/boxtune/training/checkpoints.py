@@ -20,24 +20,27 @@ Variables = Mapping[str, keras.Variable | tf.Variable]
 def find(path: str | os.PathLike[str]) -> str:
     """Return the checkpoint prefix (`.../ckpt-5`) that a folder, a prefix or an `.index` file stands for.
 
-    Of a folder it is the newest checkpoint, in it or in its `checkpoint` folder (the zoo's layout).
+    For a folder, that is the newest checkpoint in it or in its subfolder `checkpoint` (the zoo's layout).
 
     Raises:
         CheckpointError: if there is none.
     """
     given = Path(path)
     if given.is_dir():
-        for folder in (given, given / "checkpoint"):
-            prefix = latest(folder)
-            if prefix is not None:
-                return prefix
-        raise CheckpointError(
-            f"{given}: no checkpoint here; a folder with ckpt-N.index and ckpt-N.data-* is needed"
-        )
+        found = latest(given) or latest(given / "checkpoint")
+        if found is None:
+            raise CheckpointError(
+                f"{given}: no checkpoint here; a folder with ckpt-N.index and ckpt-N.data-* is needed"
+            )
+        return found
     prefix = str(given).removesuffix(".index")
     if Path(f"{prefix}.index").is_file():
         return prefix
-    raise CheckpointError(f"{given}: no such checkpoint.{_nearest(given)}")
+    if not given.parent.is_dir():
+        raise CheckpointError(f"{given}: no such checkpoint. There is no folder {given.parent} either.")
+    there = sorted(index.stem for index in given.parent.glob("*.index"))
+    listed = f" That folder has {', '.join(there)}." if there else ""
+    raise CheckpointError(f"{given}: no such checkpoint.{did_you_mean(given.name, there) or listed}")
 
 
 def latest(folder: Path) -> str | None:
@@ -58,17 +61,9 @@ def all_in(folder: Path) -> list[str]:
 
 
 def number_of(prefix: str) -> int:
-    """Return the number that a checkpoint's name ends with, 0 if there is none."""
+    """Return the number at the end of a checkpoint's name, 0 if there is none."""
     digits = prefix.rpartition("-")[2]
     return int(digits) if digits.isdecimal() else 0
-
-
-def _nearest(given: Path) -> str:
-    if not given.parent.is_dir():
-        return f" Nor is there a folder {given.parent}."
-    there = sorted(index.stem for index in given.parent.glob("*.index"))
-    listed = f" That folder has {', '.join(there)}." if there else ""
-    return did_you_mean(given.name, there) or listed
 
 
 class Reader:
@@ -108,14 +103,14 @@ class Reader:
 
 
 def step_of(prefix: str) -> int:
-    """Return after how many steps a checkpoint was written, 0 if it does not say."""
+    """Return the step of a checkpoint, 0 if it has none."""
     reader = Reader(prefix)
     return int(reader["step"]) if "step" in reader else 0
 
 
 @dataclass(frozen=True)
 class Misfit:
-    """How variables and a checkpoint disagree."""
+    """The differences between variables and a checkpoint."""
 
     missing: list[str]
     """In the model, not in the checkpoint."""
@@ -133,38 +128,37 @@ class Misfit:
             ("the checkpoint has, the model lacks", self.unexpected),
             ("of another shape (model, checkpoint)", self.reshaped),
         ]
-        return "; ".join(f"{title} {_some(keys)}" for title, keys in parts if keys)
-
-
-def _some(keys: list[str], most: int = 4) -> str:
-    more = f" and {len(keys) - most} more" if len(keys) > most else ""
-    return f"{len(keys)}: {', '.join(keys[:most])}{more}"
+        return "; ".join(
+            f"{title} {len(keys)}: {', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
+            for title, keys in parts
+            if keys
+        )
 
 
 def misfit(
     variables: Variables, reader: Reader, prefix: str = "", stored_prefix: str | None = None
 ) -> Misfit:
-    """Compare `variables`, by their keys behind `prefix`, with what a checkpoint keeps under `stored_prefix`."""
+    """Compare `variables`, by their keys after `prefix`, with those that a checkpoint has under `stored_prefix`."""
     stored_prefix = prefix if stored_prefix is None else stored_prefix
-    wanted = {key: variable.shape for key, variable in variables.items()}
+    own = {key: variable.shape for key, variable in variables.items()}
     stored = {
         key.removeprefix(stored_prefix): shape
         for key, shape in reader.shapes.items()
         if key.startswith(stored_prefix)
     }
     return Misfit(
-        missing=sorted(prefix + key for key in wanted.keys() - stored.keys()),
-        unexpected=sorted(stored_prefix + key for key in stored.keys() - wanted.keys()),
+        missing=sorted(prefix + key for key in own.keys() - stored.keys()),
+        unexpected=sorted(stored_prefix + key for key in stored.keys() - own.keys()),
         reshaped=sorted(
-            f"{prefix}{key} {list(wanted[key])} {list(stored[key])}"
-            for key in wanted.keys() & stored.keys()
-            if tuple(wanted[key]) != stored[key]
+            f"{prefix}{key} {list(own[key])} {list(stored[key])}"
+            for key in own.keys() & stored.keys()
+            if tuple(own[key]) != stored[key]
         ),
     )
 
 
 def load(variables: Variables, prefix: str) -> None:
-    """Give every variable its value from the checkpoint `prefix`; nothing is changed unless all of them fit.
+    """Load every variable from the checkpoint `prefix`; nothing is changed unless all of them fit.
 
     Raises:
         CheckpointError: listing both sides, if the checkpoint lacks a variable or has it in another shape.
@@ -179,9 +173,9 @@ def load(variables: Variables, prefix: str) -> None:
 
 
 def tree(variables: Variables) -> tf.train.Checkpoint:
-    """Return a trackable whose object graph spells the keys of `variables`, as the API's object graph does.
+    """Return a trackable whose object graph has the keys of `variables`, as the API's object graph does.
 
-    Under another backend than TensorFlow it holds the values that they have now.
+    Under backends other than TensorFlow it holds their current values.
     """
     branches: dict[str, Any] = {}
     for key, variable in variables.items():
@@ -189,27 +183,20 @@ def tree(variables: Variables) -> tf.train.Checkpoint:
         *folders, leaf = key.split("/")
         for folder in folders:
             branch = branch.setdefault(folder, {})
-        branch[leaf] = _tensorflow_variable(variable)
+        if not isinstance(variable, tf.Variable):
+            is_wrapped = keras.backend.backend() == "tensorflow"
+            variable = variable.value if is_wrapped else tf.Variable(keras.ops.convert_to_numpy(variable))
+        branch[leaf] = variable
     return _checkpoint(branches)
 
 
 def _checkpoint(branches: dict[str, Any]) -> tf.train.Checkpoint:
-    return tf.train.Checkpoint(
-        **{
-            name: _checkpoint(branch) if isinstance(branch, dict) else branch
-            for name, branch in branches.items()
-        }
-    )
-
-
-def _tensorflow_variable(variable: keras.Variable | tf.Variable) -> tf.Variable:
-    if isinstance(variable, tf.Variable):
-        return variable
-    if keras.backend.backend() == "tensorflow":
-        return variable.value
-    return tf.Variable(keras.ops.convert_to_numpy(variable))
+    parts = {
+        name: _checkpoint(branch) if isinstance(branch, dict) else branch for name, branch in branches.items()
+    }
+    return tf.train.Checkpoint(**parts)
 
 
 def write(variables: Variables, prefix: str) -> str:
-    """Write `variables` to the checkpoint `prefix` (as it is named, without a number) and return it."""
+    """Write `variables` to the checkpoint `prefix` (its full name, without a number) and return it."""
     return tree(variables).write(prefix)

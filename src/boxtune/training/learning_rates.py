@@ -1,4 +1,4 @@
-"""The learning rate of a configuration: where it stands, scaling it, and what is known to go wrong with it."""
+"""The learning rates of a configuration: where they are set, scaling them, and warnings about them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,12 +24,12 @@ class RateField:
 
     @property
     def value(self) -> float:
-        """What it is set to, or its default."""
+        """Its value, or its default."""
         return float(getattr(self.message, self.name))
 
 
 def rate_fields(settings: pipeline_pb2.TrainConfig) -> list[RateField]:
-    """Return every learning rate of the schedule that `train_config` chooses."""
+    """Return every learning rate of the schedule that `train_config` sets."""
     kind = settings.optimizer.WhichOneof("optimizer")
     section = getattr(settings.optimizer, kind).learning_rate
     schedule = section.WhichOneof("learning_rate")
@@ -62,7 +62,7 @@ def scale(settings: pipeline_pb2.TrainConfig, reference_batch_size: int) -> floa
     return factor
 
 
-def how_to_calm(settings: pipeline_pb2.TrainConfig) -> str:
+def how_to_stabilize(settings: pipeline_pb2.TrainConfig) -> str:
     """Return what to try with a run that diverges, as a sentence."""
     highest = highest_rate(settings)
     clipping = (
@@ -71,41 +71,33 @@ def how_to_calm(settings: pipeline_pb2.TrainConfig) -> str:
     return f"Try a lower learning rate (--set {highest.path}={highest.value / 3:.2g}), a longer warm-up{clipping}"
 
 
-def doubts(settings: pipeline_pb2.TrainConfig) -> list[str]:
-    """Return what is probably not meant, each as a sentence with the way out."""
-    by_momentum = settings.optimizer.HasField("momentum_optimizer")
-    of_height = [*_too_high(settings), *_too_low(settings)] if by_momentum else []
-    return [*of_height, *_never_warm(settings)]
+def warnings(settings: pipeline_pb2.TrainConfig) -> list[str]:
+    """Return what is probably a mistake, each as a sentence with the way out."""
+    kind = settings.optimizer.WhichOneof("optimizer")
+    section = getattr(settings.optimizer, kind).learning_rate
+    found = list(_warnings_about_height(settings)) if kind == "momentum_optimizer" else []
+    warmup = section.cosine_decay_learning_rate.warmup_steps
+    if section.HasField("cosine_decay_learning_rate") and warmup >= settings.num_steps:
+        path = f"train_config.optimizer.{kind}.learning_rate.cosine_decay_learning_rate"
+        found.append(
+            f"The learning rate warms up for {warmup} steps, but the run ends after {settings.num_steps}: it never "
+            f"reaches its height. Set {path}.warmup_steps and .total_steps to fit"
+        )
+    return found
 
 
-def _too_high(settings: pipeline_pb2.TrainConfig) -> Iterator[str]:
-    highest, bearable = highest_rate(settings), RATE_PER_IMAGE * settings.batch_size
-    if highest.value > bearable * 1.001:
+def _warnings_about_height(settings: pipeline_pb2.TrainConfig) -> Iterator[str]:
+    highest, safe_rate = highest_rate(settings), RATE_PER_IMAGE * settings.batch_size
+    if highest.value > safe_rate * 1.001:
         yield (
             f"The learning rate {highest.value:g} is high for batches of {settings.batch_size} images. Such runs in "
             "docs/recipes.md gained 0.03 mAP on some photographs, lost 0.28 on others, or diverged. "
-            f"Should the results be poor, try --set {highest.path}={bearable:.2g}"
+            f"Should the results be poor, try --set {highest.path}={safe_rate:.2g}"
         )
-
-
-def _too_low(settings: pipeline_pb2.TrainConfig) -> Iterator[str]:
-    highest = highest_rate(settings)
     if 0 < highest.value * settings.num_steps < LEAST_RATE_TIMES_STEPS * 0.999:
-        better = min(RATE_PER_IMAGE * settings.batch_size, LEAST_RATE_TIMES_STEPS / settings.num_steps)
+        better = min(safe_rate, LEAST_RATE_TIMES_STEPS / settings.num_steps)
         higher = f", or try --set {highest.path}={better:.2g}" if better > highest.value * 1.001 else ""
         yield (
             f"The learning rate {highest.value:g} is low for {settings.num_steps} steps: of the short runs in "
             f"docs/recipes.md, such ones reached half the mAP of others. Train longer{higher}"
-        )
-
-
-def _never_warm(settings: pipeline_pb2.TrainConfig) -> Iterator[str]:
-    kind = settings.optimizer.WhichOneof("optimizer")
-    section = getattr(settings.optimizer, kind).learning_rate
-    warmup = section.cosine_decay_learning_rate.warmup_steps
-    if section.HasField("cosine_decay_learning_rate") and warmup >= settings.num_steps:
-        path = f"train_config.optimizer.{kind}.learning_rate.cosine_decay_learning_rate"
-        yield (
-            f"The learning rate climbs for {warmup} steps, but the run ends after {settings.num_steps}: it never "
-            f"reaches its height. Set {path}.warmup_steps and .total_steps to fit"
         )

@@ -1,4 +1,4 @@
-"""Where a run is told of: a line on the terminal, TensorBoard under the API's tags, and the journal `metrics.jsonl`."""
+"""Where a run is logged: a line on the terminal, TensorBoard under the API's tags, and the journal `metrics.jsonl`."""
 
 import json
 import math
@@ -9,18 +9,19 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any, Self, TextIO
+from typing import IO, Any, TextIO
 
 import numpy as np
 import tensorflow as tf
 
 from boxtune.errors import DataError
 from boxtune.metrics.results import Evaluation
-from boxtune.training.steps import Step
+from boxtune.training.callbacks import Step
 
 LIVE_SECONDS, PLAIN_SECONDS = 0.1, 10.0
-"""Least time between two tellings, on a terminal and elsewhere."""
+"""Least time between two lines, on a terminal and elsewhere."""
 
 _ERASE_LINE = "\r\x1b[K"
 
@@ -31,10 +32,10 @@ MAX_LINE_BYTES = 1 << 20
 
 
 class Progress:
-    """A line with step, losses, learning rate, images a second, the last evaluation and the time left.
+    """A line with step, losses, learning rate, images per second, the last evaluation and the time left.
 
-    On a terminal it is written over itself, and cut to its width; elsewhere, in a file or a notebook, lines are
-    added, seldom enough to be read.
+    On a terminal it is overwritten, and cut to the terminal's width; elsewhere, in a file or a notebook, a line is
+    added every PLAIN_SECONDS.
     """
 
     def __init__(self, start_step: int, last_step: int, stream: TextIO | None = None):
@@ -44,30 +45,30 @@ class Progress:
         self.note = ""
         """Shown at the end of each line; for the newest evaluation."""
         self._seconds: deque[float] = deque(maxlen=20)
-        self._told = self._first_done = -1.0
+        self._shown = self._first_done = -1.0
 
-    def tell(self, step: Step) -> None:
+    def add_step(self, step: Step) -> None:
         """Show the line if it is time, and always after the first and the last step."""
         now = time.monotonic()
         self._seconds.append(step.seconds)
-        ends = step.number in (self.start_step + 1, self.last_step)
-        if ends or now - self._told >= (LIVE_SECONDS if self.live else PLAIN_SECONDS):
-            self._told = now
+        first, last = step.number == self.start_step + 1, step.number == self.last_step
+        if first or last or now - self._shown >= (LIVE_SECONDS if self.live else PLAIN_SECONDS):
+            self._shown = now
             self._show(self._line(step, now))
-        if self.live and step.number == self.last_step:
+        if self.live and last:
             print(file=self.stream)
-        if step.number == self.start_step + 1:
+        if first:
             # It took longer than the others will: the network was compiled in it.
             self._first_done = now
             self._seconds.clear()
 
     def show(self, text: str) -> None:
-        """Show what is going on between two steps, on a terminal only."""
+        """Show what happens between two steps, on a terminal only."""
         if self.live:
             self._show(text)
 
     def clear(self) -> None:
-        """Make room for what somebody else prints."""
+        """Clear the line for other output."""
         if self.live:
             print(_ERASE_LINE, end="", file=self.stream, flush=True)
 
@@ -91,7 +92,7 @@ class Progress:
         return "  ".join(part for part in parts if part)
 
     def _time_left(self, step: int, now: float) -> str:
-        """Return the time left, if it goes on as it did since the first step, evaluations and all."""
+        """Return the time left at the average speed since the first step, evaluations included."""
         made = step - self.start_step - 1
         if not made:
             return ""
@@ -99,16 +100,13 @@ class Progress:
         return f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
 
 
-class Summaries:
-    """TensorBoard's folder `train` of a run: scalars every `interval` steps, and pictures when they are given."""
+class Summaries(AbstractContextManager["Summaries"]):
+    """TensorBoard's folder `train` of a run: scalars every `interval` steps, and images when they are given."""
 
     def __init__(self, model_dir: Path, start_step: int, interval: int = 10):
         self.interval = interval
         self._writer = tf.summary.create_file_writer(str(model_dir / "train"))
         self._last = (start_step, time.perf_counter())
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exception: object) -> None:
         self._writer.close()
@@ -127,32 +125,32 @@ class Summaries:
             tf.summary.scalar("learning_rate", step.learning_rate)
             tf.summary.scalar("steps_per_sec", steps_per_second)
 
-    def add_pictures(self, step: int, pictures: Sequence[np.ndarray]) -> None:
+    def add_images(self, step: int, images: Sequence[np.ndarray]) -> None:
         """Write training images uint8 [h, w, 3] of one size, as the model takes them."""
         with self._writer.as_default(step):
-            tf.summary.image("train_input_images", np.stack(pictures), max_outputs=len(pictures))
+            tf.summary.image("train_input_images", np.stack(images), max_outputs=len(images))
 
 
-class Journal:
-    """The numbers of a run as lines of JSON, open for more: one for each step and each evaluation, as they were made.
+class Journal(AbstractContextManager["Journal"]):
+    """The metrics of a run as lines of JSON, open for appending: one for each step and each evaluation, in order.
 
         {"step": 7, "Loss/localization_loss": 0.31, ..., "Loss/total_loss": 0.8, "learning_rate": 0.08,
          "images_per_sec": 21.5, "time": 1760000000.5}
         {"step": 1000, "evaluation": {"DetectionBoxes_Precision/mAP": 0.41, ...}, "num_images": 40, ..., "time": ...}
 
-    Numbers have as many digits as it takes to read the same float again. An evaluation that is no number is null.
+    Numbers have as many digits as it takes to read the same float again. A metric that is not finite is null.
 
     Attributes:
-        evaluations: what the evaluations so far found by the API's names, as (step, values).
+        evaluations: the metrics of the evaluations so far by the API's names, as (step, values).
     """
 
     def __init__(self, path: Path, start_step: int):
-        """Open the journal of a run that goes on after `start_step` steps.
+        """Open the journal of a run that continues after `start_step` steps.
 
-        What it says of later steps is cut off, since they are made again; so is a last line that is not whole.
+        Lines about later steps are cut off, since these are made again; so is an incomplete last line.
 
         Raises:
-            DataError: if the file cannot be read or written, or holds a line that is none of a journal.
+            DataError: if the file cannot be read or written, or a line does not belong to a journal.
         """
         self.path = path
         self.evaluations: list[tuple[int, dict[str, float]]] = []
@@ -166,37 +164,32 @@ class Journal:
             self._file.close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *exception: object) -> None:
         self._file.close()
 
     def add_step(self, step: Step) -> None:
         """Write the line of a step."""
-        losses = {f"Loss/{name}": value for name, value in step.losses.items()}
-        self._append(
-            {"step": step.number}
-            | losses
-            | {
-                "Loss/total_loss": step.total_loss,
-                "learning_rate": step.learning_rate,
-                "images_per_sec": round(step.num_images / step.seconds, 2),
-            }
-        )
+        content = {
+            "step": step.number,
+            **{f"Loss/{name}": value for name, value in step.losses.items()},
+            "Loss/total_loss": step.total_loss,
+            "learning_rate": step.learning_rate,
+            "images_per_sec": round(step.num_images / step.seconds, 2),
+        }
+        self._append(content)
 
     def add_evaluation(self, evaluation: Evaluation) -> None:
-        """Write the line of an evaluation, and see that it is on the disk."""
-        values = {name: value if math.isfinite(value) else None for name, value in evaluation.values.items()}
+        """Write the line of an evaluation, and flush it to the disk."""
         self.evaluations.append((evaluation.step, dict(evaluation.values)))
-        self._append(
-            {
-                "step": evaluation.step,
-                "evaluation": values,
-                "num_images": evaluation.num_images,
-                "seconds": round(evaluation.seconds, 2),
-            }
-        )
+        content = {
+            "step": evaluation.step,
+            "evaluation": {
+                name: value if math.isfinite(value) else None for name, value in evaluation.values.items()
+            },
+            "num_images": evaluation.num_images,
+            "seconds": round(evaluation.seconds, 2),
+        }
+        self._append(content)
         os.fsync(self._file.fileno())
 
     def has_evaluation(self, step: int) -> bool:
@@ -207,12 +200,12 @@ class Journal:
         line = json.dumps(content | {"time": round(time.time(), 3)}, allow_nan=False)
         try:
             self._file.write(line.encode() + b"\n")
-            self._file.flush()  # to the kernel: what is there survives the end of this process, however it comes
+            self._file.flush()  # to the kernel: the line survives the end of this process, however it comes
         except OSError as error:
             raise DataError(f"{self.path} cannot be written: {error.strerror}.") from error
 
     def _read(self, start_step: int) -> int:
-        """Note the evaluations up to `start_step`; return the bytes up to where later steps begin."""
+        """Read the evaluations up to `start_step`; return the position at which the lines of later steps start."""
         self._file.seek(0)
         end = number = 0
         while (line := self._file.readline(MAX_LINE_BYTES)).endswith(b"\n"):
@@ -225,7 +218,7 @@ class Journal:
             end += len(line)
         else:
             if len(line) == MAX_LINE_BYTES:
-                raise self._no_journal(number + 1)
+                raise self._damaged(number + 1)
         return end
 
     def _parse(self, line: bytes, number: int) -> tuple[int, dict[str, float] | None]:
@@ -237,11 +230,11 @@ class Journal:
             if values is not None:
                 values = {name: math.nan if value is None else float(value) for name, value in values.items()}
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise self._no_journal(number) from error
+            raise self._damaged(number) from error
         return step, values
 
-    def _no_journal(self, number: int) -> DataError:
+    def _damaged(self, number: int) -> DataError:
         return DataError(
-            f"{self.path}:{number} is no line of a training's journal. Mend or remove the file, or give a new "
+            f"{self.path}:{number} is not a line of a training's journal. Repair or remove the file, or give a new "
             "--model_dir"
         )

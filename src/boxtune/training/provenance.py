@@ -1,6 +1,6 @@
-"""What a run was made from, kept in its model directory: versions, command, seed and fingerprints of the data.
+"""Records how a run was made, in its model directory: versions, command, seed and fingerprints of the data.
 
-`run.json` has an entry for every time that the run was begun or went on.
+`run.json` has an entry for every time that the run was started or resumed.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ _CHECKSUM_BYTES = 4
 
 
 def entry(seed: int, step: int, data: Mapping[str, RecordIndex]) -> dict[str, Any]:
-    """Return what there is to know of a run that begins, or goes on, after `step` steps; `data` by its use."""
+    """Return the entry of a run that starts, or resumes, after `step` steps; `data` by its use."""
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "step": step,
@@ -53,32 +53,28 @@ def entry(seed: int, step: int, data: Mapping[str, RecordIndex]) -> dict[str, An
 
 
 def fingerprints(index: RecordIndex) -> dict[str, dict[str, Any]]:
-    """Return bytes, number of records and a hash of each file, by its path."""
+    """Return size, number of records and a hash of each file, by its path.
+
+    The hash is that of the checksums that a TFRecord file has behind each record: it differs when any record does, and
+    only four bytes of each are read.
+    """
     found = {}
     for number, path in enumerate(index.paths):
         own = index.file_numbers == number
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            for position in (index.offsets[own] + index.lengths[own]).tolist():
+                digest.update(os.pread(file.fileno(), _CHECKSUM_BYTES, position))
         found[str(path)] = {
             "bytes": path.stat().st_size,
             "records": int(own.sum()),
-            "sha256_of_checksums": _hash_of_checksums(path, index.offsets[own] + index.lengths[own]),
+            "sha256_of_checksums": digest.hexdigest(),
         }
     return found
 
 
-def _hash_of_checksums(path: Path, positions: np.ndarray) -> str:
-    """Return a hash of the checksums that a TFRecord file has at these bytes, behind each record.
-
-    It is another one when any record is, and needs four bytes of each only.
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for position in positions.tolist():
-            digest.update(os.pread(file.fileno(), _CHECKSUM_BYTES, position))
-    return digest.hexdigest()
-
-
 def facts(pipeline: pipeline_pb2.TrainEvalPipelineConfig, training: RecordIndex) -> dict[str, str]:
-    """Return what must be the same for all processes that train together, by its name; paths may differ."""
+    """Return by name all that has to be the same for the processes that train together; paths may differ."""
     same = pipeline_pb2.TrainEvalPipelineConfig()
     same.CopyFrom(pipeline)
     same.train_config.ClearField("fine_tune_checkpoint")
@@ -99,7 +95,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """Return the entries of a `run.json`, none if there is no such file.
 
     Raises:
-        DataError: if it cannot be read, or is none.
+        DataError: if it cannot be read, or is damaged.
     """
     if not path.exists():
         return []
@@ -109,7 +105,7 @@ def read(path: Path) -> list[dict[str, Any]]:
             raise TypeError
         return entries
     except (ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} is not what a training wrote; mend or remove it") from error
+        raise DataError(f"{path} is not what a training wrote; repair or remove it") from error
 
 
 def write(path: Path, entries: list[dict[str, Any]]) -> None:
@@ -132,7 +128,7 @@ def has_ended(path: Path) -> bool:
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return in what a run goes on otherwise (seed, versions, oneDNN, data), as "what: before → now"."""
+    """Return what changed when a run was resumed (seed, versions, oneDNN, data), as "what: before → now"."""
     flat_before, flat_now = (dict(_flat({key: one.get(key) for key in _COMPARED})) for one in (before, now))
     return [
         f"{change} (other kernels: the last bits will differ)" if change.startswith(onednn.KEY) else change

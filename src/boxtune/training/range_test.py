@@ -1,4 +1,4 @@
-"""What the loss does while the learning rate grows, and which rate that speaks for.
+"""The loss while the learning rate grows, and the learning rate that it suggests.
 
 Source: Smith 2017, Cyclical learning rates for training neural networks (arXiv:1506.01186), section 3.3.
 """
@@ -12,22 +12,22 @@ SMOOTHING = 0.9
 """Of the running mean of the losses."""
 
 DIVERGED = 2.0
-"""A running mean this many times its lowest has left for good."""
+"""A running mean this many times its lowest has diverged."""
 
 MIN_STEPS = 10
-"""Until the running mean can be relied on."""
+"""Before the running mean is reliable."""
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """The loss of each step of a range test, all numbers, and the learning rate that the step was made with."""
+    """The loss of each step of a range test, all finite, and the learning rate of the step."""
 
     learning_rates: Sequence[float]
     losses: Sequence[float]
 
     @property
     def smoothed(self) -> list[float]:
-        """The running mean of the losses, without a pull to 0 at the start."""
+        """The running mean of the losses, without a bias to 0 at the start."""
         mean, means = 0.0, []
         for made, loss in enumerate(self.losses, start=1):
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
@@ -36,25 +36,25 @@ class RangeTest:
 
     @property
     def diverged(self) -> bool:
-        """Whether the loss has left for good, so that higher rates need not be tried."""
+        """Whether the loss has diverged, so that higher rates need not be tried."""
         means = self.smoothed[MIN_STEPS:]
         return bool(means) and means[-1] > DIVERGED * min(means)
 
     @property
     def lowest(self) -> float | None:
-        """The learning rate at which the running mean was lowest; None if that is where it began, or too few steps."""
+        """The learning rate at which the running mean was lowest; None if that is the first, or after too few steps."""
         means = self.smoothed[MIN_STEPS:]
         position = means.index(min(means)) if means else 0
         return self.learning_rates[MIN_STEPS + position] if position else None
 
     @property
     def suggested(self) -> float | None:
-        """A tenth of that: there the loss still falls, and there is room for batches that are harder."""
+        """A tenth of that: there the loss still falls, with a margin for harder batches."""
         return None if self.lowest is None else self.lowest / 10
 
 
-def let_rate_grow(section: pipeline_pb2.Optimizer, lowest: float, highest: float, num_steps: int) -> None:
-    """Give an optimizer a rate that grows from `lowest` to `highest`, by the same factor at each of `num_steps`."""
+def set_growing_rate(section: pipeline_pb2.Optimizer, lowest: float, highest: float, num_steps: int) -> None:
+    """Give an optimizer a learning rate that grows from `lowest` to `highest`, by one factor at each of `num_steps`."""
     rate = getattr(section, section.WhichOneof("optimizer")).learning_rate
     growing = pipeline_pb2.ExponentialDecayLearningRate(
         initial_learning_rate=lowest,

@@ -1,9 +1,9 @@
-"""A training under way: what happens before, between and after its steps."""
+"""A training run: what happens before, between and after its steps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,19 +19,20 @@ from boxtune.models import Detector
 from boxtune.structures import Inputs
 from boxtune.training import devices
 from boxtune.training.batches import batches, images_of_step, images_per_step
-from boxtune.training.keeping import Checkpointing
+from boxtune.training.callbacks import Callback, StepCallbacks, every, is_due
+from boxtune.training.checkpoint_manager import CheckpointOptions
+from boxtune.training.early_stopping import EarlyStopping, EvaluationOptions
 from boxtune.training.loggers import JOURNAL, Journal, Progress, Summaries
+from boxtune.training.nan_guard import NanGuard
 from boxtune.training.run_state import RunState
-from boxtune.training.selection import Evaluating, Selection
-from boxtune.training.steps import Action, BetweenSteps, every, is_due
-from boxtune.training.stopping import Interruption, StopOnNonFinite
+from boxtune.training.signals import StopSignals
 from boxtune.training.team import Team
 from boxtune.training.validation import Validation, values_so_far
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a run learns from, and is measured on if there is something."""
+    """The records to train and to evaluate on, if there are any for that."""
 
     label_map: LabelMap
     training: Records
@@ -40,12 +41,12 @@ class Data:
     """Of the order of the examples and their augmentation."""
 
 
-PICTURES_EVERY_N = 1000
+IMAGES_EVERY_N = 1000
 """Steps between the training images that TensorBoard shows."""
 
 
 class Run:
-    """A detector on its way from the step where it stands to the last one."""
+    """The training of a detector from the step that it has reached to the last one."""
 
     def __init__(
         self,
@@ -55,81 +56,103 @@ class Run:
         state: RunState,
         *,
         evaluator: Evaluator | None,
-        checkpointing: Checkpointing,
-        evaluating: Evaluating,
+        checkpoint_options: CheckpointOptions,
+        evaluation_options: EvaluationOptions,
         publish: Callable[[Evaluation], object] | None,
         draw: Callable[[Inputs], Sequence[npt.NDArray[np.uint8]]] | None,
         team: Team,
     ):
-        """Prepare to go on from `state`.
+        """Prepare to continue from `state`.
 
         Args:
             pipeline: the configuration.
-            data: what is learned from.
+            data: the records.
             detector: compiled, with its weights.
             state: of the run, with the same detector.
-            evaluator: measures it; None for no evaluations.
-            checkpointing: which checkpoints are written.
-            evaluating: when, what is best by the API's name of a metric, and what ends the run early.
+            evaluator: of the detector; None for no evaluations.
+            checkpoint_options: which checkpoints are written.
+            evaluation_options: when to evaluate, by which metric (the API's name), and when to stop early.
             publish: shows an evaluation, if anything does.
             draw: draws boxes on some images of a batch, if anything does.
             team: those that share each batch.
         """
         self.pipeline, self.data, self.detector, self.state = pipeline, data, detector, state
-        self.evaluator, self.checkpointing, self.evaluating = evaluator, checkpointing, evaluating
-        self.publish, self.draw, self.team = publish, draw, team
+        self.evaluator, self.publish, self.draw, self.team = evaluator, publish, draw, team
+        self.checkpoint_options, self.evaluation_options = checkpoint_options, evaluation_options
         self.start, self.last = state.step, pipeline.train_config.num_steps
 
-    def make_steps(self) -> Selection:
-        """Make the steps that are left; return what was chosen, and whether patience ended the run."""
+    def train(self) -> EarlyStopping:
+        """Make the remaining steps; return the history of the metric, which tells whether the run stopped early."""
         with (
             devices.folder_of(self.team, self.state.model_dir) as folder,
             Journal(folder / JOURNAL, self.start) as journal,
             Summaries(folder, self.start) as summaries,
-            Interruption(None if self.team.is_alone else self.team.any) as interruption,
+            StopSignals(None if self.team.is_alone else self.team.any) as signals,
             naming_faults(self.data.training),
             self._saving_when_interrupted(),
             self.team.telling_who_is_gone(),
         ):
             progress = Progress(self.start, self.last)
-            selection = self._selection(journal, folder)
-            validate = self._validation(selection, journal, progress)
-            show_pictures = partial(self._show_pictures, summaries)
-            if is_due(self.start, self.evaluating.every_n or 0):
+            stopping, validate = self._validation(journal, progress, folder)
+            if is_due(self.start, self.evaluation_options.every_n or 0):
                 validate(self.start)  # the run was stopped before it could
-            if self.start < self.last and not self.team.as_chief_says(selection.exhausted):
-                show_pictures(self.start)
-                self._fit(
-                    interruption,
-                    [
-                        StopOnNonFinite(self.state, self._images_of_step, self.pipeline.train_config),
-                        lambda step: self.state.averages.update(step.number),
-                        *self._tellers(journal, progress, summaries),
-                        interruption.give_way,
-                        every(self.checkpointing.every_n, self._save),
-                        every(self.checkpointing.keep_every_n, self._save),
-                        every(self.evaluating.every_n or 0, validate),
-                        every(PICTURES_EVERY_N, show_pictures),
-                    ],
-                )
+            if self.start < self.last and not self.team.as_chief_says(stopping.exhausted):
+                self._show_images(summaries, self.start)
+                self._fit(signals, self._callbacks(journal, progress, summaries, signals, validate))
                 self._save(self.state.step)
             validate(self.state.step)
-        return selection
+        return stopping
 
-    def _fit(self, interruption: Interruption, after_each_step: list[Action]) -> None:
-        batches_per_step = self.pipeline.boxtune.accumulate_batches
-        between = BetweenSteps(
-            self.start,
-            images_per_step(self.pipeline),
-            after_each_step,
-            batches_per_step=batches_per_step,
-        )
+    def _validation(
+        self, journal: Journal, progress: Progress, folder: Path
+    ) -> tuple[EarlyStopping, Callable[[int], None]]:
+        """Return the early stopping of the run, and the function that evaluates after a step."""
+        options = self.evaluation_options
+        history = values_so_far(journal.evaluations, options.metric, folder)
+        stopping = EarlyStopping(options.metric, history, options.patience, options.min_delta)
+        validation = Validation(
+            self.evaluator, stopping, self.state, journal, progress, self.publish,
+            averaged=self.pipeline.eval_config.use_moving_averages,
+        )  # fmt: skip
+
+        def validate(step: int) -> None:
+            validation(step)
+            self.detector.stop_training = self.team.as_chief_says(self.detector.stop_training)
+
+        return stopping, validate
+
+    def _callbacks(
+        self,
+        journal: Journal,
+        progress: Progress,
+        summaries: Summaries,
+        signals: StopSignals,
+        validate: Callable[[int], None],
+    ) -> list[Callback]:
+        def images_of(step: int) -> str:
+            return images_of_step(self.pipeline, self.data.training, self.data.seed, step)
+
+        loggers = [journal.add_step, progress.add_step, summaries.add_step] if self.team.is_chief else []
+        return [
+            NanGuard(self.state, images_of, self.pipeline.train_config),
+            lambda step: self.state.averages.update(step.number),
+            *loggers,
+            signals.raise_if_received,
+            every(self.checkpoint_options.every_n, self._save),
+            every(self.checkpoint_options.keep_every_n, self._save),
+            every(self.evaluation_options.every_n or 0, validate),
+            every(IMAGES_EVERY_N, lambda step: self._show_images(summaries, step)),
+        ]
+
+    def _fit(self, signals: StopSignals, callbacks: list[Callback]) -> None:
+        num_batches = self.pipeline.boxtune.accumulate_batches
+        images = images_per_step(self.pipeline)
         self.detector.fit(
             self._first_batches,
-            steps_per_epoch=(self.last - self.start) * batches_per_step,
+            steps_per_epoch=(self.last - self.start) * num_batches,
             shuffle=False,
             verbose=0,
-            callbacks=[interruption, between],
+            callbacks=[signals, StepCallbacks(self.start, images, callbacks, batches_per_step=num_batches)],
         )
 
     @cached_property
@@ -141,46 +164,21 @@ class Run:
             self.pipeline, self.data.training, seed=self.data.seed, start_step=step, shares=self.team.shares
         )
 
-    def _images_of_step(self, step: int) -> str:
-        return images_of_step(self.pipeline, self.data.training, self.data.seed, step)
-
-    def _selection(self, journal: Journal, folder: Path) -> Selection:
-        settings = self.evaluating
-        values = values_so_far(journal.evaluations, settings.metric, folder)
-        return Selection(settings.metric, values, settings.patience, settings.min_delta)
-
-    def _validation(
-        self, selection: Selection, journal: Journal, progress: Progress
-    ) -> Callable[[int], None]:
-        validation = Validation(
-            self.evaluator, selection, self.state, journal, progress, self.publish,
-            averaged=self.pipeline.eval_config.use_moving_averages,
-        )  # fmt: skip
-
-        def validate(step: int) -> None:
-            validation(step)
-            self.detector.stop_training = self.team.as_chief_says(self.detector.stop_training)
-
-        return validate
-
-    def _tellers(self, journal: Journal, progress: Progress, summaries: Summaries) -> list[Action]:
-        return [journal.add_step, progress.tell, summaries.add_step] if self.team.is_chief else []
-
     def _save(self, step: int) -> None:
         if self.team.is_chief:
             self.state.save()
 
-    def _show_pictures(self, summaries: Summaries, step: int) -> None:
+    def _show_images(self, summaries: Summaries, step: int) -> None:
         if self.draw is not None and self.team.is_chief:
             batches = self._first_batches if step == self.start else self._batches_from(step)
-            summaries.add_pictures(step, self.draw(next(iter(batches))))
+            summaries.add_images(step, self.draw(next(iter(batches))))
 
     @contextmanager
     def _saving_when_interrupted(self) -> Iterator[None]:
-        """Keep what was learned so far when the user stops the run."""
+        """Save a checkpoint when the user stops the run."""
         try:
             yield
         except KeyboardInterrupt:
             if self.state.step and self.team.is_chief:
-                print(f"\nStopped after step {self.state.step}, kept in {self.state.save()}.", flush=True)
+                print(f"\nStopped after step {self.state.step}, saved as {self.state.save()}.", flush=True)
             raise

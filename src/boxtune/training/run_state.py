@@ -1,4 +1,4 @@
-"""Everything that a run needs to go on where it stopped, and the checkpoints that hold it."""
+"""The state of a run that is needed to resume it, and the checkpoints that store it."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ from boxtune.errors import CheckpointError
 from boxtune.models import Detector
 from boxtune.training import checkpoints
 from boxtune.training.averages import Averages
-from boxtune.training.keeping import Keeper
+from boxtune.training.checkpoint_manager import CheckpointManager
 from boxtune.training.optimizer import batch_counter, optimizer_variables
 
 BEST = "best"
@@ -37,9 +37,9 @@ def trained_in(
 
 
 class RunState:
-    """The weights, the optimizer and the step of a run, kept as `ckpt-N` in its model directory.
+    """The weights, the optimizer and the step of a run, stored as `ckpt-N` in its model directory.
 
-    The model part has the API's keys, so the API restores it; `step` and `save_counter` are the API's too.
+    The weights have the API's keys, so the API restores them; so do `step` and `save_counter`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RunState:
     ):
         """Prepare for a compiled `detector` and the averages of its weights, if there are any.
 
-        Of its checkpoints the newest `max_to_keep` are kept, and those whose step is a multiple of `keep_every_n`.
+        Of its checkpoints, the newest `max_to_keep` are kept, and those whose step is a multiple of `keep_every_n`.
         """
         optimizer = detector.optimizer
         self.model_dir = model_dir
@@ -62,55 +62,57 @@ class RunState:
         self.optimizer_variables = optimizer_variables(optimizer, detector.trained_variables())
         self.optimizer_variables |= detector.random_states()
         self.iterations = batch_counter(optimizer)
-        """How many batches the optimizer was given: `accumulate_batches` for each step."""
+        """The number of batches so far: `accumulate_batches` for each step."""
         self._batches_per_step = optimizer.gradient_accumulation_steps or 1
         self._step = tf.Variable(0, dtype=tf.int64)  # not Keras': JAX would make 32 bits of the API's 64
         self.variables = self.model_variables | self.optimizer_variables | self.averages.variables
         self.variables |= {"step": self._step}
-        """All that a checkpoint holds, by its keys."""
-        self._keeper = Keeper(self.variables, model_dir, max_to_keep=max_to_keep, keep_every_n=keep_every_n)
-        self._best_keeper = Keeper(self.variables, model_dir / BEST, max_to_keep=1)
+        """All that a checkpoint stores, by its keys."""
+        self._manager = CheckpointManager(
+            self.variables, model_dir, max_to_keep=max_to_keep, keep_every_n=keep_every_n
+        )
+        self._best_manager = CheckpointManager(self.variables, model_dir / BEST, max_to_keep=1)
         self._saved: tuple[int, str] | None = None
 
     @property
     def step(self) -> int:
-        """How many steps the run has made."""
+        """The number of steps so far."""
         return int(self.iterations.numpy()) // self._batches_per_step
 
     def save(self) -> str:
-        """Write the next checkpoint, whole or not at all, and return its prefix; once only after each step.
+        """Write the next checkpoint, whole or not at all, and return its prefix; only once after each step.
 
         Raises:
-            CheckpointError: if the weights are no numbers any more, or the file system refuses.
+            CheckpointError: if a weight is not finite, or the file system refuses.
         """
         if self._saved is None or self._saved[0] != self.step:
             self._prepare_to_save()
-            self._saved = (self.step, self._keeper.save())
+            self._saved = (self.step, self._manager.save())
         return self._saved[1]
 
     def save_as_best(self) -> str:
-        """Write a checkpoint into the folder BEST in place of the one that was there, and return its prefix.
+        """Write a checkpoint into the folder BEST in place of the one there, and return its prefix.
 
         Raises:
-            CheckpointError: if the weights are no numbers any more, or the file system refuses.
+            CheckpointError: if a weight is not finite, or the file system refuses.
         """
         self._prepare_to_save()
-        return self._best_keeper.save()
+        return self._best_manager.save()
 
     def _prepare_to_save(self) -> None:
         self._step.assign(self.step)
         broken = not_finite(self.model_variables | self.optimizer_variables)
         if broken:
             raise CheckpointError(
-                f"Step {self.step}: {broken[0]} is infinite or not a number ({len(broken)} variables are): no "
-                f"checkpoint is written of that. The last one is {checkpoints.latest(self.model_dir)}"
+                f"Step {self.step}: {broken[0]} is infinite or NaN ({len(broken)} variables are): no "
+                f"checkpoint is written. The last one is {checkpoints.latest(self.model_dir)}"
             )
 
     def resume(self) -> str | None:
-        """Go on from the newest checkpoint in the model directory; return its prefix, or None if there is none.
+        """Resume from the newest checkpoint in the model directory; return its prefix, or None if there is none.
 
-        A checkpoint of the API holds its optimizer under other names: then weights, their averages and the step are
-        taken over. What the optimizer or the averages do not find there starts anew, and a warning says so.
+        A checkpoint of the API stores its optimizer under other names: then the weights, their averages and the step
+        are loaded. Variables of the optimizer and averages that it lacks start anew, and a warning says so.
 
         Raises:
             CheckpointError: if that checkpoint is of another model.
@@ -137,12 +139,12 @@ class RunState:
         self.iterations.assign(int(self._step.numpy()) * self._batches_per_step)
         if not self.averages.resume(reader):
             _log.warning("%s lacks averages of the weights: they start anew from the weights.", prefix)
-        self._keeper.tidy()
-        self._best_keeper.tidy()
+        self._manager.tidy()
+        self._best_manager.tidy()
         self._saved = (self.step, prefix)
         return prefix
 
 
 def not_finite(variables: checkpoints.Variables) -> list[str]:
-    """Return the keys of those `variables` that hold anything infinite or not a number."""
+    """Return the keys of those `variables` that are not finite everywhere."""
     return [key for key, variable in variables.items() if not np.all(np.isfinite(variable.numpy()))]

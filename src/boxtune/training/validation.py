@@ -1,6 +1,6 @@
-"""Evaluating a run on its way: telling what was found, keeping the best, and ending what gets no better.
+"""Evaluates a run while it trains: reports the evaluation, keeps the best checkpoint, and stops early.
 
-The best checkpoint stands beside the newest ones: in `best/`, with what it reached in `best.json`.
+The best checkpoint is kept beside the newest ones: in `best/`, with its metrics in `best.json`.
 """
 
 import dataclasses
@@ -16,9 +16,9 @@ from boxtune.data.files import read_text, whole_file
 from boxtune.errors import DataError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.results import Evaluation
+from boxtune.training.early_stopping import EarlyStopping
 from boxtune.training.loggers import Journal, Progress
 from boxtune.training.run_state import BEST, RunState
-from boxtune.training.selection import Selection
 
 BEST_JSON = "best.json"
 
@@ -26,7 +26,7 @@ _log = logging.getLogger("boxtune")
 
 
 class Validation:
-    """Evaluates the weights of a run as they are, once after each step that it is called with.
+    """Evaluates the current weights of a run, once after each step that it is called with.
 
     Without an evaluator it does nothing.
     """
@@ -34,7 +34,7 @@ class Validation:
     def __init__(
         self,
         evaluator: Evaluator | None,
-        selection: Selection,
+        stopping: EarlyStopping,
         state: RunState,
         journal: Journal,
         progress: Progress,
@@ -44,7 +44,7 @@ class Validation:
     ):
         """Prepare to evaluate the weights, or with `averaged` their averages."""
         self.averaged = averaged
-        self.evaluator, self.selection, self.publish = evaluator, selection, publish
+        self.evaluator, self.stopping, self.publish = evaluator, stopping, publish
         self.state, self.journal, self.progress = state, journal, progress
 
     def __call__(self, step: int) -> None:
@@ -58,36 +58,36 @@ class Validation:
         if self.publish is not None:
             self.publish(evaluation)
         # The journal last: a run that is killed before that line evaluates this step again.
-        keep_if_best(evaluation, self.selection, self.state)
+        keep_if_best(evaluation, self.stopping, self.state)
         self.journal.add_evaluation(evaluation)
-        self.progress.note = str(self.selection)
-        self.evaluator.detector.stop_training = self.selection.exhausted
+        self.progress.note = str(self.stopping)
+        self.evaluator.detector.stop_training = self.stopping.exhausted
 
 
 @dataclass(frozen=True)
 class Best:
-    """What the best checkpoint reached."""
+    """The best checkpoint and its evaluation."""
 
     metric: str
-    """That it was chosen by, under the API's name."""
+    """By which it was chosen, under the API's name."""
     value: float | None
-    """Of that metric, None if it is no number."""
+    """Of that metric, None if it is not finite."""
     step: int
     checkpoint: str
     """Its name within the folder."""
     num_images: int
-    """That it was evaluated on."""
+    """On which it was evaluated."""
     values: dict[str, float]
-    """All that its evaluation found, by the API's names."""
+    """All metrics of its evaluation, by the API's names."""
 
 
-def keep_if_best(evaluation: Evaluation, selection: Selection, state: RunState) -> bool:
-    """Note an evaluation of the weights as they are, and keep them if it is the best so far; return whether it is."""
-    value = evaluation.values[selection.metric]
-    improved = selection.improves(value)
+def keep_if_best(evaluation: Evaluation, stopping: EarlyStopping, state: RunState) -> bool:
+    """Add an evaluation of the current weights, and keep them if it is the best so far; return whether it is."""
+    value = evaluation.values[stopping.metric]
+    improved = stopping.improves(value)
     if improved:
         best = Best(
-            metric=selection.metric,
+            metric=stopping.metric,
             value=value if math.isfinite(value) else None,
             step=evaluation.step,
             checkpoint=Path(state.save_as_best()).name,
@@ -96,22 +96,22 @@ def keep_if_best(evaluation: Evaluation, selection: Selection, state: RunState) 
         )
         with whole_file(state.model_dir / BEST / BEST_JSON) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(best), indent=2) + "\n", encoding="utf-8")
-    selection.history.append((evaluation.step, value))
+    stopping.history.append((evaluation.step, value))
     return improved
 
 
 def values_so_far(
     evaluations: Sequence[tuple[int, dict[str, float]]], metric: str, model_dir: Path
 ) -> list[tuple[int, float]]:
-    """Return what `metric` was in the evaluations that a run has in its journal, as (step, value).
+    """Return `metric` in the evaluations that a run has in its journal, as (step, value).
 
-    If the best checkpoint was chosen by another metric, the weights that were the best by this one may be gone: then
-    none of them counts, and a warning says so.
+    If the best checkpoint was chosen by another metric, the weights that were best by this one may be gone: then
+    the history starts empty, and a warning says so.
     """
     best = read_best(model_dir)
     if evaluations and best and best.metric != metric:
         _log.warning(
-            "%s was chosen by %s: by %s the choice begins anew, earlier evaluations do not count.",
+            "%s was chosen by %s: by %s the choice starts anew, earlier evaluations do not count.",
             model_dir / BEST / best.checkpoint, best.metric, metric,
         )  # fmt: skip
         return []
@@ -119,10 +119,10 @@ def values_so_far(
 
 
 def read_best(model_dir: Path) -> Best | None:
-    """Return what the best checkpoint of a run reached, or None if there is none yet.
+    """Return the best checkpoint of a run, or None if there is none yet.
 
     Raises:
-        DataError: if `best.json` is none.
+        DataError: if `best.json` is damaged.
     """
     path = model_dir / BEST / BEST_JSON
     if not path.exists():
@@ -130,4 +130,4 @@ def read_best(model_dir: Path) -> Best | None:
     try:
         return Best(**json.loads(read_text(path)))
     except (ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"{path} is not what a training wrote; mend or remove it") from error
+        raise DataError(f"{path} is not what a training wrote; repair or remove it") from error

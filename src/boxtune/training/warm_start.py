@@ -1,4 +1,4 @@
-"""Starting from the weights of another detector."""
+"""Loads the weights of another detector to start from."""
 
 from dataclasses import dataclass
 
@@ -10,17 +10,17 @@ from boxtune.models import Detector
 from boxtune.training import checkpoints
 
 _CLASSIFICATION_PREFIX = "feature_extractor/"
-"""Where the API's checkpoints of classification networks keep the backbone."""
+"""Of the backbone's keys in the API's checkpoints of classification networks."""
 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """What became of every variable of a model when it took over a checkpoint."""
+    """Which variables of a model were loaded from a checkpoint."""
 
     prefix: str
     loaded: list[str]
     kept: list[str]
-    """Left as they were drawn, since the type of the warm start does not cover them."""
+    """Left at their initial values, since the fine-tune type does not cover them."""
 
     def __str__(self) -> str:
         kept = f"; {len(self.kept)} start anew" if self.kept else ""
@@ -31,7 +31,7 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
     """Load into `detector` the part of a checkpoint that `fine_tune_type` names.
 
     Args:
-        detector: what to load into.
+        detector: to load into.
         path: a folder, a prefix or an `.index` file.
         fine_tune_type: "classification" (the backbone), "detection" (all but the box predictor) or "full".
 
@@ -42,9 +42,12 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
     """
     parts = detector.restore_map(fine_tune_type)
     reader = checkpoints.Reader(checkpoints.find(path))
+    # A checkpoint of a classification network keeps its backbone under another prefix.
+    of_classifier = any(key.startswith(_CLASSIFICATION_PREFIX) for key in reader.shapes)
     values: dict[str, tuple[keras.Variable, np.ndarray]] = {}
     for prefix, variables in parts.items():
-        stored = _stored_prefix(prefix, reader, fine_tune_type)
+        moved = fine_tune_type == "classification" and of_classifier
+        stored = _CLASSIFICATION_PREFIX if moved else prefix
         difference = checkpoints.misfit(variables, reader, prefix, stored)
         if difference:
             raise CheckpointError(
@@ -56,12 +59,6 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
         variable.assign(value)
     kept = detector.checkpoint_variables().keys() - values.keys()
     return WarmStart(reader.prefix, loaded=sorted(values), kept=sorted(kept))
-
-
-def _stored_prefix(prefix: str, reader: checkpoints.Reader, fine_tune_type: str) -> str:
-    """Return where a checkpoint keeps a part: that of a classification network has its backbone elsewhere."""
-    of_classifier = any(key.startswith(_CLASSIFICATION_PREFIX) for key in reader.shapes)
-    return _CLASSIFICATION_PREFIX if fine_tune_type == "classification" and of_classifier else prefix
 
 
 def _advice(difference: checkpoints.Misfit, fine_tune_type: str) -> str:

@@ -55,7 +55,7 @@ class _Part:
 def _create() -> None:
     if FLAGS.train_densepose_annotations_file or FLAGS.val_densepose_annotations_file:
         raise ConfigError(
-            "--train_densepose_annotations_file and --val_densepose_annotations_file are not built; leave them out"
+            "--train_densepose_annotations_file and --val_densepose_annotations_file are not supported; leave them out"
         )
     parts = _parts()
     images = {part.name: _selected(_with_keypoints(_read(part), part)) for part in parts}

@@ -29,7 +29,7 @@ flags.DEFINE_integer("num_shards", 100, "The number of files.", lower_bound=1, u
 def _create() -> None:
     if FLAGS.input_image_label_annotations_csv:
         raise ConfigError(
-            "--input_image_label_annotations_csv is not built: detectors learn from boxes. Leave it out"
+            "--input_image_label_annotations_csv is not supported: detectors learn from boxes. Leave it out"
         )
     label_map = read_label_map(Path(FLAGS.input_label_map))
     read = script.read_usable(

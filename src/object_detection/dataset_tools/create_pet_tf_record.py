@@ -40,7 +40,7 @@ _BACKGROUND = 2
 def _create() -> None:
     if FLAGS.mask_type != "png":
         raise ConfigError(
-            f"--mask_type={FLAGS.mask_type} is not built: masks are written as png. Leave it out"
+            f"--mask_type={FLAGS.mask_type} is not supported: masks are written as png. Leave it out"
         )
     annotations = Path(FLAGS.data_dir) / "annotations"
     train, validation = _drawn(read_examples_list(annotations / "trainval.txt"))

@@ -1,4 +1,4 @@
-"""The families of detectors: the one place that knows which there are."""
+"""The registry of the families of detectors."""
 
 from boxtune.config.families.family import Family, no_recipe
 from boxtune.config.families.ssd import Ssd
@@ -18,7 +18,7 @@ register(Ssd())
 
 
 def family_of(model: DetectionModel) -> Family:
-    """Return the family that a `model` section is of.
+    """Return the family of a `model` section.
 
     Raises:
         ConfigError: if it is empty, or of a family that boxtune does not have.

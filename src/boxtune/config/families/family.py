@@ -1,4 +1,4 @@
-"""What every family of detectors says of its section of the configuration, without Keras."""
+"""The base class of the families of detectors: how to read their sections of the configuration, without Keras."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from boxtune.errors import ConfigError, did_you_mean
 
 
 class Family(ABC):
-    """A kind of detector: what its section says, and which module builds it."""
+    """A kind of detector: how its section is read, and which module builds it."""
 
     name: str
     """The member of `model` that is its section, or the `name` of an `experimental_model`."""
@@ -18,11 +18,11 @@ class Family(ABC):
     recipe_field: str = ""
     """The field of the section that names the stock recipe, such as `feature_extractor.type`; "" if none does."""
     api_types: Sequence[str] = ()
-    """What the API has for `recipe_field`, whether boxtune has it or not: a missing one is told from a mistyped one."""
+    """The API's values of `recipe_field`, supported or not, to distinguish a missing one from a mistyped one."""
 
     @property
     def path(self) -> str:
-        """Where its section stands in a configuration."""
+        """The path of its section in a configuration."""
         return f"model.{self.name}"
 
     def section(self, model: DetectionModel) -> Any:
@@ -30,15 +30,15 @@ class Family(ABC):
         return getattr(model, self.name)
 
     def image_resizer(self, model: DetectionModel) -> ImageResizer:
-        """Return what brings images to their size."""
+        """Return its image resizer."""
         return self.section(model).image_resizer
 
     def num_classes(self, model: DetectionModel) -> int:
-        """Return how many classes it tells apart."""
+        """Return its number of classes."""
         return self.section(model).num_classes
 
     def set_num_classes(self, model: DetectionModel, num_classes: int) -> None:
-        """Set how many classes it tells apart.
+        """Set its number of classes.
 
         Raises:
             ConfigError: for a number that it cannot have.
@@ -58,15 +58,15 @@ class Family(ABC):
         """Fill in what `model` leaves out, from the stock recipe that it names; return that recipe.
 
         Raises:
-            ConfigError: if it names none, or one that boxtune does not have.
+            ConfigError: if it names no recipe, or one that boxtune does not have.
         """
 
     def problems(self, model: DetectionModel) -> Iterator[str]:
-        """Yield what contradicts itself in the section: each field, its value and the way out."""
+        """Yield the contradictions in the section: each field, its value and the way out."""
         yield from ()
 
-    def doubts(self, model: DetectionModel) -> Iterator[str]:
-        """Yield what can be built and is probably not meant."""
+    def warnings(self, model: DetectionModel) -> Iterator[str]:
+        """Yield what can be built but is probably a mistake."""
         yield from ()
 
 

@@ -1,4 +1,4 @@
-"""The SSD family: what a `model.ssd` section says."""
+"""The SSD family: how a `model.ssd` section is read."""
 
 from collections.abc import Iterator, Sequence
 from importlib import resources
@@ -10,7 +10,7 @@ from boxtune.config.pipeline_pb2 import Ssd as Section
 from boxtune.config.text import from_text
 from boxtune.errors import ConfigError
 
-# Flags that say how the loss is meant.
+# Flags about the loss.
 _LOSS_FLAGS = (
     "encode_background_as_zeros",
     "add_background_class",
@@ -42,17 +42,17 @@ class Ssd(Family):
         return sorted(_recipe_files())
 
     def recipe(self, name: str) -> TrainEvalPipelineConfig:
-        """Return the settings that the published model with this type of feature extractor was trained with."""
+        """Return the settings with which the published model with this type of feature extractor was trained."""
         file = _recipe_files()[name]
         return from_text(
             file.read_text(encoding="utf-8"), TrainEvalPipelineConfig(), file.name, error=ConfigError
         )
 
     def complete(self, model: DetectionModel) -> TrainEvalPipelineConfig:
-        """Fill in every message field that is left out entirely; one that is given is taken as it is.
+        """Fill in every message field that is left out entirely; given ones are kept as they are.
 
-        A `feature_extractor` of nothing but its `type` counts as left out. With `loss` come the flags of the section
-        that say how the loss is meant (background, weight of negatives, normalizations), each unless it is given.
+        A `feature_extractor` of nothing but its `type` counts as left out. With `loss`, the flags of the
+        section about it (background, weight of negatives, normalizations) are filled in, too, unless they are given.
         `num_classes` is never completed.
         """
         name = model.ssd.feature_extractor.type
@@ -66,7 +66,7 @@ class Ssd(Family):
         return recipe
 
     def problems(self, model: DetectionModel) -> Iterator[str]:
-        """Yield what contradicts itself: so far, thresholds of the matcher."""
+        """Yield the contradictions: so far, between thresholds of the matcher."""
         matcher = model.ssd.matcher.argmax_matcher
         if not matcher.ignore_thresholds and matcher.unmatched_threshold > matcher.matched_threshold:
             yield (
@@ -74,14 +74,14 @@ class Ssd(Family):
                 f"matched_threshold {matcher.matched_threshold:g}; an anchor would be both positive and negative."
             )
 
-    def doubts(self, model: DetectionModel) -> Iterator[str]:
-        """Yield what can be built and is probably not meant: so far, a background without a loss."""
+    def warnings(self, model: DetectionModel) -> Iterator[str]:
+        """Yield what can be built but is probably a mistake: so far, a background without a loss."""
         if model.ssd.encode_background_as_zeros and model.ssd.loss.classification_loss.HasField(
             "weighted_softmax"
         ):
             yield (
-                "model.ssd: with weighted_softmax and encode_background_as_zeros: true nothing is learned of the "
-                "background: every anchor will be some object. Set encode_background_as_zeros to false."
+                "model.ssd: with weighted_softmax and encode_background_as_zeros: true the background is not "
+                "learned: every anchor will be some object. Set encode_background_as_zeros to false."
             )
 
 

@@ -7,6 +7,7 @@ core.preprocessor.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
@@ -36,9 +37,11 @@ def augmentation(options: Sequence[pipeline_pb2.PreprocessingStep], num_classes:
 
 
 def _step(option: pipeline_pb2.PreprocessingStep, num_classes: int) -> Step:
-    read, section = config.chosen(option, STEPS)
     name = option.WhichOneof("preprocessing_step")
+    readers = STEPS | {of: partial(STEPS[of], num_classes=num_classes) for of in _OF_CLASSES}
     try:
-        return read(section, num_classes) if name in _OF_CLASSES else read(section)
+        return config.oneof(option, readers)
     except ConfigError as error:
+        if name not in readers:
+            raise
         raise ConfigError(f"data_augmentation_options: {name}: {error}.") from error

@@ -11,8 +11,8 @@ from keras import ops
 from boxtune.config import pipeline_pb2
 from boxtune.errors import BoxtuneError
 from boxtune.training import checkpoints
-from boxtune.training.steps import Step
-from boxtune.training.stopping import StopOnNonFinite
+from boxtune.training.callbacks import Step
+from boxtune.training.nan_guard import NanGuard
 
 LOSSES = {"localization_loss": 0.5, "classification_loss": 1.25, "regularization_loss": 0.25}
 
@@ -31,26 +31,26 @@ def weights():
 
 
 @pytest.fixture
-def health(weights, tmp_path):
+def guard(weights, tmp_path):
     settings = pipeline_pb2.TrainConfig()
     settings.optimizer.momentum_optimizer.learning_rate.constant_learning_rate.learning_rate = 0.3
     state = SimpleNamespace(model_dir=tmp_path, model_variables=weights)
-    return StopOnNonFinite(state, lambda number: f"the images of {number}", settings)
+    return NanGuard(state, lambda number: f"the images of {number}", settings)
 
 
-def test_numbers_go_on(health, weights):
-    health(step(weights))
+def test_finite_numbers_pass(guard, weights):
+    guard(step(weights))
     weights["model/a"].assign([-1e30, 1e30, 0])
-    health(step(weights))
+    guard(step(weights))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_a_loss_that_is_no_number(health, value):
+def test_a_loss_that_is_not_finite(guard, value):
     with pytest.raises(BoxtuneError) as caught:
-        health(step(classification_loss=value))
+        guard(step(classification_loss=value))
     assert str(caught.value).startswith(
-        "Step 12: classification_loss became infinite or not a number, while localization_loss 0.5, "
-        "regularization_loss 0.25; the weights before this step were numbers. "
+        "Step 12: classification_loss became infinite or NaN, while localization_loss 0.5, "
+        "regularization_loss 0.25; the weights before this step were finite. "
         "The images of this step: the images of 12. There was no checkpoint yet. "
         "Try a lower learning rate (--set train_config.optimizer.momentum_optimizer.learning_rate."
         "constant_learning_rate.learning_rate=0.1)"
@@ -58,30 +58,30 @@ def test_a_loss_that_is_no_number(health, value):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_gradients_that_broke_the_weights(health, weights, value):
+def test_gradients_that_broke_the_weights(guard, weights, value):
     weights["model/b"].assign([1, value, 1])
     with pytest.raises(BoxtuneError) as caught:
-        health(step(weights))
+        guard(step(weights))
     assert str(caught.value).startswith(
-        "Step 12: the loss was a number (2), but its gradients made 1 of 3 variables (such as model/b) infinite or "
-        "not a number. The images of this step: the images of 12."
+        "Step 12: the loss was finite (2), but its gradients made 1 of 3 variables (such as model/b) infinite or "
+        "NaN. The images of this step: the images of 12."
     )
 
 
-def test_weights_whose_sum_overflows(health, weights):
+def test_weights_whose_sum_overflows(guard, weights):
     weights["model/b"].assign([3e38, 3e38, 3e38])
     with pytest.raises(BoxtuneError, match="its gradients made the weights infinite"):
-        health(step(weights))
+        guard(step(weights))
 
 
-def test_opposite_infinities_do_not_cancel(health, weights):
+def test_opposite_infinities_do_not_cancel(guard, weights):
     weights["model/a"].assign([np.inf, 0, 0])
     weights["model/b"].assign([-np.inf, 0, 0])
     with pytest.raises(BoxtuneError, match="made 2 of 3 variables"):
-        health(step(weights))
+        guard(step(weights))
 
 
-def test_the_last_checkpoint_is_named(health, weights, tmp_path):
+def test_the_last_checkpoint_is_named(guard, weights, tmp_path):
     prefix = checkpoints.write(weights, str(tmp_path / "ckpt-4"))
     with pytest.raises(BoxtuneError, match=re.escape(f"The last checkpoint is kept: {prefix}.")):
-        health(step(localization_loss=float("nan")))
+        guard(step(localization_loss=float("nan")))

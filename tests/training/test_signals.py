@@ -4,61 +4,61 @@ import threading
 
 import pytest
 
-from boxtune.training.stopping import Interruption
+from boxtune.training.signals import StopSignals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_within_a_step_a_signal_waits_for_its_end(number):
-    with Interruption() as interruption:
-        interruption.on_train_batch_begin(0)
+    with StopSignals() as signals:
+        signals.on_train_batch_begin(0)
         os.kill(os.getpid(), number)
         with pytest.raises(KeyboardInterrupt):
-            interruption.give_way(None)
+            signals.raise_if_received(None)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_between_steps_it_comes_through_at_once(number):
-    with Interruption() as interruption:
-        interruption.on_train_batch_begin(0)
-        interruption.give_way(None)
+def test_between_steps_it_raises_at_once(number):
+    with StopSignals() as signals:
+        signals.on_train_batch_begin(0)
+        signals.raise_if_received(None)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), number)
 
 
-def test_so_does_a_second_one():
-    with Interruption() as interruption:
-        interruption.on_train_batch_begin(0)
+def test_a_second_signal_raises_at_once():
+    with StopSignals() as signals:
+        signals.on_train_batch_begin(0)
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_of_those_who_train_together_all_end_after_one_step():
+def test_processes_that_train_together_end_after_the_same_step():
     asked = []
 
-    def anyone(wanted):
-        asked.append(wanted)
+    def anyone(expected):
+        asked.append(expected)
         return len(asked) == 3
 
-    with Interruption(anyone) as interruption:
-        interruption.give_way(None)
+    with StopSignals(anyone) as signals:
+        signals.raise_if_received(None)
         os.kill(os.getpid(), signal.SIGTERM)  # between the steps, too, it waits for the others
-        interruption.give_way(None)
+        signals.raise_if_received(None)
         with pytest.raises(KeyboardInterrupt):
-            interruption.give_way(None)
+            signals.raise_if_received(None)
     assert asked == [False, True, True]
 
 
-def test_steps_without_a_signal_go_on():
-    with Interruption() as interruption:
+def test_steps_without_a_signal_continue():
+    with StopSignals() as signals:
         for batch in range(3):
-            interruption.on_train_batch_begin(batch)
-            interruption.give_way(None)
+            signals.on_train_batch_begin(batch)
+            signals.raise_if_received(None)
 
 
-def test_what_was_there_before_is_there_again():
+def test_the_handlers_before_are_restored():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with Interruption():
+    with StopSignals():
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] != before
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -68,7 +68,7 @@ def test_another_thread_gets_no_signals():
 
     def enter():
         try:
-            with Interruption():
+            with StopSignals():
                 pass
         except Exception as error:
             failures.append(error)

@@ -1,4 +1,4 @@
-"""On which line of a text in protobuf's text form a field is set: its parser does not keep that."""
+"""The lines on which a text in protobuf's text form sets its fields, which its parser does not keep."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -7,24 +7,24 @@ from typing import NamedTuple
 from google.protobuf import text_format
 
 Path = tuple[tuple[str, int], ...]
-"""The names of fields from the top, each with its place among those of the same name, from 0."""
+"""The names of fields from the top, each with its index among those of the same name, from 0."""
 
 _CLOSING = {"{": "}", "<": ">"}
 
 
-class Place(NamedTuple):
-    """Where a field is set: its path, its line from 1, and how its value begins."""
+class Location(NamedTuple):
+    """Where a field is set: its path, its line from 1, and the first token of its value."""
 
     path: Path
     line: int
     value: str
 
 
-def places(text: str) -> Iterator[Place]:
-    """Yield every field that a text sets, a message before what is in it, and each value of a list.
+def locations(text: str) -> Iterator[Location]:
+    """Yield every field that a text sets, a message before its fields, and each value of a list.
 
     Raises:
-        text_format.ParseError: the text is not text form.
+        text_format.ParseError: the text is not in text form.
     """
     tokens = text_format.Tokenizer(text.split("\n"))
     yield from _fields(tokens, (), closing="")
@@ -36,13 +36,13 @@ def line_of(text: str, path: Sequence[tuple[str, int | None]]) -> int | None:
     In the path None stands for the only, or the first, value of a field.
 
     Raises:
-        text_format.ParseError: the text is not text form.
+        text_format.ParseError: the text is not in text form.
     """
-    wanted = tuple((name, index or 0) for name, index in path)
-    return next((place.line for place in places(text) if place.path == wanted), None)
+    target = tuple((name, index or 0) for name, index in path)
+    return next((one.line for one in locations(text) if one.path == target), None)
 
 
-def _fields(tokens: text_format.Tokenizer, parents: Path, *, closing: str) -> Iterator[Place]:
+def _fields(tokens: text_format.Tokenizer, parents: Path, *, closing: str) -> Iterator[Location]:
     """Yield the fields up to the `closing` bracket, which is consumed, or up to the end."""
     seen: Counter[str] = Counter()
     while not (tokens.AtEnd() if not closing else tokens.TryConsume(closing)):
@@ -53,7 +53,7 @@ def _fields(tokens: text_format.Tokenizer, parents: Path, *, closing: str) -> It
         for line in values:
             path = (*parents, (name, seen[name]))
             seen[name] += 1
-            yield Place(path, line, tokens.token)
+            yield Location(path, line, tokens.token)
             yield from _value(tokens, path)
         if not tokens.TryConsume(","):
             tokens.TryConsume(";")
@@ -77,14 +77,14 @@ def _list(tokens: text_format.Tokenizer) -> Iterator[int]:
         tokens.TryConsume(",")
 
 
-def _value(tokens: text_format.Tokenizer, path: Path) -> Iterator[Place]:
+def _value(tokens: text_format.Tokenizer, path: Path) -> Iterator[Location]:
     """Consume a value; yield the fields of a message."""
     for opening, closing in _CLOSING.items():
         if tokens.TryConsume(opening):
             yield from _fields(tokens, path, closing=closing)
             return
     if tokens.token.startswith(("'", '"')):
-        tokens.ConsumeByteString()  # of adjacent ones all
+        tokens.ConsumeByteString()  # with all adjacent ones
     else:
         tokens.TryConsume("-")
         tokens.NextToken()
@@ -92,5 +92,5 @@ def _value(tokens: text_format.Tokenizer, path: Path) -> Iterator[Place]:
 
 def _line(tokens: text_format.Tokenizer) -> int:
     """Return the line of the next token, from 1."""
-    # What protobuf's stubs take for a message is one of words.
+    # protobuf's stubs have the wrong type of message here.
     return tokens.ParseError("").GetLine() or 1  # type: ignore[arg-type]

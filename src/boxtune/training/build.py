@@ -1,4 +1,4 @@
-"""A detector as a configuration trains it, before its first step: what it weighs, what is frozen, where it starts."""
+"""Builds the detector that a configuration trains: class weights, frozen variables, first weights, optimizer."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from boxtune.training.optimizer import optimizer
 from boxtune.training.warm_start import warm_start
 
 
-def detector_to_train(
+def build_detector(
     pipeline: pipeline_pb2.TrainEvalPipelineConfig, label_map: LabelMap, seed: int
 ) -> Detector:
     """Return the detector of a configuration, compiled with its optimizer; the weights are drawn from `seed`.
@@ -43,14 +43,14 @@ def detector_to_train(
             gradient_clipping_by_norm=settings.gradient_clipping_by_norm,
             accumulate_batches=own.accumulate_batches,
         ),
-        # JAX knows nothing else; of TensorFlow, on the CPU, XLA is many times slower than its own kernels.
+        # JAX needs XLA; for TensorFlow on the CPU, XLA is many times slower than its own kernels.
         jit_compile=keras.backend.backend() == "jax",
     )
     return detector
 
 
-def take_first_weights(detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:
-    """Load the checkpoint that `train_config` names, if it does; return what became of it, as a sentence.
+def load_initial_weights(detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:
+    """Load the checkpoint that `train_config` names, if any; return what was loaded, as a sentence.
 
     Raises:
         CheckpointError: if it does not fit.
@@ -63,7 +63,7 @@ def take_first_weights(detector: Detector, settings: pipeline_pb2.TrainConfig) -
 def class_weights(
     weights: Iterable[pipeline_pb2.ClassWeight], label_map: LabelMap, num_classes: int
 ) -> list[float] | None:
-    """Read `boxtune.class_weights`: the weight of each class in the order of their numbers, 1 for those not named.
+    """Read `boxtune.class_weights`: the weight of each class in the order of their ids, 1 for those not named.
 
     None if there are no weights.
 
@@ -72,79 +72,75 @@ def class_weights(
     """
     named: dict[int, float] = {}
     for item in weights:
-        number = _number(item.name, label_map) - 1
-        if number in named:
+        try:
+            index = label_map.label(item.name).id - 1
+        except DataError as error:
+            raise ConfigError(f"boxtune.class_weights: {error}") from None
+        if index in named:
             raise ConfigError(f'boxtune.class_weights: "{item.name}" is given twice; one weight is enough')
         if not 0 <= item.weight < float("inf"):
             raise ConfigError(
-                f'boxtune.class_weights: "{item.name}" weighs {item.weight:g}; it must be 0 or more, 1 as the others do'
+                f'boxtune.class_weights: "{item.name}" weighs {item.weight:g}; it must be 0 or more, and finite'
             )
-        named[number] = item.weight
-    return [named.get(number, 1.0) for number in range(num_classes)] if named else None
-
-
-def _number(name: str, label_map: LabelMap) -> int:
-    try:
-        return label_map.label(name).id
-    except DataError as error:
-        raise ConfigError(f"boxtune.class_weights: {error}") from None
+        named[index] = item.weight
+    return [named.get(index, 1.0) for index in range(num_classes)] if named else None
 
 
 def freeze(
     detector: Detector, *, freeze_variables: Sequence[str], update_trainable_variables: Sequence[str]
 ) -> list[str]:
-    """Have only the variables trained that `update_trainable_variables` finds, all if empty, less `freeze_variables`.
+    """Train only the variables that match `update_trainable_variables`, all if empty, less `freeze_variables`.
 
-    Keys are those of the checkpoint, such as `model/_feature_extractor/.../kernel`; an expression may be found anywhere
-    in them. The statistics of batch normalizations are not trained, and so not meant: `freeze_batchnorm` keeps them.
-    What is frozen stays as it is, bit for bit; its penalty is still part of the loss that is reported, and its
-    gradient is not computed. Source: the API's model_lib, with slim's filter_variables; its TensorFlow 2 loop passes
-    over both fields.
+    Patterns are regular expressions, searched for in the keys of the checkpoint, such as
+    `model/_feature_extractor/.../kernel`. They do not apply to the statistics of batch normalizations, which are not
+    trained: `freeze_batchnorm` freezes those. Frozen variables do not change, bit for bit; their penalty is still part
+    of the reported loss, and their gradient is not computed. Source: the API's model_lib, with slim's
+    filter_variables; its TensorFlow 2 loop ignores both fields.
 
     Returns:
-        The keys of what is frozen.
+        The keys of the frozen variables.
 
     Raises:
-        ConfigError: if an expression is none, finds nothing that is trained, or nothing is left to train.
+        ConfigError: if a pattern is not an expression or matches nothing that is trained, or nothing is left to train.
     """
     variables = detector.checkpoint_variables()
     trainable = [key for key, variable in variables.items() if variable.trainable]
-    updated = _found(update_trainable_variables, "update_trainable_variables", trainable, variables)
-    trained = (updated if update_trainable_variables else set(trainable)) - _found(
-        freeze_variables, "freeze_variables", trainable, variables
-    )
-    if not trained:
+    updated = _matched(update_trainable_variables, "update_trainable_variables", trainable, variables)
+    frozen = _matched(freeze_variables, "freeze_variables", trainable, variables)
+    if update_trainable_variables:
+        frozen |= set(trainable) - updated
+    if len(frozen) == len(trainable):
         raise ConfigError(
             "train_config.freeze_variables and update_trainable_variables leave nothing to train; leave something out"
         )
-    frozen = [key for key in trainable if key not in trained]
     for key in frozen:
         variables[key].trainable = False
-    return frozen
+    return [key for key in trainable if key in frozen]
 
 
-def _found(patterns: Sequence[str], field: str, trainable: Iterable[str], keys: Iterable[str]) -> set[str]:
-    """Return the trainable keys in which any of the patterns is found; each must be found in one at least."""
-    found = {pattern: _matching(pattern, field, trainable) for pattern in patterns}
-    for pattern, matching in found.items():
+def _matched(patterns: Sequence[str], field: str, trainable: Iterable[str], keys: Iterable[str]) -> set[str]:
+    """Return the trainable keys that match any of the patterns; each must match at least one."""
+    matched = set()
+    for pattern in patterns:
+        matching = _matching(pattern, field, trainable)
         if not matching:
-            raise ConfigError(
-                f'train_config.{field}: "{pattern}" is found in no trained variable.{_hint(pattern, field, keys)}'
-            )
-    return set().union(*found.values())
+            hint = _hint(pattern, field, keys)
+            raise ConfigError(f'train_config.{field}: "{pattern}" matches no trained variable.{hint}')
+        matched |= matching
+    return matched
 
 
 def _matching(pattern: str, field: str, keys: Iterable[str]) -> set[str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise ConfigError(f'train_config.{field}: "{pattern}" is no regular expression: {error}') from None
+        raise ConfigError(f'train_config.{field}: "{pattern}" is not a regular expression: {error}') from None
     return {key for key in keys if expression.search(key)}
 
 
 def _hint(pattern: str, field: str, keys: Iterable[str]) -> str:
     if _matching(pattern, field, keys):
-        return " It finds statistics of batch normalizations, which are not trained; freeze_batchnorm: true keeps them"
+        return " It matches only statistics, which are not trained; freeze_batchnorm: true freezes those"
     parts = {part for key in keys for part in key.split("/")}
-    beginnings = sorted({"/".join(key.split("/")[:3]) for key in keys})
-    return f"{did_you_mean(pattern, parts)} Keys begin with {', '.join(beginnings)}"
+    prefixes = sorted({"/".join(key.split("/")[:3]) for key in keys})
+    return f"{did_you_mean(pattern, parts)} Keys start with {', '.join(prefixes)}"

@@ -1,21 +1,21 @@
-"""Each step is measured once and handed to every action."""
+"""Each step is measured once and passed to every callback."""
 
 import pytest
 import tensorflow as tf
 
-from boxtune.training.steps import BetweenSteps, Step, every, is_due
+from boxtune.training.callbacks import Step, StepCallbacks, every, is_due
 
 
 def step(number):
     return Step(number, {"localization_loss": 0.5}, 0.08, 7.0, 8, 0.1)
 
 
-def run(actions, start, steps):
+def run(callbacks, start, steps):
     """Make steps as `fit` does; the learning rate is a tenth of the steps made before."""
-    between = BetweenSteps(start, 8, actions)
+    callback = StepCallbacks(start, 8, callbacks)
     for batch in range(steps):
-        between.on_train_batch_begin(batch)
-        between.on_train_batch_end(batch, logs(batch / 10, 0.5))
+        callback.on_train_batch_begin(batch)
+        callback.on_train_batch_end(batch, logs(batch / 10, 0.5))
 
 
 def logs(learning_rate, loss):
@@ -48,17 +48,17 @@ def test_the_learning_rate_is_the_one_that_the_step_was_made_with():
 
 def test_a_step_of_several_batches_has_their_means():
     seen, losses = [], iter([0.5, 1.5, 2.0, 4.0, 9.0])
-    between = BetweenSteps(3, 16, [seen.append], batches_per_step=2)
+    callback = StepCallbacks(3, 16, [seen.append], batches_per_step=2)
     for batch, loss in enumerate(losses):
-        between.on_train_batch_begin(batch)
-        between.on_train_batch_end(batch, logs(0.1, loss))
+        callback.on_train_batch_begin(batch)
+        callback.on_train_batch_end(batch, logs(0.1, loss))
     assert [(one.number, one.losses["localization_loss"], one.num_images) for one in seen] == [
         (4, 1.0, 16),
         (5, 3.0, 16),
     ]
 
 
-def test_actions_come_in_order_and_the_first_that_raises_is_the_last():
+def test_callbacks_are_called_in_order_up_to_one_that_raises():
     seen = []
 
     def stop(step):
@@ -70,19 +70,19 @@ def test_actions_come_in_order_and_the_first_that_raises_is_the_last():
 
 
 @pytest.mark.parametrize(
-    ("start", "interval", "acted"),
+    ("start", "interval", "expected"),
     [
         (0, 4, [4, 8]),
         (6, 4, [8]),  # going on: at the steps of an uninterrupted run
         (0, 0, []),  # never
     ],
 )
-def test_every_so_many_steps(start, interval, acted):
+def test_every_so_many_steps(start, interval, expected):
     seen = []
     act = every(interval, seen.append)
     for number in range(start + 1, 11):
         act(step(number))
-    assert seen == acted
+    assert seen == expected
 
 
 def test_nothing_is_due_before_the_first_step():

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from boxtune.errors import CheckpointError
-from boxtune.training import checkpoints, following
-from boxtune.training.following import all_checkpoints
+from boxtune.training import checkpoint_watcher, checkpoints
+from boxtune.training.checkpoint_watcher import watch_checkpoints
 
 LAST_STEP = 100
 
@@ -16,8 +16,8 @@ class Training:
 
     def __init__(self, folder, monkeypatch):
         self.folder, self.happens, self.now = folder, [], 0.0
-        monkeypatch.setattr(following.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(following.time, "sleep", self.sleep)
+        monkeypatch.setattr(checkpoint_watcher.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(checkpoint_watcher.time, "sleep", self.sleep)
         # The name says after how many steps: ckpt-3 is written after 30.
         monkeypatch.setattr(checkpoints, "step_of", lambda prefix: 10 * checkpoints.number_of(prefix))
 
@@ -41,7 +41,7 @@ class Training:
         (self.folder / "run.json").write_text(json.dumps([{"step": 0, "ended_after_step": 40}]))
 
     def follow(self, **options):
-        for prefix in all_checkpoints(self.folder, last_step=LAST_STEP, **options):
+        for prefix in watch_checkpoints(self.folder, last_step=LAST_STEP, **options):
             yield checkpoints.number_of(prefix)
 
 
@@ -50,7 +50,7 @@ def training(tmp_path, monkeypatch):
     return Training(tmp_path, monkeypatch)
 
 
-def test_those_that_are_there_by_their_numbers(training):
+def test_existing_ones_by_their_numbers(training):
     training.write(10, 9, 2)
     assert list(training.follow()) == [2, 9, 10]
     assert training.now == 0
@@ -61,7 +61,7 @@ def test_none(training):
         list(training.follow())
 
 
-def test_those_that_come_later_are_waited_for_until_the_last_step(training):
+def test_later_ones_are_waited_for_until_the_last_step(training):
     training.write(1, 2)
     training.happens = [lambda: None, lambda: training.write(3, 4), lambda: training.write(10)]
     assert list(training.follow(wait=True)) == [1, 2, 3, 4, 10]  # ckpt-10 is of step 100
@@ -74,7 +74,7 @@ def test_a_training_that_says_that_it_has_ended(training):
     assert list(training.follow(wait=True)) == [1, 4]
 
 
-def test_a_training_that_goes_on_beyond_what_its_configuration_says(training):
+def test_a_training_that_continues_beyond_its_configuration(training):
     training.begin()
     training.write(9, 10)
     training.happens = [lambda: training.write(11), lambda: training.write(12), training.end]
@@ -88,7 +88,7 @@ def test_a_training_that_had_ended_before(training):
     assert training.now == 0
 
 
-def test_none_comes_for_too_long(training, capsys):
+def test_no_new_one_for_too_long(training, capsys):
     training.write(1)
     training.happens = [*[lambda: None] * 9, lambda: training.write(2)]
     assert list(training.follow(wait=True, timeout=30.0)) == [1, 2]
@@ -96,7 +96,7 @@ def test_none_comes_for_too_long(training, capsys):
     assert "No new checkpoint in" in capsys.readouterr().out
 
 
-def test_what_takes_long_is_no_waiting(training):
+def test_a_long_evaluation_is_not_waiting(training):
     training.write(1, 2)
     found = []
     for number in training.follow(wait=True, timeout=5.0):
@@ -117,7 +117,7 @@ def test_one_written_while_the_one_before_is_evaluated_is_not_missed(training):
     assert found == [1, 2, 3, 4]
 
 
-def test_those_that_are_removed_before_their_turn_are_told(training, caplog):
+def test_removed_ones_are_reported(training, caplog):
     training.write(1, 2, 3, 4)
     training.end()
     found = []

@@ -1,8 +1,8 @@
-"""Which checkpoints of a folder are kept, and how they come and go so that a kill never costs one.
+"""Which checkpoints of a folder are kept, and how they are written and removed so that a kill never costs one.
 
-A checkpoint exists when its index does. So a new one's index comes last, after its data and under its final name
-by one renaming; of one that goes, the index goes first. The file `checkpoint`, by which TensorFlow and the API
-find the newest, names a checkpoint only once it is there.
+A checkpoint exists when its index does. So the index of a new one is written last, after its data and under its final
+name by a rename; when one is removed, its index goes first. The file `checkpoint`, by which TensorFlow and the API
+find the newest, names a checkpoint only once it exists.
 """
 
 import os
@@ -23,8 +23,8 @@ _NAME = re.compile(r"ckpt-\d+")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Checkpointing:
-    """Which checkpoints of a run are written, and which stay; one is always written at the end."""
+class CheckpointOptions:
+    """Which checkpoints of a run are written, and which are kept; one is always written at the end."""
 
     every_n: int = 1000
     """Steps from one to the next."""
@@ -34,7 +34,7 @@ class Checkpointing:
     """Steps between those that are never removed; 0 for none."""
 
 
-class Keeper:
+class CheckpointManager:
     """The checkpoints `ckpt-N` that a run leaves in a folder: the newest ones, and some for good."""
 
     def __init__(
@@ -42,32 +42,37 @@ class Keeper:
     ):
         """Prepare to write `variables` by their keys into `folder`, which is made when the first checkpoint is.
 
-        Of the checkpoints that a run writes or finds there, the newest `max_to_keep` stay, and those whose step is
+        Of the checkpoints that a run writes or finds there, the newest `max_to_keep` are kept, and those whose step is
         a multiple of `keep_every_n`.
         """
         self.variables, self.folder = variables, folder
         self.max_to_keep, self.keep_every_n = max_to_keep, keep_every_n
 
     def save(self) -> str:
-        """Write the next checkpoint, whole or not at all, remove what is too old, and return its prefix.
+        """Write the next checkpoint, whole or not at all, remove the old ones, and return its prefix.
 
         Raises:
-            CheckpointError: if the file system has no room or refuses; what was there is still there.
+            CheckpointError: if the file system has no room or refuses; earlier checkpoints are kept.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self.tidy()
         newest = checkpoints.latest(self.folder)
         number = checkpoints.number_of(newest) + 1 if newest else 1
         name = f"ckpt-{number}"
-        before = self._managed()
+        names = [*(one for one in self._managed() if one != name), name]
         root = checkpoints.tree(self.variables)
         root.save_counter.assign(number)
         self._write(root, name)
-        self._record([*(one for one in before if one != name), name])
+        self._write_state(names)
+        old, kept = names[: -self.max_to_keep], names[-self.max_to_keep :]
+        for one in old:
+            self._remove(one)
+        if old:
+            self._write_state(kept)
         return str(self.folder / name)
 
     def tidy(self) -> None:
-        """Remove what a run that was killed while it wrote or removed a checkpoint has left behind."""
+        """Remove the remains of a run that was killed while it wrote or removed a checkpoint."""
         shutil.rmtree(self.folder / _PARTIAL, ignore_errors=True)
         for data in sorted(self.folder.glob("ckpt-*.data-*-of-*")):
             if not data.with_name(f"{data.name.rpartition('.data-')[0]}.index").exists():
@@ -83,46 +88,31 @@ class Keeper:
                 os.replace(data, self.folder / data.name)
             os.replace(partial / f"{name}.index", self.folder / f"{name}.index")
         except (OSError, tf.errors.OpError) as error:
+            reason = str(error.strerror if isinstance(error, OSError) else error.message).strip().rstrip(".")
             raise CheckpointError(
-                f"{self.folder / name} cannot be written: {_reason(error)}. The checkpoints before it are kept"
+                f"{self.folder / name} cannot be written: {reason}. The checkpoints before it are kept"
             ) from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
     def _managed(self) -> list[str]:
-        """Return the names of the checkpoints that are there and recorded, or of the newest if there is no record."""
+        """Return the names of the checkpoints that exist and are recorded, or of the newest if there is no record."""
         state = tf.train.get_checkpoint_state(str(self.folder))
         paths = state.all_model_checkpoint_paths if state else [checkpoints.latest(self.folder) or ""]
         names = [Path(path).name for path in paths]
         return [name for name in names if _NAME.fullmatch(name) and (self.folder / f"{name}.index").is_file()]
 
-    def _record(self, names: list[str]) -> None:
-        """Record checkpoints as there, then take leave of the older ones."""
-        self._write_state(names)
-        going, staying = names[: -self.max_to_keep], names[-self.max_to_keep :]
-        for name in going:
-            if not self._for_good(name):
-                self._remove(name)
-        if going:
-            self._write_state(staying)
-
-    def _for_good(self, name: str) -> bool:
-        if not self.keep_every_n:
-            return False
-        return checkpoints.step_of(str(self.folder / name)) % self.keep_every_n == 0
-
     def _remove(self, name: str) -> None:
+        """Remove a checkpoint, unless it is kept for good."""
+        if self.keep_every_n and checkpoints.step_of(str(self.folder / name)) % self.keep_every_n == 0:
+            return
         (self.folder / f"{name}.index").unlink(missing_ok=True)
         for data in sorted(self.folder.glob(f"{name}.data-*")):
             data.unlink(missing_ok=True)
 
     def _write_state(self, names: list[str]) -> None:
-        """Write TensorFlow's CheckpointState in text form."""
+        """Record these checkpoints as existing: TensorFlow's CheckpointState in text form."""
         lines = [f'model_checkpoint_path: "{names[-1]}"']
         lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
         with whole_file(self.folder / _STATE) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _reason(error: OSError | tf.errors.OpError) -> str:
-    return str(error.strerror if isinstance(error, OSError) else error.message).strip().rstrip(".")

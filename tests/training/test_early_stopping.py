@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 
 from boxtune.errors import ConfigError
 from boxtune.metrics.coco import NAMES
-from boxtune.training.selection import Selection, full_name
+from boxtune.training.early_stopping import EarlyStopping, full_name
 
 MAP, LOSS = "DetectionBoxes_Precision/mAP", "Loss/total_loss"
 KNOWN = [*NAMES, LOSS]
 
 
-def selection(*values, metric=MAP, **options):
-    """Return the selection after evaluations at steps 100, 200, ..."""
-    return Selection(metric, [(100 * i, value) for i, value in enumerate(values, start=1)], **options)
+def stopping(*values, metric=MAP, **options):
+    """Return the early stopping after evaluations at steps 100, 200, ..."""
+    return EarlyStopping(metric, [(100 * i, value) for i, value in enumerate(values, start=1)], **options)
 
 
 @pytest.mark.parametrize(
@@ -34,12 +34,12 @@ def test_names(given, meant):
     assert full_name(given, KNOWN) == meant
 
 
-def test_a_mistyped_name_is_answered_with_the_nearest():
+def test_a_mistyped_name_gets_the_nearest_as_a_hint():
     with pytest.raises(ConfigError, match=r'no metric "AP500".*Did you mean "AP50"\? There are mAP, AP50'):
         full_name("AP500", KNOWN)
 
 
-def test_a_short_name_of_what_is_not_measured():
+def test_a_short_name_of_a_metric_that_is_not_computed():
     with pytest.raises(ConfigError, match='no metric "loss"'):
         full_name("loss", NAMES)
 
@@ -57,15 +57,15 @@ def test_a_short_name_of_what_is_not_measured():
     ],
 )
 def test_the_best(values, metric, best):
-    assert selection(*values, metric=metric).best == best
+    assert stopping(*values, metric=metric).best == best
 
 
 def test_an_improvement_is_better_than_all_before():
-    assert selection().improves(0.0)
-    assert selection(0.2, 0.5, 0.4).improves(0.51)
-    assert not selection(0.2, 0.5, 0.4).improves(0.5)
-    assert not selection(0.2).improves(math.nan)
-    assert selection(2.0, metric=LOSS).improves(1.9)
+    assert stopping().improves(0.0)
+    assert stopping(0.2, 0.5, 0.4).improves(0.51)
+    assert not stopping(0.2, 0.5, 0.4).improves(0.5)
+    assert not stopping(0.2).improves(math.nan)
+    assert stopping(2.0, metric=LOSS).improves(1.9)
 
 
 @pytest.mark.parametrize(
@@ -83,25 +83,25 @@ def test_an_improvement_is_better_than_all_before():
         ([math.nan, math.nan], 0, 2),
     ],
 )
-def test_evaluations_since_the_last_progress(values, min_delta, waited):
-    assert selection(*values, min_delta=min_delta).waited == waited
+def test_evaluations_since_the_last_improvement(values, min_delta, waited):
+    assert stopping(*values, min_delta=min_delta).waited == waited
 
 
-def test_a_loss_gets_on_by_falling():
-    assert selection(3.0, 2.0, 2.5, metric=LOSS).waited == 1
+def test_a_loss_improves_by_falling():
+    assert stopping(3.0, 2.0, 2.5, metric=LOSS).waited == 1
 
 
-def test_the_patience_ends():
+def test_the_patience_runs_out():
     values = [0.3, 0.2, 0.1]
-    assert not selection(*values, patience=3).exhausted
-    assert selection(*values, patience=2).exhausted
-    assert not selection(*values).exhausted
-    assert not selection(patience=1).exhausted
+    assert not stopping(*values, patience=3).exhausted
+    assert stopping(*values, patience=2).exhausted
+    assert not stopping(*values).exhausted
+    assert not stopping(patience=1).exhausted
 
 
 @given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, math.nan]), max_size=12))
-def test_what_was_improved_upon_is_the_best(values):
-    grown, kept = selection(), None
+def test_the_last_improvement_is_the_best(values):
+    grown, kept = stopping(), None
     for step, value in enumerate(values):
         if grown.improves(value):
             kept = (step, value)
@@ -110,6 +110,6 @@ def test_what_was_improved_upon_is_the_best(values):
 
 
 def test_shown_in_a_line():
-    assert str(selection()) == ""
-    assert str(selection(0.2, 0.5)) == "mAP 0.500 at 200"
-    assert str(selection(0.2, 0.5, 0.4)) == "mAP 0.400 at 300, best 0.500 at 200"
+    assert str(stopping()) == ""
+    assert str(stopping(0.2, 0.5)) == "mAP 0.500 at 200"
+    assert str(stopping(0.2, 0.5, 0.4)) == "mAP 0.400 at 300, best 0.500 at 200"

@@ -8,9 +8,10 @@ from keras import ops
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
-from boxtune.models import necks
+from boxtune.models import bifpn
+from boxtune.models.bifpn import WeightedSum
 from boxtune.models.keys import variables_by_key
-from boxtune.models.layers import WeightedSum, conv_style
+from boxtune.models.layers import conv_style
 from differentiation import gradients
 
 KEY = "_feature_extractor/_bifpn_stage"
@@ -27,7 +28,7 @@ def pyramid(depths, side, **options):
     """Return a network of a bidirectional pyramid alone, from level 3 on, whose finest map has `side` cells."""
     maps = [keras.Input((side // 2**index, side // 2**index, depth)) for index, depth in enumerate(depths)]
     options = {"min_level": 3, "max_level": 7, "num_iterations": 1, "num_filters": 8} | options
-    return keras.Model(maps, necks.bidirectional_feature_pyramid(maps, KEY, STYLE, **options))
+    return keras.Model(maps, bifpn.bidirectional_feature_pyramid(maps, KEY, STYLE, **options))
 
 
 def recorded_keys(shared, name):
@@ -51,9 +52,9 @@ def recorded_keys(shared, name):
 def test_bifpn_has_the_keys_of_the_api(shared, name, depths, iterations, filters, method):
     network = pyramid(depths, 16, num_iterations=iterations, num_filters=filters, combine_method=method)
     keys = {key: tuple(variable.shape) for key, variable in variables_by_key(network).items()}
-    wanted = recorded_keys(shared, name)
-    assert wanted
-    assert keys == wanted
+    expected = recorded_keys(shared, name)
+    assert expected
+    assert keys == expected
 
 
 class TestBidirectionalFeaturePyramid:
@@ -77,7 +78,7 @@ class TestBidirectionalFeaturePyramid:
         maps = [keras.Input((None, None, depth)) for depth in (4, 6, 8)]
         network = keras.Model(
             maps,
-            necks.bidirectional_feature_pyramid(
+            bifpn.bidirectional_feature_pyramid(
                 maps, KEY, STYLE, min_level=3, max_level=6, num_iterations=2, num_filters=8
             ),
         )

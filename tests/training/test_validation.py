@@ -7,7 +7,7 @@ import pytest
 
 from boxtune.errors import DataError
 from boxtune.metrics.results import Evaluation
-from boxtune.training.selection import Selection
+from boxtune.training.early_stopping import EarlyStopping
 from boxtune.training.validation import Best, Validation, keep_if_best, read_best, values_so_far
 
 MAP = "DetectionBoxes_Precision/mAP"
@@ -35,21 +35,21 @@ def state(tmp_path):
 
 
 def test_only_what_is_better_is_kept(state):
-    selection = Selection(MAP)
+    stopping = EarlyStopping(MAP)
     kept = [
-        keep_if_best(evaluation(100 * i, value), selection, state)
+        keep_if_best(evaluation(100 * i, value), stopping, state)
         for i, value in enumerate([0.2, 0.1, 0.4, 0.4], start=1)
     ]
     assert kept == [True, False, True, False]
-    assert selection.history == [(100, 0.2), (200, 0.1), (300, 0.4), (400, 0.4)]
+    assert stopping.history == [(100, 0.2), (200, 0.1), (300, 0.4), (400, 0.4)]
     assert read_best(state.model_dir) == Best(
         metric=MAP, value=0.4, step=300, checkpoint="ckpt-2", num_images=40,
         values={MAP: 0.4, "Loss/total_loss": 2.0},
     )  # fmt: skip
 
 
-def test_an_evaluation_that_is_no_number_is_no_json_either(state):
-    keep_if_best(evaluation(100, math.nan), Selection(MAP), state)
+def test_a_metric_that_is_nan_is_null_in_json(state):
+    keep_if_best(evaluation(100, math.nan), EarlyStopping(MAP), state)
     text = (state.model_dir / "best" / "best.json").read_text()
     assert "NaN" not in text
     assert read_best(state.model_dir).value is None
@@ -60,13 +60,13 @@ def test_none_yet(tmp_path):
 
 
 @pytest.mark.parametrize("junk", ["", "junk", "[]", "{}", '{"metric": "mAP", "more": 1}'])
-def test_a_file_that_is_none(state, junk):
+def test_a_damaged_file(state, junk):
     (state.model_dir / "best" / "best.json").write_text(junk)
     with pytest.raises(DataError, match=r"best\.json is not what a training wrote"):
         read_best(state.model_dir)
 
 
-def test_what_was_found_so_far(state):
+def test_values_so_far(state):
     evaluations = [(100, {MAP: 0.2}), (200, {"other": 1.0})]
     values = values_so_far(evaluations, MAP, state.model_dir)
     assert values[0] == (100, 0.2)
@@ -74,8 +74,8 @@ def test_what_was_found_so_far(state):
     assert math.isnan(values[1][1])
 
 
-def test_another_metric_begins_anew(state, caplog):
-    keep_if_best(evaluation(100, 0.2), Selection(MAP), state)
+def test_another_metric_starts_anew(state, caplog):
+    keep_if_best(evaluation(100, 0.2), EarlyStopping(MAP), state)
     evaluations = [(100, {MAP: 0.2, "Loss/total_loss": 2.0})]
     assert values_so_far(evaluations, "Loss/total_loss", state.model_dir) == []
     assert "was chosen by DetectionBoxes_Precision/mAP: by Loss/total_loss" in caplog.text
@@ -83,7 +83,7 @@ def test_another_metric_begins_anew(state, caplog):
 
 
 @pytest.mark.parametrize("averaged", [True, False])
-def test_averages_are_evaluated_if_so_wanted(state, averaged):
+def test_averages_are_evaluated_if_configured(state, averaged):
     weights = {"now": "weights"}
     seen = []
 
@@ -103,14 +103,14 @@ def test_averages_are_evaluated_if_so_wanted(state, averaged):
     journal = SimpleNamespace(has_evaluation=lambda step: False, add_evaluation=lambda found: None)
     progress = SimpleNamespace(show=lambda text: None, clear=lambda: None)
     validate = Validation(
-        evaluator, Selection(MAP), state, journal, progress, publish=lambda found: None, averaged=averaged
+        evaluator, EarlyStopping(MAP), state, journal, progress, publish=lambda found: None, averaged=averaged
     )
     validate(100)
     # What is kept is the state of the run, which has both.
     assert seen == ["averages" if averaged else "weights", "weights"]
 
 
-def test_validation_keeps_first_and_notes_last(state, tmp_path):
+def test_validation_writes_the_journal_last(state, tmp_path):
     """A run that is killed before the journal has its line evaluates again; after that nothing may be missing."""
     order = []
     detector = SimpleNamespace(stop_training=False)
@@ -122,16 +122,16 @@ def test_validation_keeps_first_and_notes_last(state, tmp_path):
     progress = SimpleNamespace(show=lambda text: None, clear=lambda: None, note="")
     validate = Validation(
         evaluator,
-        Selection(MAP, patience=1),
+        EarlyStopping(MAP, patience=1),
         state,
         journal,
         progress,
-        publish=lambda found: order.append("told"),
+        publish=lambda found: order.append("published"),
     )
     validate(50)
     assert order == []
     validate(100)
-    assert order == ["told", (100, True)]
+    assert order == ["published", (100, True)]
     assert not detector.stop_training
     validate(200)  # no better
     assert detector.stop_training

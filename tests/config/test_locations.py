@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boxtune import config
+from boxtune.config.locations import line_of, locations
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
-from boxtune.config.places import line_of, places
 from boxtune.config.text import set_fields
 from boxtune.errors import ConfigError
 
@@ -52,14 +52,14 @@ def test_line_of(path, line):
     assert line_of(TEXT, _steps(path)) == line
 
 
-def test_a_place_says_how_its_value_begins():
-    values = {place.path[-1][0]: place.value for place in places(TEXT)}
+def test_a_location_has_the_start_of_its_value():
+    values = {location.path[-1][0]: location.value for location in locations(TEXT)}
     assert (values["num_classes"], values["frame_index"], values["model"]) == ("2", "-1", "<")
 
 
 def test_extensions_are_named_in_brackets():
     text = "graph_rewriter { [some.program.Rewriter] { bits: 4 } [x.y]: 1 } model {}"
-    assert [(place.path[-1][0], place.line) for place in places(text)] == [
+    assert [(location.path[-1][0], location.line) for location in locations(text)] == [
         ("graph_rewriter", 1),
         ("[some.program.Rewriter]", 1),
         ("bits", 1),
@@ -75,7 +75,7 @@ def test_every_field_of_a_configuration_has_a_line(shared):
     for file in paths:
         text = file.read_text(encoding="utf-8")
         lines = text.splitlines()
-        by_path = {_dotted(place.path): place for place in places(text)}
+        by_path = {_dotted(location.path): location for location in locations(text)}
         for path, field, _ in set_fields(config.parse(text, "a.config")):
             if '["' in path:
                 continue  # the entries of a map have no number
@@ -84,12 +84,12 @@ def test_every_field_of_a_configuration_has_a_line(shared):
 
 
 @given(st.text(alphabet="model { ssd } < > [ ] , : ; # ' \" a 1 - \n"))
-def test_what_is_parsed_has_places(text):
+def test_parsed_text_has_locations(text):
     try:
         parsed = config.parse(text, "a.config")
     except ConfigError:
         return
-    found = {_dotted(place.path) for place in places(text)}
+    found = {_dotted(location.path) for location in locations(text)}
     assert parsed == TrainEvalPipelineConfig() or "model" in found
 
 

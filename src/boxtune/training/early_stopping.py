@@ -1,10 +1,10 @@
-"""When a run is evaluated, which of its evaluations is the best, and whether a better one is still to be expected.
+"""When a run is evaluated, which of its evaluations is the best, and when to stop because none gets better.
 
-The last two follow from the evaluations made so far, so that a run that goes on needs no state but its journal.
+The last two follow from the evaluations made so far, so a resumed run needs no state but its journal.
 """
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from boxtune.errors import ConfigError, did_you_mean
@@ -18,17 +18,17 @@ SHORT_NAMES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluating:
-    """When a run is evaluated, what is best, and what ends it early; it is always evaluated at the end."""
+class EvaluationOptions:
+    """When a run is evaluated, by which metric, and when it stops early; it is always evaluated at the end."""
 
     every_n: int | None = None
-    """Steps from one evaluation to the next; 0 for none on the way, None for the verb's own default."""
+    """Steps from one evaluation to the next; 0 for only the one at the end, None for the command's default."""
     metric: str = "mAP"
-    """That the best checkpoint is chosen by: a metric of the API, or a short name (SHORT_NAMES)."""
+    """By which the best checkpoint is chosen: a metric of the API, or a short name (SHORT_NAMES)."""
     patience: int | None = None
-    """How many evaluations without progress end the run; None for no such end."""
+    """How many evaluations without improvement end the run; None for no early stopping."""
     min_delta: float = 0.0
-    """How much better than the best before it an evaluation has to be to count as progress."""
+    """How much better than the best before it an evaluation has to be to count as an improvement."""
 
 
 def full_name(metric: str, known: Collection[str]) -> str:
@@ -48,11 +48,10 @@ def full_name(metric: str, known: Collection[str]) -> str:
 
 
 @dataclass
-class Selection:
+class EarlyStopping:
     """The values of one metric in the evaluations so far, as (step, value); of losses the lowest is the best.
 
-    With `patience`, a run is to end after so many evaluations in a row of which none was better than the best
-    before them by more than `min_delta`.
+    With `patience`, a run stops after that many evaluations in a row without an improvement by more than `min_delta`.
     """
 
     metric: str
@@ -67,12 +66,17 @@ class Selection:
 
     @property
     def waited(self) -> int:
-        """How many evaluations there were since the last progress."""
-        return waited([self._score(value) for _, value in self.history], self.min_delta)
+        """How many evaluations there were since the last improvement by more than `min_delta`."""
+        reached, since = -math.inf, 0
+        for _, value in self.history:
+            since += 1
+            if self._score(value) > reached + self.min_delta:
+                reached, since = self._score(value), 0
+        return since
 
     @property
     def exhausted(self) -> bool:
-        """Whether the patience is at its end."""
+        """Whether the patience has run out."""
         return self.patience is not None and self.waited >= self.patience
 
     def improves(self, value: float) -> bool:
@@ -89,17 +93,7 @@ class Selection:
         )
 
     def _score(self, value: float) -> float:
-        """Return the value so that more is better, and what is no number is the worst."""
+        """Return the value so that higher is better, and NaN is the worst."""
         if math.isnan(value):
             return -math.inf
         return -value if self.metric.startswith("Loss/") else value
-
-
-def waited(scores: Sequence[float], min_delta: float) -> int:
-    """Return how many scores stand behind the last one that was above all before it by more than `min_delta`."""
-    reached, since = -math.inf, 0
-    for score in scores:
-        since += 1
-        if score > reached + min_delta:
-            reached, since = score, 0
-    return since

@@ -6,7 +6,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.detection import boxes
 from boxtune.detection.box_coders import FasterRcnnBoxCoder, KeypointBoxCoder, SquareBoxCoder
 from boxtune.errors import ConfigError
-from boxtune.models import sections
+from boxtune.models import from_config
 
 
 def parse(message, text):
@@ -15,79 +15,79 @@ def parse(message, text):
 
 REFUSED = {
     "a scale of 0": (
-        sections.box_coder,
+        from_config.box_coder,
         pipeline_pb2.BoxCoder,
         "faster_rcnn_box_coder { x_scale: 0 }",
         "faster_rcnn_box_coder.x_scale is 0; it must be above 0",
     ),
     "a scale that is NaN": (
-        sections.box_coder,
+        from_config.box_coder,
         pipeline_pb2.BoxCoder,
         "mean_stddev_box_coder { stddev: nan }",
         "mean_stddev_box_coder.stddev is nan; it must be above 0",
     ),
     "no keypoints": (
-        sections.box_coder,
+        from_config.box_coder,
         pipeline_pb2.BoxCoder,
         "keypoint_box_coder {}",
         "keypoint_box_coder.num_keypoints is 0; it must be above 0",
     ),
     "thresholds the wrong way round": (
-        sections.matcher,
+        from_config.matcher,
         pipeline_pb2.Matcher,
         "argmax_matcher { matched_threshold: 0.4 }",
         "unmatched_threshold is 0.5, above matched_threshold 0.4",
     ),
     "a fraction of 0": (
-        sections.random_example_sampler,
+        from_config.random_example_sampler,
         pipeline_pb2.Loss,
         "random_example_sampler { positive_sample_fraction: 0 }",
         "positive_sample_fraction is 0; it must be above 0 and at most 1",
     ),
     "sizes without ratios": (
-        sections.anchor_generator,
+        from_config.anchor_generator,
         pipeline_pb2.AnchorGenerator,
         "flexible_grid_anchor_generator { anchor_grid { base_sizes: [8, 16] aspect_ratios: 1 height_stride: 8 } }",
         "anchor_grid 0 of flexible_grid_anchor_generator has 2 base_sizes and 1 aspect_ratios",
     ),
     "a grid without strides": (
-        sections.anchor_generator,
+        from_config.anchor_generator,
         pipeline_pb2.AnchorGenerator,
         "flexible_grid_anchor_generator { anchor_grid { base_sizes: 8 aspect_ratios: 1 height_stride: 8 } }",
         "anchor_grid 0 of flexible_grid_anchor_generator has no stride",
     ),
     "a scale of logits": (
-        sections.score_converter,
+        from_config.score_converter,
         pipeline_pb2.PostProcessing,
         "logit_scale: 0",
         "post_processing.logit_scale is 0; it must be above 0",
     ),
     "an overlap above 1": (
-        sections.non_max_suppression,
+        from_config.non_max_suppression,
         pipeline_pb2.PostProcessing,
         "batch_non_max_suppression { iou_threshold: 1.5 }",
         r"batch_non_max_suppression.iou_threshold is 1.5; it must be in \[0, 1\]",
     ),
     "a negative sigma": (
-        sections.non_max_suppression,
+        from_config.non_max_suppression,
         pipeline_pb2.PostProcessing,
         "batch_non_max_suppression { soft_nms_sigma: -1 }",
         "soft_nms_sigma is -1; it must be at least 0",
     ),
     "no detections": (
-        sections.non_max_suppression,
+        from_config.non_max_suppression,
         pipeline_pb2.PostProcessing,
         "batch_non_max_suppression { max_detections_per_class: 0 }",
         "max_detections_per_class is 0; it must be above 0",
     ),
     "several classes of a box": (
-        sections.non_max_suppression,
+        from_config.non_max_suppression,
         pipeline_pb2.PostProcessing,
         "batch_non_max_suppression { use_class_agnostic_nms: true max_classes_per_detection: 2 }",
         "max_classes_per_detection is 2; it must be 1",
     ),
     "the dice loss": (
-        sections.classification_loss,
+        from_config.classification_loss,
         pipeline_pb2.ClassificationLoss,
         "weighted_dice_classification_loss {}",
         "choose one of: weighted_sigmoid",
@@ -96,9 +96,9 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_is_refused(name):
-    read, message, text, told = REFUSED[name]
-    with pytest.raises(ConfigError, match=told):
+def test_invalid_values_are_refused(name):
+    read, message, text, error = REFUSED[name]
+    with pytest.raises(ConfigError, match=error):
         read(parse(message, text))
 
 
@@ -111,21 +111,21 @@ class TestBoxCodeSize:
     )
     def test_it_is_the_coders(self, coder, size, predictor):
         section = parse(pipeline_pb2.BoxPredictor, f"{predictor} {{ box_code_size: {size} }}")
-        assert sections.box_code_size(section, coder) == size
+        from_config.check_box_code_size(section, coder)
         getattr(section, predictor).box_code_size = size + 1
-        told = (
+        error = (
             f"{predictor}.box_code_size is {size + 1}, but .* has {size} numbers; set box_code_size: {size}"
         )
-        with pytest.raises(ConfigError, match=told):
-            sections.box_code_size(section, coder)
+        with pytest.raises(ConfigError, match=error):
+            from_config.check_box_code_size(section, coder)
 
 
 class TestSimilarity:
     def test_by_default_it_is_the_iou(self):
-        assert sections.similarity(pipeline_pb2.RegionSimilarityCalculator()) is boxes.iou_pairwise
+        assert from_config.similarity(pipeline_pb2.RegionSimilarityCalculator()) is boxes.iou_pairwise
 
     def test_the_threshold_is_read(self):
-        similarity = sections.similarity(
+        similarity = from_config.similarity(
             parse(
                 pipeline_pb2.RegionSimilarityCalculator, "thresholded_iou_similarity { iou_threshold: 0.2 }"
             )
@@ -140,7 +140,7 @@ class TestScoreConverter:
     def scores(self, text, predictor=""):
         section = parse(pipeline_pb2.BoxPredictor, predictor) if predictor else None
         return np.asarray(
-            sections.score_converter(parse(pipeline_pb2.PostProcessing, text), section)(self.LOGITS)
+            from_config.score_converter(parse(pipeline_pb2.PostProcessing, text), section)(self.LOGITS)
         )
 
     def test_of_the_predictor_alone(self):
@@ -168,7 +168,7 @@ class TestCalibration:
         section = parse(
             pipeline_pb2.PostProcessing, f"score_converter: SIGMOID calibration_config {{ {text} }}"
         )
-        return np.asarray(sections.score_converter(section, num_scores=num_scores)(self.LOGITS))
+        return np.asarray(from_config.score_converter(section, num_scores=num_scores)(self.LOGITS))
 
     def test_all_scores_by_one_function(self):
         points = "x_y_pair { x: 0 y: 0 } x_y_pair { x: 0.5 y: 0.1 } x_y_pair { x: 1 y: 1 }"
@@ -192,7 +192,7 @@ class TestCalibration:
         np.testing.assert_allclose(scores, [[0.9, 0.5, 0.1]], rtol=1e-5)
 
     @pytest.mark.parametrize(
-        ("text", "told"),
+        ("text", "error"),
         [
             ("", "CalibrationConfig is empty; choose one of: function_approximation"),
             ("function_approximation {}", "function_approximation.x_y_pairs has no x_y_pair"),
@@ -220,12 +220,12 @@ class TestCalibration:
             ),
         ],
     )
-    def test_what_cannot_be_is_refused(self, text, told):
-        with pytest.raises(ConfigError, match=told):
+    def test_invalid_values_are_refused(self, text, error):
+        with pytest.raises(ConfigError, match=error):
             self.scores(text, 3)
 
 
 def test_no_sampler_unless_one_is_set():
-    assert sections.random_example_sampler(pipeline_pb2.Loss()) is None
-    sampler = sections.random_example_sampler(parse(pipeline_pb2.Loss, "random_example_sampler {}"))
+    assert from_config.random_example_sampler(pipeline_pb2.Loss()) is None
+    sampler = from_config.random_example_sampler(parse(pipeline_pb2.Loss, "random_example_sampler {}"))
     assert sampler.positive_fraction == pytest.approx(0.01)

@@ -6,21 +6,21 @@ import pytest
 import tensorflow as tf
 
 from boxtune.errors import CheckpointError
-from boxtune.training import checkpoints, keeping
-from boxtune.training.keeping import Keeper
+from boxtune.training import checkpoint_manager, checkpoints
+from boxtune.training.checkpoint_manager import CheckpointManager
 
 
 class Run:
-    """A value that is trained, and the keeper of its checkpoints."""
+    """A value that is trained, and the manager of its checkpoints."""
 
     def __init__(self, folder, **options):
         self.step = tf.Variable(0, dtype=tf.int64)
-        self.keeper = Keeper({"step": self.step}, folder, **{"max_to_keep": 3} | options)
+        self.manager = CheckpointManager({"step": self.step}, folder, **{"max_to_keep": 3} | options)
 
     def save_at(self, *steps):
         for step in steps:
             self.step.assign(step)
-            self.prefix = self.keeper.save()
+            self.prefix = self.manager.save()
         return self.prefix
 
 
@@ -42,12 +42,12 @@ def test_the_newest_are_kept(tmp_path):
     }
 
 
-def test_one_in_so_many_steps_is_kept_for_good(tmp_path):
+def test_every_nth_step_is_kept_for_good(tmp_path):
     Run(tmp_path, max_to_keep=1, keep_every_n=20).save_at(10, 20, 30, 40, 50)
     assert steps(tmp_path) == {2: 20, 4: 40, 5: 50}
 
 
-def test_a_run_that_goes_on_counts_on_and_removes_what_it_finds(tmp_path):
+def test_a_resumed_run_continues_the_numbers_and_removes_old_checkpoints(tmp_path):
     Run(tmp_path).save_at(10, 20, 30)
     assert Run(tmp_path).save_at(40) == str(tmp_path / "ckpt-4")
     assert steps(tmp_path) == {2: 20, 3: 30, 4: 40}
@@ -72,7 +72,7 @@ def test_checkpoints_of_others_are_left_alone(tmp_path):
     assert {"mine.index", "mine.data-00000-of-00001", "ckpt-10.index"} <= names(tmp_path)
 
 
-def test_a_record_that_leads_out_of_the_folder_is_not_followed(tmp_path):
+def test_a_record_outside_the_folder_is_ignored(tmp_path):
     outside, inside = tmp_path / "outside", tmp_path / "inside"
     Run(outside).save_at(10)
     Run(inside).save_at(10)
@@ -100,8 +100,9 @@ def count_calls(monkeypatch, limit=None):
 
         return call
 
-    for owner, name in ((os, "replace"), (os, "unlink"), (keeping.shutil, "rmtree"), (keeping.Path, "unlink"),
-                        (keeping.Path, "write_text"), (tf.train.Checkpoint, "write")):  # fmt: skip
+    module = checkpoint_manager
+    for owner, name in ((os, "replace"), (os, "unlink"), (module.shutil, "rmtree"), (module.Path, "unlink"),
+                        (module.Path, "write_text"), (tf.train.Checkpoint, "write")):  # fmt: skip
         monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
     return calls
 
@@ -112,24 +113,24 @@ def test_a_kill_between_any_two_calls_costs_no_checkpoint(tmp_path, monkeypatch,
         run = Run(folder, max_to_keep=max_to_keep)
         run.save_at(10, 20)
         run.step.assign(30)
-        return run.keeper
+        return run.manager
 
-    keeper = start(tmp_path / "whole")
+    manager = start(tmp_path / "whole")
     with monkeypatch.context() as patched:
         calls = count_calls(patched)
-        keeper.save()
+        manager.save()
     assert len(calls) > 6
     seen = set()
     for limit in range(len(calls)):
         folder = tmp_path / str(limit)
-        keeper = start(folder)
+        manager = start(folder)
         with monkeypatch.context() as patched:
             count_calls(patched, limit)
             with pytest.raises(Killed):
-                keeper.save()
+                manager.save()
         left = checkpoints.step_of(checkpoints.find(folder))  # reads it
         seen.add(left)
-        # Going on from there leaves a folder without a trace of the kill.
+        # Resuming from there leaves a folder without a trace of the kill.
         Run(folder, max_to_keep=max_to_keep).save_at(left + 10)
         assert list(steps(folder).values())[-max_to_keep:] == [left, left + 10][-max_to_keep:]
         assert len(steps(folder)) == max_to_keep
@@ -137,11 +138,11 @@ def test_a_kill_between_any_two_calls_costs_no_checkpoint(tmp_path, monkeypatch,
     assert seen == {20, 30}
 
 
-def test_what_a_kill_while_writing_leaves_is_tidied_up(tmp_path):
+def test_the_remains_of_a_killed_write_are_removed(tmp_path):
     Run(tmp_path).save_at(10)
     (tmp_path / ".partial-checkpoint" / "ckpt-2_temp").mkdir(parents=True)
     (tmp_path / "ckpt-2.data-00000-of-00001").write_bytes(b"half of i")
-    Run(tmp_path).keeper.tidy()
+    Run(tmp_path).manager.tidy()
     assert names(tmp_path) == {"checkpoint", "ckpt-1.index", "ckpt-1.data-00000-of-00001"}
 
 

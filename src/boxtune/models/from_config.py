@@ -1,4 +1,4 @@
-"""Reads sections of the configuration into detection arithmetic: one function a section."""
+"""Makes the parts of a detector from their sections of the configuration: one function for each section."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,9 +14,9 @@ from boxtune.detection import boxes, calibration, losses
 from boxtune.detection.anchors import (
     AnchorGrid,
     FlexibleGridAnchors,
-    GridAnchors,
     MultiscaleAnchors,
     SsdAnchors,
+    grid_anchors,
 )
 from boxtune.detection.box_coders import (
     BoxCoder,
@@ -33,13 +33,13 @@ from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError
 
 Function = Callable[..., Any]
-Anchors = SsdAnchors | MultiscaleAnchors | GridAnchors | FlexibleGridAnchors
-SMALLEST_SIDE = 33  # of images, in pixels: below, no cell is left at the coarsest level of a backbone
+Anchors = SsdAnchors | MultiscaleAnchors | FlexibleGridAnchors
+SMALLEST_SIDE = 33  # of images, in pixels: below, the coarsest level of a backbone has no cell
 
 
 def anchor_generator(section: pipeline_pb2.AnchorGenerator) -> Anchors:
     """Read `anchor_generator`."""
-    read, chosen = config.chosen(
+    return config.oneof(
         section,
         {
             "ssd_anchor_generator": _ssd_anchors,
@@ -48,7 +48,6 @@ def anchor_generator(section: pipeline_pb2.AnchorGenerator) -> Anchors:
             "flexible_grid_anchor_generator": _flexible_grid_anchors,
         },
     )
-    return read(chosen)
 
 
 def _ssd_anchors(section: pipeline_pb2.SsdAnchorGenerator) -> SsdAnchors:
@@ -77,11 +76,11 @@ def _multiscale_anchors(section: pipeline_pb2.MultiscaleAnchorGenerator) -> Mult
     )
 
 
-def _grid_anchors(section: pipeline_pb2.GridAnchorGenerator) -> GridAnchors:
-    return GridAnchors(
-        scales=tuple(section.scales) or GridAnchors.scales,
-        aspect_ratios=tuple(section.aspect_ratios) or GridAnchors.aspect_ratios,
-        base_size=(section.height, section.width),
+def _grid_anchors(section: pipeline_pb2.GridAnchorGenerator) -> FlexibleGridAnchors:
+    return grid_anchors(
+        tuple(section.scales) or (0.5, 1.0, 2.0),
+        tuple(section.aspect_ratios) or (0.5, 1.0, 2.0),
+        (section.height, section.width),
         stride=(section.height_stride, section.width_stride),
         offset=(section.height_offset, section.width_offset),
     )
@@ -120,53 +119,52 @@ def box_coder(section: pipeline_pb2.BoxCoder) -> BoxCoder:
     Raises:
         ConfigError: for a scale that is not above 0.
     """
-    read, chosen = config.chosen(
+
+    def reader(coder: Callable[..., BoxCoder]) -> Callable[[Any], BoxCoder]:
+        def read(one: Any) -> BoxCoder:
+            settings = {field.name: getattr(one, field.name) for field in one.DESCRIPTOR.fields}
+            for name, value in settings.items():
+                if not value > 0:
+                    path = f"{section.WhichOneof('box_coder_oneof')}.{name}"
+                    raise ConfigError(f"pipeline.config: {path} is {value:g}; it must be above 0")
+            return coder(**settings)
+
+        return read
+
+    return config.oneof(
         section,
         {
-            "faster_rcnn_box_coder": lambda one: FasterRcnnBoxCoder(
-                one.y_scale, one.x_scale, one.height_scale, one.width_scale
-            ),
-            "keypoint_box_coder": lambda one: KeypointBoxCoder(
-                one.num_keypoints, one.y_scale, one.x_scale, one.height_scale, one.width_scale
-            ),
-            "mean_stddev_box_coder": lambda one: MeanStddevBoxCoder(one.stddev),
-            "square_box_coder": lambda one: SquareBoxCoder(one.y_scale, one.x_scale, one.length_scale),
+            "faster_rcnn_box_coder": reader(FasterRcnnBoxCoder),
+            "keypoint_box_coder": reader(KeypointBoxCoder),
+            "mean_stddev_box_coder": reader(MeanStddevBoxCoder),
+            "square_box_coder": reader(SquareBoxCoder),
         },
     )
-    for field in chosen.DESCRIPTOR.fields:
-        value = getattr(chosen, field.name)
-        if not value > 0:
-            raise ConfigError(
-                f"pipeline.config: {section.WhichOneof('box_coder_oneof')}.{field.name} is {value:g}; "
-                "it must be above 0"
-            )
-    return read(chosen)
 
 
-def box_code_size(section: pipeline_pb2.BoxPredictor, coder: BoxCoder) -> int:
-    """Return how many numbers a `box_predictor` predicts of each box.
+def check_box_code_size(section: pipeline_pb2.BoxPredictor, coder: BoxCoder) -> None:
+    """Refuse a `box_predictor` whose box encodings do not have the length of those of `coder`.
 
     Raises:
-        ConfigError: if `coder` reads another number.
+        ConfigError: with the right length.
     """
     name = section.WhichOneof("box_predictor_oneof")
     size = getattr(section, name).box_code_size
     if size != coder.code_size:
         raise ConfigError(
-            f"pipeline.config: box_predictor.{name}.box_code_size is {size}, but a code of the box_coder has "
+            f"pipeline.config: box_predictor.{name}.box_code_size is {size}, but an encoding of the box_coder has "
             f"{coder.code_size} numbers; set box_code_size: {coder.code_size}"
         )
-    return size
 
 
 def similarity(section: pipeline_pb2.RegionSimilarityCalculator) -> Function:
-    """Read `similarity_calculator`: a function of boxes [b, n, 4] and anchors [a, 4] to how alike they are [b, n, a].
+    """Read `similarity_calculator`: from boxes [b, n, 4] and anchors [a, 4] to similarities [b, n, a].
 
-    Without any, the IoU.
+    The default is the IoU.
     """
     if section.WhichOneof("region_similarity") is None:
         return boxes.iou_pairwise
-    read, chosen = config.chosen(
+    return config.oneof(
         section,
         {
             "iou_similarity": lambda _: boxes.iou_pairwise,
@@ -177,24 +175,24 @@ def similarity(section: pipeline_pb2.RegionSimilarityCalculator) -> Function:
             ),
         },
     )
-    return read(chosen)
 
 
 def matcher(section: pipeline_pb2.Matcher) -> ArgMaxMatcher:
     """Read `matcher`.
 
     Raises:
-        ConfigError: for thresholds of which the lower is the higher.
+        ConfigError: if the lower threshold is above the higher one.
     """
-    make, argmax = config.chosen(section, {"argmax_matcher": ArgMaxMatcher})
-    if not argmax.ignore_thresholds and argmax.unmatched_threshold > argmax.matched_threshold:
+    argmax = config.oneof(section, {"argmax_matcher": lambda one: one})
+    matched, unmatched = argmax.matched_threshold, argmax.unmatched_threshold
+    if not argmax.ignore_thresholds and unmatched > matched:
         raise ConfigError(
-            f"pipeline.config: argmax_matcher.unmatched_threshold is {argmax.unmatched_threshold:g}, above "
-            f"matched_threshold {argmax.matched_threshold:g}; it must not be"
+            f"pipeline.config: argmax_matcher.unmatched_threshold is {unmatched:g}, above matched_threshold "
+            f"{matched:g}; it must not be"
         )
-    return make(
-        matched_threshold=None if argmax.ignore_thresholds else argmax.matched_threshold,
-        unmatched_threshold=None if argmax.ignore_thresholds else argmax.unmatched_threshold,
+    return ArgMaxMatcher(
+        matched_threshold=None if argmax.ignore_thresholds else matched,
+        unmatched_threshold=None if argmax.ignore_thresholds else unmatched,
         negatives_lower_than_unmatched=argmax.negatives_lower_than_unmatched,
         force_match=argmax.force_match_for_each_row,
     )
@@ -202,11 +200,15 @@ def matcher(section: pipeline_pb2.Matcher) -> ArgMaxMatcher:
 
 def classification_loss(section: pipeline_pb2.ClassificationLoss) -> Function:
     """Read `classification_loss`: a function of logits and targets [b, a, c]."""
-    read, chosen = config.chosen(
+    return config.oneof(
         section,
         {
             "weighted_sigmoid": lambda _: losses.sigmoid_cross_entropy,
-            "weighted_sigmoid_focal": _sigmoid_focal,
+            "weighted_sigmoid_focal": lambda focal: partial(
+                losses.sigmoid_focal,
+                gamma=focal.gamma,
+                alpha=focal.alpha if focal.HasField("alpha") else None,
+            ),
             "weighted_softmax": lambda softmax: partial(
                 losses.softmax_cross_entropy, logit_scale=softmax.logit_scale
             ),
@@ -221,16 +223,10 @@ def classification_loss(section: pipeline_pb2.ClassificationLoss) -> Function:
             ),
         },
     )
-    return read(chosen)
-
-
-def _sigmoid_focal(section: pipeline_pb2.SigmoidFocalClassificationLoss) -> Function:
-    alpha = section.alpha if section.HasField("alpha") else None
-    return partial(losses.sigmoid_focal, gamma=section.gamma, alpha=alpha)
 
 
 def label_smoothing(section: pipeline_pb2.ClassificationLoss, amount: float) -> Function | None:
-    """Return what takes `amount` from the certainty of the targets [b, a, c] of a `classification_loss`, if any.
+    """Return the function that smooths the targets [b, a, c] of a `classification_loss` by `amount`, if any.
 
     Raises:
         ConfigError: if the amount is not in [0, 1).
@@ -245,16 +241,16 @@ def label_smoothing(section: pipeline_pb2.ClassificationLoss, amount: float) -> 
 
 
 def hard_example_miner(section: pipeline_pb2.Loss) -> HardExampleMiner | None:
-    """Read `hard_example_miner` of a `loss`, which also says what the two losses weigh; None if it has none.
+    """Read `hard_example_miner` of a `loss`, which also weighs the two losses; None if it has none.
 
     Raises:
-        ConfigError: beside a focal loss, which passes over easy examples by itself.
+        ConfigError: with a focal loss, which ignores easy examples itself.
     """
     if not section.HasField("hard_example_miner"):
         return None
     if section.classification_loss.HasField("weighted_sigmoid_focal"):
         raise ConfigError(
-            "loss.hard_example_miner: the focal loss passes over easy examples by itself; remove the miner, "
+            "loss.hard_example_miner: the focal loss ignores easy examples by itself; remove the miner, "
             "or use classification_loss { weighted_sigmoid {} }"
         )
     miner = section.hard_example_miner
@@ -274,7 +270,7 @@ def hard_example_miner(section: pipeline_pb2.Loss) -> HardExampleMiner | None:
 
 
 def random_example_sampler(section: pipeline_pb2.Loss) -> RandomExampleSampler | None:
-    """Read `random_example_sampler` of a `loss`; None if it has none. Its seed is drawn by `keras.utils`' random seed.
+    """Read `random_example_sampler` of a `loss`; None if it has none. Its seed follows Keras' global seed.
 
     Raises:
         ConfigError: if its fraction is not in (0, 1].
@@ -292,23 +288,18 @@ def random_example_sampler(section: pipeline_pb2.Loss) -> RandomExampleSampler |
 
 def localization_loss(section: pipeline_pb2.LocalizationLoss) -> LocalizationLoss:
     """Read `localization_loss`."""
-    read, chosen = config.chosen(
+    return config.oneof(
         section,
         {
-            "weighted_smooth_l1": lambda huber: LocalizationLoss(
-                partial(losses.smooth_l1, delta=huber.delta)
-            ),
+            "weighted_smooth_l1": lambda one: LocalizationLoss(partial(losses.smooth_l1, delta=one.delta)),
             "weighted_l2": lambda _: LocalizationLoss(losses.squared_error, squares_weights=True),
-            "l1_localization_loss": lambda _: LocalizationLoss(_summed_absolute_error),
+            "l1_localization_loss": lambda _: LocalizationLoss(
+                lambda predictions, targets: ops.sum(losses.absolute_error(predictions, targets), axis=-1)
+            ),
             "weighted_iou": lambda _: LocalizationLoss(losses.iou_loss, of_boxes=True),
             "weighted_giou": lambda _: LocalizationLoss(losses.giou_loss, of_boxes=True),
         },
     )
-    return read(chosen)
-
-
-def _summed_absolute_error(predictions: Any, targets: Any) -> Any:
-    return ops.sum(losses.absolute_error(predictions, targets), axis=-1)
 
 
 def score_converter(
@@ -318,11 +309,11 @@ def score_converter(
 ) -> Function:
     """Read `score_converter` and `calibration_config`: a function from logits [..., c] to scores.
 
-    A weight shared `box_predictor` has one of its own, which comes first. The API applies that in the network, but not
-    in training; here, too, no loss ever sees it. `num_scores` is c, background included, if the caller knows it.
+    A weight shared `box_predictor` has one of its own, which is applied first. The API applies that in the network, but
+    not in training; it has no effect on losses here either. `num_scores` is c, background included, if it is known.
 
     Raises:
-        ConfigError: if the scale is not above 0, or for a calibration that cannot be.
+        ConfigError: if the scale is not above 0, or for an invalid calibration.
     """
     scale = section.logit_scale
     if not scale > 0:
@@ -332,36 +323,33 @@ def score_converter(
         pipeline_pb2.PostProcessing.SIGMOID: ops.sigmoid,
         pipeline_pb2.PostProcessing.SOFTMAX: partial(ops.softmax, axis=-1),
     }[section.score_converter]
-    first = ops.convert_to_tensor if box_predictor is None else _predictor_score_converter(box_predictor)
+    first = ops.convert_to_tensor
+    if box_predictor is not None:
+        predictor = box_predictor.weight_shared_convolutional_box_predictor
+        first = ops.sigmoid if predictor.score_converter == predictor.SIGMOID else first
     if not section.HasField("calibration_config"):
         return lambda logits: convert(first(logits) / scale)
-    before, after = _calibration(section.calibration_config, num_scores)
-    return lambda logits: after(convert(before(first(logits)) / scale))
-
-
-def _calibration(
-    section: pipeline_pb2.CalibrationConfig, num_scores: int | None
-) -> tuple[Function, Function]:
-    """Read `calibration_config`: what is done with logits [..., c] before they become scores, and with the scores."""
-    read, chosen = config.chosen(
-        section,
+    before, after = config.oneof(
+        section.calibration_config,
         {
-            "function_approximation": _function_approximation,
-            "class_id_function_approximations": partial(_class_id_functions, num_scores=num_scores),
-            "temperature_scaling_calibration": _temperature_scaling,
+            "function_approximation": lambda one: (
+                ops.convert_to_tensor,
+                _points(one.x_y_pairs, "function_approximation.x_y_pairs"),
+            ),
+            "class_id_function_approximations": lambda one: (
+                ops.convert_to_tensor,
+                _class_id_functions(one, num_scores),
+            ),
+            "temperature_scaling_calibration": lambda one: (_temperature(one), ops.convert_to_tensor),
         },
     )
-    return read(chosen)
-
-
-def _function_approximation(section: pipeline_pb2.FunctionApproximation) -> tuple[Function, Function]:
-    return ops.convert_to_tensor, _points(section.x_y_pairs, "function_approximation.x_y_pairs")
+    return lambda logits: after(convert(before(first(logits)) / scale))
 
 
 def _class_id_functions(
     section: pipeline_pb2.ClassIdFunctionApproximations, num_scores: int | None
-) -> tuple[Function, Function]:
-    """Read a function for each column of the scores, by its number: 0 is the background, if there is one."""
+) -> Function:
+    """Read a function for each column of the scores, by its index: 0 is the background, if there is one."""
     name = "class_id_function_approximations.class_id_xy_pairs_map"
     for number in section.class_id_xy_pairs_map:
         if number < 0 or (num_scores is not None and number >= num_scores):
@@ -373,7 +361,7 @@ def _class_id_functions(
     functions = {
         number: _points(pairs, f"{name}[{number}]") for number, pairs in section.class_id_xy_pairs_map.items()
     }
-    return ops.convert_to_tensor, partial(calibration.each_column, functions=functions)
+    return partial(calibration.each_column, functions=functions)
 
 
 def _points(section: pipeline_pb2.XYPairs, name: str) -> Function:
@@ -383,39 +371,45 @@ def _points(section: pipeline_pb2.XYPairs, name: str) -> Function:
         raise ConfigError(f"pipeline.config: {name} has no x_y_pair; give at least one point")
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ConfigError(f"pipeline.config: {name} has a point that is not finite; x and y are scores")
-    falls = np.flatnonzero(np.diff(x) <= 0)
-    if len(falls):
+    descending = np.flatnonzero(np.diff(x) <= 0)
+    if len(descending):
         raise ConfigError(
-            f"pipeline.config: {name} has the x {x[falls[0] + 1]:g} after {x[falls[0]]:g}; they must ascend"
+            f"pipeline.config: {name} has the x {x[descending[0] + 1]:g} after {x[descending[0]]:g}; they must ascend"
         )
     return partial(calibration.piecewise_linear, x=x, y=y)
 
 
-def _temperature_scaling(
-    section: pipeline_pb2.TemperatureScalingCalibration,
-) -> tuple[Function, Function]:
-    """Read a temperature, which logits are divided by. Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2."""
+def _temperature(section: pipeline_pb2.TemperatureScalingCalibration) -> Function:
+    """Read a temperature, by which logits are divided. Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2."""
     temperature = section.scaler
     if not 0 < temperature < float("inf"):
         raise ConfigError(
             f"pipeline.config: temperature_scaling_calibration.scaler is {temperature:g}; it must be above 0 and finite"
         )
-    return lambda logits: logits / temperature, ops.convert_to_tensor
-
-
-def _predictor_score_converter(section: pipeline_pb2.BoxPredictor) -> Function:
-    predictor = section.weight_shared_convolutional_box_predictor
-    return ops.sigmoid if predictor.score_converter == predictor.SIGMOID else ops.convert_to_tensor
+    return lambda logits: logits / temperature
 
 
 def non_max_suppression(section: pipeline_pb2.PostProcessing) -> NonMaxSuppression:
     """Read `batch_non_max_suppression`.
 
     Raises:
-        ConfigError: for numbers that suppress in no possible way, and for more than one class of a box.
+        ConfigError: for values out of range, and for more than one class of a box.
     """
     nms = section.batch_non_max_suppression
-    _check_suppression(nms)
+    problems = {
+        "iou_threshold": not 0 <= nms.iou_threshold <= 1 and "in [0, 1]",
+        "soft_nms_sigma": not nms.soft_nms_sigma >= 0 and "at least 0",
+        "max_detections_per_class": not nms.max_detections_per_class > 0 and "above 0",
+        "max_total_detections": not nms.max_total_detections > 0 and "above 0",
+        "max_classes_per_detection": nms.use_class_agnostic_nms
+        and nms.max_classes_per_detection != 1
+        and "1: a box has its best class only",
+    }
+    for field, allowed in problems.items():
+        if allowed:
+            raise ConfigError(
+                f"pipeline.config: batch_non_max_suppression.{field} is {getattr(nms, field):g}; it must be {allowed}"
+            )
     return NonMaxSuppression(
         score_threshold=nms.score_threshold,
         iou_threshold=nms.iou_threshold,
@@ -427,28 +421,11 @@ def non_max_suppression(section: pipeline_pb2.PostProcessing) -> NonMaxSuppressi
     )
 
 
-def _check_suppression(nms: pipeline_pb2.BatchNonMaxSuppression) -> None:
-    problems = {
-        "iou_threshold": not 0 <= nms.iou_threshold <= 1 and "in [0, 1]",
-        "soft_nms_sigma": not nms.soft_nms_sigma >= 0 and "at least 0",
-        "max_detections_per_class": not nms.max_detections_per_class > 0 and "above 0",
-        "max_total_detections": not nms.max_total_detections > 0 and "above 0",
-        "max_classes_per_detection": nms.use_class_agnostic_nms
-        and nms.max_classes_per_detection != 1
-        and "1: a box has its best class only",
-    }
-    for field, wanted in problems.items():
-        if wanted:
-            raise ConfigError(
-                f"pipeline.config: batch_non_max_suppression.{field} is {getattr(nms, field):g}; it must be {wanted}"
-            )
-
-
 def input_size(section: pipeline_pb2.ImageResizer) -> tuple[int, int] | None:
-    """Read the (height, width) that `image_resizer` makes of every image, None where it varies.
+    """Return the (height, width) that `image_resizer` gives every image, None where it varies.
 
     Raises:
-        ConfigError: if it makes images that are too small.
+        ConfigError: if it is too small.
     """
     size = config.fixed_size(section)
     if size is not None and min(size) < SMALLEST_SIDE:
