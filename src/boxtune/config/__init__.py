@@ -2,7 +2,7 @@
 
 from boxtune.config.checks import check_for_evaluation, check_for_training, input_datasets, input_files
 from boxtune.config.families import family_of, recipe
-from boxtune.config.image_size import fixed_size
+from boxtune.config.families.family import fixed_size
 from boxtune.config.loading import complete, load, parse, read_label_map, write
 from boxtune.config.overrides import apply_override
 from boxtune.config.text import to_text

@@ -15,7 +15,8 @@ class WeightedSum(keras.layers.Layer):
     """Adds maps of one shape, each multiplied by a learned weight.
 
     `fast_attention` divides the weights, clipped at 0, by their sum; `weighted_sum` uses them as they are; `sum` has
-    none. `attention` has weights that change nothing: the API takes the softmax of each weight alone, which is 1. Source: Tan et al. 2019 (EfficientDet, arXiv:1911.09070), section 3.3; the API's
+    none. `attention` has weights that change nothing: the API takes the softmax of each weight alone, which is 1.
+    Source: Tan et al. 2019 (EfficientDet, arXiv:1911.09070), section 3.3; the API's
     BiFPNCombineLayer.
     """
 
@@ -132,9 +133,9 @@ def _check_bifpn(min_level, max_level, num_iterations, num_filters, combine_meth
 
 @dataclass(frozen=True)
 class _Node:
-    """A map of the pyramid: its level, the numbers of the maps that it adds, and how many levels coarser it is than each.
+    """A map of the pyramid: its level, the maps that it adds, and how many levels coarser it is than each.
 
-    The features are numbered first, then the nodes.
+    Maps are numbered: the features first, then the nodes.
     """
 
     level: int

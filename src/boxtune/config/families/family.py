@@ -77,3 +77,13 @@ def no_recipe(name: str, known: Sequence[str], of_the_api: Sequence[str]) -> Con
         return ConfigError(f'boxtune does not have the feature extractor "{name}" yet; it has {listed}.')
     hint = did_you_mean(name, of_the_api)
     return ConfigError(f'there is no feature extractor "{name}"; boxtune has {listed}.{hint}')
+
+
+def fixed_size(section: ImageResizer) -> tuple[int, int] | None:
+    """Return the (height, width) in pixels that `image_resizer` gives every image, None where it varies."""
+    fixed, aspect = section.fixed_shape_resizer, section.keep_aspect_ratio_resizer
+    if section.HasField("fixed_shape_resizer"):
+        return fixed.height, fixed.width
+    if section.HasField("keep_aspect_ratio_resizer") and aspect.pad_to_max_dimension:
+        return aspect.max_dimension, aspect.max_dimension
+    return None
