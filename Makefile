@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 BIOME = $(VENV)/node/node_modules/@biomejs/biome
-# The files in the order of their folders in pyproject.toml: the longest first.
+# The files in the order of tests/conftest.py.
 WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
 BACKEND_TESTS = $(BIN)/python -m pytest $(WORKERS) tests/backends tests/detection tests/golden/test_models.py \
 	  -k "not coco17 or fpnlite_320x320"

@@ -14,6 +14,26 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 
+LONGEST = (
+    "journey",
+    "test_kill",
+    "test_optimizers",
+    "test_devices",
+    "test_families",
+    "test_ssd",
+    "test_image_sizes",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Put the longest files first: two workers are then busy to the end."""
+
+    def place(item):
+        return next((number for number, name in enumerate(LONGEST) if name in str(item.path)), len(LONGEST))
+
+    items.sort(key=place)
+
+
 def pytest_collection_finish():
     """Leave what was imported to itself: else the collector of garbage goes through all of it again and again."""
     gc.collect()

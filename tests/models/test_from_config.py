@@ -86,11 +86,11 @@ REFUSED = {
         "batch_non_max_suppression { use_class_agnostic_nms: true max_classes_per_detection: 2 }",
         "max_classes_per_detection is 2; it must be 1",
     ),
-    "the dice loss": (
-        from_config.classification_loss,
-        pipeline_pb2.ClassificationLoss,
-        "weighted_dice_classification_loss {}",
-        "choose one of: weighted_sigmoid",
+    "hard examples of the dice loss": (
+        from_config.hard_example_miner,
+        pipeline_pb2.Loss,
+        "classification_loss { weighted_dice_classification_loss {} } hard_example_miner {}",
+        "the dice loss is one of all anchors together",
     ),
 }
 

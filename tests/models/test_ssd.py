@@ -466,6 +466,14 @@ class TestLoss:
         measured = self.losses(classification_loss=losses.softmax_cross_entropy)
         assert measured[1] == pytest.approx(2 * np.log(3), rel=1e-5)
 
+    def test_dice(self):
+        # Each class is predicted with 0.5 at both anchors, 1 in all. The background and the second class are at one
+        # anchor: 1 - 2 * 0.5 / (1 + 1). The first class is nowhere: 1.
+        dice = {"classification_loss": losses.dice, "weighs_inside": True}
+        assert self.losses(**dice)[1] == pytest.approx(0.5 + 1 + 0.5)
+        # Without the second anchor 0.5 of each class is left: 1 - 2 * 0.5 / (0.5 + 1) for the second, 1 for the others.
+        assert self.losses(**dice, negative_class_weight=0.0)[1] == pytest.approx(1 + 1 + 1 / 3)
+
     def test_matched_anchors_may_be_smoothed(self):
         # Wanted of the first are 0.1, 0.1 and 0.9 now: each logit of 50 misses a tenth. The background is certain.
         right = ((-50, -50, 50), (50, -50, -50))
@@ -519,6 +527,13 @@ class TestLossSection:
     def test_smoothing_has_limits(self, amount):
         with pytest.raises(ConfigError, match=r"label_smoothing is .*; it must be at least 0 and below 1"):
             self.loss("", label_smoothing=amount)
+
+    def test_dice_is_read(self):
+        loss = self.loss(
+            "classification_loss { weighted_dice_classification_loss { squared_normalization: true } }"
+        )
+        assert loss.weighs_inside
+        assert loss.classification_loss.keywords == {"squared_normalization": True}
 
     def test_class_weights(self):
         np.testing.assert_array_equal(self.loss("", class_weights=[1, 5]).class_weights, [1, 5])

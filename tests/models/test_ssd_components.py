@@ -54,7 +54,8 @@ SAMPLED = (
     "add_background_class: false post_processing { batch_non_max_suppression { use_class_agnostic_nms: true } }"
 )
 SQUARES = (
-    "box_coder { square_box_coder {} } loss { localization_loss { weighted_l2 {} } } "
+    "box_coder { square_box_coder {} } loss { localization_loss { weighted_l2 {} } "
+    "classification_loss { weighted_dice_classification_loss {} } } "
     "box_predictor { weight_shared_convolutional_box_predictor { "
     "box_code_size: 3 conv_hyperparams { batch_norm { train: false } } } } "
     "similarity_calculator { neg_sq_dist_similarity {} } "

@@ -68,9 +68,6 @@ UNSUPPORTED = {
     "Hyperparams.group_norm": Missing(
         "group normalization", "use batch_norm; the API under TensorFlow 2 normalizes nothing in its place"
     ),
-    "model.ssd.loss.classification_loss.weighted_dice_classification_loss": Missing(
-        "the dice loss, one of masks, for classes", "use weighted_sigmoid_focal"
-    ),
     "model.ssd.box_predictor.mask_rcnn_box_predictor": Missing("an SSD with these heads", _SSD_HEADS),
     "BoxPredictor.rfcn_box_predictor": Missing("R-FCN", _SSD_HEADS),
     "Matcher.bipartite_matcher": Missing(

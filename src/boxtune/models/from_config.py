@@ -198,8 +198,14 @@ def matcher(section: pipeline_pb2.Matcher) -> ArgMaxMatcher:
     )
 
 
+DICE = "weighted_dice_classification_loss"
+
+
 def classification_loss(section: pipeline_pb2.ClassificationLoss) -> Function:
-    """Read `classification_loss`: a function of logits and targets [b, a, c]."""
+    """Read `classification_loss`: a function of logits and targets [b, a, c].
+
+    The dice loss takes their weights, too, and returns one number for each class, not for each anchor.
+    """
     return config.oneof(
         section,
         {
@@ -221,6 +227,7 @@ def classification_loss(section: pipeline_pb2.ClassificationLoss) -> Function:
             "penalty_reduced_logistic_focal_loss": lambda focal: partial(
                 losses.penalty_reduced_focal, alpha=focal.alpha, beta=focal.beta
             ),
+            DICE: lambda dice: partial(losses.dice, squared_normalization=dice.squared_normalization),
         },
     )
 
@@ -244,7 +251,7 @@ def hard_example_miner(section: pipeline_pb2.Loss) -> HardExampleMiner | None:
     """Read `hard_example_miner` of a `loss`, which also weighs the two losses; None if it has none.
 
     Raises:
-        ConfigError: with a focal loss, which ignores easy examples itself.
+        ConfigError: with a focal loss, which ignores easy examples itself, and with dice, which has none.
     """
     if not section.HasField("hard_example_miner"):
         return None
@@ -252,6 +259,11 @@ def hard_example_miner(section: pipeline_pb2.Loss) -> HardExampleMiner | None:
         raise ConfigError(
             "loss.hard_example_miner: the focal loss ignores easy examples by itself; remove the miner, "
             "or use classification_loss { weighted_sigmoid {} }"
+        )
+    if section.classification_loss.HasField(DICE):
+        raise ConfigError(
+            "loss.hard_example_miner: the dice loss is one of all anchors together, of which none is hard by itself; "
+            "remove the miner, or use classification_loss { weighted_sigmoid {} }"
         )
     miner = section.hard_example_miner
     localization, classification = {

@@ -157,6 +157,8 @@ class SSDLoss:
     """Objects of one box and several classes are one object with all of them."""
     implicit_weight: float = 1.0
     """The weight of the classes that an anchor does not have, which includes the background of unmatched anchors."""
+    weighs_inside: bool = False
+    """`classification_loss` takes the weights [b, a, c], as dice does, and returns a loss of all anchors, [b, c]."""
 
     def __call__(self, encodings, logits, anchors, groundtruth: GroundTruth) -> dict[str, Any]:
         """Return the two losses of a batch.
@@ -202,7 +204,7 @@ class SSDLoss:
         }
 
     def _classification(self, logits, targets: Targets):
-        """Return the weighted classification loss [b, a]."""
+        """Return the weighted classification loss [b, a], or [b, c] of all anchors together."""
         is_matched = targets.matches[..., None] >= 0
         classes = targets.classes
         if self.add_background_class:
@@ -212,20 +214,30 @@ class SSDLoss:
             classes = ops.concatenate([background, classes], axis=-1)
         if self.smooth is not None:
             classes = ops.where(is_matched, self.smooth(classes), classes)
+        weights = self._anchor_weights(targets)
+        if self.weighs_inside:
+            of_classes = weights[..., None] * ops.ones_like(logits)
+            if self.implicit_weight != 1:
+                of_classes = self._weigh_implicit(of_classes, targets)
+            return self.classification_loss(logits, classes, of_classes)
         loss = self.classification_loss(logits, classes)
         if self.implicit_weight != 1:
             loss = self._weigh_implicit(loss, targets)
         if len(loss.shape) == 3:
             loss = ops.sum(loss, axis=-1)
+        return loss * weights
+
+    def _anchor_weights(self, targets: Targets):
+        """Return the weight of each anchor [b, a], which includes that of its class."""
         weights = targets.class_weights
         if self.class_weights is not None:
             of_class = ops.sum(targets.classes * self.class_weights, axis=-1)
             of_class = of_class / ops.maximum(ops.sum(targets.classes, axis=-1), 1.0)  # their mean if several
             weights = weights * ops.where(targets.matches >= 0, of_class, 1.0)
-        return loss * weights
+        return weights
 
     def _weigh_implicit(self, loss, targets: Targets):
-        """Return a classification loss [b, a, c + 1], or [b, a], weighted for the classes that an anchor does not have.
+        """Return a loss or weights [b, a, c + 1], or a loss [b, a], scaled for the classes that an anchor does not have.
 
         A loss of exclusive classes gets their mean weight. Source: the API's target_assigner.batch_assign_confidences.
         """
@@ -379,6 +391,7 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         class_weights=None if weights is None else from_config.as_constant(np.asarray(weights)),
         merge_equal_boxes=options.merge_multiple_label_boxes,
         implicit_weight=_implicit_weight(section),
+        weighs_inside=section.loss.classification_loss.HasField(from_config.DICE),
     )
     return SSD(
         network,
