@@ -237,7 +237,7 @@ class SSDLoss:
         return weights
 
     def _weigh_implicit(self, loss, targets: Targets):
-        """Return a loss or weights [b, a, c + 1], or a loss [b, a], scaled for the classes that an anchor does not have.
+        """Return a loss or weights [b, a, c + 1], or a loss [b, a], scaled for the classes an anchor does not have.
 
         A loss of exclusive classes gets their mean weight. Source: the API's target_assigner.batch_assign_confidences.
         """
