@@ -136,7 +136,7 @@ class TestLoss:
 
     def test_so_they_may_within_dice(self):
         # Each class is predicted with 0.5 at both anchors, whose weights are 1 and 0.25, but for the first class.
-        # The background is at the second anchor: 1 - 2 * 0.125 * 0.25 / (0.5 + 0.125 + 0.25), the first class nowhere: 1.
+        # The background is at the second anchor: 1 - 2 * 0.125 * 0.25 / (0.5 + 0.125 + 0.25). The first class: 1.
         # The second class is at the first anchor: 1 - 2 * 0.5 / (0.5 + 0.125 + 1).
         options = {"classification_loss": losses.dice, "weighs_inside": True, "implicit_weight": 0.25}
         assert self.loss(**options) == pytest.approx(3 - 0.0625 / 0.875 - 1 / 1.625)
