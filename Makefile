@@ -1,4 +1,4 @@
-# `make demo` runs the main job on pictures that boxtune draws itself; `make test` runs every check.
+# `make demo` runs the main job on images that boxtune draws itself; `make test` runs every check.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -17,7 +17,7 @@ demo: $(VENV)/.installed
 	  --set model.feature_extractor.depth_multiplier=0.5
 	$(BIN)/boxtune draw demo/unseen --num_images 12 --seed 1
 	$(BIN)/boxtune predict demo/model/exported demo/unseen/images --output_dir demo/drawn
-	@echo "Look at the pictures in demo/drawn."
+	@echo "Look at the images in demo/drawn."
 
 test: lint unit
 
