@@ -145,7 +145,7 @@ def test_exporting_averages_that_are_not_there(folder, tiny):
 @pytest.mark.parametrize("backend", ["jax", "torch"])
 def test_exporting_says_the_way_out(backend, folder, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
-    with pytest.raises(ConfigError, match=rf"runs on {backend} .* KERAS_BACKEND=tensorflow"):
+    with pytest.raises(ConfigError, match=rf"runs on {backend}: .* KERAS_BACKEND=tensorflow"):
         export(folder / "pipeline.config", folder / "ckpt-0", folder / "exported")
 
 
