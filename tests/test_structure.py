@@ -5,6 +5,8 @@ from a registry, is not seen: families of detectors, and metrics that a configur
 """
 
 import ast
+import importlib
+import re
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -85,3 +87,18 @@ def test_train_has_nothing_to_do_with(other):
 def test_no_imports_go_in_a_circle():
     order = TopologicalSorter({name: imported(name) for name in MODULES}).static_order()
     assert set(order) == set(MODULES)  # CycleError says who imports whom
+
+
+def loaded_late() -> set[tuple[str, str]]:
+    """Return what the commands load when they run: pairs of a module of boxtune and a name in it."""
+    found = re.findall(
+        r'load\(\s*"([\w.]+)"[^()]*\)\.(\w+)',
+        "".join(path.read_text() for path in PACKAGE.parent.rglob("*.py")),
+    )
+    return {(f"boxtune.{module}", name) for module, name in found}
+
+
+def test_what_is_loaded_late_is_there():
+    assert ("boxtune.report.evaluation", "publish") in loaded_late()
+    for module, name in loaded_late():
+        assert hasattr(importlib.import_module(module), name), f"{module}.{name}"
