@@ -133,6 +133,10 @@ CLASS_NOT_IN_VALIDATION = _warn("class not in validation", "It cannot be measure
 CLASS_UNUSED = _note(
     "class without objects", "The label map or the list of classes names it, no object has it."
 )
+CLASS_LOST = _refuse(
+    "class lost",
+    "Annotate each image once, or draw the same object alike, so that annotations can be joined.",
+)
 CLASS_DROPPED = _note("class left out", "You asked for it with --drop.")
 LABEL_IDS = _warn(
     "label ids with gaps or out of order",
@@ -141,8 +145,16 @@ LABEL_IDS = _warn(
 
 # Annotations
 ANNOTATION_UNREADABLE = _skip_image("unreadable annotation", "Save it again with the program that drew it.")
-ANNOTATION_TWICE = _skip_image(
-    "image annotated twice", "Keep one of the two; the one of the image's own name is used."
+ANNOTATION_TWICE = _repair(
+    "image annotated twice",
+    "They cannot be joined without doubling objects: the one of the image's own name is used, else the first.",
+)
+ANNOTATION_JOINED = _note(
+    "annotations joined", "Their objects are those of one image; equal boxes of one class count once."
+)
+OBJECT_LEFT_OUT = _skip_object(
+    "object of an annotation that is not used",
+    "Draw it in the annotation that is used, and delete the other.",
 )
 FOREIGN = _note("not an annotation", "It is not of the format that was read.")
 OTHER_FORMAT = _warn(

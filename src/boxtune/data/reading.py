@@ -16,6 +16,7 @@ from boxtune.data.annotations import Annotation, Format
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.image_lookup import ImageFiles
 from boxtune.data.images import ImageTooLargeError
+from boxtune.data.joining import Entry, Joiner
 from boxtune.data.listing import Listing, list_files
 from boxtune.data.records import ImageRecord, ImageSource, class_names
 from boxtune.data.repair import image_record
@@ -70,6 +71,7 @@ def read(
     paired = _Paired(annotations_read, listing, findings)
     inspected = map_in_processes(partial(_inspect, photos), paired, num_workers=num_workers, chunk_size=32)
     found, of_images = _one_each(zip(inspected, paired.given, strict=False), findings)
+    num_annotations = len(found) + paired.num_lost
     used = {annotation.source.path for annotation in paired.given if annotation.source}
     for path in listing.ending(images.SUFFIXES):
         if path not in used:
@@ -79,7 +81,7 @@ def read(
     if not paired.count and not unreadable:
         raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
     findings.items += of_images
-    return _reading(photos, chosen, found, paired.count + unreadable, findings)
+    return _reading(photos, chosen, found, num_annotations + unreadable, findings)
 
 
 def why_unusable(reading: Reading, max_unusable: float) -> str:
@@ -149,14 +151,17 @@ class _Paired:
     def __init__(self, annotations: Iterable[Annotation], listing: Listing, findings: Findings) -> None:
         self.given: list[Annotation] = []
         self.count = 0
+        self.num_lost = 0
         self._annotations, self._findings = annotations, findings
         self._images = ImageFiles(listing.ending(images.SUFFIXES))
 
     def __iter__(self) -> Iterator[Annotation]:
         for annotation in self._annotations:
             self.count += 1
+            self.num_lost += 1
             with self._findings.skipping(annotation.path, location=annotation.location):
                 source = annotation.source or ImageSource(self._images.of(annotation, self._findings))
+                self.num_lost -= 1
                 self.given.append(replace(annotation, objects=(), source=source))
                 yield replace(annotation, source=source)
 
@@ -185,23 +190,19 @@ def _inspect(root: Path, annotation: Annotation) -> _Inspected:
 def _one_each(
     inspected: Iterable[tuple[_Inspected, Annotation]], findings: Findings
 ) -> tuple[list[_Inspected], list[Finding]]:
-    """Leave each image one annotation, that of its own name or else the first; return their findings apart."""
-    chosen: dict[ImageSource, tuple[Annotation, _Inspected]] = {}
-    for found, annotation in inspected:
-        source = annotation.source
-        assert source
-        other, _ = chosen.setdefault(source, (annotation, found))
-        if other is annotation:
-            continue
-        own_name = source.path.stem
-        loser, winner = annotation, other
-        if other.path.stem != own_name == annotation.path.stem:
-            loser, winner = other, annotation
-            chosen[source] = (annotation, found)
-        name = findings.name(source.path)
-        message = f"{name} is already annotated by {findings.name(winner.path)}."
-        findings.add(kinds.ANNOTATION_TWICE, loser.path, message, location=loser.location, image=name)
-    kept = [found for _, found in chosen.values()]
+    """Leave each image one entry, with the objects of all that can be joined; return the findings about them apart."""
+    signatures: dict[ImageSource, tuple[bytes, bytes]] = {}
+    entries: dict[ImageSource, list[Entry]] = {}
+    for (record, *signature, found), annotation in inspected:
+        assert annotation.source
+        signatures.setdefault(annotation.source, (signature[0], signature[1]))
+        entries.setdefault(annotation.source, []).append(Entry(annotation, record, found))
+    joiner = Joiner(findings)
+    kept: list[_Inspected] = []
+    for source, of_image in entries.items():
+        one = joiner.joined(of_image)
+        kept.append((one.record, *signatures[source], list(one.findings)))
+    joiner.note_lost_classes(record for record, *_ in kept if record)
     return kept, [finding for found in kept for finding in found[3]]
 
 

@@ -89,6 +89,15 @@ def clip(box: Box) -> Box:
     return Box(*(min(max(value, 0.0), 1.0) for value in box))
 
 
+def overlap(one: Box, other: Box) -> float:
+    """Return the intersection of two boxes divided by their union."""
+    height = min(one.ymax, other.ymax) - max(one.ymin, other.ymin)
+    width = min(one.xmax, other.xmax) - max(one.xmin, other.xmin)
+    shared = max(height, 0.0) * max(width, 0.0)
+    union = sum((box.ymax - box.ymin) * (box.xmax - box.xmin) for box in (one, other)) - shared
+    return shared / union if union > 0 else 0.0
+
+
 def has_area(box: Box) -> bool:
     """Say whether both sides of the box are longer than float32 can lose."""
     return box.ymax - box.ymin > MIN_SIDE and box.xmax - box.xmin > MIN_SIDE

@@ -124,13 +124,14 @@ def test_what_describes_is_not_an_object(tmp_path):
     assert (len(annotation.objects), findings) == (1, [])
 
 
-def test_the_first_annotation_that_was_not_cancelled_is_read(tmp_path):
+def test_each_annotation_that_was_not_cancelled_is_read(tmp_path):
     cancelled = {"result": [result(), result()], "was_cancelled": True}
-    [annotation], findings = read_json(
+    both, findings = read_json(
         FORMAT, tmp_path, [task(annotations=[cancelled, {"result": [result()]}, {"result": []}])]
     )
-    assert [item.location for item in annotation.objects] == ["[0].annotations[1].result[0]"]
-    assert locations(findings) == [(kinds.NOT_READ, "[0]")]
+    assert [[item.location for item in one.objects] for one in both] == [["[0].annotations[1].result[0]"], []]
+    assert len({one.filename for one in both}) == 1
+    assert findings == []
 
 
 @pytest.mark.parametrize("annotations", [[], [{"result": [result()], "was_cancelled": True}]])

@@ -5,6 +5,9 @@ compressed or not, are kept as masks, and keypoints under the names that the cat
 for something, it stands in the object's `attributes`, as CVAT and Datumaro write them: `difficult`, `truncated`,
 `group_of`, `weight` and `view`.
 
+Files whose annotations have neither boxes nor outlines (captions, panoptic) are about no image, nor is a file
+`stuff_*.json` beside `instances_*.json`, which outlines background.
+
 Ids may be numbers or strings, and category 0 is a category like any other. The `file_name`, else the path of the
 `coco_url`, is the name to look the image up by; nothing is fetched.
 """
@@ -40,6 +43,7 @@ _FILE_NAME = "annotations.json"
 # What objects have that COCO has no key for, with the values that are not written.
 _ATTRIBUTES = {"difficult": False, "truncated": False, "group_of": False, "weight": 1.0, "view": ""}
 _MAX_AMOUNT = 1e12
+_OUTLINES = frozenset({"bbox", "segmentation", "keypoints"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def _belongs(value: Any) -> bool:
 def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation]:
     """Yield image after image; the objects of one at a time are made."""
     images, annotations = document["images"], document["annotations"]
+    _require_objects(file.path, annotations)
     categories = _categories(document.get("categories"))
     positions = _first_positions(file, images)
     objects = _by_image(file, annotations, positions)
@@ -101,6 +106,16 @@ FORMAT = json_format("coco", _TITLE, _belongs, _read)
 
 
 # The content of the file
+
+
+def _require_objects(path: Path, annotations: list[Any]) -> None:
+    """Raise SkipError if a file is not about objects."""
+    if annotations and not any(isinstance(item, dict) and _OUTLINES & item.keys() for item in annotations):
+        message = f"its {len(annotations)} annotations, such as captions, have neither boxes nor outlines."
+        raise SkipError(kinds.FOREIGN, message)
+    objects = path.with_name(path.name.replace("stuff_", "instances_", 1))
+    if path.name.startswith("stuff_") and objects.is_file():
+        raise SkipError(kinds.FOREIGN, f"it outlines background; {objects.name} has the objects.")
 
 
 @dataclass(frozen=True, slots=True)

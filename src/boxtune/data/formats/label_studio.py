@@ -1,7 +1,7 @@
 """Label Studio's JSON and JSON-MIN exports: one file about many images, shapes in percent of their sides.
 
-Of each task the first annotation that was not cancelled is read; a task without one is not annotated, whatever was
-predicted for it. Rectangles, turned ones too, and ellipses become boxes, polygons boxes with a mask; brushes and key
+Each annotation of a task that was not cancelled is one of its image; a task without one is not annotated, whatever
+was predicted for it. Rectangles, turned ones too, and ellipses become boxes, polygons boxes with a mask; brushes and key
 points are left out. Choices and texts, which describe but do not show, are not read.
 
 A turned rectangle is turned clockwise around its x and y, in pixels, and an ellipse around its centre.
@@ -66,10 +66,8 @@ def _read(file: AnnotationFile, entries: list[Any]) -> Iterator[Annotation]:
                 yield _annotation(file, _filename(task, ""), location, _flat_regions(task, location))
             elif results := _results(task, location):
                 filename = _filename(task["data"], as_text(task.get("file_upload")))
-                if len(results) > 1:
-                    message = f"of its {len(results)} annotations the first is read."
-                    file.findings.add(kinds.NOT_READ, file.path, message, location=location)
-                yield _annotation(file, filename, location, _regions(*results[0]))
+                for result in results:
+                    yield _annotation(file, filename, location, _regions(*result))
 
 
 FORMAT = json_format("label_studio", "Label Studio JSON", _belongs, _read, normalized=True)
