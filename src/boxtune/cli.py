@@ -186,6 +186,15 @@ def _add_data_set(verb: argparse.ArgumentParser) -> None:
         "--annotations", type=Path, help="a file or folder of annotations, if not in that folder"
     )
     verb.add_argument("--format", dest="format_name", help="of the annotations; else it is recognised")
+    verb.add_argument(
+        "--boxes", default="", metavar="WORDS",
+        help="how boxes are written, if not as in their format: pixels or normalized, and corners, sides, centres,"
+        " yxyx or xxyy, with a comma between; as_written if they are right",
+    )  # fmt: skip
+    verb.add_argument(
+        "--exif", default="", metavar="upright|stored",
+        help="which way images with an EXIF orientation were seen when their boxes were drawn, where it is not known",
+    )  # fmt: skip
     verb.add_argument("--label_map", type=Path, help="numbers of the classes; else in order of their names")
     verb.add_argument(
         "--rename", type=_renaming, action="append", default=[], metavar="OLD=NEW",

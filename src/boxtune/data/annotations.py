@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from boxtune.data.compact import Compact
 from boxtune.data.findings import Findings
@@ -18,6 +18,8 @@ from boxtune.data.masks import Mask
 from boxtune.data.records import ImageSource, Keypoint
 
 Edges = tuple[float, float, float, float]
+Form = Literal["corners", "sides", "centres", "yxyx", "xxyy"]
+"""What the numbers of a box are: two corners; a corner and sides; the centre and sides; edges in other orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,7 @@ class Format:
             and answers False, never an error, for whatever it cannot read.
         read: yields the annotations of an AnnotationFile; raises SkipError if it cannot be read.
         normalized: its coordinates are fractions of width and height rather than pixels.
+        form: what the four numbers of its boxes are.
         context: given all files of the data set, returns what `read` takes as its second argument, if it takes one.
     """
 
@@ -152,6 +155,7 @@ class Format:
     recognises: Callable[[Path], bool]
     read: Callable[..., Iterator[Annotation]]
     normalized: bool = False
+    form: Form = "corners"
     context: Callable[[Listing, Findings], Any] | None = None
 
     def annotations(

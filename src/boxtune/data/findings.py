@@ -183,6 +183,15 @@ NO_OBJECT = _note(
 )
 
 # Boxes
+CONVENTION_UNSURE = _refuse(
+    "boxes written in another way",
+    "Give the flag that fits (what is drawn shows it), or --boxes as_written where they are right.",
+)
+COLUMNS_GUESSED = _note("columns without header", "They are taken for those of the table that fits them.")
+COLUMNS_UNSURE = _refuse(
+    "columns uncertain",
+    "Write a header into the first line: filename,width,height,class,xmin,ymin,xmax,ymax.",
+)
 BOX_REORDERED = _repair("box with swapped corners", "Its corners are put in order.")
 BOX_CLIPPED = _repair("box beyond the image", "It is cut to the image.")
 BOX_OUTSIDE = _skip_object("box outside the image", "Is it the right image, and was it resized afterwards?")
@@ -208,9 +217,9 @@ IMAGE_RECODED = _repair(
 )
 IMAGE_GREY = _note("grey image", "Its three channels will be equal.")
 IMAGE_TURNED = _repair("image turned upright", "Its EXIF orientation is applied, and it is encoded again.")
-ORIENTATION_UNSURE = _repair(
+ORIENTATION_UNSURE = _refuse(
     "orientation uncertain",
-    "The boxes are taken to fit the image as it is stored, and both are turned upright: look at it.",
+    "Say how the boxes were drawn: --exif upright (browsers, Ultralytics) or --exif stored (old LabelImg).",
 )
 SIZE_DIFFERS = _warn(
     "size differs",

@@ -12,6 +12,7 @@ from pathlib import Path
 from boxtune import config
 from boxtune.data import duplicates, splits
 from boxtune.data import findings as kinds
+from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.label_map import LabelMap
 from boxtune.data.reading import Reading, read, why_unusable
@@ -32,6 +33,9 @@ class Options:
         annotations: a file or folder of annotations that is not in the folder of the images.
         format_name: the format of the annotations; if None, it is recognised.
         label_map: numbers of the classes; if None, they are numbered in the order of their names.
+        boxes: what the four numbers of a box are, as `--boxes` takes it; if empty, what the format says, unless
+            another convention fits the set better.
+        exif: which way images with an EXIF orientation were seen, "upright" or "stored"; if empty, it must be known.
         rename: names of classes to replace, old to new.
         drop: classes to leave out, by the names they have in the data set.
         validation_files: a text file that names the images for validation.
@@ -47,6 +51,8 @@ class Options:
     annotations: Path | None = None
     format_name: str | None = None
     label_map: Path | None = None
+    boxes: str = ""
+    exif: str = ""
     rename: Mapping[str, str] = field(default_factory=dict)
     drop: Sequence[str] = ()
     validation_files: Path | None = None
@@ -79,6 +85,7 @@ def prepare(photos: Path, options: Options) -> Prepared:
         photos,
         annotations=options.annotations,
         format_name=options.format_name,
+        assumed=Assumed(options.boxes, options.exif),
         num_workers=options.num_workers,
     )
     findings = Findings(photos, list(reading.findings))

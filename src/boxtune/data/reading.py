@@ -3,16 +3,19 @@
 Annotations are parsed here, one after another, while other processes look at the images of earlier ones.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from boxtune.data import conventions, images, recognition
 from boxtune.data import findings as kinds
-from boxtune.data import images, recognition
 from boxtune.data.annotations import Annotation, Format
+from boxtune.data.conventions import Assumed, Convention
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.image_lookup import ImageFiles
 from boxtune.data.images import ImageTooLargeError
@@ -46,6 +49,7 @@ def read(
     *,
     annotations: Path | None = None,
     format_name: str | None = None,
+    assumed: Assumed | None = None,
     num_workers: int | None = None,
 ) -> Reading:
     """Read every annotation that has a usable image; everything that is wrong becomes a finding.
@@ -54,6 +58,7 @@ def read(
         photos: the folder of the images, of any layout; or a file of annotations in it.
         annotations: a file or folder of annotations, if they are not in the same folder.
         format_name: the format of the annotations; if None, it is recognised.
+        assumed: what the user says about the boxes; if None, what fits is not in doubt.
         num_workers: processes to use; by default one for each core.
 
     Raises:
@@ -69,8 +74,13 @@ def read(
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
     annotations_read = chosen.annotations(annotated.ending(chosen.suffixes), everything, findings)
     paired = _Paired(annotations_read, listing, findings)
-    inspected = map_in_processes(partial(_inspect, photos), paired, num_workers=num_workers, chunk_size=32)
-    found, of_images = _one_each(zip(inspected, paired.given, strict=False), findings)
+    written = Convention(chosen.form, chosen.normalized)
+    inspect = partial(_inspect, photos, written, assumed or Assumed())
+    inspected = map_in_processes(inspect, paired, num_workers=num_workers, chunk_size=32)
+    found, of_images, fits = _one_each(zip(inspected, paired.given, strict=False), findings)
+    if not (assumed and assumed.boxes) and (doubt := conventions.doubt(fits, written)):
+        findings.add(doubt[0], annotated.root, doubt[1])
+    _doubt_guessed_columns(found, of_images, findings)
     num_annotations = len(found) + paired.num_lost
     used = {annotation.source.path for annotation in paired.given if annotation.source}
     for path in listing.ending(images.SUFFIXES):
@@ -142,6 +152,17 @@ def _shown(listing: Listing) -> Path:
     return listing.files[0] if len(listing.files) == 1 else listing.root
 
 
+def _doubt_guessed_columns(
+    found: Sequence["_Inspected"], of_images: Iterable[Finding], findings: Findings
+) -> None:
+    """Report that columns were guessed wrong where the sizes in them are not those of most images."""
+    guessed = [finding for finding in findings.items if finding.kind == kinds.COLUMNS_GUESSED]
+    num_other_sizes = sum(finding.kind == kinds.SIZE_DIFFERS for finding in of_images)
+    if guessed and 2 * num_other_sizes > len(found):
+        message = f"{num_other_sizes} of {len(found)} images have another size than is written by that."
+        findings.items += [replace(one, kind=kinds.COLUMNS_UNSURE, message=message) for one in guessed]
+
+
 class _Paired:
     """Gives annotations with their images, one after another, and keeps which were given, without their objects.
 
@@ -166,15 +187,24 @@ class _Paired:
                 yield replace(annotation, source=source)
 
 
-_Inspected = tuple[ImageRecord | None, bytes, bytes, list[Finding]]
-"""A record, its image's digest and fingerprint, and findings."""
+class _Inspected(NamedTuple):
+    """A record, its image's digest and fingerprint, findings, and how many boxes fit by which convention."""
+
+    record: ImageRecord | None
+    digest: bytes
+    fingerprint: bytes
+    findings: Sequence[Finding]
+    fits: Counter[Convention | None]
 
 
-def _inspect(root: Path, annotation: Annotation) -> _Inspected:
+def _inspect(root: Path, written: Convention, assumed: Assumed, annotation: Annotation) -> _Inspected:
     findings = Findings(root)
     assert annotation.source
     source = annotation.source
     name = annotation.filename if source.span else findings.name(source.path)
+    digest, fingerprint = b"", b""
+    fits: Counter[Convention | None] = Counter()
+    record = None
     with findings.skipping(annotation.path, location=annotation.location, image=name):
         try:
             info = images.inspect(source)
@@ -182,28 +212,36 @@ def _inspect(root: Path, annotation: Annotation) -> _Inspected:
             raise SkipError(kinds.IMAGE_TOO_LARGE, f"{findings.name(source.path)}: {error}") from error
         except DataError as error:
             raise SkipError(kinds.IMAGE_UNREADABLE, f"{findings.name(source.path)}: {error}") from error
-        record = image_record(annotation, name, source, info, findings)
-        return record, info.digest, info.fingerprint, findings.items
-    return None, b"", b"", findings.items
+        digest, fingerprint = info.digest, info.fingerprint
+        sizes = [(info.width, info.height), (info.height, info.width)][: 1 + (info.orientation >= 5)]
+        fits = conventions.fitting(annotation, written, sizes)
+        meant = conventions.reread(annotation, written, assumed.convention(written))
+        record = image_record(meant, name, source, info, findings, assumed.exif)
+    return _Inspected(record, digest, fingerprint, findings.items, fits)
 
 
 def _one_each(
     inspected: Iterable[tuple[_Inspected, Annotation]], findings: Findings
-) -> tuple[list[_Inspected], list[Finding]]:
-    """Leave each image one entry, with the objects of all that can be joined; return the findings about them apart."""
-    signatures: dict[ImageSource, tuple[bytes, bytes]] = {}
+) -> tuple[list[_Inspected], list[Finding], Counter[Convention | None]]:
+    """Leave each image one entry, with the objects of all that can be joined.
+
+    Return these, the findings about them, and how many boxes of all fit by which convention.
+    """
+    first: dict[ImageSource, _Inspected] = {}
     entries: dict[ImageSource, list[Entry]] = {}
-    for (record, *signature, found), annotation in inspected:
+    fits: Counter[Convention | None] = Counter()
+    for one, annotation in inspected:
         assert annotation.source
-        signatures.setdefault(annotation.source, (signature[0], signature[1]))
-        entries.setdefault(annotation.source, []).append(Entry(annotation, record, found))
+        fits.update(one.fits)
+        first.setdefault(annotation.source, one)
+        entries.setdefault(annotation.source, []).append(Entry(annotation, one.record, one.findings))
     joiner = Joiner(findings)
     kept: list[_Inspected] = []
     for source, of_image in entries.items():
-        one = joiner.joined(of_image)
-        kept.append((one.record, *signatures[source], list(one.findings)))
-    joiner.note_lost_classes(record for record, *_ in kept if record)
-    return kept, [finding for found in kept for finding in found[3]]
+        _, record, found = joiner.joined(of_image)
+        kept.append(first[source]._replace(record=record, findings=found))
+    joiner.note_lost_classes(one.record for one in kept if one.record)
+    return kept, [finding for one in kept for finding in one.findings], fits
 
 
 def _reading(
@@ -211,7 +249,7 @@ def _reading(
 ) -> Reading:
     names: set[str] = set()
     found = []
-    for record, digest, fingerprint, _ in inspected:
+    for record, digest, fingerprint, *_ in inspected:
         if record is not None:
             if record.name in names and record.source.span:  # of a TFRecord; files differ in their paths
                 name = f"{record.annotation}/{record.source.span[0]}/{record.name}"

@@ -102,7 +102,7 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
         )
 
 
-FORMAT = json_format("coco", _TITLE, _belongs, _read)
+FORMAT = json_format("coco", _TITLE, _belongs, _read, form="sides")
 
 
 # The content of the file

@@ -1,8 +1,8 @@
 """Label Studio's JSON and JSON-MIN exports: one file about many images, shapes in percent of their sides.
 
-Each annotation of a task that was not cancelled is one of its image; a task without one is not annotated, whatever
-was predicted for it. Rectangles, turned ones too, and ellipses become boxes, polygons boxes with a mask; brushes and key
-points are left out. Choices and texts, which describe but do not show, are not read.
+Each annotation of a task that was not cancelled is one of its image; a task without one is not annotated, whatever was
+predicted for it. Rectangles, turned ones too, and ellipses become boxes, polygons boxes with a mask; brushes and
+key points are left out. Choices and texts, which describe but do not show, are not read.
 
 A turned rectangle is turned clockwise around its x and y, in pixels, and an ellipse around its centre.
 """
@@ -70,7 +70,7 @@ def _read(file: AnnotationFile, entries: list[Any]) -> Iterator[Annotation]:
                     yield _annotation(file, filename, location, _regions(*result))
 
 
-FORMAT = json_format("label_studio", "Label Studio JSON", _belongs, _read, normalized=True)
+FORMAT = json_format("label_studio", "Label Studio JSON", _belongs, _read, normalized=True, form="sides")
 
 
 def _annotation(file: AnnotationFile, filename: str, location: str, regions: list[_Region]) -> Annotation:

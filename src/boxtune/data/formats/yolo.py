@@ -293,6 +293,7 @@ FORMAT = Format(
     _recognises,
     _read,
     normalized=True,
+    form="centres",
     context=_find_class_lists,
 )
 
