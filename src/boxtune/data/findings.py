@@ -187,6 +187,13 @@ CONVENTION_UNSURE = _refuse(
     "boxes written in another way",
     "Give the flag that fits (what is drawn shows it), or --boxes as_written where they are right.",
 )
+KEYPOINTS_TOLD = _note(
+    "keypoints without kpt_shape", "All lines of the set say so. kpt_shape in data.yaml says it, too."
+)
+KEYPOINTS_UNSURE = _refuse(
+    "polygons or keypoints",
+    "Write into data.yaml kpt_shape: [COUNT, 2 or 3] for keypoints, or task: segment for polygons.",
+)
 COLUMNS_GUESSED = _note("columns without header", "They are taken for those of the table that fits them.")
 COLUMNS_UNSURE = _refuse(
     "columns uncertain",
