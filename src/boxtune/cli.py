@@ -195,6 +195,10 @@ def _add_data_set(verb: argparse.ArgumentParser) -> None:
         "--exif", default="", metavar="upright|stored",
         help="which way images with an EXIF orientation were seen when their boxes were drawn, where it is not known",
     )  # fmt: skip
+    verb.add_argument(
+        "--image_names", default="", metavar="own|written",
+        help="which image an annotation file is about that names another image than that of its own name",
+    )  # fmt: skip
     verb.add_argument("--label_map", type=Path, help="numbers of the classes; else in order of their names")
     verb.add_argument(
         "--rename", type=_renaming, action="append", default=[], metavar="OLD=NEW",

@@ -57,6 +57,7 @@ class Annotation(Compact):
         normalized: coordinates are fractions of width and height rather than pixels.
         complete: nothing of it was left out. An image that loses all its objects is not background.
         image: where the image is, for formats that hold it themselves.
+        subset: the part of the data set that it belongs to, as the file calls it.
     """
 
     path: Path
@@ -67,6 +68,7 @@ class Annotation(Compact):
     normalized: bool = False
     complete: bool = True
     source: ImageSource | None = None
+    subset: str = ""
 
 
 class Row(NamedTuple):
@@ -99,6 +101,7 @@ class AnnotationFile:
         size: tuple[int, int] | None = None,
         location: str = "",
         source: ImageSource | None = None,
+        subset: str = "",
     ) -> Annotation:
         """Return the annotation of one image; its objects are made of `items` with their locations.
 
@@ -111,7 +114,7 @@ class AnnotationFile:
                 objects.append(read(item, item_location))
         complete = len(objects) == len(items)
         return Annotation(
-            self.path, filename, tuple(objects), size, location, self.normalized, complete, source
+            self.path, filename, tuple(objects), size, location, self.normalized, complete, source, subset
         )
 
     def annotations_of_rows(

@@ -17,6 +17,7 @@ AS_WRITTEN = "as_written"
 UNITS = ("pixels", "normalized")
 FORMS: tuple[Form, ...] = ("corners", "sides", "centres", "yxyx", "xxyy")
 ORIENTATIONS = ("upright", "stored")
+NAMES = ("own", "written")
 
 _MOST = 0.5  # of a set that cannot be slips
 _SOME = 0.1  # of a set that cannot be slips where another convention fits
@@ -69,13 +70,15 @@ class Convention:
 
 @dataclass(frozen=True, slots=True)
 class Assumed:
-    """What the user says about a set: the convention of its boxes, and the way its turned images were seen.
+    """What the user says about a set: how its boxes are written, how turned images were seen, which names count.
 
-    `boxes` is "" where nothing is said, else as `--boxes` takes it; `exif` is "" or one of ORIENTATIONS.
+    `boxes` is "" where nothing is said, else as `--boxes` takes it; `exif` is "" or one of ORIENTATIONS, and
+    `image_names` "" or one of NAMES, where a file names another image than that of its own name.
     """
 
     boxes: str = ""
     exif: str = ""
+    image_names: str = ""
 
     def __post_init__(self) -> None:
         words = (AS_WRITTEN, *UNITS, *FORMS)
@@ -84,8 +87,12 @@ class Assumed:
                 raise DataError(
                     f'--boxes knows no "{word}".{did_you_mean(word, words)} Known: {", ".join(words)}.'
                 )
-        if self.exif and self.exif not in ORIENTATIONS:
-            raise DataError(f'--exif is "{self.exif}"; it must be one of {", ".join(ORIENTATIONS)}.')
+        for flag, value, allowed in (
+            ("exif", self.exif, ORIENTATIONS),
+            ("image_names", self.image_names, NAMES),
+        ):
+            if value and value not in allowed:
+                raise DataError(f'--{flag} is "{value}"; it must be one of {", ".join(allowed)}.')
 
     def convention(self, written: Convention) -> Convention:
         """Return the convention to read by, where a format's own is `written`."""

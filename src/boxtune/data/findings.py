@@ -212,6 +212,10 @@ BOX_OF_TWO_CLASSES = _warn("box of two classes", "One of the two is probably a m
 # Images
 IMAGE_MISSING = _skip_image("image not found", "Add the image, or delete the annotation.")
 IMAGE_AMBIGUOUS = _skip_image("image ambiguous", "Give the images different names.")
+NAME_CONTRADICTED = _skip_image(
+    "name of another image",
+    "Correct it, or give --image_names own (files were renamed) or --image_names written (names are alike by chance).",
+)
 IMAGE_SIMILAR_NAME = _note("image of a similar name", "The name that is written does not exist exactly so.")
 IMAGE_WITHOUT_ANNOTATION = _note(
     "image without annotation", "It is not used. Save it without boxes to use it as background."

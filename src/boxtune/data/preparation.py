@@ -36,6 +36,8 @@ class Options:
         boxes: what the four numbers of a box are, as `--boxes` takes it; if empty, what the format says, unless
             another convention fits the set better.
         exif: which way images with an EXIF orientation were seen, "upright" or "stored"; if empty, it must be known.
+        image_names: which name counts where a file names another image than its own, "own" or "written"; if empty,
+            neither.
         rename: names of classes to replace, old to new.
         drop: classes to leave out, by the names they have in the data set.
         validation_files: a text file that names the images for validation.
@@ -53,6 +55,7 @@ class Options:
     label_map: Path | None = None
     boxes: str = ""
     exif: str = ""
+    image_names: str = ""
     rename: Mapping[str, str] = field(default_factory=dict)
     drop: Sequence[str] = ()
     validation_files: Path | None = None
@@ -85,7 +88,7 @@ def prepare(photos: Path, options: Options) -> Prepared:
         photos,
         annotations=options.annotations,
         format_name=options.format_name,
-        assumed=Assumed(options.boxes, options.exif),
+        assumed=Assumed(options.boxes, options.exif, options.image_names),
         num_workers=options.num_workers,
     )
     findings = Findings(photos, list(reading.findings))

@@ -73,25 +73,27 @@ def read(
 
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
     annotations_read = chosen.annotations(annotated.ending(chosen.suffixes), everything, findings)
-    paired = _Paired(annotations_read, listing, findings)
+    assumed = assumed or Assumed()
+    paired = _Paired(
+        annotations_read, ImageFiles(listing.ending(images.SUFFIXES), assumed.image_names), findings
+    )
     written = Convention(chosen.form, chosen.normalized)
-    inspect = partial(_inspect, photos, written, assumed or Assumed())
+    inspect = partial(_inspect, photos, written, assumed)
     inspected = map_in_processes(inspect, paired, num_workers=num_workers, chunk_size=32)
     found, of_images, fits = _one_each(zip(inspected, paired.given, strict=False), findings)
-    if not (assumed and assumed.boxes) and (doubt := conventions.doubt(fits, written)):
+    if not assumed.boxes and (doubt := conventions.doubt(fits, written)):
         findings.add(doubt[0], annotated.root, doubt[1])
     _doubt_guessed_columns(found, of_images, findings)
-    num_annotations = len(found) + paired.num_lost
     used = {annotation.source.path for annotation in paired.given if annotation.source}
     for path in listing.ending(images.SUFFIXES):
         if path not in used:
             findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
 
-    unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
-    if not paired.count and not unreadable:
+    num_lost = sum(finding.kind.action is Action.SKIP_IMAGE for finding in findings.items)
+    if not found and not num_lost:
         raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
     findings.items += of_images
-    return _reading(photos, chosen, found, num_annotations + unreadable, findings)
+    return _reading(photos, chosen, found, len(found) + num_lost, findings)
 
 
 def why_unusable(reading: Reading, max_unusable: float) -> str:
@@ -169,20 +171,15 @@ class _Paired:
     `given` grows while this is iterated over, so it is never behind what was done with the annotations.
     """
 
-    def __init__(self, annotations: Iterable[Annotation], listing: Listing, findings: Findings) -> None:
+    def __init__(self, annotations: Iterable[Annotation], files: ImageFiles, findings: Findings) -> None:
         self.given: list[Annotation] = []
-        self.count = 0
-        self.num_lost = 0
         self._annotations, self._findings = annotations, findings
-        self._images = ImageFiles(listing.ending(images.SUFFIXES))
+        self._images = files
 
     def __iter__(self) -> Iterator[Annotation]:
         for annotation in self._annotations:
-            self.count += 1
-            self.num_lost += 1
             with self._findings.skipping(annotation.path, location=annotation.location):
                 source = annotation.source or ImageSource(self._images.of(annotation, self._findings))
-                self.num_lost -= 1
                 self.given.append(replace(annotation, objects=(), source=source))
                 yield replace(annotation, source=source)
 

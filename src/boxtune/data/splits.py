@@ -239,23 +239,23 @@ def _matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _part_of(image: ImageRecord, *, shared: bool) -> int | None:
     """Return the part that the image's folders, its annotation's name (if shared) or its folders say."""
-    if (part := _part_of_folder(image.name.rpartition("/")[0])) is not None:
+    if (part := part_of_folder(image.name.rpartition("/")[0])) is not None:
         return part
     folder, _, name = image.annotation.rpartition("/")
-    if shared and (part := _part_of_file(name)) is not None:
+    if shared and (part := part_of_file(name)) is not None:
         return part
-    return _part_of_folder(folder)
+    return part_of_folder(folder)
 
 
 @cache
-def _part_of_file(name: str) -> int | None:
+def part_of_file(name: str) -> int | None:
     """Return the one part that the words of a file's name stand for, None if there is none or several."""
     named = {_PART_OF_WORD[word] for word in _words(PurePosixPath(name).stem) if word in _PART_OF_WORD}
     return named.pop() if len(named) == 1 else None
 
 
 @cache
-def _part_of_folder(folder: str) -> int | None:
+def part_of_folder(folder: str) -> int | None:
     """Return the part that the innermost folder with such a name stands for, None if there is none."""
     for name in reversed(folder.split("/")):
         words = [word for word in _words(name) if word not in _FILLERS]
