@@ -211,7 +211,7 @@ def _add_data_set(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
     verb.add_argument(
         "--validation_fraction", type=float,
-        help="share to draw for validation; else the folders train, valid and test decide, or 0.2 is drawn",
+        help="share to draw for validation; else lists or folders train, valid and test decide, or 0.2 is drawn",
     )  # fmt: skip
     verb.add_argument("--folds", type=integer(2), help="of a cross-validation")
     verb.add_argument("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")

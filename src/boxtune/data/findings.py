@@ -237,8 +237,16 @@ SIZE_DIFFERS = _warn(
     "The image's own size counts. If it was resized after it was annotated, its boxes are wrong.",
 )
 IMAGE_TWICE = _warn("same image twice", "All of its copies are kept on one side of a drawn split.")
+LIST_WRONG = _refuse(
+    "list of another data set",
+    "Correct the lists, or ask for another split with --validation_fraction, --validation_files or --folds.",
+)
+LISTS_INCOMPLETE = _note(
+    "lists without validation",
+    "They name images for training or for validation only; the split is made without them.",
+)
 IMAGE_UNASSIGNED = _note(
-    "image in none of the parts", "It is used for training: no folder says where it belongs."
+    "image in none of the parts", "It is used for training: no list or folder says where it belongs."
 )
 LEAK = Kind(
     "same image in two parts",

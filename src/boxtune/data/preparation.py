@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from boxtune import config
-from boxtune.data import duplicates, splits
+from boxtune.data import duplicates, split_lists, splits
 from boxtune.data import findings as kinds
 from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
@@ -41,8 +41,8 @@ class Options:
         rename: names of classes to replace, old to new.
         drop: classes to leave out, by the names they have in the data set.
         validation_files: a text file that names the images for validation.
-        validation_fraction: the fraction in [0, 1) to draw for validation; if None, the folders of the data set decide
-            (train, valid, test), and without such folders a random fifth is taken.
+        validation_fraction: the fraction in [0, 1) to draw for validation; if None, the lists, subsets or folders of
+            the data set decide (train, valid, test), and without such a random fifth is taken.
         folds: of a cross-validation; `fold`, from 1 on, is then for validation.
         fold: see `folds`.
         seed: of the draw.
@@ -182,12 +182,12 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
             message = f"{names[group]} is the same image."
             findings.add(kinds.IMAGE_TWICE, findings.root / name, message, image=name)
     groups = duplicates.joined(copies, list(map(_source, names)))
-    split = _chosen_split(reading.images, options, dict(zip(names, groups, strict=True)))
+    split = _chosen_split(reading, options, dict(zip(names, groups, strict=True)), findings)
     for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same image.", image=right)
     for image in split.unassigned:
         path = findings.root / image.name
-        findings.add(kinds.IMAGE_UNASSIGNED, path, "its folders name no part.", image=image.name)
+        findings.add(kinds.IMAGE_UNASSIGNED, path, "nothing names its part.", image=image.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: images for name, images in parts.items() if images or name == "train"}
 
@@ -198,15 +198,18 @@ def _source(name: str) -> str:
     return version[1] if version else name
 
 
-def _chosen_split(images: Sequence[ImageRecord], options: Options, groups: Mapping[str, int]) -> Split:
+def _chosen_split(reading: Reading, options: Options, groups: Mapping[str, int], findings: Findings) -> Split:
+    images = reading.images
     if options.validation_files:
         return splits.by_list(images, options.validation_files)
     if options.folds is not None or options.fold is not None:
         if options.folds is None or options.fold is None:
             raise DataError("Give both, the number of folds and which of them is for validation.")
         return splits.fold(images, folds=options.folds, fold=options.fold, seed=options.seed, groups=groups)
-    if options.validation_fraction is None and (by_folders := splits.by_folders(images)):
-        return by_folders
+    if options.validation_fraction is None:
+        own = split_lists.by_lists(images, reading.lists, findings) or splits.by_folders(images)
+        if own:
+            return own
     fraction = VALIDATION_FRACTION if options.validation_fraction is None else options.validation_fraction
     return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups)
 

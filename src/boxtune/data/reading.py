@@ -5,6 +5,7 @@ Annotations are parsed here, one after another, while other processes look at th
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from boxtune.data import conventions, images, recognition
+from boxtune.data import conventions, images, recognition, split_lists
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation, Format
 from boxtune.data.conventions import Assumed, Convention
@@ -23,6 +24,7 @@ from boxtune.data.joining import Entry, Joiner
 from boxtune.data.listing import Listing, list_files
 from boxtune.data.records import ImageRecord, ImageSource, class_names
 from boxtune.data.repair import image_record
+from boxtune.data.split_lists import SplitLists
 from boxtune.data.workers import map_in_processes
 from boxtune.errors import DataError
 
@@ -32,7 +34,7 @@ class Reading:
     """The usable images of a data set in byte order of their names, and findings.
 
     `digests` and `fingerprints` (uint8 [n, 256]) are the signatures of the images. `num_annotations` counts the
-    images that are annotated, usable or not.
+    images that are annotated, usable or not. `lists` are those by which the data set is divided.
     """
 
     root: Path
@@ -42,6 +44,7 @@ class Reading:
     fingerprints: np.ndarray
     findings: tuple[Finding, ...]
     num_annotations: int
+    lists: SplitLists = SplitLists()
 
 
 def read(
@@ -69,14 +72,15 @@ def read(
     findings = Findings(photos)
     listing = _list(photos, findings)
     annotated = _list(annotations, findings) if annotations else listing
-    chosen = _choose(annotated, format_name, findings)
-
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
-    annotations_read = chosen.annotations(annotated.ending(chosen.suffixes), everything, findings)
     assumed = assumed or Assumed()
-    paired = _Paired(
-        annotations_read, ImageFiles(listing.ending(images.SUFFIXES), assumed.image_names), findings
-    )
+    image_files = ImageFiles(listing.ending(images.SUFFIXES), assumed.image_names)
+    chosen = _choose(annotated, everything, image_files, format_name, findings)
+
+    lists = split_lists.find(everything, findings)
+    paths = [path for path in annotated.ending(chosen.suffixes) if path not in lists.paths]
+    annotations_read = chosen.annotations(paths, everything, findings)
+    paired = _Paired(annotations_read, image_files, findings)
     written = Convention(chosen.form, chosen.normalized)
     inspect = partial(_inspect, photos, written, assumed)
     inspected = map_in_processes(inspect, paired, num_workers=num_workers, chunk_size=32)
@@ -93,7 +97,7 @@ def read(
     if not found and not num_lost:
         raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
     findings.items += of_images
-    return _reading(photos, chosen, found, len(found) + num_lost, findings)
+    return replace(_reading(photos, chosen, found, len(found) + num_lost, findings), lists=lists)
 
 
 def why_unusable(reading: Reading, max_unusable: float) -> str:
@@ -134,20 +138,48 @@ def _list(folder: Path, findings: Findings) -> Listing:
     return list_files(folder, findings)
 
 
-def _choose(listing: Listing, name: str | None, findings: Findings) -> Format:
+def _choose(
+    annotated: Listing, everything: Listing, image_files: ImageFiles, name: str | None, findings: Findings
+) -> Format:
+    """Return the format that was asked for, else that of the annotations of most images."""
     if name is not None:
         return recognition.by_name(name)
-    found = recognition.recognise(listing)
+    found = recognition.recognise(annotated)
     if not found:
         known = ", ".join(one.title for one in recognition.FORMATS)
         raise DataError(
-            f"{_shown(listing)} holds no annotations in any format that is known ({known}). Give the folder or file"
+            f"{_shown(annotated)} holds no annotations in any format that is known ({known}). Give the folder or file"
             " that holds them, or name their format."
         )
-    for other in found[1:]:
-        message = f"{other.title} is there too; {found[0].title} is read."
-        findings.add(kinds.OTHER_FORMAT, listing.root, message)
-    return found[0]
+    if len(found) == 1:
+        return found[0]
+    covered = {one.name: _num_covered(one, annotated, everything, image_files) for one in found}
+    chosen = max(found, key=lambda one: covered[one.name])
+    for other in found:
+        # What is about no image only looks like annotations.
+        if other is not chosen and any(covered[other.name]):
+            message = (
+                f"{other.title} is there too, for {sum(covered[other.name])} images; {chosen.title} is read, for"
+                f" {sum(covered[chosen.name])}."
+            )
+            findings.add(kinds.OTHER_FORMAT, annotated.root, message)
+    return chosen
+
+
+def _num_covered(
+    one: Format, annotated: Listing, everything: Listing, image_files: ImageFiles
+) -> tuple[int, int]:
+    """Return for how many images there are annotations in a format: of files, and of those that it holds itself."""
+    unused = Findings(everything.root)
+    files: set[Path] = set()
+    num_held = 0
+    for annotation in one.annotations(annotated.ending(one.suffixes), everything, unused):
+        with suppress(SkipError):
+            if annotation.source:
+                num_held += 1
+            else:
+                files.add(image_files.of(annotation, unused))
+    return len(files), num_held
 
 
 def _shown(listing: Listing) -> Path:

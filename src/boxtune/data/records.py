@@ -60,7 +60,8 @@ class ImageRecord(Compact):
     """One image with its objects.
 
     `name` is the path within the data set, unique there. `width` and `height` are pixels of the image as it
-    will be written: turned upright as its EXIF `orientation` says, which is 1 where nothing is to be turned.
+    will be written: turned upright as its EXIF `orientation` says, which is 1 where nothing is to be turned. `subset`
+    is the part of the data set that it belongs to, as its annotation calls it.
     """
 
     name: str
@@ -70,6 +71,7 @@ class ImageRecord(Compact):
     height: int
     objects: tuple[ObjectRecord, ...]
     orientation: int = 1
+    subset: str = ""
 
 
 def class_names(images: Iterable[ImageRecord]) -> list[str]:

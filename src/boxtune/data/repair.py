@@ -53,6 +53,7 @@ def image_record(
         height=frame.height,
         objects=_objects(case, frame),
         orientation=frame.orientation,
+        subset=annotation.subset,
     )
 
 
