@@ -13,7 +13,7 @@ from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format
 from boxtune.data.findings import SkipError
 from boxtune.data.formats import shapes
-from boxtune.data.formats.text import fields_of_lines, first_line, read_annotations
+from boxtune.data.formats.text import fields_of_lines, first_text, read_annotations
 
 MAX_BYTES = 16 * 2**20
 _NUM_FIELDS = (15, 16)
@@ -21,8 +21,11 @@ _TRUNCATED, _LEFT, _BOTTOM = 1, 4, 7
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file is one of labels by its first line; one without a line could be anything."""
-    fields = first_line(path).split()
+    """Say whether a file has a line that is a label; one without a line could be anything."""
+    return any(_is_label(fields) for _, fields in fields_of_lines(first_text(path)))
+
+
+def _is_label(fields: list[str]) -> bool:
     return (
         len(fields) in _NUM_FIELDS
         and not shapes.is_finite(fields[0])

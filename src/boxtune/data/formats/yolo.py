@@ -26,7 +26,7 @@ from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile
 from boxtune.data.files import read_text, writable_folder, write_text
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import json_text, shapes, yolo_points
-from boxtune.data.formats.text import fields_of_lines, first_line
+from boxtune.data.formats.text import fields_of_lines, first_text
 from boxtune.data.images import SUFFIXES
 from boxtune.data.label_map import LabelMap
 from boxtune.data.listing import Listing
@@ -46,9 +46,8 @@ _LIST_SUFFIXES = frozenset({".names"})
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file belongs to an image, or lies in a folder of labels, and starts with a label."""
-    is_near = _has_image(path) or _LABELS_FOLDER in path.parts[:-1]
-    return is_near and _is_label(first_line(path).split())
+    """Say whether a file has a line that is a label."""
+    return any(_is_label(fields) for _, fields in fields_of_lines(first_text(path)))
 
 
 def _read(file: AnnotationFile, data_set: "_DataSet") -> Iterator[Annotation]:
