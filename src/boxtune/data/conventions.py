@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Form
-from boxtune.data.findings import Kind
 from boxtune.errors import DataError, did_you_mean
 
 AS_WRITTEN = "as_written"
@@ -128,19 +126,19 @@ def fitting(
     return counts
 
 
-def doubt(counts: Counter[Convention | None], written: Convention) -> tuple[Kind, str] | None:
-    """Return what is wrong with the convention that a set was read by, None if nothing is."""
+def doubt(counts: Counter[Convention | None], written: Convention) -> str:
+    """Return what is wrong with the convention that a set was read by, "" if nothing is."""
     total, wrong = counts[None], counts[None] - counts[written]
     others = [one for one in _all_conventions(written) if one != written and counts[one] >= _ALL * total]
     others = [one for one in others if _words(one, written).count(",") == 0] or others
     enough = total >= _FEWEST or any(one.normalized != written.normalized for one in others)
     if not wrong or not enough or wrong < _SOME * total or not (others or wrong > _MOST * total):
-        return None
+        return ""
     message = f"{wrong} of {total} boxes do not fit their images as {written}."
     if not others:
-        return kinds.CONVENTION_UNSURE, f"{message} Nor do they in any other way that is known."
+        return f"{message} Nor do they in any other way that is known."
     flags = " or ".join(f"--boxes {_words(one, written)}" for one in others)
-    return kinds.CONVENTION_UNSURE, f"{message} All would fit with {flags}."
+    return f"{message} All would fit with {flags}."
 
 
 def _words(one: Convention, written: Convention) -> str:

@@ -4,6 +4,7 @@
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.label_map import LabelMap
 from boxtune.data.reading import Reading, read, why_unusable
-from boxtune.data.records import ImageRecord, class_names
+from boxtune.data.records import ImageRecord, ObjectRecord, class_names, rounded
 from boxtune.data.splits import Split
 from boxtune.errors import DataError, did_you_mean
 
@@ -93,7 +94,7 @@ def prepare(photos: Path, options: Options) -> Prepared:
     )
     findings = Findings(photos, list(reading.findings))
     kept = _without(reading.images, options.drop, findings) if options.drop else reading.images
-    images = _renamed(kept, options.rename) if options.rename else tuple(kept)
+    images = _renamed(kept, options.rename, findings) if options.rename else tuple(kept)
     reading = replace(reading, images=images)
     refusal = why_unusable(reading, options.max_unusable)
     label_map = _numbered(reading.images, options.label_map, findings)
@@ -120,19 +121,22 @@ def _without(
     ]
 
 
-def _renamed(images: Sequence[ImageRecord], names: Mapping[str, str]) -> tuple[ImageRecord, ...]:
-    """Give classes their new names."""
+def _renamed(
+    images: Sequence[ImageRecord], names: Mapping[str, str], findings: Findings
+) -> tuple[ImageRecord, ...]:
+    """Give classes their new names; of boxes that are equal by that, one is left out."""
     _require_classes(images, names)
-    return tuple(
-        replace(
-            image,
-            objects=tuple(
-                replace(item, class_name=names.get(item.class_name, item.class_name))
-                for item in image.objects
-            ),
-        )
-        for image in images
-    )
+    return tuple(_with_new_names(image, names, findings) for image in images)
+
+
+def _with_new_names(image: ImageRecord, names: Mapping[str, str], findings: Findings) -> ImageRecord:
+    kept: dict[tuple[str, tuple[float, ...]], ObjectRecord] = {}
+    for item in image.objects:
+        renamed = replace(item, class_name=names.get(item.class_name, item.class_name))
+        if kept.setdefault((renamed.class_name, rounded(item.box)), renamed) is not renamed:
+            message = f'"{item.class_name}" is there already as "{renamed.class_name}".'
+            findings.add(kinds.BOX_TWICE, findings.root / image.annotation, message, image=image.name)
+    return replace(image, objects=tuple(kept.values()))
 
 
 def _require_classes(images: Sequence[ImageRecord], names: Iterable[str]) -> None:
@@ -167,10 +171,13 @@ def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findin
 def _note_spellings(names: Iterable[str], findings: Findings) -> None:
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(re.sub(r"[\W_]+", "", name).casefold() or name, []).append(name)
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        alike.setdefault(re.sub(r"[\W_]+", "", plain) or plain, []).append(name)
     for spellings in alike.values():
         if len(spellings) > 1:
             written = " and ".join(f'"{name}"' for name in spellings)
+            if len({unicodedata.normalize("NFC", name) for name in spellings}) == 1:
+                written += f", which look alike and are not: {' and '.join(map(ascii, spellings))}"
             findings.add(kinds.CLASS_SPELLINGS, findings.root, f"there is {written}.")
 
 

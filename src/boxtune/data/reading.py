@@ -6,7 +6,7 @@ Annotations are parsed here, one after another, while other processes look at th
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +44,7 @@ class Reading:
     fingerprints: np.ndarray
     findings: tuple[Finding, ...]
     num_annotations: int
-    lists: SplitLists = SplitLists()
+    lists: SplitLists = field(default_factory=SplitLists)
 
 
 def read(
@@ -86,13 +86,9 @@ def read(
     inspected = map_in_processes(inspect, paired, num_workers=num_workers, chunk_size=32)
     found, of_images, fits = _one_each(zip(inspected, paired.given, strict=False), findings)
     if not assumed.boxes and (doubt := conventions.doubt(fits, written)):
-        findings.add(doubt[0], annotated.root, doubt[1])
+        findings.add(kinds.CONVENTION_UNSURE, annotated.root, doubt)
     _doubt_guessed_columns(found, of_images, findings)
-    used = {annotation.source.path for annotation in paired.given if annotation.source}
-    for path in listing.ending(images.SUFFIXES):
-        if path not in used:
-            findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
-
+    _note_unused(image_files, paired.given, findings)
     num_lost = sum(finding.kind.action is Action.SKIP_IMAGE for finding in findings.items)
     if not found and not num_lost:
         raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
@@ -184,6 +180,14 @@ def _num_covered(
 
 def _shown(listing: Listing) -> Path:
     return listing.files[0] if len(listing.files) == 1 else listing.root
+
+
+def _note_unused(image_files: ImageFiles, given: Iterable[Annotation], findings: Findings) -> None:
+    """Report the images without annotation."""
+    used = {annotation.source.path for annotation in given if annotation.source}
+    for path in image_files.paths:
+        if path not in used:
+            findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
 
 
 def _doubt_guessed_columns(

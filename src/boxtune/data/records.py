@@ -10,6 +10,7 @@ from boxtune.data.masks import Mask
 
 # A side shorter than this fraction of the image vanishes in float32.
 MIN_SIDE = 1e-6
+_ROUNDING = 6  # digits to which the sides of two boxes have to agree to be the same
 
 
 class Box(NamedTuple):
@@ -89,6 +90,11 @@ def reorder(box: Box) -> Box:
 def clip(box: Box) -> Box:
     """Return the part of the box within the image; without area if there is none."""
     return Box(*(min(max(value, 0.0), 1.0) for value in box))
+
+
+def rounded(box: Box) -> tuple[float, ...]:
+    """Return the box to the digits in which equal boxes agree."""
+    return tuple(round(side, _ROUNDING) for side in box)
 
 
 def overlap(one: Box, other: Box) -> float:

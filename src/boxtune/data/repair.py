@@ -17,11 +17,11 @@ from boxtune.data.records import (
     clip,
     has_area,
     reorder,
+    rounded,
 )
 
 TINY_SIDE = 3  # pixels
 _ROUNDED_PIXELS = 0.05  # by which an edge may miss the image's without a word
-_ROUNDING = 6  # digits to which the sides of two boxes have to agree to be the same
 
 
 def image_record(
@@ -151,8 +151,7 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
         location = item.location or case.annotation.location
         with case.findings.skipping(case.annotation.path, location=location, image=case.name):
             record = _object(case, item, frame)
-            at_box = tuple(round(side, _ROUNDING) for side in record.box)
-            classes = classes_at.setdefault(at_box, set())
+            classes = classes_at.setdefault(rounded(record.box), set())
             if item.class_name in classes:
                 raise SkipError(kinds.BOX_TWICE, f"{_shown(item)} is there already.")
             if classes:

@@ -1,7 +1,7 @@
 """The lists of images that a data set comes with, by which it is divided into training, validation and testing.
 
-These are text files with a name or path in each line: `ImageSets/Main/train.txt` of Pascal VOC, `train.txt` and `val.txt`
-anywhere, and those that darknet's `.data` file or the YAML file of YOLO names.
+These are text files with a name or path in each line: `ImageSets/Main/train.txt` of Pascal VOC, `train.txt` and
+`val.txt` anywhere, and those that darknet's `.data` file or the YAML file of YOLO names.
 """
 
 import re

@@ -242,10 +242,10 @@ def _object(
         category.name,
         edges,
         location,
-        difficult=_is_set(extra.get("difficult")),
-        truncated=_is_set(extra.get("truncated")),
-        is_crowd=_is_set(item.get("iscrowd")),
-        group_of=_is_set(extra.get("group_of")),
+        difficult=shapes.is_set(extra.get("difficult")),
+        truncated=shapes.is_set(extra.get("truncated")),
+        is_crowd=shapes.is_set(item.get("iscrowd")),
+        group_of=shapes.is_set(extra.get("group_of")),
         view=as_text(extra.get("view")),
         weight=_amount(extra.get("weight"), 1.0),
         area=_amount(item.get("area")) or None,
@@ -328,10 +328,6 @@ def _floats(values: Any) -> tuple[float, ...]:
             if all(map(isfinite, numbers)):
                 return numbers
     raise DataError("it is not a list of finite numbers.")
-
-
-def _is_set(value: Any) -> bool:
-    return value in (True, "1", "true", "True")
 
 
 def _amount(value: Any, default: float = 0.0) -> float:

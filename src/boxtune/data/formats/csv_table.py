@@ -4,7 +4,8 @@ A table with a header may have its columns in any order and others between them;
 names. One without a header has the columns filename, width, height, class, xmin, ymin, xmax, ymax of the tutorials,
 perhaps behind a number, SKU-110K's filename, x1, y1, x2, y2, class, width, height, or keras-retinanet's path, x1, y1,
 x2, y2, class. Where a row of numbers could be of several of these, the one that fits most rows is taken. Columns are
-separated by commas, semicolons or tabs. A row without class and coordinates stands for an image without objects.
+separated by commas, semicolons or tabs. A row without class and coordinates (or with nan) stands for an image without
+objects.
 """
 
 import csv
@@ -45,6 +46,8 @@ _WITHOUT_HEADER = (
     ("filename", "class", *_EDGES),
 )
 _ROWS_TRIED = 1000
+_NOTHING = frozenset(("", "nan", "none", "null", "na", "n/a", "<na>"))
+"""What pandas and others write into cells that are empty."""
 
 _Cells = Mapping[str, str]
 
@@ -179,7 +182,7 @@ def _cells(text: str, layout: _Layout) -> Iterator[tuple[str, _Cells]]:
 
 
 def _is_background(cells: _Cells) -> bool:
-    return not any(cells[name] for name in ("class", *_EDGES))
+    return all(cells[name].casefold() in _NOTHING for name in ("class", *_EDGES))
 
 
 def _object(cells: _Cells, location: str) -> AnnotatedObject:

@@ -84,7 +84,6 @@ def _points(text: str) -> list[shapes.Point]:
 
 def _flag(shape: Node, name: str) -> bool:
     return any(
-        attribute.attributes.get("name", "").lower() == name
-        and attribute.text.strip().lower() in ("true", "1")
+        attribute.attributes.get("name", "").lower() == name and shapes.is_set(attribute.text)
         for attribute in shape.all("attribute")
     )

@@ -47,6 +47,6 @@ def _object(fields: list[str], location: str) -> AnnotatedObject:
     if len(fields) not in _NUM_FIELDS:
         message = f"it has {len(fields)} fields; KITTI's labels have 15 or 16."
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
-    truncated = shapes.is_finite(fields[_TRUNCATED]) and float(fields[_TRUNCATED]) > 0
+    truncated = shapes.is_set(fields[_TRUNCATED])
     edges = shapes.corners(*fields[_LEFT : _BOTTOM + 1])
     return AnnotatedObject(fields[0], edges, location, truncated=truncated)
