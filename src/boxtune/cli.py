@@ -185,13 +185,26 @@ def _add_data_set(verb: argparse.ArgumentParser) -> None:
         "--annotations", type=Path, help="a file or folder of annotations, if not in that folder"
     )
     verb.add_argument("--format", dest="format_name", help="of the annotations; else it is detected")
+    verb.add_argument(
+        "--boxes", default="", metavar="WORDS",
+        help="how boxes are written, if not as in their format: pixels or normalized, and corners, sides, centres,"
+        " yxyx or xxyy, with a comma between; as_written if they are right",
+    )  # fmt: skip
+    verb.add_argument(
+        "--exif", default="", metavar="upright|stored",
+        help="how images with an EXIF orientation were shown when their boxes were drawn, where it is not known",
+    )  # fmt: skip
+    verb.add_argument(
+        "--image_names", default="", metavar="own|written",
+        help="the image of an annotation file that names another image than its own name does",
+    )  # fmt: skip
     verb.add_argument("--label_map", type=Path, help="ids of the classes; else in order of their names")
     _add_list(verb, "--rename", "OLD=NEW", "give a class another name", type=_renaming)
     _add_list(verb, "--drop", "CLASS", "leave out the objects of a class")
     verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
     verb.add_argument(
         "--validation_fraction", type=float,
-        help="fraction for validation; else by the folders train, valid and test, or a random 0.2",
+        help="random fraction for validation; else by lists or folders train, valid and test, or 0.2",
     )  # fmt: skip
     verb.add_argument("--folds", type=integer(2), help="of a cross-validation")
     verb.add_argument("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")

@@ -13,7 +13,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME, convert
 from boxtune.data.files import writable_folder
 from boxtune.data.input import Records, open_records
-from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.label_map import MAX_ID, LabelMap, read_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import ConfigError, DataError, printable
 from boxtune.evaluation.detections_file import detections_in_file
@@ -57,9 +57,6 @@ _WITHOUT_MODEL = (
     "An exported model needs no model's section: give another file, of an eval_config alone or empty, with "
     "--pipeline_config_path."
 )
-
-MAX_CLASSES = 10_000
-"""That a confusion matrix is made of, where no model says how many there are."""
 
 
 def evaluate(
@@ -280,8 +277,8 @@ def _num_classes(pipeline: pipeline_pb2.TrainEvalPipelineConfig, labels: LabelMa
     """
     highest = max(label.id for label in labels.labels)
     if not pipeline.HasField("model"):
-        if highest > MAX_CLASSES:
-            raise ConfigError(f"{where} has a class of id {highest}: number classes from 1 to {MAX_CLASSES}")
+        if highest > MAX_ID:
+            raise ConfigError(f"{where} has a class of id {highest}: number classes from 1 to {MAX_ID}")
         return highest
     num_classes = models.num_classes(pipeline.model)
     if highest > num_classes:

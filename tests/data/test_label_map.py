@@ -94,3 +94,9 @@ def test_background_at_0_is_no_class(tmp_path):
 def test_an_unusable_label_map_is_refused(tmp_path, text, message):
     with pytest.raises(DataError, match=message):
         read(tmp_path, text)
+
+
+def test_an_id_that_no_detector_has_room_for_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r'"cup" has the id 10001; at most 10000'):
+        read(tmp_path, "item { id: 10001 name: 'cup' }")
+    assert read(tmp_path, "item { id: 10000 name: 'cup' }").names == ["cup"]

@@ -168,3 +168,25 @@ def test_versions_that_roboflow_made_of_a_image_stay_together(tmp_path):
         sources = [{image.name[0] for image in part} for part in parts.values()]
         assert len(sources[0]) == 3
         assert sources[0].isdisjoint(sources[1])
+
+
+def test_boxes_that_a_new_name_makes_equal_count_once(tmp_path):
+    for number in range(4):
+        image_file(tmp_path / f"{number}.jpg", seed=number)
+        boxes = [element("cup"), element("Cup"), element("Cup", xmin=8)]
+        annotation(tmp_path / f"{number}.xml", *boxes)
+    ready = made_ready(tmp_path, rename={"Cup": "cup"})
+    assert [[item.class_name for item in image.objects] for image in ready.parts["train"]] == [
+        ["cup", "cup"]
+    ] * 3
+    assert kinds(ready).count("box drawn twice") == 4
+
+
+def test_names_that_only_look_alike_are_reported(tmp_path):
+    for number, name in enumerate(("caf\u00e9", "cafe\u0301")):
+        image_file(tmp_path / f"{number}.jpg", seed=number)
+        annotation(tmp_path / f"{number}.xml", element(name))
+    found = [f for f in made_ready(tmp_path).findings if f.kind.name == "class spelled in several ways"]
+    assert len(found) == 1
+    assert "look alike" in found[0].message
+    assert "e\\u0301" in found[0].message

@@ -266,7 +266,11 @@ def test_a_image_keeps_the_annotation_of_its_own_name(tmp_path):
     annotation(tmp_path / "a.xml", element("copy"), filename="b.jpg")
     found = read(tmp_path)
     assert [image.objects[0].class_name for image in found.images] == ["own"]
-    assert [(f.kind.name, f.file) for f in found.findings] == [("image annotated twice", "a.xml")]
+    assert [(f.kind.name, f.file) for f in found.findings] == [
+        ("image annotated twice", "a.xml"),
+        ("object of an annotation that is not used", "a.xml"),
+        ("class lost", "."),
+    ]
 
 
 def test_a_similar_name_is_noted(tmp_path):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from boxtune.data.compact import Compact
 from boxtune.data.findings import Findings
@@ -18,6 +18,8 @@ from boxtune.data.masks import Mask
 from boxtune.data.records import ImageSource, Keypoint
 
 Edges = tuple[float, float, float, float]
+Form = Literal["corners", "sides", "centres", "yxyx", "xxyy"]
+"""What the numbers of a box are: two corners; a corner and sides; the centre and sides; edges in other orders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Annotation(Compact):
         normalized: coordinates are fractions of width and height rather than pixels.
         complete: nothing of it was left out. An image that loses all its objects is not background.
         image: where the image is, for formats that hold it themselves.
+        subset: the part of the data set that it belongs to, as the file calls it.
     """
 
     path: Path
@@ -65,6 +68,7 @@ class Annotation(Compact):
     normalized: bool = False
     complete: bool = True
     source: ImageSource | None = None
+    subset: str = ""
 
 
 class Row(NamedTuple):
@@ -97,6 +101,7 @@ class AnnotationFile:
         size: tuple[int, int] | None = None,
         location: str = "",
         source: ImageSource | None = None,
+        subset: str = "",
     ) -> Annotation:
         """Return the annotation of one image; its objects are made of `items` with their locations.
 
@@ -109,7 +114,7 @@ class AnnotationFile:
                 objects.append(read(item, item_location))
         complete = len(objects) == len(items)
         return Annotation(
-            self.path, filename, tuple(objects), size, location, self.normalized, complete, source
+            self.path, filename, tuple(objects), size, location, self.normalized, complete, source, subset
         )
 
     def annotations_of_rows(
@@ -143,6 +148,7 @@ class Format:
             and answers False, never an error, for whatever it cannot read.
         read: yields the annotations of an AnnotationFile; raises SkipError if it cannot be read.
         normalized: its coordinates are fractions of width and height rather than pixels.
+        form: what the four numbers of its boxes are.
         context: given all files of the data set, returns what `read` takes as its second argument, if it takes one.
     """
 
@@ -152,6 +158,7 @@ class Format:
     recognises: Callable[[Path], bool]
     read: Callable[..., Iterator[Annotation]]
     normalized: bool = False
+    form: Form = "corners"
     context: Callable[[Listing, Findings], Any] | None = None
 
     def annotations(

@@ -133,6 +133,10 @@ CLASS_NOT_IN_VALIDATION = _warn("class not in validation", "It cannot be measure
 CLASS_UNUSED = _note(
     "class without objects", "The label map or the list of classes names it, no object has it."
 )
+CLASS_LOST = _refuse(
+    "class lost",
+    "Annotate each image once, or draw the same object alike, so that annotations can be joined.",
+)
 CLASS_DROPPED = _note("class left out", "You asked for it with --drop.")
 LABEL_IDS = _warn(
     "label ids with gaps or out of order",
@@ -141,8 +145,16 @@ LABEL_IDS = _warn(
 
 # Annotations
 ANNOTATION_UNREADABLE = _skip_image("unreadable annotation", "Save it again with the program that drew it.")
-ANNOTATION_TWICE = _skip_image(
-    "image annotated twice", "Keep one of the two; the one of the image's own name is used."
+ANNOTATION_TWICE = _repair(
+    "image annotated twice",
+    "They cannot be joined without doubling objects: the one of the image's own name is used, else the first.",
+)
+ANNOTATION_JOINED = _note(
+    "annotations joined", "Their objects are those of one image; equal boxes of one class count once."
+)
+OBJECT_LEFT_OUT = _skip_object(
+    "object of an annotation that is not used",
+    "Draw it in the annotation that is used, and delete the other.",
 )
 FOREIGN = _note("not an annotation", "It is not of the format that was read.")
 OTHER_FORMAT = _warn(
@@ -171,6 +183,22 @@ NO_OBJECT = _note(
 )
 
 # Boxes
+CONVENTION_UNSURE = _refuse(
+    "boxes written in another way",
+    "Give the flag that fits (what is drawn shows it), or --boxes as_written where they are right.",
+)
+KEYPOINTS_TOLD = _note(
+    "keypoints without kpt_shape", "All lines of the set say so. kpt_shape in data.yaml says it, too."
+)
+KEYPOINTS_UNSURE = _refuse(
+    "polygons or keypoints",
+    "Write into data.yaml kpt_shape: [COUNT, 2 or 3] for keypoints, or task: segment for polygons.",
+)
+COLUMNS_GUESSED = _note("columns without header", "They are taken for those of the table that fits them.")
+COLUMNS_UNSURE = _refuse(
+    "columns uncertain",
+    "Write a header into the first line: filename,width,height,class,xmin,ymin,xmax,ymax.",
+)
 BOX_REORDERED = _repair("box with swapped corners", "Its corners are put in order.")
 BOX_CLIPPED = _repair("box beyond the image", "It is cut to the image.")
 BOX_OUTSIDE = _skip_object("box outside the image", "Is it the right image, and was it resized afterwards?")
@@ -184,6 +212,10 @@ BOX_OF_TWO_CLASSES = _warn("box of two classes", "One of the two is probably a m
 # Images
 IMAGE_MISSING = _skip_image("image not found", "Add the image, or delete the annotation.")
 IMAGE_AMBIGUOUS = _skip_image("image ambiguous", "Give the images different names.")
+NAME_CONTRADICTED = _skip_image(
+    "name of another image",
+    "Correct it, or give --image_names own (files were renamed) or --image_names written (names are alike by chance).",
+)
 IMAGE_SIMILAR_NAME = _note("image of a similar name", "The name that is written does not exist exactly so.")
 IMAGE_WITHOUT_ANNOTATION = _note(
     "image without annotation", "It is not used. Save it without boxes to use it as background."
@@ -196,17 +228,25 @@ IMAGE_RECODED = _repair(
 )
 IMAGE_GREY = _note("grey image", "Its three channels will be equal.")
 IMAGE_TURNED = _repair("image turned upright", "Its EXIF orientation is applied, and it is encoded again.")
-ORIENTATION_UNSURE = _repair(
+ORIENTATION_UNSURE = _refuse(
     "orientation uncertain",
-    "The boxes are taken to fit the image as it is stored, and both are turned upright: look at it.",
+    "Say how the boxes were drawn: --exif upright (browsers, Ultralytics) or --exif stored (old LabelImg).",
 )
 SIZE_DIFFERS = _warn(
     "size differs",
     "The image's own size counts. If it was resized after it was annotated, its boxes are wrong.",
 )
 IMAGE_TWICE = _warn("same image twice", "All of its copies are kept on one side of a drawn split.")
+LIST_WRONG = _refuse(
+    "list of another data set",
+    "Correct the lists, or ask for another split with --validation_fraction, --validation_files or --folds.",
+)
+LISTS_INCOMPLETE = _note(
+    "lists without validation",
+    "They name images for training or for validation only; the split is made without them.",
+)
 IMAGE_UNASSIGNED = _note(
-    "image in none of the parts", "It is used for training: no folder says where it belongs."
+    "image in none of the parts", "It is used for training: no list or folder says where it belongs."
 )
 LEAK = Kind(
     "same image in two parts",

@@ -2,54 +2,74 @@
 
 The first rule that finds one decides:
 
-1. the image that the annotation names, preferring one in the folders that it names, else the nearest to it;
-2. the same with letter case, extension and Unicode form left aside;
-3. the image of the annotation file's own name, as loosely compared, where the file is about one image.
+1. the image that the annotation names, preferring one in the folders that it names, then in those of its subset, then
+   the nearest to it, by folders and by the words in their names;
+2. the same with letter case, extension (also one behind another) and Unicode form left aside;
+3. the same with percent signs decoded, blanks as underscores, and without the eight digits that Label Studio puts
+   before the name of an upload;
+4. the image of the annotation file's own name, as loosely compared, where the file is about one image.
 
-Names are only looked up among the files of the data set, so none can lead out of its folder.
+Where a file is about one image and an image of its own name is as near as the one that it names, it is unknown which
+is meant. Names are only looked up among the files of the data set, so none can lead out of its folder.
 """
 
 import os
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.images import SUFFIXES
+from boxtune.data.splits import part_of_file, part_of_folder
+
+_UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
+_PARTS_NAMED = "part {}"  # stands for "val", "valid" and "validation" alike
+_PARTS = frozenset(map(_PARTS_NAMED.format, range(3)))
+_Nearness = tuple[int, bool, bool, int, int, int]
 
 
 class ImageFiles:
-    """The images of a data set by name."""
+    """The images of a data set by name.
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    `trusted` says which name counts where a file names another image than its own: "written" or "own", or "" for none.
+    """
+
+    def __init__(self, paths: Iterable[Path], trusted: str = "") -> None:
         self.paths = list(paths)
+        self._trusted = trusted
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_loose_name: dict[str, list[Path]] = defaultdict(list)
+        self._by_looser_name: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
+            loose = _loose(path.name)
             self._by_name[path.name].append(path)
-            self._by_loose_name[_loose(path.name)].append(path)
+            self._by_loose_name[loose].append(path)
+            self._by_looser_name[_looser(loose)].append(path)
 
     def of(self, annotation: Annotation, findings: Findings) -> Path:
-        """Return the image of an annotation; raise SkipError if there is none, or several are equally near."""
+        """Return the image of an annotation; raise SkipError if there is none, or it is unknown which."""
         written = PurePosixPath(annotation.filename)
         own_name = "" if annotation.location else annotation.path.stem
-        if found := self._by_name.get(written.name):
-            return _nearest(found, written, annotation.path)
-        if written.name and (found := self._by_loose_name.get(_loose(written.name))):
-            return self._similar(found, annotation, findings)
-        if own_name and (found := self._by_loose_name.get(_loose(own_name))):
-            return self._similar(found, annotation, findings)
-        tried = " or ".join(f'"{name}"' for name in dict.fromkeys((annotation.filename, own_name)) if name)
-        raise SkipError(kinds.IMAGE_MISSING, f"no image is named {tried or 'at all'}.")
-
-    def _similar(self, found: list[Path], annotation: Annotation, findings: Findings) -> Path:
-        image = _nearest(found, PurePosixPath(annotation.filename), annotation.path)
+        own = self._alike(own_name)
+        found = self._by_name.get(written.name) or self._alike(written.name)
+        if found and own and self._trusted != "own":
+            self._require_agreement(found, own, annotation, findings)
+        if own and (not found or (self._trusted == "own" and not set(own) & set(found))):
+            found = own
+        if not found:
+            tried = " or ".join(
+                f'"{name}"' for name in dict.fromkeys((annotation.filename, own_name)) if name
+            )
+            raise SkipError(kinds.IMAGE_MISSING, f"no image is named {tried or 'at all'}.")
+        image = _nearest(found, written, annotation, findings)
         # A name without extension is how some formats write it.
-        if PurePosixPath(annotation.filename).name != image.stem:
+        if written.name not in (image.name, image.stem):
             findings.add(
                 kinds.IMAGE_SIMILAR_NAME,
                 annotation.path,
@@ -59,27 +79,84 @@ class ImageFiles:
             )
         return image
 
+    def _alike(self, name: str) -> list[Path]:
+        """Return the images of a name that is loosely compared, those that are most alike."""
+        if not name:
+            return []
+        # The name itself may be what stands before an extension.
+        spellings = [_folded(name), _loose(name), _loose(_loose(name))]
+        for spelling in spellings:
+            if found := self._by_loose_name.get(spelling):
+                return found
+        for spelling in spellings:
+            found = self._by_looser_name.get(_looser(spelling), [])
+            # Two uploads of one name are two images.
+            if usable := [path for path in found if not (_UPLOAD.match(name) and _UPLOAD.match(path.name))]:
+                return usable
+        return []
+
+    def _require_agreement(
+        self, found: list[Path], own: list[Path], annotation: Annotation, findings: Findings
+    ) -> None:
+        """Raise SkipError if an image of the file's own name is as near as the one that is written in it."""
+        if set(found) & set(own) or self._trusted:
+            return
+        nearness = [
+            max(_nearness(path, None, annotation, findings) for path in paths) for paths in (found, own)
+        ]
+        if nearness[1] >= nearness[0]:
+            other = f"{findings.name(own[0])} of its own name"
+            message = f'it names "{annotation.filename}", which is there, and so is {other}.'
+            raise SkipError(kinds.NAME_CONTRADICTED, message)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
 
 def _loose(name: str) -> str:
     stem, extension = os.path.splitext(name)
-    known = stem if extension.lower() in SUFFIXES else name
-    return unicodedata.normalize("NFC", known).casefold()
+    return _folded(stem if extension.lower() in SUFFIXES else name)
 
 
-def _nearest(candidates: list[Path], written: PurePosixPath, annotation: Path) -> Path:
+def _looser(name: str) -> str:
+    """Return a loose name without percent signs, blanks and what programs put before the names of uploads."""
+    return _UPLOAD.sub("", _loose(unquote(unquote(name))), count=1).replace(" ", "_")
+
+
+def _nearest(
+    candidates: list[Path], written: PurePosixPath, annotation: Annotation, findings: Findings
+) -> Path:
     if len(candidates) == 1:
         return candidates[0]
-    ranked = sorted(((_nearness(path, written, annotation), path) for path in candidates), reverse=True)
+    ranked = sorted(
+        ((_nearness(path, written, annotation, findings), path) for path in candidates), reverse=True
+    )
     (best, image), (second, other) = ranked[:2]
     if best == second:
         raise SkipError(kinds.IMAGE_AMBIGUOUS, f"{other} and {image} could both be its image.")
     return image
 
 
-def _nearness(image: Path, written: PurePosixPath, annotation: Path) -> tuple[int, bool, int, int]:
-    """Return how near an image is: to the folders that are written, then to the annotation file."""
-    shared_names = set(image.parts[:-1]) & set(annotation.parts[:-1])
-    common = len(os.path.commonpath((image.absolute(), annotation.absolute())))
-    folders = zip(reversed(image.parts[:-1]), reversed(written.parts[:-1]), strict=False)
+def _nearness(
+    image: Path, written: PurePosixPath | None, annotation: Annotation, findings: Findings
+) -> _Nearness:
+    """Return how near an image is: to the folders and subset that are written, then to the annotation file."""
+    file = annotation.path
+    named = [folder.casefold() for folder in written.parts[:-1]] if written else []
+    folders = zip(reversed([part.casefold() for part in image.parts[:-1]]), reversed(named), strict=False)
     same_folders = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], folders))
-    return same_folders, image.parent == annotation.parent, len(shared_names), common
+    its_words = _words(findings.name(image).rpartition("/")[0])
+    subset = _words(annotation.subset)
+    is_in_subset = bool(subset) and (subset <= its_words or bool(subset & its_words & _PARTS))
+    num_shared = len(set(image.parts[:-1]) & set(file.parts[:-1]))
+    num_words = len(its_words & _words(findings.name(file.with_suffix(""))))
+    common = len(os.path.commonpath((image.absolute(), file.absolute())))
+    return same_folders, is_in_subset, image.parent == file.parent, num_shared, num_words, common
+
+
+def _words(path: str) -> set[str]:
+    """Return the words and numbers in a path, and the parts of a data set that its names stand for."""
+    folder, _, name = path.rpartition("/")
+    parts = {part_of_folder(path), part_of_folder(folder), part_of_file(name)} - {None}
+    return {*re.findall(r"[^\W\d_]+|\d+", _folded(path)), *(_PARTS_NAMED.format(part) for part in parts)}

@@ -10,6 +10,7 @@ from boxtune.config.pipeline_pb2 import LVISFrequency, StringIntLabelMapItem
 from boxtune.data.files import write_text
 from boxtune.errors import DataError, did_you_mean
 
+MAX_ID = 10_000  # of a class: a detector has an output for each number up to the highest
 _FREQUENCIES = ("", "f", "c", "r")
 """By the numbers that they have in a label map."""
 
@@ -68,6 +69,11 @@ class LabelMap:
         for label in labels:
             if label.id < 1:
                 raise DataError(f'{path}: class "{label.name}" has the id {label.id}. Ids count from 1.')
+            if label.id > MAX_ID:
+                raise DataError(
+                    f'{path}: class "{label.name}" has the id {label.id}; at most {MAX_ID} can be trained. Number the'
+                    " classes from 1 on."
+                )
             if not label.name:
                 raise DataError(f"{path}: the class of id {label.id} has no name.")
             for key in (label.id, label.name):

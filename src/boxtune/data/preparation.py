@@ -4,18 +4,20 @@
 """
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from boxtune import config
-from boxtune.data import duplicates, splits
+from boxtune.data import duplicates, split_lists, splits
 from boxtune.data import findings as kinds
+from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.label_map import LabelMap
 from boxtune.data.reading import Reading, read, why_unusable
-from boxtune.data.records import ImageRecord, class_names
+from boxtune.data.records import ImageRecord, ObjectRecord, class_names, rounded
 from boxtune.data.splits import Split
 from boxtune.errors import DataError, did_you_mean
 
@@ -32,11 +34,16 @@ class Options:
         annotations: a file or folder of annotations that is not in the folder of the images.
         format_name: the format of the annotations; if None, it is recognised.
         label_map: numbers of the classes; if None, they are numbered in the order of their names.
+        boxes: what the four numbers of a box are, as `--boxes` takes it; if empty, what the format says, unless
+            another convention fits the set better.
+        exif: which way images with an EXIF orientation were seen, "upright" or "stored"; if empty, it must be known.
+        image_names: which name counts where a file names another image than its own, "own" or "written"; if empty,
+            neither.
         rename: names of classes to replace, old to new.
         drop: classes to leave out, by the names they have in the data set.
         validation_files: a text file that names the images for validation.
-        validation_fraction: the fraction in [0, 1) to draw for validation; if None, the folders of the data set decide
-            (train, valid, test), and without such folders a random fifth is taken.
+        validation_fraction: the fraction in [0, 1) to draw for validation; if None, the lists, subsets or folders of
+            the data set decide (train, valid, test), and without such a random fifth is taken.
         folds: of a cross-validation; `fold`, from 1 on, is then for validation.
         fold: see `folds`.
         seed: of the draw.
@@ -47,6 +54,9 @@ class Options:
     annotations: Path | None = None
     format_name: str | None = None
     label_map: Path | None = None
+    boxes: str = ""
+    exif: str = ""
+    image_names: str = ""
     rename: Mapping[str, str] = field(default_factory=dict)
     drop: Sequence[str] = ()
     validation_files: Path | None = None
@@ -79,11 +89,12 @@ def prepare(photos: Path, options: Options) -> Prepared:
         photos,
         annotations=options.annotations,
         format_name=options.format_name,
+        assumed=Assumed(options.boxes, options.exif, options.image_names),
         num_workers=options.num_workers,
     )
     findings = Findings(photos, list(reading.findings))
     kept = _without(reading.images, options.drop, findings) if options.drop else reading.images
-    images = _renamed(kept, options.rename) if options.rename else tuple(kept)
+    images = _renamed(kept, options.rename, findings) if options.rename else tuple(kept)
     reading = replace(reading, images=images)
     refusal = why_unusable(reading, options.max_unusable)
     label_map = _numbered(reading.images, options.label_map, findings)
@@ -110,19 +121,22 @@ def _without(
     ]
 
 
-def _renamed(images: Sequence[ImageRecord], names: Mapping[str, str]) -> tuple[ImageRecord, ...]:
-    """Give classes their new names."""
+def _renamed(
+    images: Sequence[ImageRecord], names: Mapping[str, str], findings: Findings
+) -> tuple[ImageRecord, ...]:
+    """Give classes their new names; of boxes that are equal by that, one is left out."""
     _require_classes(images, names)
-    return tuple(
-        replace(
-            image,
-            objects=tuple(
-                replace(item, class_name=names.get(item.class_name, item.class_name))
-                for item in image.objects
-            ),
-        )
-        for image in images
-    )
+    return tuple(_with_new_names(image, names, findings) for image in images)
+
+
+def _with_new_names(image: ImageRecord, names: Mapping[str, str], findings: Findings) -> ImageRecord:
+    kept: dict[tuple[str, tuple[float, ...]], ObjectRecord] = {}
+    for item in image.objects:
+        renamed = replace(item, class_name=names.get(item.class_name, item.class_name))
+        if kept.setdefault((renamed.class_name, rounded(item.box)), renamed) is not renamed:
+            message = f'"{item.class_name}" is there already as "{renamed.class_name}".'
+            findings.add(kinds.BOX_TWICE, findings.root / image.annotation, message, image=image.name)
+    return replace(image, objects=tuple(kept.values()))
 
 
 def _require_classes(images: Sequence[ImageRecord], names: Iterable[str]) -> None:
@@ -157,10 +171,13 @@ def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findin
 def _note_spellings(names: Iterable[str], findings: Findings) -> None:
     alike: dict[str, list[str]] = {}
     for name in names:
-        alike.setdefault(re.sub(r"[\W_]+", "", name).casefold() or name, []).append(name)
+        plain = unicodedata.normalize("NFKC", name).casefold()
+        alike.setdefault(re.sub(r"[\W_]+", "", plain) or plain, []).append(name)
     for spellings in alike.values():
         if len(spellings) > 1:
             written = " and ".join(f'"{name}"' for name in spellings)
+            if len({unicodedata.normalize("NFC", name) for name in spellings}) == 1:
+                written += f", which look alike and are not: {' and '.join(map(ascii, spellings))}"
             findings.add(kinds.CLASS_SPELLINGS, findings.root, f"there is {written}.")
 
 
@@ -172,12 +189,12 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
             message = f"{names[group]} is the same image."
             findings.add(kinds.IMAGE_TWICE, findings.root / name, message, image=name)
     groups = duplicates.joined(copies, list(map(_source, names)))
-    split = _chosen_split(reading.images, options, dict(zip(names, groups, strict=True)))
+    split = _chosen_split(reading, options, dict(zip(names, groups, strict=True)), findings)
     for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same image.", image=right)
     for image in split.unassigned:
         path = findings.root / image.name
-        findings.add(kinds.IMAGE_UNASSIGNED, path, "its folders name no part.", image=image.name)
+        findings.add(kinds.IMAGE_UNASSIGNED, path, "nothing names its part.", image=image.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: images for name, images in parts.items() if images or name == "train"}
 
@@ -188,15 +205,18 @@ def _source(name: str) -> str:
     return version[1] if version else name
 
 
-def _chosen_split(images: Sequence[ImageRecord], options: Options, groups: Mapping[str, int]) -> Split:
+def _chosen_split(reading: Reading, options: Options, groups: Mapping[str, int], findings: Findings) -> Split:
+    images = reading.images
     if options.validation_files:
         return splits.by_list(images, options.validation_files)
     if options.folds is not None or options.fold is not None:
         if options.folds is None or options.fold is None:
             raise DataError("Give both, the number of folds and which of them is for validation.")
         return splits.fold(images, folds=options.folds, fold=options.fold, seed=options.seed, groups=groups)
-    if options.validation_fraction is None and (by_folders := splits.by_folders(images)):
-        return by_folders
+    if options.validation_fraction is None:
+        own = split_lists.by_lists(images, reading.lists, findings) or splits.by_folders(images)
+        if own:
+            return own
     fraction = VALIDATION_FRACTION if options.validation_fraction is None else options.validation_fraction
     return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups)
 

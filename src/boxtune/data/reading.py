@@ -3,22 +3,28 @@
 Annotations are parsed here, one after another, while other processes look at the images of earlier ones.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from boxtune.data import conventions, images, recognition, split_lists
 from boxtune.data import findings as kinds
-from boxtune.data import images, recognition
 from boxtune.data.annotations import Annotation, Format
+from boxtune.data.conventions import Assumed, Convention
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.image_lookup import ImageFiles
 from boxtune.data.images import ImageTooLargeError
+from boxtune.data.joining import Entry, Joiner
 from boxtune.data.listing import Listing, list_files
 from boxtune.data.records import ImageRecord, ImageSource, class_names
 from boxtune.data.repair import image_record
+from boxtune.data.split_lists import SplitLists
 from boxtune.data.workers import map_in_processes
 from boxtune.errors import DataError
 
@@ -28,7 +34,7 @@ class Reading:
     """The usable images of a data set in byte order of their names, and findings.
 
     `digests` and `fingerprints` (uint8 [n, 256]) are the signatures of the images. `num_annotations` counts the
-    images that are annotated, usable or not.
+    images that are annotated, usable or not. `lists` are those by which the data set is divided.
     """
 
     root: Path
@@ -38,6 +44,7 @@ class Reading:
     fingerprints: np.ndarray
     findings: tuple[Finding, ...]
     num_annotations: int
+    lists: SplitLists = field(default_factory=SplitLists)
 
 
 def read(
@@ -45,6 +52,7 @@ def read(
     *,
     annotations: Path | None = None,
     format_name: str | None = None,
+    assumed: Assumed | None = None,
     num_workers: int | None = None,
 ) -> Reading:
     """Read every annotation that has a usable image; everything that is wrong becomes a finding.
@@ -53,6 +61,7 @@ def read(
         photos: the folder of the images, of any layout; or a file of annotations in it.
         annotations: a file or folder of annotations, if they are not in the same folder.
         format_name: the format of the annotations; if None, it is recognised.
+        assumed: what the user says about the boxes; if None, what fits is not in doubt.
         num_workers: processes to use; by default one for each core.
 
     Raises:
@@ -63,23 +72,28 @@ def read(
     findings = Findings(photos)
     listing = _list(photos, findings)
     annotated = _list(annotations, findings) if annotations else listing
-    chosen = _choose(annotated, format_name, findings)
-
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
-    annotations_read = chosen.annotations(annotated.ending(chosen.suffixes), everything, findings)
-    paired = _Paired(annotations_read, listing, findings)
-    inspected = map_in_processes(partial(_inspect, photos), paired, num_workers=num_workers, chunk_size=32)
-    found, of_images = _one_each(zip(inspected, paired.given, strict=False), findings)
-    used = {annotation.source.path for annotation in paired.given if annotation.source}
-    for path in listing.ending(images.SUFFIXES):
-        if path not in used:
-            findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
+    assumed = assumed or Assumed()
+    image_files = ImageFiles(listing.ending(images.SUFFIXES), assumed.image_names)
+    chosen = _choose(annotated, everything, image_files, format_name, findings)
 
-    unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
-    if not paired.count and not unreadable:
+    lists = split_lists.find(everything, findings)
+    paths = [path for path in annotated.ending(chosen.suffixes) if path not in lists.paths]
+    annotations_read = chosen.annotations(paths, everything, findings)
+    paired = _Paired(annotations_read, image_files, findings)
+    written = Convention(chosen.form, chosen.normalized)
+    inspect = partial(_inspect, photos, written, assumed)
+    inspected = map_in_processes(inspect, paired, num_workers=num_workers, chunk_size=32)
+    found, of_images, fits = _one_each(zip(inspected, paired.given, strict=False), findings)
+    if not assumed.boxes and (doubt := conventions.doubt(fits, written)):
+        findings.add(kinds.CONVENTION_UNSURE, annotated.root, doubt)
+    _doubt_guessed_columns(found, of_images, findings)
+    _note_unused(image_files, paired.given, findings)
+    num_lost = sum(finding.kind.action is Action.SKIP_IMAGE for finding in findings.items)
+    if not found and not num_lost:
         raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
     findings.items += of_images
-    return _reading(photos, chosen, found, paired.count + unreadable, findings)
+    return replace(_reading(photos, chosen, found, len(found) + num_lost, findings), lists=lists)
 
 
 def why_unusable(reading: Reading, max_unusable: float) -> str:
@@ -120,24 +134,71 @@ def _list(folder: Path, findings: Findings) -> Listing:
     return list_files(folder, findings)
 
 
-def _choose(listing: Listing, name: str | None, findings: Findings) -> Format:
+def _choose(
+    annotated: Listing, everything: Listing, image_files: ImageFiles, name: str | None, findings: Findings
+) -> Format:
+    """Return the format that was asked for, else that of the annotations of most images."""
     if name is not None:
         return recognition.by_name(name)
-    found = recognition.recognise(listing)
+    found = recognition.recognise(annotated)
     if not found:
         known = ", ".join(one.title for one in recognition.FORMATS)
         raise DataError(
-            f"{_shown(listing)} holds no annotations in any format that is known ({known}). Give the folder or file"
+            f"{_shown(annotated)} holds no annotations in any format that is known ({known}). Give the folder or file"
             " that holds them, or name their format."
         )
-    for other in found[1:]:
-        message = f"{other.title} is there too; {found[0].title} is read."
-        findings.add(kinds.OTHER_FORMAT, listing.root, message)
-    return found[0]
+    if len(found) == 1:
+        return found[0]
+    covered = {one.name: _num_covered(one, annotated, everything, image_files) for one in found}
+    chosen = max(found, key=lambda one: covered[one.name])
+    for other in found:
+        # What is about no image only looks like annotations.
+        if other is not chosen and any(covered[other.name]):
+            message = (
+                f"{other.title} is there too, for {sum(covered[other.name])} images; {chosen.title} is read, for"
+                f" {sum(covered[chosen.name])}."
+            )
+            findings.add(kinds.OTHER_FORMAT, annotated.root, message)
+    return chosen
+
+
+def _num_covered(
+    one: Format, annotated: Listing, everything: Listing, image_files: ImageFiles
+) -> tuple[int, int]:
+    """Return for how many images there are annotations in a format: of files, and of those that it holds itself."""
+    unused = Findings(everything.root)
+    files: set[Path] = set()
+    num_held = 0
+    for annotation in one.annotations(annotated.ending(one.suffixes), everything, unused):
+        with suppress(SkipError):
+            if annotation.source:
+                num_held += 1
+            else:
+                files.add(image_files.of(annotation, unused))
+    return len(files), num_held
 
 
 def _shown(listing: Listing) -> Path:
     return listing.files[0] if len(listing.files) == 1 else listing.root
+
+
+def _note_unused(image_files: ImageFiles, given: Iterable[Annotation], findings: Findings) -> None:
+    """Report the images without annotation."""
+    used = {annotation.source.path for annotation in given if annotation.source}
+    for path in image_files.paths:
+        if path not in used:
+            findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
+
+
+def _doubt_guessed_columns(
+    found: Sequence["_Inspected"], of_images: Iterable[Finding], findings: Findings
+) -> None:
+    """Report that columns were guessed wrong where the sizes in them are not those of most images."""
+    guessed = [finding for finding in findings.items if finding.kind == kinds.COLUMNS_GUESSED]
+    num_other_sizes = sum(finding.kind == kinds.SIZE_DIFFERS for finding in of_images)
+    if guessed and 2 * num_other_sizes > len(found):
+        message = f"{num_other_sizes} of {len(found)} images have another size than is written by that."
+        findings.items += [replace(one, kind=kinds.COLUMNS_UNSURE, message=message) for one in guessed]
 
 
 class _Paired:
@@ -146,30 +207,37 @@ class _Paired:
     `given` grows while this is iterated over, so it is never behind what was done with the annotations.
     """
 
-    def __init__(self, annotations: Iterable[Annotation], listing: Listing, findings: Findings) -> None:
+    def __init__(self, annotations: Iterable[Annotation], files: ImageFiles, findings: Findings) -> None:
         self.given: list[Annotation] = []
-        self.count = 0
         self._annotations, self._findings = annotations, findings
-        self._images = ImageFiles(listing.ending(images.SUFFIXES))
+        self._images = files
 
     def __iter__(self) -> Iterator[Annotation]:
         for annotation in self._annotations:
-            self.count += 1
             with self._findings.skipping(annotation.path, location=annotation.location):
                 source = annotation.source or ImageSource(self._images.of(annotation, self._findings))
                 self.given.append(replace(annotation, objects=(), source=source))
                 yield replace(annotation, source=source)
 
 
-_Inspected = tuple[ImageRecord | None, bytes, bytes, list[Finding]]
-"""A record, its image's digest and fingerprint, and findings."""
+class _Inspected(NamedTuple):
+    """A record, its image's digest and fingerprint, findings, and how many boxes fit by which convention."""
+
+    record: ImageRecord | None
+    digest: bytes
+    fingerprint: bytes
+    findings: Sequence[Finding]
+    fits: Counter[Convention | None]
 
 
-def _inspect(root: Path, annotation: Annotation) -> _Inspected:
+def _inspect(root: Path, written: Convention, assumed: Assumed, annotation: Annotation) -> _Inspected:
     findings = Findings(root)
     assert annotation.source
     source = annotation.source
     name = annotation.filename if source.span else findings.name(source.path)
+    digest, fingerprint = b"", b""
+    fits: Counter[Convention | None] = Counter()
+    record = None
     with findings.skipping(annotation.path, location=annotation.location, image=name):
         try:
             info = images.inspect(source)
@@ -177,32 +245,36 @@ def _inspect(root: Path, annotation: Annotation) -> _Inspected:
             raise SkipError(kinds.IMAGE_TOO_LARGE, f"{findings.name(source.path)}: {error}") from error
         except DataError as error:
             raise SkipError(kinds.IMAGE_UNREADABLE, f"{findings.name(source.path)}: {error}") from error
-        record = image_record(annotation, name, source, info, findings)
-        return record, info.digest, info.fingerprint, findings.items
-    return None, b"", b"", findings.items
+        digest, fingerprint = info.digest, info.fingerprint
+        sizes = [(info.width, info.height), (info.height, info.width)][: 1 + (info.orientation >= 5)]
+        fits = conventions.fitting(annotation, written, sizes)
+        meant = conventions.reread(annotation, written, assumed.convention(written))
+        record = image_record(meant, name, source, info, findings, assumed.exif)
+    return _Inspected(record, digest, fingerprint, findings.items, fits)
 
 
 def _one_each(
     inspected: Iterable[tuple[_Inspected, Annotation]], findings: Findings
-) -> tuple[list[_Inspected], list[Finding]]:
-    """Leave each image one annotation, that of its own name or else the first; return their findings apart."""
-    chosen: dict[ImageSource, tuple[Annotation, _Inspected]] = {}
-    for found, annotation in inspected:
-        source = annotation.source
-        assert source
-        other, _ = chosen.setdefault(source, (annotation, found))
-        if other is annotation:
-            continue
-        own_name = source.path.stem
-        loser, winner = annotation, other
-        if other.path.stem != own_name == annotation.path.stem:
-            loser, winner = other, annotation
-            chosen[source] = (annotation, found)
-        name = findings.name(source.path)
-        message = f"{name} is already annotated by {findings.name(winner.path)}."
-        findings.add(kinds.ANNOTATION_TWICE, loser.path, message, location=loser.location, image=name)
-    kept = [found for _, found in chosen.values()]
-    return kept, [finding for found in kept for finding in found[3]]
+) -> tuple[list[_Inspected], list[Finding], Counter[Convention | None]]:
+    """Leave each image one entry, with the objects of all that can be joined.
+
+    Return these, the findings about them, and how many boxes of all fit by which convention.
+    """
+    first: dict[ImageSource, _Inspected] = {}
+    entries: dict[ImageSource, list[Entry]] = {}
+    fits: Counter[Convention | None] = Counter()
+    for one, annotation in inspected:
+        assert annotation.source
+        fits.update(one.fits)
+        first.setdefault(annotation.source, one)
+        entries.setdefault(annotation.source, []).append(Entry(annotation, one.record, one.findings))
+    joiner = Joiner(findings)
+    kept: list[_Inspected] = []
+    for source, of_image in entries.items():
+        _, record, found = joiner.joined(of_image)
+        kept.append(first[source]._replace(record=record, findings=found))
+    joiner.note_lost_classes(one.record for one in kept if one.record)
+    return kept, [finding for one in kept for finding in one.findings], fits
 
 
 def _reading(
@@ -210,7 +282,7 @@ def _reading(
 ) -> Reading:
     names: set[str] = set()
     found = []
-    for record, digest, fingerprint, _ in inspected:
+    for record, digest, fingerprint, *_ in inspected:
         if record is not None:
             if record.name in names and record.source.span:  # of a TFRecord; files differ in their paths
                 name = f"{record.annotation}/{record.source.span[0]}/{record.name}"

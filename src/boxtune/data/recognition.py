@@ -18,7 +18,7 @@ from boxtune.data.formats import (
 from boxtune.data.listing import Listing
 from boxtune.errors import DataError, did_you_mean
 
-# Where a folder holds several, the first is read: later ones are often made from earlier ones.
+# Where a folder holds several for as many images, the first is read: later ones are often made from earlier ones.
 FORMATS: tuple[Format, ...] = (
     voc.FORMAT,
     cvat.FORMAT,
@@ -51,11 +51,15 @@ def by_name(name: str) -> Format:
 
 
 def recognise(listing: Listing) -> list[Format]:
-    """Return the formats that a folder has annotations in, the one to read first."""
-    return [one for one in FORMATS if _is_there(one, listing)]
+    """Return the formats that a folder has annotations in, in the order of the table.
+
+    All files are looked into only where some of each ending show none.
+    """
+    found = [one for one in FORMATS if _is_there(one, listing, _NUM_LOOKED_INTO)]
+    return found or [one for one in FORMATS if _is_there(one, listing, len(listing.files))]
 
 
-def _is_there(one: Format, listing: Listing) -> bool:
-    """Say whether a folder has annotations of a format."""
+def _is_there(one: Format, listing: Listing, num_files: int) -> bool:
+    """Say whether a folder has annotations of a format, looking into about so many files."""
     files = listing.ending(one.suffixes)
-    return any(one.recognises(path) for path in files[:: max(1, len(files) // _NUM_LOOKED_INTO)])
+    return any(one.recognises(path) for path in files[:: max(1, len(files) // max(1, num_files))])

@@ -10,6 +10,7 @@ from boxtune.data.masks import Mask
 
 # A side shorter than this fraction of the image vanishes in float32.
 MIN_SIDE = 1e-6
+_ROUNDING = 6  # digits to which the sides of two boxes have to agree to be the same
 
 
 class Box(NamedTuple):
@@ -60,7 +61,8 @@ class ImageRecord(Compact):
     """One image with its objects.
 
     `name` is the path within the data set, unique there. `width` and `height` are pixels of the image as it
-    will be written: turned upright as its EXIF `orientation` says, which is 1 where nothing is to be turned.
+    will be written: turned upright as its EXIF `orientation` says, which is 1 where nothing is to be turned. `subset`
+    is the part of the data set that it belongs to, as its annotation calls it.
     """
 
     name: str
@@ -70,6 +72,7 @@ class ImageRecord(Compact):
     height: int
     objects: tuple[ObjectRecord, ...]
     orientation: int = 1
+    subset: str = ""
 
 
 def class_names(images: Iterable[ImageRecord]) -> list[str]:
@@ -87,6 +90,20 @@ def reorder(box: Box) -> Box:
 def clip(box: Box) -> Box:
     """Return the part of the box within the image; without area if there is none."""
     return Box(*(min(max(value, 0.0), 1.0) for value in box))
+
+
+def rounded(box: Box) -> tuple[float, ...]:
+    """Return the box to the digits in which equal boxes agree."""
+    return tuple(round(side, _ROUNDING) for side in box)
+
+
+def overlap(one: Box, other: Box) -> float:
+    """Return the intersection of two boxes divided by their union."""
+    height = min(one.ymax, other.ymax) - max(one.ymin, other.ymin)
+    width = min(one.xmax, other.xmax) - max(one.xmin, other.xmin)
+    shared = max(height, 0.0) * max(width, 0.0)
+    union = sum((box.ymax - box.ymin) * (box.xmax - box.xmin) for box in (one, other)) - shared
+    return shared / union if union > 0 else 0.0
 
 
 def has_area(box: Box) -> bool:

@@ -17,17 +17,24 @@ from boxtune.data.records import (
     clip,
     has_area,
     reorder,
+    rounded,
 )
 
 TINY_SIDE = 3  # pixels
 _ROUNDED_PIXELS = 0.05  # by which an edge may miss the image's without a word
-_ROUNDING = 6  # digits to which the sides of two boxes have to agree to be the same
 
 
 def image_record(
-    annotation: Annotation, name: str, source: ImageSource, info: ImageInfo, findings: Findings
+    annotation: Annotation,
+    name: str,
+    source: ImageSource,
+    info: ImageInfo,
+    findings: Findings,
+    exif: str = "",
 ) -> ImageRecord:
     """Return the record of an image, which is `name` in the data set; repairs and skipped objects are findings.
+
+    Where the annotation does not say which way the annotator saw the image, `exif` does: "upright" or "stored".
 
     Boxes are put in order and cut to the image, those without area and doubles are left out, and an image with
     an EXIF orientation is turned upright together with its boxes.
@@ -37,7 +44,7 @@ def image_record(
     """
     case = _Case(annotation, name, findings)
     _note_format(case, source, info)
-    frame = _frame(case, info)
+    frame = _frame(case, info, exif)
     return ImageRecord(
         name=name,
         source=source,
@@ -46,6 +53,7 @@ def image_record(
         height=frame.height,
         objects=_objects(case, frame),
         orientation=frame.orientation,
+        subset=annotation.subset,
     )
 
 
@@ -113,19 +121,19 @@ def _note_format(case: _Case, source: ImageSource, info: ImageInfo) -> None:
         add(kinds.IMAGE_GREY, "its pixels are 8 bit grey.")
 
 
-def _frame(case: _Case, info: ImageInfo) -> _Frame:
+def _frame(case: _Case, info: ImageInfo, exif: str) -> _Frame:
     """Find out which way the annotator saw the image: by the size that is written, where the sides differ."""
     stored, sideways = (info.width, info.height), (info.height, info.width)
     written = case.annotation.size
     is_known = info.orientation >= 5 and info.width != info.height and written in (stored, sideways)
-    saw_upright = is_known and written == sideways
-    if is_known:
+    saw_upright = written == sideways if is_known else exif == "upright" and info.orientation != 1
+    if is_known or (info.orientation != 1 and (exif or not case.annotation.objects)):
         way = "upright" if saw_upright else "as it is stored, so its boxes are turned with it"
         case.add(kinds.IMAGE_TURNED, f"EXIF orientation {info.orientation}: it was annotated {way}.")
     elif info.orientation != 1:
         message = f"EXIF orientation {info.orientation}, and it is unknown which way the annotator saw it."
         case.add(kinds.ORIENTATION_UNSURE, message)
-    seen = sideways if saw_upright else stored
+    seen = sideways if saw_upright and info.orientation >= 5 else stored
     if written not in (None, seen):
         case.add(kinds.SIZE_DIFFERS, f"it says {_by(written)}, the image has {_by(seen)}.")
     return _Frame(
@@ -143,8 +151,7 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
         location = item.location or case.annotation.location
         with case.findings.skipping(case.annotation.path, location=location, image=case.name):
             record = _object(case, item, frame)
-            at_box = tuple(round(side, _ROUNDING) for side in record.box)
-            classes = classes_at.setdefault(at_box, set())
+            classes = classes_at.setdefault(rounded(record.box), set())
             if item.class_name in classes:
                 raise SkipError(kinds.BOX_TWICE, f"{_shown(item)} is there already.")
             if classes:

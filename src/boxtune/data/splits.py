@@ -12,16 +12,19 @@ from boxtune.data.records import ImageRecord
 from boxtune.data.stratification import BACKGROUND, Unit, stratify
 from boxtune.errors import DataError, did_you_mean, printable
 
-_TRAIN, _VALIDATION, _TEST = range(3)
+TRAIN, VALIDATION, TEST = range(3)
 
 _PART_OF_WORD = {
-    **dict.fromkeys(("train", "training", "trainset", "trainval"), _TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "valset", "eval", "evaluation"), _VALIDATION),
-    **dict.fromkeys(("test", "testing", "testset"), _TEST),
+    **dict.fromkeys(("train", "training", "trainset", "trainval"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation", "valset", "eval", "evaluation"), VALIDATION),
+    **dict.fromkeys(("test", "testing", "testset"), TEST),
 }
 # Words that may stand beside those in a folder's name: "train_images" is for training, "train_station" is not.
 _FILLERS = frozenset(
     ("set", "data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "labels")
+)
+_LIST_FILLERS = frozenset(
+    ("list", "lists", "file", "files", "filenames", "names", "ids", "split", "path", "paths")
 )
 # In the lists of Pascal VOC, behind a name: whether a class is in the image.
 _VOC_FLAG = re.compile(r"\s+(-1|0|1)$")
@@ -32,7 +35,7 @@ _ENDING = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp|xml|txt|json)$", re.IGNOR
 class Split:
     """The parts, each in the byte order of the images' names.
 
-    `unplaced` are those of `train` that are there only because no folder says where they belong.
+    `unassigned` are those of `train` that are there only because nothing says where they belong.
     """
 
     train: tuple[ImageRecord, ...]
@@ -73,7 +76,7 @@ def by_ratio(
     units = _units(images, groups or {}, at_least=2)
     num_validation = min(max(1, round(len(images) * validation_fraction)), len(images) - 1)
     sizes = (len(images) - num_validation, num_validation)
-    return _split(images, _by_name(units, stratify(units, sizes, seed=seed, main=_TRAIN)))
+    return _split(images, _by_name(units, stratify(units, sizes, seed=seed, main=TRAIN)))
 
 
 def fold(
@@ -96,7 +99,7 @@ def fold(
     units = _units(images, groups or {}, at_least=folds)
     sizes = [(len(images) + number) // folds for number in range(folds)]
     drawn = stratify(units, sizes, seed=seed)
-    return _split(images, _by_name(units, [_VALIDATION if part == fold - 1 else _TRAIN for part in drawn]))
+    return _split(images, _by_name(units, [VALIDATION if part == fold - 1 else TRAIN for part in drawn]))
 
 
 def by_list(images: Sequence[ImageRecord], list_file: Path) -> Split:
@@ -106,7 +109,7 @@ def by_list(images: Sequence[ImageRecord], list_file: Path) -> Split:
     flag behind it is ignored (as in those of Pascal VOC), and so are blank lines and those that start with #.
     Raises DataError if the file cannot be read, a name fits no image or several, or a side would be empty.
     """
-    known = _by_last_part(image.name for image in images)
+    known = by_last_part(image.name for image in images)
     validation = set()
     for number, line in enumerate(read_lines(list_file), start=1):
         text = line.strip()
@@ -117,25 +120,37 @@ def by_list(images: Sequence[ImageRecord], list_file: Path) -> Split:
             f"{list_file} names {len(validation)} of {len(images)} usable images for validation;"
             " there must be at least one, and at least one left for training."
         )
-    return _split(images, dict.fromkeys(validation, _VALIDATION))
+    return _split(images, dict.fromkeys(validation, VALIDATION))
 
 
 def by_folders(images: Sequence[ImageRecord]) -> Split | None:
     """Return the split that the data set comes with; None if it has none, or none for most of its images.
 
-    What counts is the innermost folder of an image that is named train, valid, test or similarly ("val2017",
-    "test_images"), otherwise the name of its annotation file, if that is of several images ("train_labels.csv"), or
-    a folder of it. If nothing is for validation, what is for testing becomes that. Images without a part are for
-    training.
+    What counts is the subset that the annotation says, else the innermost folder of an image that is named train,
+    valid, test or similarly ("val2017", "test_images"), otherwise the name of its annotation file, if that is of
+    several images ("train_labels.csv"), or a folder of it. If nothing is for validation, what is for testing becomes
+    that. Images without a part are for training.
     """
     annotated = Counter(image.annotation for image in images)
     found = {image.name: _part_of(image, shared=annotated[image.annotation] > 1) for image in images}
     parts = {name: part for name, part in found.items() if part is not None}
-    if _VALIDATION not in parts.values():
-        parts = {name: min(part, _VALIDATION) for name, part in parts.items()}
-    if not {_TRAIN, _VALIDATION} <= set(parts.values()) or 2 * len(parts) < len(images):
+    if VALIDATION not in parts.values():
+        parts = {name: min(part, VALIDATION) for name, part in parts.items()}
+    if not {TRAIN, VALIDATION} <= set(parts.values()) or 2 * len(parts) < len(images):
         return None
+    return divided(images, parts)
+
+
+def divided(
+    images: Sequence[ImageRecord], parts: Mapping[str, int], *, all_are_assigned: bool = False
+) -> Split:
+    """Divide the images by the parts of their names; those without one are for training.
+
+    Unless `all_are_assigned`, these are unassigned.
+    """
     split = _split(images, parts)
+    if all_are_assigned:
+        return split
     return replace(split, unassigned=tuple(image for image in split.train if image.name not in parts))
 
 
@@ -158,7 +173,7 @@ def _split(images: Iterable[ImageRecord], parts: Mapping[str, int]) -> Split:
     """Divide the images by the parts of their names; without one they are for training."""
     groups: list[list[ImageRecord]] = [[], [], []]
     for image in sorted(images, key=_byte_order):
-        groups[parts.get(image.name, _TRAIN)].append(image)
+        groups[parts.get(image.name, TRAIN)].append(image)
     return Split(*map(tuple, groups))
 
 
@@ -193,7 +208,7 @@ def _by_name(units: Sequence[Unit], parts: Sequence[int]) -> dict[str, int]:
     return {name: part for unit, part in zip(units, parts, strict=True) for name in unit.names}
 
 
-def _by_last_part(names: Iterable[str]) -> dict[str, list[str]]:
+def by_last_part(names: Iterable[str]) -> dict[str, list[str]]:
     """Return the names of images by their file names, with and without extension."""
     known: dict[str, list[str]] = {}
     for name in names:
@@ -205,16 +220,16 @@ def _by_last_part(names: Iterable[str]) -> dict[str, list[str]]:
 
 def _named(text: str, known: Mapping[str, Sequence[str]], location: str) -> str:
     """Return the one image that a line of a list means; raise DataError if there is none or several."""
-    matches = next(filter(None, (_matches(name, known) for name in _readings(text))), [])
-    if not matches:
+    found = next(filter(None, (matches(name, known) for name in readings(text))), [])
+    if not found:
         last = PurePosixPath(text.replace("\\", "/")).name
         raise DataError(f"{location} is not one of the usable images.{did_you_mean(last, known)}")
-    if len(matches) > 1:
-        raise DataError(f"{location} could be any of {sorted(matches)}: write the path within the folder.")
-    return matches[0]
+    if len(found) > 1:
+        raise DataError(f"{location} could be any of {sorted(found)}: write the path within the folder.")
+    return found[0]
 
 
-def _readings(text: str) -> Iterator[str]:
+def readings(text: str) -> Iterator[str]:
     """Yield the possible meanings of a line: all of it, without a flag, or without an extension."""
     name = text.replace("\\", "/")
     yield name
@@ -222,46 +237,54 @@ def _readings(text: str) -> Iterator[str]:
     yield _ENDING.sub("", name)
 
 
-def _matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
+def matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the images that a path can mean: those whose folders agree as far as both have folders.
 
     Those of as many folders are preferred.
     """
     *folders, last = [part for part in name.split("/") if part not in ("", ".", "..")] or [""]
-    matches = []
+    found = []
     for candidate in known.get(last, ()):
         its_folders = candidate.split("/")[:-1]
         depth = min(len(folders), len(its_folders))
         if folders[len(folders) - depth :] == its_folders[len(its_folders) - depth :]:
-            matches.append(candidate)
-    return [match for match in matches if match.count("/") == len(folders)] or matches
+            found.append(candidate)
+    return [match for match in found if match.count("/") == len(folders)] or found
 
 
 def _part_of(image: ImageRecord, *, shared: bool) -> int | None:
-    """Return the part that the image's folders, its annotation's name (if shared) or its folders say."""
-    if (part := _part_of_folder(image.name.rpartition("/")[0])) is not None:
+    """Return the part that its subset, the image's folders, its annotation's name (if shared) or its folders say."""
+    if (part := part_of_folder(image.subset)) is not None:
+        return part
+    if (part := part_of_folder(image.name.rpartition("/")[0])) is not None:
         return part
     folder, _, name = image.annotation.rpartition("/")
-    if shared and (part := _part_of_file(name)) is not None:
+    if shared and (part := part_of_file(name)) is not None:
         return part
-    return _part_of_folder(folder)
+    return part_of_folder(folder)
 
 
 @cache
-def _part_of_file(name: str) -> int | None:
+def part_of_file(name: str) -> int | None:
     """Return the one part that the words of a file's name stand for, None if there is none or several."""
     named = {_PART_OF_WORD[word] for word in _words(PurePosixPath(name).stem) if word in _PART_OF_WORD}
     return named.pop() if len(named) == 1 else None
 
 
 @cache
-def _part_of_folder(folder: str) -> int | None:
+def part_of_folder(folder: str) -> int | None:
     """Return the part that the innermost folder with such a name stands for, None if there is none."""
     for name in reversed(folder.split("/")):
         words = [word for word in _words(name) if word not in _FILLERS]
         if len(words) == 1 and words[0] in _PART_OF_WORD:
             return _PART_OF_WORD[words[0]]
     return None
+
+
+def part_of_list(stem: str) -> int | None:
+    """Return the part that the name of a list stands for, None if it has none or says more."""
+    words = [word for word in _words(stem) if word not in _FILLERS | _LIST_FILLERS]
+    return _PART_OF_WORD.get(words[0]) if len(words) == 1 else None
 
 
 def _words(name: str) -> list[str]:

@@ -7,7 +7,7 @@ from faster_coco_eval import COCO
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annotation_files import read_file
+from annotation_files import read_file, read_json
 from boxtune.data import findings as kinds
 from boxtune.data import masks
 from boxtune.data.formats import coco
@@ -488,3 +488,30 @@ def test_a_mask_that_cannot_be_drawn_is_an_error_and_leaves_no_file(tmp_path):
 
 def test_the_images_are_in_a_folder_of_their_own():
     assert coco.IMAGES_FOLDER == "images"
+
+
+@pytest.mark.parametrize(
+    ("name", "item"),
+    [
+        ("captions.json", {"id": 1, "image_id": 1, "caption": "a cat"}),
+        ("panoptic.json", {"image_id": 1, "file_name": "a.png", "segments_info": [{"bbox": [1, 1, 2, 2]}]}),
+    ],
+)
+def test_a_file_without_boxes_is_about_no_image(tmp_path, name, item):
+    document = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [item]}
+    annotations, findings = read_json(FORMAT, tmp_path, document, name)
+    assert (annotations, [finding.kind for finding in findings]) == ([], [kinds.FOREIGN])
+
+
+def test_outlines_of_background_beside_those_of_objects_are_not_read(tmp_path):
+    grass = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 4]}
+    document = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [grass],
+        "categories": [{"id": 1, "name": "grass"}],
+    }
+    [annotation], findings = read_json(FORMAT, tmp_path, document, "stuff_val.json")
+    assert (len(annotation.objects), findings) == (1, [])
+    annotations, findings = read_json(FORMAT, tmp_path, document, "instances_val.json")
+    assert [one.path.name for one in annotations] == ["instances_val.json"]
+    assert [(finding.kind, finding.file) for finding in findings] == [(kinds.FOREIGN, "stuff_val.json")]

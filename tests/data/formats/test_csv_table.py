@@ -148,3 +148,11 @@ def test_what_is_no_text_is_unreadable(tmp_path):
     annotations, findings = read(FORMAT, tmp_path)
     assert (annotations, locations(findings)) == ([], [(kinds.ANNOTATION_UNREADABLE, "")])
     assert recognised(FORMAT, tmp_path) == []
+
+
+@pytest.mark.parametrize("nothing", ["nan", "NaN", "None", "NULL", "<NA>", "N/A"])
+def test_what_programs_write_into_empty_cells_is_background(tmp_path, nothing):
+    [annotation], findings = parsed(tmp_path, HEADER, f"a.jpg,40,30,{','.join([nothing] * 5)}")
+    assert (annotation.objects, annotation.complete, findings) == ((), True, [])
+    [annotation], findings = parsed(tmp_path, HEADER, f"a.jpg,40,30,cat,{','.join([nothing] * 4)}")
+    assert (annotation.objects, annotation.complete) == ((), False)

@@ -114,3 +114,8 @@ def test_other_files_are_reported(tmp_path, text, kind):
     annotations, findings = read(FORMAT, tmp_path)
     assert (annotations, [finding.kind for finding in findings]) == ([], [kind])
     assert recognised(FORMAT, tmp_path) == (["a.xml"] if "<annotations>" in text else [])
+
+
+def test_the_subset_of_a_project_is_kept(tmp_path):
+    annotation, _ = parsed(tmp_path, BOX, image='id="0" name="a.jpg" subset="Train" width="40" height="30"')
+    assert annotation.subset == "Train"

@@ -1,6 +1,6 @@
 import pytest
 
-from annotation_files import assert_survives, locations, read_json, recognised
+from annotation_files import assert_survives, locations, read_json, recognised, spoiled
 from boxtune.data import findings as kinds
 from boxtune.data.formats.label_studio import FORMAT
 from boxtune.data.masks import Mask
@@ -124,13 +124,14 @@ def test_what_describes_is_not_an_object(tmp_path):
     assert (len(annotation.objects), findings) == (1, [])
 
 
-def test_the_first_annotation_that_was_not_cancelled_is_read(tmp_path):
+def test_each_annotation_that_was_not_cancelled_is_read(tmp_path):
     cancelled = {"result": [result(), result()], "was_cancelled": True}
-    [annotation], findings = read_json(
+    both, findings = read_json(
         FORMAT, tmp_path, [task(annotations=[cancelled, {"result": [result()]}, {"result": []}])]
     )
-    assert [item.location for item in annotation.objects] == ["[0].annotations[1].result[0]"]
-    assert locations(findings) == [(kinds.NOT_READ, "[0]")]
+    assert [[item.location for item in one.objects] for one in both] == [["[0].annotations[1].result[0]"], []]
+    assert len({one.filename for one in both}) == 1
+    assert findings == []
 
 
 @pytest.mark.parametrize("annotations", [[], [{"result": [result()], "was_cancelled": True}]])
@@ -221,3 +222,54 @@ def test_no_junk_anywhere_is_an_error(tmp_path):
 
 def test_no_junk_anywhere_in_the_flat_form_is_an_error(tmp_path):
     assert_survives(FORMAT, tmp_path, [flat(RECTANGLE | SIZE, RECTANGLE | SIZE | {"x": 3})])
+
+
+# Tasks about several images
+
+
+def on(name, **more):
+    return result() | {"to_name": name} | more
+
+
+def objects_by_image(annotations):
+    return [(one.filename, len(one.objects)) for one in annotations]
+
+
+def test_shapes_are_on_the_image_that_they_say(tmp_path):
+    data = {"left": "l.jpg", "right": "r.jpg", "preview": "p.jpg"}
+    document = [
+        task(on("left"), on("right"), on("right"), data=data),
+        task(on("left"), data=data | {"left": "l2.jpg", "right": "r2.jpg"}),
+    ]
+    annotations, findings = read_json(FORMAT, tmp_path, document)
+    assert objects_by_image(annotations) == [("l.jpg", 1), ("r.jpg", 2), ("l2.jpg", 1), ("r2.jpg", 0)]
+    assert findings == []
+
+
+def test_shapes_are_on_the_page_that_they_say(tmp_path):
+    document = [task(on("pages", item_index=1), on("pages"), data={"pages": ["1.png", "2.png", "3.png"]})]
+    annotations, findings = read_json(FORMAT, tmp_path, document)
+    assert objects_by_image(annotations) == [("1.png", 1), ("2.png", 1), ("3.png", 0)]
+    assert findings == []
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [task(on("first"), on("second"), data={"left": "l.jpg", "right": "r.jpg"})],
+        [task(on("first"), data={"left": "l.jpg", "right": "r.jpg"})],
+        [task(on("left"), on("first"), data={"left": "l.jpg", "right": "r.jpg"})],
+        [task(on("pages", item_index=7), data={"pages": ["1.png", "2.png"]})],
+        [{"left": "l.jpg", "right": "r.jpg", "label": [RECTANGLE | SIZE]}],
+    ],
+)
+def test_shapes_that_could_be_on_any_image_are_on_none(tmp_path, document):
+    annotations, findings = read_json(FORMAT, tmp_path, document)
+    assert annotations == []
+    assert [finding.kind for finding in findings] == [kinds.IMAGE_AMBIGUOUS]
+
+
+def test_no_junk_in_a_task_of_several_images_is_an_error(tmp_path):
+    document = [task(on("left"), on("right", item_index=0), data={"left": "l.jpg", "right": ["r.jpg"]})]
+    for spoiled_document, _ in spoiled(document):
+        read_json(FORMAT, tmp_path, spoiled_document)

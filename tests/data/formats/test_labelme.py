@@ -101,3 +101,37 @@ def test_its_own_are_recognised(tmp_path):
 def test_no_junk_anywhere_is_an_error(tmp_path):
     polygon = shape("polygon", points=((5, 1), (9, 7), (2, 4)), flags={"difficult": True})
     assert_survives(FORMAT, tmp_path, document(shape(), polygon, shape("circle")))
+
+
+def test_shapes_of_a_group_are_one_object(tmp_path):
+    found = only(
+        tmp_path, shape(group_id=7), shape(points=((20, 1), (30, 9)), group_id=7, flags={"difficult": True})
+    )
+    assert (found.edges, found.difficult, found.mask) == ((1, 1, 30, 22), True, None)
+
+
+def test_outlines_of_a_group_are_one_mask(tmp_path):
+    triangle = shape("polygon", ((5, 5), (9, 5), (5, 9)), group_id=0)
+    found = only(tmp_path, triangle, shape(group_id=0))
+    assert found.edges == (1, 2, 11, 22)
+    assert found.mask == Mask(polygons=((5, 5, 9, 5, 5, 9), (1, 2, 11, 2, 11, 22, 1, 22)))
+
+
+def test_shapes_of_other_labels_groups_or_none_are_objects_of_their_own(tmp_path):
+    apart = [
+        shape(group_id=1),
+        shape(group_id=2),
+        shape(group_id=1, label="dog"),
+        shape(group_id=None),
+        shape(),
+    ]
+    [annotation], findings = read_json(FORMAT, tmp_path, document(*apart))
+    assert [item.class_name for item in annotation.objects] == ["cat", "cat", "dog", "cat", "cat"]
+    assert findings == []
+
+
+def test_points_of_a_group_do_not_spoil_its_object(tmp_path):
+    point = shape("point", ((5, 5),), group_id=1)
+    [annotation], findings = read_json(FORMAT, tmp_path, document(shape(group_id=1), point))
+    assert [item.edges for item in annotation.objects] == [(1, 2, 11, 22)]
+    assert [finding.kind for finding in findings] == [kinds.OBJECT_OTHER_SHAPE]

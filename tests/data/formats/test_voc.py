@@ -72,3 +72,33 @@ def test_lists_of_images(tmp_path):
     assert image_set(tmp_path, "train") == {"c", "d", "two words"}
     (main / "train.txt").write_text("f\n")
     assert image_set(tmp_path, "train") == {"f"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("1", True),
+        ("1.0", True),
+        (" True ", True),
+        ("0.0597", True),
+        ("0", False),
+        ("0.0", False),
+        ("", False),
+    ],
+)
+def test_flags_may_be_decimals(tmp_path, text, expected):
+    flags = f"<difficult>{text}</difficult><truncated>{text}</truncated>"
+    found, _ = parsed(annotation(tmp_path / "a.xml", element(more=flags)))
+    assert (found.objects[0].difficult, found.objects[0].truncated) == (expected, expected)
+
+
+def test_an_object_with_several_boxes_is_one_for_each(tmp_path):
+    box = "<bndbox><xmin>{}</xmin><ymin>2</ymin><xmax>{}</xmax><ymax>12</ymax></bndbox>"
+    several = f"<object><name>cat</name><difficult>1</difficult>{box.format(1, 5)}{box.format(7, 9)}</object>"
+    found, findings = parsed(annotation(tmp_path / "a.xml", several, element("dog")))
+    assert findings == []
+    assert [(item.class_name, item.edges, item.difficult) for item in found.objects] == [
+        ("cat", (1, 2, 5, 12), True),
+        ("cat", (7, 2, 9, 12), True),
+        ("dog", (4, 2, 20, 12), False),
+    ]

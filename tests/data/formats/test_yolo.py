@@ -178,10 +178,10 @@ def test_what_is_no_text_is_unreadable_if_it_should_have_been_labels(folder):
     assert recognised(FORMAT, root) == []
 
 
-def test_a_text_of_numbers_without_a_image_is_not_recognised_but_read_if_it_is_asked_for(folder):
-    root = folder({"numbers.txt": BOX})
-    assert recognised(FORMAT, root) == []
-    assert [annotation.filename for annotation in read(FORMAT, root)[0]] == ["numbers"]
+def test_labels_are_recognised_wherever_they_lie(folder):
+    root = folder({"numbers.txt": BOX, "obj_train_data/a.txt": f"frame\n{BOX}", "notes.txt": "5 of 7"})
+    assert recognised(FORMAT, root) == ["numbers.txt", "a.txt"]
+    assert [annotation.filename for annotation in read(FORMAT, root)[0]] == ["numbers", "obj_train_data/a"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,9 @@ compressed or not, are kept as masks, and keypoints under the names that the cat
 for something, it stands in the object's `attributes`, as CVAT and Datumaro write them: `difficult`, `truncated`,
 `group_of`, `weight` and `view`.
 
+Files whose annotations have neither boxes nor outlines (captions, panoptic) are about no image, nor is a file
+`stuff_*.json` beside `instances_*.json`, which outlines background.
+
 Ids may be numbers or strings, and category 0 is a category like any other. The `file_name`, else the path of the
 `coco_url`, is the name to look the image up by; nothing is fetched.
 """
@@ -40,6 +43,7 @@ _FILE_NAME = "annotations.json"
 # What objects have that COCO has no key for, with the values that are not written.
 _ATTRIBUTES = {"difficult": False, "truncated": False, "group_of": False, "weight": 1.0, "view": ""}
 _MAX_AMOUNT = 1e12
+_OUTLINES = frozenset({"bbox", "segmentation", "keypoints"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,7 @@ def _belongs(value: Any) -> bool:
 def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation]:
     """Yield image after image; the objects of one at a time are made."""
     images, annotations = document["images"], document["annotations"]
+    _require_objects(file.path, annotations)
     categories = _categories(document.get("categories"))
     positions = _first_positions(file, images)
     objects = _by_image(file, annotations, positions)
@@ -97,10 +102,20 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
         )
 
 
-FORMAT = json_format("coco", _TITLE, _belongs, _read)
+FORMAT = json_format("coco", _TITLE, _belongs, _read, form="sides")
 
 
 # The content of the file
+
+
+def _require_objects(path: Path, annotations: list[Any]) -> None:
+    """Raise SkipError if a file is not about objects."""
+    if annotations and not any(isinstance(item, dict) and _OUTLINES & item.keys() for item in annotations):
+        message = f"its {len(annotations)} annotations, such as captions, have neither boxes nor outlines."
+        raise SkipError(kinds.FOREIGN, message)
+    objects = path.with_name(path.name.replace("stuff_", "instances_", 1))
+    if path.name.startswith("stuff_") and objects.is_file():
+        raise SkipError(kinds.FOREIGN, f"it outlines background; {objects.name} has the objects.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +242,10 @@ def _object(
         category.name,
         edges,
         location,
-        difficult=_is_set(extra.get("difficult")),
-        truncated=_is_set(extra.get("truncated")),
-        is_crowd=_is_set(item.get("iscrowd")),
-        group_of=_is_set(extra.get("group_of")),
+        difficult=shapes.is_set(extra.get("difficult")),
+        truncated=shapes.is_set(extra.get("truncated")),
+        is_crowd=shapes.is_set(item.get("iscrowd")),
+        group_of=shapes.is_set(extra.get("group_of")),
         view=as_text(extra.get("view")),
         weight=_amount(extra.get("weight"), 1.0),
         area=_amount(item.get("area")) or None,
@@ -313,10 +328,6 @@ def _floats(values: Any) -> tuple[float, ...]:
             if all(map(isfinite, numbers)):
                 return numbers
     raise DataError("it is not a list of finite numbers.")
-
-
-def _is_set(value: Any) -> bool:
-    return value in (True, "1", "true", "True")
 
 
 def _amount(value: Any, default: float = 0.0) -> float:

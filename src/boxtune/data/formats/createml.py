@@ -28,7 +28,7 @@ def _read(file: AnnotationFile, entries: list[Any]) -> Iterator[Annotation]:
             yield file.annotation(as_text(_first(image, _NAME_KEYS)), items, _object, location=location)
 
 
-FORMAT = json_format("createml", "CreateML JSON", _belongs, _read)
+FORMAT = json_format("createml", "CreateML JSON", _belongs, _read, form="centres")
 
 
 def _object(item: Any, location: str) -> AnnotatedObject:

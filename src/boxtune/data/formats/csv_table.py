@@ -2,14 +2,17 @@
 
 A table with a header may have its columns in any order and others between them; for each there are a few common
 names. One without a header has the columns filename, width, height, class, xmin, ymin, xmax, ymax of the tutorials,
-perhaps behind a number, or keras-retinanet's path, x1, y1, x2, y2, class. Columns are separated by
-commas, semicolons or tabs. A row without class and coordinates stands for an image without objects.
+perhaps behind a number, SKU-110K's filename, x1, y1, x2, y2, class, width, height, or keras-retinanet's path, x1, y1,
+x2, y2, class. Where a row of numbers could be of several of these, the one that fits most rows is taken. Columns are
+separated by commas, semicolons or tabs. A row without class and coordinates (or with nan) stands for an image without
+objects.
 """
 
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from boxtune.data import findings as kinds
@@ -35,7 +38,16 @@ _HEADERS = {
 }
 _REQUIRED = ("filename", "class", *_EDGES)
 _TUTORIALS = ("filename", "width", "height", "class", *_EDGES)
-_WITHOUT_HEADER = (_TUTORIALS, ("index", *_TUTORIALS), ("filename", *_EDGES, "class"))
+_WITHOUT_HEADER = (
+    _TUTORIALS,
+    ("index", *_TUTORIALS),
+    ("filename", *_EDGES, "class", "width", "height"),
+    ("filename", *_EDGES, "class"),
+    ("filename", "class", *_EDGES),
+)
+_ROWS_TRIED = 1000
+_NOTHING = frozenset(("", "nan", "none", "null", "na", "n/a", "<na>"))
+"""What pandas and others write into cells that are empty."""
 
 _Cells = Mapping[str, str]
 
@@ -55,14 +67,15 @@ class _Layout:
 
 def _recognises(path: Path) -> bool:
     """Say whether a file starts with a row of such a table."""
-    return _layout(first_line(path)) is not None
+    return bool(_layouts(first_line(path)))
 
 
 def _read(file: AnnotationFile) -> Iterator[Annotation]:
     text = read_annotations(file.path, max_bytes=MAX_TEXT_BYTES)
-    layout = _layout(first_line_of(text))
-    if layout is None:
+    layouts = _layouts(first_line_of(text))
+    if not layouts:
         raise SkipError(kinds.FOREIGN, "its first row is neither a header nor a box of a table of boxes.")
+    layout = layouts[0] if layouts[0].has_header else _fitting(layouts, text, file)
     return file.annotations_of_rows(_rows(text, layout, file), _object)
 
 
@@ -72,18 +85,44 @@ FORMAT = Format("csv", "CSV table of boxes", frozenset({".csv", ".tsv"}), _recog
 # Which columns there are
 
 
-def _layout(line: str) -> _Layout | None:
-    """Return the layout of a table by its first row, None if it is not such a table."""
+def _layouts(line: str) -> list[_Layout]:
+    """Return the layouts that a table can have by its first row; none if it is not such a table."""
     for separator in _SEPARATORS:
         try:
             cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
         except csv.Error:
-            return None
+            return []
         if columns := _columns_of_header(cells):
-            return _Layout(separator, columns, has_header=True)
-        if columns := _columns_of_box(cells):
-            return _Layout(separator, columns, has_header=False)
-    return None
+            return [_Layout(separator, columns, has_header=True)]
+        if several := _columns_of_box(cells):
+            return [_Layout(separator, columns, has_header=False) for columns in several]
+    return []
+
+
+def _fitting(layouts: Sequence[_Layout], text: str, file: AnnotationFile) -> _Layout:
+    """Return the layout that fits most rows of a table without header, and report it where there is a choice."""
+    fits = [sum(_fits(cells) for _, cells in islice(_cells(text, one), _ROWS_TRIED)) for one in layouts]
+    best = layouts[fits.index(max(fits))]
+    names = ",".join(sorted(best.columns, key=lambda name: best.columns[name]))
+    if len(layouts) == 1 or all(_is_background(cells) for _, cells in _cells(text, best)):
+        return best
+    if fits.count(max(fits)) > 1:
+        message = f"{names} fits {max(fits)} of its first rows, and so does another order of the columns."
+        file.findings.add(kinds.COLUMNS_UNSURE, file.path, message)
+    else:
+        file.findings.add(kinds.COLUMNS_GUESSED, file.path, f"they are taken for {names}.")
+    return best
+
+
+def _fits(cells: _Cells) -> bool:
+    """Say whether a row is a box within its image, as far as its size is written."""
+    try:
+        xmin, ymin, xmax, ymax = shapes.corners(*(cells[edge] for edge in _EDGES))
+    except SkipError:
+        return False
+    size = shapes.image_size(cells.get("width", ""), cells.get("height", ""))
+    within = (xmax <= size[0] and ymax <= size[1]) if size else "width" not in cells
+    return within and min(xmin, ymin) >= 0 and xmin < xmax and ymin < ymax
 
 
 def _columns_of_header(cells: Sequence[str]) -> dict[str, int] | None:
@@ -95,16 +134,21 @@ def _columns_of_header(cells: Sequence[str]) -> dict[str, int] | None:
     return columns if all(column in columns for column in _REQUIRED) else None
 
 
-def _columns_of_box(cells: Sequence[str]) -> dict[str, int] | None:
-    """Return the columns of a table without header whose first row these are."""
-    for names in _WITHOUT_HEADER:
-        row = dict(zip(names, cells, strict=False))
-        if len(names) != len(cells) or PurePosixPath(row["filename"]).suffix.lower() not in SUFFIXES:
-            continue
-        numbers = [row[name] for name in names if name not in ("filename", "class")]
-        if _is_background(row) or all(map(shapes.is_finite, numbers)):
-            return {name: position for position, name in enumerate(names)}
-    return None
+def _columns_of_box(cells: Sequence[str]) -> list[dict[str, int]]:
+    """Return the columns that a table without header can have whose first row these are."""
+    return [
+        {name: position for position, name in enumerate(names)}
+        for names in _WITHOUT_HEADER
+        if len(names) == len(cells) and _can_be(dict(zip(names, cells, strict=True)))
+    ]
+
+
+def _can_be(row: _Cells) -> bool:
+    """Say whether the cells of a row can be what their columns are called."""
+    numbers = [cell for name, cell in row.items() if name not in ("filename", "class")]
+    return PurePosixPath(row["filename"]).suffix.lower() in SUFFIXES and (
+        _is_background(row) or all(map(shapes.is_finite, numbers))
+    )
 
 
 # The rows
@@ -138,7 +182,7 @@ def _cells(text: str, layout: _Layout) -> Iterator[tuple[str, _Cells]]:
 
 
 def _is_background(cells: _Cells) -> bool:
-    return not any(cells[name] for name in ("class", *_EDGES))
+    return all(cells[name].casefold() in _NOTHING for name in ("class", *_EDGES))
 
 
 def _object(cells: _Cells, location: str) -> AnnotatedObject:

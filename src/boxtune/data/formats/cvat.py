@@ -2,7 +2,8 @@
 
 Boxes, turned ones too, ellipses and masks become boxes, polygons boxes with a mask; points, polylines, cuboids and
 skeletons are left out. The pixels of masks and the tags of whole images are not read. The attributes `difficult` and
-`truncated` are those of Pascal VOC.
+`truncated` are those of Pascal VOC. The `subset` of an image, which CVAT writes for whole projects, is the part of the
+data set that it belongs to.
 """
 
 from collections.abc import Iterator
@@ -27,7 +28,14 @@ def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
         values = image.attributes
         items = ((shape.location, shape) for shape in image.children if shape.tag != _OF_THE_IMAGE)
         size = shapes.image_size(values.get("width"), values.get("height"))
-        yield file.annotation(values.get("name", ""), items, _object, size=size, location=image.location)
+        yield file.annotation(
+            values.get("name", ""),
+            items,
+            _object,
+            size=size,
+            location=image.location,
+            subset=values.get("subset", ""),
+        )
 
 
 FORMAT = xml_format("cvat", "CVAT for images XML", "annotations", _read, max_bytes=256 * 2**20)
@@ -76,7 +84,6 @@ def _points(text: str) -> list[shapes.Point]:
 
 def _flag(shape: Node, name: str) -> bool:
     return any(
-        attribute.attributes.get("name", "").lower() == name
-        and attribute.text.strip().lower() in ("true", "1")
+        attribute.attributes.get("name", "").lower() == name and shapes.is_set(attribute.text)
         for attribute in shape.all("attribute")
     )

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import Annotation, AnnotationFile, Format
+from boxtune.data.annotations import Annotation, AnnotationFile, Form, Format
 from boxtune.data.findings import Kind, SkipError
 from boxtune.data.formats.text import read_annotations
 
@@ -23,6 +23,7 @@ def json_format(
     read: Callable[[AnnotationFile, Any], Iterator[Annotation]],
     *,
     normalized: bool = False,
+    form: Form = "corners",
 ) -> Format:
     """Return a format of JSON files: those whose value `belongs` to it, which `read` takes beside the file."""
     return Format(
@@ -32,6 +33,7 @@ def json_format(
         lambda path: recognises(path, belongs),
         lambda file: read(file, load_format(file.path, belongs, title)),
         normalized=normalized,
+        form=form,
     )
 
 

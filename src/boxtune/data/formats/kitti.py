@@ -13,7 +13,7 @@ from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format
 from boxtune.data.findings import SkipError
 from boxtune.data.formats import shapes
-from boxtune.data.formats.text import fields_of_lines, first_line, read_annotations
+from boxtune.data.formats.text import fields_of_lines, first_text, read_annotations
 
 MAX_BYTES = 16 * 2**20
 _NUM_FIELDS = (15, 16)
@@ -21,8 +21,11 @@ _TRUNCATED, _LEFT, _BOTTOM = 1, 4, 7
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file is one of labels by its first line; one without a line could be anything."""
-    fields = first_line(path).split()
+    """Say whether a file has a line that is a label; one without a line could be anything."""
+    return any(_is_label(fields) for _, fields in fields_of_lines(first_text(path)))
+
+
+def _is_label(fields: list[str]) -> bool:
     return (
         len(fields) in _NUM_FIELDS
         and not shapes.is_finite(fields[0])
@@ -44,6 +47,6 @@ def _object(fields: list[str], location: str) -> AnnotatedObject:
     if len(fields) not in _NUM_FIELDS:
         message = f"it has {len(fields)} fields; KITTI's labels have 15 or 16."
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
-    truncated = shapes.is_finite(fields[_TRUNCATED]) and float(fields[_TRUNCATED]) > 0
+    truncated = shapes.is_set(fields[_TRUNCATED])
     edges = shapes.corners(*fields[_LEFT : _BOTTOM + 1])
     return AnnotatedObject(fields[0], edges, location, truncated=truncated)

@@ -1,13 +1,16 @@
 """Label Studio's JSON and JSON-MIN exports: one file about many images, shapes in percent of their sides.
 
-Of each task the first annotation that was not cancelled is read; a task without one is not annotated, whatever was
-predicted for it. Rectangles, turned ones too, and ellipses become boxes, polygons boxes with a mask; brushes and key
-points are left out. Choices and texts, which describe but do not show, are not read.
+Each annotation of a task that was not cancelled is one of its image; a task without one is not annotated, whatever was
+predicted for it. Rectangles, turned ones too, and ellipses become boxes, polygons boxes with a mask; brushes and
+key points are left out. Choices and texts, which describe but do not show, are not read.
+
+Of a task about several images, `to_name` (and `item_index`) says which one a shape is on, where it is the name of one
+of them.
 
 A turned rectangle is turned clockwise around its x and y, in pixels, and an ellipse around its centre.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import Any
@@ -30,11 +33,14 @@ from boxtune.data.masks import Mask
 from boxtune.errors import printable
 
 _ANNOTATIONS = ("annotations", "completions")
-_OF_THE_IMAGE = ("original_width", "original_height", "image_rotation")
+_OF_THE_IMAGE = ("original_width", "original_height", "image_rotation", "to_name", "item_index")
 _OUTLINE = ("x", "y", "width", "height", "radiusX", "radiusY", "points")
 _TYPES_WITHOUT_LABELS = ("rectangle", "polygon", "ellipse")
 _LABELS = "labels"
 _LONGEST_NAME = 4096
+
+_ImageKey = tuple[str, int]
+"""Where the name of an image stands in the data of a task: a key, and a position if there is a list."""
 
 _Region = tuple[str, Any]
 """The location of a shape, and in one object its outline, labels and image, as JSON-MIN writes them."""
@@ -59,20 +65,18 @@ def _is_flat(entry: dict[str, Any]) -> bool:
 
 
 def _read(file: AnnotationFile, entries: list[Any]) -> Iterator[Annotation]:
+    annotated_keys = _annotated_keys(entries)
     for location, entry in numbered(entries, ""):
         with file.skipping(location):
             task = as_dict(entry, location)
-            if not _is_task(task):
-                yield _annotation(file, _filename(task, ""), location, _flat_regions(task, location))
-            elif results := _results(task, location):
-                filename = _filename(task["data"], as_text(task.get("file_upload")))
-                if len(results) > 1:
-                    message = f"of its {len(results)} annotations the first is read."
-                    file.findings.add(kinds.NOT_READ, file.path, message, location=location)
-                yield _annotation(file, filename, location, _regions(*results[0]))
+            if _is_task(task):
+                yield from _annotations_of_task(file, task, location, annotated_keys)
+            else:
+                regions = _flat_regions(task, location)
+                yield _annotation(file, _only_image(_images(task), regions), location, regions)
 
 
-FORMAT = json_format("label_studio", "Label Studio JSON", _belongs, _read, normalized=True)
+FORMAT = json_format("label_studio", "Label Studio JSON", _belongs, _read, normalized=True, form="sides")
 
 
 def _annotation(file: AnnotationFile, filename: str, location: str, regions: list[_Region]) -> Annotation:
@@ -84,13 +88,74 @@ def _annotation(file: AnnotationFile, filename: str, location: str, regions: lis
 # Which image a task is about
 
 
-def _filename(data: dict[str, Any], uploaded: str) -> str:
-    """Return the name of an image: the value of the key "image", else the first value that looks like an image name."""
-    texts = [as_text(data.get("image")), *map(as_text, data.values()), uploaded]
-    for name in map(_name_in, texts):
-        if PurePosixPath(name).suffix.lower() in SUFFIXES:
-            return name
-    raise SkipError(kinds.IMAGE_MISSING, "its data name no image.")
+def _annotated_keys(entries: list[Any]) -> set[str]:
+    """Return all names of images that shapes are on."""
+    tasks = (entry for entry in entries if isinstance(entry, dict) and _is_task(entry))
+    lists = (task.get(key) for task in tasks for key in _ANNOTATIONS)
+    annotations = (
+        one for listed in lists if isinstance(listed, list) for one in listed if isinstance(one, dict)
+    )
+    results = (one.get("result") for one in annotations)
+    return {
+        as_text(result.get("to_name"))
+        for listed in results
+        if isinstance(listed, list)
+        for result in listed
+        if isinstance(result, dict) and _is_shape(result)
+    }
+
+
+def _annotations_of_task(
+    file: AnnotationFile, task: dict[str, Any], location: str, annotated_keys: set[str]
+) -> Iterator[Annotation]:
+    """Yield each annotation of a task that was not cancelled, for each of its images that any task has shapes on."""
+    images = None
+    for result in _results(task, location):
+        images = images or _images(task["data"], as_text(task.get("file_upload")))
+        regions = _regions(*result)
+        if len(images) == 1 or not annotated_keys & {key for key, _ in images}:
+            yield _annotation(file, _only_image(images, regions), location, regions)
+            continue
+        on_image: dict[_ImageKey, list[_Region]] = {key: [] for key in images if key[0] in annotated_keys}
+        for region_location, region in regions:
+            on_image[_image_of(region, on_image, region_location)].append((region_location, region))
+        for key, its_regions in on_image.items():
+            yield _annotation(file, images[key], location, its_regions)
+
+
+def _image_of(region: Any, images: Iterable[_ImageKey], location: str) -> _ImageKey:
+    """Return the image that a shape is on; raise SkipError if it does not say which."""
+    item = region if isinstance(region, dict) else {}
+    index = item.get("item_index")
+    key = as_text(item.get("to_name")), index if type(index) is int else 0
+    if key not in images:
+        message = f'its task has several images, and "{key[0]}" ({key[1]}) is none of them.'
+        raise SkipError(kinds.IMAGE_AMBIGUOUS, message, location)
+    return key
+
+
+def _images(data: dict[str, Any], uploaded: str = "") -> dict[_ImageKey, str]:
+    """Return the names of the images of a task, in the order of its data, else of the file that was uploaded."""
+    values = [*data.items(), *([] if any(map(_names_in, data.values())) else [("", uploaded)])]
+    images = {(key, number): name for key, value in values for number, name in _names_in(value)}
+    if not images:
+        raise SkipError(kinds.IMAGE_MISSING, "its data name no image.")
+    return images
+
+
+def _names_in(value: Any) -> list[tuple[int, str]]:
+    """Return the names of images that a value of the data is or lists, with their positions."""
+    names = enumerate(map(_name_in, map(as_text, value if isinstance(value, list) else [value])))
+    return [(number, name) for number, name in names if PurePosixPath(name).suffix.lower() in SUFFIXES]
+
+
+def _only_image(images: dict[_ImageKey, str], regions: list[_Region]) -> str:
+    """Return the name under the key "image", else the first; raise SkipError if shapes could be on any of several."""
+    marks = {as_text(region.get("to_name")) for _, region in regions if isinstance(region, dict)}
+    if len(images) > 1 and regions and (len(marks) > 1 or ("image", 0) not in images):
+        listed = ", ".join(images.values())
+        raise SkipError(kinds.IMAGE_AMBIGUOUS, f"its shapes could be on any of its images {listed}.")
+    return images.get(("image", 0)) or next(iter(images.values()))
 
 
 def _name_in(url: str) -> str:

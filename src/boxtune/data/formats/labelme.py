@@ -2,10 +2,11 @@
 
 Rectangles, circles and masks become boxes, polygons boxes with a mask; lines and points are left out. The pixels of a
 drawn mask and the copy of the image (`imageData`) are not read. `difficult` is taken from a shape's flags, or from
-the shape itself as X-AnyLabeling writes it.
+the shape itself as X-AnyLabeling writes it. Shapes of one label and `group_id` are one object.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from math import dist
 from typing import Any
 
@@ -31,15 +32,49 @@ def _belongs(value: Any) -> bool:
 
 def _read(file: AnnotationFile, entry: dict[str, Any]) -> Iterator[Annotation]:
     size = shapes.image_size(entry.get("imageWidth"), entry.get("imageHeight"))
-    yield file.annotation(
-        as_text(entry["imagePath"]), numbered(entry["shapes"], "shapes"), _object, size=size
-    )
+    items = _grouped(numbered(entry["shapes"], "shapes"))
+    yield file.annotation(as_text(entry["imagePath"]), items, _object, size=size)
 
 
 FORMAT = json_format("labelme", "LabelMe JSON", _belongs, _read)
 
 
-def _object(shape: Any, location: str) -> AnnotatedObject:
+def _grouped(items: Iterable[tuple[str, Any]]) -> list[tuple[str, list[Any]]]:
+    """Return the shapes of each object, with the location of the first: those of one label and group are together."""
+    objects: dict[Any, tuple[str, list[Any]]] = {}
+    for location, shape in items:
+        key: Any = location
+        if isinstance(shape, dict) and (group := as_text(shape.get("group_id"))) and _can_be_part(shape):
+            key = group, as_text(shape.get("label"))
+        objects.setdefault(key, (location, []))[1].append(shape)
+    return list(objects.values())
+
+
+def _can_be_part(shape: dict[str, Any]) -> bool:
+    """Say whether a shape is a box or outline; lines and points of a group only accompany these."""
+    return (as_text(shape.get("shape_type")) or "polygon") in (*_BOXES, *_POLYGONS, "circle")
+
+
+def _object(parts: list[Any], location: str) -> AnnotatedObject:
+    items = [_shape(part, location) for part in parts]
+    if len(items) == 1:
+        return items[0]
+    outlines = tuple(polygon for item in items for polygon in _polygons(item))
+    return replace(
+        items[0],
+        edges=shapes.enclosing([corner for item in items for corner in (item.edges[:2], item.edges[2:])]),
+        difficult=any(item.difficult for item in items),
+        mask=Mask(polygons=outlines) if any(item.mask for item in items) else None,
+    )
+
+
+def _polygons(item: AnnotatedObject) -> Sequence[tuple[float, ...]]:
+    """Return the outlines of an object, that of its box where it has none."""
+    xmin, ymin, xmax, ymax = item.edges
+    return item.mask.polygons if item.mask else [(xmin, ymin, xmax, ymin, xmax, ymax, xmin, ymax)]
+
+
+def _shape(shape: Any, location: str) -> AnnotatedObject:
     shape = as_dict(shape, location, kinds.OBJECT_WITHOUT_BOX)
     points = as_list(shape.get("points"), f"{location}.points", kinds.OBJECT_WITHOUT_BOX)
     # Versions before 3 knew polygons only and did not write the type.

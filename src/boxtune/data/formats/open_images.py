@@ -74,8 +74,8 @@ def _object(cells: _Cells, location: str, *, class_names: dict[str, str]) -> Ann
         sys.intern(class_names.get(code, code)),
         shapes.corners(*(cells[column] for column in _EDGES)),
         location,
-        truncated=cells.get("IsTruncated") == "1",
-        group_of=cells.get("IsGroupOf") == "1",
+        truncated=shapes.is_set(cells.get("IsTruncated")),
+        group_of=shapes.is_set(cells.get("IsGroupOf")),
     )
 
 

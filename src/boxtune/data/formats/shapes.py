@@ -38,6 +38,11 @@ def is_finite(value: object) -> bool:
     return True
 
 
+def is_set(value: object) -> bool:
+    """Say whether a flag is set: by true or yes, or by a number above 0, which some write as the degree of it."""
+    return str(value).strip().casefold() in ("true", "yes") or (is_finite(value) and finite(value) > 0)
+
+
 def corners(xmin: object, ymin: object, xmax: object, ymax: object) -> Edges:
     """Return the edges of a box given by its corners; raises SkipError (OBJECT_WITHOUT_BOX)."""
     return finite(xmin), finite(ymin), finite(xmax), finite(ymax)

@@ -11,12 +11,16 @@ _PEEKED_BYTES = 2**16
 
 def first_line(path: Path) -> str:
     """Return the first line that is not blank of the first 64 KiB of a file; "" if it has none or cannot be read."""
+    return first_line_of(first_text(path))
+
+
+def first_text(path: Path) -> str:
+    """Return the first 64 KiB of a file; "" if it cannot be read."""
     try:
         with path.open("rb") as file:
-            head = decoded(file.read(_PEEKED_BYTES), errors="replace")
+            return decoded(file.read(_PEEKED_BYTES), errors="replace")
     except (OSError, UnicodeError):
         return ""
-    return first_line_of(head)
 
 
 def first_line_of(text: str) -> str:

@@ -68,7 +68,7 @@ def _read(file: AnnotationFile, value: Any) -> Iterator[Annotation]:
         )
 
 
-FORMAT = json_format("via", "VGG Image Annotator JSON", _belongs, _read)
+FORMAT = json_format("via", "VGG Image Annotator JSON", _belongs, _read, form="sides")
 
 
 # Versions 1 and 2

@@ -1,7 +1,8 @@
 """Pascal VOC XML, as LabelImg and others write it: one file an image, boxes in pixel edges.
 
-Elements are found by name, whatever their order. Coordinates are divided by the size of the image itself,
-whatever <size> says. Source of the writer's layout: LabelImg, which reads it.
+Elements are found by name, whatever their order. An <object> with several <bndbox> is one object for each. Coordinates
+are divided by the size of the image itself, whatever <size> says. Source of the writer's layout: LabelImg, which reads
+it.
 """
 
 import re
@@ -26,7 +27,7 @@ _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]
 
 
 def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
-    items = ((element.location, element) for element in root.all("object"))
+    items = [(one.location, one) for element in root.all("object") for one in _single_boxes(element)]
     size = shapes.image_size(root.text_at("size/width"), root.text_at("size/height"))
     yield file.annotation(root.text_at("filename"), items, _object, size=size)
 
@@ -34,19 +35,27 @@ def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
 FORMAT = xml_format("voc", "Pascal VOC XML", "annotation", _read)
 
 
+def _single_boxes(element: Node) -> list[Node]:
+    """Return an object with several boxes as one object for each; any other as it is."""
+    boxes = list(element.all("bndbox"))
+    if len(boxes) < 2:
+        return [element]
+    others = [child for child in element.children if child.tag != "bndbox"]
+    copies = [Node(element.tag, element.attributes, box.line) for box in boxes]
+    for copy, box in zip(copies, boxes, strict=True):
+        copy.children = [*others, box]
+    return copies
+
+
 def _object(element: Node, location: str) -> AnnotatedObject:
     return AnnotatedObject(
         shapes.require_name(element.text_at("name")),
         shapes.corners(*(element.text_at(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))),
         location,
-        difficult=_flag(element, "difficult"),
-        truncated=_flag(element, "truncated"),
+        difficult=shapes.is_set(element.text_at("difficult")),
+        truncated=shapes.is_set(element.text_at("truncated")),
         view=element.text_at("pose"),
     )
-
-
-def _flag(element: Node, tag: str) -> bool:
-    return element.text_at(tag).lower() in ("1", "true", "yes")
 
 
 def image_set(folder: Path, name: str) -> set[str] | None:

@@ -2,7 +2,8 @@
 
 A line is `class x y width height`, the centre and sides of a box normalized to the image, perhaps with a confidence
 behind it; or `class x y x y x y ...`, a polygon, which becomes a box with a mask. Where the YAML file of the data set
-has a `kpt_shape`, lines of that length hold a box and key points. An empty file stands for an image without objects.
+has a `kpt_shape`, lines of that length hold a box and keypoints; where none has, all lines together tell these from
+polygons, unless it says `task: segment`. An empty file stands for an image without objects.
 
 Classes are numbers. Their names come from the nearest YAML file above the labels that has `names`, else from the
 nearest classes.txt, _darknet.labels or file that ends in .names, else from the only such list of the data set; where
@@ -13,8 +14,9 @@ Sources: the data set pages of Ultralytics (detect, segment, pose), and darknet'
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path, PurePosixPath
 
 import yaml
@@ -23,8 +25,8 @@ from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format
 from boxtune.data.files import read_text, writable_folder, write_text
 from boxtune.data.findings import Findings, SkipError
-from boxtune.data.formats import json_text, shapes
-from boxtune.data.formats.text import fields_of_lines, first_line
+from boxtune.data.formats import json_text, shapes, yolo_points
+from boxtune.data.formats.text import fields_of_lines, first_text
 from boxtune.data.images import SUFFIXES
 from boxtune.data.label_map import LabelMap
 from boxtune.data.listing import Listing
@@ -36,6 +38,7 @@ IMAGES_FOLDER = "images"
 
 MAX_BYTES = 64 * 2**20
 MAX_LIST_BYTES = 2**20
+_SUFFIXES = frozenset({".txt"})
 _LABELS_FOLDER = "labels"
 _YAML_SUFFIXES = frozenset((".yaml", ".yml"))
 _LIST_NAMES = ("classes.txt", "_darknet.labels")
@@ -43,12 +46,11 @@ _LIST_SUFFIXES = frozenset({".names"})
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file belongs to an image, or lies in a folder of labels, and starts with a label."""
-    is_near = _has_image(path) or _LABELS_FOLDER in path.parts[:-1]
-    return is_near and _is_label(first_line(path).split())
+    """Say whether a file has a line that is a label."""
+    return any(_is_label(fields) for _, fields in fields_of_lines(first_text(path)))
 
 
-def _read(file: AnnotationFile, class_lists: "_ClassLists") -> Iterator[Annotation]:
+def _read(file: AnnotationFile, data_set: "_DataSet") -> Iterator[Annotation]:
     path = file.path
     try:
         lines = fields_of_lines(read_text(path, max_bytes=MAX_BYTES))
@@ -58,7 +60,8 @@ def _read(file: AnnotationFile, class_lists: "_ClassLists") -> Iterator[Annotati
     if not _is_label_file(path, [fields for _, fields in lines]):
         raise SkipError(kinds.FOREIGN, "no image has its name, and it holds no YOLO labels.")
     filename = file.findings.name(_among_images(path).with_suffix(""))
-    yield file.annotation(filename, lines, partial(_object, classes=class_lists.of(path)))
+    read = partial(_object, classes=data_set.class_lists.of(path), data_set=data_set)
+    yield file.annotation(filename, lines, read)
 
 
 # Which text files are labels
@@ -115,14 +118,16 @@ def _listed_images(folder: Path, modified: int) -> frozenset[str]:
 # The lines of a label file
 
 
-def _object(fields: Sequence[str], location: str, *, classes: "_Classes | None") -> AnnotatedObject:
+def _object(
+    fields: Sequence[str], location: str, *, classes: "_Classes | None", data_set: "_DataSet"
+) -> AnnotatedObject:
     number = _class_number(fields[0])
     name = _class_name(number, classes)
     values = [shapes.finite(field) for field in fields[1:]]
-    if classes and classes.keypoints and len(values) == 4 + classes.keypoints[0] * classes.keypoints[1]:
-        return AnnotatedObject(
-            name, shapes.centred(*values[:4]), location, keypoints=_keypoints(values[4:], number, classes)
-        )
+    if shape := _keypoint_shape_of(values, classes, data_set):
+        names = classes.keypoint_names.get(number, ()) if classes else ()
+        points = _keypoints(values[4:], shape, names)
+        return AnnotatedObject(name, shapes.centred(*values[:4]), location, keypoints=points)
     if len(values) in (4, 5):
         return AnnotatedObject(name, shapes.centred(*values[:4]), location)
     if len(values) < 6 or len(values) % 2:
@@ -130,6 +135,21 @@ def _object(fields: Sequence[str], location: str, *, classes: "_Classes | None")
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
     edges, mask = shapes.polygon(list(zip(values[::2], values[1::2], strict=True)))
     return AnnotatedObject(name, edges, location, mask=mask)
+
+
+def _keypoint_shape_of(
+    values: Sequence[float], classes: "_Classes | None", data_set: "_DataSet"
+) -> tuple[int, int] | None:
+    """Return the shape of the keypoints behind a box, None if there are none; raise SkipError if it is unknown."""
+    written = classes.keypoints if classes else None
+    if written and len(values) == 4 + written[0] * written[1]:
+        return written
+    if len(values) < 6 or (classes and classes.are_polygons):
+        return None
+    reading, shape = data_set.long_lines
+    if reading == "unsure":
+        raise SkipError(kinds.KEYPOINTS_UNSURE, f"kpt_shape: {list(shape)} would fit, and so would polygons.")
+    return shape if reading == "keypoints" else None
 
 
 def _class_number(text: str) -> int:
@@ -153,16 +173,50 @@ def _class_name(number: int, classes: "_Classes | None") -> str:
     raise SkipError(kinds.OBJECT_WITHOUT_NAME, message)
 
 
-def _keypoints(values: Sequence[float], number: int, classes: "_Classes") -> tuple[Keypoint, ...]:
+def _keypoints(values: Sequence[float], shape: tuple[int, int], names: Sequence[str]) -> tuple[Keypoint, ...]:
     """Return points from x, y and perhaps a visibility each; without one, a point at 0, 0 is absent."""
-    count, width = classes.keypoints or (0, 2)
-    names = dict(enumerate(classes.keypoint_names.get(number, ())))
+    count, width = shape
+    known = dict(enumerate(names))
     points = []
     for index in range(count):
         x, y, *visibility = values[index * width : (index + 1) * width]
         seen = visibility[0] if visibility else 2 * (x > 0 or y > 0)
-        points.append(Keypoint(names.get(index, str(index)), y, x, int(min(max(seen, 0), 2))))
+        points.append(Keypoint(known.get(index, str(index)), y, x, int(min(max(seen, 0), 2))))
     return tuple(points)
+
+
+# The data set
+
+
+@dataclass(frozen=True)
+class _DataSet:
+    """What holds for all files: the lists of classes, and what lines are that have more numbers than a box."""
+
+    class_lists: "_ClassLists"
+    listing: Listing
+    findings: Findings
+
+    @cached_property
+    def long_lines(self) -> tuple[yolo_points.Reading, tuple[int, int]]:
+        """As `yolo_points.told_apart`; keypoints that nothing announces are reported."""
+        reading, shape = yolo_points.told_apart(_numbers(self.listing))
+        if reading == "keypoints":
+            message = f"they are taken for boxes with keypoints, as with kpt_shape: {list(shape)}."
+            self.findings.add(kinds.KEYPOINTS_TOLD, self.findings.root, message)
+        return reading, shape
+
+
+def _data_set(listing: Listing, findings: Findings) -> _DataSet:
+    return _DataSet(_find_class_lists(listing, findings), listing, findings)
+
+
+def _numbers(listing: Listing) -> Iterator[list[float]]:
+    """Return the numbers behind the class of each line of each label file; what cannot be read is left out."""
+    for path in listing.ending(_SUFFIXES):
+        with suppress(DataError):
+            for _, fields in fields_of_lines(read_text(path, max_bytes=MAX_BYTES)):
+                if _is_label(fields) and all(map(shapes.is_finite, fields)):
+                    yield list(map(float, fields[1:]))
 
 
 # The names of classes
@@ -170,15 +224,17 @@ def _keypoints(values: Sequence[float], number: int, classes: "_Classes") -> tup
 
 @dataclass(frozen=True, slots=True)
 class _Classes:
-    """The names of classes by number, as `file` says, and of the key points of each class by its number.
+    """The names of classes by number, as `file` says, and of the keypoints of each class by its number.
 
     `keypoints` is how many of those an object has, and of how many numbers each: 2, or 3 with its visibility.
+    `are_polygons` says that objects have outlines.
     """
 
     file: str
     names: Mapping[int, str]
     keypoints: tuple[int, int] | None = None
     keypoint_names: Mapping[int, Sequence[str]] = field(default_factory=dict)
+    are_polygons: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +310,9 @@ def _yaml_classes(text: str, file: str) -> _Classes | None:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         fields = _children(root)
         names = {int(number): _scalar(node) for number, node in _children(fields.get("names")).items()}
-        return _Classes(file, names, _keypoint_shape(fields), _keypoint_names(fields.get("kpt_names")))
+        keypoint_names = _keypoint_names(fields.get("kpt_names"))
+        are_polygons = _scalar(fields.get("task")) == "segment"
+        return _Classes(file, names, _keypoint_shape(fields), keypoint_names, are_polygons)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
         raise DataError(" ".join(str(error).split())) from error
 
@@ -266,7 +324,7 @@ def _children(node: yaml.Node | None) -> dict[str, yaml.Node]:
     return {_scalar(key): child for key, child in node.value} if isinstance(node, yaml.MappingNode) else {}
 
 
-def _scalar(node: yaml.Node) -> str:
+def _scalar(node: yaml.Node | None) -> str:
     return json_text.as_text(node.value) if isinstance(node, yaml.ScalarNode) else ""
 
 
@@ -281,7 +339,7 @@ def _keypoint_shape(fields: Mapping[str, yaml.Node]) -> tuple[int, int] | None:
 
 
 def _keypoint_names(node: yaml.Node | None) -> dict[int, list[str]]:
-    """Return the names of key points by the number of their class."""
+    """Return the names of keypoints by the number of their class."""
     by_class = _children(node).items()
     return {int(number): [_scalar(name) for name in _children(names).values()] for number, names in by_class}
 
@@ -289,11 +347,12 @@ def _keypoint_names(node: yaml.Node | None) -> dict[int, list[str]]:
 FORMAT = Format(
     "yolo",
     "YOLO labels",
-    frozenset({".txt"}),
+    _SUFFIXES,
     _recognises,
     _read,
     normalized=True,
-    context=_find_class_lists,
+    form="centres",
+    context=_data_set,
 )
 
 
@@ -306,7 +365,7 @@ def write(
     """Write labels/NAME.txt for each image, and data.yaml, as Ultralytics reads them.
 
     Classes are numbered from 0 in the order of the label map. Boxes keep all digits. YOLO's labels have no place for
-    difficult, truncated, crowd and group objects, views, weights and areas; masks and key points are left out too.
+    difficult, truncated, crowd and group objects, views, weights and areas; masks and keypoints are left out too.
 
     Args:
         records: the annotated images [n].

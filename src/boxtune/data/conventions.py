@@ -1,0 +1,207 @@
+"""How boxes are written, and whether a whole set is written in another way than its format says.
+
+One box that does not fit its image is a slip, which is repaired. What most boxes of a set share is none: then another
+convention is likely, and nothing is guessed, but the convention that would fit is named.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Form
+from boxtune.errors import DataError, did_you_mean
+
+AS_WRITTEN = "as_written"
+UNITS = ("pixels", "normalized")
+FORMS: tuple[Form, ...] = ("corners", "sides", "centres", "yxyx", "xxyy")
+ORIENTATIONS = ("upright", "stored")
+NAMES = ("own", "written")
+
+_MOST = 0.5  # of a set that cannot be slips
+_SOME = 0.1  # of a set that cannot be slips where another convention fits
+_ALL = 0.98  # of a set
+_FEWEST = 3  # boxes that can be called a set
+_TOLERANCE = 0.02  # of a side, by which a box may miss the image
+_EQUAL = 0.01  # of a value
+
+_Size = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Convention:
+    """What the four numbers of a box are: its form, and fractions of the image or pixels."""
+
+    form: Form
+    normalized: bool
+
+    def __str__(self) -> str:
+        return f"{UNITS[self.normalized]},{self.form}"
+
+    def numbers(self, edges: Edges) -> tuple[float, float, float, float]:
+        """Return the numbers that stand for edges."""
+        xmin, ymin, xmax, ymax = edges
+        match self.form:
+            case "sides":
+                return xmin, ymin, xmax - xmin, ymax - ymin
+            case "centres":
+                return (xmin + xmax) / 2, (ymin + ymax) / 2, xmax - xmin, ymax - ymin
+            case "yxyx":
+                return ymin, xmin, ymax, xmax
+            case "xxyy":
+                return xmin, xmax, ymin, ymax
+        return edges
+
+    def edges(self, numbers: tuple[float, float, float, float]) -> Edges:
+        """Return the edges that numbers stand for."""
+        a, b, c, d = numbers
+        match self.form:
+            case "sides":
+                return a, b, a + c, b + d
+            case "centres":
+                return a - c / 2, b - d / 2, a + c / 2, b + d / 2
+            case "yxyx":
+                return b, a, d, c
+            case "xxyy":
+                return a, c, b, d
+        return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Assumed:
+    """What the user says about a set: how its boxes are written, how turned images were seen, which names count.
+
+    `boxes` is "" where nothing is said, else as `--boxes` takes it; `exif` is "" or one of ORIENTATIONS, and
+    `image_names` "" or one of NAMES, where a file names another image than that of its own name.
+    """
+
+    boxes: str = ""
+    exif: str = ""
+    image_names: str = ""
+
+    def __post_init__(self) -> None:
+        words = (AS_WRITTEN, *UNITS, *FORMS)
+        for word in filter(None, self.boxes.split(",")):
+            if word not in words:
+                raise DataError(
+                    f'--boxes knows no "{word}".{did_you_mean(word, words)} Known: {", ".join(words)}.'
+                )
+        for flag, value, allowed in (
+            ("exif", self.exif, ORIENTATIONS),
+            ("image_names", self.image_names, NAMES),
+        ):
+            if value and value not in allowed:
+                raise DataError(f'--{flag} is "{value}"; it must be one of {", ".join(allowed)}.')
+
+    def convention(self, written: Convention) -> Convention:
+        """Return the convention to read by, where a format's own is `written`."""
+        words = self.boxes.split(",")
+        form = next((form for form in FORMS if form in words), written.form)
+        unit = next((unit for unit in UNITS if unit in words), UNITS[written.normalized])
+        return Convention(form, unit == UNITS[True])
+
+
+def reread(annotation: Annotation, written: Convention, chosen: Convention) -> Annotation:
+    """Return an annotation whose boxes were read by one convention, read by another."""
+    if written == chosen:
+        return annotation
+    items = tuple(
+        item if _is_outline(item) else replace(item, edges=chosen.edges(written.numbers(item.edges)))
+        for item in annotation.objects
+    )
+    return replace(annotation, objects=items, normalized=chosen.normalized)
+
+
+def fitting(
+    annotation: Annotation, written: Convention, sizes: Sequence[_Size]
+) -> Counter[Convention | None]:
+    """Count the boxes that fit an image by each convention, and under None all of them.
+
+    `sizes` are the width and height that the image may have been seen with.
+    """
+    counts: Counter[Convention | None] = Counter()
+    for item in annotation.objects:
+        if item.edges[0] != item.edges[2] and item.edges[1] != item.edges[3]:
+            counts[None] += 1
+            counts.update(_conventions_of(item, written, sizes))
+    return counts
+
+
+def doubt(counts: Counter[Convention | None], written: Convention) -> str:
+    """Return what is wrong with the convention that a set was read by, "" if nothing is."""
+    total, wrong = counts[None], counts[None] - counts[written]
+    others = [one for one in _all_conventions(written) if one != written and counts[one] >= _ALL * total]
+    others = [one for one in others if _words(one, written).count(",") == 0] or others
+    enough = total >= _FEWEST or any(one.normalized != written.normalized for one in others)
+    if not wrong or not enough or wrong < _SOME * total or not (others or wrong > _MOST * total):
+        return ""
+    message = f"{wrong} of {total} boxes do not fit their images as {written}."
+    if not others:
+        return f"{message} Nor do they in any other way that is known."
+    flags = " or ".join(f"--boxes {_words(one, written)}" for one in others)
+    return f"{message} All would fit with {flags}."
+
+
+def _words(one: Convention, written: Convention) -> str:
+    """Return what has to be said for a convention in place of another."""
+    words: list[str] = [one.form] * (one.form != written.form)
+    words += [UNITS[one.normalized]] * (one.normalized != written.normalized)
+    return ",".join(words)
+
+
+def _all_conventions(written: Convention) -> list[Convention]:
+    forms = [written.form, *(form for form in FORMS if form != written.form)]
+    return [Convention(form, unit) for unit in (written.normalized, not written.normalized) for form in forms]
+
+
+def _conventions_of(item: AnnotatedObject, written: Convention, sizes: Sequence[_Size]) -> list[Convention]:
+    """Return the conventions by which a box fits its image."""
+    numbers = written.numbers(item.edges)
+    usable = [one for one in _all_conventions(written) if _fits(one, numbers, sizes)]
+    if _is_outline(item):
+        return [one for one in usable if one.form == written.form]
+    proven = [one for one in usable if _is_proven(item, one.edges(numbers))]
+    return proven if proven and written not in proven else usable
+
+
+def _fits(one: Convention, numbers: tuple[float, float, float, float], sizes: Sequence[_Size]) -> bool:
+    """Say whether numbers are a box within an image of one of the sizes."""
+    edges = one.edges(numbers)
+    if not (edges[0] < edges[2] and edges[1] < edges[3]):
+        return False
+    if one.normalized:
+        return _is_within(edges, (1.0, 1.0), 0.0)
+    are_fractions = all(0 <= number <= 1 for number in numbers) and any(number % 1 for number in numbers)
+    return not are_fractions and any(_is_within(edges, size, 1.0) for size in sizes)
+
+
+def _is_within(edges: Edges, size: tuple[float, float], pixel: float) -> bool:
+    return all(
+        -_TOLERANCE * side - pixel <= low and high <= (1 + _TOLERANCE) * side + pixel
+        for low, high, side in zip(edges[:2], edges[2:], size, strict=True)
+    )
+
+
+def _is_outline(item: AnnotatedObject) -> bool:
+    """Say whether a box is that around the polygons of its object, and not written itself."""
+    bounds = _bounds(item)
+    return bounds is not None and _are_equal(bounds, item.edges)
+
+
+def _is_proven(item: AnnotatedObject, edges: Edges) -> bool:
+    """Say whether the polygons of an object, or its area, are those of a box."""
+    if bounds := _bounds(item):
+        return _are_equal(bounds, edges)
+    area = (edges[2] - edges[0]) * (edges[3] - edges[1])
+    return item.area is not None and abs(item.area - area) <= _EQUAL * area
+
+
+def _bounds(item: AnnotatedObject) -> Edges | None:
+    polygons = item.mask.polygons if item.mask else ()
+    xs = [x for polygon in polygons for x in polygon[::2]]
+    ys = [y for polygon in polygons for y in polygon[1::2]]
+    return (min(xs), min(ys), max(xs), max(ys)) if xs and ys else None
+
+
+def _are_equal(one: Edges, other: Edges) -> bool:
+    scale = max(map(abs, one))
+    return all(abs(a - b) <= _EQUAL * scale for a, b in zip(one, other, strict=True))
