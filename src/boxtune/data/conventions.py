@@ -19,6 +19,7 @@ NAMES = ("own", "written")
 
 _MOST = 0.5  # of a set that cannot be slips
 _SOME = 0.1  # of a set that cannot be slips where another convention fits
+_MANY = 0.25  # of a small set that cannot be slips where another convention fits
 _ALL = 0.98  # of a set
 _FEWEST = 3  # boxes that can be called a set
 _TOLERANCE = 0.02  # of a side, by which a box may miss the image
@@ -131,8 +132,10 @@ def doubt(counts: Counter[Convention | None], written: Convention) -> str:
     total, wrong = counts[None], counts[None] - counts[written]
     others = [one for one in _all_conventions(written) if one != written and counts[one] >= _ALL * total]
     others = [one for one in others if _words(one, written).count(",") == 0] or others
-    enough = total >= _FEWEST or any(one.normalized != written.normalized for one in others)
-    if not wrong or not enough or wrong < _SOME * total or not (others or wrong > _MOST * total):
+    is_of_most = total >= _FEWEST and wrong > _MOST * total
+    is_of_some = wrong >= max(_FEWEST, _SOME * total) or wrong >= max(2, _MANY * total)
+    units_differ = any(one.normalized != written.normalized for one in others)
+    if not (is_of_most or (others and is_of_some) or (units_differ and wrong >= _SOME * total > 0)):
         return ""
     message = f"{wrong} of {total} boxes do not fit their images as {written}."
     if not others:
