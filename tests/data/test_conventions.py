@@ -213,3 +213,8 @@ def test_columns_without_header_are_those_that_fit_the_rows(tmp_path):
 def test_columns_that_could_be_others_are_refused(tmp_path, row):
     table(tmp_path, *[row] * 4)
     assert "columns uncertain" in prepared(tmp_path).refusal
+
+
+def test_one_box_that_reaches_out_says_nothing_about_the_set(tmp_path):
+    coco(tmp_path, [sides((20, 10, 30, 20)), sides((25, 20, 35, 30)), sides((40, 30, 180, 110))])
+    assert prepared(tmp_path).refusal == ""

@@ -7,6 +7,7 @@ convention is likely, and nothing is guessed, but the convention that would fit 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Form
 from boxtune.errors import DataError, did_you_mean
@@ -19,6 +20,7 @@ NAMES = ("own", "written")
 
 _MOST = 0.5  # of a set that cannot be slips
 _SOME = 0.1  # of a set that cannot be slips where another convention fits
+_MANY = 0.25  # of a small set that cannot be slips where another convention fits
 _ALL = 0.98  # of a set
 _FEWEST = 3  # boxes that can be called a set
 _TOLERANCE = 0.02  # of a side, by which a box may miss the image
@@ -131,8 +133,10 @@ def doubt(counts: Counter[Convention | None], written: Convention) -> str:
     total, wrong = counts[None], counts[None] - counts[written]
     others = [one for one in _all_conventions(written) if one != written and counts[one] >= _ALL * total]
     others = [one for one in others if _words(one, written).count(",") == 0] or others
-    enough = total >= _FEWEST or any(one.normalized != written.normalized for one in others)
-    if not wrong or not enough or wrong < _SOME * total or not (others or wrong > _MOST * total):
+    is_of_most = total >= _FEWEST and wrong > _MOST * total
+    is_of_some = wrong >= max(_FEWEST, _SOME * total) or wrong >= max(2, _MANY * total)
+    units_differ = any(one.normalized != written.normalized for one in others)
+    if not (is_of_most or (others and is_of_some) or (units_differ and wrong >= _SOME * total > 0)):
         return ""
     message = f"{wrong} of {total} boxes do not fit their images as {written}."
     if not others:
@@ -148,6 +152,7 @@ def _words(one: Convention, written: Convention) -> str:
     return ",".join(words)
 
 
+@cache
 def _all_conventions(written: Convention) -> list[Convention]:
     forms = [written.form, *(form for form in FORMS if form != written.form)]
     return [Convention(form, unit) for unit in (written.normalized, not written.normalized) for form in forms]
@@ -157,9 +162,10 @@ def _conventions_of(item: AnnotatedObject, written: Convention, sizes: Sequence[
     """Return the conventions by which a box fits its image."""
     numbers = written.numbers(item.edges)
     usable = [one for one in _all_conventions(written) if _fits(one, numbers, sizes)]
-    if _is_outline(item):
+    bounds = _bounds(item)
+    if bounds and _are_equal(bounds, item.edges):
         return [one for one in usable if one.form == written.form]
-    proven = [one for one in usable if _is_proven(item, one.edges(numbers))]
+    proven = [one for one in usable if _is_proven(item.area, bounds, one.edges(numbers))]
     return proven if proven and written not in proven else usable
 
 
@@ -187,12 +193,12 @@ def _is_outline(item: AnnotatedObject) -> bool:
     return bounds is not None and _are_equal(bounds, item.edges)
 
 
-def _is_proven(item: AnnotatedObject, edges: Edges) -> bool:
-    """Say whether the polygons of an object, or its area, are those of a box."""
-    if bounds := _bounds(item):
+def _is_proven(area: float | None, bounds: Edges | None, edges: Edges) -> bool:
+    """Say whether the bounds of an object's polygons, or its area, are those of a box."""
+    if bounds:
         return _are_equal(bounds, edges)
-    area = (edges[2] - edges[0]) * (edges[3] - edges[1])
-    return item.area is not None and abs(item.area - area) <= _EQUAL * area
+    area_of_box = (edges[2] - edges[0]) * (edges[3] - edges[1])
+    return area is not None and abs(area - area_of_box) <= _EQUAL * area_of_box
 
 
 def _bounds(item: AnnotatedObject) -> Edges | None:

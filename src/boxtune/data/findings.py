@@ -192,7 +192,7 @@ KEYPOINTS_TOLD = _note(
 )
 KEYPOINTS_UNSURE = _refuse(
     "polygons or keypoints",
-    "Write into data.yaml kpt_shape: [COUNT, 2 or 3] for keypoints, or task: segment for polygons.",
+    "Say it in data.yaml beside names: kpt_shape: [COUNT, 2 or 3] for keypoints, task: segment for polygons.",
 )
 COLUMNS_GUESSED = _note("columns without header", "They are taken for those of the table that fits them.")
 COLUMNS_UNSURE = _refuse(

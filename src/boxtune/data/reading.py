@@ -122,8 +122,10 @@ def _what_was_skipped(reading: Reading) -> str:
     groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
     ranked = sorted(groups, key=len, reverse=True)
     counts = ", ".join(f"{group[0].kind.name} {len(group)}" for group in ranked)
-    example = f" For example {groups[0][0].where}: {groups[0][0].message}" if groups else ""
-    return f"Skipped: {counts}.{example}"
+    if not ranked:
+        return f"Skipped: {counts}."
+    example = ranked[0][0]
+    return f"Skipped: {counts}. For example {example.where}: {example.message} {example.kind.advice}"
 
 
 def _list(folder: Path, findings: Findings) -> Listing:
