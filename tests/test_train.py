@@ -64,7 +64,8 @@ def test_the_files_of_a_run(run, tmp_path):
     )
     assert result.step == STEPS
     assert {path.name for path in tmp_path.iterdir() if path.suffix not in (".index", ".data-00000-of-00001")} == {
-        "best", "checkpoint", "complete_pipeline.config", "eval", "evaluation.json", "metrics.jsonl", "run.json",
+        "best", "checkpoint", "complete_pipeline.config", "eval", "evaluation.json", "metrics.jsonl",
+        "model_label_map.pbtxt", "run.json",
         "train",
     }  # fmt: skip
     # Written after 4, 6, 8 and 12; the sixth is for good, the twelfth the newest.

@@ -92,7 +92,8 @@ def run(verb: Any, options: dict[str, Any]) -> int:
         print(f"boxtune: {' '.join(str(error).split())}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("boxtune: interrupted; run the same command again to continue", file=sys.stderr)
+        again = "run it without --overwrite" if "--overwrite" in sys.argv else "run the same command again"
+        print(f"boxtune: interrupted; {again} to continue", file=sys.stderr)
         return INTERRUPTED
     return _restart(lost) if lost else status or 0
 
@@ -101,7 +102,8 @@ def _restart(lost: str) -> NoReturn:
     """Start this program anew: TensorFlow cannot be connected twice, and the lost worker may come back."""
     print(f"boxtune: {lost}. Restarting from the last one", file=sys.stderr, flush=True)
     sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    arguments = [argument for argument in sys.orig_argv[1:] if argument != "--overwrite"]  # that was done
+    os.execv(sys.executable, [sys.executable, *arguments])
 
 
 def _silence_libraries() -> None:
@@ -168,6 +170,7 @@ def _add_retrain(verbs: Any) -> None:
     )
     _add_evaluation_options(verb, evaluate_every_n=None)
     _add_devices(verb)
+    _add_overwrite(verb)
     _add_overrides(verb)
 
 
@@ -175,7 +178,7 @@ def _retrain(**options: Any) -> None:
     """Photographs in, a retrained, measured, exported detector out."""
     retrain = load("retrain", options["model_dir"]).retrain
     data_set, evaluation = _data_set(options), _evaluation_options(options)
-    print(retrain(options=data_set, seed=data_set.seed, evaluation_options=evaluation, **options))
+    print(retrain(options=data_set, evaluation_options=evaluation, **options))
 
 
 def _add_data_set(verb: argparse.ArgumentParser) -> None:
@@ -304,8 +307,15 @@ def _add_train(verbs: Any) -> None:
     )
     _add_evaluation_options(verb, evaluate_every_n=1000)
     _add_devices(verb)
+    _add_overwrite(verb)
     verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
     _add_overrides(verb)
+
+
+def _add_overwrite(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--overwrite", action="store_true", help="remove the run that the model_dir holds, and begin anew"
+    )
 
 
 def _add_devices(verb: argparse.ArgumentParser) -> None:
@@ -363,7 +373,7 @@ def _train(**options: Any) -> None:
     names = ("every_n", "max_to_keep", "keep_every_n")
     verb.train(
         checkpoint_options=verb.CheckpointOptions(
-            **{name: options.pop(f"checkpoint_{name}") for name in names}
+            **{name: options.pop(f"checkpoint_{name}") for name in names}, overwrite=options.pop("overwrite")
         ),
         evaluation_options=_evaluation_options(options),
         reporting=verb.Reporting(load("report.evaluation").publish, load("report.drawing").training_images),

@@ -10,8 +10,10 @@ from boxtune.convert import LABEL_MAP_NAME
 from boxtune.data.label_map import read_label_map
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import ConfigError
+from boxtune.training import checkpoints
 from boxtune.training.learning_rates import RATE_PER_IMAGE
 
+PIPELINE_CONFIG = "pipeline.config"
 FEATURE_EXTRACTOR = "ssd_mobilenet_v2_fpn_keras"
 BATCH_SIZE = 8
 MAX_LEARNING_RATE = 0.08
@@ -82,12 +84,31 @@ def configure(
     return pipeline
 
 
-def _zoo_config(checkpoint: Path) -> pipeline_pb2.TrainEvalPipelineConfig:
-    path = checkpoint / "pipeline.config"
-    if not path.is_file():
+def check_checkpoint(checkpoint: Path) -> Path:
+    """Return the configuration of a detector to start from.
+
+    Raises:
+        ConfigError: if it is not laid out like a zoo download.
+        CheckpointError: if it has no checkpoint of TensorFlow 2.
+    """
+    path = checkpoint / PIPELINE_CONFIG
+    if not checkpoint.is_dir() or not path.is_file():
         raise ConfigError(
-            f"{checkpoint}: a folder with pipeline.config beside checkpoint/ is needed, as in a zoo download"
+            f"{checkpoint}: a folder is needed with {PIPELINE_CONFIG} beside checkpoint/, as in a zoo "
+            f"download.{_hint(checkpoint)}"
         )
+    checkpoints.Reader(checkpoints.find(checkpoint))
+    return path
+
+
+def _hint(checkpoint: Path) -> str:
+    """Return which folder was probably meant: one above the given file or folder."""
+    above = [folder for folder in list(checkpoint.parents)[:2] if (folder / PIPELINE_CONFIG).is_file()]
+    return f' Did you mean "{above[0]}"?' if above and checkpoint.exists() else ""
+
+
+def _zoo_config(checkpoint: Path) -> pipeline_pb2.TrainEvalPipelineConfig:
+    path = check_checkpoint(checkpoint)
     pipeline = config.load(path)
     config.refuse(pipeline, path, (*config.MODEL, "train_config", "eval_config"))
     return pipeline

@@ -77,12 +77,30 @@ def convert(
         report = data_set.to_json(prepared, files)
         stack.enter_context(whole_file(output_dir / data_set.JSON_NAME)).write_text(report, encoding="utf-8")
     if to == TFRECORD:
-        # Shards of an earlier conversion into another number of files, which a pattern would mix up.
-        kept = {name for names in files.values() for name in names}
-        for path in output_dir.iterdir():
-            if _SHARD_NAME.fullmatch(path.name) and path.name not in kept:
-                path.unlink()
+        _remove_shards(output_dir, {name for names in files.values() for name in names})
     return ConvertResult(output_dir, prepared, files)
+
+
+def move(converted: ConvertResult, output_dir: Path) -> None:
+    """Move what was converted to TFRecords into another folder of the same file system, replacing what is there.
+
+    Raises:
+        DataError: if that folder cannot be written to.
+    """
+    writable_folder(output_dir)
+    try:
+        for path in sorted(converted.output_dir.iterdir()):
+            path.replace(output_dir / path.name)
+        _remove_shards(output_dir, {name for names in converted.files.values() for name in names})
+    except OSError as error:
+        raise DataError(f"{output_dir} cannot be written to: {error.strerror}.") from error
+
+
+def _remove_shards(folder: Path, kept: Collection[str]) -> None:
+    """Remove shards of an earlier conversion into another number of files, which a pattern would mix up."""
+    for path in folder.iterdir():
+        if _SHARD_NAME.fullmatch(path.name) and path.name not in kept:
+            path.unlink()
 
 
 def _write_records(

@@ -48,7 +48,7 @@ from boxtune.report.evaluation_page import PAGE_NAME, write_page
 from boxtune.report.previews import Previews
 from boxtune.training import averages, checkpoints
 from boxtune.training.checkpoint_watcher import watch_checkpoints
-from boxtune.training.run_state import BEST, trained_in
+from boxtune.training.run_state import BEST, own_label_map, trained_in
 
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
 """Of a folder of records, those that fit the first of these that any fits."""
@@ -101,7 +101,8 @@ def evaluate(
         pipeline_config_path, saved_model, overrides, needs_model=checkpoint is not None
     )
     earlier = read_evaluation(Path(compare_with)) if compare_with else None
-    labels = _label_map(pipeline, label_map, saved_model)
+    prefix = checkpoints.find(checkpoint) if checkpoint is not None else None
+    labels = _label_map(pipeline, label_map, saved_model, prefix)
     if data is None and not pipeline.eval_input_reader:
         raise ConfigError("what is it measured on? No configuration says so: give --data")
     if labels is None and detections is None:
@@ -112,8 +113,7 @@ def evaluate(
             raise DataError(f"{compare_with}: is of other classes: {_some(earlier.class_names)}")
         previews = Previews(len(records))
         on_image = previews.add if output_dir else None
-        if checkpoint is not None:
-            prefix = checkpoints.find(checkpoint)
+        if prefix is not None:
             detector = models.build(pipeline.model)
             averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
             evaluator = Evaluator.from_config(detector, records, pipeline)
@@ -173,7 +173,8 @@ def evaluate_checkpoints(
     pipeline_config_path, folder = trained_in(model_dir, pipeline_config_path, checkpoint_dir)
     output_dir = Path(output_dir or model_dir or folder)
     pipeline = _configuration(pipeline_config_path, None, overrides)
-    with _records(pipeline, data, _label_map(pipeline, label_map, None), pipeline_config_path) as records:
+    labels = _label_map(pipeline, label_map, None, str(folder / "ckpt"))
+    with _records(pipeline, data, labels, pipeline_config_path) as records:
         detector = models.build(pipeline.model)
         evaluator = Evaluator.from_config(detector, records, pipeline)
         evaluations: list[Evaluation] = []
@@ -239,11 +240,13 @@ def _label_map(
     pipeline: pipeline_pb2.TrainEvalPipelineConfig,
     given: str | Path | None,
     saved_model: str | Path | None,
+    prefix: str | None,
 ) -> Path | None:
-    """Return the label map of the model, None if only the data can know."""
+    """Return the label map of the model, None if only the data can know; that of a run is kept with its checkpoints."""
     if given is not None:
         return Path(given)
     beside = beside_model(Path(saved_model), LABEL_MAP) if saved_model else None
+    beside = beside or (own_label_map(prefix) if prefix else None)
     readers = [*pipeline.eval_input_reader, pipeline.train_input_reader]
     configured = [Path(reader.label_map_path) for reader in readers if reader.label_map_path]
     return beside or next(iter(configured), None)

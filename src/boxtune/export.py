@@ -1,5 +1,6 @@
 """The verb `export`: a checkpoint becomes a SavedModel that any TensorFlow program can run."""
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -11,12 +12,15 @@ import tensorflow as tf
 from boxtune import config, models
 from boxtune.backends import require_tensorflow
 from boxtune.data import resize
-from boxtune.data.files import writable_folder
+from boxtune.data.files import PARTIAL, held
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
 from boxtune.models import Detector
 from boxtune.structures import Inputs
 from boxtune.training import averages, checkpoints
+from boxtune.training.run_state import own_label_map
+
+_log = logging.getLogger("boxtune")
 
 
 def export(
@@ -54,8 +58,9 @@ def export(
     detector = models.build(pipeline.model)
     averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
 
-    output_dir = writable_folder(Path(output_dir))
-    with tempfile.TemporaryDirectory(dir=output_dir, prefix=".partial-") as name:
+    output_dir = Path(output_dir)
+    label_map = own_label_map(prefix) or Path(pipeline.train_input_reader.label_map_path)
+    with held(output_dir), tempfile.TemporaryDirectory(dir=output_dir, prefix=PARTIAL) as name:
         partial = Path(name)
         serving = Serving(detector, resize.resizer(models.image_resizer(pipeline.model)), input_type)
         signature = serving.__call__.get_concrete_function()
@@ -63,9 +68,12 @@ def export(
         tree = checkpoints.tree(detector.checkpoint_variables())
         tf.train.CheckpointManager(tree, str(partial / CHECKPOINT), 1).save(checkpoint_number=0)
         config.write(pipeline, partial / PIPELINE_CONFIG)
-        label_map = Path(pipeline.train_input_reader.label_map_path)
         if label_map.is_file():
             shutil.copyfile(label_map, partial / LABEL_MAP)
+        else:
+            _log.warning(
+                "%s: exported without names of the classes: there is no label map %s", output_dir, label_map
+            )
         for entry in sorted(partial.iterdir()):
             path = output_dir / entry.name
             if path.is_dir():

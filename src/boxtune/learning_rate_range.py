@@ -12,7 +12,7 @@ from PIL import Image
 
 from boxtune import config, models
 from boxtune.backends import prepare_backend
-from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.files import held, whole_file
 from boxtune.data.input import naming_faults, open_records
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.report.chart import Curve, Mark, draw_chart
@@ -82,6 +82,7 @@ def learning_rate_range(
             f"above 0, in more than {MIN_STEPS} steps"
         )
     prepare_backend()
+    output_dir = Path(output_dir)
     pipeline = config.load(pipeline_config_path, overrides)
     config.check_for_training(pipeline, pipeline_config_path)
     configured = highest_rate(pipeline.train_config)
@@ -91,7 +92,6 @@ def learning_rate_range(
     records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model), for_training=True)
     detector = build_detector(pipeline, records.label_map, seed)
     print(load_initial_weights(detector, pipeline.train_config), flush=True)
-    output_dir = writable_folder(Path(output_dir))
 
     rates: list[float] = []
     losses: list[float] = []
@@ -109,18 +109,21 @@ def learning_rate_range(
     callbacks = StepCallbacks(
         0, images_per_step(pipeline), [progress.add_step, note], batches_per_step=batches_per_step
     )
-    with naming_faults(records):
-        detector.fit(
-            batches(pipeline, records, seed=seed, start_step=0),
-            steps_per_epoch=num_steps * batches_per_step,
-            shuffle=False,
-            verbose=0,
-            callbacks=[callbacks],
-        )
-    progress.clear()
-    if len(losses) <= MIN_STEPS:
-        raise BoxtuneError(f"After {len(losses)} steps the loss was infinite or NaN; start lower (--lowest)")
-    _write(test, output_dir)
+    with held(output_dir):
+        with naming_faults(records):
+            detector.fit(
+                batches(pipeline, records, seed=seed, start_step=0),
+                steps_per_epoch=num_steps * batches_per_step,
+                shuffle=False,
+                verbose=0,
+                callbacks=[callbacks],
+            )
+        progress.clear()
+        if len(losses) <= MIN_STEPS:
+            raise BoxtuneError(
+                f"After {len(losses)} steps the loss was infinite or NaN; start lower (--lowest)"
+            )
+        _write(test, output_dir)
     return RangeResult(output_dir, test, field, rate)
 
 

@@ -1,15 +1,17 @@
 """The verb `retrain`: photographs in, a retrained, measured, exported detector out."""
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boxtune import config
 from boxtune.backends import require_tensorflow
-from boxtune.configure import BATCH_SIZE, configure
-from boxtune.convert import convert
-from boxtune.data.files import whole_file, writable_folder
+from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
+from boxtune.configure import BATCH_SIZE, check_checkpoint, configure
+from boxtune.convert import convert, move
+from boxtune.data.files import PARTIAL, held, whole_file
 from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.evaluate import evaluate
@@ -18,16 +20,17 @@ from boxtune.report.drawing import training_images
 from boxtune.report.evaluation import publish
 from boxtune.report.evaluation_page import PAGE_NAME
 from boxtune.train import Reporting, train
+from boxtune.training.changes import reading_from, require_same_run
 from boxtune.training.checkpoint_manager import CheckpointOptions
 from boxtune.training.cluster import cluster_from_environment
 from boxtune.training.early_stopping import SHORT_NAMES, EvaluationOptions
-from boxtune.training.run_state import BEST
+from boxtune.training.run_state import BEST, EXPORTED, holds_run, refuse_to_remove, remove_run
 from boxtune.training.validation import Best
 
 EVALUATIONS = 5
 """During the training, including the one at the end."""
 
-RECORDS, CONFIG, EXPORTED, RESULTS = "records", "pipeline.config", "exported", "results.json"
+RECORDS, CONFIG, RESULTS = "records", "pipeline.config", "results.json"
 
 
 @dataclass(frozen=True)
@@ -92,26 +95,28 @@ def retrain(
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
     evaluation_options: EvaluationOptions | None = None,
-    seed: int = 0,
     num_devices: int | None = None,
     overrides: Sequence[str] = (),
+    overwrite: bool = False,
 ) -> RetrainResult:
     """Convert, configure, train, evaluate and export the best, with defaults for a few hundred photographs.
 
-    Run again with the same arguments, it resumes where it stopped.
+    Run again with the same arguments, it resumes where it stopped. With other images, classes or settings it is
+    refused, and what the model directory holds stays as it is.
 
     Args:
         photos: a folder of annotated photographs.
         model_dir: for everything that is written.
         checkpoint: a folder laid out like a zoo download to start from; without it from random weights.
-        options: how the photographs are to be read and split.
+        options: how the photographs are to be read and split; its seed is that of the first weights, the order and
+            the augmentation, too.
         batch_size: images in a step.
         num_steps: how long to train.
         evaluation_options: when to evaluate (EVALUATIONS times), by which metric the exported checkpoint is chosen, and
             when to stop early.
-        seed: of the split (where `options` are not given), the first weights, the order and the augmentation.
         num_devices: how many GPUs of this machine share each batch; None for all.
         overrides: "path.to.field=value" changes of the configuration.
+        overwrite: remove the run that the model directory holds, and begin anew.
 
     Raises:
         BoxtuneError: for anything the user can fix.
@@ -122,17 +127,69 @@ def retrain(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
-    model_dir = writable_folder(Path(model_dir))
-    print(convert(Path(photos), model_dir / RECORDS, options or Options(seed=seed)), flush=True)
+    if checkpoint is not None:
+        check_checkpoint(Path(checkpoint))
+    options, model_dir = options or Options(), Path(model_dir)
+    with held(model_dir):
+        with tempfile.TemporaryDirectory(dir=model_dir, prefix=PARTIAL) as made:
+            converted = convert(Path(photos), Path(made) / RECORDS, options)
+            print(replace(converted, output_dir=model_dir / RECORDS), flush=True)
+            pipeline = configure(
+                converted.output_dir, checkpoint=checkpoint, batch_size=batch_size, num_steps=num_steps
+            )
+            pipeline = _checked(pipeline, model_dir, Path(made), overrides)
+            if overwrite:
+                refuse_to_remove(model_dir, pipeline.train_config.fine_tune_checkpoint)
+                remove_run(model_dir)
+            elif holds_run(model_dir):
+                require_same_run(
+                    model_dir, pipeline, options.seed, records=model_dir / RECORDS, made=converted.output_dir
+                )
+            move(converted, model_dir / RECORDS)
+            config.write(pipeline, model_dir / CONFIG)
+        best = _train(
+            model_dir, pipeline, evaluation_options or EvaluationOptions(), options.seed, num_devices
+        )
+        export(model_dir / CONFIG, model_dir / BEST, model_dir / EXPORTED)
+        print("\nThe best:")
+        evaluate(model_dir / CONFIG, model_dir / BEST, output_dir=model_dir)
+        result = RetrainResult(model_dir, best)
+        with whole_file(model_dir / RESULTS) as temporary:
+            temporary.write_text(result.to_json(), encoding="utf-8")
+    return result
 
-    pipeline = configure(
-        model_dir / RECORDS, checkpoint=checkpoint, batch_size=batch_size, num_steps=num_steps
-    )
+
+def _checked(
+    pipeline: TrainEvalPipelineConfig, model_dir: Path, made: Path, overrides: Sequence[str]
+) -> TrainEvalPipelineConfig:
+    """Return a configuration as it is to be trained: changed, complete, and of records in the model directory.
+
+    Raises:
+        ConfigError: if it contradicts itself or the records, which still are where they were made.
+    """
+    records = model_dir / RECORDS
+    pipeline = reading_from(records, pipeline, made / RECORDS)
     for override in overrides:
         config.apply_override(pipeline, override)
-    config.write(pipeline, model_dir / CONFIG)
+    config.write(pipeline, made / CONFIG)
+    pipeline = config.load(made / CONFIG)
+    readable = reading_from(made / RECORDS, pipeline, records)
+    try:
+        config.check_for_training(readable)
+        config.check_for_evaluation(readable)
+    except BoxtuneError as error:
+        raise type(error)(str(error).replace(str(made), str(model_dir))) from None
+    return pipeline
 
-    evaluation_options = evaluation_options or EvaluationOptions()
+
+def _train(
+    model_dir: Path,
+    pipeline: TrainEvalPipelineConfig,
+    evaluation_options: EvaluationOptions,
+    seed: int,
+    num_devices: int | None,
+) -> Best:
+    """Train by the configuration in a model directory, and return its best checkpoint."""
     if evaluation_options.every_n is None:
         evaluation_options = replace(
             evaluation_options, every_n=-(-pipeline.train_config.num_steps // EVALUATIONS)
@@ -148,10 +205,4 @@ def retrain(
     )
     if trained.best is None:
         raise BoxtuneError(f"{model_dir}: nothing was evaluated")
-    export(model_dir / CONFIG, model_dir / BEST, model_dir / EXPORTED)
-    print("\nThe best:")
-    evaluate(model_dir / CONFIG, model_dir / BEST, output_dir=model_dir)
-    result = RetrainResult(model_dir, trained.best)
-    with whole_file(model_dir / RESULTS) as temporary:
-        temporary.write_text(result.to_json(), encoding="utf-8")
-    return result
+    return trained.best

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import numpy.typing as npt
 from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
-from boxtune.data.files import writable_folder
+from boxtune.data.files import held, lent
 from boxtune.data.input import open_records
+from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.results import Evaluation
@@ -26,7 +28,16 @@ from boxtune.training.checkpoint_manager import CheckpointOptions
 from boxtune.training.checkpoints import find, step_of
 from boxtune.training.early_stopping import EarlyStopping, EvaluationOptions, full_name
 from boxtune.training.run import Data, Run
-from boxtune.training.run_state import COMPLETE_CONFIG, RunState, not_finite
+from boxtune.training.run_state import (
+    ANEW,
+    COMPLETE_CONFIG,
+    LABEL_MAP,
+    RunState,
+    holds_run,
+    not_finite,
+    refuse_to_remove,
+    remove_run,
+)
 from boxtune.training.team import Team
 from boxtune.training.validation import Best, read_best
 
@@ -38,9 +49,6 @@ Publish = Callable[[Evaluation, pipeline_pb2.TrainEvalPipelineConfig, Path], obj
 
 Draw = Callable[[Inputs, Mapping[int, str]], Sequence[npt.NDArray[np.uint8]]]
 """Draws boxes on some images of a batch, with the names of the 0-based classes."""
-
-MOST_CHANGES = 8
-"""That a warning lists when a run is resumed with other settings."""
 
 _OWN_ARGUMENTS = ("num_devices", "reporting")
 """Arguments that are not passed to the processes of several devices: they have their own."""
@@ -85,11 +93,12 @@ def train(
 
     Args:
         pipeline_config_path: the configuration.
-        model_dir: for checkpoints, summaries and metrics; if it holds a checkpoint, the run resumes from there.
+        model_dir: for checkpoints, summaries and metrics; if it holds a checkpoint, the run resumes from there. No
+            other process may write there meanwhile.
         overrides: "path.to.field=value" changes of the configuration.
         num_train_steps: in place of `train_config.num_steps`.
         scale_lr: the batch size that the learning rates were made for; they are scaled to that of the configuration.
-        checkpoint_options: which checkpoints are written, and which are kept.
+        checkpoint_options: which checkpoints are written, and which are kept; whether to begin anew.
         evaluation_options: when to evaluate (every EVALUATE_EVERY_N steps), by which metric, and when to stop early.
         seed: of the first weights, the order of the examples and their augmentation.
         num_devices: how many GPUs of this machine share each batch; None for all, or for those of TF_CONFIG.
@@ -110,7 +119,8 @@ def train(
     # The devices that share each batch: mostly one, that of this process.
     processes = devices.processes_to_start(num_devices)
     if processes > 1:
-        devices.train_in_processes(arguments, processes)
+        with held(Path(model_dir)), lent(Path(model_dir)):  # to the chief
+            devices.train_in_processes(arguments, processes)
         return TrainResult(Path(model_dir), step_of(find(model_dir)), read_best(Path(model_dir)))
     pipeline = _configuration(pipeline_config_path, overrides, num_train_steps, scale_lr)
     team = devices.join(num_devices, pipeline.train_config.batch_size)
@@ -140,26 +150,27 @@ def train(
         keep_every_n=checkpoint_options.keep_every_n,
         averages=averages(pipeline.train_config.optimizer, detector),
     )
-    if team.is_chief:
-        _load_weights(pipeline, data, detector, state)
-    with team.telling_who_is_gone():
-        team.take_from_chief([*state.variables.values(), state.iterations])
-    team.draw_apart(detector.random_states().values())
+    with held(model_dir) if team.is_chief else nullcontext():
+        if team.is_chief:
+            _load_weights(pipeline, data, detector, state, overwrite=checkpoint_options.overwrite)
+        with team.telling_who_is_gone():
+            team.take_from_chief([*state.variables.values(), state.iterations])
+        team.draw_apart(detector.random_states().values())
 
-    # The remaining steps.
-    run = Run(
-        pipeline, data, detector, state,
-        evaluator=evaluator,
-        checkpoint_options=checkpoint_options,
-        evaluation_options=evaluation_options,
-        publish=(lambda evaluation: publish(evaluation, pipeline, model_dir)) if publish else None,
-        draw=(lambda inputs: draw(inputs, data.label_map.shown_names)) if draw else None,
-        team=team,
-    )  # fmt: skip
-    stopping = run.train()
-    if team.is_chief:
-        provenance.mark_as_ended(model_dir / provenance.RUN, state.step)
-        print(_outcome(run, stopping), end="", flush=True)
+        # The remaining steps.
+        run = Run(
+            pipeline, data, detector, state,
+            evaluator=evaluator,
+            checkpoint_options=checkpoint_options,
+            evaluation_options=evaluation_options,
+            publish=(lambda evaluation: publish(evaluation, pipeline, model_dir)) if publish else None,
+            draw=(lambda inputs: draw(inputs, data.label_map.shown_names)) if draw else None,
+            team=team,
+        )  # fmt: skip
+        stopping = run.train()
+        if team.is_chief:
+            provenance.mark_as_ended(model_dir / provenance.RUN, state.step)
+            print(_outcome(run, stopping), end="", flush=True)
     return TrainResult(model_dir, state.step, read_best(model_dir))
 
 
@@ -212,10 +223,19 @@ def _load_weights(
     data: Data,
     detector: Detector,
     state: RunState,
+    *,
+    overwrite: bool,
 ) -> None:
-    """Load the weights of this run or of another detector, say which, and record how the run is made."""
-    writable_folder(state.model_dir)
-    resumed = state.resume()
+    """Load the weights of this run or of another detector, say which, and record how the run is made.
+
+    Nothing is written, or with `overwrite` removed, before it is known that the run can go on.
+    """
+    if overwrite:
+        refuse_to_remove(state.model_dir, pipeline.train_config.fine_tune_checkpoint)
+    resumed = None
+    if not overwrite and holds_run(state.model_dir):
+        _check_classes(state.model_dir / LABEL_MAP, data.label_map)
+        resumed = state.resume()
     if resumed:
         source = f"Resuming from step {state.step} ({resumed})."
     else:
@@ -223,11 +243,29 @@ def _load_weights(
     broken = not_finite(state.model_variables)
     if broken:
         raise CheckpointError(f"{source} But there {broken[0]} is infinite or NaN: use another checkpoint")
+    if overwrite or ((state.model_dir / provenance.RUN).exists() and not resumed):
+        remove_run(state.model_dir)
     print(source, flush=True)
     indices = {"training": data.training.index}
     if data.evaluation:
         indices["evaluation"] = data.evaluation.index
     _record(pipeline, state.model_dir, provenance.entry(data.seed, state.step, indices))
+    write_label_map(data.label_map, state.model_dir / LABEL_MAP)
+
+
+def _check_classes(kept: Path, label_map: LabelMap) -> None:
+    """Refuse to resume a run if its classes have other names now, by the label map that it keeps, if it does.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    before = read_label_map(kept) if kept.is_file() else label_map
+    changes = provenance.class_differences(before, label_map)
+    if changes:
+        raise ConfigError(
+            f"{kept.parent} holds a run of other classes: {provenance.first_of(changes)}. Train it with its own label "
+            f"map, {kept}. {ANEW}"
+        )
 
 
 def _record(pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path, now: dict[str, Any]) -> None:
@@ -237,8 +275,7 @@ def _record(pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path, now
     if now["step"] and (model_dir / COMPLETE_CONFIG).exists():
         changes += provenance.config_differences(config.load(model_dir / COMPLETE_CONFIG), pipeline)
     if changes:
-        more = f"; and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
-        _log.warning("This run is resumed with changes: %s%s", "; ".join(changes[:MOST_CHANGES]), more)
+        _log.warning("This run is resumed with changes: %s", provenance.first_of(changes))
     config.write(pipeline, model_dir / COMPLETE_CONFIG)
     provenance.write(model_dir / provenance.RUN, [*before, now])
 

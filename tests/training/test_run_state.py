@@ -96,7 +96,7 @@ def test_a_folder_of_another_model_is_left_alone(tmp_path):
         state.resume()
     assert f"{tmp_path} holds another model" in str(caught.value)
     assert "of another shape" in str(caught.value)
-    assert "Give a new --model_dir" in str(caught.value)
+    assert "Give another --model_dir" in str(caught.value)
     assert files(tmp_path) == before
     assert_same(everything(state), fresh)
 

@@ -1,14 +1,35 @@
-"""Files of unknown origin: reading them safely, writing them whole."""
+"""Files of unknown origin: reading them safely, writing them whole; and folders into which one process writes."""
 
+import itertools
+import json
+import logging
 import os
+import platform
+import shlex
+import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from boxtune.errors import DataError
+from filelock import FileLock, Timeout
+
+from boxtune.errors import DataError, printable
 
 MAX_TEXT_BYTES = 2**30
+
+LOCK = ".lock"
+"""In a folder into which a process writes, as long as it does: which process that is."""
+
+PARTIAL = ".partial-"
+"""The start of the names of folders that hold what is not complete yet."""
+
+_LONGEST_NAME = 150  # bytes of a file's name that a temporary name repeats; file systems take 255
+
+_numbers = itertools.count()
+_log = logging.getLogger("boxtune")
 
 
 def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
@@ -57,7 +78,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises DataError if the file system has no room or refuses.
     """
-    temporary = path.with_name(path.name + ".partial")
+    # Of this process alone: an evaluation beside a training writes files of the same names.
+    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
+    temporary = path.with_name(f"{name}.{os.getpid()}-{next(_numbers)}.partial")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -65,3 +88,76 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a folder; this one may hold it several times.
+
+    The operating system releases the lock when the process ends, however that comes. What a killed process left
+    incomplete is removed. Raises DataError naming the process that holds the folder.
+    """
+    lock = _lock(writable_folder(folder))
+    try:
+        _acquire(lock, folder)
+    except OSError as error:
+        _log.warning("%s cannot be locked (%s): start no other command that writes there.", folder, error)
+        yield
+        return
+    try:
+        if lock.lock_counter == 1:
+            remove_partial(folder)
+        yield
+    finally:
+        if lock.lock_counter == 1:
+            (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def lent(folder: Path) -> Iterator[None]:
+    """Let a process that this one starts hold a folder that this one holds, if it does."""
+    lock = _lock(folder)
+    count = lock.lock_counter
+    lock.release(force=True)
+    try:
+        yield
+    finally:
+        for _ in range(count):
+            _acquire(lock, folder)
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove the folders that a killed process left incomplete."""
+    for path in folder.glob(f"{PARTIAL}*/"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _lock(folder: Path) -> FileLock:
+    return FileLock(folder.resolve() / LOCK, timeout=0, is_singleton=True)
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
+    """Acquire the lock of a folder, and write into its file who has it; raise DataError if another process has."""
+    try:
+        lock.acquire()
+    except Timeout:
+        raise DataError(
+            f"{folder} is in use by {_holder(folder)}. Wait until it has ended, or give another folder."
+        ) from None
+    holder = {
+        "pid": os.getpid(),
+        "host": platform.node(),
+        "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "command": shlex.join(sys.argv),
+    }
+    (folder / LOCK).write_text(json.dumps(holder) + "\n", encoding="utf-8")
+
+
+def _holder(folder: Path) -> str:
+    """Return which process holds a folder, as far as the lock's file says."""
+    try:
+        holder = json.loads((folder / LOCK).read_text(encoding="utf-8"))
+        return printable("process {pid} on {host}, since {since}: {command}".format_map(holder))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return "another process"

@@ -32,6 +32,8 @@ class CheckpointOptions:
     """Older ones are removed."""
     keep_every_n: int = 0
     """Steps between those that are never removed; 0 for none."""
+    overwrite: bool = False
+    """Whether a run that the model directory holds is removed, and one begun anew."""
 
 
 class CheckpointManager:

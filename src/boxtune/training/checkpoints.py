@@ -43,6 +43,14 @@ def find(path: str | os.PathLike[str]) -> str:
     raise CheckpointError(f"{given}: no such checkpoint.{did_you_mean(given.name, there) or listed}")
 
 
+def exists(path: str | os.PathLike[str]) -> bool:
+    """Return whether `find` finds a checkpoint."""
+    try:
+        return bool(find(path))
+    except CheckpointError:
+        return False
+
+
 def latest(folder: Path) -> str | None:
     """Return the prefix of the newest whole checkpoint in `folder`: the one its `checkpoint` file names, else the
     one of the highest number; None if there is none.

@@ -9,7 +9,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,21 @@ from boxtune import onednn
 from boxtune.config import pipeline_pb2
 from boxtune.config.text import set_fields, to_text
 from boxtune.data.files import read_text, whole_file
+from boxtune.data.label_map import LabelMap
 from boxtune.data.tfrecord import RecordIndex
-from boxtune.errors import DataError
+from boxtune.errors import DataError, printable
 
-RUN = onednn.RUN
+RUN: str = onednn.RUN
 """In the model directory."""
 
+MOST_CHANGES = 8
+"""That a message lists when a run is resumed with other settings."""
+
 _CHECKSUM_BYTES = 4
+
+
+_HAS_CHECKPOINT = "has_checkpoint"
+"""In an entry: whether the run has ever written a checkpoint. A run that has none, and had, lost them."""
 
 
 def entry(seed: int, step: int, data: Mapping[str, RecordIndex]) -> dict[str, Any]:
@@ -37,6 +45,7 @@ def entry(seed: int, step: int, data: Mapping[str, RecordIndex]) -> dict[str, An
     return {
         "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "step": step,
+        _HAS_CHECKPOINT: step > 0,
         "seed": seed,
         "command": sys.argv,
         "versions": {
@@ -114,6 +123,20 @@ def write(path: Path, entries: list[dict[str, Any]]) -> None:
         temporary.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
 
 
+def mark_checkpoint(path: Path) -> None:
+    """Note in a `run.json` that the run has a checkpoint."""
+    entries = read(path)
+    if entries and not entries[-1].get(_HAS_CHECKPOINT):
+        entries[-1][_HAS_CHECKPOINT] = True
+        write(path, entries)
+
+
+def never_had_checkpoint(path: Path) -> bool:
+    """Return whether the run of a `run.json` was interrupted before its first checkpoint."""
+    entries = read(path)
+    return bool(entries) and entries[-1].get(_HAS_CHECKPOINT) is False
+
+
 def mark_as_ended(path: Path, step: int) -> None:
     """Note in a `run.json` that its last entry ended after `step` steps, with nothing left to do."""
     entries = read(path)
@@ -145,9 +168,20 @@ def config_differences(before: Message, now: Message) -> list[str]:
     return _changes(*fields)
 
 
+def class_differences(before: LabelMap, now: LabelMap) -> list[str]:
+    """Return the classes in which two label maps differ, as "class id: before → now"."""
+    return _changes(*({f"class {label.id}": label.name for label in one.labels} for one in (before, now)))
+
+
+def first_of(changes: Sequence[str]) -> str:
+    """Return changes as one text, the first of them if there are many."""
+    more = f"; and {len(changes) - MOST_CHANGES} more" if len(changes) > MOST_CHANGES else ""
+    return "; ".join(changes[:MOST_CHANGES]) + more
+
+
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return [
-        f"{key}: {before.get(key, 'absent')} → {now.get(key, 'absent')}"
+        printable(f"{key}: {before.get(key, 'absent')} → {now.get(key, 'absent')}")
         for key in dict.fromkeys([*before, *now])
         if before.get(key) != now.get(key)
     ]

@@ -17,7 +17,7 @@ from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.results import Evaluation
 from boxtune.models import Detector
 from boxtune.structures import Inputs
-from boxtune.training import devices
+from boxtune.training import devices, provenance
 from boxtune.training.batches import batches, images_of_step, images_per_step
 from boxtune.training.callbacks import Callback, StepCallbacks, every, is_due
 from boxtune.training.checkpoint_manager import CheckpointOptions
@@ -166,7 +166,13 @@ class Run:
 
     def _save(self, step: int) -> None:
         if self.team.is_chief:
-            self.state.save()
+            self._write_checkpoint()
+
+    def _write_checkpoint(self) -> str:
+        """Write a checkpoint, note in `run.json` that there is one, and return its prefix."""
+        prefix = self.state.save()
+        provenance.mark_checkpoint(self.state.model_dir / provenance.RUN)
+        return prefix
 
     def _show_images(self, summaries: Summaries, step: int) -> None:
         if self.draw is not None and self.team.is_chief:
@@ -180,5 +186,8 @@ class Run:
             yield
         except KeyboardInterrupt:
             if self.state.step and self.team.is_chief:
-                print(f"\nStopped after step {self.state.step}, saved as {self.state.save()}.", flush=True)
+                print(
+                    f"\nStopped after step {self.state.step}, saved as {self._write_checkpoint()}.",
+                    flush=True,
+                )
             raise

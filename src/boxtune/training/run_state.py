@@ -1,6 +1,8 @@
 """The state of a run that is needed to resume it, and the checkpoints that store it."""
 
 import logging
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +10,43 @@ import tensorflow as tf
 
 from boxtune.errors import CheckpointError
 from boxtune.models import Detector
-from boxtune.training import checkpoints
+from boxtune.training import checkpoints, provenance
 from boxtune.training.averages import Averages
 from boxtune.training.checkpoint_manager import CheckpointManager
+from boxtune.training.loggers import JOURNAL
 from boxtune.training.optimizer import batch_counter, optimizer_variables
 
 BEST = "best"
 """In the model directory: the folder of the best checkpoint."""
 
+BEST_JSON = "best.json"
+"""Beside that checkpoint: its evaluation."""
+
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""
+
+LABEL_MAP = "model_label_map.pbtxt"
+"""In the model directory: the label map that the run was begun with, which export and evaluation use."""
+
+EXPORTED = "exported"
+"""In the model directory: what `retrain` exports."""
+
+ANEW = "Give another --model_dir, or --overwrite to remove that run and begin anew"
+
+_CHECKPOINTS = ("checkpoint", "ckpt-*.index", "ckpt-*.data-*-of-*")
+_FILES = {
+    ".": (*_CHECKPOINTS, JOURNAL, provenance.RUN, COMPLETE_CONFIG, LABEL_MAP, "evaluation.json",
+          "evaluation.html", "results.json"),
+    BEST: (*_CHECKPOINTS, BEST_JSON),
+    "train": ("events.out.tfevents.*",),
+    "eval": ("events.out.tfevents.*",),
+    EXPORTED: ("pipeline.config", "label_map.pbtxt"),
+}  # fmt: skip
+"""What a run leaves in its model directory, by folders."""
+_FOLDERS = (f"{EXPORTED}/saved_model", f"{EXPORTED}/checkpoint")
+"""And as whole folders."""
+_TRACES = (JOURNAL, provenance.RUN)
+"""Of these and BEST every run leaves at least one."""
 
 _log = logging.getLogger("boxtune")
 
@@ -34,6 +63,74 @@ def trained_in(
         raise CheckpointError("give --model_dir, or both --pipeline_config_path and --checkpoint")
     folder = Path(model_dir or "")
     return Path(config_path or folder / COMPLETE_CONFIG), Path(checkpoint or folder)
+
+
+def own_label_map(checkpoint: str | Path) -> Path | None:
+    """Return the label map that is kept with a checkpoint, given by its prefix; None if there is none."""
+    folder = Path(checkpoint).parent
+    beside = {BEST: LABEL_MAP, "checkpoint": "label_map.pbtxt"}.get(folder.name)
+    found = [folder / LABEL_MAP, *([folder.parent / beside] if beside else [])]
+    return next((path for path in found if path.is_file()), None)
+
+
+def holds_run(model_dir: Path) -> bool:
+    """Return whether a model directory holds a run that can be resumed.
+
+    One that was interrupted before its first checkpoint is none: it is begun anew.
+
+    Raises:
+        CheckpointError: if there is a run, but its checkpoints are gone.
+    """
+    if checkpoints.latest(model_dir):
+        return True
+    traces = [name for name in _TRACES if (model_dir / name).exists()]
+    traces += [BEST] if any(_matching(model_dir / BEST, _FILES[BEST])) else []
+    if traces and not provenance.never_had_checkpoint(model_dir / provenance.RUN):
+        raise CheckpointError(
+            f"{model_dir} has {' and '.join(traces)} of a run, but no checkpoint of it (ckpt-N.index and "
+            f"ckpt-N.data-*): put its checkpoints back to resume it. {ANEW}"
+        )
+    return False
+
+
+def refuse_to_remove(model_dir: Path, start: str) -> None:
+    """Raise CheckpointError if the checkpoint to start from is among the files that `remove_run` removes."""
+    if start and checkpoints.exists(start):
+        index = Path(f"{checkpoints.find(start)}.index").resolve()
+        if any(path.resolve() in (index, *index.parents) for path in _left_in(model_dir)):
+            raise CheckpointError(
+                f"{start} is to be started from, and is of the run in {model_dir} that --overwrite would remove: "
+                "give another --model_dir"
+            )
+
+
+def remove_run(model_dir: Path) -> None:
+    """Remove all that runs have left in a model directory, and nothing else.
+
+    Raises:
+        CheckpointError: if the file system refuses.
+    """
+    try:
+        for path in _left_in(model_dir):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        for name in _FILES:
+            folder = model_dir / name
+            if name != "." and folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} cannot be removed: {error.strerror}. {ANEW}") from error
+
+
+def _left_in(model_dir: Path) -> Iterator[Path]:
+    """Yield all that runs have left in a model directory, the traces of which runs are known last."""
+    yield from (model_dir / name for name in _FOLDERS if (model_dir / name).is_dir())
+    files = [path for name, patterns in _FILES.items() for path in _matching(model_dir / name, patterns)]
+    yield from sorted(files, key=lambda path: path.name in _TRACES)
+
+
+def _matching(folder: Path, patterns: Iterable[str]) -> Iterator[Path]:
+    """Yield the files in a folder that match any of the patterns."""
+    return (path for pattern in patterns for path in folder.glob(pattern) if not path.is_dir())
 
 
 class RunState:
@@ -126,7 +223,7 @@ class RunState:
         if difference:
             raise CheckpointError(
                 f"{self.model_dir} holds another model: {prefix} does not fit this configuration: {difference}. "
-                "Give a new --model_dir, or the pipeline.config that this one was trained with"
+                f"Give the pipeline.config that it was trained with. {ANEW}"
             )
         known = {key: variable for key, variable in self.optimizer_variables.items() if key in reader}
         missing = len(self.optimizer_variables) - len(known)

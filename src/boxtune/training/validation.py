@@ -18,9 +18,7 @@ from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.results import Evaluation
 from boxtune.training.early_stopping import EarlyStopping
 from boxtune.training.loggers import Journal, Progress
-from boxtune.training.run_state import BEST, RunState
-
-BEST_JSON = "best.json"
+from boxtune.training.run_state import BEST, BEST_JSON, RunState
 
 _log = logging.getLogger("boxtune")
 

@@ -1,0 +1,143 @@
+"""What has changed since a run was begun, so that its checkpoints are not taken for those of other data."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from boxtune import config
+from boxtune.config.pipeline_pb2 import InputReader, TrainEvalPipelineConfig
+from boxtune.data.label_map import read_label_map
+from boxtune.data.tfrecord import RecordIndex, parse_example
+from boxtune.errors import BoxtuneError, ConfigError, printable
+from boxtune.training import provenance
+from boxtune.training.run_state import ANEW, COMPLETE_CONFIG, LABEL_MAP
+
+_MOST_IMAGES = 3
+
+Images = Mapping[str, tuple[str, str]]
+"""By their names: the use of an image, and a hash of its record."""
+
+
+def require_same_run(
+    model_dir: Path, pipeline: TrainEvalPipelineConfig, seed: int, *, records: Path, made: Path
+) -> None:
+    """Refuse to go on with the run in a model directory for other images, classes or settings than it was begun with.
+
+    Args:
+        model_dir: of the run.
+        pipeline: the configuration of the training that is to be made, complete.
+        seed: of its weights and its order.
+        records: the folder of the records, by the configuration.
+        made: where the records are until then.
+
+    Raises:
+        ConfigError: naming all that has changed.
+    """
+    entries, complete = provenance.read(model_dir / provenance.RUN), model_dir / COMPLETE_CONFIG
+    if not entries or not complete.is_file():
+        raise ConfigError(
+            f"{model_dir} holds checkpoints, and nothing that says how they were trained ({provenance.RUN}, "
+            f"{COMPLETE_CONFIG}). {ANEW}"
+        )
+    changes = _changes_of_records(
+        entries[-1].get("data"), records, _readers(reading_from(made, pipeline, records))
+    )
+    if (model_dir / LABEL_MAP).is_file():
+        now = Path(reading_from(made, pipeline, records).train_input_reader.label_map_path)
+        changes += provenance.class_differences(read_label_map(model_dir / LABEL_MAP), read_label_map(now))
+    if entries[-1].get("seed") != seed:
+        changes.append(f"seed: {entries[-1].get('seed')} → {seed}")
+    changes += _changes_of_configuration(config.load(complete), pipeline)
+    if changes:
+        raise ConfigError(
+            f"{model_dir} holds a run that differs from this command: {provenance.first_of(changes)}. {ANEW}"
+        )
+
+
+def reading_from(folder: Path, pipeline: TrainEvalPipelineConfig, records: Path) -> TrainEvalPipelineConfig:
+    """Return a configuration that reads the files in `folder` which the given one reads in `records`."""
+    moved = TrainEvalPipelineConfig()
+    moved.CopyFrom(pipeline)
+    for reader in (moved.train_input_reader, *moved.eval_input_reader):
+        reader.label_map_path = _moved(reader.label_map_path, records, folder)
+        paths = reader.tf_record_input_reader.input_path
+        paths[:] = [_moved(path, records, folder) for path in paths]
+    return moved
+
+
+def _moved(path: str, before: Path, now: Path) -> str:
+    return str(now / Path(path).name) if Path(path).parent == before else path
+
+
+def _readers(pipeline: TrainEvalPipelineConfig) -> dict[str, InputReader]:
+    """Return the readers of a configuration by their use, as `run.json` names it."""
+    evaluation = {"evaluation": pipeline.eval_input_reader[0]} if pipeline.eval_input_reader else {}
+    return {"training": pipeline.train_input_reader} | evaluation
+
+
+def _changes_of_records(before: Any, records: Path, readers: Mapping[str, InputReader]) -> list[str]:
+    """Return what is different in the records from those that `run.json` has under "data"."""
+    files = {use: config.input_files(reader) for use, reader in readers.items()}
+    changed = []
+    for use, paths in files.items():
+        with RecordIndex(paths) as index:
+            if _by_name(provenance.fingerprints(index)) != _by_name((before or {}).get(use) or {}):
+                changed.append(f"the records for {use}")
+    if not changed:
+        return []
+    old = {use: [records / Path(path).name for path in (before or {}).get(use) or ()] for use in files}
+    try:
+        return _changes_of_images(_images(old), _images(files)) or changed
+    except BoxtuneError:  # what the run was trained on is gone
+        return changed
+
+
+def _by_name(fingerprints: Mapping[str, Any]) -> dict[str, Any]:
+    return {Path(path).name: value for path, value in fingerprints.items()}
+
+
+def _images(files: Mapping[str, Iterable[Path]]) -> Images:
+    return {name: (use, digest) for use, paths in files.items() for name, digest in _digests(list(paths))}
+
+
+def _digests(paths: list[Path]) -> Iterator[tuple[str, str]]:
+    """Yield the names of the images in some files, with a hash of all that is recorded of each."""
+    with RecordIndex(paths) as index:
+        for number in range(len(index)):
+            record = index.read(number)
+            names = parse_example(record).features.feature["image/source_id"].bytes_list.value
+            yield os.fsdecode(names[0]) if names else str(number), hashlib.sha256(record).hexdigest()
+
+
+def _changes_of_images(before: Images, now: Images) -> list[str]:
+    both = sorted(before.keys() & now.keys())
+    moved = [name for name in both if before[name][0] != now[name][0]]
+    kinds = {
+        "added": sorted(now.keys() - before.keys()),
+        "missing": sorted(before.keys() - now.keys()),
+        "between training and evaluation": moved,
+        "changed in itself or its objects": [
+            name for name in both if before[name][1] != now[name][1] and name not in moved
+        ],
+    }
+    return [f"images {what}: {_some(names)}" for what, names in kinds.items() if names]
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(map(printable, names[:_MOST_IMAGES]))
+    return f"{len(names)} ({shown}{', ...' if len(names) > _MOST_IMAGES else ''})"
+
+
+def _changes_of_configuration(before: TrainEvalPipelineConfig, now: TrainEvalPipelineConfig) -> list[str]:
+    """Return the fields in which two configurations differ; another way to the same file is no difference."""
+    own, there = (Path(one.train_input_reader.label_map_path).parent for one in (before, now))
+    moved, checkpoint = reading_from(there, before, own), now.train_config.fine_tune_checkpoint
+    if _is_same(moved.train_config.fine_tune_checkpoint, checkpoint):
+        moved.train_config.fine_tune_checkpoint = checkpoint
+    return provenance.config_differences(moved, now)
+
+
+def _is_same(path: str, other: str) -> bool:
+    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)

@@ -1,0 +1,258 @@
+"""The verb `retrain`: what it prints and exports belongs to the data and the settings that the command names."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from boxtune import config, models
+from boxtune.data.label_map import read_label_map
+from boxtune.data.preparation import Options
+from boxtune.draw import draw
+from boxtune.errors import CheckpointError, ConfigError, DataError
+from boxtune.retrain import retrain
+from boxtune.training import changes
+from boxtune.training.checkpoints import Reader, find, step_of
+from boxtune.training.early_stopping import EvaluationOptions
+from tiny_run import SIDE, TinyDetector
+
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
+SIZE = f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"
+STEPS = 2
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
+
+
+def start(photos, model_dir, *overrides, **options):
+    settings = {"num_steps": STEPS, "batch_size": 2} | options
+    evaluation = EvaluationOptions(every_n=0, metric="loss")
+    return retrain(photos, model_dir, overrides=[SIZE, *overrides], evaluation_options=evaluation, **settings)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Images and the model directory of a finished run."""
+    folder = tmp_path_factory.mktemp("retrain")
+    draw(folder / "photos", num_images=10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "build", lambda section, options=None: TinyDetector())
+        start(folder / "photos", folder / "mine")
+    return folder
+
+
+@pytest.fixture
+def folder(finished, tmp_path, monkeypatch):
+    """A copy, and the working directory: paths are short and relative."""
+    shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def content(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(error, *arguments, **options):
+    """Return what the command says that is refused, and leaves everything as it is."""
+    before = content(arguments[1])
+    with pytest.raises(error) as caught:
+        start(*arguments, **options)
+    assert content(arguments[1]) == before
+    return str(caught.value)
+
+
+def rename(photos, old, new):
+    for path in photos.rglob("*.xml"):
+        path.write_text(path.read_text().replace(f"<name>{old}</name>", f"<name>{new}</name>"))
+
+
+def weights(model_dir):
+    reader = Reader(find(model_dir))
+    return {key: reader[key].tolist() for key in reader.shapes if key.startswith("model/")}
+
+
+def test_the_same_again_makes_nothing_again(folder, capsys):
+    before = content(folder / "mine")
+    result = start(folder / "photos", folder / "mine")
+    assert f"{STEPS} of {STEPS} steps have been made already" in capsys.readouterr().out
+    assert result.best.step == STEPS
+    after = content(folder / "mine")
+    same = {path for path in before if path.parts[0] in ("records", "best", "metrics.jsonl")}
+    assert {path: after[path] for path in same} == {path: before[path] for path in same}
+    assert after[Path("ckpt-1.data-00000-of-00001")] == before[Path("ckpt-1.data-00000-of-00001")]
+
+
+def test_the_folder_may_have_another_name_by_now(folder, capsys):
+    (folder / "mine").rename(folder / "yours")
+    start(folder / "photos", folder / "yours")
+    assert f"{STEPS} of {STEPS} steps have been made already" in capsys.readouterr().out
+
+
+def test_images_that_were_added_are_named(folder):
+    draw(folder / "more", num_images=11, seed=5)
+    for path in (folder / "more").rglob("practice-0011.*"):
+        shutil.copy(path, folder / "photos" / path.relative_to(folder / "more"))
+    said = refused(ConfigError, folder / "photos", folder / "mine")
+    assert "images added: 1 (images/practice-0011.jpg)" in said
+    assert "--overwrite" in said
+
+
+def test_other_images_of_as_many_classes(folder):
+    draw(folder / "others", num_images=10, seed=1)
+    said = refused(ConfigError, folder / "others", folder / "mine")
+    assert "images changed in itself or its objects: " in said
+
+
+def test_images_that_are_missing(folder):
+    for path in list((folder / "photos").rglob("practice-0003.*")):
+        path.unlink()
+    assert "images missing: 1 (images/practice-0003.jpg)" in refused(
+        ConfigError, folder / "photos", folder / "mine"
+    )
+
+
+def test_another_name_of_a_class(folder):
+    rename(folder / "photos", "ball", "zball")
+    said = refused(ConfigError, folder / "photos", folder / "mine")
+    assert "class 1: ball → leaf" in said
+    assert "class 4: star → zball" in said
+
+
+def test_another_split(folder):
+    said = refused(ConfigError, folder / "photos", folder / "mine", options=Options(validation_fraction=0.4))
+    assert "images between training and evaluation: 2" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"num_steps": 3}, "train_config.num_steps: 2 → 3"),
+        ({"batch_size": 1}, "train_config.batch_size: 2 → 1"),
+        ({"options": Options(seed=1)}, "seed: 0 → 1"),
+    ],
+)
+def test_other_settings(folder, options, said):
+    assert said in refused(ConfigError, folder / "photos", folder / "mine", **options)
+
+
+def test_a_change_of_the_configuration(folder):
+    said = refused(ConfigError, folder / "photos", folder / "mine", "boxtune.label_smoothing=0.1")
+    assert "boxtune.label_smoothing: absent → 0.1" in said
+
+
+def test_what_cannot_be_read_leaves_the_run_as_it_is(folder):
+    (folder / "empty").mkdir()
+    refused(DataError, folder / "empty", folder / "mine")
+    refused(ConfigError, folder / "photos", folder / "mine", "train_config.batch_sise=3")
+    refused(ConfigError, folder / "photos", folder / "mine", "train_config.batch_size=0", overwrite=True)
+
+
+def test_checkpoints_of_which_nothing_says_where_they_are_from(folder):
+    (folder / "mine/run.json").unlink()
+    assert "nothing that says how they were trained" in refused(
+        ConfigError, folder / "photos", folder / "mine"
+    )
+
+
+def test_begun_anew_it_is_of_the_new_data(folder):
+    mine = folder / "mine"
+    draw(folder / "others", num_images=9, seed=1)
+    rename(folder / "others", "ball", "zball")
+    before = weights(mine)
+    people = [mine / "notes.txt", mine / "records/mine.txt", mine / "exported/app.py", mine / "best/why.txt"]
+    for path in people:
+        path.write_text("mine")
+    start(folder / "others", mine, overwrite=True)
+    assert [path.read_text() for path in people] == ["mine"] * len(people)
+    assert read_label_map(mine / "exported/label_map.pbtxt").names == ["leaf", "mug", "star", "zball"]
+    assert [entry["step"] for entry in json.loads((mine / "run.json").read_text())] == [0]
+    journal = (mine / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in journal] == [1, 2, 2]
+    assert weights(mine) != before
+    assert step_of(find(mine / "best")) == STEPS
+    assert len(list((mine / "train").iterdir())) == 1  # the events of one run
+    assert not list(mine.glob(".*"))
+
+
+def test_it_cannot_start_from_what_it_would_remove(folder):
+    text = (folder / "mine/exported/pipeline.config").read_text()
+    said = refused(
+        CheckpointError,
+        folder / "photos",
+        folder / "mine",
+        checkpoint=folder / "mine/exported",
+        overwrite=True,
+    )
+    assert "give another --model_dir" in said
+    assert (folder / "mine/exported/pipeline.config").read_text() == text
+
+
+def interrupt(model_dir):
+    """Make a finished run one that was killed before its first checkpoint, after an evaluation."""
+    entries = json.loads((model_dir / "run.json").read_text())
+    entries[-1]["has_checkpoint"] = False
+    (model_dir / "run.json").write_text(json.dumps(entries))
+    for path in [*model_dir.glob("ckpt-*"), model_dir / "checkpoint"]:
+        path.unlink()
+
+
+def test_a_run_that_had_no_checkpoint_yet_is_begun_with_any_data(folder):
+    whole = weights(folder / "mine")
+    interrupt(folder / "mine")
+    start(folder / "photos", folder / "mine")
+    assert weights(folder / "mine") == whole
+    interrupt(folder / "mine")
+    draw(folder / "others", num_images=10, seed=1)
+    start(folder / "others", folder / "mine")
+    assert weights(folder / "mine") != whole
+
+
+@pytest.mark.parametrize("left", ["run.json", "metrics.jsonl", "best"])
+def test_a_run_that_lost_its_checkpoints_is_not_begun_anew(folder, left):
+    mine = folder / "mine"
+    for path in [*mine.glob("ckpt-*"), mine / "checkpoint"]:
+        path.unlink()
+    for name in {"run.json", "metrics.jsonl"} - {left}:
+        (mine / name).unlink()
+    if left != "best":
+        shutil.rmtree(mine / "best")
+    said = refused(CheckpointError, folder / "photos", mine)
+    assert re.search(rf"{left} of a run, but no checkpoint of it", said)
+    start(folder / "photos", mine, overwrite=True)
+    assert step_of(find(mine)) == STEPS
+
+
+def test_the_exported_names_are_those_that_were_trained(folder):
+    """Even where the label map that the configuration names has changed since."""
+    from boxtune.evaluate import evaluate
+    from boxtune.export import export
+
+    mine = folder / "mine"
+    kept = read_label_map(mine / "exported/label_map.pbtxt").names
+    path = mine / "records/label_map.pbtxt"
+    path.write_text(path.read_text().replace("'ball'", "'cube'"))
+    for checkpoint in (mine, mine / "best"):
+        export(mine / "pipeline.config", checkpoint, folder / "out")
+        assert read_label_map(folder / "out/label_map.pbtxt").names == kept
+    assert list(evaluate(model_dir=mine).class_names) == kept
+
+
+def test_hidden_rests_of_a_kill_are_removed(folder):
+    (folder / "mine/.partial-abc/records").mkdir(parents=True)
+    (folder / "mine/exported/.partial-xyz/saved_model").mkdir(parents=True)
+    start(folder / "photos", folder / "mine")
+    assert not list((folder / "mine").rglob(".*"))
+
+
+def test_paths_of_one_file_are_the_same(folder):
+    pipeline = config.load(folder / "mine/pipeline.config")
+    records = Path(pipeline.train_input_reader.label_map_path).parent
+    other = changes.reading_from(folder / "elsewhere", pipeline, records)
+    assert other.train_input_reader.label_map_path == str(folder / "elsewhere/label_map.pbtxt")
+    assert changes.reading_from(records, other, folder / "elsewhere") == pipeline
