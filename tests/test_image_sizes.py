@@ -187,7 +187,7 @@ def test_a_box_is_the_same_in_training_evaluation_and_export(folder, text):
     assert evaluation.metrics["DetectionBoxes_Precision/mAP"] == pytest.approx(1)
     assert evaluation.losses["Loss/localization_loss"] < 1e-6
     for result in evaluation.results:
-        np.testing.assert_allclose(result.boxes, result.true_boxes, atol=1e-4)
+        np.testing.assert_allclose(result.boxes, result.groundtruth_boxes, atol=1e-4)
 
     serve = Serving(detector, resizer(section), "image_tensor").__call__
     for size in SIZES:
