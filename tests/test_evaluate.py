@@ -378,7 +378,7 @@ class TestDetections:
     def test_of_classes_beyond_counting(self, tmp_path):
         write_records(tmp_path / "one.record", [record_of_image("a.jpg")])
         (tmp_path / "label_map.pbtxt").write_text("item { id: 2147483647 name: 'cat' }")
-        with pytest.raises(ConfigError, match="a class of id 2147483647: number classes from 1 to 10000"):
+        with pytest.raises(DataError, match="has the id 2147483647; at most 10000"):
             evaluate(detections=detections(tmp_path, []), data=tmp_path / "one.record")
 
     def test_that_are_not_there(self, tmp_path):

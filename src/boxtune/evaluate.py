@@ -13,7 +13,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME, convert
 from boxtune.data.files import writable_folder
 from boxtune.data.input import Records, open_records
-from boxtune.data.label_map import MAX_ID, LabelMap, read_label_map
+from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import ConfigError, DataError, printable
 from boxtune.evaluation.detections_file import detections_in_file
@@ -276,12 +276,10 @@ def _num_classes(pipeline: pipeline_pb2.TrainEvalPipelineConfig, labels: LabelMa
     """Return how many classes there are, by the model if there is one.
 
     Raises:
-        ConfigError: if the label map knows more, or more than can be measured.
+        ConfigError: if the label map knows more.
     """
     highest = max(label.id for label in labels.labels)
     if not pipeline.HasField("model"):
-        if highest > MAX_ID:
-            raise ConfigError(f"{where} has a class of id {highest}: number classes from 1 to {MAX_ID}")
         return highest
     num_classes = models.num_classes(pipeline.model)
     if highest > num_classes:
