@@ -84,20 +84,24 @@ def configure(
     return pipeline
 
 
-def check_checkpoint(checkpoint: Path) -> Path:
-    """Return the configuration of a detector to start from.
+def check_checkpoint(checkpoint: Path) -> None:
+    """Raise an error unless a folder is laid out like a zoo download, with a checkpoint that can be read.
 
     Raises:
-        ConfigError: if it is not laid out like a zoo download.
+        ConfigError: if it has no configuration.
         CheckpointError: if it has no checkpoint of TensorFlow 2.
     """
+    _path_of_config(checkpoint)
+    checkpoints.Reader(checkpoints.find(checkpoint))
+
+
+def _path_of_config(checkpoint: Path) -> Path:
     path = checkpoint / PIPELINE_CONFIG
     if not checkpoint.is_dir() or not path.is_file():
         raise ConfigError(
             f"{checkpoint}: a folder is needed with {PIPELINE_CONFIG} beside checkpoint/, as in a zoo "
             f"download.{_hint(checkpoint)}"
         )
-    checkpoints.Reader(checkpoints.find(checkpoint))
     return path
 
 
@@ -108,7 +112,7 @@ def _hint(checkpoint: Path) -> str:
 
 
 def _zoo_config(checkpoint: Path) -> pipeline_pb2.TrainEvalPipelineConfig:
-    path = check_checkpoint(checkpoint)
+    path = _path_of_config(checkpoint)
     pipeline = config.load(path)
     config.refuse(pipeline, path, (*config.MODEL, "train_config", "eval_config"))
     return pipeline

@@ -1,6 +1,5 @@
 """Files of unknown origin: reading them safely, writing them whole; and folders into which one process writes."""
 
-import itertools
 import json
 import logging
 import os
@@ -28,7 +27,6 @@ PARTIAL = ".partial-"
 
 _LONGEST_NAME = 150  # bytes of a file's name that a temporary name repeats; file systems take 255
 
-_numbers = itertools.count()
 _log = logging.getLogger("boxtune")
 
 
@@ -78,9 +76,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises DataError if the file system has no room or refuses.
     """
-    # Of this process alone: an evaluation beside a training writes files of the same names.
-    name = os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME])
-    temporary = path.with_name(f"{name}.{os.getpid()}-{next(_numbers)}.partial")
+    # Always the same name, so that what a killed process left is written over.
+    temporary = path.with_name(os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME]) + ".partial")
     try:
         yield temporary
         os.replace(temporary, path)
