@@ -42,9 +42,18 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def forbidden_modules():
-    """Return the modules of all that boxtune depends on and the benchmark must not: not Keras, with what it needs."""
+    """Return the modules of all that boxtune depends on and the benchmark must not.
+
+    Those are neither Keras and the packages that it needs, nor `filelock`, which PyTorch needs.
+    """
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-    needed = {"keras", "numpy", "protobuf", *(Requirement(text).name for text in requires("keras"))}
+    needed = {
+        "keras",
+        "numpy",
+        "protobuf",
+        "filelock",
+        *(Requirement(text).name for text in requires("keras")),
+    }
     unwanted = {Requirement(text).name for text in project["dependencies"]} - needed
     assert {"tensorflow", "tensorboard", "pillow", "pyyaml", "plotly"} <= unwanted
     owners = packages_distributions()

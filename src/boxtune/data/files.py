@@ -12,8 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import Any
 
 from boxtune.errors import DataError, printable
 
@@ -130,12 +129,16 @@ def remove_partial(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _lock(folder: Path) -> FileLock:
+def _lock(folder: Path) -> Any:
+    from filelock import FileLock  # here: what measures on GPUs reads files where it is not installed
+
     return FileLock(folder.resolve() / LOCK, timeout=0, is_singleton=True)
 
 
-def _acquire(lock: FileLock, folder: Path) -> None:
+def _acquire(lock: Any, folder: Path) -> None:
     """Acquire the lock of a folder, and write into its file who has it; raise DataError if another process has."""
+    from filelock import Timeout
+
     try:
         lock.acquire()
     except Timeout:
