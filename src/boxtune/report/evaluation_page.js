@@ -1113,8 +1113,4 @@ function complete() {
 byId("num-images").textContent = digits.format(numImages);
 makeThresholds();
 makeFilters();
-listen(KEYS);
-listenHere();
-state = fromAddress();
-show();
-addEventListener("DOMContentLoaded", complete);
+start(KEYS);

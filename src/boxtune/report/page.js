@@ -437,6 +437,15 @@ function onKey(event, tables) {
 
 // ---- Start ----
 
+/** Show what the address says, and complete it once the whole page has been read. */
+function start(ownKeys) {
+  listen(ownKeys);
+  listenHere();
+  state = fromAddress();
+  show();
+  addEventListener("DOMContentLoaded", complete);
+}
+
 function listen(ownKeys) {
   const tables = keyTables(ownKeys);
   history.scrollRestoration = "manual";
