@@ -162,10 +162,9 @@ def _conventions_of(item: AnnotatedObject, written: Convention, sizes: Sequence[
     """Return the conventions by which a box fits its image."""
     numbers = written.numbers(item.edges)
     usable = [one for one in _all_conventions(written) if _fits(one, numbers, sizes)]
-    bounds = _bounds(item)
-    if bounds and _are_equal(bounds, item.edges):
+    if _is_outline(item):
         return [one for one in usable if one.form == written.form]
-    proven = [one for one in usable if _is_proven(item.area, bounds, one.edges(numbers))]
+    proven = [one for one in usable if _is_proven(item.area, _bounds(item), one.edges(numbers))]
     return proven if proven and written not in proven else usable
 
 
