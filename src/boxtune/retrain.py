@@ -133,7 +133,6 @@ def retrain(
     with held(model_dir):
         with tempfile.TemporaryDirectory(dir=model_dir, prefix=PARTIAL) as made:
             converted = convert(Path(photos), Path(made) / RECORDS, options)
-            print(replace(converted, output_dir=model_dir / RECORDS), flush=True)
             pipeline = configure(
                 converted.output_dir, checkpoint=checkpoint, batch_size=batch_size, num_steps=num_steps
             )
@@ -146,6 +145,7 @@ def retrain(
                     model_dir, pipeline, options.seed, records=model_dir / RECORDS, made=converted.output_dir
                 )
             move(converted, model_dir / RECORDS)
+            print(replace(converted, output_dir=model_dir / RECORDS), flush=True)
             config.write(pipeline, model_dir / CONFIG)
         best = _train(
             model_dir, pipeline, evaluation_options or EvaluationOptions(), options.seed, num_devices
