@@ -13,7 +13,7 @@ from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import writable_folder
-from boxtune.data.input import open_records
+from boxtune.data.input import Records, doubts_about, open_records, shared_file
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.evaluation import Evaluation
@@ -200,7 +200,23 @@ def _open_data(
         evaluation = open_records(pipeline.eval_input_reader[0], num_classes)
     elif team.is_chief:
         print("No eval_input_reader: training without evaluation.")
+    if team.is_chief:
+        _warn(training, evaluation)
     return Data(training.label_map, training, evaluation, seed)
+
+
+def _warn(training: Records, evaluation: Records | None) -> None:
+    """Log what is doubtful about the records."""
+    doubts = doubts_about(training, "train_input_reader")
+    if evaluation:
+        doubts += doubts_about(evaluation, "eval_input_reader", evaluation=True)
+        if file := shared_file(training, evaluation):
+            doubts.append(
+                f"{file} is for training and for evaluation: the result will look better than it is. Split the data "
+                "set, as `boxtune convert` does"
+            )
+    for doubt in doubts:
+        _log.warning("%s.", doubt)
 
 
 def _begin(

@@ -392,11 +392,22 @@ def test_an_unusable_image_is_skipped_and_reported(tmp_path, content, message):
     assert message in finding.message
 
 
-@pytest.mark.parametrize(("name", "end"), [("a.jpg", -2), ("a.jpg", 500), ("a.png", -12), ("a.png", 500)])
+@pytest.mark.parametrize(("name", "end"), [("a.jpg", -20), ("a.jpg", 500), ("a.png", -20), ("a.png", 500)])
 def test_a_image_that_is_cut_short_is_skipped(tmp_path, name, end):
     cut(image_file(tmp_path / name), end)
     annotation(tmp_path / "a.xml", element(), filename=name)
     assert kinds(read(tmp_path)) == ["unreadable image"]
+
+
+@pytest.mark.parametrize(("name", "end"), [("a.jpg", -2), ("a.jpg", -1), ("a.png", -12)])
+def test_an_image_without_end_marker_is_repaired(tmp_path, name, end):
+    path = image_file(tmp_path / name)
+    whole = path.read_bytes()
+    cut(path, end)
+    annotation(tmp_path / "a.xml", element(), filename=name)
+    (finding,) = read(tmp_path).findings
+    assert (finding.kind.name, finding.file, finding.image) == ("image without end marker", name, name)
+    assert images.encode(ImageSource(path)).data == whole
 
 
 @pytest.mark.parametrize(
@@ -421,7 +432,7 @@ def test_plain_images_are_copied(tmp_path, name, mode, options):
 @pytest.mark.parametrize(
     ("name", "mode", "becomes"),
     [
-        ("a.jpg", "CMYK", "jpeg"),
+        ("a.jpg", "CMYK", "png"),
         ("a.png", "P", "png"),
         ("a.png", "1", "png"),
         ("a.png", "RGBA", "png"),

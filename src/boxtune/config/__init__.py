@@ -1,8 +1,13 @@
 """The configuration: pipeline.proto, and reading, completing, changing, checking and writing it."""
 
-from boxtune.config.checks import check_for_evaluation, check_for_training, input_datasets, input_files
+from boxtune.config.checks import (
+    check_for_evaluation,
+    check_for_training,
+    fixed_size,
+    input_datasets,
+    input_files,
+)
 from boxtune.config.families import family_of, recipe
-from boxtune.config.image_size import fixed_size
 from boxtune.config.loading import complete, load, parse, read_label_map, write
 from boxtune.config.overrides import apply_override
 from boxtune.config.text import to_text

@@ -12,6 +12,7 @@ from boxtune.config.pipeline_pb2 import (
     Boxtune,
     CheckpointVersion,
     DetectionModel,
+    ImageResizer,
     InputReader,
     InputType,
     StringIntLabelMapItem,
@@ -106,6 +107,16 @@ def input_datasets(reader: InputReader, *, name: str = "input_reader") -> list[t
         _check_weights(weights, len(patterns), f"{name}.sample_from_datasets_weights")
     pairs = zip(patterns, weights or [1.0] * len(patterns), strict=True)
     return [(_expand(pattern, field), weight) for pattern, weight in pairs if weight]
+
+
+def fixed_size(section: ImageResizer) -> tuple[int, int] | None:
+    """Return the (height, width) in pixels that `image_resizer` makes of every image, None where it varies."""
+    fixed, aspect = section.fixed_shape_resizer, section.keep_aspect_ratio_resizer
+    if section.HasField("fixed_shape_resizer"):
+        return fixed.height, fixed.width
+    if section.HasField("keep_aspect_ratio_resizer") and aspect.pad_to_max_dimension:
+        return aspect.max_dimension, aspect.max_dimension
+    return None
 
 
 def _check_weights(weights: list[float], num_paths: int, field: str) -> None:

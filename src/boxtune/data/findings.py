@@ -152,6 +152,10 @@ NOT_LOOKED_AT = _warn(
     "not looked at", "Copy what is needed into the folder, under a name without a leading dot."
 )
 NOT_READ = _warn("not read", "Another part of the data set was preferred, as the message says.")
+RECORD_TYPES = _repair(
+    "key of another type than the API's",
+    "Its values are read as that type; the API itself refuses the record.",
+)
 OBJECT_WITHOUT_NAME = _skip_object("object without name", "Give it its class.")
 OBJECT_WITHOUT_BOX = _skip_object("object without box", "Draw it again.")
 MASK_UNREADABLE = _repair(
@@ -193,6 +197,9 @@ IMAGE_TOO_LARGE = _skip_image("image too large", "Make it smaller before annotat
 IMAGE_WRONG_EXTENSION = _note("content other than its extension", "It is read by its content.")
 IMAGE_RECODED = _repair(
     "image encoded again", "It becomes RGB in JPEG or PNG, which every decoder reads alike."
+)
+IMAGE_WITHOUT_END = _repair(
+    "image without end marker", "It gets the marker that it lacks, and no pixel changes."
 )
 IMAGE_GREY = _note("grey image", "Its three channels will be equal.")
 IMAGE_TURNED = _repair("image turned upright", "Its EXIF orientation is applied, and it is encoded again.")

@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation
 from boxtune.data.findings import Findings, SkipError
-from boxtune.data.images import SUFFIXES
+from boxtune.data.images import RARE_SUFFIXES, SUFFIXES
 
 
 class ImageFiles:
@@ -62,7 +62,7 @@ class ImageFiles:
 
 def _loose(name: str) -> str:
     stem, extension = os.path.splitext(name)
-    known = stem if extension.lower() in SUFFIXES else name
+    known = stem if extension.lower() in SUFFIXES | RARE_SUFFIXES else name
     return unicodedata.normalize("NFC", known).casefold()
 
 

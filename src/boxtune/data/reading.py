@@ -15,12 +15,14 @@ from boxtune.data import images, recognition
 from boxtune.data.annotations import Annotation, Format
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.image_lookup import ImageFiles
-from boxtune.data.images import ImageTooLargeError
 from boxtune.data.listing import Listing, list_files
+from boxtune.data.pixels import ImageTooLargeError
 from boxtune.data.records import ImageRecord, ImageSource, class_names
 from boxtune.data.repair import image_record
 from boxtune.data.workers import map_in_processes
 from boxtune.errors import DataError
+
+_MOST_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,9 @@ def read(
 
     unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
     if not paired.count and not unreadable:
-        raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
+        raise DataError(
+            f"{_shown(annotated)} holds no annotations in {chosen.title}.{_why_foreign(findings)}"
+        )
     findings.items += of_images
     return _reading(photos, chosen, found, paired.count + unreadable, findings)
 
@@ -110,6 +114,13 @@ def _what_was_skipped(reading: Reading) -> str:
     counts = ", ".join(f"{group[0].kind.name} {len(group)}" for group in ranked)
     example = f" For example {groups[0][0].where}: {groups[0][0].message}" if groups else ""
     return f"Skipped: {counts}.{example}"
+
+
+def _why_foreign(findings: Findings) -> str:
+    """Say of the first files why they were not read."""
+    foreign = [finding for finding in findings.items if finding.kind == kinds.FOREIGN]
+    more = f" And {len(foreign) - _MOST_SHOWN} more." if len(foreign) > _MOST_SHOWN else ""
+    return "".join(f" {finding.where}: {finding.message}" for finding in foreign[:_MOST_SHOWN]) + more
 
 
 def _list(folder: Path, findings: Findings) -> Listing:
@@ -150,15 +161,27 @@ class _Paired:
         self.given: list[Annotation] = []
         self.count = 0
         self._annotations, self._findings = annotations, findings
-        self._images = ImageFiles(listing.ending(images.SUFFIXES))
+        self._images = ImageFiles(listing.ending(images.SUFFIXES - images.RARE_SUFFIXES))
+        self._rare_images = ImageFiles(listing.ending(images.RARE_SUFFIXES))
 
     def __iter__(self) -> Iterator[Annotation]:
         for annotation in self._annotations:
             self.count += 1
             with self._findings.skipping(annotation.path, location=annotation.location):
-                source = annotation.source or ImageSource(self._images.of(annotation, self._findings))
+                source = annotation.source or ImageSource(self._image_of(annotation))
                 self.given.append(replace(annotation, objects=(), source=source))
                 yield replace(annotation, source=source)
+
+    def _image_of(self, annotation: Annotation) -> Path:
+        try:
+            return self._images.of(annotation, self._findings)
+        except SkipError as missing:
+            if missing.kind is not kinds.IMAGE_MISSING:
+                raise
+            try:
+                return self._rare_images.of(annotation, self._findings)
+            except SkipError as error:
+                raise missing from error
 
 
 _Inspected = tuple[ImageRecord | None, bytes, bytes, list[Finding]]

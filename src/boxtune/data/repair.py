@@ -107,8 +107,10 @@ def _note_format(case: _Case, source: ImageSource, info: ImageInfo) -> None:
 
     if source.span is None and not images.fits_extension(info.format, source.path):
         add(kinds.IMAGE_WRONG_EXTENSION, f"its content is {info.format}.")
-    if reason := images.recoding_reason(info.format, info.mode):
-        add(kinds.IMAGE_RECODED, f"{reason}.")
+    if info.lacks_end:
+        add(kinds.IMAGE_WITHOUT_END, "every pixel of it is there.")
+    if info.recoding_reason:
+        add(kinds.IMAGE_RECODED, f"{info.recoding_reason}.")
     elif info.mode == "L":
         add(kinds.IMAGE_GREY, "its pixels are 8 bit grey.")
 

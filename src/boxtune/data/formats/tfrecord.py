@@ -56,11 +56,11 @@ _Size = tuple[int, int]
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file starts with a record that holds an image."""
+    """Say whether a file starts with a record that holds an image, or is called a TFRecord."""
     try:
-        return "image/encoded" in _first_features(path)
+        return "image/encoded" in _first_features(path) or bool(path.suffix)
     except DataError:
-        return False
+        return bool(path.suffix)
 
 
 def _read(file: AnnotationFile, label_maps: Mapping[Path, LabelMap]) -> Iterator[Annotation]:
@@ -70,7 +70,7 @@ def _read(file: AnnotationFile, label_maps: Mapping[Path, LabelMap]) -> Iterator
         for number in range(len(index)):
             with file.skipping(f"record {number}"):
                 yield _annotation(file, records, index, number)
-    records.note_unread()
+    records.note_keys()
 
 
 def _label_maps(listing: Listing, findings: Findings) -> dict[Path, LabelMap]:
@@ -125,6 +125,7 @@ class _Records:
     names: dict[int, str]
     _unnamed: set[int] = field(default_factory=set)
     _unread: set[str] = field(default_factory=set)
+    _retyped: dict[str, str] = field(default_factory=dict)
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, "class 7" where nothing names it."""
@@ -142,8 +143,14 @@ class _Records:
         if len(self._unread) < _MAX_KEYS_SHOWN:
             self._unread.update(set(keys) - _KEYS)
 
-    def note_unread(self) -> None:
-        """Tell which keys there are that nothing reads."""
+    def see_types(self, keys: Sequence[str], location: str) -> None:
+        for key in keys:
+            self._retyped.setdefault(key, location)
+
+    def note_keys(self) -> None:
+        """Report keys of another type than the API's, and those that nothing reads."""
+        for key, location in self._retyped.items():
+            self.findings.add(kinds.RECORD_TYPES, self.path, f"{key} is.", location=location)
         if self._unread:
             keys = ", ".join(sorted(self._unread)[:_MAX_KEYS_SHOWN])
             self.findings.add(kinds.NOT_READ, self.path, f"keys that are not read: {keys}.")
@@ -155,9 +162,11 @@ class _Records:
 def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, number: int) -> Annotation:
     location = f"record {number}"
     try:
-        features = tfrecord.parse_example(index.read_intact(number)).features.feature
+        example = tfrecord.parse_example(index.read_intact(number))
+        records.see_types(tfrecord.correct_types(example), location)
     except DataError as error:
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error).replace(str(file.path), "it", 1)) from error
+    features = example.features.feature
     records.see_keys(list(features))
     if not any(_strings(features, "encoded")):
         raise SkipError(kinds.IMAGE_UNREADABLE, "it holds no image.")
