@@ -501,14 +501,17 @@ def _add_predict(verbs: Any) -> None:
     verb.add_argument("--min_score", type=float, default=0.5, help="of what is drawn (%(default)s)")
 
 
-def _predict(output_dir: Path, **options: Any) -> None:
+def _predict(output_dir: Path, **options: Any) -> int:
     """Draw what an exported detector finds on pictures."""
     onednn.leave_to_tensorflow()
     predict = load("predict").predict
 
     predictions = predict(output_dir=output_dir, **options)
     found = sum(len(prediction.detections) for prediction in predictions)
-    print(f"{found} objects on {len(predictions)} pictures, drawn in {output_dir}")
+    num_unread = sum(bool(prediction.error) for prediction in predictions)
+    passed_over = f"; {num_unread} could not be read" if num_unread else ""
+    print(f"{found} objects on {len(predictions) - num_unread} pictures, drawn in {output_dir}{passed_over}")
+    return int(num_unread > 0)
 
 
 def _add_draw(verbs: Any) -> None:

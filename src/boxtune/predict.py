@@ -1,8 +1,8 @@
 """The verb `predict`: draw what an exported detector finds on pictures."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import logging
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ import tensorflow as tf
 from boxtune.data import images
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.findings import Findings
+from boxtune.data.image_writer import unique_stems
 from boxtune.data.label_map import read_label_map
 from boxtune.data.listing import list_files
 from boxtune.data.records import ImageSource
-from boxtune.errors import DataError
+from boxtune.errors import DataError, printable
 from boxtune.evaluation.exported import LABEL_MAP, beside_model, load_exported
 from boxtune.report.pictures import Box, draw_boxes
 
 DETECTIONS = "detections.json"
+
+_log = logging.getLogger("boxtune")
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,12 @@ class Detection:
 
 @dataclass(frozen=True)
 class Prediction:
-    """A picture, where it was drawn, and what was found on it."""
+    """A picture, where it was drawn, and what was found on it; or why it could not be read."""
 
     picture: Path
-    drawn: Path
-    detections: list[Detection]
+    drawn: Path | None
+    detections: list[Detection] = field(default_factory=list)
+    error: str = ""
 
 
 def predict(
@@ -53,7 +57,8 @@ def predict(
 ) -> list[Prediction]:
     """Find objects on a picture, or on all pictures of a folder, and draw them.
 
-    Writes each picture with its boxes under its own name as PNG, and all that was found to `detections.json`.
+    Writes each picture with its boxes under its own name as PNG, and all that was found to `detections.json`. One that
+    cannot be read is logged and passed over; its Prediction says why.
 
     Args:
         model: what `export` wrote, or the `saved_model` in it, of input type image_tensor.
@@ -63,7 +68,7 @@ def predict(
         min_score: detections below it are left out.
 
     Raises:
-        BoxtuneError: if the model cannot be used, or a picture cannot be read.
+        BoxtuneError: if the model cannot be used, there is no picture, or what is found cannot be written.
     """
     detect = load_exported(Path(model))
     names = _class_names(Path(model), label_map)
@@ -75,6 +80,7 @@ def predict(
     with whole_file(output_dir / DETECTIONS) as temporary:
         content = [
             {"picture": str(one.picture), "detections": list(map(asdict, one.detections))}
+            | ({"error": one.error} if one.error else {})
             for one in predictions
         ]
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -86,22 +92,25 @@ def _class_names(model: Path, label_map: str | Path | None) -> dict[int, str]:
     return read_label_map(path).shown_names if path else {}
 
 
-def _pictures(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each picture and the name of what will be drawn, which is unique."""
+def _pictures(path: Path) -> list[tuple[Path, str]]:
+    """Return each picture and the name of what will be drawn, which is unique."""
     if path.is_file():
-        yield path, f"{path.stem}.png"
-        return
+        return [(path, f"{unique_stems([path.name])[0]}.png")]
     if not path.is_dir():
         raise DataError(f"{path}: no such picture or folder")
     found = list_files(path, Findings(path)).ending(images.SUFFIXES)
     if not found:
         raise DataError(f"{path}: no pictures here")
-    for file in found:
-        yield file, "-".join(file.relative_to(path).with_suffix("").parts) + f"{file.suffix}.png"
+    stems = unique_stems(["-".join(file.relative_to(path).parts) + ".png" for file in found])
+    return [(file, f"{stem}.png") for file, stem in zip(found, stems, strict=True)]
 
 
 def _predict_one(detect: Any, path: Path, drawn: Path, names: dict[int, str], min_score: float) -> Prediction:
-    picture = images.read_rgb(ImageSource(path))
+    try:
+        picture = images.read_rgb(ImageSource(path))
+    except DataError as error:
+        _log.warning("%s It is passed over.", printable(str(error)))
+        return Prediction(path, None, error=str(error))
     found = {name: part.numpy()[0] for name, part in detect(tf.constant(np.asarray(picture))[None]).items()}
     to_pixels = np.array([picture.height, picture.width] * 2)
     detections, boxes = [], []
