@@ -148,3 +148,25 @@ def test_what_is_no_text_is_unreadable(tmp_path):
     annotations, findings = read(FORMAT, tmp_path)
     assert (annotations, locations(findings)) == ([], [(kinds.ANNOTATION_UNREADABLE, "")])
     assert recognised(FORMAT, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("location,x1,y1,x2,y2,class_name", "line 1, has no column for filename (filename, imagename,"),
+        (
+            "image;xmin;ymin;xmax;label",
+            "line 1, has no column for ymax (ymax, y2, bottom): it has image, xmin",
+        ),
+        (
+            "a.jpg,1,2,3",
+            "its line 1 is no header, and no row of a box in a known order of columns: a.jpg,1,2,3",
+        ),
+        ("name,price", ""),
+        ("", ""),
+    ],
+)
+def test_complaints(tmp_path, row, complaint):
+    (tmp_path / "a.csv").write_text(row + "\n")
+    assert complaint in FORMAT.complaint(tmp_path / "a.csv")
+    assert bool(FORMAT.complaint(tmp_path / "a.csv")) == bool(complaint)
