@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,6 +101,27 @@ def test_classes_that_cannot_be_learnt_or_measured_are_reported(photos, tmp_path
         ("class not in validation", 'there is no "cow".'),
         ("class without objects", 'there is no "emu".'),
     ]
+
+
+def test_a_class_of_crowds_only_is_reported(tmp_path):
+    boxes = {"a": [(1, 0), (1, 0), (2, 1)], "b": [(1, 0), (2, 1), (2, 1)]}
+    names = list(boxes)
+    annotations = [
+        {"image_id": names.index(name), "category_id": number, "bbox": [row, 2, 9, 9], "iscrowd": crowd}
+        for name, objects in boxes.items()
+        for row, (number, crowd) in enumerate(objects)
+    ]
+    document = {
+        "images": [{"id": names.index(name), "file_name": f"{name}.jpg"} for name in names],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "flock"}],
+        "annotations": annotations,
+    }
+    for name in names:
+        image_file(tmp_path / f"{name}.jpg")
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    prepared = made_ready(tmp_path, validation_fraction=0.0)
+    found = [f.message for f in prepared.findings if f.kind.name == "class of crowds only"]
+    assert found == ['all 3 objects of "flock" are crowds.']
 
 
 def test_folders_of_the_data_set_are_its_split(tmp_path):

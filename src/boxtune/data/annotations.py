@@ -143,6 +143,7 @@ class Format:
             and answers False, never an error, for whatever it cannot read.
         read: yields the annotations of an AnnotationFile; raises SkipError if it cannot be read.
         normalized: its coordinates are fractions of width and height rather than pixels.
+        complaint: says why a file that looks like one of its annotations is not read; "" if it does not look so.
         context: given all files of the data set, returns what `read` takes as its second argument, if it takes one.
     """
 
@@ -153,6 +154,7 @@ class Format:
     read: Callable[..., Iterator[Annotation]]
     normalized: bool = False
     context: Callable[[Listing, Findings], Any] | None = None
+    complaint: Callable[[Path], str] | None = None
 
     def annotations(
         self, paths: Iterable[Path], data_set: Listing, findings: Findings

@@ -130,6 +130,9 @@ CLASS_SPELLINGS = _warn(
 )
 CLASS_NOT_IN_TRAINING = _warn("class not in training", "It cannot be learnt: annotate more of it.")
 CLASS_NOT_IN_VALIDATION = _warn("class not in validation", "It cannot be measured: annotate more of it.")
+CLASS_ONLY_CROWDS = _warn(
+    "class of crowds only", "No evaluation counts crowds (iscrowd): annotate its objects one by one."
+)
 CLASS_UNUSED = _note(
     "class without objects", "The label map or the list of classes names it, no object has it."
 )

@@ -206,6 +206,9 @@ def _note_classes(
 ) -> None:
     """Note the classes that cannot be learnt, measured, or that do not occur at all."""
     counts = {part: class_counts(images, label_map) for part, images in parts.items()}
+    known, measured = label_map.by_any_name, parts.get("validation", parts["train"])
+    objects = [item for image in measured for item in image.objects if item.class_name in known]
+    single = {known[item.class_name].name for item in objects if not item.is_crowd}
     for name in label_map.names:
         message = f'there is no "{name}".'
         if not any(count[name] for count in counts.values()):
@@ -214,6 +217,9 @@ def _note_classes(
             findings.add(kinds.CLASS_NOT_IN_TRAINING, findings.root, message)
         elif not counts.get("validation", counts["train"])[name]:
             findings.add(kinds.CLASS_NOT_IN_VALIDATION, findings.root, message)
+        elif name not in single:
+            crowds = f'all {counts.get("validation", counts["train"])[name]} objects of "{name}" are crowds.'
+            findings.add(kinds.CLASS_ONLY_CROWDS, findings.root, crowds)
 
 
 def class_counts(images: Iterable[ImageRecord], label_map: LabelMap) -> Counter[str]:

@@ -6,6 +6,7 @@ Annotations are parsed here, one after another, while other processes look at th
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -79,9 +80,9 @@ def read(
 
     unreadable = sum(finding.kind == kinds.ANNOTATION_UNREADABLE for finding in findings.items)
     if not paired.count and not unreadable:
-        raise DataError(
-            f"{_shown(annotated)} holds no annotations in {chosen.title}.{_why_foreign(findings)}"
-        )
+        foreign = ((Path(item.file), item.message) for item in findings.items if item.kind == kinds.FOREIGN)
+        examples = _examples(foreign, annotated.root)
+        raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.{examples}")
     findings.items += of_images
     return _reading(photos, chosen, found, paired.count + unreadable, findings)
 
@@ -116,11 +117,10 @@ def _what_was_skipped(reading: Reading) -> str:
     return f"Skipped: {counts}.{example}"
 
 
-def _why_foreign(findings: Findings) -> str:
-    """Say of the first files why they were not read."""
-    foreign = [finding for finding in findings.items if finding.kind == kinds.FOREIGN]
-    more = f" And {len(foreign) - _MOST_SHOWN} more." if len(foreign) > _MOST_SHOWN else ""
-    return "".join(f" {finding.where}: {finding.message}" for finding in foreign[:_MOST_SHOWN]) + more
+def _examples(complaints: Iterable[tuple[Path, str]], root: Path) -> str:
+    """Return the first complaints about files as sentences."""
+    some = list(islice(complaints, _MOST_SHOWN))
+    return "".join(f" {Findings(root).name(path)}: {complaint}" for path, complaint in some)
 
 
 def _list(folder: Path, findings: Findings) -> Listing:
@@ -139,7 +139,7 @@ def _choose(listing: Listing, name: str | None, findings: Findings) -> Format:
         known = ", ".join(one.title for one in recognition.FORMATS)
         raise DataError(
             f"{_shown(listing)} holds no annotations in any format that is known ({known}). Give the folder or file"
-            " that holds them, or name their format."
+            f" that holds them, or name their format.{_examples(recognition.complaints(listing), listing.root)}"
         )
     for other in found[1:]:
         message = f"{other.title} is there too; {found[0].title} is read."

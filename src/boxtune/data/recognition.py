@@ -1,9 +1,13 @@
 """The formats of annotations that are known, and telling which one a folder holds."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from boxtune.data.annotations import Format
 from boxtune.data.formats import (
     coco,
     createml,
+    csv_exports,
     csv_table,
     cvat,
     kitti,
@@ -29,6 +33,9 @@ FORMATS: tuple[Format, ...] = (
     via.FORMAT,
     yolo.FORMAT,
     csv_table.FORMAT,
+    csv_exports.AUTOML,
+    csv_exports.MAKESENSE,
+    csv_exports.VIA,
     open_images.FORMAT,
     kitti.FORMAT,
     tfrecord.FORMAT,
@@ -55,7 +62,19 @@ def recognise(listing: Listing) -> list[Format]:
     return [one for one in FORMATS if _is_there(one, listing)]
 
 
+def complaints(listing: Listing) -> Iterator[tuple[Path, str]]:
+    """Yield files that look like annotations of some format, with why they are not read."""
+    for one in FORMATS:
+        if one.complaint:
+            for path in _spread(listing.ending(one.suffixes)):
+                if complaint := one.complaint(path):
+                    yield path, f"{one.title}: {complaint}"
+
+
 def _is_there(one: Format, listing: Listing) -> bool:
     """Say whether a folder has annotations of a format."""
-    files = listing.ending(one.suffixes)
-    return any(one.recognises(path) for path in files[:: max(1, len(files) // _NUM_LOOKED_INTO)])
+    return any(map(one.recognises, _spread(listing.ending(one.suffixes))))
+
+
+def _spread(files: list[Path]) -> list[Path]:
+    return files[:: max(1, len(files) // _NUM_LOOKED_INTO)]

@@ -56,11 +56,20 @@ _Size = tuple[int, int]
 
 
 def _recognises(path: Path) -> bool:
-    """Say whether a file starts with a record that holds an image, or is called a TFRecord."""
+    """Say whether a file starts with a record that holds an image."""
     try:
-        return "image/encoded" in _first_features(path) or bool(path.suffix)
+        return "image/encoded" in _first_features(path)
     except DataError:
-        return bool(path.suffix)
+        return False
+
+
+def _complaint(path: Path) -> str:
+    """Say why a file that is called a TFRecord is not read, "" if it is not called so."""
+    try:
+        with _opened(path):
+            return ""
+    except SkipError as error:
+        return str(error) if path.suffix else ""
 
 
 def _read(file: AnnotationFile, label_maps: Mapping[Path, LabelMap]) -> Iterator[Annotation]:
@@ -88,7 +97,16 @@ def _label_maps(listing: Listing, findings: Findings) -> dict[Path, LabelMap]:
     return label_maps
 
 
-FORMAT = Format("tfrecord", "TFRecord", _SUFFIXES, _recognises, _read, normalized=True, context=_label_maps)
+FORMAT = Format(
+    "tfrecord",
+    "TFRecord",
+    _SUFFIXES,
+    _recognises,
+    _read,
+    normalized=True,
+    context=_label_maps,
+    complaint=_complaint,
+)
 
 
 def _first_features(path: Path) -> _Features:
@@ -163,11 +181,12 @@ def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, num
     location = f"record {number}"
     try:
         example = tfrecord.parse_example(index.read_intact(number))
-        records.see_types(tfrecord.correct_types(example), location)
+        corrected = tfrecord.correct_types(example)
     except DataError as error:
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error).replace(str(file.path), "it", 1)) from error
     features = example.features.feature
     records.see_keys(list(features))
+    records.see_types([key for key in corrected if _has_values(features[key])], location)
     if not any(_strings(features, "encoded")):
         raise SkipError(kinds.IMAGE_UNREADABLE, "it holds no image.")
     size = _size(features)
@@ -180,6 +199,10 @@ def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, num
         location=location,
         source=ImageSource(file.path, span),
     )
+
+
+def _has_values(feature: Feature) -> bool:
+    return bool(feature.bytes_list.value or feature.float_list.value or feature.int64_list.value)
 
 
 def _filename(features: _Features) -> str:
