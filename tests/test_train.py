@@ -131,12 +131,12 @@ def test_going_on_after_the_steps_is_no_training(run, tmp_path, capsys):
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
-def test_one_file_for_training_and_evaluation_is_reported(run, folder, caplog):
+def test_images_of_both_training_and_evaluation_are_reported(run, folder, caplog):
     run(num_train_steps=1)
-    assert "for training and for evaluation" not in caplog.text
+    assert "are for training, too" not in caplog.text
     same = f"eval_input_reader[0].tf_record_input_reader.input_path=['{folder / 'records' / 'train-*'}']"
     run(num_train_steps=2, overrides=[same])
-    assert "train-00000-of-00001.tfrecord is for training and for evaluation: the result" in caplog.text
+    assert "8 of 8 images of eval_input_reader are for training, too: the result" in caplog.text
 
 
 def test_changes_are_told_when_a_run_goes_on(run, tmp_path, caplog):

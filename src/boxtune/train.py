@@ -13,7 +13,7 @@ from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import writable_folder
-from boxtune.data.input import Records, doubts_about, open_records, shared_file
+from boxtune.data.input import Records, doubt_about_both, doubts_about, open_records
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.evaluation import Evaluation
@@ -210,11 +210,7 @@ def _warn(training: Records, evaluation: Records | None) -> None:
     doubts = doubts_about(training, "train_input_reader")
     if evaluation:
         doubts += doubts_about(evaluation, "eval_input_reader", evaluation=True)
-        if file := shared_file(training, evaluation):
-            doubts.append(
-                f"{file} is for training and for evaluation: the result will look better than it is. Split the data "
-                "set, as `boxtune convert` does"
-            )
+        doubts += filter(None, [doubt_about_both(training, evaluation)])
     for doubt in doubts:
         _log.warning("%s.", doubt)
 

@@ -11,7 +11,7 @@ from PIL import Image
 from boxtune.config import pipeline_pb2
 from boxtune.data.augmentation.mixing import Mixing
 from boxtune.data.batching import evaluation_batches, training_batches, training_samples
-from boxtune.data.input import Records, doubts_about, naming_faults, open_records, shared_file
+from boxtune.data.input import Records, doubt_about_both, doubts_about, naming_faults, open_records
 from boxtune.data.label_map import LabelMap
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
 from boxtune.detection.matching import ArgMaxMatcher, assign_targets
@@ -612,7 +612,9 @@ class TestOtherTypes:
         monkeypatch.setattr("boxtune.data.input._MOST_LOOKED_AT", 1)
         some = records([record(0), changed(record(1), filename=[7])])
         with (
-            pytest.raises(DataError, match=r"record 1 at byte .*image/filename has another type"),
+            pytest.raises(
+                DataError, match=r"record 1 at byte .*image/filename holds whole numbers .int64., not bytes"
+            ),
             naming_faults(some),
         ):
             list(evaluation_batches(some, batch_size=1, image_resizer=RESIZER))
@@ -667,11 +669,13 @@ class TestDoubts:
         assert (numbers[0], max(np.diff(numbers))) == (0, 3)
         assert numbers[-1] >= 597
 
-    def test_one_file_for_both(self, records, tmp_path):
-        some = records([record(0), record(1)])
-        (tmp_path / "link.tfrecord").symlink_to(tmp_path / "b.tfrecord")
-        linked = Records([tmp_path / "link.tfrecord"], LABEL_MAP, 3)
-        other = tmp_path / "c.tfrecord"
-        other.write_bytes((tmp_path / "a.tfrecord").read_bytes())
-        assert shared_file(some, linked) == tmp_path / "link.tfrecord"
-        assert shared_file(some, Records([other], LABEL_MAP, 3)) is None
+    def test_images_of_both_training_and_evaluation(self, records, tmp_path):
+        training = records([record(number) for number in range(4)])
+        copied = tmp_path / "copy.tfrecord"
+        copied.write_bytes((tmp_path / "a.tfrecord").read_bytes())
+        with tf.io.TFRecordWriter(str(tmp_path / "c.tfrecord")) as writer:
+            writer.write(record(4))
+        evaluation = Records([copied, tmp_path / "c.tfrecord"], LABEL_MAP, 3)
+        doubt = doubt_about_both(training, evaluation)
+        assert doubt.startswith("2 of 3 images of eval_input_reader are for training, too: the result")
+        assert doubt_about_both(training, Records([tmp_path / "c.tfrecord"], LABEL_MAP, 3)) == ""

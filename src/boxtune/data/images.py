@@ -191,7 +191,7 @@ def upright_point(x: float, y: float, orientation: int) -> tuple[float, float]:
 
 def _orientation(image: Image.Image) -> int:
     orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    return orientation if orientation in _UPRIGHT else 1
+    return int(orientation) if orientation in _UPRIGHT else 1
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

@@ -1,5 +1,6 @@
 """The records of an input reader, by number; their images are decoded once, as far as memory allows."""
 
+import hashlib
 import os
 import re
 import threading
@@ -289,7 +290,7 @@ def _why(record: bytes, error: Exception) -> str:
     try:
         example = parse_example(record)
         if changed := correct_types(example):
-            return f"{changed[0]} has another type than in other records; boxtune convert writes all of them alike"
+            return f"{next(iter(changed.values()))}, unlike other records; boxtune convert writes all of them alike"
         ours = re.search(r"image/object[^\n\[\]]*", str(getattr(error, "message", error)))
         if ours:
             return f"{ours[0].rstrip(' .')}; check the label map, num_classes and what wrote the records"
@@ -332,10 +333,25 @@ def doubts_about(records: Records, name: str, *, evaluation: bool = False) -> li
     return doubts
 
 
-def shared_file(one: Records, other: Records) -> Path | None:
-    """Return a file that both read, None if there is none."""
-    files = {os.path.realpath(path) for path in one.index.paths}
-    return next((path for path in other.index.paths if os.path.realpath(path) in files), None)
+def doubt_about_both(training: Records, evaluation: Records) -> str:
+    """Return that images are for training and for evaluation, "" if there are none among some from all over."""
+    both = _digests(training) & (measured := _digests(evaluation))
+    if not both:
+        return ""
+    return (
+        f"{len(both)} of {len(measured)} images of eval_input_reader are for training, too: the result will look"
+        " better than it is. Split the data set, as boxtune convert does"
+    )
+
+
+def _digests(records: Records) -> set[bytes]:
+    """Return the SHA-256 of the images of some records from all over."""
+    digests = set()
+    for number in records.spread_numbers():
+        with suppress(DataError):  # which is named when it is read
+            feature = parse_example(records.read(number)).features.feature["image/encoded"]
+            digests.add(hashlib.sha256(b"".join(feature.bytes_list.value)).digest())
+    return digests
 
 
 def _counted(records: Records, numbers: Sequence[int]) -> _Counts:

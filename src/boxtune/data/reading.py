@@ -138,8 +138,9 @@ def _choose(listing: Listing, name: str | None, findings: Findings) -> Format:
     if not found:
         known = ", ".join(one.title for one in recognition.FORMATS)
         raise DataError(
-            f"{_shown(listing)} holds no annotations in any format that is known ({known}). Give the folder or file"
-            f" that holds them, or name their format.{_examples(recognition.complaints(listing), listing.root)}"
+            f"{_shown(listing)} holds no annotations that can be read."
+            f"{_examples(recognition.complaints(listing), listing.root)} Give the folder or file that holds them, or"
+            f" name their format. No file is in any format that is known: {known}."
         )
     for other in found[1:]:
         message = f"{other.title} is there too; {found[0].title} is read."

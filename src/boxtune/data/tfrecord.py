@@ -43,20 +43,20 @@ def parse_example(data: bytes) -> Example:
         raise DataError("it is not a tf.train.Example.") from error
 
 
-def correct_types(example: Example) -> list[str]:
-    """Give the lists of an Example the types that the API reads, where no value changes; return the keys of these.
+def correct_types(example: Example) -> dict[str, str]:
+    """Give the lists of an Example the types that the API reads, where no value changes; say of each key what it held.
 
     Raises:
         DataError: if a list has values that are not of its type.
     """
     features = example.features.feature
-    changed = []
+    changed = {}
     for key, wanted in _TYPES.items():
         written = features[key].WhichOneof("kind") if key in features else None
         if written not in (None, wanted):
             values = getattr(features[key], written).value
             features[key].CopyFrom(_converted(key, values, written, wanted))
-            changed.append(key)
+            changed[key] = f"{key} holds {_TYPE_NAMES[written]}, not {_TYPE_NAMES[wanted]}"
     return changed
 
 

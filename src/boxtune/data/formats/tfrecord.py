@@ -8,7 +8,7 @@ that the API's `tf_example_decoder` reads, and those of its tools that write; a 
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from pathlib import Path
@@ -161,14 +161,14 @@ class _Records:
         if len(self._unread) < _MAX_KEYS_SHOWN:
             self._unread.update(set(keys) - _KEYS)
 
-    def see_types(self, keys: Sequence[str], location: str) -> None:
-        for key in keys:
-            self._retyped.setdefault(key, location)
+    def see_types(self, messages: Iterable[str], location: str) -> None:
+        for message in messages:
+            self._retyped.setdefault(message, location)
 
     def note_keys(self) -> None:
         """Report keys of another type than the API's, and those that nothing reads."""
-        for key, location in self._retyped.items():
-            self.findings.add(kinds.RECORD_TYPES, self.path, f"{key} is.", location=location)
+        for message, location in self._retyped.items():
+            self.findings.add(kinds.RECORD_TYPES, self.path, f"{message}.", location=location)
         if self._unread:
             keys = ", ".join(sorted(self._unread)[:_MAX_KEYS_SHOWN])
             self.findings.add(kinds.NOT_READ, self.path, f"keys that are not read: {keys}.")
@@ -186,7 +186,7 @@ def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, num
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error).replace(str(file.path), "it", 1)) from error
     features = example.features.feature
     records.see_keys(list(features))
-    records.see_types([key for key in corrected if _has_values(features[key])], location)
+    records.see_types([text for key, text in corrected.items() if _has_values(features[key])], location)
     if not any(_strings(features, "encoded")):
         raise SkipError(kinds.IMAGE_UNREADABLE, "it holds no image.")
     size = _size(features)
