@@ -7,6 +7,7 @@ from PIL import Image
 
 from boxtune.data.decoder import class_parser, parser
 from boxtune.data.label_map import Label, LabelMap
+from boxtune.data.tfrecord import MAX_OBJECTS
 from boxtune.errors import DataError
 
 LABEL_MAP = LabelMap((Label(1, "cat", "Katze"), Label(2, "dog", "Hund"), Label(4, "bird")))
@@ -167,6 +168,16 @@ def test_unusable_records(parse, lists, message):
     # Pillow's errors become TensorFlow's only in tf.data.
     with pytest.raises((tf.errors.OpError, DataError), match=message):
         parse(record(**lists))
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_objects_are_refused_and_never_cut(parse, extra):
+    serialized = record(np.tile(BOXES[:1], (MAX_OBJECTS + extra, 1)), label=[1] * (MAX_OBJECTS + extra))
+    if not extra:
+        assert len(parse(serialized)["boxes"]) == MAX_OBJECTS
+        return
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 5000 boxes take too much memory"):
+        parse(serialized)
 
 
 @pytest.mark.parametrize(("scale", "is_refused"), [(1.09, False), (1.11, True), (300, True)])

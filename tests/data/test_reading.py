@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from boxtune.data import images, reading
 from boxtune.data.findings import Action, Severity
 from boxtune.data.records import Box, ImageSource
+from boxtune.data.tfrecord import MAX_OBJECTS
 from boxtune.errors import DataError
 from voc_folder import annotated, annotation, element, image_file
 
@@ -642,3 +643,14 @@ def test_rare_images_are_read(tmp_path, name):
     image_file(tmp_path / name)
     annotation(tmp_path / "a.xml", element(), filename=name)
     assert only_image(tmp_path).name == name
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_too_many_objects_are_refused_and_never_cut(tmp_path, extra):
+    image_file(tmp_path / "a.jpg", width=80, height=80)
+    corners = [(x, y) for x in range(75) for y in range(75)][: MAX_OBJECTS + extra]
+    boxes = [element(xmin=x, ymin=y, xmax=x + 4, ymax=y + 4) for x, y in corners]
+    annotation(tmp_path / "a.xml", *boxes, size=(80, 80))
+    found = read(tmp_path)
+    assert [len(image.objects) for image in found.images] == [MAX_OBJECTS] * (1 - extra)
+    assert kinds(found) == ["too many objects"] * extra

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from boxtune.data import pixels
 from boxtune.data.label_map import LabelMap
+from boxtune.data.tfrecord import MAX_OBJECTS
 
 Sample = dict[str, Any]
 """An image and its objects: `image` uint8 [h, w, 3], `boxes` float32 [n, 4], `classes` int32 [n] (0-based), `weights`
@@ -27,6 +28,8 @@ IN_PIXELS = (
     f"image/object/bbox: a coordinate above {MAX_COORDINATE}; boxes are fractions of the image, not pixels"
 )
 """What is wrong with a box of such a coordinate; the API draws the line there, too."""
+
+TOO_MANY = f"image/object/bbox: more than {MAX_OBJECTS} boxes take too much memory; cut the image into parts"
 
 SIDES = [f"image/object/bbox/{side}" for side in ("ymin", "xmin", "ymax", "xmax")]
 """The keys of the sides of boxes."""
@@ -71,6 +74,7 @@ def parser(
         fields = tf.io.parse_single_example(serialized, features)
         lists = {key: tf.sparse.to_dense(fields[key]) for key in _LISTS}
         count = tf.size(lists[SIDES[0]])
+        tf.debugging.assert_less_equal(count, MAX_OBJECTS, TOO_MANY)
         boxes = tf.stack([_one_each(lists, side, count) for side in SIDES], axis=-1)
         is_box = tf.reduce_all(tf.math.is_finite(boxes)) & tf.reduce_all(boxes[:, :2] <= boxes[:, 2:])
         tf.debugging.assert_equal(

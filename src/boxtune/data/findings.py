@@ -159,6 +159,9 @@ RECORD_TYPES = _repair(
     "key of another type than the API's",
     "Its values are read as that type; the API itself refuses the record.",
 )
+OBJECTS_TOO_MANY = _skip_image(
+    "too many objects", "Training takes too much memory for them: cut the image into parts."
+)
 OBJECT_WITHOUT_NAME = _skip_object("object without name", "Give it its class.")
 OBJECT_WITHOUT_BOX = _skip_object("object without box", "Draw it again.")
 MASK_UNREADABLE = _repair(

@@ -18,6 +18,7 @@ from boxtune.data.records import (
     has_area,
     reorder,
 )
+from boxtune.data.tfrecord import MAX_OBJECTS
 
 TINY_SIDE = 3  # pixels
 _ROUNDED_PIXELS = 0.05  # by which an edge may miss the image's without a word
@@ -153,6 +154,10 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
                 case.add(kinds.BOX_OF_TWO_CLASSES, f'{_shown(item)} is there as "{min(classes)}" too.', item)
             classes.add(item.class_name)
             records.append(record)
+    if len(records) > MAX_OBJECTS:
+        raise SkipError(
+            kinds.OBJECTS_TOO_MANY, f"it has {len(records)}, and at most {MAX_OBJECTS} are possible."
+        )
     if records:
         return tuple(records)
     if case.annotation.objects or not case.annotation.complete:

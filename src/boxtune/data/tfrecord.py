@@ -19,6 +19,8 @@ from boxtune.data.example_pb2 import BytesList, Example, Feature, FloatList, Int
 from boxtune.errors import DataError
 
 MAX_RECORD_BYTES = 2**30
+MAX_OBJECTS = 5000
+"""Of an image: training compares each with every anchor, which takes gigabytes of memory from here on."""
 # Before a record: its length (uint64) and a checksum of that (uint32). After it: a checksum of the record.
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
