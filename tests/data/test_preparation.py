@@ -124,6 +124,22 @@ def test_a_class_of_crowds_only_is_reported(tmp_path):
     assert found == ['all 3 objects of "flock" are crowds.']
 
 
+def test_a_split_that_lost_images_make_impossible_is_a_refusal_beside_the_findings(tmp_path):
+    for name in ("a", "b"):
+        annotation(tmp_path / f"{name}.xml", element())
+    image_file(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(b"<html></html>")
+    prepared = made_ready(tmp_path, max_unusable=0.6)
+    assert kinds(prepared) == ["unreadable image"]
+    assert prepared.refusal.endswith(
+        "Skipped: unreadable image 1. For example b.xml: b.jpg: it cannot be decoded: it is a web page (HTML). Save it as"
+        " JPEG or PNG."
+    )
+    (tmp_path / "b.xml").unlink()
+    with pytest.raises(DataError, match="too few"):
+        made_ready(tmp_path)
+
+
 def test_folders_of_the_data_set_are_its_split(tmp_path):
     for number in range(6):
         part = "valid" if number < 2 else "train"

@@ -14,7 +14,7 @@ from boxtune.data import duplicates, splits
 from boxtune.data import findings as kinds
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.label_map import LabelMap
-from boxtune.data.reading import Reading, read, why_unusable
+from boxtune.data.reading import Reading, read, what_was_skipped, why_unusable
 from boxtune.data.records import ImageRecord, class_names
 from boxtune.data.splits import Split
 from boxtune.errors import DataError, did_you_mean
@@ -73,7 +73,7 @@ def prepare(photos: Path, options: Options) -> Prepared:
     """Read and split a data set without writing anything.
 
     Raises DataError where nothing can be said of it: no annotations, an unreadable label map or list, or a split
-    that is not possible.
+    that is not possible. Where annotated images were lost, a split that is not possible is a refusal.
     """
     reading = read(
         photos,
@@ -89,8 +89,15 @@ def prepare(photos: Path, options: Options) -> Prepared:
     label_map = _numbered(reading.images, options.label_map, findings)
     parts: dict[str, Sequence[ImageRecord]] = {"train": reading.images, "validation": ()}
     if reading.images:
-        parts = _split(reading, options, findings)
-        _note_classes(label_map, parts, findings)
+        try:
+            parts = _split(reading, options, findings)
+        except DataError as error:
+            if len(reading.images) == reading.num_annotations:
+                raise
+            # What was lost is probably why, and is shown first.
+            refusal = refusal or f"{error} {what_was_skipped(reading)}"
+        else:
+            _note_classes(label_map, parts, findings)
     return Prepared(
         reading, label_map, parts, tuple(findings.items), refusal or _refused(photos, findings.items)
     )

@@ -103,12 +103,13 @@ def why_unusable(reading: Reading, max_unusable: float) -> str:
         if not reading.images or lost > max_unusable * total:
             return (
                 f"{reading.root}: {lost} of {total} {what} ({lost / max(1, total):.0%}) cannot be used, and at most"
-                f" {max_unusable:.0%} may be lost. {_what_was_skipped(reading)}"
+                f" {max_unusable:.0%} may be lost. {what_was_skipped(reading)}"
             )
     return ""
 
 
-def _what_was_skipped(reading: Reading) -> str:
+def what_was_skipped(reading: Reading) -> str:
+    """Return how many images and objects were skipped, by the kinds of findings, with an example."""
     losing = (Action.SKIP_IMAGE, Action.SKIP_OBJECT)
     groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
     ranked = sorted(groups, key=len, reverse=True)
