@@ -170,7 +170,8 @@ def test_prediction(name, source):
 def test_check_and_conversion(name, source):
     written = source(KINDS[name])
     info = images.inspect(written)
-    assert (info.height, info.width) == expected(name).shape[:2]
+    assert (info.height, info.width) == (HEIGHT, WIDTH)
+    assert info.orientation == (ROTATED if name.startswith("turned") else 1)
     encoded = images.encode(written, info.orientation)
     # A JPEG that is turned is encoded again with some loss.
     tolerance = 24 if name == "turned JPEG" else 0

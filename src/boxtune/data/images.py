@@ -89,11 +89,16 @@ def inspect(source: ImageSource) -> ImageInfo:
     sound = repaired(data)
     with opened(sound) as image:
         width, height, mode = image.width, image.height, image.mode
+        orientation = _orientation(image)
         # JPEG decodes small and grey in a fraction of the time, and damage still shows.
         image.draft("L", (max(width // 8, duplicates.MIN_SIDE), max(height // 8, duplicates.MIN_SIDE)))
         image.load()
-        orientation, bits = _orientation(image), depth(image)
-        fingerprint = duplicates.fingerprint(_turned(eight_bits(image), orientation))
+        bits = depth(image)
+        if not _is_turned_by_pillow(image):
+            orientation = _orientation(image)  # which may stand behind the pixels
+        elif orientation >= 5:
+            width, height = height, width
+        fingerprint = duplicates.fingerprint(eight_bits(_turned(image, orientation)))
     digest = hashlib.sha256(data).digest()
     return ImageInfo(
         width,
@@ -158,7 +163,7 @@ def read_rgb(
         with opened(repaired(read_bytes(source))) as image:
             if max_side:
                 image.draft("RGB", (max_side, max_side))
-            image.load()  # by which Pillow turns a TIFF, and says so
+            image.load()  # behind the pixels there may be an orientation
             turn = _orientation(image) if orientation is None else orientation
             upright = to_rgb(_turned(image, turn))
             if max_side:
@@ -195,4 +200,11 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
+    if orientation == 1 or _is_turned_by_pillow(image):
+        return image
+    return image.transpose(_UPRIGHT[orientation])
+
+
+def _is_turned_by_pillow(image: Image.Image) -> bool:
+    """Say whether Pillow turns an image upright while it loads; its size is from the start that of the upright one."""
+    return image.format == "TIFF"
