@@ -112,6 +112,21 @@ def _listed_images(folder: Path, modified: int) -> frozenset[str]:
     return frozenset(name for stem, suffix in images for name in (stem, stem + suffix))
 
 
+def _complaint(path: Path) -> str:
+    """Say why the first line of an image's text file is no label, "" if it is one or the file is of no image."""
+    fields = first_line(path).split()
+    if not fields or not (_has_image(path) or _LABELS_FOLDER in path.parts[:-1]) or _is_label(fields):
+        return ""
+    try:
+        _class_number(fields[0])
+        numbers = list(map(shapes.finite, fields[1:]))
+    except SkipError as error:
+        return f"line 1: {error}"
+    if len(numbers) < 4:
+        return f"line 1: behind its class are {len(numbers)} numbers; a box has 4."
+    return f"line 1: {' '.join(fields[1:5])} are pixels, not fractions of the image."
+
+
 # The lines of a label file
 
 
@@ -294,6 +309,7 @@ FORMAT = Format(
     _read,
     normalized=True,
     context=_find_class_lists,
+    complaint=_complaint,
 )
 
 
