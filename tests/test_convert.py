@@ -208,7 +208,7 @@ def test_an_absent_folder_and_one_without_annotations_are_errors(tmp_path):
     with pytest.raises(DataError, match="absent is not a folder"):
         convert(tmp_path / "absent", tmp_path / "out")
     image_file(tmp_path / "photos" / "a.jpg")
-    with pytest.raises(DataError, match=r"holds no annotations in any format"):
+    with pytest.raises(DataError, match=r"holds no annotations that can be read\."):
         convert(tmp_path / "photos", tmp_path / "out")
 
 

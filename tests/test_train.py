@@ -132,6 +132,14 @@ def test_resuming_after_the_last_step_trains_nothing(run, tmp_path, capsys):
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
+def test_images_of_both_training_and_evaluation_are_reported(run, folder, caplog):
+    run(num_train_steps=1)
+    assert "are for training, too" not in caplog.text
+    same = f"eval_input_reader[0].tf_record_input_reader.input_path=['{folder / 'records' / 'train-*'}']"
+    run(num_train_steps=2, overrides=[same])
+    assert "8 of 8 images of eval_input_reader are for training, too: the result" in caplog.text
+
+
 def test_changes_are_reported_when_a_run_is_resumed(run, tmp_path, caplog):
     run(num_train_steps=2)
     assert "is resumed with changes" not in caplog.text

@@ -479,12 +479,15 @@ def _add_predict(verbs: Any) -> None:
     verb.add_argument("--min_score", type=float, default=0.5, help="of the boxes to draw (%(default)s)")
 
 
-def _predict(output_dir: Path, **options: Any) -> None:
+def _predict(output_dir: Path, **options: Any) -> int:
     """Draw the detections of an exported detector on images."""
     onednn.leave_to_tensorflow()
     predictions = load("predict").predict(output_dir=output_dir, **options)
     count = sum(len(prediction.detections) for prediction in predictions)
-    print(f"{count} objects in {len(predictions)} images, drawn in {output_dir}")
+    num_unread = sum(bool(prediction.error) for prediction in predictions)
+    unread = f"; {num_unread} could not be read" if num_unread else ""
+    print(f"{count} objects in {len(predictions) - num_unread} images, drawn in {output_dir}{unread}")
+    return int(num_unread > 0)
 
 
 def _add_draw(verbs: Any) -> None:

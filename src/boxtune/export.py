@@ -12,6 +12,7 @@ import tensorflow as tf
 from boxtune import config, models
 from boxtune.backends import require_tensorflow
 from boxtune.data import resize
+from boxtune.data.decoder import decoded_anywhere
 from boxtune.data.files import PARTIAL, held
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
@@ -122,8 +123,7 @@ def detections_by_name(detector: Detector, inputs: Inputs) -> dict[str, Any]:
 
 
 def _decode(encoded: Any) -> Any:
-    image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    return tf.cast(tf.ensure_shape(image, [None, None, 3]), tf.float32)
+    return tf.cast(decoded_anywhere(encoded), tf.float32)
 
 
 INPUT_TYPES: dict[str, tuple[tf.TensorSpec, Callable[[Any], Any]]] = {

@@ -1,8 +1,8 @@
 """The verb `predict`: draw the detections of an exported detector on images."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import logging
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,19 @@ import tensorflow as tf
 
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.findings import Findings
-from boxtune.data.images import SUFFIXES, read_rgb
+from boxtune.data.image_lookup import ImageFiles
+from boxtune.data.image_writer import unique_stems
+from boxtune.data.images import RARE_SUFFIXES, SUFFIXES, read_rgb
 from boxtune.data.label_map import read_label_map
 from boxtune.data.listing import list_files
 from boxtune.data.records import ImageSource
-from boxtune.errors import DataError
+from boxtune.errors import DataError, printable
 from boxtune.evaluation.exported import LABEL_MAP, beside_model, load_exported
 from boxtune.report.drawing import Box, draw_boxes
 
 DETECTIONS = "detections.json"
+
+_log = logging.getLogger("boxtune")
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,12 @@ class Detection:
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image, the file it was drawn to, and its detections."""
+    """An image, the file it was drawn to, and its detections; or why it could not be read."""
 
     image: Path
-    drawn: Path
-    detections: list[Detection]
+    drawn: Path | None
+    detections: list[Detection] = field(default_factory=list)
+    error: str = ""
 
 
 def predict(
@@ -53,7 +58,8 @@ def predict(
 ) -> list[Prediction]:
     """Detect objects in an image, or in all images of a folder, and draw them.
 
-    Writes each image with its boxes under its own name as PNG, and all detections to `detections.json`.
+    Writes each image with its boxes under its own name as PNG, and all detections to `detections.json`. An image that
+    cannot be read is logged and passed over; its Prediction says why.
 
     Args:
         model: the folder that `export` wrote, or the `saved_model` in it, of input type image_tensor.
@@ -63,7 +69,7 @@ def predict(
         min_score: detections below it are left out.
 
     Raises:
-        BoxtuneError: if the model cannot be used, or an image cannot be read.
+        BoxtuneError: if the model cannot be used, there is no image, or the detections cannot be written.
     """
     detect = load_exported(Path(model))
     label_map_path = Path(label_map) if label_map else beside_model(Path(model), LABEL_MAP)
@@ -75,28 +81,33 @@ def predict(
     ]
     with whole_file(output_dir / DETECTIONS) as temporary:
         content = [
-            {"image": str(one.image), "detections": list(map(asdict, one.detections))} for one in predictions
+            {"image": str(one.image), "detections": list(map(asdict, one.detections))}
+            | ({"error": one.error} if one.error else {})
+            for one in predictions
         ]
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return predictions
 
 
-def _images(path: Path) -> Iterator[tuple[Path, str]]:
-    """Yield each image and the unique name of its drawing."""
+def _images(path: Path) -> list[tuple[Path, str]]:
+    """Return each image and the unique name of its drawing."""
     if path.is_file():
-        yield path, f"{path.stem}.png"
-        return
+        return [(path, f"{unique_stems([path.name])[0]}.png")]
     if not path.is_dir():
         raise DataError(f"{path}: no such image or folder")
-    found = list_files(path, Findings(path)).ending(SUFFIXES)
+    found = ImageFiles(list_files(path, Findings(path)).ending(SUFFIXES | RARE_SUFFIXES)).paths
     if not found:
         raise DataError(f"{path}: no images here")
-    for file in found:
-        yield file, "-".join(file.relative_to(path).with_suffix("").parts) + f"{file.suffix}.png"
+    stems = unique_stems(["-".join(file.relative_to(path).parts) + ".png" for file in found])
+    return [(file, f"{stem}.png") for file, stem in zip(found, stems, strict=True)]
 
 
 def _predict_one(detect: Any, path: Path, drawn: Path, names: dict[int, str], min_score: float) -> Prediction:
-    image = read_rgb(ImageSource(path))
+    try:
+        image = read_rgb(ImageSource(path))
+    except DataError as error:
+        _log.warning("%s It is passed over.", printable(str(error)))
+        return Prediction(path, None, error=str(error))
     found = {name: part.numpy()[0] for name, part in detect(tf.constant(np.asarray(image))[None]).items()}
     to_pixels = np.array([image.height, image.width] * 2)
     detections, boxes = [], []

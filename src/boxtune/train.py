@@ -14,7 +14,7 @@ from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import held, lent
-from boxtune.data.input import open_records
+from boxtune.data.input import Records, doubt_about_both, doubts_about, open_records
 from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
@@ -215,7 +215,19 @@ def _open_data(
         evaluation = open_records(pipeline.eval_input_reader[0], num_classes)
     elif team.is_chief:
         print("No eval_input_reader: training without evaluation.")
+    if team.is_chief:
+        _warn(training, evaluation)
     return Data(training.label_map, training, evaluation, seed)
+
+
+def _warn(training: Records, evaluation: Records | None) -> None:
+    """Log what is doubtful about the records."""
+    doubts = doubts_about(training, "train_input_reader")
+    if evaluation:
+        doubts += doubts_about(evaluation, "eval_input_reader", evaluation=True)
+        doubts += filter(None, [doubt_about_both(training, evaluation)])
+    for doubt in doubts:
+        _log.warning("%s.", doubt)
 
 
 def _load_weights(

@@ -100,6 +100,10 @@ TRAINING = [
         "train_input_reader.tf_record_input_reader.input_path=PATH_TO_BE_CONFIGURED/train.record",
         'input_path is still "PATH_TO_BE_CONFIGURED/train.record"',
     ),
+    (
+        "train_input_reader.tf_record_input_reader.input_path=C:\new",
+        r"input_path is 'C:\\new', with characters that no path has; write \"/\"",
+    ),
 ]
 
 

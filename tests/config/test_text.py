@@ -72,6 +72,14 @@ MISTAKES = [
         '2:28: "\\" is not an escape here; write "\\\\", or "/" in a path.',
     ),
     (
+        'train_config {\n  fine_tune_checkpoint: "C:\\Users\\ckpt-0"\n}',
+        '2:25: "\\" begins no escape here; write "\\\\", or "/" in a path.',
+    ),
+    (
+        'train_config {\n  fine_tune_checkpoint: "C:\\home\\xyz"\n}',
+        '2:25: "\\" begins no escape here; write "\\\\", or "/" in a path.',
+    ),
+    (
         "model { ssd {} faster_rcnn {} }",
         '1:16: "faster_rcnn" and "ssd" exclude each other; keep one of them.',
     ),

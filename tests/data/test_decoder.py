@@ -7,6 +7,8 @@ from PIL import Image
 
 from boxtune.data.decoder import class_parser, parser
 from boxtune.data.label_map import Label, LabelMap
+from boxtune.data.tfrecord import MAX_OBJECTS
+from boxtune.errors import DataError
 
 LABEL_MAP = LabelMap((Label(1, "cat", "Katze"), Label(2, "dog", "Hund"), Label(4, "bird")))
 NUM_CLASSES = 4
@@ -156,14 +158,37 @@ def test_other_kinds_of_images(parse, kind, mode):
         pytest.param({"ymin": [0.5]}, "one value for every box", id="box lists of several lengths"),
         pytest.param({"weight": [1.0]}, "weight: one value for every box", id="too few weights"),
         pytest.param({"is_crowd": [0, 1, 0]}, "is_crowd: one value for every box", id="too many flags"),
-        pytest.param({"encoded": [b"no image"]}, "image", id="no image"),
-        pytest.param({"encoded": None}, "image|[Ii]nput", id="no image at all"),
-        pytest.param({"encoded": [encoded(pixels())[:60]]}, "PNG", id="half an image"),
+        pytest.param({"ymin": [0.1, 0.9]}, "min above max", id="min above max"),
+        pytest.param({"encoded": [b"no image"]}, "no image of a known format", id="no image"),
+        pytest.param({"encoded": None}, "the file is empty", id="no image at all"),
+        pytest.param({"encoded": [encoded(pixels())[:60]]}, "damaged PNG", id="half an image"),
     ],
 )
 def test_unusable_records(parse, lists, message):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+    # Pillow's errors become TensorFlow's only in tf.data.
+    with pytest.raises((tf.errors.OpError, DataError), match=message):
         parse(record(**lists))
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_objects_are_refused_and_never_cut(parse, extra):
+    serialized = record(np.tile(BOXES[:1], (MAX_OBJECTS + extra, 1)), label=[1] * (MAX_OBJECTS + extra))
+    if not extra:
+        assert len(parse(serialized)["boxes"]) == MAX_OBJECTS
+        return
+    with pytest.raises(tf.errors.InvalidArgumentError, match="more than 5000 boxes take too much memory"):
+        parse(serialized)
+
+
+@pytest.mark.parametrize(("scale", "is_refused"), [(1.09, False), (1.11, True), (300, True)])
+def test_boxes_in_pixels(parse, scale, is_refused):
+    boxes = BOXES.copy()
+    boxes[1, 2:] = scale
+    if not is_refused:
+        np.testing.assert_array_equal(parse(record(boxes))["boxes"], boxes)
+        return
+    with pytest.raises(tf.errors.InvalidArgumentError, match="fractions of the image, not pixels"):
+        parse(record(boxes))
 
 
 def test_no_record(parse):

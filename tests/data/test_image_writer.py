@@ -16,7 +16,7 @@ from voc_folder import image_file
         (["", "..", "."], ["image", "image-2", "image-3"]),
         (["a.b.jpg", "a.rf.0123"], ["a.b", "a.rf.0123"]),
         (["bell\a.jpg", ".hidden.jpg"], ["bell_", "hidden"]),
-        (["x" * 300 + ".jpg"], ["x" * 100]),
+        (["x" * 300 + ".jpg"], ["x" * 200]),
         (["ünï 'q'.jpg"], ["ünï 'q'"]),
     ],
 )

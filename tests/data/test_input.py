@@ -11,7 +11,7 @@ from PIL import Image
 from boxtune.config import pipeline_pb2
 from boxtune.data.augmentation.mixing import Mixing
 from boxtune.data.batching import evaluation_batches, training_batches, training_samples
-from boxtune.data.input import Records, naming_faults, open_records
+from boxtune.data.input import Records, doubt_about_both, doubts_about, naming_faults, open_records
 from boxtune.data.label_map import LabelMap
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
 from boxtune.detection.matching import ArgMaxMatcher, assign_targets
@@ -545,3 +545,137 @@ def test_an_inverted_box_is_named(records):
     assert re.search(
         r"image1.png.*image/object/bbox: a box without a number, or with min above max", str(fault)
     )
+
+
+def changed(serialized, **lists):
+    """A record with other lists, by the ends of their keys; their values say of which type."""
+    example = tf.train.Example.FromString(serialized)
+    for name, values in lists.items():
+        key = f"image/{name}" if name in ("filename", "source_id", "encoded") else f"image/object/{name}"
+        key = key.replace("__", "/")
+        feature = {
+            int: tf.train.Feature(int64_list=tf.train.Int64List(value=())),
+            float: tf.train.Feature(float_list=tf.train.FloatList(value=())),
+            bytes: tf.train.Feature(bytes_list=tf.train.BytesList(value=())),
+        }[type(values[0])]
+        getattr(feature, feature.WhichOneof("kind")).value.extend(values)
+        example.features.feature[key].CopyFrom(feature)
+    return example.SerializeToString()
+
+
+OTHER_TYPES = {
+    "filename": [7],
+    "source_id": [12],
+    "bbox__ymin": [0],
+    "class__label": [2.0],
+    "is_crowd": [1.0],
+    "weight": [3],
+}
+
+
+class TestOtherTypes:
+    """Keys of another type than the API's, whose values are none the worse for it."""
+
+    def test_they_are_read(self, records):
+        usual = {
+            "filename": [b"7"],
+            "source_id": [b"12"],
+            "bbox__ymin": [0.0],
+            "class__label": [2],
+            "is_crowd": [1],
+            "weight": [3.0],
+        }
+        read = []
+        for lists in (OTHER_TYPES, usual):
+            some = records([record(0), changed(record(1), **lists)])
+            read.append([some.sample(tf.constant(number, tf.int64)) for number in range(2)])
+            assert some.classes[1] == [1]
+        for one, other in zip(*read, strict=True):
+            for name in other:
+                np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+        assert read[0][1]["weights"].numpy() == [3]
+
+    @pytest.mark.parametrize(
+        ("lists", "message"),
+        [
+            ({"class__label": [1.5]}, "image/object/class/label holds floats, not whole numbers"),
+            ({"class__label": [b"1"]}, "image/object/class/label holds bytes, not whole numbers"),
+            ({"bbox__xmax": [b"1"]}, "image/object/bbox/xmax holds bytes, not floats"),
+            ({"encoded": [1, 2, 3]}, "image/encoded holds whole numbers .int64., not bytes"),
+        ],
+    )
+    def test_values_that_are_of_no_use_are_named_at_the_start(self, records, lists, message):
+        with pytest.raises(DataError, match=rf"b\.tfrecord: record 1 at byte \d+: {message}"):
+            records([record(0), changed(record(1), **lists)])
+
+    def test_late_ones_are_named_when_they_are_read(self, records, monkeypatch):
+        monkeypatch.setattr("boxtune.data.input._MOST_LOOKED_AT", 1)
+        some = records([record(0), changed(record(1), filename=[7])])
+        with (
+            pytest.raises(
+                DataError, match=r"record 1 at byte .*image/filename holds whole numbers .int64., not bytes"
+            ),
+            naming_faults(some),
+        ):
+            list(evaluation_batches(some, batch_size=1, image_resizer=RESIZER))
+
+
+class TestDoubts:
+    def test_none(self, seven):
+        assert doubts_about(seven, "train_input_reader") == []
+
+    def test_boxes_in_pixels(self, records):
+        some = records([record(0), record(1), changed(record(2), bbox__xmax=[160.0])])
+        message = r"record 2 at byte \d+ \(image image2\.png\): image/object/bbox: a coordinate above 1\.1"
+        with pytest.raises(DataError, match=message):
+            doubts_about(some, "train_input_reader")
+        with pytest.raises(DataError, match=message), naming_faults(some):
+            list(evaluation_batches(some, batch_size=1, image_resizer=RESIZER))
+
+    @pytest.mark.parametrize(
+        ("serialized", "message"),
+        [
+            ([record(0, num_boxes=0)] * 3, "of all 3 records none has an object"),
+            ([changed(record(0), bbox__ymin=[0.75])] * 2, "of all 2 records no box has an area"),
+        ],
+    )
+    def test_nothing_to_learn(self, records, monkeypatch, serialized, message):
+        some = records(serialized)
+        with pytest.raises(DataError, match=f"train_input_reader: {message}, so nothing can be learnt"):
+            doubts_about(some, "train_input_reader")
+        (doubt,) = doubts_about(some, "eval_input_reader", evaluation=True)
+        assert doubt == f"eval_input_reader: {message}, so nothing can be measured there"
+        monkeypatch.setattr("boxtune.data.input._MOST_LOOKED_AT", 1)
+        (doubt,) = doubts_about(some, "train_input_reader")
+        assert doubt.endswith(", so nothing can be learnt there")
+        assert "of some 1 records" in doubt
+
+    def test_some_boxes_without_area(self, records):
+        some = records([record(0), changed(record(1), bbox__xmin=[1.0])])
+        (doubt,) = doubts_about(some, "train_input_reader")
+        assert "of all 2 records 1 boxes have no area, first in " in doubt
+        assert "record 1 at byte" in doubt
+
+    def test_only_crowds(self, records):
+        crowd = changed(record(1, num_boxes=2), is_crowd=[1, 1])
+        (doubt,) = doubts_about(records([crowd, record(2, num_boxes=0)]), "eval_input_reader")
+        assert "every object is a crowd" in doubt
+        assert doubts_about(records([crowd, record(2)]), "eval_input_reader") == []
+
+    def test_large_sets_are_sampled_from_all_over(self, records):
+        some = records([record(0, num_boxes=0)] * 600)
+        numbers = some.spread_numbers()
+        assert 128 <= len(numbers) <= 256
+        assert (numbers[0], max(np.diff(numbers))) == (0, 3)
+        assert numbers[-1] >= 597
+
+    def test_images_of_both_training_and_evaluation(self, records, tmp_path):
+        training = records([record(number) for number in range(4)])
+        copied = tmp_path / "copy.tfrecord"
+        copied.write_bytes((tmp_path / "a.tfrecord").read_bytes())
+        with tf.io.TFRecordWriter(str(tmp_path / "c.tfrecord")) as writer:
+            writer.write(record(4))
+        evaluation = Records([copied, tmp_path / "c.tfrecord"], LABEL_MAP, 3)
+        doubt = doubt_about_both(training, evaluation)
+        assert doubt.startswith("2 of 3 images of eval_input_reader are for training, too: the result")
+        assert doubt_about_both(training, Records([tmp_path / "c.tfrecord"], LABEL_MAP, 3)) == ""

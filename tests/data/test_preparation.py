@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,6 +101,43 @@ def test_classes_that_cannot_be_learnt_or_measured_are_reported(photos, tmp_path
         ("class not in validation", 'there is no "cow".'),
         ("class without objects", 'there is no "emu".'),
     ]
+
+
+def test_a_class_of_crowds_only_is_reported(tmp_path):
+    boxes = {"a": [(1, 0), (1, 0), (2, 1)], "b": [(1, 0), (2, 1), (2, 1)]}
+    names = list(boxes)
+    annotations = [
+        {"image_id": names.index(name), "category_id": number, "bbox": [row, 2, 9, 9], "iscrowd": crowd}
+        for name, objects in boxes.items()
+        for row, (number, crowd) in enumerate(objects)
+    ]
+    document = {
+        "images": [{"id": names.index(name), "file_name": f"{name}.jpg"} for name in names],
+        "categories": [{"id": 1, "name": "cat"}, {"id": 2, "name": "flock"}],
+        "annotations": annotations,
+    }
+    for name in names:
+        image_file(tmp_path / f"{name}.jpg")
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    prepared = made_ready(tmp_path, validation_fraction=0.0)
+    found = [f.message for f in prepared.findings if f.kind.name == "class of crowds only"]
+    assert found == ['all 3 objects of "flock" are crowds.']
+
+
+def test_a_split_that_lost_images_make_impossible_is_a_refusal_beside_the_findings(tmp_path):
+    for name in ("a", "b"):
+        annotation(tmp_path / f"{name}.xml", element())
+    image_file(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(b"<html></html>")
+    prepared = made_ready(tmp_path, max_unusable=0.6)
+    assert kinds(prepared) == ["unreadable image"]
+    assert prepared.refusal.endswith(
+        "Skipped: unreadable image 1. For example b.xml: b.jpg: it cannot be decoded: it is a web page (HTML)."
+        " Save it as JPEG or PNG."
+    )
+    (tmp_path / "b.xml").unlink()
+    with pytest.raises(DataError, match="too few"):
+        made_ready(tmp_path)
 
 
 def test_folders_of_the_data_set_are_its_split(tmp_path):

@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from boxtune.data import images, reading
 from boxtune.data.findings import Action, Severity
 from boxtune.data.records import Box, ImageSource
+from boxtune.data.tfrecord import MAX_OBJECTS
 from boxtune.errors import DataError
 from voc_folder import annotated, annotation, element, image_file
 
@@ -396,11 +397,22 @@ def test_an_unusable_image_is_skipped_and_reported(tmp_path, content, message):
     assert message in finding.message
 
 
-@pytest.mark.parametrize(("name", "end"), [("a.jpg", -2), ("a.jpg", 500), ("a.png", -12), ("a.png", 500)])
+@pytest.mark.parametrize(("name", "end"), [("a.jpg", -20), ("a.jpg", 500), ("a.png", -20), ("a.png", 500)])
 def test_a_image_that_is_cut_short_is_skipped(tmp_path, name, end):
     cut(image_file(tmp_path / name), end)
     annotation(tmp_path / "a.xml", element(), filename=name)
     assert kinds(read(tmp_path)) == ["unreadable image"]
+
+
+@pytest.mark.parametrize(("name", "end"), [("a.jpg", -2), ("a.jpg", -1), ("a.png", -12)])
+def test_an_image_without_end_marker_is_repaired(tmp_path, name, end):
+    path = image_file(tmp_path / name)
+    whole = path.read_bytes()
+    cut(path, end)
+    annotation(tmp_path / "a.xml", element(), filename=name)
+    (finding,) = read(tmp_path).findings
+    assert (finding.kind.name, finding.file, finding.image) == ("image without end marker", name, name)
+    assert images.encode(ImageSource(path)).data == whole
 
 
 @pytest.mark.parametrize(
@@ -425,7 +437,7 @@ def test_plain_images_are_copied(tmp_path, name, mode, options):
 @pytest.mark.parametrize(
     ("name", "mode", "becomes"),
     [
-        ("a.jpg", "CMYK", "jpeg"),
+        ("a.jpg", "CMYK", "png"),
         ("a.png", "P", "png"),
         ("a.png", "1", "png"),
         ("a.png", "RGBA", "png"),
@@ -590,3 +602,59 @@ def test_findings_do_not_flood(tmp_path):
     (finding,) = read(tmp_path).findings
     assert len(finding.message) < 500
     assert Counter(kinds(read(tmp_path))) == {"box without area": 1}
+
+
+def test_files_that_look_like_annotations_are_named_with_what_they_lack(tmp_path):
+    image_file(tmp_path / "a.jpg")
+    (tmp_path / "boxes.csv").write_text("location,x1,y1,x2,y2,class_name\na.jpg,1,2,3,4,cat\n")
+    (tmp_path / "train.record").write_bytes(b"\x1f\x8b\x08 anything else")
+    with pytest.raises(DataError) as caught:
+        read(tmp_path)
+    assert "boxes.csv: CSV table of boxes: its header, line 1, has no column for filename" in str(
+        caught.value
+    )
+    assert "train.record: TFRecord: it is compressed with gzip. Unpack it first" in str(caught.value)
+    with pytest.raises(DataError, match=r"boxes\.csv: its first row is neither a header nor a box"):
+        read(tmp_path, format_name="csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a.heic: it cannot be decoded: it is .*HEIC"),
+        ("a.jxl", b"\xff\x0a", r"a.jxl: it cannot be decoded: it is JPEG XL\. Save it as JPEG or PNG"),
+        ("a.dng", b"II*\0", "a.dng: it cannot be decoded: it is damaged TIFF"),
+        ("a.tga", b"", "a.tga: it cannot be decoded: the file is empty"),
+    ],
+)
+def test_images_that_are_there_but_cannot_be_read_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_bytes(content)
+    annotation(tmp_path / "a.xml", element(), filename=name)
+    (finding,) = read(tmp_path).findings
+    assert finding.kind.name == "unreadable image"
+    assert re.search(message, finding.message)
+
+
+def test_a_rare_image_beside_a_jpeg_of_its_name_is_not_meant(tmp_path):
+    for name in ("a.jpg", "a.tga"):
+        image_file(tmp_path / name)
+    annotation(tmp_path / "a.xml", element(), filename="a")
+    assert only_image(tmp_path).name == "a.jpg"
+
+
+@pytest.mark.parametrize("name", ["a.tga", "a.avif"])
+def test_rare_images_are_read(tmp_path, name):
+    image_file(tmp_path / name)
+    annotation(tmp_path / "a.xml", element(), filename=name)
+    assert only_image(tmp_path).name == name
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_too_many_objects_are_refused_and_never_cut(tmp_path, extra):
+    image_file(tmp_path / "a.jpg", width=80, height=80)
+    corners = [(x, y) for x in range(75) for y in range(75)][: MAX_OBJECTS + extra]
+    boxes = [element(xmin=x, ymin=y, xmax=x + 4, ymax=y + 4) for x, y in corners]
+    annotation(tmp_path / "a.xml", *boxes, size=(80, 80))
+    found = read(tmp_path)
+    assert [len(image.objects) for image in found.images] == [MAX_OBJECTS] * (1 - extra)
+    assert kinds(found) == ["too many objects"] * extra

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from boxtune.data.decoder import parser
 from boxtune.data.label_map import read_label_map
+from boxtune.errors import DataError
 from golden.recordings import FOLDER, Case, unit_cases
 
 pytestmark = pytest.mark.shared
@@ -60,8 +61,9 @@ def test_decoded_records(case: Case, parse):
     for name in ("filename", "source_id"):
         assert sample[name].item().decode() == case.about["strings"][name]
     if "image" in recorded:
-        # Two versions of the JPEG library may differ by a rounding.
-        np.testing.assert_allclose(sample["image"], recorded["image"], atol=1)
+        # The API decodes JPEG faster and less exactly.
+        tolerance = 6 if case.about["record"].startswith("jpeg") else 0
+        np.testing.assert_allclose(sample["image"].astype(int), recorded["image"], atol=tolerance)
     else:
         assert sample["image"].shape == tuple(recorded["image_shape"])
         assert sample["image"].sum() == recorded["image_sum"]
@@ -70,7 +72,7 @@ def test_decoded_records(case: Case, parse):
 @pytest.mark.parametrize("case", decoded(failing=True))
 def test_records_that_neither_decodes(case: Case, parse):
     assert case.about["error"].startswith("InvalidArgumentError")
-    with pytest.raises(tf.errors.InvalidArgumentError):
+    with pytest.raises((tf.errors.InvalidArgumentError, DataError)):
         parse(serialized(case.about["record"]))
 
 

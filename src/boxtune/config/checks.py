@@ -136,6 +136,10 @@ def _expand(pattern: str, field: str) -> list[Path]:
 
 
 def _check_configured(path: str, field: str) -> None:
+    if any(character < " " for character in path):
+        raise ConfigError(
+            f'{field} is {path!a}, with characters that no path has; write "/" for "\\", which begins an escape.'
+        )
     if _PLACEHOLDER in path:
         raise ConfigError(f'{field} is still "{path}"; put the path of your own file there.')
 

@@ -146,18 +146,24 @@ def _explain(problem: str, line: str, column: int) -> str:
     for pattern, sentence in _SENTENCES:
         if match := pattern.match(reason):
             return sentence(*match.groups())
+    if (
+        "unicode_escape" in reason or "unicodeescape" in reason
+    ):  # of "C:\\Users", which is no \U and its digits
+        return _NO_ESCAPE_HERE
     if reason.startswith(_BAD_VALUE):
         return _bad_value(line, column - 1)
     return reason.replace("boxtune.config.", "")[:_LONGEST_REASON]
+
+
+_NO_ESCAPE_HERE = r'"\" is not an escape here; write "\\", or "/" in a path.'
 
 
 def _bad_escape(text: str) -> TextError:
     """Return the error for the first invalid escape, as in a Windows path."""
     match = _NO_ESCAPE.search(text)
     start = match.start() if match else 0
-    reason = r'"\" is not an escape here; write "\\", or "/" in a path.'
     line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
-    return TextError(reason, f":{line}:{column}")
+    return TextError(_NO_ESCAPE_HERE, f":{line}:{column}")
 
 
 _NO_ESCAPE = re.compile(r"""(?<!\\)(?:\\\\)*\\(?![\\'"abfnrtvxuUN0-7\n])""")

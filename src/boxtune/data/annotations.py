@@ -149,6 +149,7 @@ class Format:
         read: yields the annotations of an AnnotationFile; raises SkipError if it cannot be read.
         normalized: its coordinates are fractions of width and height rather than pixels.
         form: what the four numbers of its boxes are.
+        complaint: says why a file that looks like one of its annotations is not read; "" if it does not look so.
         context: given all files of the data set, returns what `read` takes as its second argument, if it takes one.
     """
 
@@ -160,6 +161,7 @@ class Format:
     normalized: bool = False
     form: Form = "corners"
     context: Callable[[Listing, Findings], Any] | None = None
+    complaint: Callable[[Path], str] | None = None
 
     def annotations(
         self, paths: Iterable[Path], data_set: Listing, findings: Findings

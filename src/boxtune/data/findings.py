@@ -130,6 +130,9 @@ CLASS_SPELLINGS = _warn(
 )
 CLASS_NOT_IN_TRAINING = _warn("class not in training", "It cannot be learnt: annotate more of it.")
 CLASS_NOT_IN_VALIDATION = _warn("class not in validation", "It cannot be measured: annotate more of it.")
+CLASS_ONLY_CROWDS = _warn(
+    "class of crowds only", "No evaluation counts crowds (iscrowd): annotate its objects one by one."
+)
 CLASS_UNUSED = _note(
     "class without objects", "The label map or the list of classes names it, no object has it."
 )
@@ -164,6 +167,13 @@ NOT_LOOKED_AT = _warn(
     "not looked at", "Copy what is needed into the folder, under a name without a leading dot."
 )
 NOT_READ = _warn("not read", "Another part of the data set was preferred, as the message says.")
+RECORD_TYPES = _repair(
+    "key of another type than the API's",
+    "Its values are read as that type; the API itself refuses the record.",
+)
+OBJECTS_TOO_MANY = _skip_image(
+    "too many objects", "Training takes too much memory for them: cut the image into parts."
+)
 OBJECT_WITHOUT_NAME = _skip_object("object without name", "Give it its class.")
 OBJECT_WITHOUT_BOX = _skip_object("object without box", "Draw it again.")
 MASK_UNREADABLE = _repair(
@@ -225,6 +235,9 @@ IMAGE_TOO_LARGE = _skip_image("image too large", "Make it smaller before annotat
 IMAGE_WRONG_EXTENSION = _note("content other than its extension", "It is read by its content.")
 IMAGE_RECODED = _repair(
     "image encoded again", "It becomes RGB in JPEG or PNG, which every decoder reads alike."
+)
+IMAGE_WITHOUT_END = _repair(
+    "image without end marker", "It gets the marker that it lacks, and no pixel changes."
 )
 IMAGE_GREY = _note("grey image", "Its three channels will be equal.")
 IMAGE_TURNED = _repair("image turned upright", "Its EXIF orientation is applied, and it is encoded again.")

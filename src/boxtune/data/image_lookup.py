@@ -25,7 +25,7 @@ from urllib.parse import unquote
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation
 from boxtune.data.findings import Findings, SkipError
-from boxtune.data.images import SUFFIXES
+from boxtune.data.images import RARE_SUFFIXES, SUFFIXES
 from boxtune.data.splits import part_of_file, part_of_folder
 
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
@@ -41,7 +41,7 @@ class ImageFiles:
     """
 
     def __init__(self, paths: Iterable[Path], trusted: str = "") -> None:
-        self.paths = list(paths)
+        self.paths = _without_originals(paths)
         self._trusted = trusted
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_loose_name: dict[str, list[Path]] = defaultdict(list)
@@ -114,9 +114,20 @@ def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def _without_originals(paths: Iterable[Path]) -> list[Path]:
+    """Leave out images of rare formats that lie beside one of a common format and the same name."""
+    paths = list(paths)
+    common = {(path.parent, _loose(path.name)) for path in paths if path.suffix.lower() not in RARE_SUFFIXES}
+    return [
+        path
+        for path in paths
+        if path.suffix.lower() not in RARE_SUFFIXES or (path.parent, _loose(path.name)) not in common
+    ]
+
+
 def _loose(name: str) -> str:
     stem, extension = os.path.splitext(name)
-    return _folded(stem if extension.lower() in SUFFIXES else name)
+    return _folded(stem if extension.lower() in SUFFIXES | RARE_SUFFIXES else name)
 
 
 def _looser(name: str) -> str:

@@ -12,7 +12,7 @@ from boxtune.data.records import ImageRecord
 from boxtune.data.workers import map_in_processes
 from boxtune.errors import DataError
 
-_LONGEST_NAME = 100
+_LONGEST_NAME = 200  # bytes, of the 255 that most file systems allow
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
 
 
@@ -45,7 +45,7 @@ def unique_stems(names: Sequence[str]) -> list[str]:
 
 def _safe_stem(name: str) -> str:
     parts = [_UNSAFE.sub("_", part).strip(" .") for part in name.replace("\\", "/").split("/")]
-    kept = [part[:_LONGEST_NAME] for part in parts if part]
+    kept = [part.encode()[:_LONGEST_NAME].decode(errors="ignore") for part in parts if part]
     stem, extension = os.path.splitext(kept[-1]) if kept else ("image", "")
     return "/".join([*kept[:-1], stem if extension.lower() in images.SUFFIXES else stem + extension])
 

@@ -7,23 +7,17 @@ find damage) before the split; they are encoded one at a time while records are 
 import hashlib
 import io
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from boxtune.data import duplicates
+from boxtune.data.pixels import ImageTooLargeError, depth, eight_bits, file_format, opened, repaired, to_rgb
 from boxtune.data.records import ImageSource
-from boxtune.errors import BoxtuneError, DataError
+from boxtune.errors import DataError
 
-MAX_PIXELS = 100_000_000
 MAX_FILE_BYTES = 256 * 2**20
-# A closed list: among Pillow's other readers is one that starts Ghostscript.
-_READERS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
     "PNG": (".png",),
@@ -31,8 +25,17 @@ _SUFFIXES = {
     "BMP": (".bmp",),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
+    "AVIF": (".avif",),
+    "TGA": (".tga",),
+    "HEIF": (".heic", ".heif", ".hif"),
 }
 SUFFIXES = frozenset(suffix for suffixes in _SUFFIXES.values() for suffix in suffixes)
+_UNREADABLE = (
+    ".jxl .jp2 .j2k .jpx .psd .svg .ico .exr .hdr .dcm .pcx .ppm .pgm .pbm .pnm"
+    " .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf"
+)
+RARE_SUFFIXES = frozenset((*_UNREADABLE.split(), *_SUFFIXES["HEIF"], *_SUFFIXES["AVIF"], *_SUFFIXES["TGA"]))
+"""Endings of images that often lie beside a JPEG of the same name, which is then meant; not all can be read."""
 _TENSORFLOW_FORMATS = {"JPEG": "jpeg", "PNG": "png"}
 _EXIF_ORIENTATION = 0x0112
 # The transpose that turns an image upright, by its EXIF orientation.
@@ -47,15 +50,13 @@ _UPRIGHT = {
 }
 
 
-class ImageTooLargeError(DataError):
-    """More bytes or pixels than an image may have; found before it is decoded."""
-
-
 @dataclass(frozen=True, slots=True)
 class ImageInfo:
-    """Properties of an image: pixels as stored, format, Pillow's mode, EXIF orientation 1 to 8, and two signatures.
+    """Properties of an image.
 
-    `digest` is the SHA-256 of its bytes, `fingerprint` is for finding near-duplicates (see `boxtune.data.duplicates`).
+    They are its pixels as stored, its format, Pillow's mode, its EXIF orientation 1 to 8, the bits of a value
+    (`pixels.depth`), whether it lacks the end marker, and two signatures: `digest` is the SHA-256 of its bytes,
+    `fingerprint` is for finding near-duplicates (see `boxtune.data.duplicates`).
     """
 
     width: int
@@ -63,8 +64,15 @@ class ImageInfo:
     format: str
     mode: str
     orientation: int
+    bits: int
+    lacks_end: bool
     digest: bytes
     fingerprint: bytes
+
+    @property
+    def recoding_reason(self) -> str:
+        """Why it has to be encoded again for every decoder to read it alike, "" if it need not."""
+        return _recoding_reason(self.format, self.mode, self.bits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,28 +86,39 @@ class EncodedImage:
 def inspect(source: ImageSource) -> ImageInfo:
     """Read an image and decode it once; raise DataError if that fails, ImageTooLargeError if it is too large."""
     data = read_bytes(source)
-    with _opened(data) as image:
+    sound = repaired(data)
+    with opened(sound) as image:
         width, height, mode = image.width, image.height, image.mode
+        orientation = _orientation(image)
         # JPEG decodes small and grey in a fraction of the time, and damage still shows.
         image.draft("L", (max(width // 8, duplicates.MIN_SIDE), max(height // 8, duplicates.MIN_SIDE)))
         image.load()
-        orientation = _orientation(image)
-        fingerprint = duplicates.fingerprint(_turned(image, orientation))
-    if image.format == "PNG":
-        with _opened(data) as again:
-            again.verify()
+        bits = depth(image)
+        if not _is_turned_by_pillow(image):
+            orientation = _orientation(image)  # which may stand behind the pixels
+        elif orientation >= 5:
+            width, height = height, width
+        fingerprint = duplicates.fingerprint(eight_bits(_turned(image, orientation)))
+    digest = hashlib.sha256(data).digest()
     return ImageInfo(
-        width, height, _format(image), mode, orientation, hashlib.sha256(data).digest(), fingerprint
+        width,
+        height,
+        file_format(image),
+        mode,
+        orientation,
+        bits,
+        len(sound) > len(data),
+        digest,
+        fingerprint,
     )
 
 
-def recoding_reason(file_format: str, mode: str) -> str | None:
-    """Say why an image has to be encoded again for TensorFlow to decode it as it looks, or None."""
-    if file_format not in _TENSORFLOW_FORMATS:
-        return f"it is {file_format}, neither JPEG nor PNG"
-    if mode not in ("RGB", "L"):
-        return f"its pixels are {mode}, neither RGB nor 8 bit grey"
-    return None
+def _recoding_reason(name: str, mode: str, bits: int) -> str:
+    if name not in _TENSORFLOW_FORMATS:
+        return f"it is {name}, neither JPEG nor PNG"
+    if mode.startswith("I;16"):
+        return f"its values of 16 bits need {bits}, which become 8"
+    return "" if mode in ("RGB", "L") else f"its pixels are {mode}, neither RGB nor 8 bit grey"
 
 
 def fits_extension(file_format: str, path: Path) -> bool:
@@ -115,20 +134,21 @@ def extension(file_format: str) -> str:
 def encode(source: ImageSource, orientation: int = 1) -> EncodedImage:
     """Return an image as JPEG or PNG of RGB or grey pixels: its own bytes where possible.
 
-    Any `orientation` but 1 turns it upright by that EXIF orientation, which TensorFlow's decoders ignore. What was
-    JPEG is encoded again as JPEG of quality 95, all else as PNG. Raises DataError.
+    Any `orientation` but 1 turns it upright by that EXIF orientation, which TensorFlow's decoders ignore. A JPEG that
+    is turned is encoded again as JPEG of quality 95, all else as PNG, which keeps every pixel. Raises DataError.
     """
-    data = read_bytes(source)
-    with _opened(data) as image:
-        file_format = _format(image)
-        if orientation == 1 and recoding_reason(file_format, image.mode) is None:
-            return EncodedImage(data, _TENSORFLOW_FORMATS[file_format])
-        pixels, output = _to_rgb(_turned(image, orientation)), io.BytesIO()
-        if file_format == "JPEG":
+    data = repaired(read_bytes(source))
+    with opened(data) as image:
+        name, mode = file_format(image), image.mode
+        is_fit = not _recoding_reason(name, mode, 8)
+        if orientation == 1 and is_fit:
+            return EncodedImage(data, _TENSORFLOW_FORMATS[name])
+        pixels, output = to_rgb(_turned(image, orientation)), io.BytesIO()
+        if name == "JPEG" and is_fit:
             pixels.save(output, "JPEG", quality=95, subsampling="4:4:4")
-        else:
-            pixels.save(output, "PNG")
-        return EncodedImage(output.getvalue(), "jpeg" if file_format == "JPEG" else "png")
+            return EncodedImage(output.getvalue(), "jpeg")
+        pixels.save(output, "PNG")
+        return EncodedImage(output.getvalue(), "png")
 
 
 def read_rgb(
@@ -140,11 +160,12 @@ def read_rgb(
     Raises DataError, naming the file, if it cannot be read or is too large.
     """
     try:
-        with _opened(read_bytes(source)) as image:
-            turn = _orientation(image) if orientation is None else orientation
+        with opened(repaired(read_bytes(source))) as image:
             if max_side:
                 image.draft("RGB", (max_side, max_side))
-            upright = _to_rgb(_turned(image, turn))
+            image.load()  # behind the pixels there may be an orientation
+            turn = _orientation(image) if orientation is None else orientation
+            upright = to_rgb(_turned(image, turn))
             if max_side:
                 upright.thumbnail((max_side, max_side))
             return upright
@@ -173,48 +194,17 @@ def upright_point(x: float, y: float, orientation: int) -> tuple[float, float]:
     return 1 - x if orientation in (2, 3, 6, 7) else x, 1 - y if orientation in (3, 4, 7, 8) else y
 
 
-def _format(image: Image.Image) -> str:
-    # MPO, which telephones write and the JPEG reader reads, is a JPEG with more images behind the first.
-    return "JPEG" if image.format == "MPO" else str(image.format)
-
-
 def _orientation(image: Image.Image) -> int:
     orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    return orientation if orientation in _UPRIGHT else 1
+    return int(orientation) if orientation in _UPRIGHT else 1
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:
-    return image if orientation == 1 else image.transpose(_UPRIGHT[orientation])
+    if orientation == 1 or _is_turned_by_pillow(image):
+        return image
+    return image.transpose(_UPRIGHT[orientation])
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        # Pillow would clip 16 bit to 255 instead of scaling it.
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB")
-
-
-@contextmanager
-def _opened(data: bytes) -> Iterator[Image.Image]:
-    """Open an image lazily within the limits; any error of Pillow becomes a DataError."""
-    try:
-        with warnings.catch_warnings():
-            # Pillow's own limit depends on a global; ours does not, and its other warnings are not for users.
-            warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data), formats=_READERS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise _too_large(f"{image.width} x {image.height}")
-                if image.mode in ("I", "F"):
-                    raise DataError(f"its pixels are {image.mode} (32 bit), which have no agreed range.")
-                yield image
-    except BoxtuneError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise _too_large("far too many") from error
-    except Exception as error:  # Pillow's readers raise errors of any kind
-        message = str(error).split("<_io")[0].strip()
-        raise DataError(f"it cannot be decoded as an image ({type(error).__name__}: {message}).") from error
-
-
-def _too_large(size: str) -> ImageTooLargeError:
-    return ImageTooLargeError(f"it has {size} pixels, over the limit of {MAX_PIXELS // 10**6} megapixels.")
+def _is_turned_by_pillow(image: Image.Image) -> bool:
+    """Say whether Pillow turns an image upright while it loads; its size is from the start that of the upright one."""
+    return image.format == "TIFF"

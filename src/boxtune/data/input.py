@@ -1,5 +1,6 @@
 """The records of an input reader, by number; their images are decoded once, as far as memory allows."""
 
+import hashlib
 import os
 import re
 import threading
@@ -7,18 +8,21 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
 from boxtune.config import input_datasets, input_files, pipeline_pb2
-from boxtune.data.decoder import Sample, class_parser, parser
+from boxtune.data import pixels
+from boxtune.data.decoder import IN_PIXELS, MAX_COORDINATE, SIDES, Sample, class_parser, parser
+from boxtune.data.example_pb2 import Example
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.sequences import annotated_frames, example_of_frame, is_sequence
 from boxtune.data.shuffling import weighted_probabilities
-from boxtune.data.tfrecord import RecordIndex, parse_example
+from boxtune.data.tfrecord import RecordIndex, correct_types, parse_example
 from boxtune.errors import DataError
 
 ANY_FRAME = -1
@@ -27,6 +31,7 @@ ANY_FRAME = -1
 MAX_BYTES = 2**29  # of decoded images of training, and as much of validation
 
 _MOST_SHOWN = 10
+_MOST_LOOKED_AT = 256
 _SEQUENCE = "it is a sequence of images; set input_type: TF_SEQUENCE_EXAMPLE in its input reader"
 
 as_written = tf.autograph.experimental.do_not_convert
@@ -61,6 +66,7 @@ class Records:
         self.label_map, self.num_classes, self.one_of_n = label_map, num_classes, max(one_of_n, 1)
         self.frames = self._find_frames(frame) if sequences else None
         self.expand_hierarchy, self.datasets = expand_hierarchy, datasets
+        self._correct_types = not sequences and self._has_other_types()
         self.parse = parser(
             label_map, num_classes, expand_hierarchy=expand_hierarchy, class_scores=class_scores
         )
@@ -132,11 +138,32 @@ class Records:
         position, frame = self._position(int(number))
         record = self.index.read(position)
         if frame is None:
-            return record
+            return _with_correct_types(record) if self._correct_types else record
         try:
             return example_of_frame(record, frame)
         except DataError as error:
             raise DataError(f"{self.name_of(number)}: {error}") from error
+
+    def spread_numbers(self) -> list[int]:
+        """Return the numbers of up to 256 records from all over."""
+        return [*range(0, len(self), max(1, -(-len(self) // _MOST_LOOKED_AT)))]
+
+    def _has_other_types(self) -> bool:
+        """Say whether some of the records have keys of other types than the API's.
+
+        Raises:
+            DataError: if they have values that are not of that type.
+        """
+        for number in self.spread_numbers():
+            position, _ = self._position(number)
+            with suppress(DecodeError):  # which is named when it is read
+                example = Example.FromString(self.index.read(position))
+                try:
+                    if correct_types(example):
+                        return True
+                except DataError as error:
+                    raise DataError(f"{self._location(position)}: {error}") from error
+        return False
 
     @property
     def _num_read(self) -> int:
@@ -177,12 +204,13 @@ class Records:
         """Read every record until one fails, and return which and why; TensorFlow's own errors do not say which."""
         for number in range(len(self)):
             try:
-                self._sample(tf.constant(number, tf.int64))  # eagerly, for TensorFlow's plain message
-            except _READ_ERRORS as error:
-                reason = _SEQUENCE if is_sequence(self.read(number)) else _reason(error)
-                return DataError(f"{self.name_of(number)}: {reason}")
+                record = self.read(number)
             except DataError as error:
                 return error
+            try:
+                self._sample(tf.constant(number, tf.int64))  # eagerly, for TensorFlow's plain message
+            except (*_READ_ERRORS, DataError) as error:
+                return DataError(f"{self.name_of(number)}: {_why(record, error)}")
         return None
 
     def name_of(self, number: int) -> str:
@@ -249,16 +277,101 @@ def open_records(
     )
 
 
-def _reason(error: Exception) -> str:
-    """Return the sentence of an error that states the reason."""
-    message = str(getattr(error, "message", error))
-    ours = re.search(r"image/object[^\n\[\]]*", message)
-    if ours:
-        return f"{ours[0].rstrip(' .')}; check the label map, num_classes and what wrote the records"
-    first = next((line.strip() for line in message.splitlines() if line.strip()), type(error).__name__)
-    if "image" in first.lower() or "JPEG" in first or "PNG" in first:
-        return f"the image cannot be decoded ({first}); remove it and convert again"
-    return first
+def _with_correct_types(record: bytes) -> bytes:
+    example = parse_example(record)
+    correct_types(example)
+    return example.SerializeToString()
+
+
+def _why(record: bytes, error: Exception) -> str:
+    """Return why a record cannot be read, which TensorFlow's error says less plainly."""
+    if is_sequence(record):
+        return _SEQUENCE
+    try:
+        example = parse_example(record)
+        if changed := correct_types(example):
+            return f"{next(iter(changed.values()))}, unlike other records; boxtune convert writes all of them alike"
+        ours = re.search(r"image/object[^\n\[\]]*", str(getattr(error, "message", error)))
+        if ours:
+            return f"{ours[0].rstrip(' .')}; check the label map, num_classes and what wrote the records"
+        pixels.rgb(b"".join(example.features.feature["image/encoded"].bytes_list.value[:1]))
+    except DataError as fault:
+        return str(fault)
+    return f"it cannot be read ({error}); convert again"
+
+
+class _Counts(NamedTuple):
+    """What some records hold: objects, those without area (and where the first of these is), and crowds."""
+
+    objects: int
+    without_area: int
+    crowds: int
+    example: str
+
+
+def doubts_about(records: Records, name: str, *, evaluation: bool = False) -> list[str]:
+    """Return what is doubtful about the objects of the records `name`, by 256 of them at most, from all over.
+
+    Raises:
+        DataError: if a box is in pixels, or they are for training and all records are looked at, but none has a box
+            with an area.
+    """
+    numbers = records.spread_numbers()
+    count = _counted(records, numbers)
+    is_whole = len(numbers) == len(records)
+    of_them = f"{name}: of {'all' if is_whole else 'some'} {len(numbers)} records"
+    if count.objects == count.without_area:
+        none = f"{of_them} {'no box has an area' if count.objects else 'none has an object'}"
+        if is_whole and not evaluation:
+            raise DataError(f"{none}, so nothing can be learnt. Give it records with objects.")
+        return [f"{none}, so nothing can be {'measured' if evaluation else 'learnt'} there"]
+    doubts = []
+    if count.without_area:
+        doubts.append(f"{of_them} {count.without_area} boxes have no area, first in {count.example}")
+    if count.crowds == count.objects:
+        doubts.append(f"{of_them} every object is a crowd (is_crowd), which no evaluation counts")
+    return doubts
+
+
+def doubt_about_both(training: Records, evaluation: Records) -> str:
+    """Return that images are for training and for evaluation, "" if there are none among some from all over."""
+    both = _digests(training) & (measured := _digests(evaluation))
+    if not both:
+        return ""
+    return (
+        f"{len(both)} of {len(measured)} images of eval_input_reader are for training, too: the result will look"
+        " better than it is. Split the data set, as boxtune convert does"
+    )
+
+
+def _digests(records: Records) -> set[bytes]:
+    """Return the SHA-256 of the images of some records from all over."""
+    digests = set()
+    for number in records.spread_numbers():
+        with suppress(DataError):  # which is named when it is read
+            feature = parse_example(records.read(number)).features.feature["image/encoded"]
+            digests.add(hashlib.sha256(b"".join(feature.bytes_list.value)).digest())
+    return digests
+
+
+def _counted(records: Records, numbers: Sequence[int]) -> _Counts:
+    objects = without_area = crowds = 0
+    example = ""
+    for number in numbers:
+        try:
+            features = parse_example(records.read(number)).features.feature
+        except DataError:  # of a record that is damaged, which is named when it is read
+            continue
+        boxes = [list(features[side].float_list.value) for side in SIDES]
+        if len({*map(len, boxes)}) > 1:
+            continue
+        if any(value > MAX_COORDINATE for side in boxes for value in side):
+            raise DataError(f"{records.name_of(number)}: {IN_PIXELS}. Convert the annotated images again.")
+        empty = sum(ymax <= ymin or xmax <= xmin for ymin, xmin, ymax, xmax in zip(*boxes, strict=True))
+        objects, without_area = objects + len(boxes[0]), without_area + empty
+        example = example or (records.name_of(number) if empty else "")
+        crowds += sum(value > 0 for value in features["image/object/is_crowd"].int64_list.value)
+    return _Counts(objects, without_area, crowds, example)
 
 
 class ImageCache:

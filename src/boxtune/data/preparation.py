@@ -16,7 +16,7 @@ from boxtune.data import findings as kinds
 from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.label_map import LabelMap
-from boxtune.data.reading import Reading, read, why_unusable
+from boxtune.data.reading import Reading, read, what_was_skipped, why_unusable
 from boxtune.data.records import ImageRecord, ObjectRecord, class_names, rounded
 from boxtune.data.splits import Split
 from boxtune.errors import DataError, did_you_mean
@@ -83,7 +83,7 @@ def prepare(photos: Path, options: Options) -> Prepared:
     """Read and split a data set without writing anything.
 
     Raises DataError where nothing can be said of it: no annotations, an unreadable label map or list, or a split
-    that is not possible.
+    that is not possible. Where annotated images were lost, a split that is not possible is a refusal.
     """
     reading = read(
         photos,
@@ -100,8 +100,15 @@ def prepare(photos: Path, options: Options) -> Prepared:
     label_map = _numbered(reading.images, options.label_map, findings)
     parts: dict[str, Sequence[ImageRecord]] = {"train": reading.images, "validation": ()}
     if reading.images:
-        parts = _split(reading, options, findings)
-        _note_classes(label_map, parts, findings)
+        try:
+            parts = _split(reading, options, findings)
+        except DataError as error:
+            if len(reading.images) == reading.num_annotations:
+                raise
+            # What was lost is probably why, and is shown first.
+            refusal = refusal or f"{error} {what_was_skipped(reading)}"
+        else:
+            _note_classes(label_map, parts, findings)
     return Prepared(
         reading, label_map, parts, tuple(findings.items), refusal or _refused(photos, findings.items)
     )
@@ -226,6 +233,9 @@ def _note_classes(
 ) -> None:
     """Note the classes that cannot be learnt, measured, or that do not occur at all."""
     counts = {part: class_counts(images, label_map) for part, images in parts.items()}
+    known, measured = label_map.by_any_name, parts.get("validation", parts["train"])
+    objects = [item for image in measured for item in image.objects if item.class_name in known]
+    single = {known[item.class_name].name for item in objects if not item.is_crowd}
     for name in label_map.names:
         message = f'there is no "{name}".'
         if not any(count[name] for count in counts.values()):
@@ -234,6 +244,9 @@ def _note_classes(
             findings.add(kinds.CLASS_NOT_IN_TRAINING, findings.root, message)
         elif not counts.get("validation", counts["train"])[name]:
             findings.add(kinds.CLASS_NOT_IN_VALIDATION, findings.root, message)
+        elif name not in single:
+            crowds = f'all {counts.get("validation", counts["train"])[name]} objects of "{name}" are crowds.'
+            findings.add(kinds.CLASS_ONLY_CROWDS, findings.root, crowds)
 
 
 def class_counts(images: Iterable[ImageRecord], label_map: LabelMap) -> Counter[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,14 +20,16 @@ from boxtune.data.annotations import Annotation, Format
 from boxtune.data.conventions import Assumed, Convention
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.image_lookup import ImageFiles
-from boxtune.data.images import ImageTooLargeError
 from boxtune.data.joining import Entry, Joiner
 from boxtune.data.listing import Listing, list_files
+from boxtune.data.pixels import ImageTooLargeError
 from boxtune.data.records import ImageRecord, ImageSource, class_names
 from boxtune.data.repair import image_record
 from boxtune.data.split_lists import SplitLists
 from boxtune.data.workers import map_in_processes
 from boxtune.errors import DataError
+
+_MOST_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def read(
     annotated = _list(annotations, findings) if annotations else listing
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
     assumed = assumed or Assumed()
-    image_files = ImageFiles(listing.ending(images.SUFFIXES), assumed.image_names)
+    image_files = ImageFiles(listing.ending(images.SUFFIXES | images.RARE_SUFFIXES), assumed.image_names)
     chosen = _choose(annotated, everything, image_files, format_name, findings)
 
     lists = split_lists.find(everything, findings)
@@ -91,7 +94,9 @@ def read(
     _note_unused(image_files, paired.given, findings)
     num_lost = sum(finding.kind.action is Action.SKIP_IMAGE for finding in findings.items)
     if not found and not num_lost:
-        raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.")
+        foreign = ((Path(item.file), item.message) for item in findings.items if item.kind == kinds.FOREIGN)
+        examples = _examples(foreign, annotated.root)
+        raise DataError(f"{_shown(annotated)} holds no annotations in {chosen.title}.{examples}")
     findings.items += of_images
     return replace(_reading(photos, chosen, found, len(found) + num_lost, findings), lists=lists)
 
@@ -112,12 +117,13 @@ def why_unusable(reading: Reading, max_unusable: float) -> str:
         if not reading.images or lost > max_unusable * total:
             return (
                 f"{reading.root}: {lost} of {total} {what} ({lost / max(1, total):.0%}) cannot be used, and at most"
-                f" {max_unusable:.0%} may be lost. {_what_was_skipped(reading)}"
+                f" {max_unusable:.0%} may be lost. {what_was_skipped(reading)}"
             )
     return ""
 
 
-def _what_was_skipped(reading: Reading) -> str:
+def what_was_skipped(reading: Reading) -> str:
+    """Return how many images and objects were skipped, by the kinds of findings, with an example."""
     losing = (Action.SKIP_IMAGE, Action.SKIP_OBJECT)
     groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
     ranked = sorted(groups, key=len, reverse=True)
@@ -126,6 +132,12 @@ def _what_was_skipped(reading: Reading) -> str:
         return f"Skipped: {counts}."
     example = ranked[0][0]
     return f"Skipped: {counts}. For example {example.where}: {example.message} {example.kind.advice}"
+
+
+def _examples(complaints: Iterable[tuple[Path, str]], root: Path) -> str:
+    """Return the first complaints about files as sentences."""
+    some = list(islice(complaints, _MOST_SHOWN))
+    return "".join(f" {Findings(root).name(path)}: {complaint}" for path, complaint in some)
 
 
 def _list(folder: Path, findings: Findings) -> Listing:
@@ -146,8 +158,9 @@ def _choose(
     if not found:
         known = ", ".join(one.title for one in recognition.FORMATS)
         raise DataError(
-            f"{_shown(annotated)} holds no annotations in any format that is known ({known}). Give the folder or file"
-            " that holds them, or name their format."
+            f"{_shown(annotated)} holds no annotations that can be read."
+            f"{_examples(recognition.complaints(annotated), annotated.root)} Give the folder or file that holds them,"
+            f" or name their format. No file is in any format that is known: {known}."
         )
     if len(found) == 1:
         return found[0]
@@ -188,7 +201,7 @@ def _note_unused(image_files: ImageFiles, given: Iterable[Annotation], findings:
     """Report the images without annotation."""
     used = {annotation.source.path for annotation in given if annotation.source}
     for path in image_files.paths:
-        if path not in used:
+        if path not in used and path.suffix.lower() in images.SUFFIXES:
             findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
 
 

@@ -1,9 +1,13 @@
 """The formats of annotations that are known, and telling which one a folder holds."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 from boxtune.data.annotations import Format
 from boxtune.data.formats import (
     coco,
     createml,
+    csv_exports,
     csv_table,
     cvat,
     kitti,
@@ -29,6 +33,9 @@ FORMATS: tuple[Format, ...] = (
     via.FORMAT,
     yolo.FORMAT,
     csv_table.FORMAT,
+    csv_exports.AUTOML,
+    csv_exports.MAKESENSE,
+    csv_exports.VIA,
     open_images.FORMAT,
     kitti.FORMAT,
     tfrecord.FORMAT,
@@ -59,7 +66,20 @@ def recognise(listing: Listing) -> list[Format]:
     return found or [one for one in FORMATS if _is_there(one, listing, len(listing.files))]
 
 
+def complaints(listing: Listing) -> Iterator[tuple[Path, str]]:
+    """Yield files that look like annotations of some format, with why they are not read."""
+    for one in FORMATS:
+        if one.complaint:
+            for path in _spread(listing.ending(one.suffixes), _NUM_LOOKED_INTO):
+                if complaint := one.complaint(path):
+                    yield path, f"{one.title}: {complaint}"
+
+
 def _is_there(one: Format, listing: Listing, num_files: int) -> bool:
     """Say whether a folder has annotations of a format, looking into about so many files."""
-    files = listing.ending(one.suffixes)
-    return any(one.recognises(path) for path in files[:: max(1, len(files) // max(1, num_files))])
+    return any(map(one.recognises, _spread(listing.ending(one.suffixes), num_files)))
+
+
+def _spread(files: list[Path], num_files: int) -> list[Path]:
+    """Return about so many files from all over a list."""
+    return files[:: max(1, len(files) // max(1, num_files))]

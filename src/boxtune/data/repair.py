@@ -19,6 +19,7 @@ from boxtune.data.records import (
     reorder,
     rounded,
 )
+from boxtune.data.tfrecord import MAX_OBJECTS
 
 TINY_SIDE = 3  # pixels
 _ROUNDED_PIXELS = 0.05  # by which an edge may miss the image's without a word
@@ -115,8 +116,10 @@ def _note_format(case: _Case, source: ImageSource, info: ImageInfo) -> None:
 
     if source.span is None and not images.fits_extension(info.format, source.path):
         add(kinds.IMAGE_WRONG_EXTENSION, f"its content is {info.format}.")
-    if reason := images.recoding_reason(info.format, info.mode):
-        add(kinds.IMAGE_RECODED, f"{reason}.")
+    if info.lacks_end:
+        add(kinds.IMAGE_WITHOUT_END, "every pixel of it is there.")
+    if info.recoding_reason:
+        add(kinds.IMAGE_RECODED, f"{info.recoding_reason}.")
     elif info.mode == "L":
         add(kinds.IMAGE_GREY, "its pixels are 8 bit grey.")
 
@@ -158,6 +161,10 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
                 case.add(kinds.BOX_OF_TWO_CLASSES, f'{_shown(item)} is there as "{min(classes)}" too.', item)
             classes.add(item.class_name)
             records.append(record)
+    if len(records) > MAX_OBJECTS:
+        raise SkipError(
+            kinds.OBJECTS_TOO_MANY, f"it has {len(records)}, and at most {MAX_OBJECTS} are possible."
+        )
     if records:
         return tuple(records)
     if case.annotation.objects or not case.annotation.complete:

@@ -9,19 +9,32 @@ import weakref
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import google_crc32c
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from boxtune.data.example_pb2 import Example
+from boxtune.data.example_pb2 import BytesList, Example, Feature, FloatList, Int64List
 from boxtune.errors import DataError
 
 MAX_RECORD_BYTES = 2**30
+MAX_OBJECTS = 5000
+"""Of an image: training compares each with every anchor, which takes gigabytes of memory from here on."""
 # Before a record: its length (uint64) and a checksum of that (uint32). After it: a checksum of the record.
 _HEADER = struct.Struct("<QI")
 _FOOTER = struct.Struct("<I")
+
+
+_ENCODED = "image/encoded"
+# The API's types of the lists that are read, and what to call them.
+_TYPES = {
+    **dict.fromkeys((_ENCODED, "image/filename", "image/source_id", "image/object/class/text"), "bytes_list"),
+    **{f"image/object/bbox/{side}": "float_list" for side in ("ymin", "xmin", "ymax", "xmax")},
+    **{f"image/object/{key}": "float_list" for key in ("weight", "area", "class/multiclass_scores")},
+    **{f"image/object/{key}": "int64_list" for key in ("class/label", "is_crowd", "difficult", "group_of")},
+}
+_TYPE_NAMES = {"bytes_list": "bytes", "float_list": "floats", "int64_list": "whole numbers (int64)"}
 
 
 def parse_example(data: bytes) -> Example:
@@ -30,6 +43,35 @@ def parse_example(data: bytes) -> Example:
         return Example.FromString(data)
     except DecodeError as error:
         raise DataError("it is not a tf.train.Example.") from error
+
+
+def correct_types(example: Example) -> dict[str, str]:
+    """Give the lists of an Example the types that the API reads, where no value changes; say of each key what it held.
+
+    Raises:
+        DataError: if a list has values that are not of its type.
+    """
+    features = example.features.feature
+    changed = {}
+    for key, wanted in _TYPES.items():
+        written = features[key].WhichOneof("kind") if key in features else None
+        if written not in (None, wanted):
+            values = getattr(features[key], written).value
+            features[key].CopyFrom(_converted(key, values, written, wanted))
+            changed[key] = f"{key} holds {_TYPE_NAMES[written]}, not {_TYPE_NAMES[wanted]}"
+    return changed
+
+
+def _converted(key: str, values: Sequence[Any], written: str, wanted: str) -> Feature:
+    if wanted == "float_list" and written == "int64_list":
+        return Feature(float_list=FloatList(value=values))
+    if wanted == "bytes_list" and written == "int64_list" and key != _ENCODED:
+        return Feature(bytes_list=BytesList(value=[str(value).encode() for value in values]))
+    if wanted == "int64_list" and written == "float_list" and all(value.is_integer() for value in values):
+        return Feature(int64_list=Int64List(value=map(int, values)))
+    if not values:
+        return Feature(**{wanted: getattr(Feature(), wanted)})
+    raise DataError(f"{key} holds {_TYPE_NAMES[written]}, not {_TYPE_NAMES[wanted]}.")
 
 
 def first_record(path: Path) -> bytes:
@@ -53,7 +95,7 @@ def encoded_image(path: Path, span: tuple[int, int]) -> bytes:
         example = parse_example(os.pread(descriptor, length, offset))
     finally:
         os.close(descriptor)
-    values = example.features.feature["image/encoded"].bytes_list.value
+    values = example.features.feature[_ENCODED].bytes_list.value
     if not values:
         raise DataError(f"the record at byte {offset} holds no image.")
     return values[0]
@@ -186,6 +228,8 @@ def _cut_short(path: Path, number: int, position: int) -> DataError:
 def _not_a_record(path: Path, header: bytes, position: int) -> DataError:
     if position == 0 and header.startswith(b"\x1f\x8b"):
         return DataError(f"{path} is compressed with gzip. Unpack it first (gunzip).")
+    if position == 0 and header[0] == 0x78 and int.from_bytes(header[:2], "big") % 31 == 0:  # RFC 1950
+        return DataError(f"{path} is compressed with zlib. Write it again without compression.")
     if position == 0:
         return DataError(f"{path} is not a TFRecord file: its first bytes are {header!r}.")
     return DataError(

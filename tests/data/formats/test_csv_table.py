@@ -156,3 +156,25 @@ def test_what_programs_write_into_empty_cells_is_background(tmp_path, nothing):
     assert (annotation.objects, annotation.complete, findings) == ((), True, [])
     [annotation], findings = parsed(tmp_path, HEADER, f"a.jpg,40,30,cat,{','.join([nothing] * 4)}")
     assert (annotation.objects, annotation.complete) == ((), False)
+
+
+@pytest.mark.parametrize(
+    ("row", "complaint"),
+    [
+        ("location,x1,y1,x2,y2,class_name", "line 1, has no column for filename (filename, imagename,"),
+        (
+            "image;xmin;ymin;xmax;label",
+            "line 1, has no column for ymax (ymax, y2, bottom): it has image, xmin",
+        ),
+        (
+            "a.jpg,1,2,3",
+            "its line 1 is no header, and no row of a box in a known order of columns: a.jpg,1,2,3",
+        ),
+        ("name,price", ""),
+        ("", ""),
+    ],
+)
+def test_complaints(tmp_path, row, complaint):
+    (tmp_path / "a.csv").write_text(row + "\n")
+    assert complaint in FORMAT.complaint(tmp_path / "a.csv")
+    assert bool(FORMAT.complaint(tmp_path / "a.csv")) == bool(complaint)

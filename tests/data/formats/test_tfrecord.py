@@ -1,4 +1,5 @@
 import gzip
+import zlib
 
 import numpy as np
 import pytest
@@ -293,7 +294,7 @@ def test_keypoints_without_names_are_numbered_and_seen(read):
     "change",
     [
         {"object/bbox/xmin": [0.25]},
-        {"object/bbox/xmin": [1, 2, 3]},
+        {"object/bbox/xmin": [1.0, 2.0, 3.0]},
         {"object/class/text": [b"cat"], "object/class/label": [1]},
         {"object/class/text": None, "object/class/label": None},
         {"object/weight": [1.0]},
@@ -344,6 +345,35 @@ def test_a_damaged_record_is_reported_and_the_others_are_read(tmp_path):
         (kinds.ANNOTATION_UNREADABLE, "record 3"),
     ]
     assert "is damaged" in findings[1].message
+
+
+def test_keys_of_another_type_are_read_and_reported(read):
+    changes = {"filename": [7], "object/bbox/xmin": [0, 0], "object/class/label": [2.0, 7.0]}
+    ([annotation], findings), whole = read(example(**changes)), read(example(filename=[b"7"]))[0][0]
+    assert annotation.filename == "7" == whole.filename.rpartition("/")[2]
+    assert [item.edges[0] for item in annotation.objects] == [0, 0]
+    assert findings == [(kinds.RECORD_TYPES, "record 0")] * 3
+
+
+def test_values_of_no_use_are_reported(read):
+    _, findings = read(example(**{"object/class/label": [1.5, 2.0]}), example())
+    assert findings == [(kinds.ANNOTATION_UNREADABLE, "record 0")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("train.record", gzip.compress(b"anything", mtime=0), "it is compressed with gzip. Unpack it first"),
+        ("train.record", zlib.compress(b"anything"), "it is compressed with zlib"),
+        ("train.tfrecord-00000-of-00002", b"anything else", "it is not a TFRecord file"),
+        ("LICENSE", b"anything else", ""),
+    ],
+)
+def test_complaints(tmp_path, name, content, complaint):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert FORMAT.complaint(path).startswith(complaint)
+    assert bool(FORMAT.complaint(path)) == bool(complaint)
 
 
 CONTEXT = train.Example(features=train.Features(feature={"label": feature([1])})).SerializeToString()

@@ -14,6 +14,7 @@ from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
 from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.errors import DataError
+from voc_folder import image_file
 
 BOX = "0 0.5 0.5 0.2 0.4\n"
 
@@ -426,3 +427,23 @@ def test_what_is_written_is_read_back(tmp_path_factory, boxes, names):
     for found, (ymin, xmin, ymax, xmax) in zip(annotation.objects, boxes, strict=True):
         assert found.class_name == label_map.names[-1]
         assert found.edges == pytest.approx((xmin, ymin, xmax, ymax), abs=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("0 65 55 50 50", "line 1: 65 55 50 50 are pixels, not fractions of the image."),
+        ("0 0,25 0,5 0,1 0,1", "line 1: its coordinates hold '0,25', which is not a finite number."),
+        ("cup 0.25 0.5 0.1 0.1", 'line 1: its class is "cup", which is not a class number.'),
+        ("0 0.25 0.5", "line 1: behind its class are 2 numbers; a box has 4."),
+        ("0 0.25 0.5 0.1 0.1", ""),
+        ("", ""),
+    ],
+)
+def test_complaints(tmp_path, line, complaint):
+    image_file(tmp_path / "images" / "a.jpg")
+    for name in ("images/a.txt", "labels/a.txt", "notes/a.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(line + "\n")
+        assert FORMAT.complaint(path) == ("" if name.startswith("notes") else complaint)

@@ -22,6 +22,7 @@ from boxtune.data.findings import SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.formats.text import first_line, first_line_of, read_annotations
 from boxtune.data.images import SUFFIXES
+from boxtune.errors import printable
 
 _SEPARATORS = (",", ";", "\t")
 _EDGES = ("xmin", "ymin", "xmax", "ymax")
@@ -70,6 +71,24 @@ def _recognises(path: Path) -> bool:
     return bool(_layouts(first_line(path)))
 
 
+def _complaint(path: Path) -> str:
+    """Say what a table lacks to be one of boxes, "" if its first row has nothing of one."""
+    line = first_line(path)
+    for separator in _SEPARATORS:
+        cells = line.split(separator)
+        found = _columns_among(cells)
+        if missing := [name for name in _REQUIRED if name not in found] if len(found) > 2 else []:
+            names = "; ".join(f"{name} ({', '.join(_HEADERS[name])})" for name in missing)
+            return f"its header, line 1, has no column for {names}: it has {printable(', '.join(cells))}."
+    if any(_is_number(cell) for separator in _SEPARATORS for cell in line.split(separator)):
+        return f"its line 1 is no header, and no row of a box in a known order of columns: {printable(line)}"
+    return ""
+
+
+def _is_number(cell: str) -> bool:
+    return shapes.is_finite(cell.strip())
+
+
 def _read(file: AnnotationFile) -> Iterator[Annotation]:
     text = read_annotations(file.path, max_bytes=MAX_TEXT_BYTES)
     layouts = _layouts(first_line_of(text))
@@ -79,7 +98,9 @@ def _read(file: AnnotationFile) -> Iterator[Annotation]:
     return file.annotations_of_rows(_rows(text, layout, file), _object)
 
 
-FORMAT = Format("csv", "CSV table of boxes", frozenset({".csv", ".tsv"}), _recognises, _read)
+FORMAT = Format(
+    "csv", "CSV table of boxes", frozenset({".csv", ".tsv"}), _recognises, _read, complaint=_complaint
+)
 
 
 # Which columns there are
@@ -126,12 +147,18 @@ def _fits(cells: _Cells) -> bool:
 
 
 def _columns_of_header(cells: Sequence[str]) -> dict[str, int] | None:
-    headers = [cell.casefold().translate({ord(mark): None for mark in " -_"}) for cell in cells]
+    columns = _columns_among(cells)
+    return columns if all(column in columns for column in _REQUIRED) else None
+
+
+def _columns_among(cells: Sequence[str]) -> dict[str, int]:
+    """Return the columns that are among the cells of a header."""
+    headers = [cell.strip(' "').casefold().translate({ord(mark): None for mark in " -_"}) for cell in cells]
     columns = {}
     for column, names in _HEADERS.items():
         if found := [headers.index(name) for name in names if name in headers]:
             columns[column] = found[0]
-    return columns if all(column in columns for column in _REQUIRED) else None
+    return columns
 
 
 def _columns_of_box(cells: Sequence[str]) -> list[dict[str, int]]:

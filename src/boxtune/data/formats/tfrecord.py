@@ -8,7 +8,7 @@ that the API's `tf_example_decoder` reads, and those of its tools that write; a 
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, isfinite
 from pathlib import Path
@@ -63,6 +63,15 @@ def _recognises(path: Path) -> bool:
         return False
 
 
+def _complaint(path: Path) -> str:
+    """Say why a file that is called a TFRecord is not read, "" if it is not called so."""
+    try:
+        with _opened(path):
+            return ""
+    except SkipError as error:
+        return str(error) if path.suffix else ""
+
+
 def _read(file: AnnotationFile, label_maps: Mapping[Path, LabelMap]) -> Iterator[Annotation]:
     """Read one file; `label_maps` are those of the data set by their folders."""
     records = _Records(file.path, file.findings, _numbered(file.path, label_maps))
@@ -70,7 +79,7 @@ def _read(file: AnnotationFile, label_maps: Mapping[Path, LabelMap]) -> Iterator
         for number in range(len(index)):
             with file.skipping(f"record {number}"):
                 yield _annotation(file, records, index, number)
-    records.note_unread()
+    records.note_keys()
 
 
 def _label_maps(listing: Listing, findings: Findings) -> dict[Path, LabelMap]:
@@ -88,7 +97,16 @@ def _label_maps(listing: Listing, findings: Findings) -> dict[Path, LabelMap]:
     return label_maps
 
 
-FORMAT = Format("tfrecord", "TFRecord", _SUFFIXES, _recognises, _read, normalized=True, context=_label_maps)
+FORMAT = Format(
+    "tfrecord",
+    "TFRecord",
+    _SUFFIXES,
+    _recognises,
+    _read,
+    normalized=True,
+    context=_label_maps,
+    complaint=_complaint,
+)
 
 
 def _first_features(path: Path) -> _Features:
@@ -125,6 +143,7 @@ class _Records:
     names: dict[int, str]
     _unnamed: set[int] = field(default_factory=set)
     _unread: set[str] = field(default_factory=set)
+    _retyped: dict[str, str] = field(default_factory=dict)
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, "class 7" where nothing names it."""
@@ -142,8 +161,14 @@ class _Records:
         if len(self._unread) < _MAX_KEYS_SHOWN:
             self._unread.update(set(keys) - _KEYS)
 
-    def note_unread(self) -> None:
-        """Tell which keys there are that nothing reads."""
+    def see_types(self, messages: Iterable[str], location: str) -> None:
+        for message in messages:
+            self._retyped.setdefault(message, location)
+
+    def note_keys(self) -> None:
+        """Report keys of another type than the API's, and those that nothing reads."""
+        for message, location in self._retyped.items():
+            self.findings.add(kinds.RECORD_TYPES, self.path, f"{message}.", location=location)
         if self._unread:
             keys = ", ".join(sorted(self._unread)[:_MAX_KEYS_SHOWN])
             self.findings.add(kinds.NOT_READ, self.path, f"keys that are not read: {keys}.")
@@ -155,10 +180,13 @@ class _Records:
 def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, number: int) -> Annotation:
     location = f"record {number}"
     try:
-        features = tfrecord.parse_example(index.read_intact(number)).features.feature
+        example = tfrecord.parse_example(index.read_intact(number))
+        corrected = tfrecord.correct_types(example)
     except DataError as error:
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error).replace(str(file.path), "it", 1)) from error
+    features = example.features.feature
     records.see_keys(list(features))
+    records.see_types([text for key, text in corrected.items() if _has_values(features[key])], location)
     if not any(_strings(features, "encoded")):
         raise SkipError(kinds.IMAGE_UNREADABLE, "it holds no image.")
     size = _size(features)
@@ -171,6 +199,10 @@ def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, num
         location=location,
         source=ImageSource(file.path, span),
     )
+
+
+def _has_values(feature: Feature) -> bool:
+    return bool(feature.bytes_list.value or feature.float_list.value or feature.int64_list.value)
 
 
 def _filename(features: _Features) -> str:

@@ -59,7 +59,8 @@ def _is_project_3(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(value.get(key), dict) for key in _PROJECT_3)
 
 
-def _read(file: AnnotationFile, value: Any) -> Iterator[Annotation]:
+def read(file: AnnotationFile, value: Any) -> Iterator[Annotation]:
+    """Yield the annotations of a project, or of the entries of images."""
     images = list((_images_3 if _is_project_3(value) else _images_2)(value, file))
     attribute = _class_attribute([region for one in images for _, region in one.regions], file)
     for one in images:
@@ -68,7 +69,7 @@ def _read(file: AnnotationFile, value: Any) -> Iterator[Annotation]:
         )
 
 
-FORMAT = json_format("via", "VGG Image Annotator JSON", _belongs, _read, form="sides")
+FORMAT = json_format("via", "VGG Image Annotator JSON", _belongs, read, form="sides")
 
 
 # Versions 1 and 2

@@ -26,7 +26,7 @@ from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile
 from boxtune.data.files import read_text, writable_folder, write_text
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import json_text, shapes, yolo_points
-from boxtune.data.formats.text import fields_of_lines, first_text
+from boxtune.data.formats.text import fields_of_lines, first_line, first_text
 from boxtune.data.images import SUFFIXES
 from boxtune.data.label_map import LabelMap
 from boxtune.data.listing import Listing
@@ -113,6 +113,21 @@ def _listed_images(folder: Path, modified: int) -> frozenset[str]:
     split_names = (os.path.splitext(name) for name in os.listdir(folder))
     images = [(stem, suffix) for stem, suffix in split_names if suffix.lower() in SUFFIXES]
     return frozenset(name for stem, suffix in images for name in (stem, stem + suffix))
+
+
+def _complaint(path: Path) -> str:
+    """Say why the first line of an image's text file is no label, "" if it is one or the file is of no image."""
+    fields = first_line(path).split()
+    if not fields or not (_has_image(path) or _LABELS_FOLDER in path.parts[:-1]) or _is_label(fields):
+        return ""
+    try:
+        _class_number(fields[0])
+        numbers = list(map(shapes.finite, fields[1:]))
+    except SkipError as error:
+        return f"line 1: {error}"
+    if len(numbers) < 4:
+        return f"line 1: behind its class are {len(numbers)} numbers; a box has 4."
+    return f"line 1: {' '.join(fields[1:5])} are pixels, not fractions of the image."
 
 
 # The lines of a label file
@@ -353,6 +368,7 @@ FORMAT = Format(
     normalized=True,
     form="centres",
     context=_data_set,
+    complaint=_complaint,
 )
 
 

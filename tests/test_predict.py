@@ -1,0 +1,116 @@
+"""The verb `predict` on a model that finds the same anywhere: what is drawn, what is passed over."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from boxtune import cli
+from boxtune.data.files import whole_file
+from boxtune.data.image_writer import unique_stems
+from boxtune.errors import DataError
+from boxtune.predict import predict
+from voc_folder import image_file
+
+
+class _Finder(tf.Module):
+    """Finds one object, in the upper left quarter of every image."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)])
+    def find(self, images):
+        return {
+            "num_detections": tf.constant([1.0]),
+            "detection_boxes": tf.constant([[[0.0, 0.0, 0.5, 0.5]]]),
+            "detection_classes": tf.constant([[1.0]]),
+            "detection_scores": tf.reduce_max(tf.cast(images > 0, tf.float32)) * tf.constant([[0.9]]),
+        }
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    finder = _Finder()
+    tf.saved_model.save(finder, str(folder), {"serving_default": finder.find})
+    return folder
+
+
+@pytest.fixture
+def run(model, tmp_path):
+    """Run the command line on `photos`; return its status, its output and what is in detections.json."""
+
+    def run(capsys):
+        status = cli.main(
+            ["predict", str(model), str(tmp_path / "photos"), "--output_dir", str(tmp_path / "o")]
+        )
+        printed = capsys.readouterr()
+        return status, printed.out, json.loads((tmp_path / "o" / "detections.json").read_text())
+
+    return run
+
+
+def test_pictures_are_drawn_under_names_of_their_own(run, tmp_path, capsys):
+    for name in ("a.jpg", "a.png", "b/c-d.jpg", "b-c/d.jpg"):
+        image_file(tmp_path / "photos" / name)
+    status, out, found = run(capsys)
+    assert (status, out) == (0, f"4 objects on 4 pictures, drawn in {tmp_path / 'o'}\n")
+    assert [len(one["detections"]) for one in found] == [1] * 4
+    drawn = sorted(path.name for path in (tmp_path / "o").glob("*.png"))
+    assert drawn == ["a.jpg.png", "a.png.png", "b-c-d.jpg-2.png", "b-c-d.jpg.png"]
+
+
+@pytest.mark.parametrize("content", [b"", b"<html></html>", b"\xff\xd8\xff\xe0 half of a JPEG"])
+def test_one_that_cannot_be_read_is_named_and_passed_over(run, tmp_path, capsys, caplog, content):
+    for name in ("a.jpg", "c.jpg"):
+        image_file(tmp_path / "photos" / name)
+    broken = tmp_path / "photos" / "b.jpg"
+    broken.write_bytes(content)
+    status, out, found = run(capsys)
+    assert status == 1
+    assert out == f"2 objects on 2 pictures, drawn in {tmp_path / 'o'}; 1 could not be read\n"
+    assert "b.jpg: it cannot be decoded" in caplog.text
+    assert [(len(one["detections"]), "error" in one) for one in found] == [(1, False), (0, True), (1, False)]
+    assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [
+        "a.jpg.png",
+        "c.jpg.png",
+        "detections.json",
+    ]
+
+
+@pytest.mark.parametrize("character", ["x", "ü", "猫", "😀"])
+def test_long_names_are_cut(model, tmp_path, character):
+    name = character * (244 // len(character.encode()))
+    paths = [image_file(tmp_path / "photos" / f"{name}{end}.jpg") for end in ("1", "2")]
+    predictions = predict(model, tmp_path / "photos", tmp_path / "o")
+    assert [one.picture for one in predictions] == paths
+    drawn = [one.drawn.name for one in predictions]
+    assert len(set(drawn)) == 2
+    assert all(len(each.encode()) < 255 - len(".partial") for each in drawn)
+    assert all(one.drawn.is_file() for one in predictions)
+    (alone,) = predict(model, paths[0], tmp_path / "alone")
+    assert alone.drawn.is_file()
+
+
+def test_names_are_cut_between_characters():
+    (stem,) = unique_stems(["猫" * 90 + ".jpg"])
+    assert stem == "猫" * 66
+
+
+def test_a_name_that_is_too_long_to_write_is_an_error(tmp_path):
+    with (
+        pytest.raises(DataError, match="cannot be written: File name too long"),
+        whole_file(tmp_path / ("x" * 250)) as one,
+    ):
+        one.write_bytes(b"")
+
+
+def test_every_kind_of_picture_is_turned_upright(model, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in ("a.jpg", "b.png", "c.tif", "d.webp"):
+        image_file(tmp_path / "photos" / name, exif=exif)
+    for one in predict(model, tmp_path / "photos", tmp_path / "o"):
+        with Image.open(one.drawn) as drawn:
+            assert np.asarray(drawn).shape == (40, 20, 3)
+        assert (one.detections[0].xmax, one.detections[0].ymax) == (10, 20)
