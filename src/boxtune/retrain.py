@@ -75,7 +75,7 @@ class RetrainResult:
         return "\n".join(
             [
                 "",
-                f"mAP {self.mean_average_precision:.3f}   AP50 {self.ap50:.3f}   "
+                f"mAP {_shown(self.mean_average_precision)}   AP50 {_shown(self.ap50)}   "
                 f"on {self.best.num_images} validation images, after {self.best.step} steps",
                 "",
                 *(f"{path:{width}}   {what}" for path, what in rows),
@@ -84,6 +84,10 @@ class RetrainResult:
                 f"See it learn:    tensorboard --logdir {folder}",
             ]
         )
+
+
+def _shown(value: float) -> str:
+    return f"{value:.3f}" if value >= 0 else "not measured"
 
 
 def retrain(

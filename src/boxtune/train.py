@@ -30,6 +30,7 @@ from boxtune.training.early_stopping import EarlyStopping, EvaluationOptions, fu
 from boxtune.training.run import Data, Run
 from boxtune.training.run_state import (
     ANEW,
+    BEST,
     COMPLETE_CONFIG,
     LABEL_MAP,
     RunState,
@@ -293,15 +294,20 @@ def _record(pipeline: pipeline_pb2.TrainEvalPipelineConfig, model_dir: Path, now
 
 
 def _outcome(run: Run, stopping: EarlyStopping) -> str:
-    """Return a line about a run that did not make the requested steps, or nothing."""
-    step = run.state.step
+    """Return lines about a run that did not make the requested steps, or has no best checkpoint; or nothing."""
+    step, lines = run.state.step, []
     if step < run.last:
-        return (
+        lines.append(
             f"{stopping.waited} evaluations in a row were no better than the best: the run ends after step {step}. "
-            "Raise --patience to continue.\n"
+            "Raise --patience to continue."
         )
-    if run.start >= run.last:
-        return (
-            f"{run.start} of {run.last} steps have been made already; raise --num_train_steps to continue.\n"
+    elif run.start >= run.last:
+        lines.append(
+            f"{run.start} of {run.last} steps have been made already; raise --num_train_steps to continue."
         )
-    return ""
+    if stopping.history and stopping.measured_nothing:
+        lines.append(
+            f"No evaluation could measure {stopping.metric}: its images have no objects to be found. {BEST}/ is the "
+            "last checkpoint that was evaluated."
+        )
+    return "".join(f"{line}\n" for line in lines)

@@ -52,6 +52,9 @@ def test_a_short_name_of_a_metric_that_is_not_computed():
         ([0.5, 0.5], MAP, (100, 0.5)),  # of equals the first
         ([3.0, 1.0, 2.0], LOSS, (200, 1.0)),  # of losses the lowest
         ([-1.0, 0.0], MAP, (200, 0.0)),  # no such objects at first
+        ([-1.0, -1.0, -1.0], MAP, (300, -1.0)),  # none at all: the last
+        ([-1.0, 0.2, -1.0], MAP, (200, 0.2)),
+        ([-2.0, -3.0], LOSS, (200, -3.0)),  # a loss below 0 is one
         ([math.nan, 0.1], MAP, (200, 0.1)),
         ([math.nan, 9.0], LOSS, (200, 9.0)),
     ],
@@ -66,6 +69,8 @@ def test_an_improvement_is_better_than_all_before():
     assert not stopping(0.2, 0.5, 0.4).improves(0.5)
     assert not stopping(0.2).improves(math.nan)
     assert stopping(2.0, metric=LOSS).improves(1.9)
+    assert stopping(-1.0).improves(-1.0)  # nothing to choose by: the later one
+    assert not stopping(-1.0, 0.1).improves(-1.0)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +85,8 @@ def test_an_improvement_is_better_than_all_before():
         ([0.1, 0.15, 0.25, 0.3], 0.1, 1),
         # Small steps add up: each is compared with what the last progress reached.
         ([0.1, 0.16, 0.22, 0.28], 0.1, 1),
-        ([math.nan, math.nan], 0, 2),
+        ([math.nan, -1.0, -1.0], 0, 0),  # nothing was measured, so nothing was no better
+        ([0.2, -1.0, 0.1], 0, 1),
     ],
 )
 def test_evaluations_since_the_last_improvement(values, min_delta, waited):
@@ -99,7 +105,7 @@ def test_the_patience_runs_out():
     assert not stopping(patience=1).exhausted
 
 
-@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 0.75, math.nan]), max_size=12))
+@given(st.lists(st.sampled_from([-1.0, 0.0, 0.25, 0.5, 0.75, math.nan]), max_size=12))
 def test_the_last_improvement_is_the_best(values):
     grown, kept = stopping(), None
     for step, value in enumerate(values):
@@ -113,3 +119,4 @@ def test_shown_in_a_line():
     assert str(stopping()) == ""
     assert str(stopping(0.2, 0.5)) == "mAP 0.500 at 200"
     assert str(stopping(0.2, 0.5, 0.4)) == "mAP 0.400 at 300, best 0.500 at 200"
+    assert str(stopping(-1.0)) == "mAP not measured at 100"

@@ -48,11 +48,13 @@ def test_only_what_is_better_is_kept(state):
     )  # fmt: skip
 
 
-def test_a_metric_that_is_nan_is_null_in_json(state):
-    keep_if_best(evaluation(100, math.nan), EarlyStopping(MAP), state)
+@pytest.mark.parametrize("value", [math.nan, -1.0])
+def test_where_nothing_was_measured_the_last_is_kept_and_its_value_is_null(state, value):
+    stopping = EarlyStopping(MAP)
+    assert [keep_if_best(evaluation(step, value), stopping, state) for step in (100, 200)] == [True, True]
     text = (state.model_dir / "best" / "best.json").read_text()
     assert "NaN" not in text
-    assert read_best(state.model_dir).value is None
+    assert (read_best(state.model_dir).value, read_best(state.model_dir).step) == (None, 200)
 
 
 def test_none_yet(tmp_path):

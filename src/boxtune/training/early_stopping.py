@@ -61,15 +61,22 @@ class EarlyStopping:
 
     @property
     def best(self) -> tuple[int, float] | None:
-        """Step and value of the best evaluation, the first of several."""
-        return max(self.history, key=lambda one: self._score(one[1]), default=None)
+        """Step and value of the best evaluation, the first of several; the last if none measured anything."""
+        if self.measured_nothing:
+            return self.history[-1] if self.history else None
+        return max(self.history, key=lambda one: self._score(one[1]))
+
+    @property
+    def measured_nothing(self) -> bool:
+        """Whether no evaluation so far had objects that the metric is about."""
+        return not any(self.is_measured(value) for _, value in self.history)
 
     @property
     def waited(self) -> int:
-        """How many evaluations there were since the last improvement by more than `min_delta`."""
+        """How many evaluations that measured something there were since the last improvement by over `min_delta`."""
         reached, since = -math.inf, 0
         for _, value in self.history:
-            since += 1
+            since += self.is_measured(value)
             if self._score(value) > reached + self.min_delta:
                 reached, since = self._score(value), 0
         return since
@@ -80,20 +87,30 @@ class EarlyStopping:
         return self.patience is not None and self.waited >= self.patience
 
     def improves(self, value: float) -> bool:
-        """Return whether `value` is better than any so far."""
-        return self.best is None or self._score(value) > self._score(self.best[1])
+        """Return whether `value` is better than any so far, or there is nothing yet to compare it with."""
+        return self.measured_nothing or self._score(value) > max(self._score(one) for _, one in self.history)
 
     def __str__(self) -> str:
         if self.best is None:
             return ""
         (step, value), (best_step, best) = self.history[-1], self.best
         name = self.metric.rpartition("/")[2]
+        if not self.is_measured(value):
+            return f"{name} not measured at {step}"
         return f"{name} {value:.3f} at {step}" + (
             f", best {best:.3f} at {best_step}" if best_step < step else ""
         )
 
+    @property
+    def _is_loss(self) -> bool:
+        return self.metric.startswith("Loss/")
+
+    def is_measured(self, value: float) -> bool:
+        """Return whether there were objects that the metric is about; without, it is -1 or NaN."""
+        return self._is_loss or value >= 0
+
     def _score(self, value: float) -> float:
-        """Return the value so that higher is better, and NaN is the worst."""
-        if math.isnan(value):
+        """Return the value so that higher is better, and what was not measured is the worst."""
+        if math.isnan(value) or not self.is_measured(value):
             return -math.inf
-        return -value if self.metric.startswith("Loss/") else value
+        return -value if self._is_loss else value

@@ -69,7 +69,7 @@ class Best:
     metric: str
     """By which it was chosen, under the API's name."""
     value: float | None
-    """Of that metric, None if it is not finite."""
+    """Of that metric; None if it was not measured, for there are no such objects: this is the last checkpoint then."""
     step: int
     checkpoint: str
     """Its name within the folder."""
@@ -86,7 +86,7 @@ def keep_if_best(evaluation: Evaluation, stopping: EarlyStopping, state: RunStat
     if improved:
         best = Best(
             metric=stopping.metric,
-            value=value if math.isfinite(value) else None,
+            value=value if math.isfinite(value) and stopping.is_measured(value) else None,
             step=evaluation.step,
             checkpoint=Path(state.save_as_best()).name,
             num_images=evaluation.num_images,
