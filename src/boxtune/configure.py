@@ -91,8 +91,10 @@ def check_checkpoint(checkpoint: Path) -> None:
         ConfigError: if it has no configuration.
         CheckpointError: if it has no checkpoint of TensorFlow 2.
     """
+    # The checkpoint first: one of TensorFlow 1 has a configuration, too, which would be found at fault.
+    if checkpoint.is_dir() or checkpoint.suffix == ".pb":
+        checkpoints.Reader(checkpoints.find(checkpoint))
     _path_of_config(checkpoint)
-    checkpoints.Reader(checkpoints.find(checkpoint))
 
 
 def _path_of_config(checkpoint: Path) -> Path:

@@ -74,6 +74,12 @@ def test_load_takes_byte_order_mark_and_carriage_returns(tmp_path):
     assert config.load(path).model.ssd.num_classes == 2
 
 
+def test_load_takes_utf16_as_notepad_writes_it(tmp_path):
+    path = tmp_path / "pipeline.config"
+    path.write_bytes(MINIMAL.encode("utf-16"))
+    assert config.load(path).model.ssd.num_classes == 2
+
+
 def test_load_names_the_file_line_and_column(tmp_path):
     path = tmp_path / "pipeline.config"
     path.write_text("model {\n  ssd {\n    numclasses: 3\n", encoding="utf-8")
@@ -167,7 +173,7 @@ def test_a_folder_without_configuration_is_refused(tmp_path):
 def test_bytes_that_are_not_text_are_refused(tmp_path):
     path = tmp_path / "saved_model.pb"
     path.write_bytes(b"\x08\x01\xff\xfe")
-    with pytest.raises(ConfigError, match=r"saved_model.pb is not UTF-8 text \(byte 3\)"):
+    with pytest.raises(ConfigError, match=r"saved_model.pb is not text in UTF-8 \(byte 3\)"):
         config.load(path)
 
 
@@ -297,3 +303,39 @@ def test_a_full_configuration_is_loaded_as_it_is_but_for_relics(folder, shared):
     assert not loaded.train_config.HasField("sync_replicas")
     _clear_deprecated(parsed)
     assert loaded == parsed
+
+
+@pytest.fixture
+def windows(tmp_path, monkeypatch):
+    """Return the path of a configuration with backslashes, in a folder that has the files under slashes."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/train.record", "data/map.pbtxt", "models/ckpt-0.index"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    path = tmp_path / "pipeline.config"
+    path.write_text(
+        r"""train_config { fine_tune_checkpoint: "models\\ckpt-0" }
+        train_input_reader {
+          label_map_path: "data\\map.pbtxt"
+          tf_record_input_reader { input_path: ["data\\*.record", "other\\*.record"] }
+        }"""
+    )
+    return path
+
+
+def test_paths_with_backslashes_are_taken_where_slashes_lead_to_a_file(windows, caplog):
+    loaded = config.load(windows, needs_model=False)
+    assert loaded.train_config.fine_tune_checkpoint == "models/ckpt-0"
+    assert loaded.train_input_reader.label_map_path == "data/map.pbtxt"
+    paths = loaded.train_input_reader.tf_record_input_reader.input_path
+    assert paths == ["data/*.record", r"other\*.record"]
+    assert r"data\*.record is read as data/*.record." in caplog.text
+    assert len(caplog.records) == 3
+
+
+def test_the_older_field_for_the_type_of_a_checkpoint_is_taken(tmp_path, caplog):
+    path = tmp_path / "pipeline.config"
+    path.write_text('train_config { fine_tune_checkpoint: "ckpt-0" from_detection_checkpoint: true }')
+    assert config.load(path, needs_model=False).train_config.fine_tune_checkpoint_type == "detection"
+    assert "from_detection_checkpoint: true is read as fine_tune_checkpoint_type" in caplog.text
+    assert "without effect" not in caplog.text

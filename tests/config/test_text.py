@@ -1,5 +1,8 @@
 """Text form: what is said of mistakes, and the way to text and back."""
 
+import re
+import string
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,7 +37,7 @@ MISTAKES = [
     ),
     (
         "train_config { num_steps: }",
-        "1:27: num_steps has to be a whole number from 0 to 4294967295, which is missing.",
+        "1:16: num_steps has to be a whole number from 0 to 4294967295, which is missing.",
     ),
     (
         "train_config { gradient_clipping_by_norm: much }",
@@ -69,16 +72,53 @@ MISTAKES = [
     ),
     (
         'train_config {\n  fine_tune_checkpoint: "C:\\data\\ckpt-0"\n}',
-        '2:28: "\\" is not an escape here; write "\\\\", or "/" in a path.',
+        '2:28: "\\d" is not an escape; write "\\\\", or "/" in a path.',
     ),
     (
         'train_config {\n  fine_tune_checkpoint: "C:\\Users\\ckpt-0"\n}',
-        '2:25: "\\" begins no escape here; write "\\\\", or "/" in a path.',
+        '2:28: "\\U" is not an escape; write "\\\\", or "/" in a path.',
     ),
     (
         'train_config {\n  fine_tune_checkpoint: "C:\\home\\xyz"\n}',
-        '2:25: "\\" begins no escape here; write "\\\\", or "/" in a path.',
+        '2:28: "\\h" is not an escape; write "\\\\", or "/" in a path.',
     ),
+    (
+        'train_config {\n  fine_tune_checkpoint: "D:\\2019"\n}',  # \201 is no character of UTF-8
+        '3:1: the numbers after a "\\" are no character of UTF-8; write "\\\\", or "/" in a path.',
+    ),
+    (
+        'train_config {\n  fine_tune_checkpoint: "C:\\boxes\\"\n}',
+        '2:25: this text has no quote at its end; for a "\\" write "\\\\", or "/" in a path.',
+    ),
+    (
+        'train_config { fine_tune_checkpoint: "boxes\n batch_size: 8 }',
+        "1:38: this text has no quote at its end.",
+    ),
+    # A value that is missing is looked for where it should be, not where the parser stopped.
+    (
+        "train_config {\n  batch_size:\n  num_steps: 5\n}",
+        "2:3: batch_size has to be a whole number from 0 to 4294967295, which is missing.",
+    ),
+    (
+        "train_config {\n  batch_size:  # eight: no\n\n}",
+        "2:3: batch_size has to be a whole number from 0 to 4294967295, which is missing.",
+    ),
+    (
+        "train_config {\n  optimizer\n  batch_size: 8\n}",
+        "2:3: optimizer has to be { ... } with fields of Optimizer, which is missing.",
+    ),
+    (
+        "train_config {\n  fine_tune_checkpoint_version:\n  batch_size: 8\n}",
+        "2:3: fine_tune_checkpoint_version has to be UNKNOWN, V1 or V2, which is missing.",
+    ),
+    (
+        "train_config {\n  num_steps\n  batch_size: 8\n}",
+        "2:3: num_steps has to be a whole number from 0 to 4294967295, which is missing.",
+    ),
+    (
+        "model { fastr_rcnn {} }",
+        '1:9: DetectionModel has no field "fastr_rcnn".',
+    ),  # no hint at what is not built
     (
         "model { ssd {} faster_rcnn {} }",
         '1:16: "faster_rcnn" and "ssd" exclude each other; keep one of them.',
@@ -213,3 +253,24 @@ def test_set_fields_gives_the_values_of_maps_by_their_keys():
     message = config.parse("eval_config { super_categories { key: 'pets' value: 'cat,dog' } }", "a.config")
     paths = {path: value for path, _, value in text_form.set_fields(message)}
     assert paths == {'eval_config.super_categories["pets"]': "cat,dog"}
+
+
+@pytest.mark.parametrize("letter", [*string.ascii_letters, *string.digits, " ", "-", "$", "(", "ä"])
+def test_every_letter_after_a_backslash_is_an_error_or_told(letter, tmp_path, caplog):
+    path = tmp_path / "pipeline.config"
+    path.write_text(f'train_input_reader {{\n  label_map_path: "C:\\{letter}y 5"\n}}', encoding="utf-8")
+    if letter in "abfnrtv01234567":
+        config.load(path, needs_model=False)
+        assert f'pipeline.config:2: "C:\\{letter}y 5": a "\\" and the character after it' in caplog.text
+    else:
+        with pytest.raises(ConfigError, match=re.escape(f':2:22: "\\{letter}" is not an escape; write')):
+            config.load(path, needs_model=False)
+
+
+def test_backslashes_that_are_doubled_are_not_told(tmp_path, caplog):
+    path = tmp_path / "pipeline.config"
+    path.write_text(
+        r'train_input_reader { label_map_path: "C:\\new\\it\'s" } eval_config { metrics_set: "a\tb" }'
+    )
+    config.load(path, needs_model=False)
+    assert caplog.text == ""

@@ -100,3 +100,19 @@ def test_an_id_that_no_detector_has_room_for_is_refused(tmp_path):
     with pytest.raises(DataError, match=r'"cup" has the id 10001; at most 10000'):
         read(tmp_path, "item { id: 10001 name: 'cup' }")
     assert read(tmp_path, "item { id: 10000 name: 'cup' }").names == ["cup"]
+
+
+def test_names_that_share_an_id_come_with_the_way_to_merge_them(tmp_path):
+    with pytest.raises(
+        DataError, match="To make one class of cat, big cat, leave one item of that id"
+    ) as error:
+        read(tmp_path, "item { id: 1 name: 'cat' } item { id: 1 name: 'big cat' } item { id: 2 name: 'dog' }")
+    assert str(error.value).endswith("and convert with --rename 'big cat=cat'.")
+
+
+def test_a_name_that_is_shown_for_several_classes_is_told(tmp_path, caplog):
+    read(
+        tmp_path,
+        "item { id: 1 name: 'a' display_name: 'cat' } item { id: 2 name: 'cat' } item { id: 3 name: 'c' }",
+    )
+    assert "label_map.pbtxt: 1 display_name is of several classes: cat." in caplog.text

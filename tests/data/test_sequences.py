@@ -12,10 +12,9 @@ from PIL import Image
 from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.data.batching import evaluation_batches, record_order, training_batches, training_samples
-from boxtune.data.decoder import parser
+from boxtune.data.decoder import annotated_frames, example_of_frame, is_sequence, parser
 from boxtune.data.input import Records, naming_faults, open_records
 from boxtune.data.label_map import LabelMap
-from boxtune.data.sequences import annotated_frames, example_of_frame, is_sequence
 from boxtune.errors import ConfigError, DataError
 from boxtune.training.batches import images_of_step
 

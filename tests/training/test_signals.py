@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from boxtune.training.signals import StopSignals
+from boxtune.training.callbacks import StopSignals
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

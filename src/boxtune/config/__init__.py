@@ -5,8 +5,8 @@ from boxtune.config.families import family_of, recipe
 from boxtune.config.families.family import fixed_size
 from boxtune.config.loading import complete, load, parse, read_label_map, write
 from boxtune.config.overrides import apply_override
+from boxtune.config.refusals import MODEL, oneof, refuse
 from boxtune.config.text import to_text
-from boxtune.config.unsupported import MODEL, oneof, refuse
 
 __all__ = [
     "MODEL",

@@ -16,7 +16,7 @@ from boxtune.config.pipeline_pb2 import (
     TrainConfig,
     TrainEvalPipelineConfig,
 )
-from boxtune.config.unsupported import EVALUATION, TRAINING, refuse
+from boxtune.config.refusals import EVALUATION, TRAINING, refuse
 from boxtune.errors import ConfigError
 
 _log = logging.getLogger("boxtune")
@@ -289,6 +289,11 @@ def _check_fine_tuning(train: TrainConfig) -> None:
     if kind not in ("classification", "detection", "full"):
         raise ConfigError(f'{field} is "{kind}": {_FINE_TUNE_TYPES}.')
     _check_checkpoint_version(train)
+    if checkpoint.endswith(".pb"):
+        raise ConfigError(
+            f"train_config.fine_tune_checkpoint is {checkpoint}, a frozen graph, which cannot be trained; take the "
+            "folder checkpoint/ of the model of the same name in the TF2 zoo."
+        )
     prefix = checkpoint.removesuffix(".index")
     if not (Path(checkpoint).is_dir() or Path(f"{prefix}.index").is_file()):
         hint = _prefix_hint(checkpoint)

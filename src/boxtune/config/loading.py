@@ -1,8 +1,10 @@
 """Reads and writes configurations and label maps; sections that are left out come from a stock recipe."""
 
 import copy
+import glob
 import logging
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,12 +12,13 @@ from google.protobuf.message import Message
 
 from boxtune.config.families import FAMILIES, family_of
 from boxtune.config.overrides import apply_override, short
-from boxtune.config.pipeline_pb2 import StringIntLabelMap, TrainEvalPipelineConfig
-from boxtune.config.text import MAX_CHARACTERS, from_text, is_map, to_text
-from boxtune.config.unsupported import refuse_family
+from boxtune.config.pipeline_pb2 import StringIntLabelMap, TrainConfig, TrainEvalPipelineConfig
+from boxtune.config.refusals import refuse_family
+from boxtune.config.text import MAX_CHARACTERS, escaped_paths, from_text, is_map, readable, to_text
 from boxtune.errors import BoxtuneError, ConfigError, DataError
 
 _MOST_NAMED = 3
+_PATH_FIELDS = frozenset({"input_path", "label_map_path", "fine_tune_checkpoint"})
 
 _warned: set[str] = set()
 """The fields without effect that a warning has named or counted: once is enough for all files of a command."""
@@ -46,7 +49,13 @@ def load(
         ConfigError: the file cannot be read; it, an override or the feature extractor is not understood; boxtune does
             not have the family of detectors.
     """
-    given = parse(_read(Path(path), error=ConfigError), str(path))
+    text = _read(Path(path), error=ConfigError)
+    given = parse(text, str(path))
+    for field in escaped_paths(readable(text), _PATH_FIELDS):
+        _log.warning(
+            '%s:%d: %s: a "\\" and the character after it stand for another one here; write "\\\\", or "/" in a path.',
+            path, field.line, field.value,
+        )  # fmt: skip
     early = [override for override in overrides if _chooses_recipe(override.partition("=")[0].strip())]
     late = [override for override in overrides if override not in early]
     for override in early:
@@ -58,6 +67,8 @@ def load(
         raise ConfigError(f"{path}: {exc}") from None
     for override in late:
         apply_override(config, override)
+    _take_slashes(config)
+    _take_older_type(config.train_config)
     new = sorted(_clear_deprecated(config) - _warned)
     _warned.update(new)
     if new:
@@ -112,6 +123,39 @@ def write(config: TrainEvalPipelineConfig, path: str | os.PathLike[str]) -> None
         raise ConfigError(f"cannot write {path}: {exc.strerror}.") from exc
 
 
+def _take_slashes(config: TrainEvalPipelineConfig) -> None:
+    r"""Replace each ``\`` of a path by ``/`` where only that leads to a file, and log it."""
+    for reader in (config.train_input_reader, *config.eval_input_reader):
+        paths = reader.tf_record_input_reader.input_path
+        slashed = list(map(_with_slashes, paths))
+        if slashed != list(paths):
+            paths[:] = slashed
+        if reader.label_map_path:
+            reader.label_map_path = _with_slashes(reader.label_map_path)
+    if config.train_config.fine_tune_checkpoint:
+        config.train_config.fine_tune_checkpoint = _with_slashes(config.train_config.fine_tune_checkpoint)
+
+
+def _with_slashes(path: str) -> str:
+    slashed = path.replace("\\", "/")
+    if slashed == path or _is_there(path) or not _is_there(slashed):
+        return path
+    _log.warning("%s is read as %s.", path, slashed)
+    return slashed
+
+
+def _is_there(path: str) -> bool:
+    return any(glob.glob(pattern) for pattern in (path, f"{glob.escape(path)}.index"))
+
+
+def _take_older_type(train: TrainConfig) -> None:
+    """Set fine_tune_checkpoint_type if only the field before it is set, as the API does, and log it."""
+    if train.fine_tune_checkpoint and train.from_detection_checkpoint and not train.fine_tune_checkpoint_type:
+        train.fine_tune_checkpoint_type = "detection"
+        train.ClearField("from_detection_checkpoint")
+        _log.warning('from_detection_checkpoint: true is read as fine_tune_checkpoint_type: "detection".')
+
+
 def _chooses_recipe(path: str) -> bool:
     """Return whether the field at `path` names the stock recipe of a family, or contains the one that does."""
     fields = [f"{family.path}.{family.recipe_field}" for family in FAMILIES.values()]
@@ -139,10 +183,10 @@ def _read(path: Path, *, error: type[BoxtuneError]) -> str:
     try:
         with path.open("rb") as file:
             content = file.read(4 * MAX_CHARACTERS + 1)
-        return content.decode()
+        return content.decode("utf-16" if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8")
     except FileNotFoundError:
         raise error(f"there is no file {path} (looked from {Path.cwd()}).") from None
     except OSError as exc:
         raise error(f"cannot read {path}: {exc.strerror}.") from exc
     except UnicodeDecodeError as exc:
-        raise error(f"{path} is not UTF-8 text (byte {exc.start + 1}); is it the right file?") from None
+        raise error(f"{path} is not text in UTF-8 (byte {exc.start + 1}); is it the right file?") from None

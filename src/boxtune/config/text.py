@@ -2,8 +2,7 @@
 
 import math
 import re
-import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, TypeVar
 
 from google.protobuf import text_format
@@ -12,12 +11,14 @@ from google.protobuf.message import Message
 
 from boxtune.config import pipeline_pb2
 from boxtune.config.locations import Location, Path, locations
+from boxtune.config.unsupported import missing
 from boxtune.errors import BoxtuneError, did_you_mean
 
 MAX_CHARACTERS = 10_000_000
 
 _LONGEST_QUOTE = 120
 _LONGEST_REASON = 200
+_MOST_BEFORE = 1000  # characters that are searched for the field of a value
 _MAP_ENTRY = "Entry"  # the suffix of the messages that a map consists of
 
 M = TypeVar("M", bound=Message)
@@ -57,16 +58,11 @@ def fill(message: Message, text: str) -> None:
     Raises:
         TextError: the text is not in text form, or the message has no such field or value.
     """
+    _check_escapes(text)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", ".*invalid escape sequence")
-            text_format.Parse(text, message)
+        text_format.Parse(text, message)
     except text_format.ParseError as exc:
-        line, column = exc.GetLine() or 1, exc.GetColumn() or 1
-        shown = text.split("\n", line)[line - 1]
-        raise TextError(_explain(str(exc), shown, column), f":{line}:{column}") from None
-    except DeprecationWarning:
-        raise _bad_escape(text) from None
+        raise _explained(exc, text) from None
     except UnicodeEncodeError as exc:
         raise TextError(f"{exc.object[exc.start]!a} is not a character of Unicode text.") from None
     for path, _, value in set_fields(message):
@@ -111,7 +107,8 @@ def no_such_field(message_type: str, name: str) -> str:
     messages = {field.full_name.split(".")[-2] for field in _fields_named(name)}
     owners = sorted(message for message in messages if not message.endswith(_MAP_ENTRY))
     belongs_to = f" It belongs in {' or '.join(owners)}." if 0 < len(owners) <= 3 else ""
-    hint = did_you_mean(name, known) or belongs_to
+    built = [one for one, field in known.items() if not missing(field.full_name)]
+    hint = did_you_mean(name, built) or belongs_to
     return f'{message_type.rpartition(".")[2]} has no field "{quoted(name)}".{hint}'
 
 
@@ -140,33 +137,68 @@ _EXPECTED = {
 }
 
 
-def _explain(problem: str, line: str, column: int) -> str:
+def _explained(error: text_format.ParseError, text: str) -> TextError:
+    """Return protobuf's error as one sentence with its place; a missing value has the place of its field."""
+    lines = text.split("\n")
+    line, column = error.GetLine() or 1, error.GetColumn() or 1
+    offset = sum(len(one) + 1 for one in lines[: line - 1]) + column - 1
+    reason = str(error).partition(" : ")[2].removeprefix(f"'{lines[line - 1]}': ").removeprefix("'': ")
+    place = f":{line}:{column}"
+    if reason.startswith(_ABOUT_VALUES):
+        start = max(0, offset - _MOST_BEFORE)
+        field = _FIELD_BEFORE.search(_without_comments(text[start:offset]))
+        kinds = sorted({expected(known) for known in _fields_named(field[1])}) if field else []
+        if field and kinds and _NO_VALUE.match(_without_comments(text[offset : offset + _LONGEST_REASON])):
+            sentence = f"{field[1]} has to be {' or '.join(kinds)}, which is missing."
+            return TextError(sentence, _place(text, start + field.start(1)))
+        if reason.startswith(_BAD_VALUE):
+            value = _VALUE.match(text[offset : offset + 2 * _LONGEST_QUOTE])
+            found = f'not "{quoted(value[0].strip(_QUOTES))}"' if value and value[0] else "which is missing"
+            name = field[1] if field else "the value"
+            return TextError(f"{name} has to be {' or '.join(kinds) or 'another'}, {found}.", place)
+    return TextError(_explain(reason), place)
+
+
+def _explain(reason: str) -> str:
     """Return what is wrong in one sentence; messages of protobuf that are not known here are passed on."""
-    reason = problem.partition(" : ")[2].removeprefix(f"'{line}': ").removeprefix("'': ")
     for pattern, sentence in _SENTENCES:
         if match := pattern.match(reason):
             return sentence(*match.groups())
-    if (
-        "unicode_escape" in reason or "unicodeescape" in reason
-    ):  # of "C:\\Users", which is no \U and its digits
-        return _NO_ESCAPE_HERE
-    if reason.startswith(_BAD_VALUE):
-        return _bad_value(line, column - 1)
     return reason.replace("boxtune.config.", "")[:_LONGEST_REASON]
 
 
-_NO_ESCAPE_HERE = r'"\" is not an escape here; write "\\", or "/" in a path.'
+def _place(text: str, offset: int) -> str:
+    """Return where an offset into a text is: ``:LINE:COLUMN``, from 1."""
+    return f":{text.count(chr(10), 0, offset) + 1}:{offset - text.rfind(chr(10), 0, offset)}"
 
 
-def _bad_escape(text: str) -> TextError:
-    """Return the error for the first invalid escape, as in a Windows path."""
-    match = _NO_ESCAPE.search(text)
-    start = match.start() if match else 0
-    line, column = text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
-    return TextError(_NO_ESCAPE_HERE, f":{line}:{column}")
+def _without_comments(text: str) -> str:
+    """Return a text with blanks in place of its comments."""
+    return _TEXT_OR_COMMENT.sub(lambda found: " " * len(found[0]) if found[0][0] == "#" else found[0], text)
 
 
-_NO_ESCAPE = re.compile(r"""(?<!\\)(?:\\\\)*\\(?![\\'"abfnrtvxuUN0-7\n])""")
+def _check_escapes(text: str) -> None:
+    """Raise TextError for the first backslash that is not the start of an escape, as in a Windows path."""
+    for found in _TEXT_OR_COMMENT.finditer(text) if "\\" in text else ():
+        for escape in _BACKSLASH.finditer(found[0]) if found[0][0] != "#" else ():
+            if not escape["valid"]:
+                start = found.start() + escape.start()
+                raise TextError(f'"{escape[0]}" is not an escape; {_SLASH}', _place(text, start))
+
+
+def escaped_paths(text: str, fields: Collection[str]) -> Iterator[Location]:
+    r"""Yield the paths in a text in which a backslash and a letter stand for another character: ``C:\new\train``.
+
+    Paths are the values of `fields`, and texts that begin with the letter of a drive.
+
+    Raises:
+        text_format.ParseError: the text is not in text form.
+    """
+    for location in locations(text) if "\\" in text else ():
+        is_path = location.path[-1][0] in fields or _DRIVE.match(location.value)
+        escapes = {escape["valid"] for escape in _BACKSLASH.finditer(location.value)}
+        if is_path and not escapes <= {"\\", *_QUOTES}:
+            yield location
 
 
 def _check_keys(message: Message, text: str) -> None:
@@ -203,17 +235,17 @@ def _no_value(enum_type: str, name: str) -> str:
     return f'{enum.name} has no value "{quoted(name)}"; it is {_names(enum)}.{hint}'
 
 
-def _bad_value(line: str, column: int) -> str:
-    """Return the sentence for a value of the wrong kind, at `column` (from 0) of `line`."""
-    value = _VALUE.match(line[column : column + 2 * _LONGEST_QUOTE])
-    found = f'not "{quoted(value[0].strip(_QUOTES))}"' if value and value[0] else "which is missing"
-    field = _FIELD_BEFORE.search(line[max(0, column - 200) : column])
-    kinds = sorted({expected(known) for known in _fields_named(field[1])}) if field else []
-    return f"{field[1] if field else 'the value'} has to be {' or '.join(kinds) or 'another'}, {found}."
-
-
 _QUOTES = "\"'"
+_SLASH = r'write "\\", or "/" in a path.'
+_TEXT_OR_COMMENT = re.compile(r"""#[^\n]*|"(?:\\[^\n]|[^"\\\n])*"|'(?:\\[^\n]|[^'\\\n])*'""")
+_BACKSLASH = re.compile(
+    r"""\\(?:(?P<valid>[\\'"abfnrtv]|x[0-9a-fA-F]{1,2}|u[0-9a-fA-F]{4}|U00(?:0[0-9a-fA-F]|10)[0-9a-fA-F]{4}"""
+    r"""|[0-3][0-7]{2}|[0-7]{1,2}(?![0-7]))|.)"""
+)
+_DRIVE = re.compile(r"""["'][A-Za-z]:\\""")
 _VALUE = re.compile(r"[^\s,;}\]]*")
+_NO_VALUE = re.compile(r"\s*(?:[A-Za-z_]\w*\s*[:{<]|[}>;,\]]|$)")
+"""What stands where a value is missing: another field, or the end."""
 _FIELD_BEFORE = re.compile(r"(\w+)\s*(?::\s*(?:\[[^\]:]*)?)?$")
 _BAD_VALUE = (
     "Couldn't parse integer",
@@ -224,7 +256,14 @@ _BAD_VALUE = (
     "Expected string but found",
     'Expected "{"',
 )
+_ABOUT_VALUES = (*_BAD_VALUE, "Enum type", 'Expected ":"')
 _SENTENCES = [
+    (re.compile("String missing ending quote"), lambda: "this text has no quote at its end."),
+    (re.compile("'unicodeescape' codec"), lambda: f'this text has no quote at its end; for a "\\" {_SLASH}'),
+    (
+        re.compile(r"Couldn't parse string: 'utf-8'"),
+        lambda: f'the numbers after a "\\" are no character of UTF-8; {_SLASH}',
+    ),
     (re.compile(r'Message type "(.+)" has no field named "(.+)"'), no_such_field),
     (re.compile(r'Enum type "(.+)" has no value (?:named|with number) (.+)\.$'), _no_value),
     (

@@ -17,10 +17,19 @@ from google.protobuf.message import DecodeError
 
 from boxtune.config import input_datasets, input_files, pipeline_pb2
 from boxtune.data import pixels
-from boxtune.data.decoder import IN_PIXELS, MAX_COORDINATE, SIDES, Sample, class_parser, parser
+from boxtune.data.decoder import (
+    IN_PIXELS,
+    MAX_COORDINATE,
+    SIDES,
+    Sample,
+    annotated_frames,
+    class_parser,
+    example_of_frame,
+    is_sequence,
+    parser,
+)
 from boxtune.data.example_pb2 import Example
 from boxtune.data.label_map import LabelMap, read_label_map
-from boxtune.data.sequences import annotated_frames, example_of_frame, is_sequence
 from boxtune.data.shuffling import weighted_probabilities
 from boxtune.data.tfrecord import RecordIndex, correct_types, parse_example
 from boxtune.errors import DataError

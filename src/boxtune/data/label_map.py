@@ -1,5 +1,8 @@
 """Label maps: which class has which number. Only here and in TFRecords do classes count from 1."""
 
+import logging
+import shlex
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +14,8 @@ from boxtune.data.files import write_text
 from boxtune.errors import DataError, did_you_mean
 
 MAX_ID = 10_000  # of a class: a detector has an output for each number up to the highest
+_MOST_NAMED = 3
+_log = logging.getLogger("boxtune")
 _FREQUENCIES = ("", "f", "c", "r")
 """By the numbers that they have in a label map."""
 
@@ -78,8 +83,17 @@ class LabelMap:
                 raise DataError(f"{path}: the class of id {label.id} has no name.")
             for key in (label.id, label.name):
                 if key in seen:
-                    raise DataError(f'{path}: "{key}" occurs twice; every id and every name must be unique.')
+                    raise DataError(
+                        f'{path}: "{key}" occurs twice; every id and every name must be unique.'
+                        f"{_how_to_merge(labels, label.id)}"
+                    )
                 seen.add(key)
+        counts = Counter(label.display_name or label.name for label in labels)
+        if shared := [name for name, count in counts.items() if count > 1]:
+            _log.warning(
+                "%s: %d display_name%s of several classes: %s.",
+                path, len(shared), "s are" if len(shared) > 1 else " is", ", ".join(shared[:_MOST_NAMED]),
+            )  # fmt: skip
         return cls(tuple(sorted(labels, key=lambda label: label.id)))
 
     @property
@@ -144,6 +158,16 @@ class LabelMap:
         """The classes by their names, and by their display names where no other class has that as its name."""
         shown = {label.display_name: label for label in self.labels if label.display_name}
         return shown | {label.name: label for label in self.labels}
+
+
+def _how_to_merge(labels: Iterable[Label], number: int) -> str:
+    """Return how to make one class of those that share a number, "" if none do."""
+    first, *others = (label.name for label in labels if label.id == number)
+    if not others:
+        return ""
+    renaming = " ".join(shlex.join(["--rename", f"{name}={first}"]) for name in others)
+    names = ", ".join([first, *others])
+    return f" To make one class of {names}, leave one item of that id, and convert with {renaming}."
 
 
 def read_label_map(path: Path) -> LabelMap:

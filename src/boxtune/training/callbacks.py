@@ -1,9 +1,12 @@
-"""What runs after each training step: the step is measured once and passed to every callback."""
+"""What runs with each training step: the step is measured once and passed to every callback; signals end the run."""
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from types import FrameType
+from typing import Any, Self
 
 import keras
 
@@ -98,3 +101,47 @@ def every(interval: int, action: Callable[[int], object]) -> Callback:
 def is_due(step: int, interval: int) -> bool:
     """Return whether something done every `interval` steps (0 for never) is done after `step` steps."""
     return bool(interval and step and step % interval == 0)
+
+
+class StopSignals(keras.callbacks.Callback):
+    """While it is entered, SIGINT and SIGTERM raise KeyboardInterrupt: at once between steps, else after the step.
+
+    A second signal within a step raises at once. Outside the main thread, which alone receives signals, it does
+    nothing.
+    """
+
+    def __init__(self, agree: Callable[[bool], bool] | None = None) -> None:
+        """With `agree`, which tells whether any of those who train together wants to end, all end after one step.
+
+        Then signals wait between the steps as well.
+        """
+        super().__init__()
+        self._agree = agree
+        self._within_step, self._received = agree is not None, False
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._handlers[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Hold signals back from here on."""
+        self._within_step = True
+
+    def raise_if_received(self, step: Step) -> None:
+        """Raise KeyboardInterrupt if a signal came within the step; until the next step signals are not held back."""
+        if self._agree is None:
+            self._within_step = False
+        if self._agree(self._received) if self._agree else self._received:
+            raise KeyboardInterrupt
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._received or not self._within_step:
+            raise KeyboardInterrupt
+        self._received = True

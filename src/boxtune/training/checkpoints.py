@@ -14,6 +14,11 @@ from boxtune.errors import CheckpointError, did_you_mean
 
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
+_FROZEN = (
+    " A frozen graph or a SavedModel cannot be trained: take the folder checkpoint/ beside saved_model/, or the model"
+    " of the same name from the TF2 zoo"
+)
+
 Variables = Mapping[str, keras.Variable | tf.Variable]
 
 
@@ -30,9 +35,12 @@ def find(path: str | os.PathLike[str]) -> str:
         found = latest(given) or latest(given / "checkpoint")
         if found is None:
             raise CheckpointError(
-                f"{given}: no checkpoint here; a folder with ckpt-N.index and ckpt-N.data-* is needed"
+                f"{given}: no checkpoint here; a folder with ckpt-N.index and ckpt-N.data-* is needed."
+                f"{_FROZEN if _holds_graph(given) else ''}"
             )
         return found
+    if given.suffix == ".pb":
+        raise CheckpointError(f"{given}: no checkpoint.{_FROZEN}")
     prefix = str(given).removesuffix(".index")
     if Path(f"{prefix}.index").is_file():
         return prefix
@@ -41,6 +49,10 @@ def find(path: str | os.PathLike[str]) -> str:
     there = sorted(index.stem for index in given.parent.glob("*.index"))
     listed = f" That folder has {', '.join(there)}." if there else ""
     raise CheckpointError(f"{given}: no such checkpoint.{did_you_mean(given.name, there) or listed}")
+
+
+def _holds_graph(folder: Path) -> bool:
+    return any(any(folder.glob(pattern)) for pattern in ("*.pb", "saved_model/*.pb"))
 
 
 def exists(path: str | os.PathLike[str]) -> bool:

@@ -19,13 +19,12 @@ from boxtune.models import Detector
 from boxtune.structures import Inputs
 from boxtune.training import devices, provenance
 from boxtune.training.batches import batches, images_of_step, images_per_step
-from boxtune.training.callbacks import Callback, StepCallbacks, every, is_due
+from boxtune.training.callbacks import Callback, StepCallbacks, StopSignals, every, is_due
 from boxtune.training.checkpoint_manager import CheckpointOptions
 from boxtune.training.early_stopping import EarlyStopping, EvaluationOptions
 from boxtune.training.loggers import JOURNAL, Journal, Progress, Summaries
 from boxtune.training.nan_guard import NanGuard
 from boxtune.training.run_state import RunState
-from boxtune.training.signals import StopSignals
 from boxtune.training.team import Team
 from boxtune.training.validation import Validation, values_so_far
 

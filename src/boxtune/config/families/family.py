@@ -75,7 +75,7 @@ def no_recipe(name: str, known: Sequence[str], of_the_api: Sequence[str]) -> Con
     listed = ", ".join(known)
     if name in of_the_api:
         return ConfigError(f'boxtune does not have the feature extractor "{name}" yet; it has {listed}.')
-    hint = did_you_mean(name, of_the_api)
+    hint = did_you_mean(name, known)
     return ConfigError(f'there is no feature extractor "{name}"; boxtune has {listed}.{hint}')
 
 
