@@ -15,18 +15,20 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
 import boxtune
 from boxtune import onednn
-from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean
+from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean, escaped
 from boxtune.silence_stderr import silenced_stderr
 
 UNFIT = 1
 USER_ERROR = 2
 INTERRUPTED = 130
+OUTPUT_CLOSED = 141  # as of other programs, which SIGPIPE ends
 
 
 class Parser(argparse.ArgumentParser):
@@ -72,7 +74,8 @@ def amount(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.
 
-    That is 0, 1 for a data set that `check` finds unfit, 2 for what the user can fix, 130 when interrupted.
+    That is 0, 1 for a data set that `check` finds unfit or images that `predict` cannot read, 2 for what the user can
+    fix, 130 when interrupted, 141 when nobody reads the output any more.
     """
     options = vars(parser().parse_args(arguments))
     return run(options.pop("verb"), options)
@@ -86,16 +89,37 @@ def run(verb: Any, options: dict[str, Any]) -> int:
     lost = None
     try:
         status = verb(**options)
+        if sys.stdout:
+            sys.stdout.flush()
     except WorkerLostError as error:
         lost = str(error)
     except BoxtuneError as error:
-        print(f"boxtune: {' '.join(str(error).split())}", file=sys.stderr)
-        return USER_ERROR
+        return _fail(str(error))
+    except BrokenPipeError:
+        _discard_output()
+        return OUTPUT_CLOSED
+    except OSError as error:
+        _discard_output()
+        return _fail(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
     except KeyboardInterrupt:
         again = "run it without --overwrite" if "--overwrite" in sys.argv else "run the same command again"
         print(f"boxtune: interrupted; {again} to continue", file=sys.stderr)
         return INTERRUPTED
     return _restart(lost) if lost else status or 0
+
+
+def _fail(reason: str) -> int:
+    with suppress(OSError):  # nobody can be told where standard error is full
+        print(f"boxtune: {escaped(' '.join(reason.split()))}", file=sys.stderr)
+    return USER_ERROR
+
+
+def _discard_output() -> None:
+    """Discard what is still to be written to standard output, which would fail again when Python ends."""
+    if sys.stdout:
+        with suppress(OSError, ValueError):
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, sys.stdout.fileno())
 
 
 def _restart(lost: str) -> NoReturn:
@@ -109,9 +133,18 @@ def _restart(lost: str) -> NoReturn:
 def _silence_libraries() -> None:
     """Leave out TensorFlow's messages about itself, and print our own warnings as plain lines."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_EscapingFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"(keras|tensorflow|google)\b")
+
+
+class _EscapingFormatter(logging.Formatter):
+    """Escapes what a terminal would obey: names in messages come from files of any origin."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record))
 
 
 def load(verb: str, model_dir: str | Path | None = None) -> ModuleType:

@@ -32,7 +32,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f' Did you mean "{near[0]}"?' if near else ""
 
 
+def escaped(text: str) -> str:
+    """Return `text` with stray bytes and control characters escaped, but for the ends of lines."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 def printable(text: str) -> str:
-    """Return `text` with control characters and stray bytes escaped, cut to a readable length."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_READABLE])
+    """Return `text` in one line, with control characters and stray bytes escaped, cut to a readable length."""
+    shown = escaped(text[:_READABLE]).replace("\n", r"\n")
     return shown if len(text) <= _READABLE else shown + "..."

@@ -13,7 +13,7 @@ from boxtune import config, models
 from boxtune.backends import require_tensorflow
 from boxtune.data import resize
 from boxtune.data.decoder import decoded_anywhere
-from boxtune.data.files import PARTIAL, held
+from boxtune.data.files import PARTIAL, held, writing
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
 from boxtune.models import Detector
@@ -61,7 +61,11 @@ def export(
 
     output_dir = Path(output_dir)
     label_map = own_label_map(prefix) or Path(pipeline.train_input_reader.label_map_path)
-    with held(output_dir), tempfile.TemporaryDirectory(dir=output_dir, prefix=PARTIAL) as name:
+    with (
+        held(output_dir),
+        writing(output_dir),
+        tempfile.TemporaryDirectory(dir=output_dir, prefix=PARTIAL) as name,
+    ):
         partial = Path(name)
         serving = Serving(detector, resize.resizer(models.image_resizer(pipeline.model)), input_type)
         signature = serving.__call__.get_concrete_function()

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 
 from boxtune import config, models
 from boxtune.backends import prepare_backend
-from boxtune.data.files import held, whole_file
+from boxtune.data.files import held, whole_file, writing
 from boxtune.data.input import naming_faults, open_records
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.report.chart import Curve, Mark, draw_chart
@@ -137,13 +138,12 @@ def _write(test: RangeTest, output_dir: Path) -> None:
     ]
     with whole_file(output_dir / NUMBERS) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    writer = tf.summary.create_file_writer(str(output_dir / SUMMARIES))
-    with writer.as_default():
+    folder = output_dir / SUMMARIES
+    with writing(folder), closing(tf.summary.create_file_writer(str(folder))) as writer, writer.as_default():
         for step, one in enumerate(content, start=1):
             for name, value in one.items():
                 tf.summary.scalar(f"learning_rate_range/{name}", value, step)
         tf.summary.image("learning_rate_range", np.asarray(curve)[None], len(content))
-    writer.close()
 
 
 def draw(test: RangeTest) -> Image.Image:

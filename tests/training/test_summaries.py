@@ -1,7 +1,11 @@
+import contextlib
+
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
+from boxtune.errors import DataError
 from boxtune.training.callbacks import Step
 from boxtune.training.loggers import Summaries
 
@@ -46,3 +50,42 @@ def test_training_images_are_written_as_they_are(tmp_path):
     assert (int(width), int(height)) == (6, 4)
     for png, image in zip(pngs, images, strict=True):
         np.testing.assert_array_equal(tf.image.decode_png(png), image)
+
+
+def shown(folder):
+    """Return what TensorBoard shows of Loss/total_loss in a folder: pairs of step and value."""
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    events = (
+        accumulator.Tensors("Loss/total_loss") if "Loss/total_loss" in accumulator.Tags()["tensors"] else []
+    )
+    return [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in events]
+
+
+def test_tensorboard_shows_each_step_once_when_a_run_is_resumed(tmp_path):
+    for start, loss in ((0, 0.5), (3, 0.25)):
+        with Summaries(tmp_path, start, interval=1) as summaries:
+            for number in range(start + 1, start + 6):
+                summaries.add_step(Step(number, {"loss": loss}, 0.08, 7.0, 8, 0.4))
+    assert shown(tmp_path / "train") == [(step, 0.5 if step <= 3 else 0.25) for step in range(1, 9)]
+
+
+def test_evaluations_after_the_step_from_which_a_run_is_resumed_are_forgotten(tmp_path):
+    (tmp_path / "eval" / "night").mkdir(parents=True)
+    for step in (100, 200):
+        write_total_loss(tmp_path / "eval" / "night", step)
+    with Summaries(tmp_path, 150):
+        pass
+    write_total_loss(tmp_path / "eval" / "night", 160)
+    assert shown(tmp_path / "eval" / "night") == [(100, 1.0), (160, 1.0)]
+
+
+def write_total_loss(folder, step):
+    with contextlib.closing(tf.summary.create_file_writer(str(folder))) as writer, writer.as_default(step):
+        tf.summary.scalar("Loss/total_loss", 1.0)
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "train").write_text("in the way")
+    with pytest.raises(DataError, match="train cannot be written: "):
+        Summaries(tmp_path, 0)

@@ -180,6 +180,8 @@ def _read(path: Path, *, error: type[BoxtuneError]) -> str:
         files = sorted(path.glob("*.config")) or sorted(path.glob("*.pbtxt"))
         hint = f"; give the file, such as {files[0]}" if files else ", not a file"
         raise error(f"{path} is a folder{hint}.")
+    if path.exists() and not path.is_file():
+        raise error(f"{path} is not a file but a device or a pipe.")
     try:
         with path.open("rb") as file:
             content = file.read(4 * MAX_CHARACTERS + 1)

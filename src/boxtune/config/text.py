@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, TypeVar
 
 from google.protobuf import text_format
@@ -257,7 +257,7 @@ _BAD_VALUE = (
     'Expected "{"',
 )
 _ABOUT_VALUES = (*_BAD_VALUE, "Enum type", 'Expected ":"')
-_SENTENCES = [
+_SENTENCES: list[tuple[re.Pattern[str], Callable[..., str]]] = [
     (re.compile("String missing ending quote"), lambda: "this text has no quote at its end."),
     (re.compile("'unicodeescape' codec"), lambda: f'this text has no quote at its end; for a "\\" {_SLASH}'),
     (

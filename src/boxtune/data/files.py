@@ -6,6 +6,7 @@ import os
 import platform
 import shlex
 import shutil
+import stat
 import sys
 import tempfile
 import time
@@ -35,11 +36,22 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
     Raises DataError if it cannot be read, is not text or has more than `max_bytes`.
     """
     try:
-        if path.stat().st_size > max_bytes:
-            raise DataError(f"{path} has more than {max_bytes >> 20} MiB.")
-        return decoded(path.read_bytes())
+        return decoded(read_bytes(path, max_bytes=max_bytes))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read as text: {error}.") from error
+
+
+def read_bytes(path: Path, *, max_bytes: int) -> bytes:
+    """Return what a file holds.
+
+    Raises OSError if it cannot be read, DataError if it is no file, such as a pipe, or has more than `max_bytes`.
+    """
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{path} is not a file but {'a folder' if path.is_dir() else 'a device or a pipe'}.")
+    if found.st_size > max_bytes:
+        raise DataError(f"{path} has more than {max_bytes >> 20} MiB.")
+    return path.read_bytes()
 
 
 def decoded(data: bytes, *, errors: str = "strict") -> str:
@@ -70,6 +82,22 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise DataError where a file system has no room for a file or folder, or refuses it."""
+    try:
+        yield
+    except Exception as error:
+        tensorflow = sys.modules.get("tensorflow")  # if that writes, it is loaded
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+        elif tensorflow and isinstance(error, tensorflow.errors.OpError):
+            reason = error.message.strip().rstrip(".")
+        else:
+            raise
+        raise DataError(f"{path} cannot be written: {printable(reason)}.") from error
+
+
+@contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to; it gets its real name once it is complete.
 
@@ -78,10 +106,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     # Always the same name, so that what a killed process left is written over.
     temporary = path.with_name(os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME]) + ".partial")
     try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror or error}.") from error
+        with writing(path):
+            yield temporary
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):  # which has been reported
             temporary.unlink()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from tensorboard.plugins.pr_curve import metadata as pr_curve
 
+from boxtune.data.files import writing
 from boxtune.metrics.analysis import Analysis
 from boxtune.metrics.error_kinds import KINDS
 from boxtune.report.confusion_image import draw_confusion_matrix
@@ -35,8 +36,11 @@ def write_summaries(
     That is: metrics and losses; for each class with objects, its numbers and its curve of precision over recall at an
     IoU of 0.5; the confusion matrix at a score of 0.5; and `images` uint8 [h, w, 3], each under a tag of its own.
     """
-    writer = tf.summary.create_file_writer(str(folder))
-    with closing(writer), writer.as_default(step):
+    with (
+        writing(folder),
+        closing(tf.summary.create_file_writer(str(folder))) as writer,
+        writer.as_default(step),
+    ):
         for tag, value in (analysis.metrics | analysis.losses | class_numbers(analysis)).items():
             tf.summary.scalar(tag, value)
         for tag, curve in class_curves(analysis).items():

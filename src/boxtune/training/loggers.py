@@ -15,7 +15,9 @@ from typing import IO, Any, TextIO
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.util.event_pb2 import Event, SessionLog
 
+from boxtune.data.files import writing
 from boxtune.errors import DataError
 from boxtune.metrics.results import Evaluation
 from boxtune.training.callbacks import Step
@@ -101,15 +103,26 @@ class Progress:
 
 
 class Summaries(AbstractContextManager["Summaries"]):
-    """TensorBoard's folder `train` of a run: scalars every `interval` steps, and images when they are given."""
+    """TensorBoard's folder `train` of a run: scalars every `interval` steps, and images when they are given.
+
+    All methods raise DataError if the file system has no room or refuses.
+    """
 
     def __init__(self, model_dir: Path, start_step: int, interval: int = 10):
+        """Open the folder of a run that continues after `start_step` steps; TensorBoard will forget later ones."""
         self.interval = interval
-        self._writer = tf.summary.create_file_writer(str(model_dir / "train"))
+        self._folder = model_dir / "train"
+        with writing(self._folder):
+            if start_step:
+                newest = {path.parent: path for path in sorted(model_dir.glob("*/**/events.out.tfevents.*"))}
+                for path in newest.values():
+                    _write_restart(path, start_step + 1)
+            self._writer = tf.summary.create_file_writer(str(self._folder))
         self._last = (start_step, time.perf_counter())
 
     def __exit__(self, *exception: object) -> None:
-        self._writer.close()
+        with writing(self._folder):
+            self._writer.close()
 
     def add_step(self, step: Step) -> None:
         """Write the losses, the learning rate and the speed if it is time."""
@@ -118,7 +131,7 @@ class Summaries(AbstractContextManager["Summaries"]):
         now = time.perf_counter()
         steps_per_second = (step.number - self._last[0]) / (now - self._last[1])
         self._last = (step.number, now)
-        with self._writer.as_default(step.number):
+        with writing(self._folder), self._writer.as_default(step.number):
             for name, value in step.losses.items():
                 tf.summary.scalar(f"Loss/{name}", value)
             tf.summary.scalar("Loss/total_loss", step.total_loss)
@@ -127,8 +140,18 @@ class Summaries(AbstractContextManager["Summaries"]):
 
     def add_images(self, step: int, images: Sequence[np.ndarray]) -> None:
         """Write training images uint8 [h, w, 3] of one size, as the model takes them."""
-        with self._writer.as_default(step):
+        with writing(self._folder), self._writer.as_default(step):
             tf.summary.image("train_input_images", np.stack(images), max_outputs=len(images))
+
+
+def _write_restart(newest: Path, step: int) -> None:
+    """Tell TensorBoard that what a folder has about `step` and later ones, up to its newest file, is made again."""
+    now = time.time()
+    start = Event(wall_time=now, step=step, session_log=SessionLog(status=SessionLog.START))
+    # TensorBoard reads the files in the order of their names. The first start that it sees is no restart to it.
+    with tf.io.TFRecordWriter(f"{newest}.restart") as writer:
+        for event in (Event(wall_time=now, file_version="brain.Event:2"), start, start):
+            writer.write(event.SerializeToString())
 
 
 class Journal(AbstractContextManager["Journal"]):
