@@ -50,11 +50,11 @@ def run(model, tmp_path):
     return run
 
 
-def test_pictures_are_drawn_under_names_of_their_own(run, tmp_path, capsys):
+def test_images_are_drawn_under_names_of_their_own(run, tmp_path, capsys):
     for name in ("a.jpg", "a.png", "b/c-d.jpg", "b-c/d.jpg"):
         image_file(tmp_path / "photos" / name)
     status, out, found = run(capsys)
-    assert (status, out) == (0, f"4 objects on 4 pictures, drawn in {tmp_path / 'o'}\n")
+    assert (status, out) == (0, f"4 objects in 4 images, drawn in {tmp_path / 'o'}\n")
     assert [len(one["detections"]) for one in found] == [1] * 4
     drawn = sorted(path.name for path in (tmp_path / "o").glob("*.png"))
     assert drawn == ["a.jpg.png", "a.png.png", "b-c-d.jpg-2.png", "b-c-d.jpg.png"]
@@ -68,7 +68,7 @@ def test_one_that_cannot_be_read_is_named_and_passed_over(run, tmp_path, capsys,
     broken.write_bytes(content)
     status, out, found = run(capsys)
     assert status == 1
-    assert out == f"2 objects on 2 pictures, drawn in {tmp_path / 'o'}; 1 could not be read\n"
+    assert out == f"2 objects in 2 images, drawn in {tmp_path / 'o'}; 1 could not be read\n"
     assert "b.jpg: it cannot be decoded" in caplog.text
     assert [(len(one["detections"]), "error" in one) for one in found] == [(1, False), (0, True), (1, False)]
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [
@@ -83,7 +83,7 @@ def test_long_names_are_cut(model, tmp_path, character):
     name = character * (244 // len(character.encode()))
     paths = [image_file(tmp_path / "photos" / f"{name}{end}.jpg") for end in ("1", "2")]
     predictions = predict(model, tmp_path / "photos", tmp_path / "o")
-    assert [one.picture for one in predictions] == paths
+    assert [one.image for one in predictions] == paths
     drawn = [one.drawn.name for one in predictions]
     assert len(set(drawn)) == 2
     assert all(len(each.encode()) < 255 - len(".partial") for each in drawn)
@@ -100,12 +100,12 @@ def test_names_are_cut_between_characters():
 def test_a_name_that_is_too_long_to_write_is_an_error(tmp_path):
     with (
         pytest.raises(DataError, match="cannot be written: File name too long"),
-        whole_file(tmp_path / ("x" * 250)) as one,
+        whole_file(tmp_path / ("x" * 256)) as one,
     ):
         one.write_bytes(b"")
 
 
-def test_every_kind_of_picture_is_turned_upright(model, tmp_path):
+def test_every_kind_of_image_is_turned_upright(model, tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     for name in ("a.jpg", "b.png", "c.tif", "d.webp"):

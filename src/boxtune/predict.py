@@ -74,6 +74,8 @@ def predict(
     detect = load_exported(Path(model))
     label_map_path = Path(label_map) if label_map else beside_model(Path(model), LABEL_MAP)
     names = read_label_map(label_map_path).shown_names if label_map_path else {}
+    if not names:
+        _log.warning("There is no %s beside the model: classes are shown by their numbers.", LABEL_MAP)
     output_dir = writable_folder(Path(output_dir))
     predictions = [
         _predict_one(detect, path, output_dir / name, names, min_score)
@@ -95,7 +97,12 @@ def _images(path: Path) -> list[tuple[Path, str]]:
         return [(path, f"{unique_stems([path.name])[0]}.png")]
     if not path.is_dir():
         raise DataError(f"{path}: no such image or folder")
-    found = ImageFiles(list_files(path, Findings(path)).ending(SUFFIXES | RARE_SUFFIXES)).paths
+    findings = Findings(path)
+    found = ImageFiles(list_files(path, findings).ending(SUFFIXES | RARE_SUFFIXES)).paths
+    for finding in findings.items:
+        name = Path(finding.file)
+        if name.suffix.lower() in SUFFIXES and not name.name.startswith("."):
+            _log.warning("%s is passed over: %s", path / name, finding.message)
     if not found:
         raise DataError(f"{path}: no images here")
     stems = unique_stems(["-".join(file.relative_to(path).parts) + ".png" for file in found])

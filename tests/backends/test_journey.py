@@ -23,7 +23,7 @@ BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 STEPS = 6
 OPTIONS = {"checkpoint_every_n": 3, "evaluate_every_n": 3, "best_metric": "loss"}
 
-TOTAL_LOSSES = [1.560994, 1.212694, 1.128665, 1.262305, 1.087291, 1.075735]
+TOTAL_LOSSES = [1.553678, 1.214260, 1.115722, 1.269492, 1.084861, 1.055185]
 """Of the steps, as TensorFlow computed them."""
 
 

@@ -10,7 +10,7 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -44,14 +44,25 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
 def read_bytes(path: Path, *, max_bytes: int) -> bytes:
     """Return what a file holds.
 
-    Raises OSError if it cannot be read, DataError if it is no file, such as a pipe, or has more than `max_bytes`.
+    Raises OSError or DataError if it cannot be read, is no file, as a pipe is, or has more than `max_bytes`.
     """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise DataError(f"{path} is not a file but {'a folder' if path.is_dir() else 'a device or a pipe'}.")
-    if found.st_size > max_bytes:
+    require_files([path])
+    if path.stat().st_size > max_bytes:
         raise DataError(f"{path} has more than {max_bytes >> 20} MiB.")
     return path.read_bytes()
+
+
+def require_files(paths: Iterable[Path]) -> None:
+    """Raise DataError for the first path that is no file, as a pipe is, from which reading may never end."""
+    for path in paths:
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+        if not stat.S_ISREG(mode):
+            raise DataError(
+                f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'a device or a pipe'}, not a file."
+            )
 
 
 def decoded(data: bytes, *, errors: str = "strict") -> str:

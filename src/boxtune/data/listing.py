@@ -37,29 +37,36 @@ class Listing:
 def list_files(folder: Path, findings: Findings) -> Listing:
     """Return all files below `folder`.
 
-    A link that leads out of the folder is refused, a linked folder and whatever is hidden (its name starts
-    with a dot) are not entered; each adds a finding. Raises DataError if a folder cannot be read.
+    A link that leads out of the folder or nowhere is refused, as are pipes and devices; a linked folder and whatever
+    is hidden (its name starts with a dot) are not entered; each adds a finding. Raises DataError if a folder cannot be
+    read.
     """
-    root = folder.resolve()
+    root = os.path.realpath(folder)
     found = []
     pending = [os.fspath(folder)]
     while pending:
         for entry in _entries(pending.pop()):
-            if entry.name.startswith("."):
-                reason = "its name starts with a dot."
-            elif entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
-                reason = "it is a link that leads out of the folder."
-            elif entry.is_symlink() and entry.is_dir():
-                reason = "it is a link to a folder."
+            if reason := _why_not(entry, root):
+                findings.add(kinds.NOT_LOOKED_AT, Path(entry.path), reason)
             elif entry.is_dir():
                 pending.append(entry.path)
-                continue
             else:
-                if entry.is_file():
-                    found.append(entry.path)
-                continue
-            findings.add(kinds.NOT_LOOKED_AT, Path(entry.path), reason)
+                found.append(entry.path)
     return Listing(folder, tuple(map(Path, sorted(found, key=os.fsencode))))
+
+
+def _why_not(entry: os.DirEntry[str], root: str) -> str:
+    """Return why an entry of a folder is not looked at, "" if it is."""
+    if entry.name.startswith("."):
+        return "its name starts with a dot."
+    if entry.is_symlink():
+        if not os.path.exists(entry.path):
+            return "it is a link that leads nowhere."
+        if not Path(os.path.realpath(entry.path)).is_relative_to(root):
+            return "it is a link that leads out of the folder."
+        if entry.is_dir():
+            return "it is a link to a folder."
+    return "" if entry.is_dir() or entry.is_file() else "it is neither a file nor a folder."
 
 
 def _entries(folder: str) -> list[os.DirEntry[str]]:

@@ -1,5 +1,6 @@
 """Running an exported model, whoever exported it."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from boxtune.data.files import require_files
 from boxtune.data.input import Records
 from boxtune.errors import CheckpointError
 from boxtune.evaluation.extras import Needs
@@ -33,14 +35,15 @@ def load_exported(path: Path) -> Any:
     """Return the function of an exported model: uint8 [1, h, w, 3] in, detections by the API's names out.
 
     Raises:
-        CheckpointError: if there is no such model, or it takes something else.
+        BoxtuneError: if there is no such model, it is damaged, or it takes something else.
     """
     folder = path / SAVED_MODEL if (path / SAVED_MODEL).is_dir() else path
     if not (folder / _GRAPH).is_file():
         raise CheckpointError(f"{path}: no saved model here; give a folder that `boxtune export` wrote")
+    require_files(path for path in folder.rglob("*") if not path.is_dir())
     try:
         loaded = tf.saved_model.load(str(folder))
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+    except Exception as error:  # TensorFlow raises errors of any kind for a damaged model
         raise CheckpointError(f"{folder}: cannot be loaded: {error}") from error
     signature = getattr(loaded, "signatures", {}).get("serving_default")
     if signature is None:
@@ -69,7 +72,7 @@ def _check_input(folder: Path, specs: list[Any]) -> None:
 def beside_model(path: Path, name: str) -> Path | None:
     """Return the file of that name in the folder of an exported model, given that folder or its `saved_model`."""
     folder = path.parent if (path / _GRAPH).is_file() else path
-    return folder / name if (folder / name).is_file() else None
+    return folder / name if os.path.lexists(folder / name) else None
 
 
 def detect_exported(

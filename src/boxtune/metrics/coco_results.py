@@ -217,6 +217,8 @@ def _with_detections(result: ImageResult, found: _Detections) -> ImageResult:
 
 def _items(path: Path) -> Iterator[Any]:
     """Yield the items of a JSON list of objects, one by one."""
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: not a file, which holds a JSON list of detections.")
     try:
         with path.open(encoding="utf-8-sig") as file:
             yield from _parsed(_Reader(path, file))

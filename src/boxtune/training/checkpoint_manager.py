@@ -18,7 +18,6 @@ from boxtune.errors import CheckpointError
 from boxtune.training import checkpoints
 
 _PARTIAL = ".partial-checkpoint"
-_STATE = "checkpoint"
 _NAME = re.compile(r"ckpt-\d+")
 
 
@@ -99,8 +98,8 @@ class CheckpointManager:
 
     def _managed(self) -> list[str]:
         """Return the names of the checkpoints that exist and are recorded, or of the newest if there is no record."""
-        state = tf.train.get_checkpoint_state(str(self.folder))
-        paths = state.all_model_checkpoint_paths if state else [checkpoints.latest(self.folder) or ""]
+        paths = checkpoints.recorded(self.folder, "all_model_checkpoint_paths")
+        paths = paths or [checkpoints.latest(self.folder) or ""]
         names = [Path(path).name for path in paths]
         return [name for name in names if _NAME.fullmatch(name) and (self.folder / f"{name}.index").is_file()]
 
@@ -116,5 +115,5 @@ class CheckpointManager:
         """Record these checkpoints as existing: TensorFlow's CheckpointState in text form."""
         lines = [f'model_checkpoint_path: "{names[-1]}"']
         lines += [f'all_model_checkpoint_paths: "{name}"' for name in names]
-        with whole_file(self.folder / _STATE) as temporary:
+        with whole_file(self.folder / checkpoints.STATE) as temporary:
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

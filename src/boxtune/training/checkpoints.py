@@ -1,5 +1,7 @@
 """Checkpoints in the API's format: TensorFlow's object-based files with the API's variable keys."""
 
+import glob
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +11,18 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from google.protobuf.text_encoding import CUnescape
+from google.protobuf.text_format import ParseError
 
-from boxtune.errors import CheckpointError, did_you_mean
+from boxtune.config.locations import locations
+from boxtune.data.files import read_text, require_files
+from boxtune.errors import CheckpointError, DataError, did_you_mean
 
+STATE = "checkpoint"
+"""The file in which TensorFlow records the checkpoints of a folder."""
+
+_MAX_STATE_BYTES = 1 << 20
+_log = logging.getLogger("boxtune")
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 _FROZEN = (
@@ -67,11 +78,26 @@ def latest(folder: Path) -> str | None:
     """Return the prefix of the newest whole checkpoint in `folder`: the one its `checkpoint` file names, else the
     one of the highest number; None if there is none.
     """
-    named = tf.train.latest_checkpoint(str(folder)) if folder.is_dir() else None
-    if named is not None and Path(f"{named}.index").is_file():
-        return named
+    for named in recorded(folder, "model_checkpoint_path"):
+        if Path(f"{named}.index").is_file():
+            return named
     indices = sorted(folder.glob("*.index"), key=lambda index: (number_of(index.stem), index.stem))
     return str(indices[-1].with_suffix("")) if indices else None
+
+
+def recorded(folder: Path, field: str) -> list[str]:
+    """Return the prefixes that a field of the file `checkpoint` in a folder names: TensorFlow's CheckpointState.
+
+    There is none if the file is absent or, which is logged, damaged.
+    """
+    path = folder / STATE
+    try:
+        text = read_text(path, max_bytes=_MAX_STATE_BYTES) if os.path.lexists(path) else ""
+        values = [one.value for one in locations(text) if [name for name, _ in one.path] == [field]]
+        return [str(folder / CUnescape(value[1:-1]).decode()) for value in values]
+    except (DataError, ParseError, ValueError) as error:
+        _log.warning("%s is damaged, so the checkpoints are taken by their numbers (%s).", path, error)
+        return []
 
 
 def all_in(folder: Path) -> list[str]:
@@ -93,13 +119,15 @@ class Reader:
         """Open the checkpoint `prefix`.
 
         Raises:
-            CheckpointError: if it is damaged or of TensorFlow 1.
+            BoxtuneError: if it is damaged or of TensorFlow 1.
         """
         self.prefix = prefix
+        folder, name = Path(prefix).parent, glob.escape(Path(prefix).name)
+        require_files(folder.glob(f"{name}.*"))
         try:
             self._reader = tf.train.load_checkpoint(prefix)
             stored = self._reader.get_variable_to_shape_map()
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except Exception as error:  # TensorFlow raises errors of any kind for a damaged checkpoint
             raise CheckpointError(f"{prefix}: cannot be read as a checkpoint: {error}") from error
         if "_CHECKPOINTABLE_OBJECT_GRAPH" not in stored:
             raise CheckpointError(
@@ -118,7 +146,7 @@ class Reader:
     def __getitem__(self, key: str) -> np.ndarray:
         try:
             return np.asarray(self._reader.get_tensor(key + _SUFFIX))
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except Exception as error:
             raise CheckpointError(f"{self.prefix}: {key} cannot be read: {error}") from error
 
 
