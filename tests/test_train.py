@@ -3,13 +3,17 @@
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from boxtune import config, models
+import patience
+from boxtune import cli, config, models
 from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.draw import draw
@@ -289,3 +293,58 @@ def test_a_range_test_finds_a_rate_and_draws_it(run, folder, tmp_path):
 def test_an_invalid_range(run, folder, tmp_path, options):
     with pytest.raises(ConfigError, match="has to grow"):
         learning_rate_range(folder / "pipeline.config", tmp_path / "range", **options)
+
+
+def script_record(path: Path, photos: Path):
+    """Write what a user's own generate_tfrecord.py writes: the fewest keys, and jpg for everything."""
+
+    def feature(kind, values):
+        lists = {"bytes": tf.train.BytesList, "float": tf.train.FloatList, "int64": tf.train.Int64List}
+        return tf.train.Feature(**{f"{kind}_list": lists[kind](value=values)})
+
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for image in sorted((photos / "images").glob("*.jpg"))[:4]:
+            features = {
+                "image/height": feature("int64", [240]),
+                "image/width": feature("int64", [320]),
+                "image/encoded": feature("bytes", [image.read_bytes()]),
+                "image/format": feature("bytes", [b"jpg"]),
+                "image/object/bbox/xmin": feature("float", [0.1, 0.5]),
+                "image/object/bbox/xmax": feature("float", [0.4, 0.9]),
+                "image/object/bbox/ymin": feature("float", [0.1, 0.5]),
+                "image/object/bbox/ymax": feature("float", [0.4, 0.9]),
+                "image/object/class/label": feature("int64", [1, 4]),
+            }
+            example = tf.train.Example(features=tf.train.Features(feature=features))
+            writer.write(example.SerializeToString())
+
+
+def test_a_record_of_a_users_own_script_trains_as_it_is(run, folder, tmp_path, capsys):
+    script_record(tmp_path / "own.record", folder / "photos")
+    readers = ("train_input_reader", "eval_input_reader[0]")
+    paths = [f"{reader}.tf_record_input_reader.input_path=[{tmp_path / 'own.record'}]" for reader in readers]
+    run(num_train_steps=1, overrides=paths)
+    assert "on 4 images with 8 objects" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("run")
+def test_sigterm_saves_a_checkpoint(folder, tmp_path, capsys):
+    journal = tmp_path / "metrics.jsonl"
+
+    def terminate():
+        patience.wait_until(lambda: journal.exists() and journal.read_bytes().count(b"\n") >= 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with ThreadPoolExecutor() as pool:
+        terminated = pool.submit(terminate)
+        status = cli.main(
+            ["train", "--pipeline_config_path", str(folder / "pipeline.config"), "--model_dir", str(tmp_path),
+             "--num_train_steps", "1000000"]
+        )  # fmt: skip
+        terminated.result()
+    output = capsys.readouterr()
+    assert status == 130
+    assert "run the same command again to continue" in output.err
+    step = step_of(find(tmp_path))
+    assert step >= 2
+    assert f"Stopped after step {step}" in output.out

@@ -67,7 +67,12 @@ def configure(
 
     train, validation = (str(records / f"{part}-?????-of-?????.tfrecord") for part in ("train", "validation"))
     if num_steps is None:
-        with RecordIndex(sorted(records.glob("train-?????-of-?????.tfrecord"))) as index:
+        files = sorted(records.glob("train-?????-of-?????.tfrecord"))
+        if not files:
+            raise ConfigError(
+                f"{records} has no train-*.tfrecord: give the folder that `boxtune convert` wrote."
+            )
+        with RecordIndex(files) as index:
             num_steps = max(MIN_STEPS, round(MIN_EPOCHS * len(index) / batch_size))
     pipeline.train_config.batch_size = batch_size
     pipeline.train_config.num_steps = num_steps

@@ -1,6 +1,7 @@
 """The verb `export`: a checkpoint becomes a SavedModel that any TensorFlow program can run."""
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from boxtune.backends import require_tensorflow
 from boxtune.data import resize
 from boxtune.data.decoder import decoded_anywhere
 from boxtune.data.files import PARTIAL, held, writing
+from boxtune.data.label_map import read_label_map
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
 from boxtune.models import Detector
@@ -61,6 +63,8 @@ def export(
 
     output_dir = Path(output_dir)
     label_map = own_label_map(prefix) or Path(pipeline.train_input_reader.label_map_path)
+    if os.path.lexists(label_map):
+        read_label_map(label_map)
     with (
         held(output_dir),
         writing(output_dir),
@@ -73,7 +77,7 @@ def export(
         tree = checkpoints.tree(detector.checkpoint_variables())
         tf.train.CheckpointManager(tree, str(partial / CHECKPOINT), 1).save(checkpoint_number=0)
         config.write(pipeline, partial / PIPELINE_CONFIG)
-        if label_map.is_file():
+        if os.path.lexists(label_map):
             shutil.copyfile(label_map, partial / LABEL_MAP)
         else:
             _log.warning(

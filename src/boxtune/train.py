@@ -1,6 +1,7 @@
 """The verb `train`: fine-tune the detector that a pipeline.config describes."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -25,8 +26,9 @@ from boxtune.training import devices, learning_rates, provenance
 from boxtune.training.averages import averages
 from boxtune.training.build import build_detector, load_initial_weights
 from boxtune.training.checkpoint_manager import CheckpointOptions
-from boxtune.training.checkpoints import find, step_of
+from boxtune.training.checkpoints import STATE, find, step_of
 from boxtune.training.early_stopping import EarlyStopping, EvaluationOptions, full_name
+from boxtune.training.loggers import JOURNAL, read_journal
 from boxtune.training.run import Data, Run
 from boxtune.training.run_state import (
     ANEW,
@@ -136,6 +138,10 @@ def train(
 
     # The model, from random weights, from another detector's, or from this run's last checkpoint.
     model_dir = Path(model_dir)
+    if (model_dir / STATE).is_dir():
+        raise CheckpointError(
+            f"{model_dir} has a folder {STATE}, as a zoo download has. Give another --model_dir"
+        )
     detector = build_detector(pipeline, data.label_map, seed)
     detector.batch_shares = team.shares
     team.add_gradients(detector.optimizer)
@@ -249,6 +255,8 @@ def _load_weights(
     if not overwrite and holds_run(state.model_dir):
         _check_classes(state.model_dir / LABEL_MAP, data.label_map)
         resumed = state.resume()
+        read_best(state.model_dir)
+        read_journal(state.model_dir / JOURNAL, state.step)
     if resumed:
         source = f"Resuming from step {state.step} ({resumed})."
     else:
@@ -272,7 +280,7 @@ def _check_classes(kept: Path, label_map: LabelMap) -> None:
     Raises:
         ConfigError: naming them.
     """
-    before = read_label_map(kept) if kept.is_file() else label_map
+    before = read_label_map(kept) if os.path.lexists(kept) else label_map
     changes = provenance.class_differences(before, label_map)
     if changes:
         raise ConfigError(

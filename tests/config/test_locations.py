@@ -1,6 +1,7 @@
 """Places: on which line of a text each field is set."""
 
 import pytest
+from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,3 +101,9 @@ def _steps(path: str) -> list[tuple[str, int | None]]:
 
 def _dotted(path: tuple[tuple[str, int], ...]) -> str:
     return ".".join(f"{name}[{index}]" if index else name for name, index in path)
+
+
+@pytest.mark.parametrize("text", ["a: [", "a { b: [1,", "a: {", "a: [1"])
+def test_a_text_that_ends_too_early_is_an_error(text):
+    with pytest.raises(text_format.ParseError):
+        list(locations(text))

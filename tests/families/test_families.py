@@ -23,7 +23,7 @@ from families import run
 from families.center_points import CenterPoints
 from families.object_queries import ObjectQueries
 
-NUM_STEPS = 150
+NUM_STEPS = 60
 
 
 def boxtune(*arguments):
@@ -82,7 +82,7 @@ def trained(request, photos, tmp_path_factory):
 
 def arguments(folder, name):
     common = ("--pipeline_config_path", folder / "pipeline.config", "--model_dir", folder / name)
-    return ("train", *common, "--checkpoint_every_n", 10, "--evaluate_every_n", 100)
+    return ("train", *common, "--checkpoint_every_n", 10, "--evaluate_every_n", 40)
 
 
 def train(folder, name):

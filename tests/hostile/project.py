@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import logging
+import shutil
 from pathlib import Path
 
 from boxtune import cli
@@ -33,7 +34,7 @@ def verbs(folder: Path) -> dict[str, list[object]]:
         "resume": ["train", *configured, "--model_dir", model, "--num_train_steps", 3],
         "warm start": [
             "train", *configured, "--model_dir", folder / "fresh", "--evaluate_every_n", 0,
-            "--set", f"train_config.fine_tune_checkpoint={folder / 'exported' / 'checkpoint' / 'ckpt-0'}",
+            "--set", f"train_config.fine_tune_checkpoint={folder / 'exported' / 'checkpoint'}",
             "--set", "train_config.fine_tune_checkpoint_type=full",
             "--set", "train_config.fine_tune_checkpoint_version=V2",
         ],
@@ -121,6 +122,15 @@ def make(folder: Path) -> None:
     names = sorted(path.name for path in (folder / "photos" / "images").iterdir())
     found = [{"image_id": name, "category_id": 1, "bbox": [4, 4, 90, 60], "score": 0.5} for name in names]
     (folder / "detections.json").write_text(json.dumps(found))
+
+
+def copy(made: Path, folder: Path) -> Path:
+    """Copy a project, so that the paths in it lead to the copy."""
+    shutil.copytree(made, folder)
+    for path in (*folder.rglob("*.config"), *folder.rglob("checkpoint")):
+        if path.is_file():
+            path.write_text(path.read_text().replace(str(made), str(folder)))
+    return folder
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,25 +117,6 @@ def test_the_same_command_again_says_that_it_is_done(uninterrupted, pipeline_con
     assert f"{STEPS} of {STEPS} steps have been made already" in output
 
 
-def test_sigterm_saves_a_checkpoint(folder, pipeline_config):
-    model_dir = folder / "stopped"
-    command = [sys.executable, "-m", "boxtune", *training(pipeline_config, model_dir)]
-    command[command.index("--checkpoint_every_n") + 1] = "1000"
-    process = subprocess.Popen(
-        [*command, "--num_train_steps", "5000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stdout:
-        if line.startswith("step 1/"):
-            break
-    process.send_signal(signal.SIGTERM)
-    output, errors = process.communicate(timeout=patience.SECONDS)
-    assert process.returncode == 130
-    assert "run the same command again to continue" in errors
-    step = int(Reader(find(model_dir))["step"])
-    assert step >= 1
-    assert f"Stopped after step {step}" in output
-
-
 def test_evaluation_by_command_gives_the_numbers_of_the_training(uninterrupted, folder):
     model_dir, _ = uninterrupted
     trained = json.loads((model_dir / "evaluation.json").read_text())
@@ -225,37 +205,3 @@ def test_the_api_command_lines(verb, uninterrupted, folder, pipeline_config):
     )
     assert done.returncode == 0, done.stderr
     assert expected.is_file()
-
-
-def script_record(path: Path, photos: Path):
-    """Write what a user's own generate_tfrecord.py writes: the fewest keys, and jpg for everything."""
-
-    def feature(kind, values):
-        lists = {"bytes": tf.train.BytesList, "float": tf.train.FloatList, "int64": tf.train.Int64List}
-        return tf.train.Feature(**{f"{kind}_list": lists[kind](value=values)})
-
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for picture in sorted((photos / "images").glob("*.jpg"))[:4]:
-            features = {
-                "image/height": feature("int64", [240]),
-                "image/width": feature("int64", [320]),
-                "image/encoded": feature("bytes", [picture.read_bytes()]),
-                "image/format": feature("bytes", [b"jpg"]),
-                "image/object/bbox/xmin": feature("float", [0.1, 0.5]),
-                "image/object/bbox/xmax": feature("float", [0.4, 0.9]),
-                "image/object/bbox/ymin": feature("float", [0.1, 0.5]),
-                "image/object/bbox/ymax": feature("float", [0.4, 0.9]),
-                "image/object/class/label": feature("int64", [1, 4]),
-            }
-            example = tf.train.Example(features=tf.train.Features(feature=features))
-            writer.write(example.SerializeToString())
-
-
-def test_a_record_of_a_users_own_script_trains_as_it_is(folder, photos, pipeline_config):
-    record = folder / "own.record"
-    script_record(record, photos)
-    paths = [f"train_input_reader.tf_record_input_reader.input_path=[{record}]",
-             f"eval_input_reader[0].tf_record_input_reader.input_path=[{record}]"]  # fmt: skip
-    output = boxtune("train", "--pipeline_config_path", pipeline_config, "--model_dir", folder / "own",
-                   "--num_train_steps", 1, "--set", paths[0], "--set", paths[1])  # fmt: skip
-    assert "on 4 images with 8 objects" in output

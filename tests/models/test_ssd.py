@@ -317,7 +317,7 @@ class TestImagesOfSeveralSizes:
     def test_a_step_of_training(self, kind):
         name, fields = kind
         detector = models.build(set_resizer(section(name, **fields), self.ANY))
-        detector.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+        detector.compile(keras.optimizers.SGD(0.01), run_eagerly=True)  # to trace it takes longer
         for size in ((64, 96), (96, 64)):
             images = np.random.default_rng(0).uniform(0, 255, [2, *size, 3])
             given = inputs(images, [[64, 64], size]) | {"groundtruth": ONE_OBJECT}
@@ -545,7 +545,7 @@ class TestLossSection:
             stock.ssd.loss,
         )
         detector = models.build(stock, models.Options(label_smoothing=0.1, class_weights=[1, 2]))
-        detector.compile(keras.optimizers.SGD(0.01), jit_compile=False)
+        detector.compile(keras.optimizers.SGD(0.01), run_eagerly=True)
         images = np.random.default_rng(0).uniform(0, 255, [2, 96, 96, 3])
         logs = detector.train_on_batch(inputs(images) | {"groundtruth": ONE_OBJECT}, return_dict=True)
         assert np.isfinite(logs["loss"])

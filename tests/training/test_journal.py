@@ -148,5 +148,5 @@ def test_a_line_without_end_is_not_read_whole(path):
 
 def test_a_folder_in_its_place(path):
     path.mkdir()
-    with pytest.raises(DataError, match="cannot be written"):
+    with pytest.raises(DataError, match="is a folder, not a file"):
         Journal(path, 0)

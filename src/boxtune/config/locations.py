@@ -73,6 +73,8 @@ def _name(tokens: text_format.Tokenizer) -> str:
 def _list(tokens: text_format.Tokenizer) -> Iterator[int]:
     """Yield the line of each value of a list; its caller consumes the value."""
     while not tokens.TryConsume("]"):
+        if tokens.AtEnd():
+            raise tokens.ParseError('Expected "]".')  # type: ignore[arg-type]
         yield _line(tokens)
         tokens.TryConsume(",")
 

@@ -190,7 +190,8 @@ def _acquire(lock: Any, folder: Path) -> None:
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         "command": shlex.join(sys.argv),
     }
-    (folder / LOCK).write_text(json.dumps(holder) + "\n", encoding="utf-8")
+    with suppress(OSError):  # it holds on a full disk, too
+        (folder / LOCK).write_text(json.dumps(holder) + "\n", encoding="utf-8")
 
 
 def _holder(folder: Path) -> str:

@@ -79,7 +79,7 @@ class LabelMap:
                     f'{path}: class "{label.name}" has the id {label.id}; at most {MAX_ID} can be trained. Number the'
                     " classes from 1 on."
                 )
-            if not label.name:
+            if not label.name.strip():
                 raise DataError(f"{path}: the class of id {label.id} has no name.")
             for key in (label.id, label.name):
                 if key in seen:

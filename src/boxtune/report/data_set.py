@@ -8,6 +8,7 @@ from boxtune.data.findings import Finding, Severity, by_kind
 from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared, class_counts
 from boxtune.data.records import ImageRecord
+from boxtune.errors import escaped
 
 JSON_NAME = "report.json"
 """Beside the records: everything that was counted and found."""
@@ -17,16 +18,15 @@ _NUM_EXAMPLES = 3
 
 def text(title: str, prepared: Prepared, verdict: str) -> str:
     """Return a data set as a page for people: a title, counts, findings, and a verdict behind their summary."""
-    return "\n".join(
-        [
-            title,
-            "",
-            *counts_table(prepared.parts, prepared.label_map),
-            *finding_lines(prepared.findings),
-            "",
-            f"{summary(prepared.findings)}; {verdict}",
-        ]
-    )
+    lines = [
+        title,
+        "",
+        *counts_table(prepared.parts, prepared.label_map),
+        *finding_lines(prepared.findings),
+        "",
+        f"{summary(prepared.findings)}; {verdict}",
+    ]
+    return escaped("\n".join(lines))
 
 
 def counts_table(parts: Mapping[str, Sequence[ImageRecord]], label_map: LabelMap) -> list[str]:

@@ -81,6 +81,7 @@ def latest(folder: Path) -> str | None:
     for named in recorded(folder, "model_checkpoint_path"):
         if Path(f"{named}.index").is_file():
             return named
+        _log.warning("%s names %s, which is not there.", folder / STATE, Path(named).name)
     indices = sorted(folder.glob("*.index"), key=lambda index: (number_of(index.stem), index.stem))
     return str(indices[-1].with_suffix("")) if indices else None
 
@@ -88,11 +89,13 @@ def latest(folder: Path) -> str | None:
 def recorded(folder: Path, field: str) -> list[str]:
     """Return the prefixes that a field of the file `checkpoint` in a folder names: TensorFlow's CheckpointState.
 
-    There is none if the file is absent or, which is logged, damaged.
+    There is none if the file is absent, a folder (as in a zoo download) or, which is logged, damaged.
     """
     path = folder / STATE
+    if path.is_dir() or not os.path.lexists(path):
+        return []
     try:
-        text = read_text(path, max_bytes=_MAX_STATE_BYTES) if os.path.lexists(path) else ""
+        text = read_text(path, max_bytes=_MAX_STATE_BYTES)
         values = [one.value for one in locations(text) if [name for name, _ in one.path] == [field]]
         return [str(folder / CUnescape(value[1:-1]).decode()) for value in values]
     except (DataError, ParseError, ValueError) as error:

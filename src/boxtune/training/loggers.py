@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TextIO
 
@@ -17,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.util.event_pb2 import Event, SessionLog
 
-from boxtune.data.files import writing
+from boxtune.data.files import require_files, writing
 from boxtune.errors import DataError
 from boxtune.metrics.results import Evaluation
 from boxtune.training.callbacks import Step
@@ -176,16 +177,10 @@ class Journal(AbstractContextManager["Journal"]):
             DataError: if the file cannot be read or written, or a line does not belong to a journal.
         """
         self.path = path
-        self.evaluations: list[tuple[int, dict[str, float]]] = []
-        try:
-            self._file: IO[bytes] = path.open("a+b")
-        except OSError as error:
-            raise DataError(f"{path} cannot be written: {error.strerror}.") from error
-        try:
-            self._file.truncate(self._read(start_step))
-        except BaseException:
-            self._file.close()
-            raise
+        self.evaluations, end = read_journal(path, start_step)
+        with writing(path):
+            self._file: IO[bytes] = path.open("ab")
+            self._file.truncate(end)
 
     def __exit__(self, *exception: object) -> None:
         self._file.close()
@@ -221,43 +216,47 @@ class Journal(AbstractContextManager["Journal"]):
 
     def _append(self, content: dict[str, Any]) -> None:
         line = json.dumps(content | {"time": round(time.time(), 3)}, allow_nan=False)
-        try:
+        with writing(self.path):
             self._file.write(line.encode() + b"\n")
             self._file.flush()  # to the kernel: the line survives the end of this process, however it comes
-        except OSError as error:
-            raise DataError(f"{self.path} cannot be written: {error.strerror}.") from error
 
-    def _read(self, start_step: int) -> int:
-        """Read the evaluations up to `start_step`; return the position at which the lines of later steps start."""
-        self._file.seek(0)
-        end = number = 0
-        while (line := self._file.readline(MAX_LINE_BYTES)).endswith(b"\n"):
-            number += 1
-            step, values = self._parse(line, number)
-            if step > start_step:
-                break
-            if values is not None:
-                self.evaluations.append((step, values))
-            end += len(line)
-        else:
-            if len(line) == MAX_LINE_BYTES:
-                raise self._damaged(number + 1)
-        return end
 
-    def _parse(self, line: bytes, number: int) -> tuple[int, dict[str, float] | None]:
-        try:
-            content = json.loads(line)
-            step, values = content["step"], content.get("evaluation")
-            if not isinstance(step, int):
-                raise TypeError
-            if values is not None:
-                values = {name: math.nan if value is None else float(value) for name, value in values.items()}
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-            raise self._damaged(number) from error
-        return step, values
+Evaluations = list[tuple[int, dict[str, float]]]
 
-    def _damaged(self, number: int) -> DataError:
-        return DataError(
-            f"{self.path}:{number} is not a line of a training's journal. Repair or remove the file, or give a new "
-            "--model_dir"
-        )
+
+def read_journal(path: Path, start_step: int) -> tuple[Evaluations, int]:
+    """Return the evaluations of a journal up to `start_step`, and the byte at which the lines of later steps start.
+
+    Raises:
+        DataError: if the file cannot be read, or a line does not belong to a journal.
+    """
+    evaluations: Evaluations = []
+    end = 0
+    if os.path.lexists(path):
+        require_files([path])
+        with path.open("rb") as file:
+            for number, line in enumerate(iter(partial(file.readline, MAX_LINE_BYTES), b""), start=1):
+                if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
+                    break  # the last, of a run that was killed while it wrote
+                step, values = _parsed(line, f"{path}:{number}")
+                if step > start_step:
+                    break
+                if values is not None:
+                    evaluations.append((step, values))
+                end += len(line)
+    return evaluations, end
+
+
+def _parsed(line: bytes, place: str) -> tuple[int, dict[str, float] | None]:
+    try:
+        content = json.loads(line)
+        step, values = content["step"], content.get("evaluation")
+        if not isinstance(step, int):
+            raise TypeError
+        if values is not None:
+            values = {name: math.nan if value is None else float(value) for name, value in values.items()}
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"{place} is not a line of a training's journal. Repair or remove the file, or give a new --model_dir"
+        ) from error
+    return step, values

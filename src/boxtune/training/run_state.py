@@ -1,6 +1,7 @@
 """The state of a run that is needed to resume it, and the checkpoints that store it."""
 
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -70,7 +71,7 @@ def own_label_map(checkpoint: str | Path) -> Path | None:
     folder = Path(checkpoint).parent
     beside = {BEST: LABEL_MAP, "checkpoint": "label_map.pbtxt"}.get(folder.name)
     found = [folder / LABEL_MAP, *([folder.parent / beside] if beside else [])]
-    return next((path for path in found if path.is_file()), None)
+    return next((path for path in found if os.path.lexists(path)), None)
 
 
 def holds_run(model_dir: Path) -> bool:
