@@ -18,6 +18,7 @@ from voc_folder import image_file
         (["bell\a.jpg", ".hidden.jpg"], ["bell_", "hidden"]),
         (["x" * 300 + ".jpg"], ["x" * 200]),
         (["ünï 'q'.jpg"], ["ünï 'q'"]),
+        (["aux.jpg", "Com1/nul", "console.jpg", "con.a.jpg"], ["_aux", "_Com1/_nul", "console", "_con.a"]),
     ],
 )
 def test_names_are_safe_and_unique(names, stems):

@@ -1,5 +1,6 @@
 import gzip
 import hashlib
+import os
 import struct
 import subprocess
 import sys
@@ -408,3 +409,14 @@ def test_a_hundred_thousand_records_are_found_in_seconds(tmp_path):
     with RecordIndex([path]) as index:
         assert len(index) == 100_000
     assert time.process_time() - begin < 5  # 0.2 seconds of processor time
+
+
+def test_records_are_read_where_no_call_both_seeks_and_reads(tmp_path, monkeypatch):
+    jpegs = [image_file(tmp_path / f"{number}.jpg", color=(number, 9, 9)) for number in range(6)]
+    write_file([record(jpeg) for jpeg in jpegs], LABEL_MAP, tmp_path / "records")
+    with RecordIndex([tmp_path / "records"]) as index:
+        expected = [index.read(number) for number in range(6)]
+    monkeypatch.delattr(os, "pread")  # as on Windows
+    with RecordIndex([tmp_path / "records"]) as index, ThreadPoolExecutor(4) as threads:
+        numbers = [number for _ in range(50) for number in range(6)]
+        assert list(threads.map(index.read, numbers)) == expected * 50

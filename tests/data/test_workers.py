@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -6,8 +7,11 @@ from operator import neg
 import pytest
 
 import patience
+from boxtune.data import workers
+from boxtune.data.reading import read
 from boxtune.data.workers import kept_processes, map_in_processes
 from boxtune.errors import DataError
+from voc_folder import annotated, element
 
 
 def who(_):
@@ -71,3 +75,16 @@ def test_a_script_without_a_guard_is_reported_what_it_lacks(tmp_path):
     ended = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=patience.SECONDS)
     assert ended.returncode == 1
     assert "DataError: A worker process ended before its work was done. A script" in ended.stderr
+
+
+def test_a_data_set_is_read_by_processes_that_are_spawned_as_well(tmp_path, monkeypatch):
+    for number in range(70):
+        annotated(tmp_path, f"{number:02}", element(xmax=10 + number % 7))
+    expected = read(tmp_path, num_workers=1)
+    monkeypatch.setattr(
+        workers, "_context", lambda: multiprocessing.get_context("spawn")
+    )  # the way of Windows
+    found = read(tmp_path, num_workers=2)
+    assert found.images == expected.images
+    assert found.digests == expected.digests
+    assert len(found.images) == 70

@@ -145,7 +145,8 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         if lock.lock_counter == 1:
-            (folder / LOCK).unlink(missing_ok=True)
+            with suppress(OSError):  # Windows removes no file that is open; it is written over then
+                (folder / LOCK).unlink()
         lock.release()
 
 

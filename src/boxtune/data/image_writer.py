@@ -15,6 +15,10 @@ from boxtune.errors import DataError
 _LONGEST_NAME = 200  # bytes, of the 255 that most file systems allow
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"|?*\ud800-\udfff]')
 
+_RESERVED = re.compile(
+    r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.IGNORECASE
+)  # names of devices on Windows
+
 
 def write_images(
     records: Sequence[ImageRecord], folder: Path, *, num_workers: int | None = None
@@ -45,7 +49,8 @@ def unique_stems(names: Sequence[str]) -> list[str]:
 
 def _safe_stem(name: str) -> str:
     parts = [_UNSAFE.sub("_", part).strip(" .") for part in name.replace("\\", "/").split("/")]
-    kept = [part.encode()[:_LONGEST_NAME].decode(errors="ignore") for part in parts if part]
+    parts = [f"_{part}" if _RESERVED.match(part) else part for part in parts if part]
+    kept = [part.encode()[:_LONGEST_NAME].decode(errors="ignore") for part in parts]
     stem, extension = os.path.splitext(kept[-1]) if kept else ("image", "")
     return "/".join([*kept[:-1], stem if extension.lower() in images.SUFFIXES else stem + extension])
 

@@ -5,6 +5,7 @@ None of it needs TensorFlow, which reads and writes the same files.
 
 import os
 import struct
+import threading
 import weakref
 from array import array
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ _FOOTER = struct.Struct("<I")
 
 
 _ENCODED = "image/encoded"
+_seeking = threading.Lock()
 # The API's types of the lists that are read, and what to call them.
 _TYPES = {
     **dict.fromkeys((_ENCODED, "image/filename", "image/source_id", "image/object/class/text"), "bytes_list"),
@@ -74,12 +76,21 @@ def _converted(key: str, values: Sequence[Any], written: str, wanted: str) -> Fe
     raise DataError(f"{key} holds {_TYPE_NAMES[written]}, not {_TYPE_NAMES[wanted]}.")
 
 
+def read_at(descriptor: int, length: int, position: int) -> bytes:
+    """Return what an open file holds from a byte on, whatever other threads read from it."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, length, position)
+    with _seeking:  # Windows cannot do both at once
+        os.lseek(descriptor, position, os.SEEK_SET)
+        return os.read(descriptor, length)
+
+
 def first_record(path: Path) -> bytes:
     """Return the first record of a file; raise DataError if there is none, reading no more than that."""
     descriptor = _open(path)
     try:
         length = _length_at(descriptor, path, number=0, position=0)
-        data = os.pread(descriptor, length, _HEADER.size)
+        data = read_at(descriptor, length, _HEADER.size)
     finally:
         os.close(descriptor)
     if len(data) < length:
@@ -92,7 +103,7 @@ def encoded_image(path: Path, span: tuple[int, int]) -> bytes:
     offset, length = span
     descriptor = _open(path)
     try:
-        example = parse_example(os.pread(descriptor, length, offset))
+        example = parse_example(read_at(descriptor, length, offset))
     finally:
         os.close(descriptor)
     values = example.features.feature[_ENCODED].bytes_list.value
@@ -169,7 +180,7 @@ class RecordIndex:
         file_number, offset, length = (
             int(values[index]) for values in (self.file_numbers, self.offsets, self.lengths)
         )
-        data = os.pread(self._descriptors[file_number], length + num_bytes_behind, offset)
+        data = read_at(self._descriptors[file_number], length + num_bytes_behind, offset)
         if len(data) < length + num_bytes_behind:
             raise DataError(
                 f"{self.paths[file_number]} was changed while in use: byte {offset} is beyond its end."
@@ -181,7 +192,7 @@ def _open(path: Path) -> int:
     if not os.path.isfile(path):
         raise DataError(f"{path} is not a file.")
     try:
-        return os.open(path, os.O_RDONLY)
+        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))  # the latter is of Windows
     except OSError as error:
         raise DataError(f"{path} cannot be opened: {error.strerror}.") from error
 
@@ -207,7 +218,7 @@ def _scan(descriptor: int, path: Path) -> np.ndarray:
 
 def _length_at(descriptor: int, path: Path, *, number: int, position: int) -> int:
     """Return the length of record `number`, whose header is at a byte; raise DataError if none starts there."""
-    header = os.pread(descriptor, _HEADER.size, position)
+    header = read_at(descriptor, _HEADER.size, position)
     if len(header) < _HEADER.size:
         raise _cut_short(path, number, position)
     length, checksum = _HEADER.unpack(header)

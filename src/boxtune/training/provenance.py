@@ -5,7 +5,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import sys
 import time
@@ -24,7 +23,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.config.text import set_fields, to_text
 from boxtune.data.files import read_text, whole_file
 from boxtune.data.label_map import LabelMap
-from boxtune.data.tfrecord import RecordIndex
+from boxtune.data.tfrecord import RecordIndex, read_at
 from boxtune.errors import DataError, printable
 
 RUN: str = onednn.RUN
@@ -73,7 +72,7 @@ def fingerprints(index: RecordIndex) -> dict[str, dict[str, Any]]:
         digest = hashlib.sha256()
         with path.open("rb") as file:
             for position in (index.offsets[own] + index.lengths[own]).tolist():
-                digest.update(os.pread(file.fileno(), _CHECKSUM_BYTES, position))
+                digest.update(read_at(file.fileno(), _CHECKSUM_BYTES, position))
         found[str(path)] = {
             "bytes": path.stat().st_size,
             "records": int(own.sum()),
