@@ -3,10 +3,10 @@
 import pytest
 
 from boxtune import config
-from boxtune.configure import configure
+from boxtune.configure import check_checkpoint, configure
 from boxtune.convert import convert
 from boxtune.draw import draw
-from boxtune.errors import ConfigError, DataError
+from boxtune.errors import CheckpointError, ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -87,4 +87,25 @@ def test_a_checkpoint_without_a_configuration_is_refused(records, tmp_path):
 
 def test_a_folder_without_records_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"label_map.pbtxt"):
+        configure(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["frozen_inference_graph.pb", "saved_model/saved_model.pb"])
+def test_what_cannot_be_trained_is_said_first(tmp_path, name):
+    graph = tmp_path / "ssd_2018" / name
+    graph.parent.mkdir(parents=True)
+    graph.write_bytes(b"\x08")
+    (tmp_path / "ssd_2018" / "pipeline.config").write_text("model { ssd { } }")
+    for given in (graph, tmp_path / "ssd_2018"):
+        with pytest.raises(
+            CheckpointError, match="frozen graph or a SavedModel cannot be trained: take the folder"
+        ):
+            check_checkpoint(given)
+
+
+def test_a_folder_without_records_is_named(records, tmp_path):
+    (tmp_path / "label_map.pbtxt").write_text((records / "label_map.pbtxt").read_text())
+    with pytest.raises(
+        ConfigError, match=r"has no train-\*\.tfrecord: give the folder that `boxtune convert` wrote"
+    ):
         configure(tmp_path)

@@ -17,6 +17,7 @@ from boxtune.convert import convert
 from boxtune.data.files import LOCK, held, lent
 from boxtune.draw import draw
 from boxtune.errors import DataError
+from boxtune.export import export
 from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
@@ -135,3 +136,10 @@ def test_an_evaluation_beside_a_training(folder, tmp_path, monkeypatch):
         waiting = ["evaluate", "--model_dir", str(tmp_path / "mine"), "--which", "all", "--wait"]
         assert cli.main(waiting) == 0
     assert (tmp_path / "mine" / "evaluation.json").is_file()
+
+
+def test_no_export_into_a_model_directory_in_use(folder, holder, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
+    with pytest.raises(DataError, match=f"mine is in use by process {holder.pid}"):
+        export(folder / "pipeline.config", folder / "trained", tmp_path / "mine" / "exported")
+    assert not (tmp_path / "mine" / "exported").exists()

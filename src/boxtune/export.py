@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from boxtune import config, models
 from boxtune.backends import require_tensorflow
 from boxtune.data import resize
 from boxtune.data.decoder import decoded_anywhere
-from boxtune.data.files import PARTIAL, held, writing
+from boxtune.data.files import LOCK, PARTIAL, held, writing
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
@@ -65,7 +66,9 @@ def export(
     label_map = own_label_map(prefix) or Path(pipeline.train_input_reader.label_map_path)
     if os.path.lexists(label_map):
         read_label_map(label_map)
+    above = output_dir.parent  # a model directory, perhaps, of which retrain replaces this folder
     with (
+        held(above) if (above / LOCK).exists() else nullcontext(),
         held(output_dir),
         writing(output_dir),
         tempfile.TemporaryDirectory(dir=output_dir, prefix=PARTIAL) as name,

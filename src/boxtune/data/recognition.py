@@ -17,6 +17,7 @@ from boxtune.data.formats import (
     tfrecord,
     via,
     voc,
+    vott,
     yolo,
 )
 from boxtune.data.listing import Listing
@@ -31,6 +32,7 @@ FORMATS: tuple[Format, ...] = (
     createml.FORMAT,
     labelme.FORMAT,
     via.FORMAT,
+    vott.FORMAT,
     yolo.FORMAT,
     csv_table.FORMAT,
     csv_exports.AUTOML,

@@ -142,7 +142,7 @@ def test_polygons_stay_in_pixels(read):
 
 
 # On 2 rows and 3 columns one pixel, in the middle below: 3 zeros, 1 one, 2 zeros; a digit is a character from "0" on.
-@pytest.mark.parametrize("counts", ["312", [3, 1, 2]])
+@pytest.mark.parametrize("counts", ["312", [3, 1, 2], "b'312'", 'b"312"'])
 def test_run_lengths_compressed_or_not(read, counts):
     [annotation], findings = read(document(CAT | {"segmentation": {"size": [2, 3], "counts": counts}}))
     assert findings == []
@@ -515,3 +515,14 @@ def test_outlines_of_background_beside_those_of_objects_are_not_read(tmp_path):
     annotations, findings = read_json(FORMAT, tmp_path, document, "instances_val.json")
     assert [one.path.name for one in annotations] == ["instances_val.json"]
     assert [(finding.kind, finding.file) for finding in findings] == [(kinds.FOREIGN, "stuff_val.json")]
+
+
+@pytest.mark.parametrize("categories", [None, []])
+def test_a_file_without_categories_says_so_once(tmp_path, categories):
+    content = document(CAT, CAT | {"id": 12}, categories=categories)
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    annotations, [finding] = read_file(FORMAT, tmp_path / "a.json")
+    assert annotations == []
+    assert finding.message.startswith(
+        'it has no "categories", which name the classes; add "categories": [{"id"'
+    )

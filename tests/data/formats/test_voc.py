@@ -102,3 +102,13 @@ def test_an_object_with_several_boxes_is_one_for_each(tmp_path):
         ("cat", (7, 2, 9, 12), True),
         ("dog", (4, 2, 20, 12), False),
     ]
+
+
+def test_the_turned_box_of_another_program_is_named(tmp_path):
+    box = "<cx>9</cx><cy>9</cy><w>4</w><h>2</h><angle>0.3</angle>"
+    turned = f"<object><name>cat</name><robndbox>{box}</robndbox></object>"
+    (tmp_path / "a.xml").write_text(f"<annotation><filename>a.jpg</filename>{turned}</annotation>")
+    _, [finding] = parsed(tmp_path / "a.xml")
+    assert (
+        finding.message == "it has a <robndbox>, a turned box of roLabelImg; draw an upright one, a <bndbox>."
+    )

@@ -12,6 +12,7 @@ Ids may be numbers or strings, and category 0 is a category like any other. The 
 `coco_url`, is the name to look the image up by; nothing is fetched.
 """
 
+import ast
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -86,6 +87,9 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
     """Yield image after image; the objects of one at a time are made."""
     images, annotations = document["images"], document["annotations"]
     _require_objects(file.path, annotations)
+    if annotations and not document.get("categories"):
+        message = 'it has no "categories", which name the classes; add "categories": [{"id": 1, "name": "cat"}, ...].'
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
     categories = _categories(document.get("categories"))
     positions = _first_positions(file, images)
     objects = _by_image(file, annotations, positions)
@@ -294,7 +298,17 @@ def _run_lengths(segmentation: dict[str, Any]) -> Mask:
         return masks.from_runs(counts, (size[0], size[1]))
     if not isinstance(counts, str):
         raise DataError("its counts are neither a list nor a string.")
-    return Mask(counts=counts.encode(errors="replace"), size=(size[0], size[1]))
+    return Mask(counts=_as_bytes(counts), size=(size[0], size[1]))
+
+
+def _as_bytes(counts: str) -> bytes:
+    """Return compressed run lengths; some programs write them as Python prints bytes: ``b'nf4b'``."""
+    if counts.startswith(("b'", 'b"')):
+        with suppress(ValueError, SyntaxError):
+            printed = ast.literal_eval(counts)
+            if isinstance(printed, bytes):
+                return printed
+    return counts.encode(errors="replace")
 
 
 def _polygons(listed: Any) -> Mask:

@@ -13,6 +13,7 @@ from xml.sax import saxutils
 
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile
 from boxtune.data.files import read_lines, write_text
+from boxtune.data.findings import OBJECT_WITHOUT_BOX, SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.formats.xml_tree import Node, xml_format
 from boxtune.data.label_map import LabelMap
@@ -48,6 +49,9 @@ def _single_boxes(element: Node) -> list[Node]:
 
 
 def _object(element: Node, location: str) -> AnnotatedObject:
+    if element.first("robndbox") and not element.first("bndbox"):
+        message = "it has a <robndbox>, a turned box of roLabelImg; draw an upright one, a <bndbox>."
+        raise SkipError(OBJECT_WITHOUT_BOX, message)
     return AnnotatedObject(
         shapes.require_name(element.text_at("name")),
         shapes.corners(*(element.text_at(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))),
