@@ -1,6 +1,6 @@
 """Trainings with options by the names of the command line's flags, which a test can list in one dictionary."""
 
-from boxtune.report.drawing import training_images
+from boxtune.report.box_drawing import training_images
 from boxtune.report.evaluation import publish
 from boxtune.train import Reporting, train
 from boxtune.training.checkpoint_manager import CheckpointOptions

@@ -409,7 +409,9 @@ def _train(**options: Any) -> None:
             **{name: options.pop(f"checkpoint_{name}") for name in names}, overwrite=options.pop("overwrite")
         ),
         evaluation_options=_evaluation_options(options),
-        reporting=verb.Reporting(load("report.evaluation").publish, load("report.drawing").training_images),
+        reporting=verb.Reporting(
+            load("report.evaluation").publish, load("report.box_drawing").training_images
+        ),
         **options,
     )
 

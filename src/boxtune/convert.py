@@ -10,10 +10,10 @@ from pathlib import Path
 
 from boxtune.data import recognition, record_writer
 from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.image_record import ImageRecord
 from boxtune.data.image_writer import write_images
 from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Options, Prepared, prepare
-from boxtune.data.records import ImageRecord
 from boxtune.data.workers import kept_processes, map_in_processes
 from boxtune.errors import DataError
 from boxtune.report import data_set

@@ -20,7 +20,7 @@ from PIL import Image
 
 from boxtune.data.files import whole_file, writable_folder, write_text
 from boxtune.data.formats import voc
-from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
+from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.errors import DataError
 
 WIDTH, HEIGHT = 320, 240

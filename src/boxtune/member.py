@@ -31,7 +31,7 @@ def _train(arguments: dict[str, Any], error_file: Path) -> int:
             **arguments,
             **given,
             reporting=verb.Reporting(
-                cli.load("report.evaluation").publish, cli.load("report.drawing").training_images
+                cli.load("report.evaluation").publish, cli.load("report.box_drawing").training_images
             ),
         )
     except BoxtuneError as error:

@@ -12,14 +12,14 @@ import tensorflow as tf
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.findings import Findings
 from boxtune.data.image_lookup import ImageFiles
+from boxtune.data.image_record import ImageSource
 from boxtune.data.image_writer import unique_stems
 from boxtune.data.images import RARE_SUFFIXES, SUFFIXES, read_rgb
 from boxtune.data.label_map import read_label_map
 from boxtune.data.listing import list_files
-from boxtune.data.records import ImageSource
 from boxtune.errors import DataError, printable
 from boxtune.evaluation.exported import LABEL_MAP, beside_model, load_exported
-from boxtune.report.drawing import Box, draw_boxes
+from boxtune.report.box_drawing import Box, draw_boxes
 
 DETECTIONS = "detections.json"
 

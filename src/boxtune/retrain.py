@@ -16,7 +16,7 @@ from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.evaluate import evaluate
 from boxtune.export import export
-from boxtune.report.drawing import training_images
+from boxtune.report.box_drawing import training_images
 from boxtune.report.evaluation import publish
 from boxtune.report.evaluation_page import PAGE_NAME
 from boxtune.train import Reporting, train

@@ -6,8 +6,8 @@ from PIL import Image, ImageDraw
 
 from boxtune.data import findings as kinds
 from boxtune.data.findings import Finding
+from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.report import previews
 from boxtune.report.anchor_fit import AnchorFit, best_ious
 from boxtune.report.data_page import write_page

@@ -1,7 +1,7 @@
 import pytest
 
+from boxtune.data.image_record import ImageRecord, ImageSource
 from boxtune.data.image_writer import unique_stems, write_images
-from boxtune.data.records import ImageRecord, ImageSource
 from boxtune.errors import DataError
 from voc_folder import image_file
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from boxtune.data import reading
-from boxtune.data.records import Box
+from boxtune.data.image_record import Box
 from voc_folder import annotated, annotation, element, image_file
 
 HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax\n"

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from boxtune.data import images, reading
 from boxtune.data.findings import Action, Severity
-from boxtune.data.records import Box, ImageSource
+from boxtune.data.image_record import Box, ImageSource
 from boxtune.data.tfrecord import MAX_OBJECTS
 from boxtune.errors import DataError
 from voc_folder import annotated, annotation, element, image_file

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from boxtune.data import record_writer
 from boxtune.data.findings import Action
 from boxtune.data.formats import coco, voc, yolo
+from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.data.image_writer import write_images
 from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.reading import read
-from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from voc_folder import image_file
 
 NAMES = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=8)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
+from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.data.splits import Split, by_folders, by_list, by_ratio, fold, leaks
 from boxtune.errors import DataError
 

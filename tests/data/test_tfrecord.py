@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from boxtune.data import example_pb2, tfrecord
 from boxtune.data.decoder import parser
 from boxtune.data.example_pb2 import Example
+from boxtune.data.image_record import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
 from boxtune.data.record_writer import shards, to_example, write_file
-from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.data.tfrecord import RecordIndex, encoded_image, first_record, parse_example
 from boxtune.errors import DataError
 from voc_folder import image_file
@@ -240,7 +240,7 @@ def test_tensorflow_is_not_loaded(jpeg, tmp_path):
 import sys
 from pathlib import Path
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import ImageRecord, ImageSource
+from boxtune.data.image_record import ImageRecord, ImageSource
 from boxtune.data.record_writer import write_file
 path = Path(sys.argv[1])
 write_file([ImageRecord("a", ImageSource(path), "", 40, 20, ())], LabelMap(()), Path(sys.argv[2]))

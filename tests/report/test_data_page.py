@@ -11,8 +11,8 @@ from PIL import Image
 
 from boxtune.data import findings as kinds
 from boxtune.data.findings import Finding
+from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.data.label_map import Label, LabelMap
-from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.errors import DataError
 from boxtune.report import page as pages
 from boxtune.report import previews

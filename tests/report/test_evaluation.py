@@ -12,7 +12,7 @@ from boxtune.metrics.coco import NAMES
 from boxtune.metrics.comparison import compare
 from boxtune.metrics.results import Example, ImageResult, evaluation_of
 from boxtune.report import evaluation as report
-from boxtune.report.drawing import Box, draw_boxes, side_by_side
+from boxtune.report.box_drawing import Box, draw_boxes, side_by_side
 from image_results import coco_metrics
 
 CLASSES = ("cat", "dog")

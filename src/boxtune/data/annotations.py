@@ -13,9 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 from boxtune.data.compact import Compact
 from boxtune.data.findings import Findings
+from boxtune.data.image_record import ImageSource, Keypoint
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import ImageSource, Keypoint
 
 Edges = tuple[float, float, float, float]
 Form = Literal["corners", "sides", "centres", "yxyx", "xxyy"]

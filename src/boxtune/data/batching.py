@@ -17,7 +17,7 @@ from boxtune.data.geometry import to_input_frame
 from boxtune.data.input import Records, as_written
 from boxtune.data.resize import resizer
 from boxtune.data.shuffling import Order, balanced_probabilities
-from boxtune.data.stateless import Purpose, seed_for
+from boxtune.data.stateless_random import Purpose, seed_for
 from boxtune.errors import ConfigError
 from boxtune.structures import GroundTruth, Inputs
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from boxtune.data import images
 from boxtune.data.files import whole_file
-from boxtune.data.records import ImageRecord
+from boxtune.data.image_record import ImageRecord
 from boxtune.data.workers import map_in_processes
 from boxtune.errors import DataError
 

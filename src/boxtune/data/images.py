@@ -13,8 +13,8 @@ from pathlib import Path
 from PIL import Image
 
 from boxtune.data import duplicates
+from boxtune.data.image_record import ImageSource
 from boxtune.data.pixels import ImageTooLargeError, depth, eight_bits, file_format, opened, repaired, to_rgb
-from boxtune.data.records import ImageSource
 from boxtune.errors import DataError
 
 MAX_FILE_BYTES = 256 * 2**20

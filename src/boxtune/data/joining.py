@@ -12,7 +12,7 @@ from typing import NamedTuple
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation
 from boxtune.data.findings import Finding, Findings
-from boxtune.data.records import ImageRecord, ObjectRecord, overlap
+from boxtune.data.image_record import ImageRecord, ObjectRecord, overlap
 
 _SAME_OBJECT = 0.5  # overlap from which two boxes of a class show one object
 _SAME_EDGE = 0.5  # pixels by which edges of equal boxes may differ, where one file has whole numbers only

@@ -15,9 +15,9 @@ from boxtune.data import duplicates, split_lists, splits
 from boxtune.data import findings as kinds
 from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
+from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names, rounded
 from boxtune.data.label_map import LabelMap
 from boxtune.data.reading import Reading, read, what_was_skipped, why_unusable
-from boxtune.data.records import ImageRecord, ObjectRecord, class_names, rounded
 from boxtune.data.splits import Split
 from boxtune.errors import DataError, did_you_mean
 

@@ -20,10 +20,10 @@ from boxtune.data.annotations import Annotation, Format
 from boxtune.data.conventions import Assumed, Convention
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.image_lookup import ImageFiles
+from boxtune.data.image_record import ImageRecord, ImageSource, class_names
 from boxtune.data.joining import Entry, Joiner
 from boxtune.data.listing import Listing, list_files
 from boxtune.data.pixels import ImageTooLargeError
-from boxtune.data.records import ImageRecord, ImageSource, class_names
 from boxtune.data.repair import image_record
 from boxtune.data.split_lists import SplitLists
 from boxtune.data.workers import map_in_processes

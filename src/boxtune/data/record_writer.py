@@ -10,9 +10,9 @@ from pathlib import Path
 
 from boxtune.data import images, masks
 from boxtune.data.example_pb2 import BytesList, Example, Feature, Features, FloatList, Int64List
+from boxtune.data.image_record import Box, ImageRecord, Keypoint, ObjectRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord
 from boxtune.data.tfrecord import framed
 from boxtune.errors import DataError
 

@@ -6,9 +6,7 @@ from boxtune.data import findings as kinds
 from boxtune.data import images
 from boxtune.data.annotations import AnnotatedObject, Annotation
 from boxtune.data.findings import Findings, Kind, SkipError
-from boxtune.data.images import ImageInfo
-from boxtune.data.masks import Mask
-from boxtune.data.records import (
+from boxtune.data.image_record import (
     Box,
     ImageRecord,
     ImageSource,
@@ -19,6 +17,8 @@ from boxtune.data.records import (
     reorder,
     rounded,
 )
+from boxtune.data.images import ImageInfo
+from boxtune.data.masks import Mask
 from boxtune.data.tfrecord import MAX_OBJECTS
 
 TINY_SIDE = 3  # pixels

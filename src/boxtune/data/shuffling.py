@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from boxtune.data.stateless import Purpose, seed_for
+from boxtune.data.stateless_random import Purpose, seed_for
 from boxtune.errors import ConfigError
 
 

@@ -15,9 +15,9 @@ import yaml
 from boxtune.data import findings as kinds
 from boxtune.data.files import read_text
 from boxtune.data.findings import Findings
+from boxtune.data.image_record import ImageRecord
 from boxtune.data.images import SUFFIXES
 from boxtune.data.listing import Listing
-from boxtune.data.records import ImageRecord
 from boxtune.data.splits import (
     TEST,
     TRAIN,

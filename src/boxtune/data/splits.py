@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 
 from boxtune.data.files import read_lines
-from boxtune.data.records import ImageRecord
+from boxtune.data.image_record import ImageRecord
 from boxtune.data.stratification import BACKGROUND, Unit, stratify
 from boxtune.errors import DataError, did_you_mean, printable
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from boxtune.config.pipeline_pb2 import ImageResizer
-from boxtune.data.records import ImageRecord
+from boxtune.data.image_record import ImageRecord
 
 # Anchors are float32: what differs by less than this share of the image is equal.
 _TOLERANCE = 1e-5

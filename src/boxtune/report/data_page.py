@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from boxtune.data.findings import KINDS, Finding, Kind
+from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import ImageRecord, ObjectRecord, class_names
 from boxtune.data.workers import map_in_processes
 from boxtune.errors import printable
 from boxtune.report import page

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 from boxtune.data.findings import Finding, Severity, by_kind
+from boxtune.data.image_record import ImageRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared, class_counts
-from boxtune.data.records import ImageRecord
 from boxtune.errors import escaped
 
 JSON_NAME = "report.json"

@@ -16,7 +16,7 @@ from boxtune.metrics.coco import NAMES
 from boxtune.metrics.comparison import Comparison, Difference
 from boxtune.metrics.metric_sets import explain
 from boxtune.metrics.results import Evaluation, Example
-from boxtune.report.drawing import Box, draw_boxes, side_by_side
+from boxtune.report.box_drawing import Box, draw_boxes, side_by_side
 from boxtune.report.evaluation_json import from_json, to_json
 from boxtune.report.tensorboard import write_summaries
 

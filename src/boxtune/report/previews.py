@@ -8,7 +8,7 @@ import random
 from PIL import Image
 
 from boxtune.data import images
-from boxtune.data.records import ImageSource
+from boxtune.data.image_record import ImageSource
 from boxtune.errors import DataError
 from boxtune.metrics.results import Example
 

@@ -16,8 +16,8 @@ from absl import flags
 
 from boxtune.data.findings import SkipError
 from boxtune.data.formats.json_text import as_dict, as_list, as_text, load_json
+from boxtune.data.image_record import Box, ImageRecord, Keypoint, ObjectRecord, class_names
 from boxtune.data.label_map import Label, LabelMap
-from boxtune.data.records import Box, ImageRecord, Keypoint, ObjectRecord, class_names
 from boxtune.errors import ConfigError, DataError
 from object_detection.dataset_tools import script
 

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from absl import flags
 
-from boxtune.data.records import Box, ImageRecord, ObjectRecord
+from boxtune.data.image_record import Box, ImageRecord, ObjectRecord
 from boxtune.errors import DataError
 from object_detection.dataset_tools import script
 

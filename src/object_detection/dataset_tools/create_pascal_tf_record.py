@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from absl import flags
 
 from boxtune.data.formats import voc
-from boxtune.data.records import ImageRecord
+from boxtune.data.image_record import ImageRecord
 from boxtune.errors import DataError
 from object_detection.dataset_tools import script
 

@@ -17,7 +17,7 @@ import numpy as np
 from absl import flags
 
 from boxtune.data import images, masks
-from boxtune.data.records import Box, ImageRecord, ImageSource
+from boxtune.data.image_record import Box, ImageRecord, ImageSource
 from boxtune.errors import ConfigError, DataError
 from object_detection.dataset_tools import script
 from object_detection.utils.dataset_util import read_examples_list

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boxtune import cli
+from boxtune.data.image_record import ImageRecord, class_names
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import ImageRecord, class_names
 from boxtune.errors import DataError
 from object_detection.dataset_tools import script
 from object_detection.dataset_tools.xml_to_csv import write_csv

@@ -11,9 +11,9 @@ from absl import app
 from boxtune import cli
 from boxtune.data import record_writer
 from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names
 from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.data.reading import read, why_unusable
-from boxtune.data.records import ImageRecord, ObjectRecord, class_names
 from boxtune.errors import DataError
 from boxtune.report.data_set import finding_lines
 

@@ -12,9 +12,9 @@ from boxtune.data import findings as kinds
 from boxtune.data import masks
 from boxtune.data.formats import coco
 from boxtune.data.formats.coco import FORMAT, write
+from boxtune.data.image_record import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
 IMAGE = {"id": 7, "file_name": "photos/a.jpg", "width": 40, "height": 20}

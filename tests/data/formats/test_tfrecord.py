@@ -11,10 +11,10 @@ from annotation_files import read_file
 from boxtune.data import findings as kinds
 from boxtune.data import images, masks, record_writer
 from boxtune.data.formats.tfrecord import FORMAT
+from boxtune.data.image_record import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from voc_folder import image_file
 
 train = tf.train

@@ -4,8 +4,8 @@ import pytest
 from annotation_files import read_file
 from boxtune.data.formats import voc
 from boxtune.data.formats.voc import image_set
+from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.errors import DataError
 from voc_folder import annotation, element
 

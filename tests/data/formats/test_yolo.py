@@ -10,9 +10,9 @@ from annotation_files import locations, read, recognised
 from boxtune.data import findings as kinds
 from boxtune.data.formats import yolo
 from boxtune.data.formats.yolo import FORMAT
+from boxtune.data.image_record import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import Box, ImageRecord, ImageSource, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 from voc_folder import image_file
 

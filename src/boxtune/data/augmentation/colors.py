@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import stateless
+from boxtune.data import stateless_random
 from boxtune.data.augmentation.crops import mean_color
 from boxtune.data.augmentation.steps import (
     Step,
@@ -36,7 +36,7 @@ def _step(*changes: Change) -> Step:
 
     def change_all(sample: Sample, seed: Any) -> Sample:
         pixels = tf.cast(sample["image"], tf.float32)
-        for change, own_seed in zip(changes, stateless.split(seed, len(changes)), strict=True):
+        for change, own_seed in zip(changes, stateless_random.split(seed, len(changes)), strict=True):
             pixels = tf.clip_by_value(change(pixels, own_seed), 0.0, 255.0)
         return sample | {"image": to_bytes(pixels)}
 
@@ -102,23 +102,25 @@ def adjust_gamma(section: pipeline_pb2.AdjustGamma) -> Step:
 
 
 def _brightness(max_delta: float) -> Change:
-    return lambda pixels, seed: pixels + 255 * stateless.uniform(seed, -max_delta, max_delta)
+    return lambda pixels, seed: pixels + 255 * stateless_random.uniform(seed, -max_delta, max_delta)
 
 
 def _contrast(low: float, high: float) -> Change:
     def change(pixels: Any, seed: Any) -> Any:
         mean = mean_color(pixels)
-        return (pixels - mean) * stateless.uniform(seed, low, high) + mean
+        return (pixels - mean) * stateless_random.uniform(seed, low, high) + mean
 
     return change
 
 
 def _hue(max_delta: float) -> Change:
-    return lambda pixels, seed: tf.image.adjust_hue(pixels, stateless.uniform(seed, -max_delta, max_delta))
+    return lambda pixels, seed: tf.image.adjust_hue(
+        pixels, stateless_random.uniform(seed, -max_delta, max_delta)
+    )
 
 
 def _saturation(low: float, high: float) -> Change:
-    return lambda pixels, seed: tf.image.adjust_saturation(pixels, stateless.uniform(seed, low, high))
+    return lambda pixels, seed: tf.image.adjust_saturation(pixels, stateless_random.uniform(seed, low, high))
 
 
 def gray(pixels: Any) -> Any:
@@ -139,7 +141,7 @@ def look_up(image: Any, table: Any) -> Any:
 def random_pixel_value_scale(section: pipeline_pb2.RandomPixelValueScale) -> Step:
     """Read `random_pixel_value_scale`: multiply every value by a number of its own."""
     low, high = check_range(section, "minval", "maxval", 0, 1000)
-    return _step(lambda pixels, seed: pixels * stateless.uniform(seed, low, high, tf.shape(pixels)))
+    return _step(lambda pixels, seed: pixels * stateless_random.uniform(seed, low, high, tf.shape(pixels)))
 
 
 def random_patch_gaussian(section: pipeline_pb2.RandomPatchGaussian) -> Step:
@@ -152,17 +154,20 @@ def random_patch_gaussian(section: pipeline_pb2.RandomPatchGaussian) -> Step:
     kept = check_probability(section, "random_coef")
 
     def add_noise(sample: Sample, seed: Any) -> Sample:
-        size_seed, row_seed, column_seed, stddev_seed, noise_seed = stateless.split(seed, 5)
-        image, size = sample["image"], stateless.integer(size_seed, *sizes)
+        size_seed, row_seed, column_seed, stddev_seed, noise_seed = stateless_random.split(seed, 5)
+        image, size = sample["image"], stateless_random.integer(size_seed, *sizes)
         height, width = tf.unstack(size_of(image))
         start, end = square(
-            image, stateless.integer(row_seed, 0, height), stateless.integer(column_seed, 0, width), size
+            image,
+            stateless_random.integer(row_seed, 0, height),
+            stateless_random.integer(column_seed, 0, width),
+            size,
         )
         patch = tf.cast(image[start[0] : end[0], start[1] : end[1]], tf.float32)
         noise = (
             tf.random.stateless_normal(tf.shape(patch), noise_seed)
             * 255
-            * stateless.uniform(stddev_seed, *stddevs)
+            * stateless_random.uniform(stddev_seed, *stddevs)
         )
         return sample | {"image": paste(image, to_bytes(patch + noise), start[0], start[1])}
 
@@ -183,10 +188,12 @@ def random_black_patches(section: pipeline_pb2.RandomBlackPatches) -> Step:
     probability = check_probability(section, "probability")
 
     def blacken(sample: Sample, seed: Any) -> Sample:
-        selection_seed, position_seed = stateless.split(seed, 2)
-        selected = stateless.uniform(selection_seed, shape=[count]) < probability
+        selection_seed, position_seed = stateless_random.split(seed, 2)
+        selected = stateless_random.uniform(selection_seed, shape=[count]) < probability
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        start = tf.cast(stateless.uniform(position_seed, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32)
+        start = tf.cast(
+            stateless_random.uniform(position_seed, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32
+        )
         side = tf.cast(tf.reduce_min(size) * ratio, tf.int32)
         return sample | {"image": black_squares(sample["image"], tf.boolean_mask(start, selected), side)}
 
@@ -219,7 +226,7 @@ def random_jpeg_quality(section: pipeline_pb2.RandomJpegQuality) -> Step:
 
     def compress(sample: Sample, seed: Any) -> Sample:
         return sample | {
-            "image": tf.image.adjust_jpeg_quality(sample["image"], stateless.integer(seed, *qualities))
+            "image": tf.image.adjust_jpeg_quality(sample["image"], stateless_random.integer(seed, *qualities))
         }
 
     return with_probability(1 - kept, compress)

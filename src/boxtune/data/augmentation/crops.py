@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import geometry, stateless
+from boxtune.data import geometry, stateless_random
 from boxtune.data.augmentation.steps import (
     MAX_SIDE,
     Step,
@@ -159,7 +159,7 @@ def random_crop_to_aspect_ratio(section: pipeline_pb2.RandomCropToAspectRatio) -
 
 def _crop_to_aspect_ratio(ratio: float, overlap_thresh: float, clip_boxes: bool) -> Step:
     def crop(sample: Sample, seed: Any) -> Sample:
-        position = stateless.uniform(seed, shape=[2])
+        position = stateless_random.uniform(seed, shape=[2])
         return crop_to(sample, *largest_window(sample["image"], ratio, position), overlap_thresh, clip_boxes)
 
     return crop
@@ -188,15 +188,15 @@ def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -
     check(section.max_border >= 0, f"max_border is {section.max_border} pixels, below 0")
 
     def crop(sample: Sample, seed: Any) -> Sample:
-        scale_seed, row_seed, column_seed = stateless.split(seed, 3)
+        scale_seed, row_seed, column_seed = stateless_random.split(seed, 3)
         scale = tf.linspace(low, high, section.num_scales)[
-            stateless.integer(scale_seed, 0, section.num_scales)
+            stateless_random.integer(scale_seed, 0, section.num_scales)
         ]
         size = size_of(sample["image"])
         side = tf.maximum(tf.cast(scale * tf.cast(tf.reduce_max(size), tf.float32), tf.int32), 2)
         border = _halved_below(section.max_border, size)
-        row = stateless.integer(row_seed, border[0], size[0] - border[0] + 1)
-        column = stateless.integer(column_seed, border[1], size[1] - border[1] + 1)
+        row = stateless_random.integer(row_seed, border[0], size[0] - border[0] + 1)
+        column = stateless_random.integer(column_seed, border[1], size[1] - border[1] + 1)
         return _view(sample, tf.stack([row, column]) - side // 2, tf.stack([side, side]))
 
     return crop
@@ -229,12 +229,12 @@ def random_scale_crop_and_pad_to_square(section: pipeline_pb2.RandomScaleCropAnd
     check(1 <= side <= MAX_SIDE, f"output_size is {side}; it must be in [1, {MAX_SIDE}]")
 
     def crop(sample: Sample, seed: Any) -> Sample:
-        scale_seed, position_seed = stateless.split(seed, 2)
+        scale_seed, position_seed = stateless_random.split(seed, 2)
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        ratio = stateless.uniform(scale_seed, low, high) * side / tf.reduce_max(size)
+        ratio = stateless_random.uniform(scale_seed, low, high) * side / tf.reduce_max(size)
         large = tf.maximum(tf.cast(size * ratio, tf.int32), 1)
         left_over = tf.cast(tf.maximum(large - side, 0), tf.float32)
-        start = tf.cast(left_over * stateless.uniform(position_seed, shape=[2]), tf.int32)
+        start = tf.cast(left_over * stateless_random.uniform(position_seed, shape=[2]), tf.int32)
         resized = sample | {"image": resize(sample["image"], large)}
         return _view(resized, start, tf.constant([side, side]))
 
@@ -314,7 +314,7 @@ def _crop_and_pad(section: Any, color: Sequence[float] | None) -> Step:
     crop, (least, most) = random_crop_image(section), _padded_size_ratios(section)
 
     def crop_and_pad(sample: Sample, seed: Any) -> Sample:
-        crop_seed, pad_seed = stateless.split(seed, 2)
+        crop_seed, pad_seed = stateless_random.split(seed, 2)
         size = tf.cast(size_of(sample["image"]), tf.float32)
         low, high = (tf.cast(size * ratio, tf.int32) for ratio in (least, most))
         return _pad(crop(sample, crop_seed), pad_seed, low, high, color)
@@ -324,16 +324,16 @@ def _crop_and_pad(section: Any, color: Sequence[float] | None) -> Step:
 
 def _pad(sample: Sample, seed: Any, least: Any, most: Any, color: Sequence[float] | None) -> Sample:
     """Pad to a size drawn from [`least`, `most`), at a random position; in the mean colour where none is given."""
-    height_seed, width_seed, top_seed, left_seed = stateless.split(seed, 4)
+    height_seed, width_seed, top_seed, left_seed = stateless_random.split(seed, 4)
     size = size_of(sample["image"])
     least, most = tf.maximum(least, size), tf.maximum(most, size)
     height, width = (
-        stateless.integer(height_seed, least[0], most[0]),
-        stateless.integer(width_seed, least[1], most[1]),
+        stateless_random.integer(height_seed, least[0], most[0]),
+        stateless_random.integer(width_seed, least[1], most[1]),
     )
     top, left = (
-        stateless.integer(top_seed, 0, height - size[0]),
-        stateless.integer(left_seed, 0, width - size[1]),
+        stateless_random.integer(top_seed, 0, height - size[0]),
+        stateless_random.integer(left_seed, 0, width - size[1]),
     )
     filled = mean_color(sample["image"]) if color is None else color
     return pad_to(sample, tf.stack([top, left]), tf.stack([height, width]), filled)
@@ -348,7 +348,7 @@ def _pad_to_aspect_ratio(ratio: float, least: Sequence[float], most: Sequence[fl
         shape = tf.maximum(height, width / ratio) * tf.stack([1.0, ratio])
         most_scale = tf.reduce_min(tf.maximum(size * most, shape) / shape)
         least_scale = tf.minimum(tf.reduce_max(tf.maximum(size * least, shape) / shape), most_scale)
-        target = tf.cast(tf.round(shape * stateless.uniform(seed, least_scale, most_scale)), tf.int32)
+        target = tf.cast(tf.round(shape * stateless_random.uniform(seed, least_scale, most_scale)), tf.int32)
         target = tf.maximum(target, size_of(sample["image"]))
         return pad_to(sample, tf.zeros(2, tf.int32), target, _BLACK)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from boxtune.data import geometry, stateless
+from boxtune.data import geometry, stateless_random
 from boxtune.data.augmentation.crops import crop_to, largest_window
 from boxtune.data.augmentation.steps import (
     Step,
@@ -68,12 +68,12 @@ def mixing(random_sample: RandomSample, probabilities: Mixing) -> Step:
 
 def _mosaic(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        center_seed, positions_seed, *other_seeds = stateless.split(seed, 5)
+        center_seed, positions_seed, *other_seeds = stateless_random.split(seed, 5)
         samples = [sample, *(random_sample(other) for other in other_seeds)]
         return mosaic(
             samples,
-            stateless.uniform(center_seed, 0.25, 0.75, [2]),
-            stateless.uniform(positions_seed, shape=[4, 2]),
+            stateless_random.uniform(center_seed, 0.25, 0.75, [2]),
+            stateless_random.uniform(positions_seed, shape=[4, 2]),
         )
 
     return step
@@ -121,14 +121,14 @@ def _placed(part: Sample, start: Any, whole: Any) -> Sample:
 
 def _mixup(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        other_seed, position_seed, fraction_seed = stateless.split(seed, 3)
+        other_seed, position_seed, fraction_seed = stateless_random.split(seed, 3)
         # A Beta distribution is made of two Gamma ones.
         one, other = tf.unstack(tf.random.stateless_gamma([2], fraction_seed, alpha=1.5))
         return mixup(
             sample,
             random_sample(other_seed),
             one / (one + other),
-            stateless.uniform(position_seed, shape=[2]),
+            stateless_random.uniform(position_seed, shape=[2]),
         )
 
     return step
@@ -159,16 +159,16 @@ def mixup(sample: Sample, other: Sample, fraction: Any, position: Any) -> Sample
 
 def _copy_paste(random_sample: RandomSample) -> Step:
     def step(sample: Sample, seed: Any) -> Sample:
-        other_seed, order_seed, count_seed, object_seed = stateless.split(seed, 4)
+        other_seed, order_seed, count_seed, object_seed = stateless_random.split(seed, 4)
         other = random_sample(other_seed)
         other = keep(other, ~other["is_crowd"] & (geometry.areas(other["boxes"]) > 0))
-        order = tf.argsort(stateless.uniform(order_seed, shape=[tf.shape(other["boxes"])[0]]))
-        count = tf.minimum(stateless.integer(count_seed, 1, _MOST_PASTED + 1), tf.size(order))
+        order = tf.argsort(stateless_random.uniform(order_seed, shape=[tf.shape(other["boxes"])[0]]))
+        count = tf.minimum(stateless_random.integer(count_seed, 1, _MOST_PASTED + 1), tf.size(order))
         return _repeated(
             count,
             sample,
             lambda number, sample: _paste_one(
-                sample, other, order[number], stateless.fold(object_seed, number)
+                sample, other, order[number], stateless_random.fold(object_seed, number)
             ),
         )
 
@@ -195,10 +195,10 @@ def _repeated(count: Any, sample: Sample, change: Callable[[Any, Sample], Sample
 
 def _paste_one(sample: Sample, other: Sample, number: Any, seed: Any) -> Sample:
     """Paste an object of `other`, from half to one and a half times as large, where it covers least, if it fits in."""
-    scale_seed, positions_seed = stateless.split(seed, 2)
-    patch = cut_out(other, number, size_of(sample["image"]), stateless.uniform(scale_seed, 0.5, 1.5))
+    scale_seed, positions_seed = stateless_random.split(seed, 2)
+    patch = cut_out(other, number, size_of(sample["image"]), stateless_random.uniform(scale_seed, 0.5, 1.5))
     free = tf.cast(size_of(sample["image"]) - size_of(patch["image"]) + 1, tf.float32)
-    starts = tf.cast(stateless.uniform(positions_seed, shape=[_POSITIONS, 2]) * free, tf.int32)
+    starts = tf.cast(stateless_random.uniform(positions_seed, shape=[_POSITIONS, 2]) * free, tf.int32)
     covered = covered_fractions(sample, starts, size_of(patch["image"]))
     best = tf.argmin(covered)
     return tf.cond(

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import geometry, stateless
+from boxtune.data import geometry, stateless_random
 from boxtune.data.augmentation.steps import Step, check, check_probability, keep
 from boxtune.data.decoder import Sample
 
@@ -32,10 +32,10 @@ def random_jitter_boxes(section: pipeline_pb2.RandomJitterBoxes) -> Step:
         boxes = sample["boxes"]
         count = tf.shape(boxes)[0]
         if mode in (_Jitter.DEFAULT, _Jitter.EXPAND, _Jitter.SHRINK):
-            stretch = stateless.uniform(seed, low, high, [count, 4])
+            stretch = stateless_random.uniform(seed, low, high, [count, 4])
         else:
             same = mode in (_Jitter.EXPAND_SYMMETRIC_XY, _Jitter.SHRINK_SYMMETRIC_XY)
-            stretch = stateless.uniform(seed, low, high, [count, 1 if same else 2])
+            stretch = stateless_random.uniform(seed, low, high, [count, 1 if same else 2])
             stretch = tf.tile(_within_image(boxes, stretch), [1, 4 if same else 2])
         return sample | {"boxes": geometry.clip(geometry.stretch(boxes, stretch))}
 
@@ -60,7 +60,7 @@ def drop_label_probabilistically(section: pipeline_pb2.DropLabelProbabilisticall
     probability = check_probability(section, "drop_probability")
 
     def drop(sample: Sample, seed: Any) -> Sample:
-        unlucky = stateless.uniform(seed, shape=tf.shape(sample["classes"])) < probability
+        unlucky = stateless_random.uniform(seed, shape=tf.shape(sample["classes"])) < probability
         return keep(sample, (sample["classes"] != dropped) | ~unlucky)
 
     return drop

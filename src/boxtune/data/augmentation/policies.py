@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import geometry, stateless
+from boxtune.data import geometry, stateless_random
 from boxtune.data.augmentation import operations
 from boxtune.data.augmentation.steps import (
     Step,
@@ -135,7 +135,7 @@ def _change(name: str, level: int, *, in_boxes: bool) -> Change:
     """Return the function of an image that an operation of a level stands for."""
     if name in _MOVES:
         return lambda image, seed: operations.warp(
-            image, _matrix(name, level, size_of(image), stateless.sign(seed), in_boxes)
+            image, _matrix(name, level, size_of(image), stateless_random.sign(seed), in_boxes)
         )
     if name == "cutout":
         half = (50 if in_boxes else 100) * level // _MOST
@@ -196,7 +196,7 @@ def _moving(name: str, level: int) -> Step:
 
     def step(sample: Sample, seed: Any) -> Sample:
         size = size_of(sample["image"])
-        matrix = _matrix(name, level, size, stateless.sign(seed))
+        matrix = _matrix(name, level, size, stateless_random.sign(seed))
         moved = move_objects(sample, geometry.warp_boxes, size=size, matrix=matrix)
         boxes = geometry.clip(moved["boxes"])
         sides = geometry.sides(boxes) * tf.cast(size, tf.float32)
@@ -217,10 +217,10 @@ def _in_boxes(change: Change, probability: float) -> Step:
 
     def step(sample: Sample, seed: Any) -> Sample:
         def change_next(number: Any, image: Any) -> tuple[Any, Any]:
-            chance_seed, own_seed = stateless.split(stateless.fold(seed, number), 2)
+            chance_seed, own_seed = stateless_random.split(stateless_random.fold(seed, number), 2)
             box = sample["boxes"][number]
             changed = tf.cond(
-                stateless.chance(chance_seed, probability),
+                stateless_random.chance(chance_seed, probability),
                 lambda: change_one(image, box, own_seed),
                 lambda: image,
             )
@@ -244,9 +244,11 @@ def _in_boxes(change: Change, probability: float) -> Step:
 
 def _cutout(image: Any, seed: Any, half: int) -> Any:
     """Make a grey square of twice `half` pixels around a pixel drawn uniformly."""
-    row_seed, column_seed = stateless.split(seed, 2)
+    row_seed, column_seed = stateless_random.split(seed, 2)
     height, width = tf.unstack(size_of(image))
-    center = tf.stack([stateless.integer(row_seed, 0, height), stateless.integer(column_seed, 0, width)])
+    center = tf.stack(
+        [stateless_random.integer(row_seed, 0, height), stateless_random.integer(column_seed, 0, width)]
+    )
     return operations.cutout(image, center - half, center + half)
 
 
@@ -254,12 +256,15 @@ def _cutout_of_a_box(sample: Sample, seed: Any, fraction: float) -> Sample:
     """Make a grey window, `fraction` as high and wide as one of the boxes, around a pixel of that box."""
 
     def cut() -> Any:
-        box_seed, row_seed, column_seed = stateless.split(seed, 3)
+        box_seed, row_seed, column_seed = stateless_random.split(seed, 3)
         image, count = sample["image"], tf.shape(sample["boxes"])[0]
-        window = pixels_of(sample["boxes"][stateless.integer(box_seed, 0, count)], size_of(image))
+        window = pixels_of(sample["boxes"][stateless_random.integer(box_seed, 0, count)], size_of(image))
         start, end = window.start, window.end
         center = tf.stack(
-            [stateless.integer(row_seed, start[0], end[0]), stateless.integer(column_seed, start[1], end[1])]
+            [
+                stateless_random.integer(row_seed, start[0], end[0]),
+                stateless_random.integer(column_seed, start[1], end[1]),
+            ]
         )
         half = tf.cast(tf.cast(window.size, tf.float32) * fraction / 2, tf.int32)
         return operations.cutout(image, center - half, center + half)

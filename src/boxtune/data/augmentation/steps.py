@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from boxtune.data import stateless
+from boxtune.data import stateless_random
 from boxtune.data.decoder import PER_OBJECT, Sample
 from boxtune.errors import ConfigError
 
@@ -22,8 +22,10 @@ def with_probability(probability: float, step: Step) -> Step:
     """Do `step` with a probability in [0, 1]."""
 
     def perhaps(sample: Sample, seed: Any) -> Sample:
-        chance_seed, seed = stateless.split(seed, 2)
-        return tf.cond(stateless.chance(chance_seed, probability), lambda: step(sample, seed), lambda: sample)
+        chance_seed, seed = stateless_random.split(seed, 2)
+        return tf.cond(
+            stateless_random.chance(chance_seed, probability), lambda: step(sample, seed), lambda: sample
+        )
 
     return perhaps
 
@@ -32,8 +34,8 @@ def one_of(steps: Sequence[Step]) -> Step:
     """Do one of `steps`, each as likely as the others."""
 
     def one(sample: Sample, seed: Any) -> Sample:
-        chance_seed, seed = stateless.split(seed, 2)
-        chosen = stateless.integer(chance_seed, 0, len(steps))
+        chance_seed, seed = stateless_random.split(seed, 2)
+        chosen = stateless_random.integer(chance_seed, 0, len(steps))
         return tf.switch_case(chosen, [lambda step=step: step(sample, seed) for step in steps])
 
     return one
@@ -43,7 +45,7 @@ def one_after_another(steps: Sequence[Step]) -> Step:
     """Do all of `steps`, each with a seed of its own."""
 
     def all_of_them(sample: Sample, seed: Any) -> Sample:
-        for step, own_seed in zip(steps, stateless.split(seed, max(len(steps), 1)), strict=False):
+        for step, own_seed in zip(steps, stateless_random.split(seed, max(len(steps), 1)), strict=False):
             sample = step(sample, own_seed)
         return sample
 

@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.data import geometry, stateless
+from boxtune.data import geometry, stateless_random
 from boxtune.data.augmentation.steps import (
     MAX_SIDE,
     Step,
@@ -101,7 +101,7 @@ def random_image_scale(section: pipeline_pb2.RandomImageScale) -> Step:
     low, high = check_range(section, "min_scale_ratio", "max_scale_ratio", 0.01, 10)
 
     def scale(sample: Sample, seed: Any) -> Sample:
-        size = scaled(size_of(sample["image"]), stateless.uniform(seed, low, high))
+        size = scaled(size_of(sample["image"]), stateless_random.uniform(seed, low, high))
         return sample | {"image": resize(sample["image"], size, align_corners=True)}
 
     return scale
@@ -133,7 +133,7 @@ def random_downscale_to_target_pixels(section: pipeline_pb2.RandomDownscaleToTar
 
     def downscale(sample: Sample, seed: Any) -> Sample:
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        target = tf.cast(stateless.integer(seed, least, most), tf.float32)
+        target = tf.cast(stateless_random.integer(seed, least, most), tf.float32)
         ratio = tf.sqrt(target / tf.reduce_prod(size))
         smaller = lambda: sample | {"image": resize(sample["image"], scaled(size, ratio))}  # noqa: E731
         return tf.cond(ratio < 1, smaller, lambda: sample)

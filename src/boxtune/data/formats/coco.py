@@ -31,9 +31,9 @@ from boxtune.data.files import whole_file
 from boxtune.data.findings import Kind, SkipError
 from boxtune.data.formats import json_text, shapes
 from boxtune.data.formats.json_text import as_dict, as_text, json_format, path_of_url
+from boxtune.data.image_record import ImageRecord, Keypoint, ObjectRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.masks import Mask
-from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
 IMAGES_FOLDER = "images"

@@ -22,10 +22,10 @@ from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile
 from boxtune.data.example_pb2 import Feature
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import shapes
+from boxtune.data.image_record import ImageSource, Keypoint
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
-from boxtune.data.records import ImageSource, Keypoint
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import DataError
 

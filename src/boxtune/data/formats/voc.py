@@ -16,8 +16,8 @@ from boxtune.data.files import read_lines, write_text
 from boxtune.data.findings import OBJECT_WITHOUT_BOX, SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.formats.xml_tree import Node, xml_format
+from boxtune.data.image_record import ImageRecord, ObjectRecord
 from boxtune.data.label_map import LabelMap
-from boxtune.data.records import ImageRecord, ObjectRecord
 from boxtune.errors import DataError, printable
 
 IMAGES_FOLDER = ""

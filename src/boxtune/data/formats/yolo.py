@@ -27,10 +27,10 @@ from boxtune.data.files import read_text, writable_folder, write_text
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import json_text, shapes, yolo_points
 from boxtune.data.formats.text import fields_of_lines, first_line, first_text
+from boxtune.data.image_record import ImageRecord, Keypoint, ObjectRecord
 from boxtune.data.images import SUFFIXES
 from boxtune.data.label_map import LabelMap
 from boxtune.data.listing import Listing
-from boxtune.data.records import ImageRecord, Keypoint, ObjectRecord
 from boxtune.errors import DataError
 
 IMAGES_FOLDER = "images"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from boxtune.report.drawing import Box, draw_boxes, side_by_side, training_images
+from boxtune.report.box_drawing import Box, draw_boxes, side_by_side, training_images
 
 GREY = 90
 

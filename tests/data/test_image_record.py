@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boxtune.data.records import (
+from boxtune.data.image_record import (
     Box,
     ImageRecord,
     ImageSource,
