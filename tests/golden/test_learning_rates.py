@@ -5,7 +5,7 @@ import pytest
 from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
-from boxtune.training.optimizer import LearningRate, schedule
+from boxtune.training.learning_rates import LearningRate, schedule
 from golden.recordings import Case, unit_cases
 
 pytestmark = pytest.mark.shared

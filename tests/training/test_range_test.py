@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from boxtune.config import pipeline_pb2
-from boxtune.training.learning_rates import highest_rate
-from boxtune.training.optimizer import schedule
+from boxtune.training.learning_rates import highest_rate, schedule
 from boxtune.training.range_test import MIN_STEPS, RangeTest, set_growing_rate
 
 RATES = np.geomspace(1e-5, 10, 61).tolist()  # ten a decade: 0.1 is number 40, 1 is number 50

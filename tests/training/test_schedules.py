@@ -5,7 +5,7 @@ from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
-from boxtune.training.optimizer import LearningRate, schedule
+from boxtune.training.learning_rates import LearningRate, schedule
 
 
 def rates(text, steps):

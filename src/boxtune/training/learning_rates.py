@@ -1,17 +1,114 @@
-"""The learning rates of a configuration: where they are set, scaling them, and warnings about them."""
+"""The learning rates of a configuration: their schedules, where they are set, scaling them, and warnings about them.
 
-from collections.abc import Iterator
+Source of the schedules: the API's utils.learning_schedules.
+"""
+
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import keras
 from google.protobuf.message import Message
+from keras import ops
 
+from boxtune import config
 from boxtune.config import pipeline_pb2
+from boxtune.errors import ConfigError
 
 RATE_PER_IMAGE = 0.01
 """With momentum: of the runs in docs/recipes.md, those above it for each image of a batch were worse on some data."""
 
 LEAST_RATE_TIMES_STEPS = 4.0
 """With momentum: of those runs, all below it learned too little."""
+
+Schedule = Callable[[Any], Any]
+"""From the step (a float scalar, 0 before the first update) to the learning rate."""
+
+
+def schedule(section: pipeline_pb2.LearningRate) -> Schedule:
+    """Read `learning_rate`."""
+    return config.oneof(
+        section,
+        {
+            "constant_learning_rate": lambda one: lambda step: ops.full((), one.learning_rate),
+            "exponential_decay_learning_rate": _exponential_decay,
+            "manual_step_learning_rate": _manual_steps,
+            "cosine_decay_learning_rate": _cosine_decay,
+        },
+    )
+
+
+def _exponential_decay(section: pipeline_pb2.ExponentialDecayLearningRate) -> Schedule:
+    """Decay by a factor every so many steps, after a constant burn-in rate."""
+
+    def rate(step: Any) -> Any:
+        periods = (step - section.burnin_steps) / section.decay_steps
+        if section.staircase:
+            periods = ops.floor(periods)
+        decayed = section.initial_learning_rate * ops.power(section.decay_factor, periods)
+        burn_in_rate = section.burnin_learning_rate or section.initial_learning_rate
+        held = ops.where(step < section.burnin_steps, burn_in_rate, decayed)
+        return ops.maximum(held, section.min_learning_rate)
+
+    return rate
+
+
+def _manual_steps(section: pipeline_pb2.ManualStepLearningRate) -> Schedule:
+    """Hold one rate after another; with `warmup`, grow linearly from the first to the second."""
+    boundaries = [change.step for change in section.schedule]
+    rates = [section.initial_learning_rate, *(change.learning_rate for change in section.schedule)]
+
+    def rate(step: Any) -> Any:
+        value = ops.full((), rates[0])
+        if section.warmup and boundaries:
+            value = rates[0] + (rates[1] - rates[0]) * step / boundaries[0]
+        for boundary, next_rate in zip(boundaries, rates[1:], strict=True):
+            value = ops.where(step >= boundary, next_rate, value)
+        return value
+
+    return rate
+
+
+def _cosine_decay(section: pipeline_pb2.CosineDecayLearningRate) -> Schedule:
+    """Warm up linearly, hold, and decay to 0 along half a cosine (Loshchilov, Hutter 2016, eq. 5)."""
+    base, warmup, hold = section.learning_rate_base, section.warmup_steps, section.hold_base_rate_steps
+    decay_steps = section.total_steps - warmup - hold
+    if decay_steps <= 0:
+        raise ConfigError(
+            f"cosine_decay_learning_rate: total_steps {section.total_steps} is not above warmup_steps {warmup} + "
+            f"hold_base_rate_steps {hold}; the rate would never reach its base. Lower warmup_steps"
+        )
+
+    def rate(step: Any) -> Any:
+        progress = (step - warmup - hold) / decay_steps
+        value = 0.5 * base * (1 + ops.cos(math.pi * progress))
+        value = ops.where(step > warmup + hold, value, base)
+        if warmup:
+            warming_up = section.warmup_learning_rate + (base - section.warmup_learning_rate) * step / warmup
+            value = ops.where(step < warmup, warming_up, value)
+        return ops.where(step > section.total_steps, 0.0, value)
+
+    return rate
+
+
+class LearningRate(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule for Keras' optimizers, which count batches: a step may consist of several."""
+
+    def __init__(self, rate: Schedule, batches_per_step: int = 1):
+        self.rate, self.batches_per_step = rate, batches_per_step
+
+    def __call__(self, batch: Any) -> Any:
+        """Return the rate of the step to which `batch` belongs, both counted from 0."""
+        step = ops.floor_divide(ops.convert_to_tensor(batch), self.batches_per_step)
+        return self.rate(ops.cast(step, "float32"))
+
+    def get_config(self) -> dict[str, Any]:
+        """Refuse: the pipeline.config is saved, not this."""
+        raise NotImplementedError("a learning rate is read from its section of the configuration")
+
+
+# Where they are set
 
 
 @dataclass(frozen=True)
