@@ -18,7 +18,8 @@ from boxtune import config, models
 from boxtune.backends import compiled
 from boxtune.data import resize
 from boxtune.detection.matching import assign_targets
-from boxtune.models.ssd import FEATURE_EXTRACTORS, fill_padding
+from boxtune.models.ssd import fill_padding
+from boxtune.models.ssd_features import FEATURE_EXTRACTORS
 from boxtune.structures import Detections, Inputs
 from boxtune.training import checkpoints, warm_start
 from differentiation import differentiated

@@ -14,6 +14,7 @@ from boxtune.detection.matching import ArgMaxMatcher
 from boxtune.detection.mining import HardExampleMiner
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.models import ssd
+from boxtune.models.ssd_features import FEATURE_EXTRACTORS
 from boxtune.training.warm_start import warm_start
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
@@ -122,7 +123,7 @@ class TestBuilt:
         assert grids(models.build(stock), stock)[0] == {1: 7, 32: 8}[multiple]
 
 
-@pytest.fixture(scope="module", params=sorted(ssd.FEATURE_EXTRACTORS))
+@pytest.fixture(scope="module", params=sorted(FEATURE_EXTRACTORS))
 def feature_extractor(request):
     return request.param
 

@@ -11,7 +11,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.data import resize
 from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.detection.anchors import MultiscaleAnchors, SsdAnchors, tile
-from boxtune.models.ssd import FEATURE_EXTRACTORS
+from boxtune.models.ssd_features import FEATURE_EXTRACTORS
 from boxtune.report.anchor_fit import AnchorFit, best_ious, fit_anchors
 
 

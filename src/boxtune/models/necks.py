@@ -2,7 +2,7 @@
 
 import keras
 
-from boxtune.models.backbones import pad
+from boxtune.models.backbones.common import pad
 from boxtune.models.layers import ConvStyle, CropTo
 
 

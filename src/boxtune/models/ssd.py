@@ -22,112 +22,12 @@ from boxtune.detection.matching import Targets, assign_targets
 from boxtune.detection.merging import merge_equal_boxes
 from boxtune.detection.mining import HardExampleMiner
 from boxtune.detection.sampling import RandomExampleSampler
-from boxtune.errors import ConfigError, did_you_mean
-from boxtune.models import backbones, from_config, heads, necks
+from boxtune.errors import ConfigError
+from boxtune.models import from_config, heads
 from boxtune.models.detector import Detector, Options, Predictions
-from boxtune.models.layers import Branches, PadToMultiple, computing_in_bfloat16, conv_style
+from boxtune.models.layers import computing_in_bfloat16
+from boxtune.models.ssd_features import BACKBONE, FEATURES, feature_extractor
 from boxtune.structures import Detections, GroundTruth, Inputs
-
-FEATURES = "_feature_extractor"
-BACKBONE = f"{FEATURES}/classification_backbone"
-
-
-def mobilenet_v2_fpn(
-    images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool
-) -> list[keras.KerasTensor]:
-    """MobileNetV2 with a feature pyramid; with `use_depthwise`, the zoo's FPNLite."""
-    style = conv_style(section.conv_hyperparams)
-    features = _mobilenet_v2(images, section, frozen)
-    by_level = {2: "block_2", 3: "block_5", 4: "block_12", 5: "out"}
-    highest = min(section.fpn.max_level, 5)
-    _require_halves(images.shape[1:3], section, 2**highest)
-    depth = max(int(section.fpn.additional_layer_depth * section.depth_multiplier), section.min_depth)
-    options = {
-        "use_depthwise": section.use_depthwise,
-        "explicit_padding": section.use_explicit_padding,
-        "frozen": frozen,
-    }
-    pyramid = necks.feature_pyramid(
-        [features[by_level[level]] for level in range(section.fpn.min_level, highest + 1)],
-        depth,
-        f"{FEATURES}/_fpn_features_generator",
-        style,
-        **options,
-    )
-    top, last = Branches(2)(pyramid[-1])
-    coarser = necks.coarser_levels(
-        last,
-        section.fpn.max_level - highest,
-        depth,
-        f"{FEATURES}/_coarse_feature_layers",
-        style,
-        **options,
-    )
-    return [*pyramid[:-1], top, *coarser]
-
-
-def _require_halves(size, section: pipeline_pb2.SsdFeatureExtractor, multiple: int) -> None:
-    """Refuse an input whose maps are not each half as large as the one before, which a pyramid needs."""
-    padded = max(section.pad_to_multiple, 1) % multiple == 0
-    if (
-        not padded
-        and not section.use_explicit_padding
-        and any(side is None or side % multiple for side in size)
-    ):
-        gives = "images of several sizes" if None in size else f"{size[0]} x {size[1]}"
-        raise ConfigError(
-            f"pipeline.config: image_resizer gives {gives}; {section.type} needs sides that are "
-            f"multiples of {multiple}, or feature_extractor.pad_to_multiple: {multiple}"
-        )
-
-
-def mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool) -> list[keras.KerasTensor]:
-    """MobileNetV2 followed by smaller and smaller maps."""
-    features = _mobilenet_v2(images, section, frozen)
-
-    def depth(filters: int) -> int:
-        return max(int(filters * section.depth_multiplier), section.min_depth)
-
-    maps = necks.multi_resolution(
-        [features["block_13_expand"], features["out"]],
-        [(depth(filters // 2), depth(filters)) for filters in (512, 256, 256, 128)],
-        f"{FEATURES}/feature_map_generator/convolutions",
-        conv_style(section.conv_hyperparams),
-        use_depthwise=section.use_depthwise,
-        explicit_padding=section.use_explicit_padding,
-        frozen=frozen,
-    )
-    return maps[: section.num_layers]
-
-
-def _mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool):
-    overridden = section.override_base_feature_extractor_hyperparams
-    return backbones.mobilenet_v2(
-        PadToMultiple(max(section.pad_to_multiple, 1))(backbones.TO_ONE(images)),
-        BACKBONE,
-        conv_style(section.conv_hyperparams) if overridden else backbones.MOBILENET_V2_STYLE,
-        depth_multiplier=section.depth_multiplier,
-        min_depth=section.min_depth,
-        explicit_padding=section.use_explicit_padding,
-        frozen=frozen,
-    )
-
-
-@dataclass(frozen=True)
-class FeatureExtractor:
-    """A backbone and the layers that make a pyramid of its feature maps."""
-
-    build: Callable[..., list[keras.KerasTensor]]
-    """From images, the `feature_extractor` section, and whether normalizations are frozen."""
-    normalization: backbones.Normalization
-    """Of pixel values, the first operation of `build`."""
-
-
-FEATURE_EXTRACTORS = {
-    "ssd_mobilenet_v2_fpn_keras": FeatureExtractor(mobilenet_v2_fpn, backbones.TO_ONE),
-    "ssd_mobilenet_v2_keras": FeatureExtractor(mobilenet_v2, backbones.TO_ONE),
-}
-"""By `feature_extractor.type`."""
 
 
 @dataclass(frozen=True)
@@ -485,7 +385,7 @@ def _padding(section: pipeline_pb2.Ssd) -> Any | None:
         return None
     values = np.zeros(3) + (list(resizer.keep_aspect_ratio_resizer.per_channel_pad_value) or 0.0)
     return from_config.as_constant(
-        _feature_extractor(section.feature_extractor.type).normalization.undo(values)
+        feature_extractor(section.feature_extractor.type).normalization.undo(values)
     )
 
 
@@ -509,7 +409,7 @@ def anchors(section: pipeline_pb2.Ssd) -> tuple[np.ndarray, float] | None:
 
 def _feature_maps(section: pipeline_pb2.Ssd) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
     """Return the input images and the maps that boxes are predicted from, one for each of the anchor generator."""
-    extractor = _feature_extractor(section.feature_extractor.type)
+    extractor = feature_extractor(section.feature_extractor.type)
     height, width = from_config.input_size(section.image_resizer) or (None, None)
     images = keras.Input((height, width, 3), name="images")
     features = extractor.build(images, section.feature_extractor, section.freeze_batchnorm)
@@ -526,12 +426,3 @@ def _feature_maps(section: pipeline_pb2.Ssd) -> tuple[keras.KerasTensor, list[ke
             f"but {section.feature_extractor.type} gives {len(features)}; make their levels agree"
         )
     return images, features
-
-
-def _feature_extractor(name: str) -> FeatureExtractor:
-    if name not in FEATURE_EXTRACTORS:
-        raise ConfigError(
-            f'pipeline.config: feature_extractor.type "{name}" is not supported.'
-            f"{did_you_mean(name, FEATURE_EXTRACTORS)}"
-        )
-    return FEATURE_EXTRACTORS[name]

@@ -1,22 +1,22 @@
-"""Feature extractors of classification networks, as functions from images to named feature maps."""
+"""MobileNetV2 as a function from images to named feature maps."""
 
-from dataclasses import dataclass
 from itertools import count
 
 import keras
 
+from boxtune.models.backbones.common import divisible, pad
 from boxtune.models.layers import ConvStyle, HalfSquares
 
-MOBILENET_V2_STYLE = ConvStyle(
+STYLE = ConvStyle(
     initializer=lambda: keras.initializers.TruncatedNormal(stddev=0.09),
     regularizer=HalfSquares(0.00004),
     activation="relu6",
     batch_norm={"momentum": 0.9997, "epsilon": 1e-3, "center": True, "scale": True},
 )
-"""Of MobileNetV2 where a configuration does not override its hyperparameters."""
+"""Where a configuration does not override its hyperparameters."""
 
 # Expansion, output filters, blocks and first stride of each stage: Sandler et al. 2018, table 2.
-_MOBILENET_V2_STAGES = (
+_STAGES = (
     (1, 16, 1, 1),
     (6, 24, 2, 2),
     (6, 32, 3, 2),
@@ -27,27 +27,7 @@ _MOBILENET_V2_STAGES = (
 )
 
 
-@dataclass(frozen=True)
-class Normalization:
-    """The normalization of pixel values in [0, 255] before a backbone: `images * scale - shift`."""
-
-    scale: float
-    shift: float
-
-    def __call__(self, images):
-        """Return `images` [..., 3] normalized."""
-        return images * self.scale - self.shift
-
-    def undo(self, values):
-        """Return the pixel values [..., 3] whose normalized values are `values`."""
-        return (values + self.shift) / self.scale
-
-
-TO_ONE = Normalization(scale=2.0 / 255.0, shift=1.0)
-"""To [-1, 1], for MobileNets."""
-
-
-def mobilenet_v2(
+def build(
     images,
     key: str,
     style: ConvStyle,
@@ -92,10 +72,10 @@ def mobilenet_v2(
         return style.activate(style.normalized(layer, next_key(), frozen=frozen)(x))
 
     features = {}
-    x = conv(images, max(_divisible(32 * depth_multiplier), min_depth), kernel_size=3, strides=2)
+    x = conv(images, max(divisible(32 * depth_multiplier), min_depth), kernel_size=3, strides=2)
     block = 0
-    for expansion, filters, repeats, first_stride in _MOBILENET_V2_STAGES:
-        width = _divisible(int(filters * depth_multiplier))
+    for expansion, filters, repeats, first_stride in _STAGES:
+        width = divisible(int(filters * depth_multiplier))
         for repeat in range(repeats):
             strides = first_stride if repeat == 0 else 1
             inputs, depth = x, x.shape[-1]
@@ -108,23 +88,6 @@ def mobilenet_v2(
                 x = keras.layers.Add()([inputs, x])
             features[f"block_{block}"] = x
             block += 1
-    last = 1280 if depth_multiplier >= 1 else _divisible(1280 * depth_multiplier)
+    last = 1280 if depth_multiplier >= 1 else divisible(1280 * depth_multiplier)
     features["out"] = conv(x, max(last, min_depth))
     return features
-
-
-def pad(x, kernel_size: int, explicit: bool):
-    """Return `x` [b, h, w, d], padded if `explicit`, and the padding argument of a convolution over it."""
-    if not explicit:
-        return x, "same"
-    before = (kernel_size - 1) // 2
-    after = kernel_size - 1 - before
-    if kernel_size > 1:
-        x = keras.layers.ZeroPadding2D(((before, after), (before, after)))(x)
-    return x, "valid"
-
-
-def _divisible(filters: float, divisor: int = 8) -> int:
-    """Round to a multiple of `divisor`, never down by more than a tenth."""
-    rounded = max(divisor, int(filters + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * filters else rounded

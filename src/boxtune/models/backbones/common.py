@@ -1,0 +1,42 @@
+"""What the classification networks share: how pixels are normalized, padding, and widths."""
+
+from dataclasses import dataclass
+
+import keras
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """The normalization of pixel values in [0, 255] before a backbone: `images * scale - shift`."""
+
+    scale: float
+    shift: float
+
+    def __call__(self, images):
+        """Return `images` [..., 3] normalized."""
+        return images * self.scale - self.shift
+
+    def undo(self, values):
+        """Return the pixel values [..., 3] whose normalized values are `values`."""
+        return (values + self.shift) / self.scale
+
+
+TO_ONE = Normalization(scale=2.0 / 255.0, shift=1.0)
+"""To [-1, 1], for MobileNets."""
+
+
+def pad(x, kernel_size: int, explicit: bool):
+    """Return `x` [b, h, w, d], padded if `explicit`, and the padding argument of a convolution over it."""
+    if not explicit:
+        return x, "same"
+    before = (kernel_size - 1) // 2
+    after = kernel_size - 1 - before
+    if kernel_size > 1:
+        x = keras.layers.ZeroPadding2D(((before, after), (before, after)))(x)
+    return x, "valid"
+
+
+def divisible(filters: float, divisor: int = 8) -> int:
+    """Round to a multiple of `divisor`, never down by more than a tenth."""
+    rounded = max(divisor, int(filters + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * filters else rounded
