@@ -2,7 +2,7 @@ import re
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -416,6 +416,7 @@ NAMES = st.lists(st.text(min_size=1).filter(lambda name: name == name.strip()), 
 
 
 @given(st.lists(st.tuples(SHARES, SHARES, SHARES, SHARES), max_size=5), NAMES)
+@example([(0.0, 0.0, 1.0, 1.0)], ["0\x850", "a\u2028b"])
 @settings(max_examples=30, deadline=None)
 def test_what_is_written_is_read_back(tmp_path_factory, boxes, names):
     root = tmp_path_factory.mktemp("yolo")

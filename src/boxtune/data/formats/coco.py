@@ -87,7 +87,7 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
     """Yield image after image; the objects of one at a time are made."""
     images, annotations = document["images"], document["annotations"]
     _require_objects(file.path, annotations)
-    if annotations and not document.get("categories"):
+    if annotations and not (isinstance(document.get("categories"), list) and document["categories"]):
         message = 'it has no "categories", which name the classes; add "categories": [{"id": 1, "name": "cat"}, ...].'
         raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
     categories = _categories(document.get("categories"))

@@ -424,4 +424,6 @@ def _data_yaml(file_names: Sequence[str], label_map: LabelMap) -> str:
     if "test" in folders:
         content["test"] = part("test", otherwise=train)
     content |= {"nc": len(label_map.labels), "names": label_map.names}
-    return yaml.safe_dump(content, allow_unicode=True, sort_keys=False)
+    # PyYAML writes Unicode's own ends of lines as they are, and reads them as blanks.
+    is_plain = not any(end in name for name in label_map.names for end in "\x85\u2028\u2029")
+    return yaml.safe_dump(content, allow_unicode=is_plain, sort_keys=False)
