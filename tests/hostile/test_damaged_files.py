@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 import patience
-from boxtune import models
 from hostile import denied, project
-from tiny_run import TinyDetector
 
 pytestmark = [pytest.mark.hostile, pytest.mark.usefixtures("graphs_as_traced", "tiny")]
 
@@ -80,21 +78,6 @@ DAMAGES = {
         remove,
     )
 }
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    """A detector of two layers in place of the configured one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "build", lambda section, options=None: TinyDetector())
-        yield
-
-
-@pytest.fixture(scope="module")
-def made(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("hostile") / "project"
-    project.make(folder)
-    return folder
 
 
 def test_every_file_is_damaged_or_listed(made):

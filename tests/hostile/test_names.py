@@ -4,21 +4,13 @@ import json
 
 import pytest
 
-from boxtune import models
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from hostile import project
-from tiny_run import TinyDetector
 from voc_folder import annotation, element, image_file
 
-pytestmark = [pytest.mark.hostile, pytest.mark.usefixtures("graphs_as_traced")]
+pytestmark = [pytest.mark.hostile, pytest.mark.usefixtures("graphs_as_traced", "tiny")]
 
 ESCAPE = "\x1b[2J\x1b]0;owned\x07"
-
-
-@pytest.fixture(autouse=True)
-def tiny(monkeypatch):
-    """A detector of two layers in place of the configured one."""
-    monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
 
 
 def coco(folder, *names):

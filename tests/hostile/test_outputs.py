@@ -10,28 +10,12 @@ import sys
 import pytest
 
 import patience
-from boxtune import cli, models
+from boxtune import cli
 from hostile import project
-from tiny_run import TinyDetector
 
 pytestmark = [pytest.mark.hostile, pytest.mark.usefixtures("graphs_as_traced", "tiny")]
 
 VERBS = sorted(project.verbs(project.Path()))
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    """A detector of two layers in place of the configured one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models, "build", lambda section, options=None: TinyDetector())
-        yield
-
-
-@pytest.fixture(scope="module")
-def made(tiny, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("outputs") / "project"
-    project.make(folder)
-    return folder
 
 
 def broken_pipe():

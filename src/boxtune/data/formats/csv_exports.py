@@ -147,6 +147,7 @@ MAKESENSE = Format(
     _SUFFIXES,
     partial(_recognises, belongs=_is_makesense),
     _read_makesense,
+    form="sides",
 )
 
 
@@ -190,4 +191,5 @@ VIA = Format(
     _SUFFIXES,
     partial(_recognises, belongs=_is_via_header),
     _read_via,
+    form="sides",
 )
