@@ -132,8 +132,8 @@ def test_a_split_that_lost_images_make_impossible_is_a_refusal_beside_the_findin
     prepared = made_ready(tmp_path, max_unusable=0.6)
     assert kinds(prepared) == ["unreadable image"]
     assert (
-        "Skipped: unreadable image 1. For example b.xml: b.jpg: it cannot be decoded: it is a web page (HTML)."
-        " Save it as JPEG or PNG."
+        "Skipped: unreadable image 1. For example b.xml: b.jpg: it cannot be decoded: it is a web page (HTML),"
+        " not an image. Get the image itself."
     ) in prepared.refusal
     (tmp_path / "b.xml").unlink()
     with pytest.raises(DataError, match="too few"):

@@ -1,3 +1,4 @@
+import json
 import os
 import re
 import struct
@@ -658,3 +659,33 @@ def test_too_many_objects_are_refused_and_never_cut(tmp_path, extra):
     found = read(tmp_path)
     assert [len(image.objects) for image in found.images] == [MAX_OBJECTS] * (1 - extra)
     assert kinds(found) == ["too many objects"] * extra
+
+
+def coco_file(path, names):
+    entries = [{"id": number, "file_name": name} for number, name in enumerate(names)]
+    boxes = [{"id": n, "image_id": n, "category_id": 1, "bbox": [4, 2, 16, 10]} for n in range(len(names))]
+    path.write_text(
+        json.dumps({"images": entries, "annotations": boxes, "categories": [{"id": 1, "name": "cat"}]})
+    )
+
+
+def test_a_lost_file_about_many_images_loses_all_of_them(tmp_path):
+    names = [f"{number}.jpg" for number in range(9)]
+    for name in names:
+        image_file(tmp_path / name)
+    coco_file(tmp_path / "train.json", names[:6])
+    coco_file(tmp_path / "val.json", names[6:])
+    (tmp_path / "train.json").write_bytes((tmp_path / "train.json").read_bytes()[:-20])
+    found = read(tmp_path)
+    assert (len(found.images), found.num_annotations) == (3, 9)
+    assert "6 of 9 annotated images (67%) cannot be used" in reading.why_unusable(found, 0.5)
+
+
+@pytest.mark.parametrize("names", [("p1.jpg", "p1.png"), ("p1.webp", "p1.png")])
+def test_two_names_do_not_share_an_image(tmp_path, names):
+    image_file(tmp_path / "p1.jpg")
+    coco_file(tmp_path / "a.json", names)
+    found = read(tmp_path)
+    assert len(found.images[0].objects) == 1
+    lost = [finding.message for finding in found.findings if finding.kind.name == "image not found"]
+    assert lost == [f'there is no "p1.png"; p1.jpg, which is like it, is the image of "{names[0]}".']

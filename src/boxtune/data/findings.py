@@ -230,7 +230,7 @@ IMAGE_SIMILAR_NAME = _note("image of a similar name", "The name that is written 
 IMAGE_WITHOUT_ANNOTATION = _note(
     "image without annotation", "It is not used. Save it without boxes to use it as background."
 )
-IMAGE_UNREADABLE = _skip_image("unreadable image", "Copy or export it again.")
+IMAGE_UNREADABLE = _skip_image("unreadable image", "Each message says what helps.")
 IMAGE_TOO_LARGE = _skip_image("image too large", "Make it smaller before annotating it.")
 IMAGE_WRONG_EXTENSION = _note("content other than its extension", "It is read by its content.")
 IMAGE_RECODED = _repair(

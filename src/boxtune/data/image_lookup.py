@@ -43,6 +43,7 @@ class ImageFiles:
     def __init__(self, paths: Iterable[Path], trusted: str = "") -> None:
         self.paths = _without_originals(paths)
         self._trusted = trusted
+        self._taken_as: dict[Path, str] = {}
         self._by_name: dict[str, list[Path]] = defaultdict(list)
         self._by_loose_name: dict[str, list[Path]] = defaultdict(list)
         self._by_looser_name: dict[str, list[Path]] = defaultdict(list)
@@ -68,15 +69,23 @@ class ImageFiles:
             )
             raise SkipError(kinds.IMAGE_MISSING, f"no image is named {tried or 'at all'}.")
         image = _nearest(found, written, annotation, findings)
+        taken_as = self._taken_as.setdefault(image, written.name)
         # A name without extension is how some formats write it.
-        if written.name not in (image.name, image.stem):
-            findings.add(
-                kinds.IMAGE_SIMILAR_NAME,
-                annotation.path,
-                f'there is no "{annotation.filename}", {findings.name(image)} is taken for it.',
-                location=annotation.location,
-                image=findings.name(image),
-            )
+        if written.name in (image.name, image.stem):
+            return image
+        name = findings.name(image)
+        if written.name and taken_as != written.name:
+            message = f'there is no "{annotation.filename}"; {name}, which is like it, is the image of "{taken_as}".'
+            raise SkipError(kinds.IMAGE_MISSING, message)
+        is_there = written.name in self._by_name
+        reason = f'it names "{written.name}"' if is_there else f'there is no "{annotation.filename}"'
+        findings.add(
+            kinds.IMAGE_SIMILAR_NAME,
+            annotation.path,
+            f"{reason}, {name} is taken for it.",
+            location=annotation.location,
+            image=name,
+        )
         return image
 
     def _alike(self, name: str) -> list[Path]:

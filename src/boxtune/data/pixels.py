@@ -52,7 +52,7 @@ _SIGNATURES = (
     (0, b"PK\3\4", "a ZIP archive"),
     (0, b"\x1f\x8b", "compressed with gzip"),
     (0, b"\x1aE\xdf\xa3", "a video (Matroska)"),
-    (0, b"version https://git-lfs", "a pointer of Git LFS, not the file (git lfs pull fetches it)"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS (git lfs pull fetches the file)"),
 )  # fmt: skip
 _MARKUP = (
     (b"<svg", "SVG"),
@@ -65,6 +65,13 @@ _BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
     b"crx ": "a raw photograph (CR3)",
 }
+_NO_IMAGES = (
+    "a web page (HTML)",
+    "XML",
+    "a ZIP archive",
+    "compressed with gzip",
+    "a pointer of Git LFS (git lfs pull fetches the file)",
+)
 _DECODED = ("JPEG", "PNG", "GIF", "BMP", "WebP", "TIFF", "AVIF", "HEIC")
 
 
@@ -213,6 +220,8 @@ def _why_not(data: bytes, error: Exception) -> str:
     name = name_of(data)
     if name == "HEIC" and not _reads_heif():
         return 'it is HEIC. Install its reader (pip install "boxtune[heif]"), or save it as JPEG.'
+    if name in _NO_IMAGES:
+        return f"it is {name}, not an image. Get the image itself."
     if name and name not in _DECODED:
         return f"it is {name}. Save it as JPEG or PNG."
     if not name:

@@ -91,8 +91,12 @@ def read(
     if not assumed.boxes and (doubt := conventions.doubt(fits, written)):
         findings.add(kinds.CONVENTION_UNSURE, annotated.root, doubt)
     _doubt_guessed_columns(found, of_images, findings)
-    _note_unused(image_files, paired.given, findings)
+    num_unused = _note_unused(image_files, paired.given, findings)
     num_lost = sum(finding.kind.action is Action.SKIP_IMAGE for finding in findings.items)
+    unreadable = [one for one in findings.items if one.kind == kinds.ANNOTATION_UNREADABLE and not one.image]
+    if unreadable and any(annotation.location for annotation in paired.given):
+        # A file is about many images here: those that nothing else names are probably of one that is lost.
+        num_lost += max(0, num_unused - len(unreadable))
     if not found and not num_lost:
         foreign = ((Path(item.file), item.message) for item in findings.items if item.kind == kinds.FOREIGN)
         examples = _examples(foreign, annotated.root)
@@ -197,12 +201,15 @@ def _shown(listing: Listing) -> Path:
     return listing.files[0] if len(listing.files) == 1 else listing.root
 
 
-def _note_unused(image_files: ImageFiles, given: Iterable[Annotation], findings: Findings) -> None:
-    """Report the images without annotation."""
+def _note_unused(image_files: ImageFiles, given: Iterable[Annotation], findings: Findings) -> int:
+    """Report the images without annotation, and return how many there are."""
     used = {annotation.source.path for annotation in given if annotation.source}
-    for path in image_files.paths:
-        if path not in used and path.suffix.lower() in images.SUFFIXES:
-            findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
+    unused = [
+        path for path in image_files.paths if path not in used and path.suffix.lower() in images.SUFFIXES
+    ]
+    for path in unused:
+        findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
+    return len(unused)
 
 
 def _doubt_guessed_columns(

@@ -55,7 +55,8 @@ def test_a_circle_is_its_centre_and_a_point_on_it(tmp_path):
 
 def test_a_drawn_mask_is_its_box(tmp_path):
     found = only(tmp_path, shape("mask", mask="iVBORw0KGgo="))
-    assert (found.edges, found.mask) == ((1, 2, 11, 22), None)
+    # Its points are the first and the last pixel: the box ends behind the last.
+    assert (found.edges, found.mask) == ((1, 2, 12, 23), None)
 
 
 @pytest.mark.parametrize("more", [{"flags": {"difficult": True}}, {"difficult": True}])

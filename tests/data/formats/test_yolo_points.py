@@ -27,6 +27,10 @@ def with_visibility(face):
     ("lines", "expected"),
     [
         ([FACE, OTHER_FACE], ("keypoints", (5, 2))),
+        # A stray line does not make polygons of all the others, nor do objects of two numbers of keypoints.
+        ([FACE, OTHER_FACE, [0.1, 0.1, 0.3, 0.1, 0.3, 0.3]], ("unsure", (5, 2))),
+        ([FACE, OTHER_FACE, [*FACE, 0.5, 0.5]], ("unsure", (5, 2))),
+        ([QUAD, QUAD[:6], [*QUAD, 0.2, 0.4], [*QUAD, 0.2, 0.4, 0.1, 0.35]], ("polygons", (0, 0))),
         ([FACE, OTHER_FACE, [0.5, 0.5, 0.2, 0.4]], ("keypoints", (5, 2))),
         ([[*FACE[:4], *[-1] * 10], FACE], ("keypoints", (5, 2))),
         ([POSE], ("keypoints", (3, 3))),

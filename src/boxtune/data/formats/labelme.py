@@ -100,4 +100,6 @@ def _outline(shape_type: str, points: list[shapes.Point]) -> tuple[Edges, Mask |
     if shape_type == "circle":
         centre, rim = points[:2]
         return shapes.ellipse(*centre, dist(centre, rim), dist(centre, rim)), None
-    return shapes.enclosing(points), None
+    xmin, ymin, xmax, ymax = shapes.enclosing(points)
+    # Those of a mask are its first and its last pixel.
+    return (xmin, ymin, xmax + (shape_type == "mask"), ymax + (shape_type == "mask")), None

@@ -4,6 +4,7 @@ Both are a class and many numbers. Boxes with keypoints are all of one length, t
 the image, and their points lie in it. Polygons of one length can look alike by chance, but rarely cross themselves.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from typing import Literal
@@ -15,6 +16,8 @@ Reading = Literal["polygons", "keypoints", "unsure"]
 
 _BOX = 4
 _MOST = 0.5  # of the lines of a set
+_MANY = 0.25
+_MOST_LENGTHS = 20  # of boxes with keypoints, and a few lines that are something else
 _ALMOST_ALL = 0.95
 _TOLERANCE = 0.02  # of the image, by which a box or polygon may miss it
 _MARGIN = 0.1  # of a box's sides, by which keypoints may miss it
@@ -24,15 +27,27 @@ _EQUAL = 0.01  # of the image
 def told_apart(lines: Iterable[Numbers]) -> tuple[Reading, tuple[int, int]]:
     """Return what the lines of a set are that have more numbers than a box, and the `kpt_shape` of keypoints.
 
+    Polygons differ in length. Where many lines of one length look like keypoints all the same, it is unsure.
     "unsure" is what could be both; the shape is then that which would fit.
     """
-    long: list[Numbers] = []
+    by_length: dict[int, list[Numbers]] = defaultdict(list)
     for line in lines:
         if len(line) > _BOX + 1:
-            if long and len(line) != len(long[0]):
+            by_length[len(line)].append(line)
+            if len(by_length) > _MOST_LENGTHS:
                 return "polygons", (0, 0)
-            long.append(line)
-    shapes = _shapes(long) if long else []
+    total = sum(map(len, by_length.values()))
+    for long in by_length.values():
+        reading, shape = _of_one_length(long)
+        if len(long) == total:
+            return reading, shape
+        if reading == "keypoints" and len(long) >= _MANY * total:
+            return "unsure", shape
+    return "polygons", (0, 0)
+
+
+def _of_one_length(long: Sequence[Numbers]) -> tuple[Reading, tuple[int, int]]:
+    shapes = _shapes(long)
     if not shapes:
         return "polygons", (0, 0)
     shape = next((one for one in shapes if _all_fit(long, one)), None)
