@@ -10,9 +10,10 @@ from boxtune.errors import ConfigError
 from boxtune.models.backbones import efficientnet
 from boxtune.models.backbones.common import BY_IMAGENET
 from boxtune.models.keys import variables_by_key
-from boxtune.models.ssd_features import BIFPN_OF_SIZE
+from boxtune.models.ssd_features import BIFPN_OF_SIZE, efficientnet_bifpn
 from boxtune.training import checkpoints
 from boxtune.training.warm_start import warm_start
+from smallest import shallow
 
 B0 = "ssd_efficientnet-b0_bifpn_keras"
 USED = "model/_feature_extractor/_efficientnet/"
@@ -21,7 +22,7 @@ UNUSED = "model/_feature_extractor/classification_backbone/"
 
 def section(text="", *, feature_extractor=B0, side=128):
     """Return the stock `model` section for small images and two classes, with fields of the extractor changed."""
-    stock = config.recipe(feature_extractor).model
+    stock = shallow(config.recipe(feature_extractor)).model
     stock.ssd.num_classes = 2
     resizer = stock.ssd.image_resizer.fixed_shape_resizer
     resizer.height = resizer.width = side
@@ -98,14 +99,6 @@ def test_pixels_are_normalized_by_channel():
     np.testing.assert_allclose(BY_IMAGENET.undo(normalized), pixels, atol=1e-3)
 
 
-def test_padding_is_0_for_the_network():
-    stock = section()
-    resizer = stock.ssd.image_resizer.keep_aspect_ratio_resizer
-    resizer.min_dimension = resizer.max_dimension = 128
-    resizer.pad_to_max_dimension = True
-    np.testing.assert_allclose(models.build(stock).padding, [123.675, 116.28, 103.53], rtol=1e-5)
-
-
 @pytest.mark.parametrize("size", efficientnet.SIZES)
 def test_the_pyramid_of_a_size_is_that_of_its_recipe(size):
     stock = config.recipe(f"ssd_efficientnet-{size}_bifpn_keras").model.ssd.feature_extractor.bifpn
@@ -113,16 +106,21 @@ def test_the_pyramid_of_a_size_is_that_of_its_recipe(size):
         assert getattr(BIFPN_OF_SIZE[size], field) == getattr(stock, field), field
 
 
-def test_a_pyramid_that_is_left_out(detector):
+def pyramid(stock):
+    """Return a network of a feature extractor alone."""
+    images = keras.Input((128, 128, 3))
+    return keras.Model(images, efficientnet_bifpn(images, stock.ssd.feature_extractor, False, size="b0"))
+
+
+def test_a_pyramid_that_is_left_out():
     stock = section()
     stock.ssd.feature_extractor.ClearField("bifpn")
-    assert models.build(stock).checkpoint_variables().keys() == detector.checkpoint_variables().keys()
+    sums = [key for key in variables_by_key(pyramid(stock)) if key.endswith("bifpn_combine_weights")]
+    assert len(sums) == 3 * 8  # of three times down and up
 
 
 def test_filters_are_never_fewer_than_min_depth():
-    variables = models.build(section("min_depth: 72")).checkpoint_variables()
-    shapes = {variable.shape[-1] for key, variable in variables.items() if "post_combine_block" in key}
-    assert shapes == {1, 72}  # depthwise kernels have 1
+    assert {x.shape[-1] for x in pyramid(section("min_depth: 72")).outputs} == {72}
 
 
 def test_images_of_several_sizes_are_padded():
@@ -132,6 +130,8 @@ def test_images_of_several_sizes_are_padded():
     given = {"images": np.zeros([1, 100, 150, 3], np.float32), "sizes": np.int32([[100, 150]])}
     anchors_of_a_square = sum((128 // 2**level) ** 2 for level in range(3, 8)) * 9
     assert detector(given, training=False)["box_encodings"].shape == (1, 2 * anchors_of_a_square, 4)
+    # What is 0 for the network is the mean of ImageNet.
+    np.testing.assert_allclose(detector.padding, [123.675, 116.28, 103.53], rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -597,11 +597,15 @@ ZOO = {
     "efficientdet_d4_coco17_tpu-32": "ssd_efficientdet_d4_1024x1024_coco17_tpu-32",
 }
 """The configuration of each published model."""
+LARGER = ("efficientdet_d1_coco17_tpu-32", "efficientdet_d4_coco17_tpu-32")
 
 
 @pytest.mark.shared
 class TestPublished:
-    @pytest.mark.parametrize("name", ZOO)
+    @pytest.mark.parametrize(
+        "name",
+        [pytest.param(name, marks=[pytest.mark.recordings] if name in LARGER else []) for name in ZOO],
+    )
     def test_variables_are_those_of_the_published_checkpoints(self, shared, name):
         stock = config.load(shared / "stock_configs" / f"{ZOO[name]}.config")
         built = {
