@@ -52,6 +52,16 @@ MORE_MODELS = (
 )
 """Those that take longer, run by `make test-recordings`."""
 
+# Rounding grows with the number of layers: folding the normalizations alone changes the losses of D3 by 1e-5. A kernel
+# that is wrong by 1 % changes those of D0 by 3e-3.
+ROUNDING = {
+    "ssd_efficientdet_d3_896x896_coco17_tpu-32": 10,
+    "ssd_efficientdet_d4_1024x1024_coco17_tpu-32": 10,
+    "ssd_efficientdet_d6_1408x1408_coco17_tpu-32": 10,
+    "ssd_efficientdet_d7_1536x1536_coco17_tpu-32": 10,
+}
+"""By how much the tolerances of losses, and of the gradient of all variables, are larger."""
+
 HEADS = ("box_encodings", "class_predictions_with_background")
 
 
@@ -267,12 +277,13 @@ def compare_gradients(norms, recorded):
 
 def test_training_with_frozen_batch_norm(recording):
     losses, norms, predictions = losses_and_gradients(recording, recording.frozen)
+    rounding = ROUNDING.get(recording.folder.name, 1)
     for name in HEADS:
         assert recording.difference(f"frozen/{name}", predictions[name]) <= 2e-4, name
     for name, value in recording.about["losses_frozen_bn"].items():
-        assert losses[name] == pytest.approx(value, rel=1e-5), name
+        assert losses[name] == pytest.approx(value, rel=1e-5 * rounding), name
     overall, each = compare_gradients(norms, recording.gradients("gradients_frozen_bn"))
-    assert overall <= 1e-4
+    assert overall <= 1e-4 * rounding
     assert np.median(each) <= 3e-4
     assert each.max() <= 1e-2
 
