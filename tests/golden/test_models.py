@@ -42,6 +42,26 @@ MODELS = (
 )
 """The recorded models that boxtune builds: each must be there and run."""
 
+MORE_MODELS = (
+    "ssd_efficientdet_d0_512x512_coco17_tpu-8",
+    "ssd_efficientdet_d1_640x640_coco17_tpu-8",
+    "ssd_efficientdet_d3_896x896_coco17_tpu-32",
+    "ssd_efficientdet_d4_1024x1024_coco17_tpu-32",
+    "ssd_efficientdet_d6_1408x1408_coco17_tpu-32",
+    "ssd_efficientdet_d7_1536x1536_coco17_tpu-32",
+)
+"""Those that take longer, run by `make test-recordings`."""
+
+# Rounding grows with the number of layers: folding the normalizations alone changes the losses of D3 by 1e-5. A kernel
+# that is wrong by 1 % changes those of D0 by 3e-3.
+ROUNDING = {
+    "ssd_efficientdet_d3_896x896_coco17_tpu-32": 10,
+    "ssd_efficientdet_d4_1024x1024_coco17_tpu-32": 10,
+    "ssd_efficientdet_d6_1408x1408_coco17_tpu-32": 10,
+    "ssd_efficientdet_d7_1536x1536_coco17_tpu-32": 10,
+}
+"""By how much the tolerances of losses, and of the gradient of all variables, are larger."""
+
 HEADS = ("box_encodings", "class_predictions_with_background")
 
 
@@ -98,7 +118,22 @@ class Recording:
         return np.abs(sampled - recorded).max() / tensor.std()
 
 
-@pytest.fixture(scope="module", params=[pytest.param(path, id=path.name) for path in model_folders(MODELS)])
+def folders():
+    """Yield the folders of the models that must run; those of MORE_MODELS are marked."""
+    for path in model_folders((*MODELS, *MORE_MODELS)):
+        marks = [pytest.mark.recordings] if path.name in MORE_MODELS and not GIVEN else []
+        yield pytest.param(path, id=path.name, marks=marks)
+
+
+def without_dropout(detector):
+    """Switch dropout off, as it was for the recordings."""
+    for layer in detector._flatten_layers():
+        if isinstance(layer, keras.layers.Dropout):
+            layer.rate = 0
+    return detector
+
+
+@pytest.fixture(scope="module", params=folders())
 def recording(request, tmp_path_factory):
     folder = request.param
     if not GIVEN and not FOLDER.is_dir():
@@ -110,10 +145,10 @@ def recording(request, tmp_path_factory):
     prefix = str(tmp_path_factory.mktemp(folder.name) / "ckpt-0")
     checkpoints.write({key: keras.Variable(value) for key, value in weights.items()}, prefix)
 
-    detector = models.build(pipeline.model)
+    detector = without_dropout(models.build(pipeline.model))
     assert warm_start.warm_start(detector, prefix, "full").kept == []
     config.family_of(pipeline.model).section(pipeline.model).freeze_batchnorm = True
-    frozen = models.build(pipeline.model)
+    frozen = without_dropout(models.build(pipeline.model))
     warm_start.warm_start(frozen, prefix, "full")
 
     about = json.loads((folder / "golden.json").read_text())
@@ -200,7 +235,8 @@ def test_targets(recording):
         at = recorded["sampled_index"]
         np.testing.assert_array_equal(np.asarray(targets.matches)[image][at], recorded["match"])
         classes = np.asarray(targets.classes)[image][at]
-        np.testing.assert_array_equal(classes.argmax(axis=-1) + 1, recorded["cls_target_argmax"])
+        background = int(loss.add_background_class)  # which is the first class, if it is one
+        np.testing.assert_array_equal(classes.argmax(axis=-1) + background, recorded["cls_target_argmax"])
         np.testing.assert_allclose(classes.max(axis=-1), recorded["cls_target_max"])
 
 
@@ -241,12 +277,13 @@ def compare_gradients(norms, recorded):
 
 def test_training_with_frozen_batch_norm(recording):
     losses, norms, predictions = losses_and_gradients(recording, recording.frozen)
+    rounding = ROUNDING.get(recording.folder.name, 1)
     for name in HEADS:
         assert recording.difference(f"frozen/{name}", predictions[name]) <= 2e-4, name
     for name, value in recording.about["losses_frozen_bn"].items():
-        assert losses[name] == pytest.approx(value, rel=1e-5), name
+        assert losses[name] == pytest.approx(value, rel=1e-5 * rounding), name
     overall, each = compare_gradients(norms, recording.gradients("gradients_frozen_bn"))
-    assert overall <= 1e-4
+    assert overall <= 1e-4 * rounding
     assert np.median(each) <= 3e-4
     assert each.max() <= 1e-2
 
@@ -270,4 +307,5 @@ def test_training_with_batch_statistics(recording):
         recorded = recording.arrays[f"bn_after/{key}"]
         tolerance = 1e-3 if "layer_with_weights-1/" in key else 0.1
         assert np.abs(after[key] - recorded).max() <= tolerance * recorded.std() + 1e-6, key
-        assert np.abs(after[key] - before[key]).max() > 0, key
+        # The API keeps normalizations that nothing goes through, such as the last of EfficientNet.
+        assert np.array_equal(after[key], before[key]) == np.array_equal(recorded, before[key]), key

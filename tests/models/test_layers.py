@@ -7,7 +7,15 @@ from google.protobuf import text_format
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
 from boxtune.models.keys import variables_by_key
-from boxtune.models.layers import BatchNormalization, Branches, Conv2D, Normalized, SharedByMaps, conv_style
+from boxtune.models.layers import (
+    BatchNormalization,
+    Branches,
+    Conv2D,
+    Normalized,
+    SharedByMaps,
+    Unused,
+    conv_style,
+)
 
 
 def style(text):
@@ -165,6 +173,25 @@ def test_branches(training):
         total = tf.reduce_sum(first + 10 * second + 100 * third)
     np.testing.assert_array_equal([first, second, third], [[1, 2]] * 3)
     np.testing.assert_array_equal(tape.gradient(total, x), [111, 111])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_network_that_is_unused_is_kept(training):
+    inputs = keras.Input((3,))
+    layer = Unused(keras.Model(inputs, keras.layers.Dense(2, name="model--a--b")(inputs)))
+    x = tf.constant([[1.0, 2.0]])
+    with tf.GradientTape() as tape:
+        y = layer(x, training=training)
+    np.testing.assert_array_equal(y, x)
+    kernel, bias = layer.trainable_weights
+    gradients = tape.gradient(y, [kernel.value, bias.value])
+    if training:
+        for gradient, shape in zip(gradients, [(3, 2), (2,)], strict=True):
+            np.testing.assert_array_equal(gradient, np.zeros(shape))
+    else:
+        assert gradients == [None, None]
+    maps = keras.Input((4, 4, 2))
+    assert set(variables_by_key(keras.Model(maps, layer(maps)))) == {"model/a/b/kernel", "model/a/b/bias"}
 
 
 class TestBatchNormalization:

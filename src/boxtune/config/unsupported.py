@@ -39,9 +39,6 @@ UNSUPPORTED = {
     "SsdFeatureExtractor.replace_preprocessor_with_placeholder": Missing(
         "networks that take prepared images", "leave it false"
     ),
-    "SsdFeatureExtractor.bifpn": Missing(
-        "a bidirectional pyramid on the backbones that are built", "use fpn"
-    ),
     "Hyperparams.group_norm": Missing(
         "group normalization", "use batch_norm; the API under TensorFlow 2 normalizes nothing in its place"
     ),

@@ -257,6 +257,25 @@ class Branches(keras.layers.Layer):
         return copies(x, self.count) if training else [x] * self.count
 
 
+class Unused(keras.layers.Layer):
+    """Returns its input, and holds a network that nothing is computed by, so that checkpoints have its variables.
+
+    In training the gradients of its weights are 0 rather than none, of which optimizers warn.
+    """
+
+    def __init__(self, network: keras.Model):
+        super().__init__(autocast=False)
+        self.network = network
+
+    def call(self, x, training=False):
+        """Return `x`."""
+        weights = self.network.trainable_weights
+        if not training or not weights:
+            return x
+        total = ops.sum(ops.stack([ops.sum(weight) for weight in weights]))
+        return x + ops.cast(0 * total, x.dtype)
+
+
 class SharedByMaps(keras.layers.Layer):
     """One convolution for several maps, each with its own normalization, if any.
 

@@ -26,7 +26,7 @@ from boxtune.errors import ConfigError
 from boxtune.models import from_config, heads
 from boxtune.models.detector import Detector, Options, Predictions
 from boxtune.models.layers import computing_in_bfloat16
-from boxtune.models.ssd_features import BACKBONE, FEATURES, feature_extractor
+from boxtune.models.ssd_features import BACKBONE, EFFICIENTNET, FEATURES, feature_extractor
 from boxtune.structures import Detections, GroundTruth, Inputs
 
 
@@ -239,9 +239,10 @@ class SSD(Detector):
 
     def restore_map(self, fine_tune_type: str):
         """Return the backbone ("classification"), all but the box predictor ("detection") or everything ("full")."""
+        backbone = [f"model/{key}/" for key in (EFFICIENTNET, BACKBONE)]
         return self.parts(
             {
-                "classification": [f"model/{BACKBONE}/"],
+                "classification": [prefix for prefix in backbone if self.under(prefix)],
                 "detection": [f"model/{FEATURES}/"],
                 "full": ["model/"],
             },
@@ -410,6 +411,11 @@ def anchors(section: pipeline_pb2.Ssd) -> tuple[np.ndarray, float] | None:
 def _feature_maps(section: pipeline_pb2.Ssd) -> tuple[keras.KerasTensor, list[keras.KerasTensor]]:
     """Return the input images and the maps that boxes are predicted from, one for each of the anchor generator."""
     extractor = feature_extractor(section.feature_extractor.type)
+    if section.feature_extractor.HasField("bifpn") and not extractor.bidirectional:
+        raise ConfigError(
+            f"pipeline.config: {section.feature_extractor.type} has no bidirectional pyramid; remove bifpn, or use fpn "
+            "where the type has that"
+        )
     height, width = from_config.input_size(section.image_resizer) or (None, None)
     images = keras.Input((height, width, 3), name="images")
     features = extractor.build(images, section.feature_extractor, section.freeze_batchnorm)

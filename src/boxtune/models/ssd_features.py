@@ -5,18 +5,23 @@ Each is a function from images, its section of the configuration, and whether no
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models import necks
+from boxtune.models.backbones import efficientnet
 from boxtune.models.backbones import mobilenet_v2 as mobilenet_v2_network
-from boxtune.models.backbones.common import TO_ONE, Normalization
+from boxtune.models.backbones.common import BY_IMAGENET, TO_ONE, Normalization
+from boxtune.models.bifpn import bidirectional_feature_pyramid
 from boxtune.models.layers import Branches, PadToMultiple, conv_style
 
 FEATURES = "_feature_extractor"
 BACKBONE = f"{FEATURES}/classification_backbone"
+EFFICIENTNET = f"{FEATURES}/_efficientnet"
+"""Of the layers of an EfficientNet that are used; BACKBONE is that of the others."""
 
 
 def mobilenet_v2_fpn(
@@ -100,6 +105,79 @@ def _mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: boo
     )
 
 
+def efficientnet_bifpn(
+    images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool, *, size: str
+) -> list[keras.KerasTensor]:
+    """EfficientNet with a bidirectional feature pyramid: EfficientDet.
+
+    Source: Tan et al. 2019 (arXiv:1911.09070); the API's models.ssd_efficientnet_bifpn_feature_extractor.
+    """
+    _refuse_without_effect(section)
+    pyramid = section.bifpn if section.HasField("bifpn") else BIFPN_OF_SIZE[size]
+    if not 1 <= pyramid.min_level <= efficientnet.HIGHEST_LEVEL:
+        raise ConfigError(
+            f"pipeline.config: bifpn.min_level is {pyramid.min_level}; {section.type} has maps of the levels 1 to "
+            f"{efficientnet.HIGHEST_LEVEL}"
+        )
+    _require_halves(images.shape[1:3], section, 2**pyramid.max_level)
+    highest = max(pyramid.min_level, min(pyramid.max_level, efficientnet.HIGHEST_LEVEL))
+    features = efficientnet.build(
+        PadToMultiple(max(section.pad_to_multiple, 1))(BY_IMAGENET(images)),
+        EFFICIENTNET,
+        BACKBONE,
+        size,
+        levels=range(pyramid.min_level, highest + 1),
+        frozen=frozen,
+    )
+    return bidirectional_feature_pyramid(
+        list(features.values()),
+        f"{FEATURES}/_bifpn_stage",
+        conv_style(section.conv_hyperparams),
+        min_level=pyramid.min_level,
+        max_level=pyramid.max_level,
+        num_iterations=pyramid.num_iterations,
+        num_filters=max(pyramid.num_filters, section.min_depth) if pyramid.num_filters > 0 else 0,
+        combine_method=pyramid.combine_method,
+        frozen=frozen,
+    )
+
+
+def _refuse_without_effect(section: pipeline_pb2.SsdFeatureExtractor) -> None:
+    """Refuse fields that would change nothing, as the API does."""
+    if section.HasField("fpn"):
+        raise ConfigError(f"pipeline.config: {section.type} has a bidirectional pyramid; use bifpn, not fpn")
+    for field in (
+        "depth_multiplier",
+        "use_depthwise",
+        "use_explicit_padding",
+        "override_base_feature_extractor_hyperparams",
+    ):
+        value, default = getattr(section, field), section.DESCRIPTOR.fields_by_name[field].default_value
+        if value != default:
+            raise ConfigError(
+                f"pipeline.config: feature_extractor.{field} has no effect on {section.type}; remove it"
+            )
+
+
+def _bifpn(num_iterations: int, num_filters: int, combine_method="fast_attention"):
+    return pipeline_pb2.BidirectionalFeaturePyramidNetworks(
+        num_iterations=num_iterations, num_filters=num_filters, combine_method=combine_method
+    )
+
+
+BIFPN_OF_SIZE = {
+    "b0": _bifpn(3, 64),
+    "b1": _bifpn(4, 88),
+    "b2": _bifpn(5, 112),
+    "b3": _bifpn(6, 160),
+    "b4": _bifpn(7, 224),
+    "b5": _bifpn(7, 288),
+    "b6": _bifpn(8, 384, "sum"),
+    "b7": _bifpn(8, 384, "sum"),
+}
+"""The pyramid of each EfficientNet where a configuration has none."""
+
+
 @dataclass(frozen=True)
 class FeatureExtractor:
     """A backbone and the layers that make a pyramid of its feature maps."""
@@ -108,11 +186,18 @@ class FeatureExtractor:
     """From images, the `feature_extractor` section, and whether normalizations are frozen."""
     normalization: Normalization
     """Of pixel values, the first operation of `build`."""
+    bidirectional: bool = False
+    """Whether its pyramid is the one that `bifpn` describes."""
 
 
 FEATURE_EXTRACTORS = {
     "ssd_mobilenet_v2_fpn_keras": FeatureExtractor(mobilenet_v2_fpn, TO_ONE),
     "ssd_mobilenet_v2_keras": FeatureExtractor(mobilenet_v2, TO_ONE),
+} | {
+    f"ssd_efficientnet-{size}_bifpn_keras": FeatureExtractor(
+        partial(efficientnet_bifpn, size=size), BY_IMAGENET, bidirectional=True
+    )
+    for size in efficientnet.SIZES
 }
 """By `feature_extractor.type`."""
 

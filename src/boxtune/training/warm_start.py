@@ -42,23 +42,29 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
     """
     parts = detector.restore_map(fine_tune_type)
     reader = checkpoints.Reader(checkpoints.find(path))
-    # A checkpoint of a classification network keeps its backbone under another prefix.
+    stored_as = {prefix: prefix for prefix in parts}
+    # A checkpoint of a classification network keeps its backbone under another prefix, in one piece.
     of_classifier = any(key.startswith(_CLASSIFICATION_PREFIX) for key in reader.shapes)
+    if fine_tune_type == "classification" and of_classifier:
+        prefix, *_ = parts
+        parts = {prefix: {key: value for part in parts.values() for key, value in part.items()}}
+        stored_as = {prefix: _CLASSIFICATION_PREFIX}
+    keys = {id(variable): key for key, variable in detector.checkpoint_variables().items()}
     values: dict[str, tuple[keras.Variable, np.ndarray]] = {}
     for prefix, variables in parts.items():
-        moved = fine_tune_type == "classification" and of_classifier
-        stored = _CLASSIFICATION_PREFIX if moved else prefix
+        stored = stored_as[prefix]
         difference = checkpoints.misfit(variables, reader, prefix, stored)
         if difference:
             raise CheckpointError(
                 f'{reader.prefix}: does not fit this model for a warm start of type "{fine_tune_type}": {difference}.'
                 f"{_advice(difference, fine_tune_type)}"
             )
-        values |= {prefix + key: (variable, reader[stored + key]) for key, variable in variables.items()}
+        values |= {
+            keys[id(variable)]: (variable, reader[stored + key]) for key, variable in variables.items()
+        }
     for variable, value in values.values():
         variable.assign(value)
-    kept = detector.checkpoint_variables().keys() - values.keys()
-    return WarmStart(reader.prefix, loaded=sorted(values), kept=sorted(kept))
+    return WarmStart(reader.prefix, loaded=sorted(values), kept=sorted(set(keys.values()) - values.keys()))
 
 
 def _advice(difference: checkpoints.Misfit, fine_tune_type: str) -> str:

@@ -3,26 +3,41 @@
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """The normalization of pixel values in [0, 255] before a backbone: `images * scale - shift`."""
+    """The normalization of pixel values in [0, 255] before a backbone: `images * scale - shift`.
 
-    scale: float
-    shift: float
+    Each is one number, or one for each channel.
+    """
+
+    scale: float | tuple[float, float, float]
+    shift: float | tuple[float, float, float]
 
     def __call__(self, images):
         """Return `images` [..., 3] normalized."""
-        return images * self.scale - self.shift
+        return images * _of_channels(self.scale) - _of_channels(self.shift)
 
     def undo(self, values):
         """Return the pixel values [..., 3] whose normalized values are `values`."""
-        return (values + self.shift) / self.scale
+        return (values + _of_channels(self.shift)) / _of_channels(self.scale)
+
+
+def _of_channels(value):
+    return np.asarray(value, np.float32) if isinstance(value, tuple) else value
 
 
 TO_ONE = Normalization(scale=2.0 / 255.0, shift=1.0)
 """To [-1, 1], for MobileNets."""
+
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the pixels of ImageNet in [0, 1]
+BY_IMAGENET = Normalization(
+    scale=(1 / (255 * _DEVIATION[0]), 1 / (255 * _DEVIATION[1]), 1 / (255 * _DEVIATION[2])),
+    shift=(_MEAN[0] / _DEVIATION[0], _MEAN[1] / _DEVIATION[1], _MEAN[2] / _DEVIATION[2]),
+)
+"""To mean 0 and standard deviation 1 over ImageNet, for EfficientNets."""
 
 
 def pad(x, kernel_size: int, explicit: bool):
