@@ -10,6 +10,10 @@ FPNLITE = "ssd_mobilenet_v2_fpn_keras"
 RECIPES = {
     FPNLITE: "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8",
     "ssd_mobilenet_v2_keras": "ssd_mobilenet_v2_320x320_coco17_tpu-8",
+    "ssd_mobilenet_v1_fpn_keras": "ssd_mobilenet_v1_fpn_640x640_coco17_tpu-8",
+    "ssd_resnet50_v1_fpn_keras": "ssd_resnet50_v1_fpn_640x640_coco17_tpu-8",
+    "ssd_resnet101_v1_fpn_keras": "ssd_resnet101_v1_fpn_640x640_coco17_tpu-8",
+    "ssd_resnet152_v1_fpn_keras": "ssd_resnet152_v1_fpn_640x640_coco17_tpu-8",
 }
 
 
@@ -33,6 +37,12 @@ def test_recipe_is_the_stock_configuration_without_data_checkpoint_and_relics(ki
         stock.ClearField(field)
     _clear_deprecated(stock)
     assert config.recipe(kind) == stock
+
+
+def test_mobilenet_v1_is_trained_as_mobilenet_v2():
+    expected = config.recipe("ssd_mobilenet_v2_keras")
+    expected.model.ssd.feature_extractor.type = "ssd_mobilenet_v1_keras"
+    assert config.recipe("ssd_mobilenet_v1_keras") == expected
 
 
 def test_recipe_is_a_copy():
@@ -116,12 +126,15 @@ def test_a_given_optimizer_and_eval_config_stay():
             "ssd_mobilenet_v2",
             'there is no feature extractor "ssd_mobilenet_v2"; .* Did you mean "ssd_mobilenet_v2_keras"',
         ),
-        ("../text", 'there is no feature extractor "../text"; boxtune has ssd_mobilenet_v2_fpn_keras, '),
+        (
+            "../text",
+            'there is no feature extractor "../text"; boxtune has ssd_.*ssd_mobilenet_v2_fpn_keras, ',
+        ),
         (
             "ssd_efficientnet-b7_bifpn_keras",
             'does not have the feature extractor "ssd_efficientnet-b7_bifpn_keras" yet',
         ),
-        ("", 'there is no feature extractor ""; boxtune has ssd_mobilenet_v2_fpn_keras, '),
+        ("", 'there is no feature extractor ""; boxtune has ssd_.*ssd_mobilenet_v2_fpn_keras, '),
     ],
 )
 def test_unknown_feature_extractors_are_refused(kind, reason):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import keras
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -10,19 +11,23 @@ class Normalization:
     """The normalization of pixel values in [0, 255] before a backbone: `images * scale - shift`."""
 
     scale: float
-    shift: float
+    shift: float | tuple[float, float, float]
+    """Of all channels, or of each."""
 
     def __call__(self, images):
         """Return `images` [..., 3] normalized."""
-        return images * self.scale - self.shift
+        return images * self.scale - np.asarray(self.shift, np.float32)
 
     def undo(self, values):
         """Return the pixel values [..., 3] whose normalized values are `values`."""
-        return (values + self.shift) / self.scale
+        return (values + np.asarray(self.shift, np.float32)) / self.scale
 
 
 TO_ONE = Normalization(scale=2.0 / 255.0, shift=1.0)
 """To [-1, 1], for MobileNets."""
+
+MINUS_MEANS = Normalization(scale=1.0, shift=(123.68, 116.779, 103.939))
+"""Less the means of red, green and blue over ImageNet, for ResNets."""
 
 
 def pad(x, kernel_size: int, explicit: bool):
