@@ -10,6 +10,10 @@ FPNLITE = "ssd_mobilenet_v2_fpn_keras"
 RECIPES = {
     FPNLITE: "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8",
     "ssd_mobilenet_v2_keras": "ssd_mobilenet_v2_320x320_coco17_tpu-8",
+    "ssd_mobilenet_v1_fpn_keras": "ssd_mobilenet_v1_fpn_640x640_coco17_tpu-8",
+    "ssd_resnet50_v1_fpn_keras": "ssd_resnet50_v1_fpn_640x640_coco17_tpu-8",
+    "ssd_resnet101_v1_fpn_keras": "ssd_resnet101_v1_fpn_640x640_coco17_tpu-8",
+    "ssd_resnet152_v1_fpn_keras": "ssd_resnet152_v1_fpn_640x640_coco17_tpu-8",
     "ssd_efficientnet-b0_bifpn_keras": "ssd_efficientdet_d0_512x512_coco17_tpu-8",
     "ssd_efficientnet-b1_bifpn_keras": "ssd_efficientdet_d1_640x640_coco17_tpu-8",
     "ssd_efficientnet-b2_bifpn_keras": "ssd_efficientdet_d2_768x768_coco17_tpu-8",
@@ -43,6 +47,12 @@ def test_recipe_is_the_stock_configuration_without_data_checkpoint_and_relics(ki
         stock.ClearField(field)
     _clear_deprecated(stock)
     assert config.recipe(kind) == stock
+
+
+def test_mobilenet_v1_is_trained_as_mobilenet_v2():
+    expected = config.recipe("ssd_mobilenet_v2_keras")
+    expected.model.ssd.feature_extractor.type = "ssd_mobilenet_v1_keras"
+    assert config.recipe("ssd_mobilenet_v1_keras") == expected
 
 
 def test_recipe_is_a_copy():

@@ -36,13 +36,20 @@ from golden.recordings import (
 pytestmark = pytest.mark.shared
 
 MODELS = (
+    "ssd_mobilenet_v1_300x300",
     "ssd_mobilenet_v2_320x320_coco17_tpu-8",
     "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8",
     "ssd_mobilenet_v2_fpnlite_640x640_coco17_tpu-8",
+    "ssd_resnet50_v1_fpn_640x640_coco17_tpu-8",
 )
 """The recorded models that boxtune builds: each must be there and run."""
 
-MORE_MODELS = (
+LARGER = (
+    "ssd_mobilenet_v1_fpn_640x640_coco17_tpu-8",
+    "ssd_resnet50_v1_fpn_1024x1024_coco17_tpu-8",
+    "ssd_resnet101_v1_fpn_1024x1024_coco17_tpu-8",
+    "ssd_resnet152_v1_fpn_640x640_coco17_tpu-8",
+    "ssd_resnet152_v1_fpn_1024x1024_coco17_tpu-8",
     "ssd_efficientdet_d0_512x512_coco17_tpu-8",
     "ssd_efficientdet_d1_640x640_coco17_tpu-8",
     "ssd_efficientdet_d3_896x896_coco17_tpu-32",
@@ -50,7 +57,7 @@ MORE_MODELS = (
     "ssd_efficientdet_d6_1408x1408_coco17_tpu-32",
     "ssd_efficientdet_d7_1536x1536_coco17_tpu-32",
 )
-"""Those that take longer, run by `make test-recordings`."""
+"""Likewise; run by `make test-recordings`."""
 
 # Rounding grows with the number of layers: folding the normalizations alone changes the losses of D3 by 1e-5. A kernel
 # that is wrong by 1 % changes those of D0 by 3e-3.
@@ -61,6 +68,16 @@ ROUNDING = {
     "ssd_efficientdet_d7_1536x1536_coco17_tpu-32": 10,
 }
 """By how much the tolerances of losses, and of the gradient of all variables, are larger."""
+
+ILL_CONDITIONED = "ssd_mobilenet_v1_300x300"
+"""A recording whose gradients depend on how kernels round.
+
+With frozen statistics, one activation of its last block lies within 1e-5 of the corner of the ReLU. With those of the
+batch, changing each weight by a hundred-thousandth changes the norm of all gradients by up to a sixth.
+"""
+
+ROUGH = ("ssd_mobilenet_v1_300x300", "ssd_resnet101_", "ssd_resnet152_")
+"""Recordings of which rounding makes more in training: ILL_CONDITIONED, and those of a hundred layers and more."""
 
 HEADS = ("box_encodings", "class_predictions_with_background")
 
@@ -95,6 +112,11 @@ class Recording:
         section = config.load(self.folder / "pipeline.config").model.ssd.feature_extractor
         return FEATURE_EXTRACTORS[section.type].normalization
 
+    @property
+    def slack(self):
+        """By how much tolerances of training are multiplied."""
+        return 5 if self.folder.name.startswith(ROUGH) else 1
+
     def gradients(self, name):
         return json.loads((self.folder / f"{name}.json").read_text())
 
@@ -118,13 +140,6 @@ class Recording:
         return np.abs(sampled - recorded).max() / tensor.std()
 
 
-def folders():
-    """Yield the folders of the models that must run; those of MORE_MODELS are marked."""
-    for path in model_folders((*MODELS, *MORE_MODELS)):
-        marks = [pytest.mark.recordings] if path.name in MORE_MODELS and not GIVEN else []
-        yield pytest.param(path, id=path.name, marks=marks)
-
-
 def without_dropout(detector):
     """Switch dropout off, as it was for the recordings."""
     for layer in detector._flatten_layers():
@@ -133,7 +148,12 @@ def without_dropout(detector):
     return detector
 
 
-@pytest.fixture(scope="module", params=folders())
+def parameter(folder):
+    larger = not GIVEN and folder.name in LARGER
+    return pytest.param(folder, id=folder.name, marks=pytest.mark.recordings if larger else ())
+
+
+@pytest.fixture(scope="module", params=map(parameter, model_folders((*MODELS, *LARGER))))
 def recording(request, tmp_path_factory):
     folder = request.param
     if not GIVEN and not FOLDER.is_dir():
@@ -283,8 +303,8 @@ def test_training_with_frozen_batch_norm(recording):
     for name, value in recording.about["losses_frozen_bn"].items():
         assert losses[name] == pytest.approx(value, rel=1e-5 * rounding), name
     overall, each = compare_gradients(norms, recording.gradients("gradients_frozen_bn"))
-    assert overall <= 1e-4 * rounding
-    assert np.median(each) <= 3e-4
+    assert overall <= recording.slack * 1e-4 * rounding
+    assert np.median(each) <= recording.slack * 3e-4
     assert each.max() <= 1e-2
 
 
@@ -295,17 +315,19 @@ def test_training_with_batch_statistics(recording):
     for key, variable in recording.detector.checkpoint_variables().items():
         variable.assign(before[key])
     for name in HEADS:
-        assert recording.difference(f"train/{name}", predictions[name]) <= 0.2, name
+        assert recording.difference(f"train/{name}", predictions[name]) <= recording.slack * 0.2, name
     for name, value in recording.about["losses"].items():
-        assert losses[name] == pytest.approx(value, rel=2e-3), name
+        assert losses[name] == pytest.approx(value, rel=recording.slack * 2e-3), name
     overall, each = compare_gradients(norms, recording.gradients("gradients"))
-    assert overall <= 5e-2
-    assert np.median(each) <= 3e-2
+    assert np.isfinite(each).all()
+    if recording.folder.name != ILL_CONDITIONED:
+        assert overall <= 5e-2
+        assert np.median(each) <= 3e-2
     moved = [name.removeprefix("bn_after/") for name in recording.arrays if name.startswith("bn_after/")]
     assert moved
     for key in moved:
         recorded = recording.arrays[f"bn_after/{key}"]
-        tolerance = 1e-3 if "layer_with_weights-1/" in key else 0.1
+        tolerance = 1e-3 if "layer_with_weights-1/" in key else recording.slack * 0.1
         assert np.abs(after[key] - recorded).max() <= tolerance * recorded.std() + 1e-6, key
         # The API keeps normalizations that nothing goes through, such as the last of EfficientNet.
         assert np.array_equal(after[key], before[key]) == np.array_equal(recorded, before[key]), key

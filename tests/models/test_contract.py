@@ -13,7 +13,7 @@ from boxtune.models import Detector
 from boxtune.models.layers import BatchNormalization, Normalized, Unused
 from boxtune.training import checkpoints
 from differentiation import differentiated
-from smallest import shallow, smallest
+from kinds import shallow, smallest_of_each_kind
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
@@ -61,7 +61,7 @@ def build(recipe, *, seed=0, **options):
     return models.build(pipeline(recipe).model, models.Options(**options))
 
 
-@pytest.fixture(scope="module", params=smallest(recipe_names()))
+@pytest.fixture(scope="module", params=smallest_of_each_kind(recipe_names()))
 def recipe(request):
     return request.param
 
@@ -132,8 +132,8 @@ def test_images_of_a_batch_do_not_mix(detector, predictions):
     alone = call(detector, inputs(last, images=IMAGES[1:]))
     for part, whole in zip(parts(alone), parts(predictions), strict=True):
         assert part.std() > 1e-3
-        # Another size of a batch may be computed in another order.
-        np.testing.assert_allclose(whole[-1:], part, atol=1e-3 * part.std())
+        # Another size of a batch may be computed in another order, of which fifty layers make much.
+        np.testing.assert_allclose(whole[-1:], part, atol=1e-2 * part.std())
 
 
 def test_ground_truth_is_seen_only_in_training(detector, predictions):
@@ -361,7 +361,7 @@ def test_a_network_may_compute_in_bfloat16(recipe, detector, predictions):
             # Eight binary digits, and random weights, which make more of each layer's rounding in the next. Of what a
             # bias hides, no digits are left.
             last_digit = np.abs(exact).max() / 2**8
-            assert 0 < np.abs(rounded - exact).mean() < max(0.6 * exact.std(), last_digit)
+            assert 0 < np.abs(rounded - exact).mean() < max(0.7 * exact.std(), last_digit)
             compared += exact.std() > last_digit
     assert compared
     coarse.compile(keras.optimizers.SGD(0.01), jit_compile=keras.backend.backend() == "jax")

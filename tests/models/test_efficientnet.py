@@ -13,7 +13,7 @@ from boxtune.models.keys import variables_by_key
 from boxtune.models.ssd_features import BIFPN_OF_SIZE, efficientnet_bifpn
 from boxtune.training import checkpoints
 from boxtune.training.warm_start import warm_start
-from smallest import shallow
+from kinds import shallow
 
 B0 = "ssd_efficientnet-b0_bifpn_keras"
 USED = "model/_feature_extractor/_efficientnet/"

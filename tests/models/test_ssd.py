@@ -17,7 +17,7 @@ from boxtune.models import ssd
 from boxtune.models.layers import Unused
 from boxtune.models.ssd_features import FEATURE_EXTRACTORS
 from boxtune.training.warm_start import warm_start
-from smallest import shallow, smallest
+from kinds import shallow, smallest_of_each_kind
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
@@ -125,7 +125,7 @@ class TestBuilt:
         assert grids(models.build(stock), stock)[0] == {1: 7, 32: 8}[multiple]
 
 
-@pytest.fixture(scope="module", params=smallest(FEATURE_EXTRACTORS))
+@pytest.fixture(scope="module", params=[FPN, SSD])
 def feature_extractor(request):
     return request.param
 
@@ -240,6 +240,7 @@ class TestDetector:
         assert statistics
         assert moved == (set() if frozen else statistics)
 
+    @pytest.mark.parametrize("feature_extractor", smallest_of_each_kind(FEATURE_EXTRACTORS), indirect=True)
     @pytest.mark.parametrize("share_prediction_tower", [True, False])
     def test_gradients_repeat_to_the_last_bit(self, feature_extractor, share_prediction_tower):
         stock = section(feature_extractor, SIDE)

@@ -13,7 +13,7 @@ from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecor
 from boxtune.detection.anchors import MultiscaleAnchors, SsdAnchors, tile
 from boxtune.models.ssd_features import FEATURE_EXTRACTORS
 from boxtune.report.anchor_fit import AnchorFit, best_ious, fit_anchors
-from smallest import shallow, smallest
+from kinds import shallow, smallest_of_each_kind
 
 
 def image(*boxes, width=200, height=100):
@@ -167,7 +167,7 @@ def test_shapes_of_anchors():
     np.testing.assert_allclose(fit.shapes, [[0.2, 0.2], [0.5, 0.1]], atol=1e-6)
 
 
-@pytest.mark.parametrize("feature_extractor", smallest(FEATURE_EXTRACTORS))
+@pytest.mark.parametrize("feature_extractor", smallest_of_each_kind(FEATURE_EXTRACTORS))
 def test_the_anchors_of_a_configuration_are_those_of_its_detector(feature_extractor):
     section = shallow(config.recipe(feature_extractor)).model
     section.ssd.num_classes = 1

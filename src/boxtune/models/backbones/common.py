@@ -39,6 +39,9 @@ BY_IMAGENET = Normalization(
 )
 """To mean 0 and standard deviation 1 over ImageNet, for EfficientNets."""
 
+MINUS_MEANS = Normalization(scale=1.0, shift=(123.68, 116.779, 103.939))
+"""Less the means of red, green and blue over ImageNet, for ResNets."""
+
 
 def pad(x, kernel_size: int, explicit: bool):
     """Return `x` [b, h, w, d], padded if `explicit`, and the padding argument of a convolution over it."""

@@ -1,16 +1,16 @@
-"""The networks that stand for others which differ from them in size only, so that tests take less time."""
+"""Which of the networks of one kind, alike but for their size, stands for all in tests that take long."""
 
 import re
 from collections.abc import Iterable
 
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 
-_LARGER = re.compile(r"efficientnet-b[1-7]")
+REPEATED = re.compile(r"_(mobilenet_v1|resnet101|resnet152|efficientnet-b[1-7])_")
 
 
-def smallest(types: Iterable[str]) -> list[str]:
-    """Return `types`, sorted, without the larger sizes of a network."""
-    return [name for name in sorted(types) if not _LARGER.search(name)]
+def smallest_of_each_kind(names: Iterable[str]) -> list[str]:
+    """Return `names` of feature extractors, sorted, without those made of the same blocks as another."""
+    return sorted(name for name in names if not REPEATED.search(name))
 
 
 def shallow(stock: TrainEvalPipelineConfig) -> TrainEvalPipelineConfig:
