@@ -55,10 +55,11 @@ def test_the_learning_rate_ends_with_the_training(records):
     assert rate.warmup_learning_rate == pytest.approx(0.01)
 
 
-def test_it_is_in_float32(records):
-    extractor = "ssd_resnet50_v1_fpn_keras"
-    assert config.recipe(extractor).train_config.use_bfloat16
-    assert not configure(records, feature_extractor=extractor).train_config.use_bfloat16
+def test_it_is_in_float32(records, tmp_path):
+    text = 'model { ssd { feature_extractor { type: "ssd_mobilenet_v2_keras" } } } train_config { use_bfloat16: true }'
+    (tmp_path / "pipeline.config").write_text(text)
+    assert config.load(tmp_path / "pipeline.config").train_config.use_bfloat16
+    assert not configure(records, checkpoint=tmp_path).train_config.use_bfloat16
 
 
 @pytest.mark.parametrize(
