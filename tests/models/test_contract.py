@@ -56,6 +56,11 @@ def pipeline(recipe):
     return shallow(stock)
 
 
+def is_deep(recipe):
+    """Say whether rounding in one layer is multiplied by fifty and more behind it."""
+    return "resnet" in recipe or "efficientnet" in recipe
+
+
 def build(recipe, *, seed=0, **options):
     keras.utils.set_random_seed(seed)
     return models.build(pipeline(recipe).model, models.Options(**options))
@@ -127,13 +132,13 @@ def test_predictions_are_float32_of_each_image_or_of_all(predictions):
         assert part.dtype == np.float32 or not np.issubdtype(part.dtype, np.floating)
 
 
-def test_images_of_a_batch_do_not_mix(detector, predictions):
+def test_images_of_a_batch_do_not_mix(recipe, detector, predictions):
     last = {name: part[1:] for name, part in GROUND_TRUTH.items()}
     alone = call(detector, inputs(last, images=IMAGES[1:]))
     for part, whole in zip(parts(alone), parts(predictions), strict=True):
         assert part.std() > 1e-3
-        # Another size of a batch may be computed in another order, of which fifty layers make much.
-        np.testing.assert_allclose(whole[-1:], part, atol=1e-2 * part.std())
+        # Another size of a batch may be computed in another order, of which fifty layers make more.
+        np.testing.assert_allclose(whole[-1:], part, atol=(1e-2 if is_deep(recipe) else 1e-3) * part.std())
 
 
 def test_ground_truth_is_seen_only_in_training(detector, predictions):
@@ -210,7 +215,7 @@ def test_gradients_reach_every_variable(recipe):
     unused = {id(weight) for layer in layers if isinstance(layer, Unused) for weight in layer.weights}
     # The normalization after it takes a bias out again: it has no gradient, but for rounding.
     hidden = {id(layer.convolution.bias) for layer in layers
-              if isinstance(layer, Normalized) and layer.convolution.use_bias}  # fmt: skip
+              if is_deep(recipe) and isinstance(layer, Normalized) and layer.convolution.use_bias}  # fmt: skip
     for (key, weight), gradient in zip(trained.items(), gradients, strict=True):
         assert np.isfinite(gradient).all(), key
         if id(weight) not in hidden:
@@ -361,7 +366,11 @@ def test_a_network_may_compute_in_bfloat16(recipe, detector, predictions):
             # Eight binary digits, and random weights, which make more of each layer's rounding in the next. Of what a
             # bias hides, no digits are left.
             last_digit = np.abs(exact).max() / 2**8
-            assert 0 < np.abs(rounded - exact).mean() < max(0.7 * exact.std(), last_digit)
+            assert (
+                0
+                < np.abs(rounded - exact).mean()
+                < max((0.7 if is_deep(recipe) else 0.6) * exact.std(), last_digit)
+            )
             compared += exact.std() > last_digit
     assert compared
     coarse.compile(keras.optimizers.SGD(0.01), jit_compile=keras.backend.backend() == "jax")

@@ -6,6 +6,8 @@ Each is a function from images, its section of the configuration, and whether no
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import ModuleType
+from typing import Any
 
 import keras
 
@@ -30,7 +32,8 @@ def mobilenet_v1_fpn(
     images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool
 ) -> list[keras.KerasTensor]:
     """MobileNetV1 with a feature pyramid; with `use_depthwise`, the last two layers are narrower, as in the API."""
-    features = _mobilenet_v1(images, section, frozen, (512, 256) if section.use_depthwise else (1024, 1024))
+    last_filters = (512, 256) if section.use_depthwise else (1024, 1024)
+    features = _mobilenet(mobilenet_v1_network, images, section, frozen, last_filters=last_filters)
     by_level = {2: "block_3", 3: "block_5", 4: "block_11", 5: "block_13"}
     return _pyramid({level: features[name] for level, name in by_level.items()}, images, section, frozen)
 
@@ -39,7 +42,7 @@ def mobilenet_v2_fpn(
     images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool
 ) -> list[keras.KerasTensor]:
     """MobileNetV2 with a feature pyramid; with `use_depthwise`, the zoo's FPNLite."""
-    features = _mobilenet_v2(images, section, frozen)
+    features = _mobilenet(mobilenet_v2_network, images, section, frozen)
     by_level = {2: "block_2", 3: "block_5", 4: "block_12", 5: "out"}
     return _pyramid({level: features[name] for level, name in by_level.items()}, images, section, frozen)
 
@@ -118,14 +121,14 @@ def _require_halves(size, section: pipeline_pb2.SsdFeatureExtractor, multiple: i
 
 def mobilenet_v1(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool) -> list[keras.KerasTensor]:
     """MobileNetV1 followed by smaller and smaller maps."""
-    features = _mobilenet_v1(images, section, frozen)
+    features = _mobilenet(mobilenet_v1_network, images, section, frozen)
     maps = [features["block_11"], features["block_13"]]
     return _smaller_and_smaller(maps, f"{FEATURES}/_feature_map_generator/convolutions", section, frozen)
 
 
 def mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool) -> list[keras.KerasTensor]:
     """MobileNetV2 followed by smaller and smaller maps."""
-    features = _mobilenet_v2(images, section, frozen)
+    features = _mobilenet(mobilenet_v2_network, images, section, frozen)
     maps = [features["block_13_expand"], features["out"]]
     return _smaller_and_smaller(maps, f"{FEATURES}/feature_map_generator/convolutions", section, frozen)
 
@@ -146,35 +149,19 @@ def _smaller_and_smaller(
     return maps[: section.num_layers]
 
 
-def _mobilenet_v1(
-    images,
-    section: pipeline_pb2.SsdFeatureExtractor,
-    frozen: bool,
-    last_filters: Sequence[int] = (1024, 1024),
+def _mobilenet(
+    network: ModuleType, images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool, **options: Any
 ) -> dict[str, keras.KerasTensor]:
-    return mobilenet_v1_network.build(
+    """Return the maps of a MobileNet, `network` being its module."""
+    return network.build(
         PadToMultiple(max(section.pad_to_multiple, 1))(TO_ONE(images)),
         BACKBONE,
-        _backbone_style(section, mobilenet_v1_network.STYLE),
-        depth_multiplier=section.depth_multiplier,
-        min_depth=section.min_depth,
-        last_filters=last_filters,
-        explicit_padding=section.use_explicit_padding,
-        frozen=frozen,
-    )
-
-
-def _mobilenet_v2(
-    images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool
-) -> dict[str, keras.KerasTensor]:
-    return mobilenet_v2_network.build(
-        PadToMultiple(max(section.pad_to_multiple, 1))(TO_ONE(images)),
-        BACKBONE,
-        _backbone_style(section, mobilenet_v2_network.STYLE),
+        _backbone_style(section, network.STYLE),
         depth_multiplier=section.depth_multiplier,
         min_depth=section.min_depth,
         explicit_padding=section.use_explicit_padding,
         frozen=frozen,
+        **options,
     )
 
 
