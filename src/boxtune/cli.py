@@ -96,10 +96,10 @@ def run(verb: Any, options: dict[str, Any]) -> int:
     except BoxtuneError as error:
         return _fail(str(error))
     except BrokenPipeError:
-        _discard_output()
+        _flush_or_discard()
         return OUTPUT_CLOSED
     except OSError as error:
-        _discard_output()
+        _flush_or_discard()
         return _fail(f"{f'{error.filename}: ' if error.filename else ''}{error.strerror or error}")
     except KeyboardInterrupt:
         again = "run it without --overwrite" if "--overwrite" in sys.argv else "run the same command again"
@@ -114,12 +114,14 @@ def _fail(reason: str) -> int:
     return USER_ERROR
 
 
-def _discard_output() -> None:
-    """Discard what is still to be written to standard output, which would fail again when Python ends."""
-    if sys.stdout:
-        with suppress(OSError, ValueError):
-            null = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null, sys.stdout.fileno())
+def _flush_or_discard() -> None:
+    """Write what is still to be written to standard output; discard what would fail again when Python ends."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError), open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), sys.stdout.fileno())
 
 
 def _restart(lost: str) -> NoReturn:

@@ -299,10 +299,11 @@ def _reader(data: Path, label_map: Path | None, made: Path) -> pipeline_pb2.Inpu
         try:
             converted = convert(data, made, Options(label_map=label_map, validation_fraction=0.0))
         except DataError as error:
-            hint = " That flag is one of `boxtune convert`: give the records that it writes." * (
-                " --" in str(error)
-            )
-            raise DataError(f"{error}{hint}") from error
+            if " --" not in str(error):
+                raise
+            raise DataError(
+                f"{error} That flag is one of `boxtune convert`: give the records that it writes."
+            ) from error
         print(f"{data}: {data_set.summary(converted.prepared.findings)}.", flush=True)
         pattern, label_map = made / "train-*", made / LABEL_MAP_NAME
     elif label_map is None:

@@ -689,3 +689,21 @@ def test_two_names_do_not_share_an_image(tmp_path, names):
     assert len(found.images[0].objects) == 1
     lost = [finding.message for finding in found.findings if finding.kind.name == "image not found"]
     assert lost == [f'there is no "p1.png"; p1.jpg, which is like it, is the image of "{names[0]}".']
+
+
+def test_names_in_a_format_that_is_not_read_take_no_image(tmp_path):
+    for name in ("a", "b"):
+        image_file(tmp_path / f"{name}.jpg")
+    coco_file(tmp_path / "old.json", ["a.png"])
+    rows = "".join(f"{name}.jpeg,40,20,cat,4,2,20,12\n" for name in ("a", "b"))
+    (tmp_path / "new.csv").write_text("filename,width,height,class,xmin,ymin,xmax,ymax\n" + rows)
+    found = read(tmp_path)
+    assert (found.format.name, len(found.images)) == ("csv", 2)
+
+
+def test_a_file_about_one_image_is_about_it_whatever_it_writes(tmp_path):
+    image_file(tmp_path / "a.jpg")
+    for folder, written in (("one", "a.png"), ("two", "a.jpeg")):
+        annotation(tmp_path / folder / "a.xml", element(xmax=20 if folder == "one" else 30), filename=written)
+    found = read(tmp_path)
+    assert "image not found" not in kinds(found)

@@ -97,3 +97,13 @@ def test_a_full_disk(made, tmp_path, verb, num_bytes):
     assert not list(folder.rglob("*.partial"))
     assert not list(folder.rglob(".partial-*"))
     assert not list(folder.rglob(".lock"))
+
+
+def test_what_was_printed_before_an_error_is_not_lost(tmp_path):
+    # A pipe is written in blocks: an error of the file system that is not about it must not discard what waits there.
+    code = "import sys; from boxtune import cli; sys.exit(cli.run(lambda: (print('done'), open('/nowhere/x')), {}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=patience.SECONDS
+    )
+    assert (done.returncode, done.stdout) == (2, "done\n")
+    assert done.stderr == "boxtune: /nowhere/x: No such file or directory\n"

@@ -127,9 +127,8 @@ def decoded(encoded: Any) -> Any:
 
 def _by_pillow(function: Callable[[bytes], Any], encoded: Any, dtype: tf.DType) -> Any:
     def of_bytes(data: Any) -> Any:
-        return function(
-            data if isinstance(data, bytes) else data.item()
-        )  # an array where TensorFlow is eager
+        # Where TensorFlow is eager it is an array.
+        return function(data if isinstance(data, bytes) else data.item())
 
     return tf.numpy_function(of_bytes, [encoded], dtype, stateful=False)
 

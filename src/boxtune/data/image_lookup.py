@@ -35,7 +35,7 @@ _Nearness = tuple[int, bool, bool, int, int, int]
 
 
 class ImageFiles:
-    """The images of a data set by name.
+    """The images of a data set by name, for one reading: of several names that are like an image's, the first has it.
 
     `trusted` says which name counts where a file names another image than its own: "written" or "own", or "" for none.
     """
@@ -74,7 +74,8 @@ class ImageFiles:
         if written.name in (image.name, image.stem):
             return image
         name = findings.name(image)
-        if written.name and taken_as != written.name:
+        # A file about one image may be about it by its own name, whatever it writes.
+        if annotation.location and written.name and taken_as != written.name:
             message = f'there is no "{annotation.filename}"; {name}, which is like it, is the image of "{taken_as}".'
             raise SkipError(kinds.IMAGE_MISSING, message)
         is_there = written.name in self._by_name

@@ -4,7 +4,7 @@ Annotations are parsed here, one after another, while other processes look at th
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -77,8 +77,9 @@ def read(
     annotated = _list(annotations, findings) if annotations else listing
     everything = Listing(photos, listing.files + annotated.files) if annotations else listing
     assumed = assumed or Assumed()
-    image_files = ImageFiles(listing.ending(images.SUFFIXES | images.RARE_SUFFIXES), assumed.image_names)
-    chosen = _choose(annotated, everything, image_files, format_name, findings)
+    look_up = partial(ImageFiles, listing.ending(images.SUFFIXES | images.RARE_SUFFIXES), assumed.image_names)
+    chosen = _choose(annotated, everything, look_up, format_name, findings)
+    image_files = look_up()
 
     lists = split_lists.find(everything, findings)
     paths = [path for path in annotated.ending(chosen.suffixes) if path not in lists.paths]
@@ -153,7 +154,11 @@ def _list(folder: Path, findings: Findings) -> Listing:
 
 
 def _choose(
-    annotated: Listing, everything: Listing, image_files: ImageFiles, name: str | None, findings: Findings
+    annotated: Listing,
+    everything: Listing,
+    look_up: Callable[[], ImageFiles],
+    name: str | None,
+    findings: Findings,
 ) -> Format:
     """Return the format that was asked for, else that of the annotations of most images."""
     if name is not None:
@@ -168,7 +173,7 @@ def _choose(
         )
     if len(found) == 1:
         return found[0]
-    covered = {one.name: _num_covered(one, annotated, everything, image_files) for one in found}
+    covered = {one.name: _num_covered(one, annotated, everything, look_up()) for one in found}
     chosen = max(found, key=lambda one: covered[one.name])
     for other in found:
         # What is about no image only looks like annotations.
