@@ -66,6 +66,7 @@ from boxtune import config, models  # noqa: E402
 BACKEND = keras.backend.backend()
 PRECISIONS = ("float32", "tf32", "bfloat16")
 NUM_CLASSES = 90
+SMALL_MODEL = "ssd_mobilenet_v2_keras"  # of `--small`
 ROWS = 100  # of ground truth in each image, as many as the input readers of stock recipes take
 OBJECTS = 8  # of them, those that are valid
 TOLERANCE = 1e-3
@@ -122,7 +123,7 @@ def parsed_options() -> argparse.Namespace:
     for name, value in usual.items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    options.models = options.models or (recipes[-1:] if options.small else recipes)
+    options.models = options.models or ([SMALL_MODEL] if options.small else recipes)
     return options
 
 
