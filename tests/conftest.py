@@ -9,9 +9,12 @@ from hypothesis import HealthCheck, settings
 
 import boxtune  # noqa: F401 - before any test loads TensorFlow: it switches oneDNN on
 
-# How fast a machine is, and what else it does, decides no test.
-settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("patient")
+# How fast a machine is, and what else it does, decides no test. Properties are tried on the same examples each time, so
+# that a change fails for what it changed: `--hypothesis-profile random` looks for others, as `make fuzz` does.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("same", PATIENT, derandomize=True)
+settings.register_profile("random", PATIENT)
+settings.load_profile("same")
 
 
 LONGEST = (

@@ -69,11 +69,15 @@ def _converted(key: str, values: Sequence[Any], written: str, wanted: str) -> Fe
         return Feature(float_list=FloatList(value=values))
     if wanted == "bytes_list" and written == "int64_list" and key != _ENCODED:
         return Feature(bytes_list=BytesList(value=[str(value).encode() for value in values]))
-    if wanted == "int64_list" and written == "float_list" and all(value.is_integer() for value in values):
+    if wanted == "int64_list" and written == "float_list" and all(map(_is_int64, values)):
         return Feature(int64_list=Int64List(value=map(int, values)))
     if not values:
         return Feature(**{wanted: getattr(Feature(), wanted)})
     raise DataError(f"{key} holds {_TYPE_NAMES[written]}, not {_TYPE_NAMES[wanted]}.")
+
+
+def _is_int64(value: float) -> bool:
+    return value.is_integer() and -(2**63) <= value < 2**63
 
 
 def read_at(descriptor: int, length: int, position: int) -> bytes:

@@ -1,4 +1,5 @@
 import gzip
+import math
 import zlib
 
 import numpy as np
@@ -355,8 +356,9 @@ def test_keys_of_another_type_are_read_and_reported(read):
     assert findings == [(kinds.RECORD_TYPES, "record 0")] * 3
 
 
-def test_values_of_no_use_are_reported(read):
-    _, findings = read(example(**{"object/class/label": [1.5, 2.0]}), example())
+@pytest.mark.parametrize("label", [1.5, math.inf, math.nan, 2.0**63])  # the largest int64 is 2**63 - 1
+def test_values_of_no_use_are_reported(read, label):
+    _, findings = read(example(**{"object/class/label": [label, 2.0]}), example())
     assert findings == [(kinds.ANNOTATION_UNREADABLE, "record 0")]
 
 
