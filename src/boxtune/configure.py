@@ -95,9 +95,8 @@ def check_checkpoint(checkpoint: Path) -> None:
 
     Raises:
         ConfigError: if it has no configuration.
-        CheckpointError: if it has no checkpoint of TensorFlow 2.
+        CheckpointError: if it has no checkpoint.
     """
-    # The checkpoint first: one of TensorFlow 1 has a configuration, too, which would be found at fault.
     if checkpoint.is_dir() or checkpoint.suffix == ".pb":
         checkpoints.Reader(checkpoints.find(checkpoint))
     _path_of_config(checkpoint)

@@ -48,8 +48,9 @@ def test_training_without_checkpoint_passes(project):
     config.check_for_training(project)
 
 
-def test_version_v2_may_be_given(project):
-    config.apply_override(project, "train_config.fine_tune_checkpoint_version=V2")
+@pytest.mark.parametrize("version", ["V1", "V2"])
+def test_versions_may_be_given(project, version):
+    config.apply_override(project, f"train_config.fine_tune_checkpoint_version={version}")
     config.check_for_training(project)
 
 
@@ -75,7 +76,7 @@ TRAINING = [
         '"fine_tune", which is no longer a choice; use "detection"',
     ),
     ("train_config.fine_tune_checkpoint_type=all", 'type is "all": choose "detection"'),
-    ("train_config.fine_tune_checkpoint_version=V1", "version is V1; boxtune reads V2"),
+    ("train_config.fine_tune_checkpoint_version=UNKNOWN", "version is UNKNOWN: write V2, or V1 for"),
     ("train_config.fine_tune_checkpoint=ckpt-1", 'there is no file "ckpt-1.index". Did you mean "ckpt-0"?'),
     (
         "train_config.fine_tune_checkpoint=PATH_TO_BE_CONFIGURED/ckpt-0",
@@ -186,6 +187,15 @@ def test_a_checkpoint_is_given_as_folder_prefix_or_index(project, path):
     Path("exported/checkpoint/ckpt-9.index").touch()
     config.apply_override(project, f"train_config.fine_tune_checkpoint={path}")
     config.check_for_training(project)
+
+
+def test_a_checkpoint_of_one_file_is_refused(project):
+    Path("old.ckpt").write_bytes(bytes(40) + 0xDB4775248B80FB57.to_bytes(8, "little"))
+    config.apply_override(project, "train_config.fine_tune_checkpoint=old.ckpt")
+    with pytest.raises(
+        ConfigError, match=r'no file "old\.ckpt\.index"\. old\.ckpt is a checkpoint of one file'
+    ):
+        config.check_for_training(project)
 
 
 def test_a_background_without_loss_is_reported(project, caplog):

@@ -184,11 +184,47 @@ def test_an_endless_file_is_refused():
 
 def test_unknown_feature_extractor_names_the_file(tmp_path):
     path = tmp_path / "pipeline.config"
-    path.write_text(MINIMAL.replace("_fpn_keras", ""), encoding="utf-8")
+    path.write_text(MINIMAL.replace("_fpn_keras", "_lite"), encoding="utf-8")
     with pytest.raises(
-        ConfigError, match=r'pipeline.config: there is no feature extractor "ssd_mobilenet_v2"'
+        ConfigError, match=r'pipeline.config: there is no feature extractor "ssd_mobilenet_v2_lite"'
     ):
         config.load(path)
+
+
+@pytest.mark.parametrize(
+    "older", ["ssd_mobilenet_v1", "ssd_mobilenet_v1_fpn", "ssd_mobilenet_v2", "ssd_mobilenet_v2_fpn"]
+)
+def test_feature_extractors_of_tensorflow_1_are_those_of_the_same_network(older, tmp_path, caplog):
+    path = tmp_path / "pipeline.config"
+    path.write_text(MINIMAL.replace("ssd_mobilenet_v2_fpn_keras", older), encoding="utf-8")
+    loaded = config.load(path)
+    assert loaded.model.ssd.feature_extractor == config.recipe(f"{older}_keras").model.ssd.feature_extractor
+    assert caplog.messages == [
+        f'{path}: model.ssd.feature_extractor.type: "{older}" is read as "{older}_keras".'
+    ]
+
+
+@pytest.mark.parametrize(
+    "extractor",
+    [
+        'type: "ssd_mobilenet_v1" depth_multiplier: 0.75',
+        'type: "ssd_resnet50_v1_fpn"',
+        'type: "ssd_inception_v2"',
+    ],
+)
+def test_networks_that_only_tensorflow_1_had_are_refused(extractor, tmp_path):
+    path = tmp_path / "pipeline.config"
+    path.write_text(f"model {{ ssd {{ feature_extractor {{ {extractor} }} }} }}", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r'there is no feature extractor "ssd_'):
+        config.load(path)
+
+
+@pytest.mark.shared
+def test_a_published_configuration_of_tensorflow_1(shared):
+    loaded = config.load(shared / "zoo/ssdlite_mobilenet_v2_coco_2018_05_09/pipeline.config")
+    assert loaded.model.ssd.feature_extractor.type == "ssd_mobilenet_v2_keras"
+    assert loaded.model.ssd.feature_extractor.use_depthwise
+    assert loaded.train_config.fine_tune_checkpoint_type == "detection"
 
 
 def test_write_and_load(tmp_path):

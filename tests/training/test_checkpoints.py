@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from boxtune.errors import CheckpointError
 from boxtune.training import checkpoints
+from tf1_checkpoint import write_tf1
 
 SHAPES = {"model/_a/b/0/kernel": (3, 3, 2, 4), "model/_a/b/0/bias": (4,), "model/_a/c/gamma": (5,)}
 
@@ -133,19 +134,49 @@ class TestReader:
         assert_same(values(given), before)
 
     def test_a_checkpoint_of_tensorflow_1(self, tmp_path):
-        prefix = str(tmp_path / "model.ckpt")
-        with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-            variable = tf.compat.v1.get_variable("conv/weights", [3], use_resource=True)
-            session.run(variable.initializer)
-            tf.compat.v1.train.Saver([variable]).save(session, prefix, write_meta_graph=False)
-        with pytest.raises(CheckpointError, match=r"of TensorFlow 1; take the model .* from the TF2 zoo"):
-            checkpoints.Reader(prefix)
+        weights = np.arange(3, dtype=np.float32)
+        prefix = write_tf1(
+            {"conv/weights": weights, "conv/weights/Momentum": weights}, tmp_path / "model.ckpt"
+        )
+        reader = checkpoints.Reader(checkpoints.find(tmp_path))
+        assert reader.of_tensorflow_1
+        assert reader.shapes == {"conv/weights": (3,), "conv/weights/Momentum": (3,)}
+        reader.rename({"conv/weights": "model/conv/kernel", "conv/weights/Momentum": None})
+        assert reader.shapes == {"model/conv/kernel": (3,)}
+        assert "conv/weights" not in reader
+        np.testing.assert_array_equal(reader["model/conv/kernel"], weights)
+        with pytest.raises(
+            CheckpointError, match=r"of TensorFlow 1.*give it as train_config.fine_tune_checkpoint"
+        ):
+            checkpoints.load(variables(), prefix)
 
-    @pytest.mark.shared
-    def test_a_published_one_of_tensorflow_1(self, shared):
-        prefix = shared / "zoo" / "ssdlite_mobilenet_v2_coco_2018_05_09" / "model.ckpt"
-        with pytest.raises(CheckpointError, match="of TensorFlow 1"):
-            checkpoints.Reader(checkpoints.find(prefix))
+    def test_variables_of_tensorflow_1_without_a_key(self, tmp_path):
+        names = [f"v{number}" for number in range(6)]
+        prefix = write_tf1({name: np.zeros(1, np.float32) for name in names}, tmp_path / "model.ckpt")
+        with pytest.raises(
+            CheckpointError, match=r"does not have: v1, v2, v3, v4 and 1 more\. Take the model"
+        ):
+            checkpoints.Reader(prefix).rename({"v0": "model/v0"})
+        with pytest.raises(CheckpointError, match=r"several variables for one of the detector: v0 and v1"):
+            checkpoints.Reader(prefix).rename({name: f"model/{name}" for name in names} | {"v0": "model/v1"})
+
+    def test_a_checkpoint_of_one_file(self, tmp_path):
+        prefix = write_tf1({"v": np.zeros(1, np.float32)}, tmp_path / "old.ckpt", in_one_file=True)
+        expected = (
+            r"old\.ckpt is a checkpoint of one file.*which makes old\.ckpt\.index and old\.ckpt\.data-\*"
+        )
+        with pytest.raises(CheckpointError, match=expected):
+            checkpoints.find(prefix)
+        (tmp_path / "no.ckpt").write_bytes(b"short")
+        with pytest.raises(CheckpointError, match=r"no\.ckpt: no such checkpoint\.$"):
+            checkpoints.find(tmp_path / "no.ckpt")
+
+    def test_text_in_place_of_numbers(self, tmp_path):
+        key, *_ = SHAPES
+        stored = variables() | {key: tf.Variable(tf.fill(SHAPES[key], "x"))}
+        prefix = checkpoints.write(stored, str(tmp_path / "ckpt-1"))
+        with pytest.raises(CheckpointError, match=f"{key} has values of the type string, not numbers"):
+            checkpoints.load(variables(), prefix)
 
     @pytest.mark.shared
     def test_a_published_one(self, shared):

@@ -1,10 +1,14 @@
+from functools import cache
+
 import numpy as np
 import pytest
 
 from boxtune import config, models
 from boxtune.errors import CheckpointError, ConfigError
+from boxtune.models.tf1_names import keys_by_name
 from boxtune.training import checkpoints
 from boxtune.training.warm_start import warm_start
+from tf1_checkpoint import NAMES, write_tf1
 
 BACKBONE = "model/_feature_extractor/classification_backbone/"
 FEATURES = "model/_feature_extractor/"
@@ -127,6 +131,121 @@ def test_a_checkpoint_of_the_backbone_is_not_a_detector(source, tmp_path):
     )
     with pytest.raises(CheckpointError, match="the model has, the checkpoint lacks"):
         warm_start(build(), prefix, "detection")
+
+
+def build_tf1(num_classes=2, width=0.75):
+    return build(feature_extractor="ssd_mobilenet_v2_keras", num_classes=num_classes, width=width)
+
+
+@cache
+def tf1_shapes():
+    return {key: tuple(variable.shape) for key, variable in build_tf1().checkpoint_variables().items()}
+
+
+@pytest.fixture(scope="module")
+def of_tf1():
+    """Random values for the variables of such a network, and its optimizer's, by the names in TensorFlow 1."""
+    rng, shapes = np.random.default_rng(2), tf1_shapes()
+    keys = keys_by_name(NAMES["ssd_mobilenet_v2_keras"], shapes)
+    result = {name: rng.normal(size=shapes[key]).astype(np.float32) for name, key in keys.items()}
+    first, *_ = result
+    for slot in ("RMSProp", "RMSProp_1", "ExponentialMovingAverage"):
+        result[f"{first}/{slot}"] = result[first] + 1
+    return result | {"global_step": np.int64(200000)}
+
+
+@pytest.fixture(scope="module")
+def saved(of_tf1, tmp_path_factory):
+    return write_tf1(of_tf1, tmp_path_factory.mktemp("tf1") / "model.ckpt")
+
+
+class TestOfTensorFlow1:
+    """Checkpoints as TensorFlow 1 writes them, of the networks that the API had then."""
+
+    def expected(self, of_tf1):
+        keys = keys_by_name(of_tf1, tf1_shapes())
+        return {key: of_tf1[name] for name, key in keys.items() if key}
+
+    @pytest.mark.parametrize(
+        ("fine_tune_type", "prefix"),
+        [("full", "model/"), ("detection", FEATURES), ("classification", BACKBONE)],
+    )
+    def test_types(self, saved, of_tf1, fine_tune_type, prefix):
+        detector = build_tf1(num_classes=2 if fine_tune_type == "full" else 5)
+        before = values(detector)
+        warm = warm_start(detector, saved, fine_tune_type)
+        check_loaded(detector, before, self.expected(of_tf1), prefix)
+        assert warm.loaded == sorted(key for key in before if key.startswith(prefix))
+
+    def test_a_convolution_has_its_own_numbers(self, saved, of_tf1):
+        detector = build_tf1()
+        warm_start(detector, saved, "full")
+        loaded = values(detector)[f"{BACKBONE}layer_with_weights-98/depthwise_kernel"]
+        name = "FeatureExtractor/MobilenetV2/expanded_conv_16/depthwise/depthwise_weights"
+        np.testing.assert_array_equal(loaded, of_tf1[name])
+
+    def test_other_classes_need_the_type_detection(self, saved):
+        with pytest.raises(
+            CheckpointError, match=r'of another shape.* Use fine_tune_checkpoint_type: "detection"'
+        ):
+            warm_start(build_tf1(num_classes=5), saved, "full")
+
+    def test_slim(self, of_tf1, tmp_path):
+        root = "FeatureExtractor/MobilenetV2/"
+        backbone = {
+            name.removeprefix("FeatureExtractor/"): value
+            for name, value in of_tf1.items()
+            if name.startswith((f"{root}Conv", f"{root}expanded"))
+        }
+        logits = {"MobilenetV2/Logits/Conv2d_1c_1x1/weights": np.zeros((1, 1, 1280, 3), np.float32)}
+        prefix = write_tf1(backbone | logits, tmp_path / "mobilenet_v2.ckpt")
+        detector = build_tf1()
+        before = values(detector)
+        warm_start(detector, prefix, "classification")
+        check_loaded(detector, before, self.expected(of_tf1), BACKBONE)
+        with pytest.raises(CheckpointError, match="the model has, the checkpoint lacks"):
+            warm_start(detector, prefix, "detection")
+
+    @pytest.mark.parametrize(
+        ("name", "shape"),
+        [
+            ("FeatureExtractor/MobilenetV2/expanded_conv_17/expand/weights", (1, 1, 8, 8)),
+            ("BoxPredictor_0/ClassPredictor/biases", (1,)),
+        ],
+        ids=["a layer more", "another shape"],
+    )
+    def test_what_does_not_fit(self, of_tf1, tmp_path, name, shape):
+        prefix = write_tf1(of_tf1 | {name: np.zeros(shape, np.float32)}, tmp_path / "model.ckpt")
+        detector = build_tf1()
+        before = values(detector)
+        with pytest.raises(CheckpointError, match='does not fit this model for a warm start of type "full"'):
+            warm_start(detector, prefix, "full")
+        check_loaded(detector, before, before, "")
+
+    def test_a_narrow_network_was_another(self, saved):
+        with pytest.raises(CheckpointError, match=r"a MobileNet of 16 filters .* was another network; use"):
+            warm_start(build_tf1(width=0.5), saved, "detection")
+
+    def test_a_variable_that_nothing_has(self, of_tf1, tmp_path):
+        prefix = write_tf1(of_tf1 | {"Attention/weights": np.zeros(1, np.float32)}, tmp_path / "model.ckpt")
+        with pytest.raises(
+            CheckpointError, match=r"of TensorFlow 1 with variables that .* not have: Attention/weights"
+        ):
+            warm_start(build_tf1(), prefix, "detection")
+
+    @pytest.mark.shared
+    @pytest.mark.parametrize(
+        ("folder", "named"),
+        [
+            ("ssd_mobilenet_v3_large_coco_2019_08_14", "FeatureExtractor/MobilenetV3/Conv/BatchNorm/beta, "),
+            ("faster_rcnn_inception_v2_coco_2018_01_28", "Conv/biases, Conv/weights, FirstStage"),
+        ],
+    )
+    def test_other_networks_are_refused_by_name(self, folder, named, shared):
+        with pytest.raises(
+            CheckpointError, match=f"this kind of detector does not have: {named}.* the TF2 zoo"
+        ):
+            warm_start(build_tf1(), shared / "zoo" / folder / "model.ckpt", "detection")
 
 
 def test_an_unknown_type(checkpoint):

@@ -26,6 +26,8 @@ _SHARDS = re.compile(r"-\?+-of-(\d{1,6})(?!\d)")
 _FINE_TUNE_TYPES = (
     'choose "detection" (all but the heads), "full" (everything) or "classification" (the backbone)'
 )
+_END_OF_TABLE = 0xDB4775248B80FB57.to_bytes(8, "little")
+"""The last bytes of a checkpoint of one file, which is a table as LevelDB's."""
 
 
 def check_for_training(config: TrainEvalPipelineConfig, source: str | os.PathLike[str] | None = None) -> None:
@@ -296,18 +298,30 @@ def _check_fine_tuning(train: TrainConfig) -> None:
         )
     prefix = checkpoint.removesuffix(".index")
     if not (Path(checkpoint).is_dir() or Path(f"{prefix}.index").is_file()):
-        hint = _prefix_hint(checkpoint)
+        hint = one_file_hint(Path(checkpoint)) or _prefix_hint(checkpoint)
         raise ConfigError(f'train_config.fine_tune_checkpoint: there is no file "{prefix}.index".{hint}')
 
 
 def _check_checkpoint_version(train: TrainConfig) -> None:
-    """Refuse a version other than V2; the default V1, if it is not set, stands for V2."""
-    version = train.fine_tune_checkpoint_version
-    if train.HasField("fine_tune_checkpoint_version") and version != CheckpointVersion.V2:
+    """Refuse a version that is none; which of the two a checkpoint has is seen from its file."""
+    if train.fine_tune_checkpoint_version == CheckpointVersion.UNKNOWN:
         raise ConfigError(
-            f"train_config.fine_tune_checkpoint_version is {CheckpointVersion.Name(version)}; boxtune reads "
-            "V2, the checkpoints of TensorFlow 2: write V2 if the checkpoint is one."
+            "train_config.fine_tune_checkpoint_version is UNKNOWN: write V2, or V1 for a checkpoint of TensorFlow 1."
         )
+
+
+def one_file_hint(path: Path) -> str:
+    """Return what to do about a checkpoint of one file, the format before the present one; "" for any other path."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - len(_END_OF_TABLE)))
+        if file.read() != _END_OF_TABLE:
+            return ""
+    return (
+        f" {path.name} is a checkpoint of one file, as TensorFlow wrote them before 2017: load it with "
+        f"tf.compat.v1.train.Saver and save it again, which makes {path.name}.index and {path.name}.data-*."
+    )
 
 
 def _prefix_hint(checkpoint: str) -> str:

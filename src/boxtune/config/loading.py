@@ -61,6 +61,7 @@ def load(
     for override in early:
         apply_override(given, override)
     refuse_family(given, path)
+    _take_older_names(given, path)
     try:
         config = complete(given) if needs_model or given.HasField("model") else given
     except ConfigError as exc:
@@ -146,6 +147,13 @@ def _with_slashes(path: str) -> str:
 
 def _is_there(path: str) -> bool:
     return any(glob.glob(pattern) for pattern in (path, f"{glob.escape(path)}.index"))
+
+
+def _take_older_names(given: TrainEvalPipelineConfig, path: str | os.PathLike[str]) -> None:
+    """Replace what TensorFlow 1 named otherwise in the model's section, and log it."""
+    family = FAMILIES.get(given.model.WhichOneof("model") or "")
+    for replaced in family.take_older_names(given.model) if family else ():
+        _log.warning("%s: %s.", path, replaced)
 
 
 def _take_older_type(train: TrainConfig) -> None:

@@ -1,7 +1,7 @@
 """The base class of all detectors: a network, its losses, and the conversion of predictions to detections."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,16 @@ class Detector(keras.Model, ABC):
         Raises:
             ConfigError: for a type that the family does not have.
         """
+
+    def keys_in_tensorflow_1(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Return the key of each variable of a checkpoint of TensorFlow 1, None for those that are of no use here.
+
+        Variables that are not of this family are left out.
+
+        Raises:
+            CheckpointError: if TensorFlow 1 computed the network otherwise.
+        """
+        return {}
 
     def raw_outputs(self, inputs: Inputs, predictions: Predictions, found: Detections) -> dict[str, Any]:
         """Return the outputs of an exported model besides its detections, by the API's names."""

@@ -4,7 +4,7 @@ Source: Liu et al. 2016 (SSD, arXiv:1512.02325); Lin et al. 2017 (RetinaNet, arX
 meta_architectures.ssd_meta_arch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -23,7 +23,7 @@ from boxtune.detection.merging import merge_equal_boxes
 from boxtune.detection.mining import HardExampleMiner
 from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError
-from boxtune.models import from_config, heads
+from boxtune.models import from_config, heads, tf1_names
 from boxtune.models.detector import Detector, Options, Predictions
 from boxtune.models.layers import computing_in_bfloat16
 from boxtune.models.ssd_features import BACKBONE, EFFICIENTNET, FEATURES, feature_extractor
@@ -248,6 +248,15 @@ class SSD(Detector):
             },
             fine_tune_type,
         )
+
+    def keys_in_tensorflow_1(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Return the keys of an SSD's variables in a checkpoint of TensorFlow 1, or of a backbone's alone.
+
+        Raises:
+            CheckpointError: if TensorFlow 1 computed the network otherwise.
+        """
+        shapes = {key: tuple(variable.shape) for key, variable in self.checkpoint_variables().items()}
+        return tf1_names.keys_by_name(names, shapes)
 
 
 def fill_padding(images, sizes, color):

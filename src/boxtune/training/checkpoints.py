@@ -14,6 +14,7 @@ import tensorflow as tf
 from google.protobuf.text_encoding import CUnescape
 from google.protobuf.text_format import ParseError
 
+from boxtune.config.checks import one_file_hint
 from boxtune.config.locations import locations
 from boxtune.data.files import read_text, require_files
 from boxtune.errors import CheckpointError, DataError, did_you_mean
@@ -55,6 +56,8 @@ def find(path: str | os.PathLike[str]) -> str:
     prefix = str(given).removesuffix(".index")
     if Path(f"{prefix}.index").is_file():
         return prefix
+    if older := one_file_hint(given):
+        raise CheckpointError(f"{given}: cannot be read.{older}")
     if not given.parent.is_dir():
         raise CheckpointError(f"{given}: no such checkpoint. There is no folder {given.parent} either.")
     there = sorted(index.stem for index in given.parent.glob("*.index"))
@@ -116,13 +119,13 @@ def number_of(prefix: str) -> int:
 
 
 class Reader:
-    """The tensors of a checkpoint by the API's keys, without TensorFlow's suffix."""
+    """The tensors of a checkpoint by the API's keys, without TensorFlow's suffix; of TensorFlow 1, by their names."""
 
     def __init__(self, prefix: str):
         """Open the checkpoint `prefix`.
 
         Raises:
-            BoxtuneError: if it is damaged or of TensorFlow 1.
+            BoxtuneError: if it is damaged.
         """
         self.prefix = prefix
         folder, name = Path(prefix).parent, glob.escape(Path(prefix).name)
@@ -130,25 +133,51 @@ class Reader:
         try:
             self._reader = tf.train.load_checkpoint(prefix)
             stored = self._reader.get_variable_to_shape_map()
+            self._dtypes = self._reader.get_variable_to_dtype_map()
         except Exception as error:  # TensorFlow raises errors of any kind for a damaged checkpoint
             raise CheckpointError(f"{prefix}: cannot be read as a checkpoint: {error}") from error
-        if "_CHECKPOINTABLE_OBJECT_GRAPH" not in stored:
-            raise CheckpointError(
-                f"{prefix}: a checkpoint of TensorFlow 1; take the model of the same name from the TF2 zoo"
-            )
-        shapes = {
-            key.removesuffix(_SUFFIX): tuple(shape) for key, shape in stored.items() if key.endswith(_SUFFIX)
-        }
+        self.of_tensorflow_1 = "_CHECKPOINTABLE_OBJECT_GRAPH" not in stored
+        self._names = (
+            {name: name for name in stored}
+            if self.of_tensorflow_1
+            else {name.removesuffix(_SUFFIX): name for name in stored if name.endswith(_SUFFIX)}
+        )
         # The API's optimizers keep their slots under the keys of the model's variables.
-        self.slots = {key for key in shapes if "/.OPTIMIZER_SLOT/" in key}
-        self.shapes = {key: shape for key, shape in shapes.items() if key not in self.slots}
+        self.slots = {key for key in self._names if "/.OPTIMIZER_SLOT/" in key}
+        self.shapes = {key: tuple(stored[name]) for key, name in self._names.items() if key not in self.slots}
+
+    def rename(self, keys: Mapping[str, str | None]) -> None:
+        """Give the tensors of a checkpoint of TensorFlow 1 their `keys` by name, or none to those without use.
+
+        Raises:
+            CheckpointError: for tensors that `keys` does not have, and if two have one key.
+        """
+        unknown = sorted(self.shapes.keys() - keys.keys())
+        if unknown:
+            raise CheckpointError(
+                f"{self.prefix}: a checkpoint of TensorFlow 1 with variables that this kind of detector does not have: "
+                f"{_listed(unknown)}. Take the model of the same name from the TF2 zoo"
+            )
+        used = {name: key for name, key in keys.items() if key is not None}
+        self._names = {key: name for name, key in used.items()}
+        twice = sorted(name for name, key in used.items() if self._names[key] != name)
+        if twice:
+            raise CheckpointError(
+                f"{self.prefix}: has several variables for one of the detector: {_listed(twice)} and "
+                f"{self._names[used[twice[0]]]}"
+            )
+        self.shapes = {key: self.shapes[name] for key, name in self._names.items()}
 
     def __contains__(self, key: str) -> bool:
         return key in self.shapes or key in self.slots
 
     def __getitem__(self, key: str) -> np.ndarray:
+        name = self._names[key]
+        dtype = self._dtypes[name]
+        if not (dtype.is_floating or dtype.is_integer or dtype.is_bool):
+            raise CheckpointError(f"{self.prefix}: {key} has values of the type {dtype.name}, not numbers")
         try:
-            return np.asarray(self._reader.get_tensor(key + _SUFFIX))
+            return np.asarray(self._reader.get_tensor(name))
         except Exception as error:
             raise CheckpointError(f"{self.prefix}: {key} cannot be read: {error}") from error
 
@@ -179,11 +208,11 @@ class Misfit:
             ("the checkpoint has, the model lacks", self.unexpected),
             ("of another shape (model, checkpoint)", self.reshaped),
         ]
-        return "; ".join(
-            f"{title} {len(keys)}: {', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
-            for title, keys in parts
-            if keys
-        )
+        return "; ".join(f"{title} {len(keys)}: {_listed(keys)}" for title, keys in parts if keys)
+
+
+def _listed(keys: list[str]) -> str:
+    return f"{', '.join(keys[:4])}{f' and {len(keys) - 4} more' if len(keys) > 4 else ''}"
 
 
 def misfit(
@@ -208,13 +237,28 @@ def misfit(
     )
 
 
+def require_tensorflow_2(reader: Reader) -> None:
+    """Raise an error for a checkpoint of TensorFlow 1, from which a training can start, but nothing else.
+
+    Raises:
+        CheckpointError: that says how to start one.
+    """
+    if reader.of_tensorflow_1:
+        raise CheckpointError(
+            f"{reader.prefix}: a checkpoint of TensorFlow 1, from which a training can start: give it as "
+            "train_config.fine_tune_checkpoint, with another model directory"
+        )
+
+
 def load(variables: Variables, prefix: str) -> None:
     """Load every variable from the checkpoint `prefix`; nothing is changed unless all of them fit.
 
     Raises:
-        CheckpointError: listing both sides, if the checkpoint lacks a variable or has it in another shape.
+        CheckpointError: listing both sides, if the checkpoint lacks a variable or has it in another shape; and for one
+            of TensorFlow 1.
     """
     reader = Reader(prefix)
+    require_tensorflow_2(reader)
     difference = misfit(variables, reader)
     if difference.missing or difference.reshaped:
         raise CheckpointError(f"{prefix}: does not fit this model: {difference}")

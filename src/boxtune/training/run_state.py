@@ -219,6 +219,7 @@ class RunState:
         if prefix is None:
             return None
         reader = checkpoints.Reader(prefix)
+        checkpoints.require_tensorflow_2(reader)
         model = {key.removeprefix("model/"): variable for key, variable in self.model_variables.items()}
         difference = checkpoints.misfit(model, reader, "model/")
         if difference:

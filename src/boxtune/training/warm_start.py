@@ -42,6 +42,8 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
     """
     parts = detector.restore_map(fine_tune_type)
     reader = checkpoints.Reader(checkpoints.find(path))
+    if reader.of_tensorflow_1:
+        reader.rename(detector.keys_in_tensorflow_1(reader.shapes))
     stored_as = {prefix: prefix for prefix in parts}
     # A checkpoint of a classification network keeps its backbone under another prefix, in one piece.
     of_classifier = any(key.startswith(_CLASSIFICATION_PREFIX) for key in reader.shapes)

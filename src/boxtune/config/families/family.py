@@ -61,6 +61,10 @@ class Family(ABC):
             ConfigError: if it names no recipe, or one that boxtune does not have.
         """
 
+    def take_older_names(self, model: DetectionModel) -> Iterator[str]:
+        """Replace what TensorFlow 1 named otherwise; yield what for what."""
+        yield from ()
+
     def problems(self, model: DetectionModel) -> Iterator[str]:
         """Yield the contradictions in the section: each field, its value and the way out."""
         yield from ()

@@ -19,6 +19,9 @@ _LOSS_FLAGS = (
     "normalize_loc_loss_by_codesize",
 )
 
+# Of TensorFlow 1; other feature extractors are not quite the network of the same name with "_keras".
+_OLDER_TYPES = ("ssd_mobilenet_v1", "ssd_mobilenet_v1_fpn", "ssd_mobilenet_v2", "ssd_mobilenet_v2_fpn")
+
 
 class Ssd(Family):
     """Single-shot detectors: SSD, RetinaNet, EfficientDet."""
@@ -64,6 +67,16 @@ class Ssd(Family):
         recipe = self.recipe(name)
         _complete(model.ssd, recipe.model.ssd)
         return recipe
+
+    def take_older_names(self, model: DetectionModel) -> Iterator[str]:
+        """Replace the type of a feature extractor of TensorFlow 1 by that of the same network.
+
+        Those of another width are not all the same: under TensorFlow 2 the API widens their layers otherwise.
+        """
+        extractor = model.ssd.feature_extractor
+        if extractor.type in _OLDER_TYPES and extractor.depth_multiplier == 1:
+            older, extractor.type = extractor.type, f"{extractor.type}_keras"
+            yield f'model.ssd.feature_extractor.type: "{older}" is read as "{extractor.type}"'
 
     def problems(self, model: DetectionModel) -> Iterator[str]:
         """Yield the contradictions: so far, between thresholds of the matcher."""

@@ -1,0 +1,200 @@
+"""The names that TensorFlow 1 gave to the variables of the API's SSDs.
+
+Its checkpoints name a variable by scopes: `FeatureExtractor/MobilenetV2/expanded_conv_3/expand/weights`, for which
+later ones have the key `model/_feature_extractor/classification_backbone/layer_with_weights-18/kernel`. The values are
+laid out alike. Checkpoints of slim's classification networks have the names of a backbone without `FeatureExtractor`.
+
+A scope holds a convolution and, under `BatchNorm`, its normalization. Both versions have the same lists of layers in
+the same order, but the numbers in names begin anywhere, and those in keys have gaps, since activations, padding and
+dropout count, too. So the n-th layer of a list in the checkpoint is the n-th of that list in the model.
+
+Source: the API's models.ssd_*_feature_extractor, models.feature_map_generators and predictors; slim's nets.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from boxtune.errors import CheckpointError
+from boxtune.models.heads import KEY as HEADS
+from boxtune.models.keys import ROOT
+from boxtune.models.ssd_features import BACKBONE, FEATURES
+
+Order = tuple[float, ...]
+"""Numbers by which the layers of a list are sorted."""
+
+_LAYERS = f"{BACKBONE}/layer_with_weights-{{}}"
+_FPN = f"{FEATURES}/_fpn_features_generator"
+_HEADS = f"{HEADS}/_prediction_heads"
+_BOXES, _CLASSES = "box_encodings", "class_predictions_with_background"
+_TOWERS, _NORMS = f"{HEADS}/_head_scope_conv_layers", f"{HEADS}/_base_tower_layers_for_heads"
+_SHARED = "WeightSharedConvolutionalBoxPredictor"
+_NUMBER = r"(\d{1,3})"
+_MAP = rf"_([12])_Conv2d_{_NUMBER}_(?:1x1|3x3_s2)_\d+(_depthwise)?"
+_OF_BLOCK = ("expand", "depthwise", "project")
+
+
+def _of_map(step: str, level: str, depthwise: str | None) -> Order:
+    """Return the order of a convolution that makes a smaller map: a reduced one (1), then one with a stride (2)."""
+    return int(level), int(step), not depthwise
+
+
+def _of_prediction(level: str, depthwise: str | None) -> Order:
+    return int(level), not depthwise
+
+
+def _numbers(*groups: str) -> Order:
+    return tuple(map(int, groups))
+
+
+def _downwards(level: str) -> Order:
+    return (-int(level),)
+
+
+SCOPES: tuple[tuple[str, str, Callable[..., Order]], ...] = (
+    (_LAYERS, r"MobilenetV1/Conv2d_0", lambda: (0,)),
+    (
+        _LAYERS,
+        rf"MobilenetV1/Conv2d_{_NUMBER}_(depthwise|pointwise)",
+        lambda n, part: (int(n), part == "pointwise"),
+    ),
+    (_LAYERS, r"MobilenetV2/Conv", lambda: (-1,)),
+    (
+        _LAYERS,
+        rf"MobilenetV2/expanded_conv(?:_{_NUMBER})?/(expand|depthwise|project)",
+        lambda n, part: (int(n or 0), _OF_BLOCK.index(part)),
+    ),
+    (_LAYERS, r"MobilenetV2/Conv_1", lambda: (1000,)),
+    (
+        f"{FEATURES}/_feature_map_generator/convolutions/{{}}/{{}}",
+        rf"MobilenetV1/Conv2d_13_pointwise{_MAP}",
+        _of_map,
+    ),
+    (f"{FEATURES}/feature_map_generator/convolutions/{{}}/{{}}", rf"MobilenetV2/layer_19{_MAP}", _of_map),
+    (f"{_FPN}/top_layers/{{}}", r"\w+/fpn/projection_top", lambda: (0,)),
+    (f"{_FPN}/residual_blocks/{{}}/{{}}", rf"\w+/fpn/projection_{_NUMBER}", _downwards),
+    (f"{_FPN}/conv_layers/{{}}/{{}}", rf"\w+/fpn/smoothing_{_NUMBER}", _downwards),
+    (f"{FEATURES}/_coarse_feature_layers/{{}}/{{}}", rf"\w+/fpn/bottom_up_Conv2d_{_NUMBER}", _numbers),
+    (f"{HEADS}/_shared_nets/{{}}/{{}}", rf"BoxPredictor_{_NUMBER}/Conv2d_{_NUMBER}_1x1_\d+", _numbers),
+    (
+        f"{_HEADS}/{_BOXES}/{{}}/_box_encoder_layers/{{}}",
+        rf"BoxPredictor_{_NUMBER}/BoxEncodingPredictor(_depthwise)?",
+        _of_prediction,
+    ),
+    (
+        f"{_HEADS}/{_CLASSES}/{{}}/_class_predictor_layers/{{}}",
+        rf"BoxPredictor_{_NUMBER}/ClassPredictor(_depthwise)?",
+        _of_prediction,
+    ),
+    (f"{_TOWERS}/PredictionTower/{{}}", rf"{_SHARED}/PredictionTower/conv2d_{_NUMBER}", _numbers),
+    (f"{_TOWERS}/BoxPredictionTower/{{}}", rf"{_SHARED}/BoxPredictionTower/conv2d_{_NUMBER}", _numbers),
+    (f"{_TOWERS}/ClassPredictionTower/{{}}", rf"{_SHARED}/ClassPredictionTower/conv2d_{_NUMBER}", _numbers),
+    (
+        f"{_NORMS}/{_BOXES}/{{}}/{{}}",
+        rf"{_SHARED}/(?:Box)?PredictionTower/conv2d_{_NUMBER}/BatchNorm/feature_{_NUMBER}",
+        lambda index, level: (int(level), int(index)),
+    ),
+    (
+        f"{_NORMS}/{_CLASSES}/{{}}/{{}}",
+        rf"{_SHARED}/ClassPredictionTower/conv2d_{_NUMBER}/BatchNorm/feature_{_NUMBER}",
+        lambda index, level: (int(level), int(index)),
+    ),
+    (f"{HEADS}/_box_prediction_head/_box_encoder_layers/{{}}", rf"{_SHARED}/BoxPredictor", lambda: (0,)),
+    (f"{_HEADS}/{_CLASSES}/_class_predictor_layers/{{}}", rf"{_SHARED}/ClassPredictor", lambda: (0,)),
+)
+"""A list of layers, as a key with "{}" for numbers; what matches its scopes, without FeatureExtractor; their order."""
+
+_VARIABLES = {
+    "weights": "kernel",
+    "biases": "bias",
+    "depthwise_weights": "depthwise_kernel",
+    "pointwise_weights": "pointwise_kernel",
+} | {name: name for name in ("gamma", "beta", "moving_mean", "moving_variance")}
+
+WITHOUT_USE = (
+    r"global_step",
+    r"beta[12]_power",  # of the optimizer Adam
+    r".+/(Adadelta|Adagrad|Adam|Momentum|RMSProp)(_\d+)?",  # of the optimizer, beside each variable
+    r".+/ExponentialMovingAverage",  # the API, too, starts from the variables themselves
+    r"(.+/)?\w*_quant/.+",  # the ranges of a training for 8 bits
+    r"\w+/Logits/.+",  # the classes of a classification network
+)
+"""What matches the names of variables from which no detector starts."""
+
+
+def keys_by_name(names: Iterable[str], shapes: Mapping[str, Sequence[int]]) -> dict[str, str | None]:
+    """Return the key of each variable of a checkpoint of TensorFlow 1, None for those of `WITHOUT_USE`.
+
+    Variables that no SSD has are left out. Those that the model lacks keep their names, below its part of the model.
+
+    Args:
+        names: of all variables of the checkpoint.
+        shapes: of all variables of the model, by their keys.
+
+    Raises:
+        CheckpointError: for a model that was another network under TensorFlow 1.
+    """
+    _require_same_network(shapes)
+    result: dict[str, str | None] = {}
+    found: dict[str, tuple[str, Order, str]] = {}
+    names = list(names)
+    top = max(
+        (int(number) for name in names for number in re.findall(r"/fpn/projection_(\d{1,3})/", name)),
+        default=0,
+    )
+    for name in names:
+        if any(re.fullmatch(pattern, name) for pattern in WITHOUT_USE):
+            result[name] = None
+        elif place := _place(name.replace(f"/fpn/projection_{top}/", "/fpn/projection_top/")):
+            found[name] = place
+    of_checkpoint = _ordered((layers, order) for layers, order, _ in found.values())
+    of_model = _ordered(map(_place_in_model, shapes))
+    numbers = {
+        (layers, order): number
+        for layers, orders in of_checkpoint.items()
+        for order, number in zip(orders, of_model.get(layers, ()), strict=False)
+    }
+    for name, (layers, order, variable) in found.items():
+        if (layers, order) in numbers:
+            result[name] = f"{ROOT}/{layers.format(*numbers[layers, order])}/{variable}"
+        else:
+            part = layers.partition("{")[0].rpartition("/")[0]
+            result[name] = f"{ROOT}/{part}/{name}"
+    return result
+
+
+def _require_same_network(shapes: Mapping[str, Sequence[int]]) -> None:
+    """Refuse a MobileNetV2 whose first block has as many outputs as inputs: TensorFlow 1 had a shortcut there."""
+    first, output = (shapes.get(f"{ROOT}/{_LAYERS.format(number)}/kernel", (0,))[-1] for number in (0, 4))
+    if first == output != 0:
+        raise CheckpointError(
+            f"feature_extractor: under TensorFlow 1 a MobileNet of {first} filters in its first layer was another "
+            "network; use a checkpoint of TensorFlow 2, or depth_multiplier: 1"
+        )
+
+
+def _place(name: str) -> tuple[str, Order, str] | None:
+    """Return the list of a variable's layer, its order there, and the variable's name in keys; None if it has none."""
+    scope, _, variable = name.removeprefix("FeatureExtractor/").rpartition("/")
+    convolution = scope.removesuffix("/BatchNorm")
+    if variable not in _VARIABLES:
+        return None
+    for layers, pattern, order_of in SCOPES:
+        if match := re.fullmatch(pattern, convolution):
+            *first, last = order_of(*match.groups())
+            return layers, (*first, last + (0.5 if convolution != scope else 0)), _VARIABLES[variable]
+    return None
+
+
+def _place_in_model(key: str) -> tuple[str, Order]:
+    layer = key.removeprefix(f"{ROOT}/").rpartition("/")[0]
+    numbered = r"(?<=[/-])\d+(?=/|$)"
+    return re.sub(numbered, "{}", layer), tuple(map(int, re.findall(numbered, layer)))
+
+
+def _ordered(places: Iterable[tuple[str, Order]]) -> dict[str, list[Order]]:
+    """Return the orders of each list, sorted, each once."""
+    lists: dict[str, set[Order]] = defaultdict(set)
+    for layers, order in places:
+        lists[layers].add(order)
+    return {layers: sorted(orders) for layers, orders in lists.items()}
