@@ -93,8 +93,8 @@ def own_heads():
     ]
 
 
-def shared_heads(towers, make):
-    norms = [f"BatchNorm/feature_{level}" for level in range(5)]
+def shared_heads(towers, make, num_maps=5):
+    norms = [f"BatchNorm/feature_{level}" for level in range(num_maps)]
     names = [
         name
         for tower in towers

@@ -5,7 +5,18 @@ import pytest
 
 from boxtune import config, models
 from boxtune.models.tf1_names import keys_by_name
-from tf1_checkpoint import NAMES, SHARED, V1, V1_FPN, V2, V2_FPN, convolution, mobilenet_v2
+from tf1_checkpoint import (
+    NAMES,
+    SHARED,
+    V1,
+    V1_FPN,
+    V2,
+    V2_FPN,
+    convolution,
+    mobilenet_v2,
+    shared_heads,
+    smaller_maps,
+)
 
 BACKBONE = "model/_feature_extractor/classification_backbone/layer_with_weights-"
 FEATURES, HEADS = "model/_feature_extractor", "model/_box_predictor"
@@ -115,6 +126,23 @@ def test_layers_before_a_predictor():
     found = keys_by_name(NAMES[V2] + before, own)
     assert sorted(found.values()) == sorted(own)
     assert found["BoxPredictor_5/Conv2d_1_1x1_64/weights"] == f"{HEADS}/_shared_nets/5/3/kernel"
+
+
+def test_a_shared_predictor_of_maps_of_several_depths():
+    own = shapes(
+        V2,
+        "model.ssd.anchor_generator.ssd_anchor_generator.reduce_boxes_in_lowest_layer=false",
+        "model.ssd.box_predictor={weight_shared_convolutional_box_predictor {"
+        " depth: 8 num_layers_before_predictor: 4 conv_hyperparams { batch_norm { scale: true } } } }",
+    )
+    names = mobilenet_v2() + smaller_maps("MobilenetV2/layer_19")
+    names += shared_heads(("BoxPredictionTower", "ClassPredictionTower"), convolution, num_maps=6)
+    for level in range(6):
+        names += convolution(f"{SHARED}/ProjectionLayer/conv2d_{level}")
+    found = keys_by_name(names, own)
+    assert sorted(found.values()) == sorted(own)
+    key = f"{HEADS}/_additional_projection_layers/4/1/gamma"
+    assert found[f"{SHARED}/ProjectionLayer/conv2d_4/BatchNorm/gamma"] == key
 
 
 def test_a_classification_network_of_slim():

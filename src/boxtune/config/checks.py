@@ -294,7 +294,7 @@ def _check_fine_tuning(train: TrainConfig) -> None:
     if checkpoint.endswith(".pb"):
         raise ConfigError(
             f"train_config.fine_tune_checkpoint is {checkpoint}, a frozen graph, which cannot be trained; take the "
-            "folder checkpoint/ of the model of the same name in the TF2 zoo."
+            "checkpoint model.ckpt beside it, or the folder checkpoint/ of the model of the same name in the TF2 zoo."
         )
     prefix = checkpoint.removesuffix(".index")
     if not (Path(checkpoint).is_dir() or Path(f"{prefix}.index").is_file()):

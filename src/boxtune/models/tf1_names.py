@@ -86,6 +86,11 @@ SCOPES: tuple[tuple[str, str, Callable[..., Order]], ...] = (
         rf"BoxPredictor_{_NUMBER}/ClassPredictor(_depthwise)?",
         _of_prediction,
     ),
+    (
+        f"{HEADS}/_additional_projection_layers/{{}}/{{}}",
+        rf"{_SHARED}/ProjectionLayer/conv2d_{_NUMBER}",
+        _numbers,
+    ),
     (f"{_TOWERS}/PredictionTower/{{}}", rf"{_SHARED}/PredictionTower/conv2d_{_NUMBER}", _numbers),
     (f"{_TOWERS}/BoxPredictionTower/{{}}", rf"{_SHARED}/BoxPredictionTower/conv2d_{_NUMBER}", _numbers),
     (f"{_TOWERS}/ClassPredictionTower/{{}}", rf"{_SHARED}/ClassPredictionTower/conv2d_{_NUMBER}", _numbers),

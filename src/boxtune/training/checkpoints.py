@@ -27,8 +27,8 @@ _log = logging.getLogger("boxtune")
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 
 _FROZEN = (
-    " A frozen graph or a SavedModel cannot be trained: take the folder checkpoint/ beside saved_model/, or the model"
-    " of the same name from the TF2 zoo"
+    " A frozen graph or a SavedModel cannot be trained: take the folder checkpoint/ beside saved_model/, or model.ckpt"
+    " beside the graph, or the model of the same name from the TF2 zoo"
 )
 
 Variables = Mapping[str, keras.Variable | tf.Variable]
