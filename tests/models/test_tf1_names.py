@@ -152,6 +152,13 @@ def test_a_classification_network_of_slim():
     assert sorted(found.values()) == sorted(key for key in shapes(V2) if key.startswith(BACKBONE))
 
 
+def test_another_backbone_lacks_all_of_them():
+    resnet = {f"{BACKBONE}{number}/kernel": (1, 1, 64, 64) for number in (0, 2, 4)}
+    found = keys_by_name(["FeatureExtractor/MobilenetV2/expanded_conv/depthwise/depthwise_weights"], resnet)
+    assert found
+    assert not set(found.values()) & resnet.keys()
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -223,7 +223,10 @@ class TestOfTensorFlow1:
         check_loaded(detector, before, before, "")
 
     def test_a_narrow_network_was_another(self, saved):
-        with pytest.raises(CheckpointError, match=r"a MobileNet of 16 filters .* was another network; use"):
+        with pytest.raises(
+            CheckpointError,
+            match=r"depth_multiplier makes 16 filters .* another network under TensorFlow 1: use",
+        ):
             warm_start(build_tf1(width=0.5), saved, "detection")
 
     def test_a_variable_that_nothing_has(self, of_tf1, tmp_path):

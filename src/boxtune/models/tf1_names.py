@@ -14,6 +14,7 @@ Source: the API's models.ssd_*_feature_extractor, models.feature_map_generators 
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from boxtune.errors import CheckpointError
 from boxtune.models.heads import KEY as HEADS
@@ -140,55 +141,76 @@ def keys_by_name(names: Iterable[str], shapes: Mapping[str, Sequence[int]]) -> d
         CheckpointError: for a model that was another network under TensorFlow 1.
     """
     _require_same_network(shapes)
-    result: dict[str, str | None] = {}
-    found: dict[str, tuple[str, Order, str]] = {}
     names = list(names)
-    top = max(
-        (int(number) for name in names for number in re.findall(r"/fpn/projection_(\d{1,3})/", name)),
-        default=0,
-    )
-    for name in names:
-        if any(re.fullmatch(pattern, name) for pattern in WITHOUT_USE):
-            result[name] = None
-        elif place := _place(name.replace(f"/fpn/projection_{top}/", "/fpn/projection_top/")):
-            found[name] = place
-    of_checkpoint = _ordered((layers, order) for layers, order, _ in found.values())
-    of_model = _ordered(map(_place_in_model, shapes))
-    numbers = {
-        (layers, order): number
-        for layers, orders in of_checkpoint.items()
-        for order, number in zip(orders, of_model.get(layers, ()), strict=False)
-    }
-    for name, (layers, order, variable) in found.items():
-        if (layers, order) in numbers:
-            result[name] = f"{ROOT}/{layers.format(*numbers[layers, order])}/{variable}"
+    without_use = {name for name in names if any(re.fullmatch(pattern, name) for pattern in WITHOUT_USE)}
+    top = _coarsest_projection(names)
+    places = {name: _place(name, top) for name in names if name not in without_use}
+    known = {name: place for name, place in places.items() if place is not None}
+    numbers = _numbers_in_model(known.values(), shapes)
+    result: dict[str, str | None] = dict.fromkeys(without_use)
+    for name, place in known.items():
+        if (place.layers, place.order) in numbers:
+            layer = place.layers.format(*numbers[place.layers, place.order])
+            result[name] = f"{ROOT}/{layer}/{place.variable}"
         else:
-            part = layers.partition("{")[0].rpartition("/")[0]
+            part = place.layers.partition("{")[0].rpartition("/")[0]
             result[name] = f"{ROOT}/{part}/{name}"
     return result
 
 
 def _require_same_network(shapes: Mapping[str, Sequence[int]]) -> None:
     """Refuse a MobileNetV2 whose first block has as many outputs as inputs: TensorFlow 1 had a shortcut there."""
-    first, output = (shapes.get(f"{ROOT}/{_LAYERS.format(number)}/kernel", (0,))[-1] for number in (0, 4))
-    if first == output != 0:
+    first, depthwise, last = (f"{ROOT}/{_LAYERS.format(number)}" for number in (0, 2, 4))
+    if f"{depthwise}/depthwise_kernel" not in shapes:
+        return
+    if shapes[f"{first}/kernel"][-1] == shapes[f"{last}/kernel"][-1]:
+        filters = shapes[f"{first}/kernel"][-1]
         raise CheckpointError(
-            f"feature_extractor: under TensorFlow 1 a MobileNet of {first} filters in its first layer was another "
-            "network; use a checkpoint of TensorFlow 2, or depth_multiplier: 1"
+            f"model.ssd.feature_extractor.depth_multiplier makes {filters} filters in the first layer; so narrow a "
+            "MobileNet was another network under TensorFlow 1: use a checkpoint of TensorFlow 2, or depth_multiplier: 1"
         )
 
 
-def _place(name: str) -> tuple[str, Order, str] | None:
-    """Return the list of a variable's layer, its order there, and the variable's name in keys; None if it has none."""
+class _Place(NamedTuple):
+    """Where a variable is: the list of its layer, the layer's order there, and the variable's name in keys."""
+
+    layers: str
+    order: Order
+    variable: str
+
+
+def _coarsest_projection(names: Iterable[str]) -> str:
+    """Return the highest number of the projections of a pyramid, that of its top."""
+    found = (match[1] for name in names if (match := re.search(rf"/fpn/projection_{_NUMBER}/", name)))
+    return max(found, key=int, default="")
+
+
+def _place(name: str, top: str) -> _Place | None:
+    """Return the place of a variable, `top` being the number of a pyramid's top; None if no SSD has it."""
     scope, _, variable = name.removeprefix("FeatureExtractor/").rpartition("/")
     convolution = scope.removesuffix("/BatchNorm")
     if variable not in _VARIABLES:
         return None
+    of_norm = 0.5 if convolution != scope else 0
+    convolution = re.sub(rf"/fpn/projection_{top}$", "/fpn/projection_top", convolution)
     for layers, pattern, order_of in SCOPES:
         if match := re.fullmatch(pattern, convolution):
             *first, last = order_of(*match.groups())
-            return layers, (*first, last + (0.5 if convolution != scope else 0)), _VARIABLES[variable]
+            return _Place(layers, (*first, last + of_norm), _VARIABLES[variable])
     return None
+
+
+def _numbers_in_model(
+    places: Iterable[_Place], keys: Iterable[str]
+) -> dict[tuple[str, Order], tuple[float, ...]]:
+    """Return the numbers in the model's keys, by the list and the order of a layer that the model has."""
+    of_checkpoint = _sorted((place.layers, place.order) for place in places)
+    of_model = _sorted(map(_place_in_model, keys))
+    return {
+        (layers, order): numbers
+        for layers, orders in of_checkpoint.items()
+        for order, numbers in zip(orders, of_model.get(layers, ()), strict=False)
+    }
 
 
 def _place_in_model(key: str) -> tuple[str, Order]:
@@ -197,9 +219,9 @@ def _place_in_model(key: str) -> tuple[str, Order]:
     return re.sub(numbered, "{}", layer), tuple(map(int, re.findall(numbered, layer)))
 
 
-def _ordered(places: Iterable[tuple[str, Order]]) -> dict[str, list[Order]]:
-    """Return the orders of each list, sorted, each once."""
+def _sorted(layers: Iterable[tuple[str, Order]]) -> dict[str, list[Order]]:
+    """Return the orders of the layers of each list, sorted, each once."""
     lists: dict[str, set[Order]] = defaultdict(set)
-    for layers, order in places:
-        lists[layers].add(order)
-    return {layers: sorted(orders) for layers, orders in lists.items()}
+    for name, order in layers:
+        lists[name].add(order)
+    return {name: sorted(orders) for name, orders in lists.items()}
