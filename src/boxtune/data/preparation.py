@@ -200,8 +200,10 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
     for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same image.", image=right)
     for image in split.unassigned:
-        path = findings.root / image.name
-        findings.add(kinds.IMAGE_UNASSIGNED, path, "nothing names its part.", image=image.name)
+        reason = (
+            f'its part "{image.subset}" is none that is known.' if image.subset else "nothing names its part."
+        )
+        findings.add(kinds.IMAGE_UNASSIGNED, findings.root / image.name, reason, image=image.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: images for name, images in parts.items() if images or name == "train"}
 
@@ -224,8 +226,18 @@ def _chosen_split(reading: Reading, options: Options, groups: Mapping[str, int],
         own = split_lists.by_lists(images, reading.lists, findings) or splits.by_folders(images)
         if own:
             return own
+        _note_subsets(images, findings)
     fraction = VALIDATION_FRACTION if options.validation_fraction is None else options.validation_fraction
     return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups)
+
+
+def _note_subsets(images: Sequence[ImageRecord], findings: Findings) -> None:
+    """Note the parts that annotations name, where these make no split."""
+    counts = Counter(image.subset for image in images if splits.part_of_folder(image.subset) is not None)
+    if counts:
+        parts = ", ".join(f"{part} {count}" for part, count in sorted(counts.items()))
+        message = f"of {len(images)} images the annotations put into parts: {parts}."
+        findings.add(kinds.LISTS_INCOMPLETE, findings.root, message)
 
 
 def _note_classes(

@@ -16,7 +16,9 @@ TRAIN, VALIDATION, TEST = range(3)
 
 _PART_OF_WORD = {
     **dict.fromkeys(("train", "training", "trainset", "trainval"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "valset", "eval", "evaluation"), VALIDATION),
+    **dict.fromkeys(
+        ("val", "valid", "validate", "validation", "valset", "dev", "eval", "evaluation"), VALIDATION
+    ),
     **dict.fromkeys(("test", "testing", "testset"), TEST),
 }
 # Words that may stand beside those in a folder's name: "train_images" is for training, "train_station" is not.
