@@ -238,3 +238,15 @@ def test_equal_names_in_two_parts_are_two_images(tmp_path):
         for image in part
     }
     assert classes == {"train/0.jpg": ["class-0"], "train/1.jpg": ["class-1"], "val/0.jpg": ["class-2"]}
+
+
+def test_names_with_backslashes_are_found_in_lists_and_labels(tmp_path):
+    for name in ALL:
+        image_file(tmp_path / rf"photos\{name}.jpg", seed=int(name))
+        (tmp_path / rf"photos\{name}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
+    lists(
+        tmp_path, train=[rf"photos\{name}.jpg" for name in ALL[:5]], val=[f"photos/{n}.jpg" for n in ALL[5:]]
+    )
+    ready = prepared(tmp_path)
+    assert {part: len(images) for part, images in ready.parts.items()} == {"train": 5, "validation": 3}
+    assert kinds(ready) == []

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from boxtune.data.formats import coco
+from boxtune.data.image_lookup import meanings
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.evaluation.extras import Needs
@@ -53,7 +54,8 @@ def _identifiers(
         return images, {label.id: label.id - 1 for label in label_map.labels}
     known = coco.identifiers(files[0])
     by_end = _by_end(names)
-    own = {number: by_end[end] for number, name in known.images.items() if (end := _end_in(name, by_end))}
+    ends = {number: _end_in(name, by_end) for number, name in known.images.items()}
+    own = {number: by_end[end] for number, end in ends.items() if end}
     classes = {
         number: label_map.by_any_name[name].id - 1
         for number, name in known.classes.items()
@@ -69,8 +71,9 @@ def _by_end(names: Sequence[str]) -> dict[str, str]:
 
 
 def _end_in(name: str, by_end: Mapping[str, str]) -> str | None:
-    """Return the longest end of a path that is known."""
-    return next((end for end in _ends(name) if end in by_end), None)
+    """Return the longest end of a path, or of that in a URL, that is known."""
+    paths = (str(meaning) for meaning in meanings(name))
+    return next((end for path in paths for end in _ends(path) if end in by_end), None)
 
 
 def _ends(name: str) -> list[str]:

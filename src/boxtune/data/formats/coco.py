@@ -8,8 +8,8 @@ for something, it stands in the object's `attributes`, as CVAT and Datumaro writ
 Files whose annotations have neither boxes nor outlines (captions, panoptic) are about no image, nor is a file
 `stuff_*.json` beside `instances_*.json`, which outlines background.
 
-Ids may be numbers or strings, and category 0 is a category like any other. The `file_name`, else the path of the
-`coco_url`, is the name to look the image up by; nothing is fetched.
+Ids may be numbers or strings, and category 0 is a category like any other. The `file_name`, else the `coco_url`, is
+the name to look the image up by; nothing is fetched.
 """
 
 import ast
@@ -30,7 +30,7 @@ from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile
 from boxtune.data.files import whole_file
 from boxtune.data.findings import Kind, SkipError
 from boxtune.data.formats import json_text, shapes
-from boxtune.data.formats.json_text import as_dict, as_text, json_format, path_of_url
+from boxtune.data.formats.json_text import as_dict, as_text, json_format
 from boxtune.data.image_record import ImageRecord, Keypoint, ObjectRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.masks import Mask
@@ -207,9 +207,8 @@ def _by_image(file: AnnotationFile, items: list[Any], positions: dict[str, int])
 
 
 def _filename(image: dict[str, Any]) -> str:
-    """Return the name of an image with slashes: of a URL its path, or for local files of Label Studio the d=."""
-    name = as_text(image.get("file_name")) or as_text(image.get("coco_url"))
-    return (path_of_url(name) if "://" in name or "?d=" in name else name).replace("\\", "/")
+    """Return the name of an image, or its URL, with slashes."""
+    return (as_text(image.get("file_name")) or as_text(image.get("coco_url"))).replace("\\", "/")
 
 
 def _location(key: str, number: int, item: Any) -> str:
