@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from boxtune.data import findings as kinds
 from boxtune.data.compact import Compact
 from boxtune.data.findings import Findings
 from boxtune.data.image_record import ImageSource, Keypoint
@@ -148,6 +149,16 @@ class AnnotationFile:
                 complete=len(objects[image]) == counts[image],
                 subset=row.subset,
             )
+
+
+def note_shared_names(names: Iterable[tuple[object, str]], path: Path, findings: Findings) -> None:
+    """Report the names of classes that a file gives to several numbers."""
+    numbers: dict[str, list[str]] = {}
+    for number, name in names:
+        numbers.setdefault(name, []).append(str(number))
+    for name, same in numbers.items():
+        if len(same) > 1:
+            findings.add(kinds.CLASS_NUMBERS, path, f'numbers {", ".join(same)} are all "{name}".')
 
 
 @dataclass(frozen=True, slots=True)

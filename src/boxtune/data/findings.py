@@ -136,6 +136,9 @@ CLASS_ONLY_CROWDS = _warn(
 CLASS_UNUSED = _note(
     "class without objects", "The label map or the list of classes names it, no object has it."
 )
+CLASS_NUMBERS = _note(
+    "class of several numbers", "Their objects are of one class; give them different names if they are not."
+)
 CLASS_LOST = _refuse(
     "class lost",
     "Annotate each image once, or draw the same object alike, so that annotations can be joined.",

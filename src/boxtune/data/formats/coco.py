@@ -26,7 +26,7 @@ from typing import Any
 
 from boxtune.data import findings as kinds
 from boxtune.data import masks
-from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges, note_shared_names
 from boxtune.data.files import whole_file
 from boxtune.data.findings import Kind, SkipError
 from boxtune.data.formats import json_text, shapes
@@ -67,10 +67,9 @@ def identifiers(path: Path) -> Identifiers:
         for item in document["images"]
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
     }
-    listed = document.get("categories")
     classes = {
         item["id"]: as_text(item.get("name"))
-        for item in (listed if isinstance(listed, list) else [])
+        for item in _listed(document.get("categories"))
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
     }
     return Identifiers(images, classes)
@@ -87,10 +86,14 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
     """Yield image after image; the objects of one at a time are made."""
     images, annotations = document["images"], document["annotations"]
     _require_objects(file.path, annotations)
-    if annotations and not (isinstance(document.get("categories"), list) and document["categories"]):
+    listed = _listed(document.get("categories"))
+    if annotations and not listed:
         message = 'it has no "categories", which name the classes; add "categories": [{"id": 1, "name": "cat"}, ...].'
         raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
-    categories = _categories(document.get("categories"))
+    categories = _categories(listed)
+    note_shared_names(
+        ((key, one.name) for key, one in categories.items() if one.name), file.path, file.findings
+    )
     positions = _first_positions(file, images)
     objects = _by_image(file, annotations, positions)
     for key, number in positions.items():
@@ -130,10 +133,27 @@ class _Category:
     keypoints: tuple[str, ...] = ()
 
 
-def _categories(listed: Any) -> dict[str, _Category]:
+def _listed(categories: Any) -> list[Any]:
+    """Return categories as a list.
+
+    Some write {"1": "cat"}, {"cat": 1}, {"1": {"name": "cat"}} or {"cat": {"id": 1}}.
+    """
+    if not isinstance(categories, dict):
+        return categories if isinstance(categories, list) else []
+    return [_entry(key, value) for key, value in categories.items()]
+
+
+def _entry(key: str, value: Any) -> dict[str, Any]:
+    number = int(key) if key.isdecimal() and len(key) < 20 else key
+    if isinstance(value, dict):
+        return ({"name": key} if "id" in value else {"id": number}) | value
+    return {"id": value, "name": key} if isinstance(value, int) else {"id": number, "name": value}
+
+
+def _categories(listed: list[Any]) -> dict[str, _Category]:
     """Return the categories by their ids as text."""
     categories: dict[str, _Category] = {}
-    for item in listed if isinstance(listed, list) else []:
+    for item in listed:
         if isinstance(item, dict) and (key := _key(item.get("id"))):
             category = _Category(as_text(item.get("name")), _keypoint_names(item.get("keypoints")))
             known = categories.setdefault(key, category)

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format, note_shared_names
 from boxtune.data.files import read_text, writable_folder, write_text
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import json_text, shapes, yolo_points
@@ -281,6 +281,7 @@ def _find_class_lists(listing: Listing, findings: Findings) -> _ClassLists:
     )
     for path, classes in found.items():
         used = class_lists.of(path)
+        note_shared_names(classes.names.items(), path, findings)
         if used and used.names != classes.names:
             message = f"its names of classes differ from those of {used.file}, which are used."
             findings.add(kinds.NOT_READ, path, message)
