@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from boxtune import cli
+from boxtune.check import CheckResult
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.preparation import Options, prepare
 from boxtune.errors import DataError
@@ -136,8 +138,30 @@ def test_a_split_that_lost_images_make_impossible_is_a_refusal_beside_the_findin
         " not an image. Get the image itself."
     ) in prepared.refusal
     (tmp_path / "b.xml").unlink()
-    with pytest.raises(DataError, match="too few"):
-        made_ready(tmp_path)
+    alone = made_ready(tmp_path)
+    assert "too few usable images: 1" in alone.refusal
+    assert len(alone.parts["train"]) == 1
+
+
+def test_what_was_found_is_shown_where_a_split_is_not_possible(tmp_path, capsys):
+    image_file(tmp_path / "a.jpg")
+    annotation(tmp_path / "a.xml", element("cat"), element("cat", xmin=-9))
+    assert cli.main(["check", str(tmp_path)]) == 1
+    page = capsys.readouterr().out
+    assert page.index("box beyond the image (1)") < page.index("There are too few usable images")
+
+
+def test_what_may_be_the_cause_of_the_rest_is_named_first(tmp_path):
+    for number in range(4):
+        image_file(tmp_path / f"{number}.jpg", width=200, height=100)
+        annotation(tmp_path / f"{number}.xml", element("cat", 0.1, 0.2, 0.3 + number / 10, 0.4))
+    path = label_file(tmp_path.parent, (1, "dog"))
+    prepared = made_ready(tmp_path, label_map=path)
+    assert "--boxes normalized" in prepared.refusal
+    page = str(CheckResult(prepared))
+    assert page.index("boxes written in another way") < page.index("class not in the label map")
+    skipped = Options(num_workers=1, boxes="normalized,sides", label_map=path)
+    assert 'no class "cat"' in prepare(tmp_path, skipped).refusal
 
 
 def test_folders_of_the_data_set_are_its_split(tmp_path):

@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from boxtune import config
@@ -67,6 +68,10 @@ class Options:
     max_unusable: float = 0.5
     num_workers: int | None = None
 
+    def __post_init__(self) -> None:
+        if (self.folds is None) != (self.fold is None):
+            raise DataError("Give both, the number of folds and which of them is for validation.")
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -82,8 +87,8 @@ class Prepared:
 def prepare(photos: Path, options: Options) -> Prepared:
     """Read and split a data set without writing anything.
 
-    Raises DataError where nothing can be said of it: no annotations, an unreadable label map or list, or a split
-    that is not possible. Where annotated images were lost, a split that is not possible is a refusal.
+    A split that is not possible is a refusal. Raises DataError where nothing can be said of the set: no annotations, or
+    an unreadable label map.
     """
     reading = read(
         photos,
@@ -92,26 +97,27 @@ def prepare(photos: Path, options: Options) -> Prepared:
         assumed=Assumed(options.boxes, options.exif, options.image_names),
         num_workers=options.num_workers,
     )
-    findings = Findings(photos, list(reading.findings))
+    findings = Findings(photos, list(filter(partial(_still_holds, options), reading.findings)))
     kept = _without(reading.images, options.drop, findings) if options.drop else reading.images
     images = _renamed(kept, options.rename, findings) if options.rename else tuple(kept)
     reading = replace(reading, images=images)
-    refusal = why_unusable(reading, options.max_unusable)
     label_map = _numbered(reading.images, options.label_map, findings)
     parts: dict[str, Sequence[ImageRecord]] = {"train": reading.images, "validation": ()}
+    not_split = ""
     if reading.images:
         try:
             parts = _split(reading, options, findings)
-        except DataError as error:
-            if len(reading.images) == reading.num_annotations:
-                raise
-            # What was lost is probably why, and is shown first.
-            refusal = refusal or f"{error} {what_was_skipped(reading)}"
-        else:
             _note_classes(label_map, parts, findings)
-    return Prepared(
-        reading, label_map, parts, tuple(findings.items), refusal or _refused(photos, findings.items)
-    )
+        except DataError as error:
+            lost = len(reading.images) < reading.num_annotations  # which is probably why
+            not_split = f"{error} {what_was_skipped(reading)}" if lost else str(error)
+    refusal = _refused(photos, findings.items) or why_unusable(reading, options.max_unusable) or not_split
+    return Prepared(reading, label_map, parts, tuple(findings.items), refusal)
+
+
+def _still_holds(options: Options, finding: Finding) -> bool:
+    """Say whether a finding is still true once classes are renamed and left out: their names are known by then."""
+    return finding.kind != kinds.CLASS_UNNAMED or finding.location not in (*options.rename, *options.drop)
 
 
 def _without(
@@ -218,9 +224,7 @@ def _chosen_split(reading: Reading, options: Options, groups: Mapping[str, int],
     images = reading.images
     if options.validation_files:
         return splits.by_list(images, options.validation_files)
-    if options.folds is not None or options.fold is not None:
-        if options.folds is None or options.fold is None:
-            raise DataError("Give both, the number of folds and which of them is for validation.")
+    if options.folds is not None and options.fold is not None:
         return splits.fold(images, folds=options.folds, fold=options.fold, seed=options.seed, groups=groups)
     if options.validation_fraction is None:
         own = split_lists.by_lists(images, reading.lists, findings) or splits.by_folders(images)
@@ -273,6 +277,5 @@ def _refused(photos: Path, findings: Iterable[Finding]) -> str:
     """Return the first reason to refuse the data set, "" if there is none."""
     for kind, group in by_kind(findings).items():
         if kind.action is Action.REFUSE:
-            first = group[0]
-            return f"{photos}: {kind.name} ({len(group)}). {first.where}: {first.message} {kind.advice}"
+            return f"{photos}: {kind.name} ({len(group)}). {group[0]} {kind.advice}"
     return ""

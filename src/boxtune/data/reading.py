@@ -128,15 +128,15 @@ def why_unusable(reading: Reading, max_unusable: float) -> str:
 
 
 def what_was_skipped(reading: Reading) -> str:
-    """Return how many images and objects were skipped, by the kinds of findings, with an example."""
+    """Return how many images and objects were skipped, by the kinds of findings, with an example of a cause."""
     losing = (Action.SKIP_IMAGE, Action.SKIP_OBJECT)
     groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
-    ranked = sorted(groups, key=len, reverse=True)
+    if not groups:
+        return "Nothing was skipped."
+    ranked = sorted(groups, key=lambda group: (group[0].kind == kinds.NO_USABLE_OBJECT, -len(group)))
     counts = ", ".join(f"{group[0].kind.name} {len(group)}" for group in ranked)
-    if not ranked:
-        return f"Skipped: {counts}."
     example = ranked[0][0]
-    return f"Skipped: {counts}. For example {example.where}: {example.message} {example.kind.advice}"
+    return f"Skipped: {counts}. For example {example} {example.kind.advice}"
 
 
 def _examples(complaints: Iterable[tuple[Path, str]], root: Path) -> str:
@@ -165,11 +165,11 @@ def _choose(
         return recognition.by_name(name)
     found = recognition.recognise(annotated)
     if not found:
+        complaints = _examples(recognition.complaints(annotated), annotated.root)
         known = ", ".join(one.title for one in recognition.FORMATS)
         raise DataError(
-            f"{_shown(annotated)} holds no annotations that can be read."
-            f"{_examples(recognition.complaints(annotated), annotated.root)} Give the folder or file that holds them,"
-            f" or name their format. No file is in any format that is known: {known}."
+            f"{_shown(annotated)} holds no annotations that can be read.{complaints} Give the folder or file that holds"
+            f" them, or name their format with --format.{'' if complaints else f' Known are {known}.'}"
         )
     if len(found) == 1:
         return found[0]

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from boxtune.data.findings import Finding, Severity, by_kind
+from boxtune.data.findings import Action, Finding, Kind, Severity, by_kind
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared, class_counts
@@ -43,16 +43,16 @@ def counts_table(parts: Mapping[str, Sequence[ImageRecord]], label_map: LabelMap
 def finding_lines(findings: Iterable[Finding], *, num_examples: int = _NUM_EXAMPLES) -> list[str]:
     """Return the findings kind by kind, the worst first: what it is, what is done about it, and examples."""
     lines = []
-    groups = by_kind(findings)
-    for severity in Severity:
-        for kind, group in groups.items():
-            if kind.severity is not severity:
-                continue
-            lines += ["", f"{severity}: {kind.name} ({len(group):,}): {kind.action}. {kind.advice}"]
-            lines += [f"  {finding.where}: {finding.message}" for finding in group[:num_examples]]
-            if len(group) > num_examples:
-                lines.append(f"  ... and {len(group) - num_examples:,} more")
+    for kind, group in sorted(by_kind(findings).items(), key=lambda one: _badness(one[0])):
+        lines += ["", f"{kind.severity}: {kind.name} ({len(group):,}): {kind.action}. {kind.advice}"]
+        lines += [f"  {finding}" for finding in group[:num_examples]]
+        if len(group) > num_examples:
+            lines.append(f"  ... and {len(group) - num_examples:,} more")
     return lines
+
+
+def _badness(kind: Kind) -> tuple[int, bool]:
+    return list(Severity).index(kind.severity), kind.action is not Action.REFUSE
 
 
 def summary(findings: Iterable[Finding]) -> str:

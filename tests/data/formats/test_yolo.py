@@ -433,7 +433,10 @@ def test_what_is_written_is_read_back(tmp_path_factory, boxes, names):
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("0 65 55 50 50", "line 1: 65 55 50 50 are pixels, not fractions of the image."),
+        (
+            "0 65 55 50 50",
+            "line 1: 65 55 50 50 are no fractions of the image. If they are pixels, give --format yolo --boxes pixels.",
+        ),
         ("0 0,25 0,5 0,1 0,1", "line 1: its coordinates hold '0,25', which is not a finite number."),
         ("cup 0.25 0.5 0.1 0.1", 'line 1: its class is "cup", which is not a class number.'),
         ("0 0.25 0.5", "line 1: behind its class are 2 numbers; a box has 4."),

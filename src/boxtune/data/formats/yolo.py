@@ -127,7 +127,10 @@ def _complaint(path: Path) -> str:
         return f"line 1: {error}"
     if len(numbers) < 4:
         return f"line 1: behind its class are {len(numbers)} numbers; a box has 4."
-    return f"line 1: {' '.join(fields[1:5])} are pixels, not fractions of the image."
+    return (
+        f"line 1: {' '.join(fields[1:5])} are no fractions of the image. If they are pixels, give --format yolo --boxes"
+        " pixels."
+    )
 
 
 # The lines of a label file
