@@ -159,7 +159,7 @@ def test_what_may_be_the_cause_of_the_rest_is_named_first(tmp_path):
     prepared = made_ready(tmp_path, label_map=path)
     assert "--boxes normalized" in prepared.refusal
     page = str(CheckResult(prepared))
-    assert page.index("boxes written in another way") < page.index("class not in the label map")
+    assert page.index("boxes written in another way") < page.index("no usable object")
     skipped = Options(num_workers=1, boxes="normalized,sides", label_map=path)
     assert 'no class "cat"' in prepare(tmp_path, skipped).refusal
 

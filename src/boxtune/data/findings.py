@@ -131,6 +131,10 @@ CONVENTION_UNSURE = _refuse(
     "boxes written in another way",
     "Give the flag that fits (what is drawn shows it), or --boxes as_written where they are right.",
 )
+CONVENTIONS_MIXED = _refuse(
+    "boxes written in two ways",
+    "Write all of them alike, or read the parts one by one; --boxes as_written where they are right.",
+)
 KEYPOINTS_UNSURE = _refuse(
     "polygons or keypoints",
     "Say it in data.yaml beside names: kpt_shape: [COUNT, 2 or 3] for keypoints, task: segment for polygons.",
@@ -227,6 +231,10 @@ KEYPOINTS_TOLD = _note(
 COLUMNS_GUESSED = _note("columns without header", "They are taken for those of the table that fits them.")
 BOX_REORDERED = _repair("box with swapped corners", "Its corners are put in order.")
 BOX_CLIPPED = _repair("box beyond the image", "It is cut to the image.")
+BOX_IN_FRACTIONS = _skip_object(
+    "box in fractions among pixels",
+    "Write it in pixels, as its format has it, or give --boxes normalized if all are.",
+)
 BOX_OUTSIDE = _skip_object("box outside the image", "Is it the right image, and was it resized afterwards?")
 BOX_WITHOUT_AREA = _skip_object("box without area", "Draw it again or delete it.")
 BOX_TINY = _warn(

@@ -3,8 +3,7 @@
 Annotations are parsed here, one after another, while other processes look at the images of earlier ones.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -17,7 +16,7 @@ import numpy as np
 from boxtune.data import conventions, images, recognition, split_lists
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation, Format
-from boxtune.data.conventions import Assumed, Convention
+from boxtune.data.conventions import Assumed, Convention, Fits
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.image_lookup import ImageFiles
 from boxtune.data.image_record import ImageRecord, ImageSource, class_names
@@ -89,8 +88,8 @@ def read(
     inspect = partial(_inspect, photos, written, assumed)
     inspected = map_in_processes(inspect, paired, num_workers=num_workers, chunk_size=32)
     found, of_images, fits = _one_each(zip(inspected, paired.given, strict=False), findings)
-    if not assumed.boxes and (doubt := conventions.doubt(fits, written)):
-        findings.add(kinds.CONVENTION_UNSURE, annotated.root, doubt)
+    if not assumed.boxes:
+        _doubt_convention(fits, written, annotated.root, findings)
     _doubt_guessed_columns(found, of_images, findings)
     num_unused = _note_unused(image_files, paired.given, findings)
     num_lost = sum(finding.kind.action is Action.SKIP_IMAGE for finding in findings.items)
@@ -217,6 +216,14 @@ def _note_unused(image_files: ImageFiles, given: Iterable[Annotation], findings:
     return len(unused)
 
 
+def _doubt_convention(fits: Mapping[str, Fits], written: Convention, root: Path, findings: Findings) -> None:
+    """Report that boxes are written in another way than the format says, all of them or a part."""
+    if mixture := conventions.mixture(fits, written):
+        findings.add(kinds.CONVENTIONS_MIXED, root, mixture)
+    elif doubt := conventions.doubt(fits, written):
+        findings.add(kinds.CONVENTION_UNSURE, root, doubt)
+
+
 def _doubt_guessed_columns(
     found: Sequence["_Inspected"], of_images: Iterable[Finding], findings: Findings
 ) -> None:
@@ -248,13 +255,13 @@ class _Paired:
 
 
 class _Inspected(NamedTuple):
-    """A record, its image's digest and fingerprint, findings, and how many boxes fit by which convention."""
+    """A record, its image's digest and fingerprint, findings, and how many boxes fit by which conventions."""
 
     record: ImageRecord | None
     digest: bytes
     fingerprint: bytes
     findings: Sequence[Finding]
-    fits: Counter[Convention | None]
+    fits: Fits
 
 
 def _inspect(root: Path, written: Convention, assumed: Assumed, annotation: Annotation) -> _Inspected:
@@ -263,7 +270,7 @@ def _inspect(root: Path, written: Convention, assumed: Assumed, annotation: Anno
     source = annotation.source
     name = annotation.filename if source.span else findings.name(source.path)
     digest, fingerprint = b"", b""
-    fits: Counter[Convention | None] = Counter()
+    fits = Fits()
     record = None
     with findings.skipping(annotation.path, location=annotation.location, image=name):
         try:
@@ -282,17 +289,17 @@ def _inspect(root: Path, written: Convention, assumed: Assumed, annotation: Anno
 
 def _one_each(
     inspected: Iterable[tuple[_Inspected, Annotation]], findings: Findings
-) -> tuple[list[_Inspected], list[Finding], Counter[Convention | None]]:
+) -> tuple[list[_Inspected], list[Finding], dict[str, Fits]]:
     """Leave each image one entry, with the objects of all that can be joined.
 
-    Return these, the findings about them, and how many boxes of all fit by which convention.
+    Return these, the findings about them, and how many boxes fit by which conventions in each file.
     """
     first: dict[ImageSource, _Inspected] = {}
     entries: dict[ImageSource, list[Entry]] = {}
-    fits: Counter[Convention | None] = Counter()
+    fits: dict[str, Fits] = {}
     for one, annotation in inspected:
         assert annotation.source
-        fits.update(one.fits)
+        fits.setdefault(findings.name(annotation.path), Fits()).update(one.fits)
         first.setdefault(annotation.source, one)
         entries.setdefault(annotation.source, []).append(Entry(annotation, one.record, one.findings))
     joiner = Joiner(findings)
