@@ -614,7 +614,9 @@ def test_files_that_look_like_annotations_are_named_with_what_they_lack(tmp_path
     assert "boxes.csv: CSV table of boxes: its header, line 1, has no column for filename" in str(
         caught.value
     )
-    assert "train.record: TFRecord: it is compressed with gzip. Unpack it first" in str(caught.value)
+    assert "train.record: TFRecord: it is compressed with gzip. Unpack it (in its folder: mv" in str(
+        caught.value
+    )
     with pytest.raises(DataError, match=r"boxes\.csv: its first row is neither a header nor a box"):
         read(tmp_path, format_name="csv")
 

@@ -37,8 +37,13 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """
     try:
         return decoded(read_bytes(path, max_bytes=max_bytes))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not text in UTF-8: its byte {error.start} is 0x{error.object[error.start]:02x}. Save it as"
+            " UTF-8."
+        ) from error
 
 
 def read_bytes(path: Path, *, max_bytes: int) -> bytes:
@@ -69,6 +74,13 @@ def decoded(data: bytes, *, errors: str = "strict") -> str:
     """Return the text of a file's bytes, as `read_text` does; `errors` as of `bytes.decode`."""
     utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     return data.decode("utf-16" if utf16 else "utf-8-sig", errors)
+
+
+def gunzip(path: Path) -> str:
+    """Return the command that unpacks a file that is compressed with gzip, in its folder."""
+    compressed = path.name if path.suffix.lower() == ".gz" else f"{path.name}.gz"
+    command = shlex.join(["gunzip", compressed])
+    return command if compressed == path.name else f"{shlex.join(['mv', path.name, compressed])} && {command}"
 
 
 def read_lines(path: Path) -> list[str]:

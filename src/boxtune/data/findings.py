@@ -81,7 +81,13 @@ class Findings:
     items: list[Finding] = field(default_factory=list)
 
     def add(self, kind: Kind, path: Path, message: str, *, location: str = "", image: str = "") -> None:
-        """Add a finding about a file below the root (or another, which is then named whole)."""
+        """Add a finding about a file below the root (or another, which is then named whole).
+
+        A message that starts with the path does not repeat it.
+        """
+        message = message.removeprefix(f"{path}: ")
+        if message.startswith(f"{path} "):
+            message = f"it{message.removeprefix(str(path))}"
         self.items.append(
             Finding(
                 kind, printable(self.name(path)), printable(message), printable(location), printable(image)
@@ -197,6 +203,9 @@ OTHER_FORMAT = _warn(
 )
 NOT_LOOKED_AT = _warn(
     "not looked at", "Copy what is needed into the folder, under a name without a leading dot."
+)
+UNOPENED = _warn(
+    "file that cannot be opened", "If it belongs to the data set, do what its message says; else remove it."
 )
 NOT_READ = _warn("not read", "Another part of the data set was preferred, as the message says.")
 RECORD_TYPES = _repair(

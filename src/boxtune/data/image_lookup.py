@@ -180,7 +180,8 @@ def _nearest(
     )
     (best, image), (second, other) = ranked[:2]
     if best == second:
-        raise SkipError(kinds.IMAGE_AMBIGUOUS, f"{other} and {image} could both be its image.")
+        names = f"{findings.name(other)} and {findings.name(image)}"
+        raise SkipError(kinds.IMAGE_AMBIGUOUS, f"{names} could both be its image.")
     return image
 
 

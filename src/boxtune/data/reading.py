@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -79,6 +79,8 @@ def read(
     look_up = partial(ImageFiles, listing.ending(images.SUFFIXES | images.RARE_SUFFIXES), assumed.image_names)
     chosen = _choose(annotated, everything, look_up, format_name, findings)
     image_files = look_up()
+    for path, reason in recognition.unopened(annotated, chosen):
+        findings.add(kinds.UNOPENED, path, reason)
 
     lists = split_lists.find(everything, findings)
     paths = [path for path in annotated.ending(chosen.suffixes) if path not in lists.paths]
@@ -164,7 +166,8 @@ def _choose(
         return recognition.by_name(name)
     found = recognition.recognise(annotated)
     if not found:
-        complaints = _examples(recognition.complaints(annotated), annotated.root)
+        unread = chain(recognition.unopened(annotated), recognition.complaints(annotated))
+        complaints = _examples(unread, annotated.root)
         known = ", ".join(one.title for one in recognition.FORMATS)
         raise DataError(
             f"{_shown(annotated)} holds no annotations that can be read.{complaints} Give the folder or file that holds"

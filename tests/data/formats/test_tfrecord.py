@@ -406,7 +406,11 @@ def test_values_of_no_use_are_reported(read, label):
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("train.record", gzip.compress(b"anything", mtime=0), "it is compressed with gzip. Unpack it first"),
+        (
+            "train.record",
+            gzip.compress(b"anything", mtime=0),
+            "it is compressed with gzip. Unpack it (in its folder: mv",
+        ),
         ("train.record", zlib.compress(b"anything"), "it is compressed with zlib"),
         ("train.tfrecord-00000-of-00002", b"anything else", "it is not a TFRecord file"),
         ("LICENSE", b"anything else", ""),
