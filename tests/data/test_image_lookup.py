@@ -75,6 +75,7 @@ def test_the_own_name_of_a_file_about_many_images_says_nothing():
         ("a.jpg", "http://localhost:8080/data/local-files/?d=cats/a.jpg"),
         ("1.jpg", "?d=1.jpg"),
         ("a.jpg", "a.jpg?d=200"),
+        ("a.jpg", "b'cats/a.jpg'"),
         ("cats\\a.jpg", "cats/a.jpg"),  # written with a backslash, too
         ("cats\\a.jpg", "a.png"),
     ],

@@ -141,9 +141,11 @@ def doubt(fits: Mapping[str, Fits], written: Convention) -> str:
     whole = sum(fits.values(), Fits())
     total, wrong = whole.total(), whole.total() - _num_fitting(whole, written)
     message = f"{wrong} of {total} boxes do not fit their images as {written}."
-    if others := _fitting_all(whole, written):
+    if others := better(whole, written):
         flags = " or ".join(f"--boxes {_words(one, written)}" for one in others)
-        return f"{message} All would fit with {flags}." if _are_no_slips(whole, written, others) else ""
+        return f"{message} All would fit with {flags}."
+    if _fitting_all(whole, written):
+        return ""
     if total >= _FEWEST and wrong > _MOST * total:
         return f"{message} Nor do they in any other way that is known."
     return ""
@@ -170,10 +172,15 @@ def mixture(fits: Mapping[str, Fits], written: Convention) -> str:
             count, other, written, [name for name, one in misfits.items() if _num_fitting(one, other)]
         )
     for name, one in fits.items():
-        others = _fitting_all(one, written) if one.total() >= _FEWEST_OF_FORM else []
-        if others and _are_no_slips(one, written, others):
+        if one.total() >= _FEWEST_OF_FORM and (others := better(one, written)):
             return _told(one.total(), others[0], written, [name])
     return ""
+
+
+def better(fits: Fits, written: Convention) -> list[Convention]:
+    """Return the other conventions by which all boxes fit, where too many for slips do not as they are written."""
+    others = _fitting_all(fits, written)
+    return others if _are_no_slips(fits, written, others) else []
 
 
 def _told(count: int, other: Convention, written: Convention, files: Sequence[str]) -> str:

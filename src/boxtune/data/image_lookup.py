@@ -31,6 +31,7 @@ from boxtune.data.annotations import Annotation
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.images import RARE_SUFFIXES, SUFFIXES
 from boxtune.data.splits import part_of_file, part_of_folder
+from boxtune.run_lengths import unprinted
 
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 _PARTS_NAMED = "part {}"  # stands for "val", "valid" and "validation" alike
@@ -132,8 +133,12 @@ class ImageFiles:
 
 
 def meanings(name: str) -> Iterator[PurePosixPath]:
-    """Yield the paths that a name can mean: itself; of a URL the d= of Label Studio's local files, and its path."""
+    """Yield the paths that a name can mean.
+
+    These are the name itself, also as Python prints bytes; of a URL the d= of Label Studio's local files, and its path.
+    """
     yield PurePosixPath(name)
+    yield PurePosixPath(unprinted(name).decode(errors="replace"))
     with suppress(ValueError):
         url = urlsplit(name)
         yield from map(PurePosixPath, parse_qs(url.query).get("d", []))

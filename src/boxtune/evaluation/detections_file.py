@@ -2,16 +2,28 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 
+from boxtune.data import conventions
+from boxtune.data.annotations import AnnotatedObject, Annotation, Edges
+from boxtune.data.conventions import Convention
 from boxtune.data.formats import coco
 from boxtune.data.image_lookup import meanings
+from boxtune.data.image_record import Box, overlap
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
+from boxtune.errors import DataError
 from boxtune.evaluation.extras import Needs
 from boxtune.evaluation.groundtruth import read_groundtruth
 from boxtune.metrics.coco_results import ImageId, ids_of_names, read_detections
 from boxtune.metrics.results import Example, ImageResult
+
+_WRITTEN = Convention("sides", normalized=False)
+_BOXES_TRIED = 2000
+_HIT = 0.5  # overlap from which a box shows an object
+_FEWEST_HITS = 3
+_MORE_HITS = 4  # times as many by another convention
 
 
 def detections_in_file(
@@ -32,8 +44,8 @@ def detections_in_file(
         needs: what is read of the groundtruth besides its boxes.
 
     Raises:
-        DataError: naming the record that cannot be read, the images that have the same name, or the first detection
-            that cannot be used.
+        DataError: naming the record that cannot be read, the images that have the same name, the first detection
+            that cannot be used, or the way in which boxes seem to be written in place of COCO's.
     """
     groundtruth = []
     for result, image in read_groundtruth(records, distinct=True, needs=needs):
@@ -41,7 +53,49 @@ def detections_in_file(
         if on_image:
             on_image(Example(result, image))
     images, classes = _identifiers(data, [result.name for result in groundtruth], records.label_map)
-    return read_detections(file, groundtruth, categories=classes, image_ids=images)
+    found = read_detections(file, groundtruth, categories=classes, image_ids=images)
+    _check_convention(file, found)
+    return found
+
+
+def _check_convention(file: Path, found: Sequence[ImageResult]) -> None:
+    """Raise DataError if boxes fit their images, or objects, in another way than that of COCO's results only."""
+    ends = accumulate(len(result.boxes) for result in found)
+    tried = [result for result, end in zip(found, ends, strict=True) if end <= _BOXES_TRIED]
+    fits = sum(map(_fits, tried), conventions.Fits())
+    hits = sum((_hits(result, fits) for result in tried), Counter[Convention]())
+    best = max(hits, key=lambda one: hits[one], default=_WRITTEN)
+    others = [] if hits[_WRITTEN] else conventions.better(fits, _WRITTEN)
+    if hits[best] >= _FEWEST_HITS and hits[best] > _MORE_HITS * hits[_WRITTEN]:
+        others = [best]
+    if others:
+        raise DataError(
+            f"{file}: its boxes seem to be {' or '.join(map(str, others))} in place of {_WRITTEN}: write each bbox as"
+            " [x, y, width, height] in pixels."
+        )
+
+
+def _fits(result: ImageResult) -> conventions.Fits:
+    items = tuple(AnnotatedObject("", edges) for edges in _edges(result))
+    one = Annotation(Path(), result.name, items)
+    return conventions.fitting(one, _WRITTEN, [(result.width, result.height)])
+
+
+def _hits(result: ImageResult, fits: conventions.Fits) -> Counter[Convention]:
+    """Count the boxes that show an object by each convention that boxes fit by."""
+    objects = [Box(*box) for box in result.groundtruth_boxes.tolist()]
+    hits: Counter[Convention] = Counter()
+    for one in {_WRITTEN}.union(*fits):
+        width, height = (result.width, result.height) if one.normalized else (1, 1)
+        for edges in _edges(result):
+            xmin, ymin, xmax, ymax = one.edges(_WRITTEN.numbers(edges))
+            box = Box(ymin * height, xmin * width, ymax * height, xmax * width)
+            hits[one] += any(overlap(box, other) >= _HIT for other in objects)
+    return hits
+
+
+def _edges(result: ImageResult) -> list[Edges]:
+    return [(xmin, ymin, xmax, ymax) for ymin, xmin, ymax, xmax in result.boxes.tolist()]
 
 
 def _identifiers(

@@ -12,7 +12,6 @@ Ids may be numbers or strings, and category 0 is a category like any other. The 
 the name to look the image up by; nothing is fetched.
 """
 
-import ast
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from boxtune import run_lengths
 from boxtune.data import findings as kinds
 from boxtune.data import masks
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges, note_shared_names
@@ -292,6 +292,8 @@ def _edges(bbox: Any, mask: Mask | None) -> Edges:
             return masks.edges(mask)
         except DataError as error:
             raise SkipError(kinds.OBJECT_WITHOUT_BOX, str(error)) from error
+    if not bbox:
+        raise SkipError(kinds.OBJECT_WITHOUT_BOX, "it has neither a bbox nor an outline.")
     if not isinstance(bbox, list) or len(bbox) != 4:
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, "its bbox is not [x, y, width, height].")
     return shapes.rectangle(*bbox)
@@ -317,17 +319,7 @@ def _run_lengths(segmentation: dict[str, Any]) -> Mask:
         return masks.from_runs(counts, (size[0], size[1]))
     if not isinstance(counts, str):
         raise DataError("its counts are neither a list nor a string.")
-    return Mask(counts=_as_bytes(counts), size=(size[0], size[1]))
-
-
-def _as_bytes(counts: str) -> bytes:
-    """Return compressed run lengths; some programs write them as Python prints bytes: ``b'nf4b'``."""
-    if counts.startswith(("b'", 'b"')):
-        with suppress(ValueError, SyntaxError):
-            printed = ast.literal_eval(counts)
-            if isinstance(printed, bytes):
-                return printed
-    return counts.encode(errors="replace")
+    return Mask(counts=run_lengths.unprinted(counts), size=(size[0], size[1]))
 
 
 def _polygons(listed: Any) -> Mask:
