@@ -245,11 +245,17 @@ def test_boxes_that_a_new_name_makes_equal_count_once(tmp_path):
     assert kinds(ready).count("box drawn twice") == 4
 
 
+def test_letters_of_another_script_and_without_width_are_told_apart(photos):
+    annotation(photos / "0.xml", element("c\u0430t"), element("cat\u200b", xmin=5), element("Cat", xmin=6))
+    (finding,) = [f for f in made_ready(photos).findings if f.kind.name == "class spelled in several ways"]
+    assert finding.message.endswith("these look alike and are not: 'cat' and 'cat\\u200b' and 'c\\u0430t'.")
+
+
 def test_names_that_only_look_alike_are_reported(tmp_path):
     for number, name in enumerate(("caf\u00e9", "cafe\u0301")):
         image_file(tmp_path / f"{number}.jpg", seed=number)
         annotation(tmp_path / f"{number}.xml", element(name))
     found = [f for f in made_ready(tmp_path).findings if f.kind.name == "class spelled in several ways"]
     assert len(found) == 1
-    assert "look alike" in found[0].message
+    assert found[0].message.endswith("these look alike and are not: 'cafe\\u0301' and 'caf\\xe9'.")
     assert "e\\u0301" in found[0].message

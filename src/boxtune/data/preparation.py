@@ -4,7 +4,6 @@
 """
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from boxtune import config
-from boxtune.data import duplicates, split_lists, splits
+from boxtune.data import duplicates, spelling, split_lists, splits
 from boxtune.data import findings as kinds
 from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
@@ -184,13 +183,13 @@ def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findin
 def _note_spellings(names: Iterable[str], findings: Findings) -> None:
     alike: dict[str, list[str]] = {}
     for name in names:
-        plain = unicodedata.normalize("NFKC", name).casefold()
-        alike.setdefault(re.sub(r"[\W_]+", "", plain) or plain, []).append(name)
+        alike.setdefault(spelling.plain(name), []).append(name)
     for spellings in alike.values():
         if len(spellings) > 1:
             written = " and ".join(f'"{name}"' for name in spellings)
-            if len({unicodedata.normalize("NFC", name) for name in spellings}) == 1:
-                written += f", which look alike and are not: {' and '.join(map(ascii, spellings))}"
+            looks = Counter(map(spelling.look, spellings))
+            if same := [name for name in spellings if looks[spelling.look(name)] > 1]:
+                written += f"; these look alike and are not: {' and '.join(map(ascii, same))}"
             findings.add(kinds.CLASS_SPELLINGS, findings.root, f"there is {written}.")
 
 
