@@ -11,7 +11,7 @@ from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME, convert
-from boxtune.data.files import writable_folder
+from boxtune.data.files import refuse_remote, writable_folder
 from boxtune.data.input import Records, open_records
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.preparation import Options
@@ -294,6 +294,7 @@ def _reader(data: Path, label_map: Path | None, made: Path) -> pipeline_pb2.Inpu
     """Return an input reader for a folder or pattern of records, or for annotated images, made into records."""
     pattern = _records_in(data)
     if pattern is None:
+        refuse_remote(data)
         if not data.is_dir():
             raise DataError(f"{data}: no such records, nor a folder of annotated images")
         try:

@@ -25,6 +25,7 @@ LOCK = ".lock"
 PARTIAL = ".partial-"
 """The start of the names of folders that hold what is not complete yet."""
 
+_COPYING = {"gs": "gsutil -m cp -r {} .", "s3": "aws s3 cp --recursive {} FOLDER"}
 _LONGEST_NAME = 150  # bytes of a file's name that a temporary name repeats; file systems take 255
 
 _log = logging.getLogger("boxtune")
@@ -68,6 +69,17 @@ def require_files(paths: Iterable[Path]) -> None:
             raise DataError(
                 f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'a device or a pipe'}, not a file."
             )
+
+
+def refuse_remote(path: Path) -> None:
+    """Raise DataError for a URL, from which nothing is read, with the command that copies what it names."""
+    scheme, slash, rest = path.as_posix().partition(":/")
+    if slash and len(scheme) > 1 and scheme.isalnum() and not path.exists():
+        url = f"{scheme}://{rest}"
+        command = f": {_COPYING[scheme].format(shlex.quote(url))}" if scheme in _COPYING else "."
+        raise DataError(
+            f"{url} is not on this machine, and nothing is read from elsewhere. Copy it first{command}"
+        )
 
 
 def decoded(data: bytes, *, errors: str = "strict") -> str:

@@ -17,6 +17,7 @@ from boxtune.data import conventions, images, recognition, split_lists
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation, Format
 from boxtune.data.conventions import Assumed, Convention, Fits
+from boxtune.data.files import refuse_remote
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.image_lookup import ImageFiles
 from boxtune.data.image_record import ImageRecord, ImageSource, class_names
@@ -149,6 +150,7 @@ def _examples(complaints: Iterable[tuple[Path, str]], root: Path) -> str:
 def _list(folder: Path, findings: Findings) -> Listing:
     if folder.is_file():
         return Listing(folder.parent, (folder,))
+    refuse_remote(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Give the folder that holds the images and annotations.")
     return list_files(folder, findings)
