@@ -384,6 +384,38 @@ class TestDetections:
         else:
             evaluate(detections=detections(tmp_path, items), data=data)
 
+    def test_on_images_whose_boxes_are_in_another_convention(self, tmp_path, capsys):
+        fractions = [[0.1, 0.1, 0.4, 0.4], [0.0, 0.0, 0.5, 0.5]]
+        data = coco_folder(tmp_path / "data", boxes=fractions)
+        (tmp_path / "elsewhere").mkdir()
+        annotations = (data / "annotations.json").rename(tmp_path / "elsewhere" / "boxes.json")
+        found = detections(tmp_path, [(30, 70, [2, 1, 8, 4], 0.9), (10, 90, [0, 0, 10, 5], 0.8)])
+        arguments = [
+            "evaluate",
+            "--detections",
+            str(found),
+            "--data",
+            str(data),
+            "--annotations",
+            str(annotations),
+        ]
+        arguments += ["--output_dir", str(tmp_path / "out")]
+        assert cli.main(arguments) == 2
+        assert "--boxes normalized" in capsys.readouterr().err
+        assert cli.main([*arguments, "--boxes", "normalized", "--rename", "cat=lion"]) == 0
+        assert read_evaluation(tmp_path / "out" / "evaluation.json").metrics[MAP] == pytest.approx(1)
+        renamed = {row.name for row in read_evaluation(tmp_path / "out" / "evaluation.json").per_class}
+        assert renamed == {"lion", "dog"}
+
+    def test_on_records_is_nothing_to_read(self, tmp_path):
+        write_records(tmp_path / "one.record", [record_of_image("a.jpg")])
+        with pytest.raises(ConfigError, match=r"--boxes, do not go with records \(.*one\.record\)"):
+            evaluate(
+                detections=detections(tmp_path, []),
+                data=tmp_path / "one.record",
+                reading=Options(boxes="normalized"),
+            )
+
     def test_under_names_that_are_printed_bytes(self, tmp_path):
         data = coco_folder(tmp_path / "data")
         mask = {"size": [10, 20], "counts": "b'<84240000000o2'"}

@@ -32,16 +32,19 @@ def detections_in_file(
     records: Records,
     on_image: Callable[[Example], object] | None = None,
     needs: Needs | None = None,
+    *,
+    renamed: Mapping[str, str] | None = None,
 ) -> list[ImageResult]:
     """Return what a file of COCO's results JSON says was found in the image of every record.
 
     Args:
         file: of detections; `metrics.coco_results.read_detections` says what it holds.
-        data: the folder that the records were made of. If it holds one file of COCO JSON, its ids are those of the
-            detections; else images go by their names, and classes by the ids of the label map.
+        data: the folder that the records were made of, or of its annotations. If it holds one file of COCO JSON, its
+            ids are those of the detections; else images go by their names, and classes by the ids of the label map.
         records: the images and their groundtruth.
         on_image: is shown every image.
         needs: what is read of the groundtruth besides its boxes.
+        renamed: classes of that file that have another name in the label map.
 
     Raises:
         DataError: naming the record that cannot be read, the images that have the same name, the first detection
@@ -52,7 +55,9 @@ def detections_in_file(
         groundtruth.append(result)
         if on_image:
             on_image(Example(result, image))
-    images, classes = _identifiers(data, [result.name for result in groundtruth], records.label_map)
+    images, classes = _identifiers(
+        data, [result.name for result in groundtruth], records.label_map, renamed or {}
+    )
     found = read_detections(file, groundtruth, categories=classes, image_ids=images)
     _check_convention(file, found)
     return found
@@ -99,20 +104,21 @@ def _edges(result: ImageResult) -> list[Edges]:
 
 
 def _identifiers(
-    data: Path | None, names: Sequence[str], label_map: LabelMap
+    data: Path | None, names: Sequence[str], label_map: LabelMap, renamed: Mapping[str, str]
 ) -> tuple[dict[ImageId, str], dict[int, int]]:
     """Return what a file of detections calls images and classes."""
     images = ids_of_names(names)
-    files = _coco_files(data) if data and data.is_dir() else []
+    files = _coco_files(data) if data else []
     if len(files) != 1:
         return images, {label.id: label.id - 1 for label in label_map.labels}
     known = coco.identifiers(files[0])
     by_end = _by_end(names)
     ends = {number: _end_in(name, by_end) for number, name in known.images.items()}
     own = {number: by_end[end] for number, end in ends.items() if end}
+    named = {number: renamed.get(name, name) for number, name in known.classes.items()}
     classes = {
         number: label_map.by_any_name[name].id - 1
-        for number, name in known.classes.items()
+        for number, name in named.items()
         if name in label_map.by_any_name and isinstance(number, int)
     }
     return images | own, classes
@@ -135,5 +141,7 @@ def _ends(name: str) -> list[str]:
     return ["/".join(parts[i:]) for i in range(len(parts))]
 
 
-def _coco_files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*.json")) if coco.FORMAT.recognises(path)]
+def _coco_files(given: Path) -> list[Path]:
+    """Return the files of COCO JSON that a path is or has."""
+    paths = sorted(given.rglob("*.json")) if given.is_dir() else [given]
+    return [path for path in paths if path.suffix == ".json" and coco.FORMAT.recognises(path)]
