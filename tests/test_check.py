@@ -5,6 +5,7 @@ import pytest
 from boxtune import cli
 from boxtune.check import check
 from boxtune.data.preparation import Options
+from boxtune.errors import columns
 from voc_folder import annotated, annotation, element, image_file
 
 
@@ -85,3 +86,21 @@ def test_flags_are_checked(photos, capsys, arguments, message):
         cli.main(["check", str(photos), *arguments])
     assert exit_.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_table_of_long_names_and_many_classes_fits_a_terminal(tmp_path, capsys):
+    long = "a very long name of a class " * 5
+    for number in range(3):
+        names = [long, "猫" * 60, *(f"class {name:03}" for name in range(70)), "class 069", "猫" * 60]
+        image_file(tmp_path / f"{number}.jpg", width=200, height=200)
+        boxes = [element(name.strip(), i, i, 100 + i, 100 + i) for i, name in enumerate(names)]
+        annotation(tmp_path / f"{number}.xml", *boxes, size=(200, 200))
+    assert cli.main(["check", str(tmp_path)]) == 0
+    page = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert len(page) == 3 + 50 + 1
+    assert max(map(columns, page)) <= 90
+    assert len({columns(line) for line in page}) == 1
+    assert any(line.strip().startswith("a very long name") and "class a...lass a" in line for line in page)
+    assert any(line.startswith("  class 069") for line in page)
+    assert any("猫...猫" in line for line in page)
+    assert page[-1].split()[:5] == ["...", "and", "22", "classes", "with"]

@@ -359,6 +359,72 @@ class TestDetections:
             evaluate(detections=detections(tmp_path, items), data=data, output_dir=tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.parametrize(
+        ("way", "said"),
+        [
+            (
+                lambda x, y, w, h: [x, y, x + w, y + h],
+                "its boxes seem to be pixels,corners in place of pixels,sides",
+            ),
+            (
+                lambda x, y, w, h: [x / 120, y / 100, w / 120, h / 100],
+                "seem to be normalized,sides in place of",
+            ),
+            (lambda x, y, w, h: [x + w / 2, y + h / 2, w, h], "seem to be pixels,centres in place of"),
+            (lambda x, y, w, h: [x + 1, y, w, h + 2], ""),
+            (lambda x, y, w, h: [100, 80, 15, 19], ""),  # poor
+        ],
+    )
+    def test_that_are_written_in_another_way(self, tmp_path, way, said):
+        data = coco_folder(tmp_path / "data", (120, 100), boxes=[[50, 40, 30, 40], [30, 45, 50, 30]])
+        items = [(30, 70, way(50, 40, 30, 40), 0.9), (10, 90, way(30, 45, 50, 30), 0.8)] * 2
+        if said:
+            with pytest.raises(DataError, match=said):
+                evaluate(detections=detections(tmp_path, items), data=data)
+        else:
+            evaluate(detections=detections(tmp_path, items), data=data)
+
+    def test_on_images_whose_boxes_are_in_another_convention(self, tmp_path, capsys):
+        fractions = [[0.1, 0.1, 0.4, 0.4], [0.0, 0.0, 0.5, 0.5]]
+        data = coco_folder(tmp_path / "data", boxes=fractions)
+        (tmp_path / "elsewhere").mkdir()
+        annotations = (data / "annotations.json").rename(tmp_path / "elsewhere" / "boxes.json")
+        found = detections(tmp_path, [(30, 70, [2, 1, 8, 4], 0.9), (10, 90, [0, 0, 10, 5], 0.8)])
+        arguments = [
+            "evaluate",
+            "--detections",
+            str(found),
+            "--data",
+            str(data),
+            "--annotations",
+            str(annotations),
+        ]
+        arguments += ["--output_dir", str(tmp_path / "out")]
+        assert cli.main(arguments) == 2
+        assert "--boxes normalized" in capsys.readouterr().err
+        assert cli.main([*arguments, "--boxes", "normalized", "--rename", "cat=lion"]) == 0
+        assert read_evaluation(tmp_path / "out" / "evaluation.json").metrics[MAP] == pytest.approx(1)
+        renamed = {row.name for row in read_evaluation(tmp_path / "out" / "evaluation.json").per_class}
+        assert renamed == {"lion", "dog"}
+
+    def test_on_records_is_nothing_to_read(self, tmp_path):
+        write_records(tmp_path / "one.record", [record_of_image("a.jpg")])
+        with pytest.raises(ConfigError, match=r"--boxes, do not go with records \(.*one\.record\)"):
+            evaluate(
+                detections=detections(tmp_path, []),
+                data=tmp_path / "one.record",
+                reading=Options(boxes="normalized"),
+            )
+
+    def test_under_names_that_are_printed_bytes(self, tmp_path):
+        data = coco_folder(tmp_path / "data")
+        mask = {"size": [10, 20], "counts": "b'<84240000000o2'"}
+        items = [("b'b.jpg'", 70, [2, 1, 8, 4], 0.9), ('b"a.jpg"', 90, [0, 0, 10, 5], 0.8)]
+        plain = detections(tmp_path, items)
+        assert evaluate(detections=plain, data=data).metrics[MAP] == pytest.approx(1)
+        with pytest.raises(DataError, match="run lengths do not fill its size of 10 x 20"):
+            evaluate(detections=detections(tmp_path, items, segmentation=mask), data=data)
+
     def test_that_have_an_id_twice(self, tmp_path):
         data = coco_folder(tmp_path / "data")
         found = detections(tmp_path, [(30, 70, [0, 0, 1, 1], 0.5)] * 2, id=4)
@@ -386,19 +452,20 @@ class TestDetections:
             evaluate(detections=tmp_path / "none.json", data=coco_folder(tmp_path / "data"))
 
 
-def coco_folder(folder, names=("b.jpg", "a.jpg")):
-    """Write two images of 20 x 10 with a dog (category 70) on image 30 and a cat (90) on image 10."""
+def coco_folder(folder, size=(20, 10), names=("b.jpg", "a.jpg"), boxes=([2, 1, 8, 4], [0, 0, 10, 5])):
+    """Write two images with a dog (category 70) on image 30 and a cat (90) on image 10."""
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.effect_noise((20, 10), 50 + number).convert("RGB").save(folder / name)
+        Image.effect_noise(size, 50 + number).convert("RGB").save(folder / name)
     document = {
         "images": [
-            {"id": key, "file_name": name, "width": 20, "height": 10} for key, name in zip((30, 10), names, strict=True)
+            {"id": key, "file_name": name, "width": size[0], "height": size[1]}
+            for key, name in zip((30, 10), names, strict=True)
         ],
         "categories": [{"id": 70, "name": "dog"}, {"id": 90, "name": "cat"}],
         "annotations": [
-            {"id": 1, "image_id": 30, "category_id": 70, "bbox": [2, 1, 8, 4], "area": 32, "iscrowd": 0},
-            {"id": 2, "image_id": 10, "category_id": 90, "bbox": [0, 0, 10, 5], "area": 50, "iscrowd": 0},
+            {"id": 1, "image_id": 30, "category_id": 70, "bbox": boxes[0], "area": 32, "iscrowd": 0},
+            {"id": 2, "image_id": 10, "category_id": 90, "bbox": boxes[1], "area": 50, "iscrowd": 0},
         ],
     }  # fmt: skip
     (folder / "annotations.json").write_text(json.dumps(document))

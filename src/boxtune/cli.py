@@ -219,6 +219,20 @@ def _retrain(**options: Any) -> None:
 def _add_data_set(verb: argparse.ArgumentParser) -> None:
     """Add the flags for reading and splitting a data set."""
     verb.add_argument("photos", type=Path, help="a folder of annotated photographs")
+    _add_reading(verb)
+    verb.add_argument("--label_map", type=Path, help="ids of the classes; else in order of their names")
+    verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
+    verb.add_argument(
+        "--validation_fraction", type=float,
+        help="random fraction for validation; else by lists or folders train, valid and test, or 0.2",
+    )  # fmt: skip
+    verb.add_argument("--folds", type=integer(2), help="of a cross-validation")
+    verb.add_argument("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")
+    verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
+
+
+def _add_reading(verb: Any) -> None:
+    """Add the flags for reading annotated images."""
     verb.add_argument(
         "--annotations", type=Path, help="a file or folder of annotations, if not in that folder"
     )
@@ -236,16 +250,8 @@ def _add_data_set(verb: argparse.ArgumentParser) -> None:
         "--image_names", default="", metavar="own|written",
         help="the image of an annotation file that names another image than its own name does",
     )  # fmt: skip
-    verb.add_argument("--label_map", type=Path, help="ids of the classes; else in order of their names")
     _add_list(verb, "--rename", "OLD=NEW", "give a class another name", type=_renaming)
     _add_list(verb, "--drop", "CLASS", "leave out the objects of a class")
-    verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
-    verb.add_argument(
-        "--validation_fraction", type=float,
-        help="random fraction for validation; else by lists or folders train, valid and test, or 0.2",
-    )  # fmt: skip
-    verb.add_argument("--folds", type=integer(2), help="of a cross-validation")
-    verb.add_argument("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")
     verb.add_argument(
         "--max_unusable",
         type=float,
@@ -253,7 +259,6 @@ def _add_data_set(verb: argparse.ArgumentParser) -> None:
         help="fraction of the data that may be unusable (%(default)s)",
     )
     verb.add_argument("--num_workers", type=integer(1, 1024), help="processes (one for each core)")
-    verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
 
 
 def _renaming(text: str) -> tuple[str, str]:
@@ -264,11 +269,12 @@ def _renaming(text: str) -> tuple[str, str]:
 
 
 def _data_set(options: dict[str, Any]) -> Any:
-    """Pop the flags of a data set from `options`."""
+    """Pop the flags of a data set, as far as the verb has them, from `options`."""
     from boxtune.data.preparation import Options
 
-    given = {field.name: options.pop(field.name) for field in dataclasses.fields(Options)}
-    return Options(**given | {"rename": dict(given["rename"])})
+    names = [field.name for field in dataclasses.fields(Options) if field.name in options]
+    given = {name: options.pop(name) for name in names}
+    return Options(**given | {"rename": dict(given["rename"]), "drop": tuple(given["drop"])})
 
 
 def _add_check(verbs: Any) -> None:
@@ -433,6 +439,7 @@ def _add_evaluate(verbs: Any) -> None:
     where = verb.add_argument_group("what it is measured on")
     where.add_argument("--data", type=Path, help="records or annotated images (those of the configuration)")
     where.add_argument("--label_map", type=Path, help="of the model (its own)")
+    _add_reading(verb.add_argument_group("how annotated images are read"))
     metrics = "such as pascal_voc_detection_metrics (that of the configuration)"
     _add_list(where, "--metrics_set", "NAME", metrics)
     verb.add_argument(
@@ -455,6 +462,8 @@ def _evaluate(**options: Any) -> None:
     config_path, which, wait, timeout = (
         options.pop(name) for name in ("pipeline_config_path", "which", "wait", "timeout")
     )
+    label_map = options.pop("label_map")  # of the model
+    options |= {"reading": _data_set(options), "label_map": label_map}
     model_dir, checkpoint = options["model_dir"], options.pop("checkpoint")
     options["output_dir"] = options["output_dir"] or verb.default_output_dir(model_dir, checkpoint)
     if metrics_set := options.pop("metrics_set"):

@@ -4,6 +4,7 @@ import glob
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME, convert
-from boxtune.data.files import writable_folder
+from boxtune.data.files import refuse_remote, writable_folder
 from boxtune.data.input import Records, open_records
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.preparation import Options
@@ -67,6 +68,7 @@ def evaluate(
     saved_model: str | Path | None = None,
     detections: str | Path | None = None,
     data: str | Path | None = None,
+    reading: Options | None = None,
     label_map: str | Path | None = None,
     output_dir: str | Path | None = None,
     compare_with: str | Path | None = None,
@@ -83,6 +85,7 @@ def evaluate(
         detections: in place of a checkpoint: a file of COCO's results JSON.
         data: what to measure on, in place of the configuration's `eval_input_reader`: a folder or pattern of TFRecords,
             or a folder of annotated images in any known format.
+        reading: how annotated images are read; all of them are measured on, whatever it says of a split.
         label_map: of the model; by default the configuration's, the one beside the model, or that of the data.
         output_dir: if given, takes `evaluation.json`, the page `evaluation.html`, and TensorBoard's `eval` folder.
         compare_with: the `evaluation.json` of an earlier run on the same images, to be shown beside this one.
@@ -108,7 +111,7 @@ def evaluate(
     if labels is None and detections is None:
         raise ConfigError(f"{checkpoint or saved_model}: what are the model's classes? Give its --label_map")
 
-    with _records(pipeline, data, labels, pipeline_config_path) as records:
+    with _records(pipeline, data, reading, labels, pipeline_config_path) as records:
         if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
             raise DataError(f"{compare_with}: is of other classes: {_some(earlier.class_names)}")
         previews = Previews(len(records))
@@ -122,7 +125,10 @@ def evaluate(
             find = partial(detect_exported, load_exported(Path(saved_model)))
             evaluation = evaluate_found(find, records, pipeline.eval_config, on_image)
         else:
-            find = partial(detections_in_file, Path(detections or ""), Path(data) if data else None)
+            annotated = (reading and reading.annotations) or data
+            where = Path(annotated) if annotated else None
+            renamed = reading.rename if reading else {}
+            find = partial(detections_in_file, Path(detections or ""), where, renamed=renamed)
             evaluation = evaluate_found(find, records, pipeline.eval_config, on_image)
 
     title = _title(Path(checkpoint or saved_model or detections or ""))
@@ -147,6 +153,7 @@ def evaluate_checkpoints(
     model_dir: str | Path | None = None,
     output_dir: str | Path | None = None,
     data: str | Path | None = None,
+    reading: Options | None = None,
     label_map: str | Path | None = None,
     overrides: Sequence[str] = (),
     wait: bool = False,
@@ -161,7 +168,7 @@ def evaluate_checkpoints(
         checkpoint_dir: their folder.
         model_dir: of the training: gives these two their defaults.
         output_dir: takes `evaluation.json` and TensorBoard's `eval` folder; by default the folder of the checkpoints.
-        data, label_map: as for `evaluate`.
+        data, reading, label_map: as for `evaluate`.
         overrides: "path.to.field=value" changes of the configuration.
         wait: go on with those that a training still writes, until it has ended or `timeout` is over.
         timeout: how many seconds without a new checkpoint end the waiting.
@@ -174,7 +181,7 @@ def evaluate_checkpoints(
     output_dir = Path(output_dir or model_dir or folder)
     pipeline = _configuration(pipeline_config_path, None, overrides)
     labels = _label_map(pipeline, label_map, None, str(folder / "ckpt"))
-    with _records(pipeline, data, labels, pipeline_config_path) as records:
+    with _records(pipeline, data, reading, labels, pipeline_config_path) as records:
         detector = models.build(pipeline.model)
         evaluator = Evaluator.from_config(detector, records, pipeline)
         evaluations: list[Evaluation] = []
@@ -256,18 +263,20 @@ def _label_map(
 def _records(
     pipeline: pipeline_pb2.TrainEvalPipelineConfig,
     data: str | Path | None,
+    reading: Options | None,
     label_map: Path | None,
     source: str | Path | None,
 ) -> Iterator[Records]:
     """Open what to measure on: the configuration's records, others, or annotated images made into records."""
     with tempfile.TemporaryDirectory(prefix="boxtune-") as folder:
         if data is None:
+            _refuse_reading(reading, "the configuration's")
             for reader in pipeline.eval_input_reader:
                 reader.label_map_path = str(label_map) if label_map else reader.label_map_path
             config.check_for_evaluation(pipeline, source)
             reader = pipeline.eval_input_reader[0]
         else:
-            reader = _reader(Path(data), label_map, Path(folder) / "records")
+            reader = _reader(Path(data), reading, label_map, Path(folder) / "records")
         labels = read_label_map(Path(reader.label_map_path))
         yield open_records(reader, _num_classes(pipeline, labels, reader.label_map_path), label_map=labels)
 
@@ -290,27 +299,44 @@ def _num_classes(pipeline: pipeline_pb2.TrainEvalPipelineConfig, labels: LabelMa
     return num_classes
 
 
-def _reader(data: Path, label_map: Path | None, made: Path) -> pipeline_pb2.InputReader:
+def _reader(
+    data: Path, reading: Options | None, label_map: Path | None, made: Path
+) -> pipeline_pb2.InputReader:
     """Return an input reader for a folder or pattern of records, or for annotated images, made into records."""
     pattern = _records_in(data)
     if pattern is None:
+        refuse_remote(data)
         if not data.is_dir():
             raise DataError(f"{data}: no such records, nor a folder of annotated images")
-        try:
-            converted = convert(data, made, Options(label_map=label_map, validation_fraction=0.0))
-        except DataError as error:
-            if " --" not in str(error):
-                raise
-            raise DataError(
-                f"{error} That flag is one of `boxtune convert`: give the records that it writes."
-            ) from error
+        every_image = Options(label_map=label_map, validation_fraction=0.0)
+        if reading:
+            every_image = replace(
+                reading,
+                label_map=label_map,
+                validation_fraction=0.0,
+                validation_files=None,
+                folds=None,
+                fold=None,
+            )
+        converted = convert(data, made, every_image)
         print(f"{data}: {data_set.summary(converted.prepared.findings)}.", flush=True)
         pattern, label_map = made / "train-*", made / LABEL_MAP_NAME
-    elif label_map is None:
-        label_map = data.parent / LABEL_MAP_NAME if not data.is_dir() else data / LABEL_MAP_NAME
+    else:
+        _refuse_reading(reading, str(data))
+        if label_map is None:
+            label_map = data.parent / LABEL_MAP_NAME if not data.is_dir() else data / LABEL_MAP_NAME
     reader = pipeline_pb2.InputReader(label_map_path=str(label_map))
     reader.tf_record_input_reader.input_path.append(str(pattern))
     return reader
+
+
+def _refuse_reading(reading: Options | None, records: str) -> None:
+    """Raise ConfigError if it is said how annotations are read, and there are only records."""
+    if reading not in (None, Options()):
+        raise ConfigError(
+            f"flags about reading annotated images, such as --boxes, do not go with records ({records}): give --data"
+            " a folder of annotated images"
+        )
 
 
 def _records_in(data: Path) -> Path | None:

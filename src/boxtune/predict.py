@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.files import refuse_remote, whole_file, writable_folder
 from boxtune.data.findings import Findings
 from boxtune.data.image_lookup import ImageFiles
 from boxtune.data.image_record import ImageSource
@@ -95,6 +95,7 @@ def _images(path: Path) -> list[tuple[Path, str]]:
     """Return each image and the unique name of its drawing."""
     if path.is_file():
         return [(path, f"{unique_stems([path.name])[0]}.png")]
+    refuse_remote(path)
     if not path.is_dir():
         raise DataError(f"{path}: no such image or folder")
     findings = Findings(path)

@@ -1,5 +1,8 @@
 """Run lengths of masks as COCO has them: over the columns of an image, pixels outside and inside in turn."""
 
+import ast
+from contextlib import suppress
+
 import numpy as np
 import numpy.typing as npt
 
@@ -27,6 +30,16 @@ def bounds(starts: Ints, ends: Ints, height: int) -> tuple[float, float, float, 
     goes_on = (starts // height != last // height).any()
     ymin, ymax = (0, height) if goes_on else ((starts % height).min(), (last % height).max() + 1)
     return float(ymin), float(starts[0] // height), float(ymax), float(last[-1] // height + 1)
+
+
+def unprinted(text: str) -> bytes:
+    """Return the bytes of a text; some programs write them as Python prints them: ``b'nf4b'``."""
+    if text.startswith(("b'", 'b"')):
+        with suppress(ValueError, SyntaxError):
+            printed = ast.literal_eval(text)
+            if isinstance(printed, bytes):
+                return printed
+    return text.encode(errors="replace")
 
 
 def decompress(counts: bytes) -> Ints:

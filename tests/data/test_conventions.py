@@ -23,19 +23,19 @@ def fractions(numbers):
     return [round(number / side, 4) for number, side in zip(numbers, (WIDTH, HEIGHT) * 2, strict=True)]
 
 
-def images(folder):
-    for number in range(len(BOXES)):
+def images(folder, boxes):
+    for number in range(len(boxes)):
         image_file(folder / f"{number}.jpg", width=WIDTH, height=HEIGHT)
 
 
 def voc(folder, boxes):
-    images(folder)
+    images(folder, boxes)
     for number, box in enumerate(boxes):
         annotation(folder / f"{number}.xml", element("cat", *box), size=(WIDTH, HEIGHT))
 
 
 def coco(folder, boxes, **more):
-    images(folder)
+    images(folder, boxes)
     document = {
         "images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(len(boxes))],
         "categories": [{"id": 1, "name": "cat"}],
@@ -47,13 +47,13 @@ def coco(folder, boxes, **more):
 
 
 def yolo(folder, boxes):
-    images(folder)
+    images(folder, boxes)
     for number, box in enumerate(boxes):
         (folder / f"{number}.txt").write_text(f"0 {' '.join(map(str, box))}\n")
 
 
 def csv(folder, boxes):
-    images(folder)
+    images(folder, boxes)
     rows = (f"{number}.jpg,{','.join(map(str, box))},cat\n" for number, box in enumerate(boxes))
     (folder / "boxes.csv").write_text("".join(["filename,xmin,ymin,xmax,ymax,class\n", *rows]))
 
@@ -104,6 +104,77 @@ def test_a_set_that_is_written_as_its_format_says_is_taken(tmp_path, write, numb
     ready = prepared(tmp_path)
     assert (ready.refusal, ready.findings) == ("", ())
     assert boxes(ready) == [list(box) for box in BOXES]
+
+
+def centres(box):
+    return [(box[0] + box[2]) / 2, (box[1] + box[3]) / 2, box[2] - box[0], box[3] - box[1]]
+
+
+@pytest.mark.parametrize(
+    ("write", "usual", "others", "message"),
+    [
+        (
+            voc,
+            list,
+            [fractions] * 4,
+            "4 boxes fit their images as normalized,corners, those of the rest as pixels,corners. They are in 0.xml,"
+            " 1.xml, 2.xml and 1 more.",
+        ),
+        (
+            coco,
+            sides,
+            [lambda box: fractions(sides(box))] * 3,
+            "3 boxes fit their images as normalized,sides, those of the rest as pixels,sides. They are in boxes.json.",
+        ),
+        (
+            yolo,
+            lambda box: fractions(centres(box)),
+            [centres] * 2,
+            "2 boxes fit their images as pixels,centres, those of the rest as normalized,centres. They are in 0.txt,"
+            " 1.txt.",
+        ),
+        (
+            csv,
+            list,
+            [sides] * 15,
+            "10 boxes fit their images as pixels,sides, those of the rest as pixels,corners. They are in boxes.csv.",
+        ),
+    ],
+)
+def test_a_part_that_is_written_in_another_way_is_refused(tmp_path, write, usual, others, message):
+    ways = others + [usual] * (20 - len(others))
+    write(tmp_path, [way(box) for way, box in zip(ways, BOXES[1:] * 7, strict=False)])
+    found = [f.message for f in prepared(tmp_path).findings if f.kind.name == "boxes written in two ways"]
+    assert found == [message]
+    assert "boxes written in two ways" in prepared(tmp_path).refusal
+    assert "boxes written in two ways" not in prepared(tmp_path, boxes="as_written").refusal
+
+
+def test_a_file_that_is_written_in_another_way_is_refused_however_many_others_there_are(tmp_path):
+    voc(tmp_path, BOXES * 30)
+    image_file(tmp_path / "b.jpg", width=WIDTH, height=HEIGHT)
+    several = [sides((x, y, x + 40, y + 50)) for x in (20, 60, 90) for y in (10, 20, 30, 40)]
+    annotation(tmp_path / "b.xml", *[element("cat", *box) for box in several], size=(WIDTH, HEIGHT))
+    assert (
+        "12 boxes fit their images as pixels,sides, those of the rest as pixels,corners. They are in b.xml."
+        in prepared(tmp_path).refusal
+    )
+
+
+def test_a_single_box_in_fractions_is_no_tiny_box(tmp_path):
+    voc(tmp_path, [*BOXES * 5, fractions(BOXES[0])])
+    ready = prepared(tmp_path)
+    assert ready.refusal == ""
+    assert [(f.kind.name, f.file) for f in ready.findings if f.kind.action.startswith("skip")] == [
+        ("box in fractions among pixels", "20.xml"),
+        ("no usable object", "20.xml"),
+    ]
+
+
+def test_boxes_that_reach_out_are_not_taken_for_another_form(tmp_path):
+    far = [(120, 60, 230, 130), (10, 50, 60, 120), (100, 20, 240, 90)]
+    voc(tmp_path, [*BOXES * 4, *far * 5])
+    assert prepared(tmp_path).refusal == ""
 
 
 def test_a_slip_is_repaired_and_not_taken_for_a_convention(tmp_path):

@@ -69,6 +69,15 @@ def test_the_own_name_of_a_file_about_many_images_says_nothing():
         ("cat.jpg", "1a2b3c4d-cat.jpg"),
         ("1a2b3c4d-cat.jpg", "cat.jpg"),
         ("my cat.jpg", "/data/upload/7/1a2b3c4d-my_cat.jpg"),
+        ("a.jpg", "s3://bucket/my%20cats/a.jpg?version=3"),
+        ("my cats/a.jpg", "https://host/o/my%20cats%2Fa.jpg?alt=media&token=1"),
+        ("my cats/a.jpg", "/data/local-files/?d=my%20cats%2Fa.jpg"),
+        ("a.jpg", "http://localhost:8080/data/local-files/?d=cats/a.jpg"),
+        ("1.jpg", "?d=1.jpg"),
+        ("a.jpg", "a.jpg?d=200"),
+        ("a.jpg", "b'cats/a.jpg'"),
+        ("cats\\a.jpg", "cats/a.jpg"),  # written with a backslash, too
+        ("cats\\a.jpg", "a.png"),
     ],
 )
 def test_a_name_that_is_not_there_is_looked_up_in_other_spellings(image, written):
@@ -81,6 +90,9 @@ def test_a_name_that_is_not_there_is_looked_up_in_other_spellings(image, written
         (["a.jpg", "a.png.jpg"], "a.png", "a.png.jpg"),
         (["my cat.jpg", "my%20cat.jpg"], "my%20cat.jpg", "my%20cat.jpg"),
         (["cat.jpg", "1a2b3c4d-cat.jpg"], "1a2b3c4d-cat.jpg", "1a2b3c4d-cat.jpg"),
+        (["1.jpg", "q?d=1.jpg"], "q?d=1.jpg", "q?d=1.jpg"),
+        (["cats\\a.jpg", "dogs\\a.jpg"], "dogs/a.jpg", "dogs\\a.jpg"),
+        (["cats\\a.jpg", "a.jpg"], "a.jpg", "a.jpg"),
     ],
 )
 def test_the_spelling_that_is_written_comes_first(images, written, expected):

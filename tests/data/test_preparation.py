@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from boxtune import cli
+from boxtune.check import CheckResult
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.preparation import Options, prepare
 from boxtune.errors import DataError
@@ -136,8 +138,30 @@ def test_a_split_that_lost_images_make_impossible_is_a_refusal_beside_the_findin
         " not an image. Get the image itself."
     ) in prepared.refusal
     (tmp_path / "b.xml").unlink()
-    with pytest.raises(DataError, match="too few"):
-        made_ready(tmp_path)
+    alone = made_ready(tmp_path)
+    assert "too few usable images: 1" in alone.refusal
+    assert len(alone.parts["train"]) == 1
+
+
+def test_what_was_found_is_shown_where_a_split_is_not_possible(tmp_path, capsys):
+    image_file(tmp_path / "a.jpg")
+    annotation(tmp_path / "a.xml", element("cat"), element("cat", xmin=-9))
+    assert cli.main(["check", str(tmp_path)]) == 1
+    page = capsys.readouterr().out
+    assert page.index("box beyond the image (1)") < page.index("There are too few usable images")
+
+
+def test_what_may_be_the_cause_of_the_rest_is_named_first(tmp_path):
+    for number in range(4):
+        image_file(tmp_path / f"{number}.jpg", width=200, height=100)
+        annotation(tmp_path / f"{number}.xml", element("cat", 0.1, 0.2, 0.3 + number / 10, 0.4))
+    path = label_file(tmp_path.parent, (1, "dog"))
+    prepared = made_ready(tmp_path, label_map=path)
+    assert "--boxes normalized" in prepared.refusal
+    page = str(CheckResult(prepared))
+    assert page.index("boxes written in another way") < page.index("no usable object")
+    skipped = Options(num_workers=1, boxes="normalized,sides", label_map=path)
+    assert 'no class "cat"' in prepare(tmp_path, skipped).refusal
 
 
 def test_folders_of_the_data_set_are_its_split(tmp_path):
@@ -221,11 +245,17 @@ def test_boxes_that_a_new_name_makes_equal_count_once(tmp_path):
     assert kinds(ready).count("box drawn twice") == 4
 
 
+def test_letters_of_another_script_and_without_width_are_told_apart(photos):
+    annotation(photos / "0.xml", element("c\u0430t"), element("cat\u200b", xmin=5), element("Cat", xmin=6))
+    (finding,) = [f for f in made_ready(photos).findings if f.kind.name == "class spelled in several ways"]
+    assert finding.message.endswith("these look alike and are not: 'cat' and 'cat\\u200b' and 'c\\u0430t'.")
+
+
 def test_names_that_only_look_alike_are_reported(tmp_path):
     for number, name in enumerate(("caf\u00e9", "cafe\u0301")):
         image_file(tmp_path / f"{number}.jpg", seed=number)
         annotation(tmp_path / f"{number}.xml", element(name))
     found = [f for f in made_ready(tmp_path).findings if f.kind.name == "class spelled in several ways"]
     assert len(found) == 1
-    assert "look alike" in found[0].message
+    assert found[0].message.endswith("these look alike and are not: 'cafe\\u0301' and 'caf\\xe9'.")
     assert "e\\u0301" in found[0].message

@@ -4,6 +4,7 @@ import re
 import struct
 import zlib
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -614,7 +615,9 @@ def test_files_that_look_like_annotations_are_named_with_what_they_lack(tmp_path
     assert "boxes.csv: CSV table of boxes: its header, line 1, has no column for filename" in str(
         caught.value
     )
-    assert "train.record: TFRecord: it is compressed with gzip. Unpack it first" in str(caught.value)
+    assert "train.record: TFRecord: it is compressed with gzip. Unpack it (in its folder: mv" in str(
+        caught.value
+    )
     with pytest.raises(DataError, match=r"boxes\.csv: its first row is neither a header nor a box"):
         read(tmp_path, format_name="csv")
 
@@ -707,3 +710,18 @@ def test_a_file_about_one_image_is_about_it_whatever_it_writes(tmp_path):
         annotation(tmp_path / folder / "a.xml", element(xmax=20 if folder == "one" else 30), filename=written)
     found = read(tmp_path)
     assert "image not found" not in kinds(found)
+
+
+@pytest.mark.parametrize(
+    ("url", "command"),
+    [
+        ("gs://bucket/my set", "gsutil -m cp -r 'gs://bucket/my set' ."),
+        ("s3://b/x", "aws s3 cp --recursive s3://b/x FOLDER"),
+    ],
+)
+def test_what_is_elsewhere_is_to_be_copied_first(url, command):
+    with pytest.raises(DataError) as caught:
+        read(Path(url))
+    assert str(caught.value) == (
+        f"{url} is not on this machine, and nothing is read from elsewhere. Copy it first: {command}"
+    )

@@ -169,3 +169,84 @@ def test_subsets_of_cvat_decide(tmp_path):
         rows.append(f'<image name="{name}.jpg" subset="{subset}" width="40" height="20">{box}</image>')
     (tmp_path / "annotations.xml").write_text(f"<annotations>{''.join(rows)}</annotations>")
     assert parts(prepared(tmp_path)) == {"train": ALL[:6], "validation": ALL[6:]}
+
+
+# Tables
+
+
+def table(folder, header, *rows, names=ALL):
+    for name in names:
+        image_file(folder / f"{name}.jpg", seed=int(name))
+    (folder / "labels.csv").write_text("".join(f"{row}\n" for row in (*header, *rows)))
+
+
+def test_the_parts_of_automl_decide(tmp_path):
+    words = ["TRAIN", "TRAIN", "VALIDATION", "test", "UNASSIGNED", "TRAIN", "validate", ""]
+    rows = [f"{word},gs://b/{name}.jpg,cat,0,0,,,1,1,," for word, name in zip(words, ALL, strict=True)]
+    table(tmp_path, [], *rows)
+    ready = prepared(tmp_path)
+    assert parts(ready) == {"train": ["0", "1", "4", "5", "7"], "validation": ["2", "6"], "test": ["3"]}
+    unassigned = [(f.file, f.message) for f in ready.findings if f.kind.name.startswith("image in none")]
+    assert unassigned == [
+        ("4.jpg", 'its part "UNASSIGNED" is none that is known.'),
+        ("7.jpg", "nothing names its part."),
+    ]
+
+
+@pytest.mark.parametrize("column", ["split", "Set", "subset", "ml_use"])
+def test_a_column_of_a_table_decides(tmp_path, column):
+    words = ["train", "Train", "valid", "val", "training", "train", "testing", "train"]
+    rows = [f"{word},{name}.jpg,cat,1,1,9,9" for word, name in zip(words, ALL, strict=True)]
+    table(tmp_path, [f"{column},filename,class,xmin,ymin,xmax,ymax"], *rows)
+    ready = prepared(tmp_path)
+    assert parts(ready) == {"train": ["0", "1", "4", "5", "7"], "validation": ["2", "3"], "test": ["6"]}
+    assert parts(prepared(tmp_path, validation_fraction=0.0)) == {"train": ALL}
+
+
+def test_parts_without_validation_are_reported(tmp_path):
+    rows = [f"train,{name}.jpg,cat,1,1,9,9" for name in ALL]
+    table(tmp_path, ["split,filename,class,xmin,ymin,xmax,ymax"], *rows)
+    ready = prepared(tmp_path)
+    assert [len(images) for images in ready.parts.values()] == [6, 2]
+    (message,) = [f.message for f in ready.findings if f.kind.name == "lists without validation"]
+    assert message == "of 8 images the annotations put into parts: train 8."
+
+
+def test_an_image_whose_rows_name_two_parts_keeps_all_of_them_in_the_first(tmp_path):
+    rows = [f"{'val' if name > '5' else 'train'},{name}.jpg,cat,1,1,9,9" for name in ALL]
+    table(tmp_path, ["split,filename,class,xmin,ymin,xmax,ymax"], *rows, "train,7.jpg,dog,2,5,30,20")
+    ready = prepared(tmp_path)
+    assert parts(ready)["validation"] == ["6", "7"]
+    assert [item.class_name for item in ready.parts["validation"][1].objects] == ["cat", "dog"]
+    (finding,) = [f for f in ready.findings if f.kind.name == "not read"]
+    assert (finding.location, finding.message) == (
+        "line 10",
+        'its part "train" is not used: "val" stands before it.',
+    )
+
+
+def test_equal_names_in_two_parts_are_two_images(tmp_path):
+    header, rows = "split,filename,class,xmin,ymin,xmax,ymax", []
+    for number, part in enumerate(("train", "train", "val")):
+        image_file(tmp_path / part / f"{number % 2}.jpg", seed=number)
+        rows.append(f"{part},{number % 2}.jpg,class-{number},1,1,9,9")
+    (tmp_path / "labels.csv").write_text("\n".join([header, *rows]))
+    ready = prepared(tmp_path)
+    classes = {
+        image.name: [item.class_name for item in image.objects]
+        for part in ready.parts.values()
+        for image in part
+    }
+    assert classes == {"train/0.jpg": ["class-0"], "train/1.jpg": ["class-1"], "val/0.jpg": ["class-2"]}
+
+
+def test_names_with_backslashes_are_found_in_lists_and_labels(tmp_path):
+    for name in ALL:
+        image_file(tmp_path / rf"photos\{name}.jpg", seed=int(name))
+        (tmp_path / rf"photos\{name}.txt").write_text("0 0.5 0.5 0.2 0.4\n")
+    lists(
+        tmp_path, train=[rf"photos\{name}.jpg" for name in ALL[:5]], val=[f"photos/{n}.jpg" for n in ALL[5:]]
+    )
+    ready = prepared(tmp_path)
+    assert {part: len(images) for part, images in ready.parts.items()} == {"train": 5, "validation": 3}
+    assert kinds(ready) == []

@@ -343,7 +343,7 @@ def test_a_list_that_cannot_be_read_is_refused(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         by_list(FOLDERS, tmp_path / "absent.txt")
     (tmp_path / "latin.txt").write_bytes(b"\xe4\n")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="not text in UTF-8"):
         by_list(FOLDERS, tmp_path / "latin.txt")
 
 

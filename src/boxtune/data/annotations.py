@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from boxtune.data import findings as kinds
 from boxtune.data.compact import Compact
 from boxtune.data.findings import Findings
 from boxtune.data.image_record import ImageSource, Keypoint
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
+from boxtune.data.splits import part_of_folder
 
 Edges = tuple[float, float, float, float]
 Form = Literal["corners", "sides", "centres", "yxyx", "xxyy"]
@@ -72,12 +74,13 @@ class Annotation(Compact):
 
 
 class Row(NamedTuple):
-    """A row of a table: its location, the name and size of its image, and its object, None if it has none."""
+    """A row of a table: its location, its image's name, size and subset, and its object, None if it has none."""
 
     location: str
     filename: str
     size: tuple[int, int] | None
     item: Any
+    subset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +123,42 @@ class AnnotationFile:
     def annotations_of_rows(
         self, rows: Iterable[Row], read: Callable[[Any, str], AnnotatedObject]
     ) -> Iterator[Annotation]:
-        """Yield the annotation of each image of a table, by their first rows; `read` is that of `annotation`."""
-        first: dict[str, Row] = {}
-        objects: dict[str, list[AnnotatedObject]] = {}
-        counts: Counter[str] = Counter()
+        """Yield the annotation of each image of a table, by their first rows; `read` is that of `annotation`.
+
+        Images of one name in two parts of the data set are two.
+        """
+        first: dict[tuple[str, int | None], Row] = {}
+        objects: dict[tuple[str, int | None], list[AnnotatedObject]] = {}
+        counts: Counter[tuple[str, int | None]] = Counter()
         for row in rows:
-            first.setdefault(row.filename, row)
-            found = objects.setdefault(row.filename, [])
+            image = row.filename, part_of_folder(row.subset)
+            first.setdefault(image, row)
+            found = objects.setdefault(image, [])
             if row.item is not None:
-                counts[row.filename] += 1
+                counts[image] += 1
                 with self.skipping(row.location, row.filename):
                     found.append(read(row.item, row.location))
-        for name, (location, _, size, _) in first.items():
-            complete = len(objects[name]) == counts[name]
-            yield Annotation(self.path, name, tuple(objects[name]), size, location, self.normalized, complete)
+        for image, row in first.items():
+            yield Annotation(
+                self.path,
+                row.filename,
+                tuple(objects[image]),
+                row.size,
+                row.location,
+                self.normalized,
+                complete=len(objects[image]) == counts[image],
+                subset=row.subset,
+            )
+
+
+def note_shared_names(names: Iterable[tuple[object, str]], path: Path, findings: Findings) -> None:
+    """Report the names of classes that a file gives to several numbers."""
+    numbers: dict[str, list[str]] = {}
+    for number, name in names:
+        numbers.setdefault(name, []).append(str(number))
+    for name, same in numbers.items():
+        if len(same) > 1:
+            findings.add(kinds.CLASS_NUMBERS, path, f'numbers {", ".join(same)} are all "{name}".')
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,14 @@
 """How boxes are written, and whether a whole set is written in another way than its format says.
 
-One box that does not fit its image is a slip, which is repaired. What most boxes of a set share is none: then another
-convention is likely, and nothing is guessed, but the convention that would fit is named.
+One box that does not fit its image is a slip, which is repaired. What most boxes of a set or of a file share is none,
+nor what a considerable part shares: then another convention is likely, and nothing is guessed, but the convention that
+would fit is named.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 
 from boxtune.data.annotations import AnnotatedObject, Annotation, Edges, Form
 from boxtune.errors import DataError, did_you_mean
@@ -23,6 +24,9 @@ _SOME = 0.1  # of a set that cannot be slips where another convention fits
 _MANY = 0.25  # of a small set that cannot be slips where another convention fits
 _ALL = 0.98  # of a set
 _FEWEST = 3  # boxes that can be called a set
+_FEWEST_OF_UNIT = 2  # boxes that can be called a part of a set, by their unit
+_FEWEST_OF_FORM = 10  # the same by their form, which numbers may fit by chance
+_MOST_SHOWN = 3
 _TOLERANCE = 0.02  # of a side, by which a box may miss the image
 _EQUAL = 0.01  # of a value
 
@@ -66,6 +70,10 @@ class Convention:
             case "xxyy":
                 return a, c, b, d
         return numbers
+
+
+Fits = Counter[frozenset[Convention]]
+"""How many boxes fit their images by which conventions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,36 +121,95 @@ def reread(annotation: Annotation, written: Convention, chosen: Convention) -> A
     return replace(annotation, objects=items, normalized=chosen.normalized)
 
 
-def fitting(
-    annotation: Annotation, written: Convention, sizes: Sequence[_Size]
-) -> Counter[Convention | None]:
-    """Count the boxes that fit an image by each convention, and under None all of them.
+def fitting(annotation: Annotation, written: Convention, sizes: Sequence[_Size]) -> Fits:
+    """Count the boxes of an annotation by the conventions by which they fit its image.
 
     `sizes` are the width and height that the image may have been seen with.
     """
-    counts: Counter[Convention | None] = Counter()
-    for item in annotation.objects:
-        if item.edges[0] != item.edges[2] and item.edges[1] != item.edges[3]:
-            counts[None] += 1
-            counts.update(_conventions_of(item, written, sizes))
-    return counts
+    return Counter(
+        frozenset(_conventions_of(item, written, sizes))
+        for item in annotation.objects
+        if item.edges[0] != item.edges[2] and item.edges[1] != item.edges[3]
+    )
 
 
-def doubt(counts: Counter[Convention | None], written: Convention) -> str:
-    """Return what is wrong with the convention that a set was read by, "" if nothing is."""
-    total, wrong = counts[None], counts[None] - counts[written]
-    others = [one for one in _all_conventions(written) if one != written and counts[one] >= _ALL * total]
-    others = [one for one in others if _words(one, written).count(",") == 0] or others
-    is_of_most = total >= _FEWEST and wrong > _MOST * total
-    is_of_some = wrong >= max(_FEWEST, _SOME * total) or wrong >= max(2, _MANY * total)
-    units_differ = any(one.normalized != written.normalized for one in others)
-    if not (is_of_most or (others and is_of_some) or (units_differ and wrong >= _SOME * total > 0)):
-        return ""
+def doubt(fits: Mapping[str, Fits], written: Convention) -> str:
+    """Return what is wrong with the convention that a set was read by, "" if nothing is.
+
+    `fits` are those of each file, by its name.
+    """
+    whole = sum(fits.values(), Fits())
+    total, wrong = whole.total(), whole.total() - _num_fitting(whole, written)
     message = f"{wrong} of {total} boxes do not fit their images as {written}."
-    if not others:
+    if others := better(whole, written):
+        flags = " or ".join(f"--boxes {_words(one, written)}" for one in others)
+        return f"{message} All would fit with {flags}."
+    if _fitting_all(whole, written):
+        return ""
+    if total >= _FEWEST and wrong > _MOST * total:
         return f"{message} Nor do they in any other way that is known."
-    flags = " or ".join(f"--boxes {_words(one, written)}" for one in others)
-    return f"{message} All would fit with {flags}."
+    return ""
+
+
+def mixture(fits: Mapping[str, Fits], written: Convention) -> str:
+    """Return which part of a set is written in another way than the rest, "" if none is; `fits` as for `doubt`."""
+    whole = sum(fits.values(), Fits())
+    if _fitting_all(whole, written):
+        return ""
+    misfits = {
+        name: Fits({by: count for by, count in one.items() if written not in by})
+        for name, one in fits.items()
+    }
+    all_misfits = sum(misfits.values(), Fits())
+    other = max(_others(written), key=partial(_num_fitting, all_misfits))
+    count = _num_fitting(all_misfits, other)
+    if other.normalized != written.normalized:
+        is_considerable = count >= max(_FEWEST_OF_UNIT, _SOME * whole.total())
+    else:
+        is_considerable = count >= max(_FEWEST_OF_FORM, _SOME * whole.total(), _ALL * all_misfits.total())
+    if is_considerable:
+        return _told(
+            count, other, written, [name for name, one in misfits.items() if _num_fitting(one, other)]
+        )
+    for name, one in fits.items():
+        if one.total() >= _FEWEST_OF_FORM and (others := better(one, written)):
+            return _told(one.total(), others[0], written, [name])
+    return ""
+
+
+def better(fits: Fits, written: Convention) -> list[Convention]:
+    """Return the other conventions by which all boxes fit, where too many for slips do not as they are written."""
+    others = _fitting_all(fits, written)
+    return others if _are_no_slips(fits, written, others) else []
+
+
+def _told(count: int, other: Convention, written: Convention, files: Sequence[str]) -> str:
+    shown = ", ".join(files[:_MOST_SHOWN]) + f" and {len(files) - _MOST_SHOWN} more" * (
+        len(files) > _MOST_SHOWN
+    )
+    return f"{count} boxes fit their images as {other}, those of the rest as {written}. They are in {shown}."
+
+
+def _num_fitting(fits: Fits, one: Convention) -> int:
+    return sum(count for by, count in fits.items() if one in by)
+
+
+def _fitting_all(fits: Fits, written: Convention) -> list[Convention]:
+    """Return the other conventions by which all boxes fit, those that differ in one respect where there are any."""
+    found = [one for one in _others(written) if _num_fitting(fits, one) >= _ALL * fits.total() > 0]
+    return [one for one in found if "," not in _words(one, written)] or found
+
+
+def _are_no_slips(fits: Fits, written: Convention, others: Iterable[Convention]) -> bool:
+    """Say whether too many boxes do not fit as written, where all do by other conventions."""
+    total, wrong = fits.total(), fits.total() - _num_fitting(fits, written)
+    units_differ = any(one.normalized != written.normalized for one in others)
+    return (
+        (total >= _FEWEST and wrong > _MOST * total)
+        or wrong >= max(_FEWEST, _SOME * total)
+        or wrong >= max(2, _MANY * total)
+        or (units_differ and wrong >= _SOME * total)
+    )
 
 
 def _words(one: Convention, written: Convention) -> str:
@@ -152,10 +219,20 @@ def _words(one: Convention, written: Convention) -> str:
     return ",".join(words)
 
 
+def _others(written: Convention) -> list[Convention]:
+    return _all_conventions(written)[1:]
+
+
 @cache
 def _all_conventions(written: Convention) -> list[Convention]:
     forms = [written.form, *(form for form in FORMS if form != written.form)]
     return [Convention(form, unit) for unit in (written.normalized, not written.normalized) for form in forms]
+
+
+def are_fractions(numbers: Iterable[float]) -> bool:
+    """Say whether numbers can only be fractions of an image: all from 0 to 1, and not all of them whole."""
+    numbers = list(numbers)
+    return all(0 <= number <= 1 for number in numbers) and any(number % 1 for number in numbers)
 
 
 def _conventions_of(item: AnnotatedObject, written: Convention, sizes: Sequence[_Size]) -> list[Convention]:
@@ -175,8 +252,7 @@ def _fits(one: Convention, numbers: tuple[float, float, float, float], sizes: Se
         return False
     if one.normalized:
         return _is_within(edges, (1.0, 1.0), 0.0)
-    are_fractions = all(0 <= number <= 1 for number in numbers) and any(number % 1 for number in numbers)
-    return not are_fractions and any(_is_within(edges, size, 1.0) for size in sizes)
+    return not are_fractions(numbers) and any(_is_within(edges, size, 1.0) for size in sizes)
 
 
 def _is_within(edges: Edges, size: tuple[float, float], pixel: float) -> bool:

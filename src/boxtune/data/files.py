@@ -25,6 +25,7 @@ LOCK = ".lock"
 PARTIAL = ".partial-"
 """The start of the names of folders that hold what is not complete yet."""
 
+_COPYING = {"gs": "gsutil -m cp -r {} .", "s3": "aws s3 cp --recursive {} FOLDER"}
 _LONGEST_NAME = 150  # bytes of a file's name that a temporary name repeats; file systems take 255
 
 _log = logging.getLogger("boxtune")
@@ -37,8 +38,13 @@ def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:
     """
     try:
         return decoded(read_bytes(path, max_bytes=max_bytes))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as text: {error}.") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not text in UTF-8: its byte {error.start} is 0x{error.object[error.start]:02x}. Save it as"
+            " UTF-8."
+        ) from error
 
 
 def read_bytes(path: Path, *, max_bytes: int) -> bytes:
@@ -65,10 +71,28 @@ def require_files(paths: Iterable[Path]) -> None:
             )
 
 
+def refuse_remote(path: Path) -> None:
+    """Raise DataError for a URL, from which nothing is read, with the command that copies what it names."""
+    scheme, slash, rest = path.as_posix().partition(":/")
+    if slash and len(scheme) > 1 and scheme.isalnum() and not path.exists():
+        url = f"{scheme}://{rest}"
+        command = f": {_COPYING[scheme].format(shlex.quote(url))}" if scheme in _COPYING else "."
+        raise DataError(
+            f"{url} is not on this machine, and nothing is read from elsewhere. Copy it first{command}"
+        )
+
+
 def decoded(data: bytes, *, errors: str = "strict") -> str:
     """Return the text of a file's bytes, as `read_text` does; `errors` as of `bytes.decode`."""
     utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     return data.decode("utf-16" if utf16 else "utf-8-sig", errors)
+
+
+def gunzip(path: Path) -> str:
+    """Return the command that unpacks a file that is compressed with gzip, in its folder."""
+    compressed = path.name if path.suffix.lower() == ".gz" else f"{path.name}.gz"
+    command = shlex.join(["gunzip", compressed])
+    return command if compressed == path.name else f"{shlex.join(['mv', path.name, compressed])} && {command}"
 
 
 def read_lines(path: Path) -> list[str]:

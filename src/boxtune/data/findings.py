@@ -60,6 +60,9 @@ class Finding(Compact):
         """The file, and the location in it if that is known, such as "a.xml, line 14"."""
         return f"{self.file}, {self.location}" if self.location else self.file
 
+    def __str__(self) -> str:
+        return self.message if self.file == "." else f"{self.where}: {self.message}"
+
 
 class SkipError(Exception):
     """A part of a data set that cannot be used; becomes a finding in `Findings.skipping`."""
@@ -78,7 +81,13 @@ class Findings:
     items: list[Finding] = field(default_factory=list)
 
     def add(self, kind: Kind, path: Path, message: str, *, location: str = "", image: str = "") -> None:
-        """Add a finding about a file below the root (or another, which is then named whole)."""
+        """Add a finding about a file below the root (or another, which is then named whole).
+
+        A message that starts with the path does not repeat it.
+        """
+        message = message.removeprefix(f"{path}: ")
+        if message.startswith(f"{path} "):
+            message = f"it{message.removeprefix(str(path))}"
         self.items.append(
             Finding(
                 kind, printable(self.name(path)), printable(message), printable(location), printable(image)
@@ -119,10 +128,36 @@ _repair = _kinds(Severity.WARNING, Action.REPAIR)
 _warn = _kinds(Severity.WARNING, Action.KEEP)
 _note = _kinds(Severity.NOTE, Action.KEEP)
 
+# How the set is written: the cause of much that may follow
+COLUMNS_UNSURE = _refuse(
+    "columns uncertain",
+    "Write a header into the first line: filename,width,height,class,xmin,ymin,xmax,ymax.",
+)
+CONVENTION_UNSURE = _refuse(
+    "boxes written in another way",
+    "Give the flag that fits (what is drawn shows it), or --boxes as_written where they are right.",
+)
+CONVENTIONS_MIXED = _refuse(
+    "boxes written in two ways",
+    "Write all of them alike, or read the parts one by one; --boxes as_written where they are right.",
+)
+KEYPOINTS_UNSURE = _refuse(
+    "polygons or keypoints",
+    "Say it in data.yaml beside names: kpt_shape: [COUNT, 2 or 3] for keypoints, task: segment for polygons.",
+)
+ORIENTATION_UNSURE = _refuse(
+    "orientation uncertain",
+    "Say how the boxes were drawn: --exif upright (browsers, Ultralytics) or --exif stored (old LabelImg).",
+)
+
 # Classes
 CLASS_UNKNOWN = _refuse(
     "class not in the label map",
     "Add it to the label map, correct the annotation, or give --rename WRONG=RIGHT.",
+)
+CLASS_UNNAMED = _refuse(
+    "class number without name",
+    'Put a label map (.pbtxt) that names it beside the records, or give --rename "class NUMBER=NAME".',
 )
 CLASS_SPELLINGS = _warn(
     "class spelled in several ways",
@@ -135,6 +170,9 @@ CLASS_ONLY_CROWDS = _warn(
 )
 CLASS_UNUSED = _note(
     "class without objects", "The label map or the list of classes names it, no object has it."
+)
+CLASS_NUMBERS = _note(
+    "class of several numbers", "Their objects are of one class; give them different names if they are not."
 )
 CLASS_LOST = _refuse(
     "class lost",
@@ -166,6 +204,9 @@ OTHER_FORMAT = _warn(
 NOT_LOOKED_AT = _warn(
     "not looked at", "Copy what is needed into the folder, under a name without a leading dot."
 )
+UNOPENED = _warn(
+    "file that cannot be opened", "If it belongs to the data set, do what its message says; else remove it."
+)
 NOT_READ = _warn("not read", "Another part of the data set was preferred, as the message says.")
 RECORD_TYPES = _repair(
     "key of another type than the API's",
@@ -193,24 +234,16 @@ NO_OBJECT = _note(
 )
 
 # Boxes
-CONVENTION_UNSURE = _refuse(
-    "boxes written in another way",
-    "Give the flag that fits (what is drawn shows it), or --boxes as_written where they are right.",
-)
 KEYPOINTS_TOLD = _note(
     "keypoints without kpt_shape", "All lines of the set say so. kpt_shape in data.yaml says it, too."
 )
-KEYPOINTS_UNSURE = _refuse(
-    "polygons or keypoints",
-    "Say it in data.yaml beside names: kpt_shape: [COUNT, 2 or 3] for keypoints, task: segment for polygons.",
-)
 COLUMNS_GUESSED = _note("columns without header", "They are taken for those of the table that fits them.")
-COLUMNS_UNSURE = _refuse(
-    "columns uncertain",
-    "Write a header into the first line: filename,width,height,class,xmin,ymin,xmax,ymax.",
-)
 BOX_REORDERED = _repair("box with swapped corners", "Its corners are put in order.")
 BOX_CLIPPED = _repair("box beyond the image", "It is cut to the image.")
+BOX_IN_FRACTIONS = _skip_object(
+    "box in fractions among pixels",
+    "Write it in pixels, as its format has it, or give --boxes normalized if all are.",
+)
 BOX_OUTSIDE = _skip_object("box outside the image", "Is it the right image, and was it resized afterwards?")
 BOX_WITHOUT_AREA = _skip_object("box without area", "Draw it again or delete it.")
 BOX_TINY = _warn(
@@ -241,10 +274,6 @@ IMAGE_WITHOUT_END = _repair(
 )
 IMAGE_GREY = _note("grey image", "Its three channels will be equal.")
 IMAGE_TURNED = _repair("image turned upright", "Its EXIF orientation is applied, and it is encoded again.")
-ORIENTATION_UNSURE = _refuse(
-    "orientation uncertain",
-    "Say how the boxes were drawn: --exif upright (browsers, Ultralytics) or --exif stored (old LabelImg).",
-)
 SIZE_DIFFERS = _warn(
     "size differs",
     "The image's own size counts. If it was resized after it was annotated, its boxes are wrong.",

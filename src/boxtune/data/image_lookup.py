@@ -9,6 +9,9 @@ The first rule that finds one decides:
    before the name of an upload;
 4. the image of the annotation file's own name, as loosely compared, where the file is about one image.
 
+A name is first taken as it stands, then as a URL. Backslashes separate folders, also in names of files, which some
+programs unpack so.
+
 Where a file is about one image and an image of its own name is as near as the one that it names, it is unknown which
 is meant. Names are only looked up among the files of the data set, so none can lead out of its folder.
 """
@@ -17,16 +20,18 @@ import os
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.images import RARE_SUFFIXES, SUFFIXES
 from boxtune.data.splits import part_of_file, part_of_folder
+from boxtune.run_lengths import unprinted
 
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
 _PARTS_NAMED = "part {}"  # stands for "val", "valid" and "validation" alike
@@ -48,17 +53,17 @@ class ImageFiles:
         self._by_loose_name: dict[str, list[Path]] = defaultdict(list)
         self._by_looser_name: dict[str, list[Path]] = defaultdict(list)
         for path in self.paths:
-            loose = _loose(path.name)
-            self._by_name[path.name].append(path)
+            name = _with_slashes(path).name
+            loose = _loose(name)
+            self._by_name[name].append(path)
             self._by_loose_name[loose].append(path)
             self._by_looser_name[_looser(loose)].append(path)
 
     def of(self, annotation: Annotation, findings: Findings) -> Path:
         """Return the image of an annotation; raise SkipError if there is none, or it is unknown which."""
-        written = PurePosixPath(annotation.filename)
-        own_name = "" if annotation.location else annotation.path.stem
+        own_name = "" if annotation.location else _with_slashes(annotation.path).stem
         own = self._alike(own_name)
-        found = self._by_name.get(written.name) or self._alike(written.name)
+        written, found = self._named(annotation.filename)
         if found and own and self._trusted != "own":
             self._require_agreement(found, own, annotation, findings)
         if own and (not found or (self._trusted == "own" and not set(own) & set(found))):
@@ -71,7 +76,7 @@ class ImageFiles:
         image = _nearest(found, written, annotation, findings)
         taken_as = self._taken_as.setdefault(image, written.name)
         # A name without extension is how some formats write it.
-        if written.name in (image.name, image.stem):
+        if written.name in (_with_slashes(image).name, _with_slashes(image).stem):
             return image
         name = findings.name(image)
         # A file about one image may be about it by its own name, whatever it writes.
@@ -88,6 +93,13 @@ class ImageFiles:
             image=name,
         )
         return image
+
+    def _named(self, filename: str) -> tuple[PurePosixPath, list[Path]]:
+        """Return the first meaning of a name that is that of images, and these; else its first, and none."""
+        for meaning in meanings(filename):
+            if found := self._by_name.get(meaning.name) or self._alike(meaning.name):
+                return meaning, found
+        return PurePosixPath(filename), []
 
     def _alike(self, name: str) -> list[Path]:
         """Return the images of a name that is loosely compared, those that are most alike."""
@@ -118,6 +130,24 @@ class ImageFiles:
             other = f"{findings.name(own[0])} of its own name"
             message = f'it names "{annotation.filename}", which is there, and so is {other}.'
             raise SkipError(kinds.NAME_CONTRADICTED, message)
+
+
+def meanings(name: str) -> Iterator[PurePosixPath]:
+    """Yield the paths that a name can mean.
+
+    These are the name itself, also as Python prints bytes; of a URL the d= of Label Studio's local files, and its path.
+    """
+    yield PurePosixPath(name)
+    yield PurePosixPath(unprinted(name).decode(errors="replace"))
+    with suppress(ValueError):
+        url = urlsplit(name)
+        yield from map(PurePosixPath, parse_qs(url.query).get("d", []))
+        if url.scheme or url.query:
+            yield PurePosixPath(unquote(url.path))
+
+
+def _with_slashes(path: Path) -> PurePosixPath:
+    return PurePosixPath(str(path).replace("\\", "/"))
 
 
 def _folded(name: str) -> str:
@@ -155,7 +185,8 @@ def _nearest(
     )
     (best, image), (second, other) = ranked[:2]
     if best == second:
-        raise SkipError(kinds.IMAGE_AMBIGUOUS, f"{other} and {image} could both be its image.")
+        names = f"{findings.name(other)} and {findings.name(image)}"
+        raise SkipError(kinds.IMAGE_AMBIGUOUS, f"{names} could both be its image.")
     return image
 
 
@@ -163,7 +194,7 @@ def _nearness(
     image: Path, written: PurePosixPath | None, annotation: Annotation, findings: Findings
 ) -> _Nearness:
     """Return how near an image is: to the folders and subset that are written, then to the annotation file."""
-    file = annotation.path
+    file, image = annotation.path, Path(_with_slashes(image))
     named = [folder.casefold() for folder in written.parts[:-1]] if written else []
     folders = zip(reversed([part.casefold() for part in image.parts[:-1]]), reversed(named), strict=False)
     same_folders = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], folders))

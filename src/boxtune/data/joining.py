@@ -13,6 +13,7 @@ from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation
 from boxtune.data.findings import Finding, Findings
 from boxtune.data.image_record import ImageRecord, ObjectRecord, overlap
+from boxtune.data.splits import part_of_folder
 
 _SAME_OBJECT = 0.5  # overlap from which two boxes of a class show one object
 _SAME_EDGE = 0.5  # pixels by which edges of equal boxes may differ, where one file has whole numbers only
@@ -99,8 +100,18 @@ class Joiner:
             self.findings.add(
                 kinds.ANNOTATION_JOINED, where.path, message, location=where.location, image=name
             )
-        record = replace(records[0], objects=tuple(items))
+            self._note_parts(used, name)
+        subset = next((one.subset for one in records if part_of_folder(one.subset) is not None), "")
+        record = replace(records[0], objects=tuple(items), subset=subset)
         return used[0]._replace(record=record, findings=list(dict.fromkeys(findings)))
+
+    def _note_parts(self, entries: Sequence[Entry], name: str) -> None:
+        """Report an image that its annotations put into several parts of the data set."""
+        named = [entry.annotation for entry in entries if part_of_folder(entry.annotation.subset) is not None]
+        for other in named[1:]:
+            if part_of_folder(other.subset) != part_of_folder(named[0].subset):
+                message = f'its part "{other.subset}" is not used: "{named[0].subset}" stands before it.'
+                self.findings.add(kinds.NOT_READ, other.path, message, location=other.location, image=name)
 
 
 def _has_own_name(annotation: Annotation) -> bool:

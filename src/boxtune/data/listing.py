@@ -25,6 +25,11 @@ class Listing:
         groups = [self._by_ending.get(suffix, []) for suffix in suffixes]
         return sorted((path for group in groups for path in group), key=os.fsencode)
 
+    def spread(self, suffixes: frozenset[str], num_files: int) -> list[Path]:
+        """Return about so many of the files of these endings, from all over the folder."""
+        files = self.ending(suffixes)
+        return files[:: max(1, len(files) // max(1, num_files))]
+
     @cached_property
     def _by_ending(self) -> dict[str, list[Path]]:
         groups: dict[str, list[Path]] = {}

@@ -4,14 +4,14 @@
 """
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from boxtune import config
-from boxtune.data import duplicates, split_lists, splits
+from boxtune.data import duplicates, spelling, split_lists, splits
 from boxtune.data import findings as kinds
 from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
@@ -67,6 +67,10 @@ class Options:
     max_unusable: float = 0.5
     num_workers: int | None = None
 
+    def __post_init__(self) -> None:
+        if (self.folds is None) != (self.fold is None):
+            raise DataError("Give both, the number of folds and which of them is for validation.")
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -82,8 +86,8 @@ class Prepared:
 def prepare(photos: Path, options: Options) -> Prepared:
     """Read and split a data set without writing anything.
 
-    Raises DataError where nothing can be said of it: no annotations, an unreadable label map or list, or a split
-    that is not possible. Where annotated images were lost, a split that is not possible is a refusal.
+    A split that is not possible is a refusal. Raises DataError where nothing can be said of the set: no annotations, or
+    an unreadable label map.
     """
     reading = read(
         photos,
@@ -92,26 +96,27 @@ def prepare(photos: Path, options: Options) -> Prepared:
         assumed=Assumed(options.boxes, options.exif, options.image_names),
         num_workers=options.num_workers,
     )
-    findings = Findings(photos, list(reading.findings))
+    findings = Findings(photos, list(filter(partial(_still_holds, options), reading.findings)))
     kept = _without(reading.images, options.drop, findings) if options.drop else reading.images
     images = _renamed(kept, options.rename, findings) if options.rename else tuple(kept)
     reading = replace(reading, images=images)
-    refusal = why_unusable(reading, options.max_unusable)
     label_map = _numbered(reading.images, options.label_map, findings)
     parts: dict[str, Sequence[ImageRecord]] = {"train": reading.images, "validation": ()}
+    not_split = ""
     if reading.images:
         try:
             parts = _split(reading, options, findings)
-        except DataError as error:
-            if len(reading.images) == reading.num_annotations:
-                raise
-            # What was lost is probably why, and is shown first.
-            refusal = refusal or f"{error} {what_was_skipped(reading)}"
-        else:
             _note_classes(label_map, parts, findings)
-    return Prepared(
-        reading, label_map, parts, tuple(findings.items), refusal or _refused(photos, findings.items)
-    )
+        except DataError as error:
+            lost = len(reading.images) < reading.num_annotations  # which is probably why
+            not_split = f"{error} {what_was_skipped(reading)}" if lost else str(error)
+    refusal = _refused(photos, findings.items) or why_unusable(reading, options.max_unusable) or not_split
+    return Prepared(reading, label_map, parts, tuple(findings.items), refusal)
+
+
+def _still_holds(options: Options, finding: Finding) -> bool:
+    """Say whether a finding is still true once classes are renamed and left out: their names are known by then."""
+    return finding.kind != kinds.CLASS_UNNAMED or finding.location not in (*options.rename, *options.drop)
 
 
 def _without(
@@ -178,13 +183,13 @@ def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findin
 def _note_spellings(names: Iterable[str], findings: Findings) -> None:
     alike: dict[str, list[str]] = {}
     for name in names:
-        plain = unicodedata.normalize("NFKC", name).casefold()
-        alike.setdefault(re.sub(r"[\W_]+", "", plain) or plain, []).append(name)
+        alike.setdefault(spelling.plain(name), []).append(name)
     for spellings in alike.values():
         if len(spellings) > 1:
             written = " and ".join(f'"{name}"' for name in spellings)
-            if len({unicodedata.normalize("NFC", name) for name in spellings}) == 1:
-                written += f", which look alike and are not: {' and '.join(map(ascii, spellings))}"
+            looks = Counter(map(spelling.look, spellings))
+            if same := [name for name in spellings if looks[spelling.look(name)] > 1]:
+                written += f"; these look alike and are not: {' and '.join(map(ascii, same))}"
             findings.add(kinds.CLASS_SPELLINGS, findings.root, f"there is {written}.")
 
 
@@ -200,8 +205,10 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
     for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same image.", image=right)
     for image in split.unassigned:
-        path = findings.root / image.name
-        findings.add(kinds.IMAGE_UNASSIGNED, path, "nothing names its part.", image=image.name)
+        reason = (
+            f'its part "{image.subset}" is none that is known.' if image.subset else "nothing names its part."
+        )
+        findings.add(kinds.IMAGE_UNASSIGNED, findings.root / image.name, reason, image=image.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: images for name, images in parts.items() if images or name == "train"}
 
@@ -216,16 +223,24 @@ def _chosen_split(reading: Reading, options: Options, groups: Mapping[str, int],
     images = reading.images
     if options.validation_files:
         return splits.by_list(images, options.validation_files)
-    if options.folds is not None or options.fold is not None:
-        if options.folds is None or options.fold is None:
-            raise DataError("Give both, the number of folds and which of them is for validation.")
+    if options.folds is not None and options.fold is not None:
         return splits.fold(images, folds=options.folds, fold=options.fold, seed=options.seed, groups=groups)
     if options.validation_fraction is None:
         own = split_lists.by_lists(images, reading.lists, findings) or splits.by_folders(images)
         if own:
             return own
+        _note_subsets(images, findings)
     fraction = VALIDATION_FRACTION if options.validation_fraction is None else options.validation_fraction
     return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups)
+
+
+def _note_subsets(images: Sequence[ImageRecord], findings: Findings) -> None:
+    """Note the parts that annotations name, where these make no split."""
+    counts = Counter(image.subset for image in images if splits.part_of_folder(image.subset) is not None)
+    if counts:
+        parts = ", ".join(f"{part} {count}" for part, count in sorted(counts.items()))
+        message = f"of {len(images)} images the annotations put into parts: {parts}."
+        findings.add(kinds.LISTS_INCOMPLETE, findings.root, message)
 
 
 def _note_classes(
@@ -261,6 +276,5 @@ def _refused(photos: Path, findings: Iterable[Finding]) -> str:
     """Return the first reason to refuse the data set, "" if there is none."""
     for kind, group in by_kind(findings).items():
         if kind.action is Action.REFUSE:
-            first = group[0]
-            return f"{photos}: {kind.name} ({len(group)}). {first.where}: {first.message} {kind.advice}"
+            return f"{photos}: {kind.name} ({len(group)}). {group[0]} {kind.advice}"
     return ""

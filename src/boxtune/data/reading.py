@@ -3,12 +3,11 @@
 Annotations are parsed here, one after another, while other processes look at the images of earlier ones.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +16,8 @@ import numpy as np
 from boxtune.data import conventions, images, recognition, split_lists
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import Annotation, Format
-from boxtune.data.conventions import Assumed, Convention
+from boxtune.data.conventions import Assumed, Convention, Fits
+from boxtune.data.files import refuse_remote
 from boxtune.data.findings import Action, Finding, Findings, SkipError, by_kind
 from boxtune.data.image_lookup import ImageFiles
 from boxtune.data.image_record import ImageRecord, ImageSource, class_names
@@ -80,6 +80,8 @@ def read(
     look_up = partial(ImageFiles, listing.ending(images.SUFFIXES | images.RARE_SUFFIXES), assumed.image_names)
     chosen = _choose(annotated, everything, look_up, format_name, findings)
     image_files = look_up()
+    for path, reason in recognition.unopened(annotated, chosen):
+        findings.add(kinds.UNOPENED, path, reason)
 
     lists = split_lists.find(everything, findings)
     paths = [path for path in annotated.ending(chosen.suffixes) if path not in lists.paths]
@@ -89,8 +91,8 @@ def read(
     inspect = partial(_inspect, photos, written, assumed)
     inspected = map_in_processes(inspect, paired, num_workers=num_workers, chunk_size=32)
     found, of_images, fits = _one_each(zip(inspected, paired.given, strict=False), findings)
-    if not assumed.boxes and (doubt := conventions.doubt(fits, written)):
-        findings.add(kinds.CONVENTION_UNSURE, annotated.root, doubt)
+    if not assumed.boxes:
+        _doubt_convention(fits, written, annotated.root, findings)
     _doubt_guessed_columns(found, of_images, findings)
     num_unused = _note_unused(image_files, paired.given, findings)
     num_lost = sum(finding.kind.action is Action.SKIP_IMAGE for finding in findings.items)
@@ -128,15 +130,15 @@ def why_unusable(reading: Reading, max_unusable: float) -> str:
 
 
 def what_was_skipped(reading: Reading) -> str:
-    """Return how many images and objects were skipped, by the kinds of findings, with an example."""
+    """Return how many images and objects were skipped, by the kinds of findings, with an example of a cause."""
     losing = (Action.SKIP_IMAGE, Action.SKIP_OBJECT)
     groups = [group for kind, group in by_kind(reading.findings).items() if kind.action in losing]
-    ranked = sorted(groups, key=len, reverse=True)
+    if not groups:
+        return "Nothing was skipped."
+    ranked = sorted(groups, key=lambda group: (group[0].kind == kinds.NO_USABLE_OBJECT, -len(group)))
     counts = ", ".join(f"{group[0].kind.name} {len(group)}" for group in ranked)
-    if not ranked:
-        return f"Skipped: {counts}."
     example = ranked[0][0]
-    return f"Skipped: {counts}. For example {example.where}: {example.message} {example.kind.advice}"
+    return f"Skipped: {counts}. For example {example} {example.kind.advice}"
 
 
 def _examples(complaints: Iterable[tuple[Path, str]], root: Path) -> str:
@@ -148,6 +150,7 @@ def _examples(complaints: Iterable[tuple[Path, str]], root: Path) -> str:
 def _list(folder: Path, findings: Findings) -> Listing:
     if folder.is_file():
         return Listing(folder.parent, (folder,))
+    refuse_remote(folder)
     if not folder.is_dir():
         raise DataError(f"{folder} is not a folder. Give the folder that holds the images and annotations.")
     return list_files(folder, findings)
@@ -165,11 +168,12 @@ def _choose(
         return recognition.by_name(name)
     found = recognition.recognise(annotated)
     if not found:
+        unread = chain(recognition.unopened(annotated), recognition.complaints(annotated))
+        complaints = _examples(unread, annotated.root)
         known = ", ".join(one.title for one in recognition.FORMATS)
         raise DataError(
-            f"{_shown(annotated)} holds no annotations that can be read."
-            f"{_examples(recognition.complaints(annotated), annotated.root)} Give the folder or file that holds them,"
-            f" or name their format. No file is in any format that is known: {known}."
+            f"{_shown(annotated)} holds no annotations that can be read.{complaints} Give the folder or file that holds"
+            f" them, or name their format with --format.{'' if complaints else f' Known are {known}.'}"
         )
     if len(found) == 1:
         return found[0]
@@ -217,6 +221,14 @@ def _note_unused(image_files: ImageFiles, given: Iterable[Annotation], findings:
     return len(unused)
 
 
+def _doubt_convention(fits: Mapping[str, Fits], written: Convention, root: Path, findings: Findings) -> None:
+    """Report that boxes are written in another way than the format says, all of them or a part."""
+    if mixture := conventions.mixture(fits, written):
+        findings.add(kinds.CONVENTIONS_MIXED, root, mixture)
+    elif doubt := conventions.doubt(fits, written):
+        findings.add(kinds.CONVENTION_UNSURE, root, doubt)
+
+
 def _doubt_guessed_columns(
     found: Sequence["_Inspected"], of_images: Iterable[Finding], findings: Findings
 ) -> None:
@@ -248,13 +260,13 @@ class _Paired:
 
 
 class _Inspected(NamedTuple):
-    """A record, its image's digest and fingerprint, findings, and how many boxes fit by which convention."""
+    """A record, its image's digest and fingerprint, findings, and how many boxes fit by which conventions."""
 
     record: ImageRecord | None
     digest: bytes
     fingerprint: bytes
     findings: Sequence[Finding]
-    fits: Counter[Convention | None]
+    fits: Fits
 
 
 def _inspect(root: Path, written: Convention, assumed: Assumed, annotation: Annotation) -> _Inspected:
@@ -263,7 +275,7 @@ def _inspect(root: Path, written: Convention, assumed: Assumed, annotation: Anno
     source = annotation.source
     name = annotation.filename if source.span else findings.name(source.path)
     digest, fingerprint = b"", b""
-    fits: Counter[Convention | None] = Counter()
+    fits = Fits()
     record = None
     with findings.skipping(annotation.path, location=annotation.location, image=name):
         try:
@@ -282,17 +294,17 @@ def _inspect(root: Path, written: Convention, assumed: Assumed, annotation: Anno
 
 def _one_each(
     inspected: Iterable[tuple[_Inspected, Annotation]], findings: Findings
-) -> tuple[list[_Inspected], list[Finding], Counter[Convention | None]]:
+) -> tuple[list[_Inspected], list[Finding], dict[str, Fits]]:
     """Leave each image one entry, with the objects of all that can be joined.
 
-    Return these, the findings about them, and how many boxes of all fit by which convention.
+    Return these, the findings about them, and how many boxes fit by which conventions in each file.
     """
     first: dict[ImageSource, _Inspected] = {}
     entries: dict[ImageSource, list[Entry]] = {}
-    fits: Counter[Convention | None] = Counter()
+    fits: dict[str, Fits] = {}
     for one, annotation in inspected:
         assert annotation.source
-        fits.update(one.fits)
+        fits.setdefault(findings.name(annotation.path), Fits()).update(one.fits)
         first.setdefault(annotation.source, one)
         entries.setdefault(annotation.source, []).append(Entry(annotation, one.record, one.findings))
     joiner = Joiner(findings)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from boxtune.data.annotations import Format
+from boxtune.data.closed_files import closed_files
 from boxtune.data.formats import (
     coco,
     createml,
@@ -72,16 +73,16 @@ def complaints(listing: Listing) -> Iterator[tuple[Path, str]]:
     """Yield files that look like annotations of some format, with why they are not read."""
     for one in FORMATS:
         if one.complaint:
-            for path in _spread(listing.ending(one.suffixes), _NUM_LOOKED_INTO):
+            for path in listing.spread(one.suffixes, _NUM_LOOKED_INTO):
                 if complaint := one.complaint(path):
                     yield path, f"{one.title}: {complaint}"
 
 
+def unopened(listing: Listing, chosen: Format | None = None) -> Iterator[tuple[Path, str]]:
+    """Yield files that may hold annotations and cannot be opened, but for those that a format reports itself."""
+    return closed_files(listing, chosen.suffixes if chosen else frozenset(), _NUM_LOOKED_INTO)
+
+
 def _is_there(one: Format, listing: Listing, num_files: int) -> bool:
     """Say whether a folder has annotations of a format, looking into about so many files."""
-    return any(map(one.recognises, _spread(listing.ending(one.suffixes), num_files)))
-
-
-def _spread(files: list[Path], num_files: int) -> list[Path]:
-    """Return about so many files from all over a list."""
-    return files[:: max(1, len(files) // max(1, num_files))]
+    return any(map(one.recognises, listing.spread(one.suffixes, num_files)))

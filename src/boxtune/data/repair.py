@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+from boxtune.data import conventions, images
 from boxtune.data import findings as kinds
-from boxtune.data import images
 from boxtune.data.annotations import AnnotatedObject, Annotation
 from boxtune.data.findings import Findings, Kind, SkipError
 from boxtune.data.image_record import (
@@ -178,6 +178,8 @@ def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
         "\ud800" <= character <= "\udfff" for character in item.class_name
     ):  # JSON may hold halves of characters
         raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"{item.class_name!a} is not text.")
+    if not case.annotation.normalized and conventions.are_fractions(item.edges):
+        raise SkipError(kinds.BOX_IN_FRACTIONS, f"{_shown(item)} would be less than a pixel.")
     written = frame.box(item.edges)
     ordered = reorder(written)
     clipped = clip(ordered)

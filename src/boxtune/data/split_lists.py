@@ -96,8 +96,10 @@ def by_lists(images: Sequence[ImageRecord], found: SplitLists, findings: Finding
         parts = {name: min(part, VALIDATION) for name, part in parts.items()}
     if VALIDATION not in parts.values() or {*map(parts.get, usable)} == {VALIDATION}:
         if found.lists:
-            names = ", ".join(findings.name(one.path) for one in found.lists)
-            findings.add(kinds.LISTS_INCOMPLETE, found.lists[0].path, f"{names}: both sides are not there.")
+            first, *others = (one.path for one in found.lists)
+            beside = f"with {', '.join(map(findings.name, others))} " if others else ""
+            message = f"{beside}it names {len(parts)} of {len(usable)} images, all for one side."
+            findings.add(kinds.LISTS_INCOMPLETE, first, message)
         return None
     return divided(images, parts, all_are_assigned=TRAIN not in parts.values())
 

@@ -16,7 +16,9 @@ TRAIN, VALIDATION, TEST = range(3)
 
 _PART_OF_WORD = {
     **dict.fromkeys(("train", "training", "trainset", "trainval"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation", "valset", "eval", "evaluation"), VALIDATION),
+    **dict.fromkeys(
+        ("val", "valid", "validate", "validation", "valset", "dev", "eval", "evaluation"), VALIDATION
+    ),
     **dict.fromkeys(("test", "testing", "testset"), TEST),
 }
 # Words that may stand beside those in a folder's name: "train_images" is for training, "train_station" is not.
@@ -212,7 +214,7 @@ def by_last_part(names: Iterable[str]) -> dict[str, list[str]]:
     """Return the names of images by their file names, with and without extension."""
     known: dict[str, list[str]] = {}
     for name in names:
-        path = PurePosixPath(name)
+        path = PurePosixPath(name.replace("\\", "/"))
         for last in {path.name, path.stem}:
             known.setdefault(last, []).append(name)
     return known
@@ -245,7 +247,7 @@ def matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
     *folders, last = [part for part in name.split("/") if part not in ("", ".", "..")] or [""]
     found = []
     for candidate in known.get(last, ()):
-        its_folders = candidate.split("/")[:-1]
+        its_folders = candidate.replace("\\", "/").split("/")[:-1]
         depth = min(len(folders), len(its_folders))
         if folders[len(folders) - depth :] == its_folders[len(its_folders) - depth :]:
             found.append(candidate)

@@ -17,6 +17,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from boxtune.data.example_pb2 import BytesList, Example, Feature, FloatList, Int64List
+from boxtune.data.files import gunzip
 from boxtune.errors import DataError
 
 MAX_RECORD_BYTES = 2**30
@@ -242,7 +243,7 @@ def _cut_short(path: Path, number: int, position: int) -> DataError:
 
 def _not_a_record(path: Path, header: bytes, position: int) -> DataError:
     if position == 0 and header.startswith(b"\x1f\x8b"):
-        return DataError(f"{path} is compressed with gzip. Unpack it first (gunzip).")
+        return DataError(f"{path} is compressed with gzip. Unpack it (in its folder: {gunzip(path)}).")
     if position == 0 and header[0] == 0x78 and int.from_bytes(header[:2], "big") % 31 == 0:  # RFC 1950
         return DataError(f"{path} is compressed with zlib. Write it again without compression.")
     if position == 0:

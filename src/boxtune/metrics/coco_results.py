@@ -14,6 +14,7 @@ from boxtune.errors import DataError
 from boxtune.metrics import masks
 from boxtune.metrics.masks import Mask
 from boxtune.metrics.results import ImageResult
+from boxtune.run_lengths import unprinted
 
 ImageId = int | str
 
@@ -125,6 +126,8 @@ def _take(
         raise _Fault("form", f"{item!r:.60} is not an object")
     image_id, category = item.get("image_id"), item.get("category_id")
     name = known.get(image_id) if isinstance(image_id, int | str) else None
+    if name is None and isinstance(image_id, str):
+        name = known.get(unprinted(image_id).decode(errors="replace"))
     if name is None or name not in found:
         raise _Fault("images", f"image_id {image_id!r:.60}")
     if type(category) is not int or category not in categories:

@@ -81,7 +81,7 @@ def from_coco(segmentation: Any) -> Mask:
     size, counts = segmentation["size"], segmentation["counts"]
     if not (isinstance(size, list | tuple) and len(size) == 2 and all(_is_count(side) for side in size)):
         raise DataError(f"a mask's size is {size!r:.50}, not [height, width].")
-    counts = counts.encode("ascii", "replace") if isinstance(counts, str) else counts
+    counts = run_lengths.unprinted(counts) if isinstance(counts, str) else counts
     runs = run_lengths.decompress(counts) if isinstance(counts, bytes) else _listed(counts)
     if (runs.size and runs.min() < 0) or int(runs.sum()) != size[0] * size[1]:
         raise DataError(f"a mask's run lengths do not fill its size of {size[0]} x {size[1]}.")

@@ -1,19 +1,23 @@
 """A data set as people and programs read of it: counts and findings, as text and as JSON."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from boxtune.data.findings import Finding, Severity, by_kind
+from boxtune.data.findings import Action, Finding, Kind, Severity, by_kind
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared, class_counts
-from boxtune.errors import escaped
+from boxtune.errors import columns, escaped, printable, shortened
 
 JSON_NAME = "report.json"
 """Beside the records: everything that was counted and found."""
 
 _NUM_EXAMPLES = 3
+_MOST_CLASSES = 50
+_LINE = 90
+_COLUMN = 12
 
 
 def text(title: str, prepared: Prepared, verdict: str) -> str:
@@ -30,29 +34,48 @@ def text(title: str, prepared: Prepared, verdict: str) -> str:
 
 
 def counts_table(parts: Mapping[str, Sequence[ImageRecord]], label_map: LabelMap) -> list[str]:
-    """Return lines that count images, objects, and the objects of each class, a column for each part."""
+    """Return lines that count images, objects, and the objects of each class, a column for each part.
+
+    They fit a terminal: long names are shortened, and of very many classes those of most objects are shown.
+    """
     counts = {part: class_counts(images, label_map) for part, images in parts.items()}
+    totals = sum(counts.values(), Counter[str]())
+    shown = set(sorted(label_map.names, key=lambda name: -totals[name])[:_MOST_CLASSES])
+    rest = [name for name in label_map.names if name not in shown]
     rows = [("images", [len(images) for images in parts.values()])]
     rows += [("objects", [sum(len(image.objects) for image in images) for images in parts.values()])]
-    rows += [(f"  {name}", [count[name] for count in counts.values()]) for name in label_map.names]
-    width = max(len(name) for name, _ in rows)
-    header = f"{'':{width}}" + "".join(f"  {part:>10}" for part in parts)
-    return [header, *(f"{name:{width}}" + "".join(f"  {n:>10,}" for n in values) for name, values in rows)]
+    rows += [
+        (f"  {name}", [count[name] for count in counts.values()]) for name in label_map.names if name in shown
+    ]
+    if rest:
+        sums = [sum(count[name] for name in rest) for count in counts.values()]
+        rows += [(f"  ... and {len(rest):,} classes with fewer", sums)]
+    widest = _LINE - _COLUMN * len(parts)
+    names = [shortened(printable(name), widest) for name, _ in rows]
+    width = max(map(columns, names))
+    header = " " * width + "".join(f"{part:>{_COLUMN}}" for part in parts)
+    return [
+        header,
+        *(
+            name + " " * (width - columns(name)) + "".join(f"{n:>{_COLUMN},}" for n in values)
+            for name, (_, values) in zip(names, rows, strict=True)
+        ),
+    ]
 
 
 def finding_lines(findings: Iterable[Finding], *, num_examples: int = _NUM_EXAMPLES) -> list[str]:
     """Return the findings kind by kind, the worst first: what it is, what is done about it, and examples."""
     lines = []
-    groups = by_kind(findings)
-    for severity in Severity:
-        for kind, group in groups.items():
-            if kind.severity is not severity:
-                continue
-            lines += ["", f"{severity}: {kind.name} ({len(group):,}): {kind.action}. {kind.advice}"]
-            lines += [f"  {finding.where}: {finding.message}" for finding in group[:num_examples]]
-            if len(group) > num_examples:
-                lines.append(f"  ... and {len(group) - num_examples:,} more")
+    for kind, group in sorted(by_kind(findings).items(), key=lambda one: _badness(one[0])):
+        lines += ["", f"{kind.severity}: {kind.name} ({len(group):,}): {kind.action}. {kind.advice}"]
+        lines += [f"  {finding}" for finding in group[:num_examples]]
+        if len(group) > num_examples:
+            lines.append(f"  ... and {len(group) - num_examples:,} more")
     return lines
+
+
+def _badness(kind: Kind) -> tuple[int, bool]:
+    return list(Severity).index(kind.severity), kind.action is not Action.REFUSE
 
 
 def summary(findings: Iterable[Finding]) -> str:

@@ -52,11 +52,8 @@ def test_automl_of_several_images_and_parts(tmp_path):
     )
     assert [item.class_name for item in annotations[0].objects] == ["cup", "pen"]
     assert [annotation.complete for annotation in annotations] == [True, True]
-    (finding,) = findings
-    assert (finding.kind, finding.message) == (
-        kinds.NOT_READ,
-        "the parts that it gives to images: TEST, TRAIN.",
-    )
+    assert [annotation.subset for annotation in annotations] == ["TRAIN", "TEST"]
+    assert findings == []
 
 
 def test_automl_that_is_wrong(tmp_path):
@@ -71,10 +68,10 @@ def test_automl_that_is_wrong(tmp_path):
     )
     assert [len(annotation.objects) for annotation in annotations] == [1, 0, 0, 0]
     assert locations(findings) == [
-        (kinds.OBJECT_WITHOUT_BOX, "line 5"),
         (kinds.OBJECT_WITHOUT_BOX, "line 2"),
         (kinds.OBJECT_WITHOUT_BOX, "line 3"),
         (kinds.OBJECT_WITHOUT_NAME, "line 4"),
+        (kinds.OBJECT_WITHOUT_BOX, "line 5"),
     ]
 
 

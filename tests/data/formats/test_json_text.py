@@ -39,7 +39,7 @@ def test_what_is_no_json_is_reported_with_line_and_column(file):
     ("data", "reason"),
     [
         (b"", "not JSON"),
-        (b"\xff\xd8\xff\xe0 a JPEG", "cannot be read as text"),
+        (b"\xff\xd8\xff\xe0 a JPEG", "not text in UTF-8"),
         (b"[" * 100_000, "nested too deeply"),
         (b"9" * 5000, "digits"),
     ],

@@ -1,4 +1,5 @@
 import gzip
+import io
 import math
 import zlib
 
@@ -7,6 +8,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from annotation_files import read_file
 from boxtune.data import findings as kinds
@@ -16,6 +18,7 @@ from boxtune.data.image_record import Box, ImageRecord, ImageSource, Keypoint, O
 from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
+from boxtune.data.preparation import Options, prepare
 from voc_folder import image_file
 
 train = tf.train
@@ -184,9 +187,47 @@ def test_text_takes_precedence_over_numbers(tmp_path):
     assert (findings, [item.class_name for item in annotation.objects]) == ([], ["cat", "dog"])
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (
+            [0, 1],
+            "the labels of its objects count from 0 and those of the label map from 1: each is taken for the class"
+            " before its own. Write the records again with 1 added to each, or give --rename 'class 0=cat' --rename"
+            " 'cat=big dog'.",
+        ),
+        ([0, 2], "the label map names 1 cat, 2 big dog."),
+        ([5, 1], "the label map names 1 cat, 2 big dog."),
+    ],
+)
+def test_numbers_that_the_label_map_lacks(tmp_path, labels, message):
+    path = written(tmp_path / "train.record", example(object__class__text=None, object__class__label=labels))
+    write_label_map(LabelMap((Label(1, "cat"), Label(2, "big dog"))), tmp_path / "map.pbtxt")
+    _, findings = read_file(FORMAT, path, tmp_path / "map.pbtxt")
+    assert [(f.kind, f.location, f.message) for f in findings] == [
+        (kinds.CLASS_UNNAMED, f"class {labels[0]}", message)
+    ]
+
+
+def test_a_number_is_named_by_renaming_it(tmp_path):
+    image = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(image, "PNG")
+    texts = {"object__class__text": None, "object__class__label": [0, 1], "encoded": [image.getvalue()]}
+    written(tmp_path / "train.record", *[example(**texts)] * 3)
+    write_label_map(LabelMap((Label(1, "cat"), Label(2, "dog"))), tmp_path / "map.pbtxt")
+    rename = {"class 0": "cat", "cat": "dog"}
+    refused, renamed, dropped = (
+        prepare(tmp_path, Options(num_workers=1, validation_fraction=0.0, **options))
+        for options in ({}, {"rename": rename}, {"drop": ["class 0"]})
+    )
+    assert "class 0: the labels of its objects count from 0" in refused.refusal
+    assert (renamed.refusal, renamed.label_map.names) == ("", ["cat", "dog"])
+    assert (dropped.refusal, dropped.label_map.names) == ("", ["cat"])
+
+
 def test_numbers_that_nothing_names_are_reported_once_each(read):
     annotations, findings = read(*[example(object__class__text=None)] * 2)
-    assert findings == [(kinds.CLASS_UNKNOWN, "")] * 2
+    assert findings == [(kinds.CLASS_UNNAMED, "class 2"), (kinds.CLASS_UNNAMED, "class 7")]
     assert [item.class_name for one in annotations for item in one.objects] == ["class 2", "class 7"] * 2
 
 
@@ -365,7 +406,11 @@ def test_values_of_no_use_are_reported(read, label):
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
-        ("train.record", gzip.compress(b"anything", mtime=0), "it is compressed with gzip. Unpack it first"),
+        (
+            "train.record",
+            gzip.compress(b"anything", mtime=0),
+            "it is compressed with gzip. Unpack it (in its folder: mv",
+        ),
         ("train.record", zlib.compress(b"anything"), "it is compressed with zlib"),
         ("train.tfrecord-00000-of-00002", b"anything else", "it is not a TFRecord file"),
         ("LICENSE", b"anything else", ""),

@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 
 from annotation_files import read_file
+from boxtune.data import findings as kinds
 from boxtune.data.formats import voc
 from boxtune.data.formats.voc import image_set
 from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import DataError
 from voc_folder import annotation, element
+
+BOX = "<bndbox><xmin>4</xmin><ymin>2</ymin><xmax>20</xmax><ymax>12</ymax></bndbox>"
 
 
 def parsed(path):
@@ -112,3 +115,33 @@ def test_the_turned_box_of_another_program_is_named(tmp_path):
     assert (
         finding.message == "it has a <robndbox>, a turned box of roLabelImg; draw an upright one, a <bndbox>."
     )
+
+
+@pytest.mark.parametrize(
+    ("inside", "kind", "message"),
+    [
+        ("<name>cat</name>", kinds.OBJECT_WITHOUT_BOX, "it has no <bndbox>."),
+        (
+            f"<name>cat</name><name>dog</name>{BOX}",
+            kinds.OBJECT_WITHOUT_NAME,
+            "it has several names: cat, dog.",
+        ),
+        (f"<name> </name>{BOX}", kinds.OBJECT_WITHOUT_NAME, "it has no class."),
+        (
+            "<name>cat</name><bndbox><xmin>1</xmin></bndbox>",
+            kinds.OBJECT_WITHOUT_BOX,
+            "a coordinate is missing.",
+        ),
+    ],
+)
+def test_what_an_object_lacks_is_named(tmp_path, inside, kind, message):
+    found, [finding] = parsed(annotation(tmp_path / "a.xml", f"<object>{inside}</object>"))
+    assert (found.objects, found.complete) == ((), False)
+    assert (finding.kind, finding.message) == (kind, message)
+
+
+def test_a_name_that_is_there_twice_is_one(tmp_path):
+    found, findings = parsed(
+        annotation(tmp_path / "a.xml", f"<object><name>cat</name>{BOX}<name> cat</name></object>")
+    )
+    assert ([item.class_name for item in found.objects], findings) == (["cat"], [])

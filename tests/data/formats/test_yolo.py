@@ -433,7 +433,10 @@ def test_what_is_written_is_read_back(tmp_path_factory, boxes, names):
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ("0 65 55 50 50", "line 1: 65 55 50 50 are pixels, not fractions of the image."),
+        (
+            "0 65 55 50 50",
+            "line 1: 65 55 50 50 are no fractions of the image. If they are pixels, give --format yolo --boxes pixels.",
+        ),
         ("0 0,25 0,5 0,1 0,1", "line 1: its coordinates hold '0,25', which is not a finite number."),
         ("cup 0.25 0.5 0.1 0.1", 'line 1: its class is "cup", which is not a class number.'),
         ("0 0.25 0.5", "line 1: behind its class are 2 numbers; a box has 4."),
@@ -448,3 +451,15 @@ def test_complaints(tmp_path, line, complaint):
         path.parent.mkdir(exist_ok=True)
         path.write_text(line + "\n")
         assert FORMAT.complaint(path) == ("" if name.startswith("notes") else complaint)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("data.yaml", "names: [pen, cup, cup, pen, cup]"), ("classes.txt", "pen\ncup\ncup \npen\ncup\n")],
+)
+def test_numbers_of_one_name_are_one_class_which_is_said(folder, name, text):
+    lines = "".join(BOX.replace("0", str(number), 1) for number in range(5))
+    [annotation], findings = read(FORMAT, folder({"a.jpg": "", "a.txt": lines, name: text}))
+    assert [item.class_name for item in annotation.objects] == ["pen", "cup", "cup", "pen", "cup"]
+    shared = [(item.file, item.message) for item in findings if item.kind is kinds.CLASS_NUMBERS]
+    assert shared == [(name, 'numbers 0, 3 are all "pen".'), (name, 'numbers 1, 2, 4 are all "cup".')]

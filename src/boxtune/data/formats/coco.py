@@ -8,11 +8,10 @@ for something, it stands in the object's `attributes`, as CVAT and Datumaro writ
 Files whose annotations have neither boxes nor outlines (captions, panoptic) are about no image, nor is a file
 `stuff_*.json` beside `instances_*.json`, which outlines background.
 
-Ids may be numbers or strings, and category 0 is a category like any other. The `file_name`, else the path of the
-`coco_url`, is the name to look the image up by; nothing is fetched.
+Ids may be numbers or strings, and category 0 is a category like any other. The `file_name`, else the `coco_url`, is
+the name to look the image up by; nothing is fetched.
 """
 
-import ast
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -24,13 +23,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from boxtune import run_lengths
 from boxtune.data import findings as kinds
 from boxtune.data import masks
-from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges, note_shared_names
 from boxtune.data.files import whole_file
 from boxtune.data.findings import Kind, SkipError
 from boxtune.data.formats import json_text, shapes
-from boxtune.data.formats.json_text import as_dict, as_text, json_format, path_of_url
+from boxtune.data.formats.json_text import as_dict, as_text, json_format
 from boxtune.data.image_record import ImageRecord, Keypoint, ObjectRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.masks import Mask
@@ -67,10 +67,9 @@ def identifiers(path: Path) -> Identifiers:
         for item in document["images"]
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
     }
-    listed = document.get("categories")
     classes = {
         item["id"]: as_text(item.get("name"))
-        for item in (listed if isinstance(listed, list) else [])
+        for item in _listed(document.get("categories"))
         if isinstance(item, dict) and isinstance(item.get("id"), int | str)
     }
     return Identifiers(images, classes)
@@ -87,10 +86,14 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
     """Yield image after image; the objects of one at a time are made."""
     images, annotations = document["images"], document["annotations"]
     _require_objects(file.path, annotations)
-    if annotations and not (isinstance(document.get("categories"), list) and document["categories"]):
+    listed = _listed(document.get("categories"))
+    if annotations and not listed:
         message = 'it has no "categories", which name the classes; add "categories": [{"id": 1, "name": "cat"}, ...].'
         raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
-    categories = _categories(document.get("categories"))
+    categories = _categories(listed)
+    note_shared_names(
+        ((key, one.name) for key, one in categories.items() if one.name), file.path, file.findings
+    )
     positions = _first_positions(file, images)
     objects = _by_image(file, annotations, positions)
     for key, number in positions.items():
@@ -130,10 +133,27 @@ class _Category:
     keypoints: tuple[str, ...] = ()
 
 
-def _categories(listed: Any) -> dict[str, _Category]:
+def _listed(categories: Any) -> list[Any]:
+    """Return categories as a list.
+
+    Some write {"1": "cat"}, {"cat": 1}, {"1": {"name": "cat"}} or {"cat": {"id": 1}}.
+    """
+    if not isinstance(categories, dict):
+        return categories if isinstance(categories, list) else []
+    return [_entry(key, value) for key, value in categories.items()]
+
+
+def _entry(key: str, value: Any) -> dict[str, Any]:
+    number = int(key) if key.isdecimal() and len(key) < 20 else key
+    if isinstance(value, dict):
+        return ({"name": key} if "id" in value else {"id": number}) | value
+    return {"id": value, "name": key} if isinstance(value, int) else {"id": number, "name": value}
+
+
+def _categories(listed: list[Any]) -> dict[str, _Category]:
     """Return the categories by their ids as text."""
     categories: dict[str, _Category] = {}
-    for item in listed if isinstance(listed, list) else []:
+    for item in listed:
         if isinstance(item, dict) and (key := _key(item.get("id"))):
             category = _Category(as_text(item.get("name")), _keypoint_names(item.get("keypoints")))
             known = categories.setdefault(key, category)
@@ -207,9 +227,8 @@ def _by_image(file: AnnotationFile, items: list[Any], positions: dict[str, int])
 
 
 def _filename(image: dict[str, Any]) -> str:
-    """Return the name of an image with slashes: of a URL its path, or for local files of Label Studio the d=."""
-    name = as_text(image.get("file_name")) or as_text(image.get("coco_url"))
-    return (path_of_url(name) if "://" in name or "?d=" in name else name).replace("\\", "/")
+    """Return the name of an image, or its URL, with slashes."""
+    return (as_text(image.get("file_name")) or as_text(image.get("coco_url"))).replace("\\", "/")
 
 
 def _location(key: str, number: int, item: Any) -> str:
@@ -273,6 +292,8 @@ def _edges(bbox: Any, mask: Mask | None) -> Edges:
             return masks.edges(mask)
         except DataError as error:
             raise SkipError(kinds.OBJECT_WITHOUT_BOX, str(error)) from error
+    if not bbox:
+        raise SkipError(kinds.OBJECT_WITHOUT_BOX, "it has neither a bbox nor an outline.")
     if not isinstance(bbox, list) or len(bbox) != 4:
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, "its bbox is not [x, y, width, height].")
     return shapes.rectangle(*bbox)
@@ -298,17 +319,7 @@ def _run_lengths(segmentation: dict[str, Any]) -> Mask:
         return masks.from_runs(counts, (size[0], size[1]))
     if not isinstance(counts, str):
         raise DataError("its counts are neither a list nor a string.")
-    return Mask(counts=_as_bytes(counts), size=(size[0], size[1]))
-
-
-def _as_bytes(counts: str) -> bytes:
-    """Return compressed run lengths; some programs write them as Python prints bytes: ``b'nf4b'``."""
-    if counts.startswith(("b'", 'b"')):
-        with suppress(ValueError, SyntaxError):
-            printed = ast.literal_eval(counts)
-            if isinstance(printed, bytes):
-                return printed
-    return counts.encode(errors="replace")
+    return Mask(counts=run_lengths.unprinted(counts), size=(size[0], size[1]))
 
 
 def _polygons(listed: Any) -> Mask:

@@ -1,8 +1,8 @@
 """Tables of boxes that programs export as CSV, with columns of their own.
 
-AutoML and TFLite Model Maker write part, path, class, and two or four corners as fractions, without a header;
-make-sense class, corner, sides, image and its size, with a header or without; VGG Image Annotator a header, and in two
-of its columns JSON, as in its JSON files.
+AutoML and TFLite Model Maker write the part of the data set, path, class, and two or four corners as fractions, without
+a header; make-sense class, corner, sides, image and its size, with a header or without; VGG Image Annotator a header,
+and in two of its columns JSON, as in its JSON files.
 """
 
 import csv
@@ -87,16 +87,13 @@ def _automl_cells(cells: _Cells) -> _Cells:
 
 
 def _read_automl(file: AnnotationFile) -> Iterator[Annotation]:
-    parts = set()
-    rows = []
+    return file.annotations_of_rows(_automl_rows(file), _automl_object)
+
+
+def _automl_rows(file: AnnotationFile) -> Iterator[Row]:
     for location, cells in _rows(file, _is_automl):
         part, name, *item = _automl_cells(cells)
-        parts.add(part.upper())
-        rows.append(Row(location, name.replace("\\", "/"), None, item if any(item) else None))
-    if len(parts) > 1:  # of one part there is nothing to tell apart
-        message = f"the parts that it gives to images: {', '.join(sorted(filter(None, parts)))}."
-        file.findings.add(kinds.NOT_READ, file.path, message)
-    yield from file.annotations_of_rows(rows, _automl_object)
+        yield Row(location, name.replace("\\", "/"), None, item if any(item) else None, part)
 
 
 def _automl_object(cells: _Cells, location: str) -> AnnotatedObject:

@@ -4,8 +4,8 @@ A table with a header may have its columns in any order and others between them;
 names. One without a header has the columns filename, width, height, class, xmin, ymin, xmax, ymax of the tutorials,
 perhaps behind a number, SKU-110K's filename, x1, y1, x2, y2, class, width, height, or keras-retinanet's path, x1, y1,
 x2, y2, class. Where a row of numbers could be of several of these, the one that fits most rows is taken. Columns are
-separated by commas, semicolons or tabs. A row without class and coordinates (or with nan) stands for an image without
-objects.
+separated by commas, semicolons or tabs. A column `split`, `set` or the like says which part of the data set an image
+is of. A row without class and coordinates (or with nan) stands for an image without objects.
 """
 
 import csv
@@ -36,6 +36,7 @@ _HEADERS = {
     "ymax": ("ymax", "y2", "bottom"),
     "width": ("width", "imagewidth", "imgwidth"),
     "height": ("height", "imageheight", "imgheight"),
+    "subset": ("split", "subset", "set", "partition", "mluse", "dataset"),
 }
 _REQUIRED = ("filename", "class", *_EDGES)
 _TUTORIALS = ("filename", "width", "height", "class", *_EDGES)
@@ -187,7 +188,9 @@ def _rows(text: str, layout: _Layout, file: AnnotationFile) -> Iterator[Row]:
         filename = cells["filename"].replace("\\", "/")
         if filename:
             size = shapes.image_size(cells.get("width", ""), cells.get("height", ""))
-            yield Row(location, filename, size, None if _is_background(cells) else cells)
+            yield Row(
+                location, filename, size, None if _is_background(cells) else cells, cells.get("subset", "")
+            )
         else:
             file.findings.add(kinds.IMAGE_MISSING, file.path, "the row names no image.", location=location)
 

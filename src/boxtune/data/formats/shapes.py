@@ -24,6 +24,8 @@ def finite(value: object) -> float:
                 return number
     except (ValueError, OverflowError):
         pass
+    if value in (None, ""):
+        raise SkipError(kinds.OBJECT_WITHOUT_BOX, "a coordinate is missing.")
     raise SkipError(
         kinds.OBJECT_WITHOUT_BOX, f"its coordinates hold {_short(value)}, which is not a finite number."
     )

@@ -8,8 +8,10 @@ that the API's `tf_example_decoder` reads, and those of its tools that write; a 
 """
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice, pairwise
 from math import inf, isfinite
 from pathlib import Path
 from typing import Any
@@ -48,6 +50,7 @@ _KEYS = {
     *(f"image/object/keypoint/{key}" for key in ("x", "y", "visibility", "text", "num")),
 }
 _MAX_KEYS_SHOWN = 20
+_MAX_NAMED = 10
 _NOTHING = Feature()
 
 _Features = Mapping[str, Feature]
@@ -79,7 +82,7 @@ def _read(file: AnnotationFile, label_maps: Mapping[Path, LabelMap]) -> Iterator
         for number in range(len(index)):
             with file.skipping(f"record {number}"):
                 yield _annotation(file, records, index, number)
-    records.note_keys()
+    records.report()
 
 
 def _label_maps(listing: Listing, findings: Findings) -> dict[Path, LabelMap]:
@@ -141,21 +144,14 @@ class _Records:
     path: Path
     findings: Findings
     names: dict[int, str]
-    _unnamed: set[int] = field(default_factory=set)
+    _numbers: set[int] = field(default_factory=set)
     _unread: set[str] = field(default_factory=set)
     _retyped: dict[str, str] = field(default_factory=dict)
 
     def class_name(self, number: int) -> str:
         """Return the name of a class, "class 7" where nothing names it."""
-        if number in self.names:
-            return self.names[number]
-        if number not in self._unnamed:
-            self._unnamed.add(number)
-            message = (
-                f"class {number} has no name. Put the label map (.pbtxt) that names it into the same folder."
-            )
-            self.findings.add(kinds.CLASS_UNKNOWN, self.path, message)
-        return f"class {number}"
+        self._numbers.add(number)
+        return self.names.get(number, f"class {number}")
 
     def see_keys(self, keys: Sequence[str]) -> None:
         if len(self._unread) < _MAX_KEYS_SHOWN:
@@ -165,13 +161,34 @@ class _Records:
         for message in messages:
             self._retyped.setdefault(message, location)
 
-    def note_keys(self) -> None:
-        """Report keys of another type than the API's, and those that nothing reads."""
+    def report(self) -> None:
+        """Report classes without a name, keys of another type than the API's, and those that nothing reads."""
+        for number in sorted(self._numbers - self.names.keys()):
+            self.findings.add(
+                kinds.CLASS_UNNAMED, self.path, self._why_unnamed(number), location=f"class {number}"
+            )
         for message, location in self._retyped.items():
             self.findings.add(kinds.RECORD_TYPES, self.path, f"{message}.", location=location)
         if self._unread:
             keys = ", ".join(sorted(self._unread)[:_MAX_KEYS_SHOWN])
             self.findings.add(kinds.NOT_READ, self.path, f"keys that are not read: {keys}.")
+
+    def _why_unnamed(self, number: int) -> str:
+        if not self.names:
+            return "there is no label map (.pbtxt) in the same folder."
+        if number == 0 < max(self.names) > max(self._numbers):
+            return (
+                "the labels of its objects count from 0 and those of the label map from 1: each is taken for the class"
+                f" before its own. Write the records again with 1 added to each, or give {self._renaming()}."
+            )
+        known = [f"{key} {name}" for key, name in islice(self.names.items(), _MAX_NAMED)]
+        return f"the label map names {', '.join(known)}{', ...' * (len(self.names) > _MAX_NAMED)}."
+
+    def _renaming(self) -> str:
+        """Return the flags that give labels which count from 0 the names of a label map that counts from 1."""
+        names = [self.names.get(number, f"class {number}") for number in range(max(self.names) + 1)]
+        flags = [shlex.join(["--rename", f"{wrong}={right}"]) for wrong, right in pairwise(names)]
+        return " ".join(flags[:_MAX_NAMED]) + (" and so on" if len(flags) > _MAX_NAMED else "")
 
 
 # Records

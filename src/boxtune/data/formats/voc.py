@@ -13,7 +13,7 @@ from xml.sax import saxutils
 
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile
 from boxtune.data.files import read_lines, write_text
-from boxtune.data.findings import OBJECT_WITHOUT_BOX, SkipError
+from boxtune.data.findings import OBJECT_WITHOUT_BOX, OBJECT_WITHOUT_NAME, SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.formats.xml_tree import Node, xml_format
 from boxtune.data.image_record import ImageRecord, ObjectRecord
@@ -52,8 +52,14 @@ def _object(element: Node, location: str) -> AnnotatedObject:
     if element.first("robndbox") and not element.first("bndbox"):
         message = "it has a <robndbox>, a turned box of roLabelImg; draw an upright one, a <bndbox>."
         raise SkipError(OBJECT_WITHOUT_BOX, message)
+    names = sorted({child.text.strip() for child in element.all("name")} - {""})
+    if len(names) > 1:
+        raise SkipError(OBJECT_WITHOUT_NAME, f"it has several names: {', '.join(map(printable, names))}.")
+    name = shapes.require_name("".join(names))
+    if not element.first("bndbox"):
+        raise SkipError(OBJECT_WITHOUT_BOX, "it has no <bndbox>.")
     return AnnotatedObject(
-        shapes.require_name(element.text_at("name")),
+        name,
         shapes.corners(*(element.text_at(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))),
         location,
         difficult=shapes.is_set(element.text_at("difficult")),

@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from boxtune.data import findings as kinds
-from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format, note_shared_names
 from boxtune.data.files import read_text, writable_folder, write_text
 from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import json_text, shapes, yolo_points
@@ -127,7 +127,10 @@ def _complaint(path: Path) -> str:
         return f"line 1: {error}"
     if len(numbers) < 4:
         return f"line 1: behind its class are {len(numbers)} numbers; a box has 4."
-    return f"line 1: {' '.join(fields[1:5])} are pixels, not fractions of the image."
+    return (
+        f"line 1: {' '.join(fields[1:5])} are no fractions of the image. If they are pixels, give --format yolo --boxes"
+        " pixels."
+    )
 
 
 # The lines of a label file
@@ -281,6 +284,7 @@ def _find_class_lists(listing: Listing, findings: Findings) -> _ClassLists:
     )
     for path, classes in found.items():
         used = class_lists.of(path)
+        note_shared_names(classes.names.items(), path, findings)
         if used and used.names != classes.names:
             message = f"its names of classes differ from those of {used.file}, which are used."
             findings.add(kinds.NOT_READ, path, message)
