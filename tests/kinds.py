@@ -3,14 +3,25 @@
 import re
 from collections.abc import Iterable
 
+import pytest
+
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 
+DEEP = re.compile("resnet|efficientnet")
 REPEATED = re.compile(r"_(mobilenet_v1|resnet101|resnet152|efficientnet-b[1-7])_")
 
 
 def smallest_of_each_kind(names: Iterable[str]) -> list[str]:
     """Return `names` of feature extractors, sorted, without those made of the same blocks as another."""
     return sorted(name for name in names if not REPEATED.search(name))
+
+
+def each_kind(names: Iterable[str]) -> list:
+    """Return `smallest_of_each_kind` for parametrize; the deep networks are left to `make test-thorough`."""
+    return [
+        pytest.param(name, marks=pytest.mark.thorough if DEEP.search(name) else ())
+        for name in smallest_of_each_kind(names)
+    ]
 
 
 def shallow(stock: TrainEvalPipelineConfig) -> TrainEvalPipelineConfig:

@@ -14,7 +14,7 @@ from tiny_run import SIDE, TinyDetector
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
 SMALL = [
-    "--feature_extractor", "ssd_mobilenet_v2_keras",
+    "--model", "ssd_mobilenet_v2_keras",
     "--set", "train_config.data_augmentation_options=[]",
     "--set", "model.ssd.image_resizer.fixed_shape_resizer={height: 96 width: 96}",
     "--set", "model.ssd.feature_extractor.depth_multiplier=0.35",

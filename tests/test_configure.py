@@ -3,7 +3,7 @@
 import pytest
 
 from boxtune import config
-from boxtune.configure import check_checkpoint, configure
+from boxtune.configure import check_start, configure
 from boxtune.convert import convert
 from boxtune.draw import draw
 from boxtune.errors import CheckpointError, ConfigError, DataError
@@ -84,7 +84,9 @@ def test_a_checkpoint_brings_its_own_model(records, tmp_path):
     assert pipeline.model.ssd.feature_extractor.type == "ssd_mobilenet_v2_keras"
     assert pipeline.model.ssd.feature_extractor.depth_multiplier == 0.5
     assert pipeline.train_config.fine_tune_checkpoint == str(zoo)
-    assert pipeline.train_config.fine_tune_checkpoint_type == "detection"
+    assert pipeline.train_config.fine_tune_checkpoint_type == "all_but_classes"
+    assert pipeline.boxtune.learning_rate_factor_of_new_layers == 4
+    assert cosine(pipeline).learning_rate_base == pytest.approx(0.06)  # a batch of 8
 
 
 def test_a_checkpoint_without_a_configuration_is_refused(records, tmp_path):
@@ -107,7 +109,7 @@ def test_what_cannot_be_trained_is_said_first(tmp_path, name):
         with pytest.raises(
             CheckpointError, match="frozen graph or a SavedModel cannot be trained: take the folder"
         ):
-            check_checkpoint(given)
+            check_start(given)
 
 
 def test_a_folder_without_records_is_named(records, tmp_path):
@@ -116,3 +118,13 @@ def test_a_folder_without_records_is_named(records, tmp_path):
         ConfigError, match=r"has no train-\*\.tfrecord: give the folder that `boxtune convert` wrote"
     ):
         configure(tmp_path)
+
+
+def test_a_model_by_name(records):
+    pipeline = configure(records, model="efficientdet_d1")
+    assert pipeline.model.ssd.feature_extractor.type == "ssd_efficientnet-b1_bifpn_keras"
+    assert config.fixed_size(pipeline.model.ssd.image_resizer) == (640, 640)
+    with pytest.raises(ConfigError, match='there is no model "yolov8n"'):
+        configure(records, model="yolov8n")
+    with pytest.raises(ConfigError, match="give one of them"):
+        configure(records, model="efficientdet_d1", checkpoint="zoo")

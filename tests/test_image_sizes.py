@@ -100,6 +100,7 @@ def trained(folder):
     return model_dir
 
 
+@pytest.mark.thorough
 def test_it_trains_and_evaluates(trained):
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "learning_rate" in line] == [1, 2, 3, 4]
@@ -107,6 +108,7 @@ def test_it_trains_and_evaluates(trained):
     assert evaluation["num_images"] == 6
 
 
+@pytest.mark.thorough
 def test_the_exported_model_has_the_detections_of_the_checkpoint(trained):
     boxtune("export", "--model_dir", trained, "--output_dir", trained / "exported")
     detect = tf.saved_model.load(str(trained / "exported" / "saved_model"))

@@ -13,9 +13,12 @@ import patience
 from boxtune import cli, member, onednn
 from boxtune.training import provenance
 
-pytestmark = pytest.mark.skipif(
-    platform.machine().lower() not in ("x86_64", "amd64"), reason="elsewhere TensorFlow decides"
-)
+pytestmark = [
+    pytest.mark.thorough,
+    pytest.mark.skipif(
+        platform.machine().lower() not in ("x86_64", "amd64"), reason="elsewhere TensorFlow decides"
+    ),
+]
 
 
 def runs(code, *arguments, setting=None):

@@ -5,7 +5,7 @@ from pathlib import Path
 from google.protobuf.message import Message
 
 from boxtune import config
-from boxtune.config import pipeline_pb2
+from boxtune.config import pipeline_pb2, zoo
 from boxtune.convert import LABEL_MAP_NAME
 from boxtune.data.label_map import read_label_map
 from boxtune.data.tfrecord import RecordIndex
@@ -14,9 +14,10 @@ from boxtune.training import checkpoints
 from boxtune.training.learning_rates import RATE_PER_IMAGE
 
 PIPELINE_CONFIG = "pipeline.config"
-FEATURE_EXTRACTOR = "ssd_mobilenet_v2_fpn_keras"
 BATCH_SIZE = 8
 MAX_LEARNING_RATE = 0.08
+WARM_START_RATE, NEW_LAYERS_FACTOR = 0.75, 4
+"""From a checkpoint: the fraction of these rates, and how many times as fast the layers of the new classes learn."""
 MIN_STEPS, MIN_EPOCHS = 600, 30
 WARMUP_FRACTION, WARMUP_FACTOR = 1 / 6, 1 / 3
 SETTLING_FRACTION, LEAST_DECAY = 1 / 20, 0.9
@@ -26,26 +27,28 @@ def configure(
     records: str | Path,
     *,
     checkpoint: str | Path | None = None,
-    feature_extractor: str = FEATURE_EXTRACTOR,
+    model: str | None = None,
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
     learning_rate: float | None = None,
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
     """Return a configuration that trains on the records of `convert`.
 
-    The model's section is that of the checkpoint's own pipeline.config, else the stock recipe of the feature
-    extractor. The rest suits a few hundred photographs and an ordinary computer: stock recipes are for batches of
-    128 on eight devices, some in bfloat16, which most CPUs compute more slowly than float32.
+    The model's section is that of the checkpoint's own pipeline.config, else the stock recipe of `model`. The rest
+    suits a few hundred photographs and an ordinary computer: stock recipes are for batches of 128 on eight devices,
+    some in bfloat16, which most CPUs compute more slowly than float32.
 
     Args:
         records: the folder that `convert` wrote.
         checkpoint: a folder laid out like a zoo download, `pipeline.config` beside `checkpoint/`; without it the
             training starts from random weights.
-        feature_extractor: of the stock recipe, where there is no checkpoint.
+        model: whose stock recipe is taken where there is no checkpoint: one of `boxtune models`, or the beginning of
+            its name, or a type of feature extractor; by default config.zoo.DEFAULT.
         batch_size: images in a step.
         num_steps: by default 600, or more where every image would not be seen 30 times.
         learning_rate: the highest, reached after a sixth of the steps; then it decays along a cosine. By default 0.01
-            for each image of a batch, at most 0.08: docs/recipes.md has the measurements.
+            for each image of a batch, at most 0.08; from a checkpoint three quarters of that: docs/recipes.md has the
+            measurements.
 
     Raises:
         BoxtuneError: if records, label map or checkpoint cannot be used.
@@ -55,12 +58,14 @@ def configure(
     records = Path(records)
     label_map_path = records / LABEL_MAP_NAME
     label_map = read_label_map(label_map_path)
+    _refuse_two_starts(checkpoint, model)
     if checkpoint is None:
-        pipeline = config.recipe(feature_extractor)
+        pipeline = zoo.recipe_of(zoo.DEFAULT if model is None else model)
     else:
         pipeline = config.complete(_zoo_config(Path(checkpoint)))
         pipeline.train_config.fine_tune_checkpoint = str(checkpoint)
-        pipeline.train_config.fine_tune_checkpoint_type = "detection"
+        pipeline.train_config.fine_tune_checkpoint_type = "all_but_classes"
+        pipeline.boxtune.learning_rate_factor_of_new_layers = NEW_LAYERS_FACTOR
         pipeline.train_config.fine_tune_checkpoint_version = pipeline_pb2.V2
     family = config.family_of(pipeline.model)
     family.set_num_classes(pipeline.model, max(label.id for label in label_map.labels))
@@ -77,8 +82,10 @@ def configure(
     pipeline.train_config.batch_size = batch_size
     pipeline.train_config.num_steps = num_steps
     pipeline.train_config.ClearField("use_bfloat16")  # meant for TPUs: on CPUs it is slower
-    highest = min(RATE_PER_IMAGE * batch_size, MAX_LEARNING_RATE) if learning_rate is None else learning_rate
-    _set_optimizer(pipeline.train_config.optimizer, highest, num_steps)
+    if learning_rate is None:
+        usual = min(RATE_PER_IMAGE * batch_size, MAX_LEARNING_RATE)
+        learning_rate = usual if checkpoint is None else WARM_START_RATE * usual
+    _set_optimizer(pipeline.train_config.optimizer, learning_rate, num_steps)
     _let_batch_norm_settle(pipeline.model, num_steps)
 
     pipeline.ClearField("train_input_reader")
@@ -90,16 +97,28 @@ def configure(
     return pipeline
 
 
-def check_checkpoint(checkpoint: Path) -> None:
-    """Raise an error unless a folder is laid out like a zoo download, with a checkpoint that can be read.
+def check_start(checkpoint: str | Path | None, model: str | None = None) -> None:
+    """Raise an error if a training cannot start from a checkpoint or a model, before any data is read.
 
     Raises:
-        ConfigError: if it has no configuration.
-        CheckpointError: if it has no checkpoint.
+        ConfigError: if there is no such model, both are given, or the folder of the checkpoint has no configuration.
+        CheckpointError: if that folder has no checkpoint.
     """
-    if checkpoint.is_dir() or checkpoint.suffix == ".pb":
-        checkpoints.Reader(checkpoints.find(checkpoint))
-    _path_of_config(checkpoint)
+    _refuse_two_starts(checkpoint, model)
+    if checkpoint is None:
+        zoo.recipe_of(zoo.DEFAULT if model is None else model)
+        return
+    folder = Path(checkpoint)
+    if folder.is_dir() or folder.suffix == ".pb":
+        checkpoints.Reader(checkpoints.find(folder))
+    _path_of_config(folder)
+
+
+def _refuse_two_starts(checkpoint: str | Path | None, model: str | None) -> None:
+    if checkpoint is not None and model is not None:
+        raise ConfigError(
+            f'checkpoint {checkpoint} and model "{model}": give one of them; the checkpoint has a model of its own.'
+        )
 
 
 def _path_of_config(checkpoint: Path) -> Path:

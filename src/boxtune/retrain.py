@@ -9,7 +9,7 @@ from pathlib import Path
 from boxtune import config
 from boxtune.backends import require_tensorflow
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
-from boxtune.configure import BATCH_SIZE, check_checkpoint, configure
+from boxtune.configure import BATCH_SIZE, check_start, configure
 from boxtune.convert import convert, move
 from boxtune.data.files import PARTIAL, held, whole_file
 from boxtune.data.preparation import Options
@@ -95,6 +95,7 @@ def retrain(
     model_dir: str | Path,
     *,
     checkpoint: str | Path | None = None,
+    model: str | None = None,
     options: Options | None = None,
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
@@ -112,6 +113,7 @@ def retrain(
         photos: a folder of annotated photographs.
         model_dir: for everything that is written.
         checkpoint: a folder laid out like a zoo download to start from; without it from random weights.
+        model: one of `boxtune models`, where there is no checkpoint, which has its own.
         options: how the photographs are to be read and split; its seed is that of the first weights, the order and
             the augmentation, too.
         batch_size: images in a step.
@@ -131,14 +133,17 @@ def retrain(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
-    if checkpoint is not None:
-        check_checkpoint(Path(checkpoint))
+    check_start(checkpoint, model)
     options, model_dir = options or Options(), Path(model_dir)
     with held(model_dir):
         with tempfile.TemporaryDirectory(dir=model_dir, prefix=PARTIAL) as made:
             converted = convert(Path(photos), Path(made) / RECORDS, options)
             pipeline = configure(
-                converted.output_dir, checkpoint=checkpoint, batch_size=batch_size, num_steps=num_steps
+                converted.output_dir,
+                checkpoint=checkpoint,
+                model=model,
+                batch_size=batch_size,
+                num_steps=num_steps,
             )
             pipeline = _checked(pipeline, model_dir, Path(made), overrides)
             if overwrite:

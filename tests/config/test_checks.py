@@ -113,6 +113,7 @@ TRAINING += [
         "eval_config.use_moving_averages=true",
         "there would be no averages to evaluate. Make both true or both",
     ),
+    ("boxtune.learning_rate_factor_of_new_layers=0", "is 0; it must be above 0, such as 4"),
     ("boxtune.accumulate_batches=0", "accumulate_batches is 0; write 1 for a step with every batch"),
     ("boxtune.label_smoothing=1", "label_smoothing is 1; it must be at least 0 and below 1, such as 0.1"),
     ("boxtune.label_smoothing=-0.1", "label_smoothing is -0.1"),

@@ -23,6 +23,8 @@ from families import run
 from families.center_points import CenterPoints
 from families.object_queries import ObjectQueries
 
+pytestmark = pytest.mark.thorough
+
 NUM_STEPS = 60
 
 
@@ -74,7 +76,7 @@ def trained(request, photos, tmp_path_factory):
     convert(photos, folder / "records")
     boxtune(
         *("config", folder / "records", "--output", folder / "pipeline.config"),
-        *("--feature_extractor", request.param, "--num_steps", NUM_STEPS, "--batch_size", 2),
+        *("--model", request.param, "--num_steps", NUM_STEPS, "--batch_size", 2),
     )
     train(folder, "whole")
     return folder

@@ -40,12 +40,15 @@ MODELS = (
     "ssd_mobilenet_v2_320x320_coco17_tpu-8",
     "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8",
     "ssd_mobilenet_v2_fpnlite_640x640_coco17_tpu-8",
-    "ssd_resnet50_v1_fpn_640x640_coco17_tpu-8",
 )
 """The recorded models that boxtune builds: each must be there and run."""
 
-MORE = ("ssd_mobilenet_v1_fpn_640x640_coco17_tpu-8", "ssd_efficientdet_d0_512x512_coco17_tpu-8")
-"""Likewise; run by `make test-recordings`."""
+MORE = (
+    "ssd_mobilenet_v1_fpn_640x640_coco17_tpu-8",
+    "ssd_resnet50_v1_fpn_640x640_coco17_tpu-8",
+    "ssd_efficientdet_d0_512x512_coco17_tpu-8",
+)
+"""Likewise; run by `make test-thorough`."""
 
 LARGER = (
     "ssd_resnet50_v1_fpn_1024x1024_coco17_tpu-8",
@@ -151,9 +154,7 @@ def without_dropout(detector):
 
 def parameter(folder):
     marks = (
-        {}
-        if GIVEN
-        else dict.fromkeys(MORE, pytest.mark.recordings) | dict.fromkeys(LARGER, pytest.mark.large)
+        {} if GIVEN else dict.fromkeys(MORE, pytest.mark.thorough) | dict.fromkeys(LARGER, pytest.mark.large)
     )
     return pytest.param(folder, id=folder.name, marks=marks.get(folder.name, ()))
 

@@ -26,7 +26,7 @@ def recorded_optimizers():
     path = MODEL / "optimizers.json"
     recorded = json.loads(path.read_text()) if path.exists() else {}
     return [
-        pytest.param(about, id=name, marks=() if name == MOST_USED else pytest.mark.recordings)
+        pytest.param(about, id=name, marks=() if name == MOST_USED else pytest.mark.thorough)
         for name, about in recorded.items()
     ]
 

@@ -111,7 +111,7 @@ def make(folder: Path) -> None:
         ["draw", folder / "photos", "--num_images", 10],
         ["convert", folder / "photos", "--output_dir", folder / "records"],
         ["config", folder / "records", "--output", folder / "pipeline.config", "--num_steps", 2, "--batch_size", 2,
-         "--feature_extractor", "ssd_mobilenet_v2_keras", *OVERRIDES],
+         "--model", "ssd_mobilenet_v2_keras", *OVERRIDES],
         ["train", "--pipeline_config_path", folder / "pipeline.config", "--model_dir", folder / "model",
          "--checkpoint_every_n", 1, "--evaluate_every_n", 1],
         ["export", "--model_dir", folder / "model", "--output_dir", folder / "exported"],

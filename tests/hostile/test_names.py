@@ -39,7 +39,7 @@ def test_no_escape_reaches_the_terminal(tmp_path, capfd):
         ["check", folder / "photos"],
         ["convert", folder / "photos", "--output_dir", folder / "records"],
         ["config", folder / "records", "--output", folder / "pipeline.config", "--num_steps", 2, "--batch_size", 2,
-         "--feature_extractor", "ssd_mobilenet_v2_keras", *project.OVERRIDES],
+         "--model", "ssd_mobilenet_v2_keras", *project.OVERRIDES],
         ["train", "--pipeline_config_path", folder / "pipeline.config", "--model_dir", folder / "model"],
         ["evaluate", "--model_dir", folder / "model"],
         ["export", "--model_dir", folder / "model", "--output_dir", folder / "exported"],

@@ -13,13 +13,13 @@ from boxtune.models import Detector
 from boxtune.models.layers import BatchNormalization, Normalized, Unused
 from boxtune.training import checkpoints
 from differentiation import differentiated
-from kinds import shallow, smallest_of_each_kind
+from kinds import DEEP, each_kind, shallow
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
 SIDE = 128  # halves down to the coarsest level of any pyramid
 NUM_CLASSES = 3
-FINE_TUNE_TYPES = ("classification", "detection", "full")
+FINE_TUNE_TYPES = ("classification", "detection", "all_but_classes", "full")
 """Each covers more than the one before."""
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, [2, SIDE, SIDE, 3]).astype(np.float32)
@@ -58,7 +58,7 @@ def pipeline(recipe):
 
 def is_deep(recipe):
     """Say whether rounding in one layer is multiplied by fifty and more behind it."""
-    return "resnet" in recipe or "efficientnet" in recipe
+    return bool(DEEP.search(recipe))
 
 
 def build(recipe, *, seed=0, **options):
@@ -66,7 +66,7 @@ def build(recipe, *, seed=0, **options):
     return models.build(pipeline(recipe).model, models.Options(**options))
 
 
-@pytest.fixture(scope="module", params=smallest_of_each_kind(recipe_names()))
+@pytest.fixture(scope="module", params=each_kind(recipe_names()))
 def recipe(request):
     return request.param
 
@@ -325,7 +325,21 @@ def test_each_fine_tune_type_covers_more(detector):
         {id(variable) for part in detector.restore_map(one).values() for variable in part.values()}
         for one in FINE_TUNE_TYPES
     ]
-    assert covered[0] < covered[1] < covered[2]
+    assert covered[0] < covered[1] < covered[2] < covered[3]
+
+
+def test_whatever_the_classes_all_but_their_layers_has_the_same_shapes(detector, recipe):
+    more = pipeline(recipe)
+    config.family_of(more.model).set_num_classes(more.model, NUM_CLASSES + 4)
+    shapes = [
+        {
+            prefix + key: tuple(variable.shape)
+            for prefix, part in each.items()
+            for key, variable in part.items()
+        }
+        for each in (one.restore_map("all_but_classes") for one in (detector, models.build(more.model)))
+    ]
+    assert shapes[0] == shapes[1]
 
 
 def test_an_unknown_fine_tune_type(detector):

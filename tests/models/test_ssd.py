@@ -17,7 +17,7 @@ from boxtune.models import ssd
 from boxtune.models.layers import Unused
 from boxtune.models.ssd_features import FEATURE_EXTRACTORS
 from boxtune.training.warm_start import warm_start
-from kinds import shallow, smallest_of_each_kind
+from kinds import each_kind, shallow
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
@@ -240,7 +240,7 @@ class TestDetector:
         assert statistics
         assert moved == (set() if frozen else statistics)
 
-    @pytest.mark.parametrize("feature_extractor", smallest_of_each_kind(FEATURE_EXTRACTORS), indirect=True)
+    @pytest.mark.parametrize("feature_extractor", each_kind(FEATURE_EXTRACTORS), indirect=True)
     @pytest.mark.parametrize("share_prediction_tower", [True, False])
     def test_gradients_repeat_to_the_last_bit(self, feature_extractor, share_prediction_tower):
         stock = section(feature_extractor, SIDE)
@@ -605,7 +605,7 @@ LARGER = ("efficientdet_d1_coco17_tpu-32", "efficientdet_d4_coco17_tpu-32")
 class TestPublished:
     @pytest.mark.parametrize(
         "name",
-        [pytest.param(name, marks=[pytest.mark.recordings] if name in LARGER else []) for name in ZOO],
+        [pytest.param(name, marks=[pytest.mark.thorough] if name in LARGER else []) for name in ZOO],
     )
     def test_variables_are_those_of_the_published_checkpoints(self, shared, name):
         stock = config.load(shared / "stock_configs" / f"{ZOO[name]}.config")

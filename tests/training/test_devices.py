@@ -27,6 +27,8 @@ from boxtune.training.team import share_of
 from flags import train_by_flags
 from tiny_run import SIDE, TinyDetector
 
+pytestmark = pytest.mark.thorough
+
 WORKER = Path(__file__).parent.parent / "tiny_worker.py"
 STEPS = 30
 OPTIONS = {

@@ -18,6 +18,8 @@ from boxtune.draw import draw
 from boxtune.training.checkpoints import Reader, find
 from tiny_run import SIDE, Runner
 
+pytestmark = pytest.mark.thorough
+
 STEPS, KILLS = 40, 5
 OPTIONS = {"checkpoint_every_n": 3, "checkpoint_max_to_keep": 2, "evaluate_every_n": 5, "best_metric": "loss"}
 TIMES = {"time", "images_per_sec", "seconds"}

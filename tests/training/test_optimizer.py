@@ -92,6 +92,19 @@ def test_clipping_by_nothing_or_less_is_none():
 
 
 @pytest.mark.parametrize("kind", ["momentum_optimizer", "rms_prop_optimizer", "adam_optimizer"])
+def test_factors_multiply_the_learning_rate_of_each_variable(kind):
+    variables = [keras.Variable(np.zeros(2, np.float32)) for _ in range(3)]
+    gradients = [np.float32([1, -2]), np.float32([3, 4]), np.float32([3, 4])]
+    made = read(f"{kind} {{ {RATE % 0.01} }}")
+    made.factors = (1.0, 1.0, 4.0)
+    alone = read(f"{kind} {{ {RATE % 0.01} }}")
+    for _ in range(3):
+        made.apply(gradients, variables)
+    np.testing.assert_array_equal(variables[0], apply(alone, *[gradients[0]] * 3)[-1])
+    np.testing.assert_allclose(variables[2], 4 * variables[1].numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["momentum_optimizer", "rms_prop_optimizer", "adam_optimizer"])
 def test_a_step_of_several_batches_is_that_of_their_mean(kind):
     # The rate halves with the second step.
     text = (

@@ -7,6 +7,7 @@ from boxtune import config, models
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.models.tf1_names import keys_by_name
 from boxtune.training import checkpoints
+from boxtune.training.build import factors
 from boxtune.training.warm_start import warm_start
 from tf1_checkpoint import NAMES, write_tf1
 
@@ -67,16 +68,40 @@ def test_types(checkpoint, source, fine_tune_type, prefix):
     assert bool(warm.kept) == (fine_tune_type != "full")
 
 
-def test_other_classes_need_the_type_detection(checkpoint, source):
+def test_other_classes_need_another_type(checkpoint, source):
     detector = build(num_classes=5)
     before = values(detector)
     with pytest.raises(CheckpointError) as caught:
         warm_start(detector, checkpoint, "full")
-    assert 'Use fine_tune_checkpoint_type: "detection" where the classes differ.' in str(caught.value)
+    assert 'Use fine_tune_checkpoint_type: "all_but_classes" where the classes differ.' in str(caught.value)
     assert "of another shape" in str(caught.value)
     check_loaded(detector, before, values(source), "nothing")
     warm_start(detector, checkpoint, "detection")
     check_loaded(detector, before, values(source), FEATURES)
+
+
+def test_what_the_checkpoint_does_not_bring_may_learn_faster():
+    detector = build(num_classes=5)
+    new = {key for key in detector.trained_variables() if "class_predictions_with_background/_class" in key}
+    found = factors(detector, detector.restore_map("all_but_classes"), 4.0)
+    assert {
+        key for key, factor in zip(detector.trained_variables(), found, strict=True) if factor == 4
+    } == new
+    assert set(found) == {1.0, 4.0}
+
+
+def test_all_but_the_layers_of_the_classes(checkpoint, source):
+    detector = build(num_classes=5)
+    warm = warm_start(detector, checkpoint, "all_but_classes")
+    # One separable convolution: two kernels and a bias.
+    head = (
+        "model/_box_predictor/_prediction_heads/class_predictions_with_background/_class_predictor_layers/0"
+    )
+    assert warm.kept == [f"{head}/{name}" for name in ("bias", "depthwise_kernel", "pointwise_kernel")]
+    loaded = values(source)
+    for key, value in values(detector).items():
+        if key not in warm.kept:
+            np.testing.assert_array_equal(value, loaded[key], err_msg=key)
 
 
 @pytest.mark.parametrize(
@@ -184,9 +209,9 @@ class TestOfTensorFlow1:
         name = "FeatureExtractor/MobilenetV2/expanded_conv_16/depthwise/depthwise_weights"
         np.testing.assert_array_equal(loaded, of_tf1[name])
 
-    def test_other_classes_need_the_type_detection(self, saved):
+    def test_other_classes_need_another_type(self, saved):
         with pytest.raises(
-            CheckpointError, match=r'of another shape.* Use fine_tune_checkpoint_type: "detection"'
+            CheckpointError, match=r'of another shape.* Use fine_tune_checkpoint_type: "all_but_classes"'
         ):
             warm_start(build_tf1(num_classes=5), saved, "full")
 

@@ -24,7 +24,8 @@ _log = logging.getLogger("boxtune")
 _PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
 _SHARDS = re.compile(r"-\?+-of-(\d{1,6})(?!\d)")
 _FINE_TUNE_TYPES = (
-    'choose "detection" (all but the heads), "full" (everything) or "classification" (the backbone)'
+    'choose "detection" (all but the heads), "all_but_classes" (all but the last layers of the classes), "full" '
+    '(everything) or "classification" (the backbone)'
 )
 _END_OF_TABLE = 0xDB4775248B80FB57.to_bytes(8, "little")
 """The last bytes of a checkpoint of one file, which is a table as LevelDB's."""
@@ -49,6 +50,10 @@ def check_for_training(config: TrainEvalPipelineConfig, source: str | os.PathLik
     if not 0 <= (smoothing := config.boxtune.label_smoothing) < 1:
         raise ConfigError(
             f"boxtune.label_smoothing is {smoothing:g}; it must be at least 0 and below 1, such as 0.1."
+        )
+    if (factor := config.boxtune.learning_rate_factor_of_new_layers) <= 0:
+        raise ConfigError(
+            f"boxtune.learning_rate_factor_of_new_layers is {factor:g}; it must be above 0, such as 4."
         )
     _check_reader(config.train_input_reader, "train_input_reader", config.model)
     _check_class_scores(config.train_config, config.train_input_reader)
@@ -288,7 +293,7 @@ def _check_fine_tuning(train: TrainConfig) -> None:
         raise ConfigError(f"{field} is not set: {_FINE_TUNE_TYPES}.")
     if kind == "fine_tune":
         raise ConfigError(f'{field} is "fine_tune", which is no longer a choice; use "detection".')
-    if kind not in ("classification", "detection", "full"):
+    if kind not in ("classification", "detection", "all_but_classes", "full"):
         raise ConfigError(f'{field} is "{kind}": {_FINE_TUNE_TYPES}.')
     _check_checkpoint_version(train)
     if checkpoint.endswith(".pb"):

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from os.path import commonpath
 from typing import Any
 
 import keras
@@ -192,6 +193,16 @@ class Detector(keras.Model, ABC):
                 f"{did_you_mean(fine_tune_type, by_type)}"
             )
         return {prefix: self.under(prefix) for prefix in by_type[fine_tune_type]}
+
+    def prefixes_without(self, left_out: str) -> list[str]:
+        """Return the shortest prefixes that together are of all keys but those that start with `left_out`."""
+        prefixes = set()
+        for key in self.checkpoint_variables():
+            if not key.startswith(left_out):
+                common = commonpath([key, left_out])
+                name, *below = key.removeprefix(f"{common}/").split("/", 1)
+                prefixes.add(f"{common}/{name}/" if below else key)
+        return sorted(prefixes)
 
     def trained_variables(self) -> dict[str, keras.Variable]:
         """Return the weights that training updates by their gradients, by their keys, in Keras' order."""

@@ -14,6 +14,8 @@ from boxtune.errors import ConfigError
 from boxtune.models.layers import Branches, ConvStyle, SharedByMaps, conv_style
 
 KEY = "_box_predictor"
+CLASS_HEADS = f"{KEY}/_prediction_heads/class_predictions_with_background"
+"""Of the layers whose size is the number of classes."""
 
 
 def weight_shared_convolutional(
@@ -47,7 +49,7 @@ def weight_shared_convolutional(
         anchors * section.box_code_size, f"{KEY}/_box_prediction_head/_box_encoder_layers/0", section, style
     )
     dropout = int(section.use_dropout)
-    class_key = f"{KEY}/_prediction_heads/class_predictions_with_background/_class_predictor_layers/{dropout}"
+    class_key = f"{CLASS_HEADS}/_class_predictor_layers/{dropout}"
     bias = section.class_prediction_bias_init
     class_head = _shared_head(anchors * num_scores, class_key, section, style, bias=bias)
     maps = _same_depth(features, style, frozen)
@@ -133,7 +135,7 @@ def convolutional(
     for level, (feature, anchors) in enumerate(zip(features, per_location, strict=True)):
         for_boxes, for_classes = Branches(2)(_extra_layers(feature, level, section, style, frozen))
         box_key = f"{heads}/box_encodings/{level}/_box_encoder_layers"
-        class_key = f"{heads}/class_predictions_with_background/{level}/_class_predictor_layers"
+        class_key = f"{CLASS_HEADS}/{level}/_class_predictor_layers"
         encodings.append(
             _own_head(for_boxes, anchors * section.box_code_size, box_key, section, style, frozen)
         )

@@ -238,12 +238,17 @@ class SSD(Detector):
         }
 
     def restore_map(self, fine_tune_type: str):
-        """Return the backbone ("classification"), all but the box predictor ("detection") or everything ("full")."""
+        """Return the variables of a fine-tune type.
+
+        They are the backbone ("classification"), all but the box predictor ("detection"), all but the last layers that
+        tell classes apart ("all_but_classes") or everything ("full").
+        """
         backbone = [f"model/{key}/" for key in (EFFICIENTNET, BACKBONE)]
         return self.parts(
             {
                 "classification": [prefix for prefix in backbone if self.under(prefix)],
                 "detection": [f"model/{FEATURES}/"],
+                "all_but_classes": self.prefixes_without(f"model/{heads.CLASS_HEADS}/"),
                 "full": ["model/"],
             },
             fine_tune_type,

@@ -1,7 +1,7 @@
 """Builds the detector that a configuration trains: class weights, frozen variables, first weights, optimizer."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import keras
 
@@ -37,16 +37,28 @@ def build_detector(
         freeze_variables=settings.freeze_variables,
         update_trainable_variables=settings.update_trainable_variables,
     )
+    made = optimizer(
+        settings.optimizer,
+        gradient_clipping_by_norm=settings.gradient_clipping_by_norm,
+        accumulate_batches=own.accumulate_batches,
+    )
+    if settings.fine_tune_checkpoint and own.learning_rate_factor_of_new_layers != 1:
+        loaded = detector.restore_map(settings.fine_tune_checkpoint_type)
+        made.factors = factors(detector, loaded, own.learning_rate_factor_of_new_layers)
     detector.compile(
-        optimizer(
-            settings.optimizer,
-            gradient_clipping_by_norm=settings.gradient_clipping_by_norm,
-            accumulate_batches=own.accumulate_batches,
-        ),
+        made,
         # JAX needs XLA; for TensorFlow on the CPU, XLA is many times slower than its own kernels.
         jit_compile=keras.backend.backend() == "jax",
     )
     return detector
+
+
+def factors(
+    detector: Detector, loaded: Mapping[str, Mapping[str, keras.Variable]], factor: float
+) -> tuple[float, ...]:
+    """Return by what the learning rate of each trained variable is multiplied: `factor`, but 1 for those loaded."""
+    known = {id(variable) for part in loaded.values() for variable in part.values()}
+    return tuple(1.0 if id(variable) in known else factor for variable in detector.trainable_variables)
 
 
 def load_initial_weights(detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:

@@ -1,6 +1,6 @@
 """The optimizer that a configuration describes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -36,23 +36,33 @@ def optimizer(
             "momentum_optimizer": lambda one: SGD(
                 rate(one), momentum=one.momentum_optimizer_value, **options
             ),
-            "rms_prop_optimizer": lambda one: keras.optimizers.RMSprop(
+            "rms_prop_optimizer": lambda one: RMSprop(
                 rate(one, one.decay),
                 rho=0.9,
                 momentum=one.momentum_optimizer_value,
                 epsilon=one.epsilon,
                 **options,
             ),
-            "adam_optimizer": lambda one: keras.optimizers.Adam(rate(one), epsilon=one.epsilon, **options),
+            "adam_optimizer": lambda one: Adam(rate(one), epsilon=one.epsilon, **options),
         },
     )
 
 
-class SGD(keras.optimizers.SGD):
-    """Keras' gradient descent with momentum, by TensorFlow's fused kernel where there is one: equal to the last bit."""
+class _WithFactors(keras.optimizers.Optimizer):
+    """An optimizer whose learning rate is multiplied for some variables."""
+
+    factors: Sequence[float] = ()
+    """By which, in the order of the variables; empty for 1."""
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Update one variable and its momentum."""
+        """Update one variable."""
+        if self.factors:
+            learning_rate = learning_rate * self.factors[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate)
+
+
+class _SGD(keras.optimizers.SGD):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         if keras.backend.backend() != "tensorflow" or not self.momentum:
             super().update_step(gradient, variable, learning_rate)
             return
@@ -65,6 +75,18 @@ class SGD(keras.optimizers.SGD):
             grad=gradient,
             momentum=tf.cast(self.momentum, variable.dtype),
         )
+
+
+class SGD(_WithFactors, _SGD):
+    """Keras' gradient descent with momentum, by TensorFlow's fused kernel where there is one: equal to the last bit."""
+
+
+class RMSprop(_WithFactors, keras.optimizers.RMSprop):
+    """Keras' RMSprop."""
+
+
+class Adam(_WithFactors, keras.optimizers.Adam):
+    """Keras' Adam."""
 
 
 def batch_counter(optimizer: keras.optimizers.Optimizer) -> keras.Variable:

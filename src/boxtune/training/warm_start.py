@@ -33,7 +33,8 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
     Args:
         detector: to load into.
         path: a folder, a prefix or an `.index` file.
-        fine_tune_type: "classification" (the backbone), "detection" (all but the box predictor) or "full".
+        fine_tune_type: "classification" (the backbone), "detection" (all but the box predictor), "all_but_classes"
+            (all but the layers whose size is the number of classes) or "full".
 
     Raises:
         CheckpointError: if any variable of that part is missing, left over or of another shape; then nothing is
@@ -73,7 +74,7 @@ def _advice(difference: checkpoints.Misfit, fine_tune_type: str) -> str:
     only_reshaped = not (difference.missing or difference.unexpected)
     in_heads = all("_box_predictor" in key for key in difference.reshaped)
     if fine_tune_type == "full" and only_reshaped and in_heads:
-        return ' Use fine_tune_checkpoint_type: "detection" where the classes differ.'
+        return ' Use fine_tune_checkpoint_type: "all_but_classes" where the classes differ.'
     return (
         " Use the checkpoint of the same feature extractor, depth_multiplier and heads as the configuration."
     )
