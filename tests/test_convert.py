@@ -185,6 +185,13 @@ def test_an_interrupted_call_leaves_what_was_there(photos, tmp_path, monkeypatch
 # Errors
 
 
+def test_what_was_found_is_told_before_a_refusal(photos, tmp_path, caplog):
+    with pytest.raises(DataError, match="at least 0 and below 1"):
+        convert(photos, tmp_path / "out", validation_fraction=1.5)
+    assert "lost.xml" in caplog.text
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,5 +1,6 @@
 """The verb `convert`: annotated photographs become TFRecords and a label map, or a data set in another format."""
 
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
@@ -22,6 +23,8 @@ LABEL_MAP_NAME = "label_map.pbtxt"
 TFRECORD = "tfrecord"
 _SHARD_NAME = re.compile(r"(train|validation|test)-\d{5}-of-\d{5}\.tfrecord")
 _NUM_IMAGES_FOR_ONE = 500  # below this, starting processes takes longer than what they save
+
+_log = logging.getLogger("boxtune")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ def convert(
         raise DataError(f'"{to}" cannot be written; {", ".join((TFRECORD, *recognition.WRITERS))} can.')
     prepared = prepare(photos, options)
     if prepared.refusal:
+        if prepared.findings:
+            _log.warning("%s\n", "\n".join(data_set.finding_lines(prepared.findings)).lstrip())
         raise DataError(prepared.refusal)
     writable_folder(output_dir)
     with ExitStack() as stack:
