@@ -80,6 +80,18 @@ def test_other_classes_need_another_type(checkpoint, source):
     check_loaded(detector, before, values(source), FEATURES)
 
 
+def test_other_anchors_need_the_type_detection(checkpoint):
+    model = config.recipe("ssd_mobilenet_v2_fpn_keras").model
+    model.ssd.num_classes = 5
+    model.ssd.feature_extractor.depth_multiplier = 0.35
+    model.ssd.anchor_generator.multiscale_anchor_generator.scales_per_octave = 3
+    detector = models.build(model)
+    advice = r'_box_encoder_layers.* Use fine_tune_checkpoint_type: "detection" where the box predictors or anchors'
+    with pytest.raises(CheckpointError, match=advice):
+        warm_start(detector, checkpoint, "all_but_classes")
+    warm_start(detector, checkpoint, "detection")
+
+
 def test_what_the_checkpoint_does_not_bring_may_learn_faster():
     detector = build(num_classes=5)
     new = {key for key in detector.trained_variables() if "class_predictions_with_background/_class" in key}
@@ -201,6 +213,16 @@ class TestOfTensorFlow1:
         warm = warm_start(detector, saved, fine_tune_type)
         check_loaded(detector, before, self.expected(of_tf1), prefix)
         assert warm.loaded == sorted(key for key in before if key.startswith(prefix))
+
+    def test_all_but_the_layers_of_the_classes(self, saved, of_tf1):
+        detector = build_tf1(num_classes=5)
+        warm = warm_start(detector, saved, "all_but_classes")
+        found = values(detector)
+        assert warm.kept
+        assert all("_prediction_heads/class_predictions_with_background" in key for key in warm.kept)
+        for key, value in self.expected(of_tf1).items():
+            if key not in warm.kept:
+                np.testing.assert_array_equal(found[key], value, err_msg=key)
 
     def test_a_convolution_has_its_own_numbers(self, saved, of_tf1):
         detector = build_tf1()

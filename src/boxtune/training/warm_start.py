@@ -72,9 +72,12 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
 
 def _advice(difference: checkpoints.Misfit, fine_tune_type: str) -> str:
     only_reshaped = not (difference.missing or difference.unexpected)
-    in_heads = all("_box_predictor" in key for key in difference.reshaped)
+    differing = (*difference.missing, *difference.unexpected, *difference.reshaped)
+    in_heads = all("_box_predictor" in key for key in differing)
     if fine_tune_type == "full" and only_reshaped and in_heads:
         return ' Use fine_tune_checkpoint_type: "all_but_classes" where the classes differ.'
+    if fine_tune_type == "all_but_classes" and in_heads:
+        return ' Use fine_tune_checkpoint_type: "detection" where the box predictors or anchors differ.'
     return (
         " Use the checkpoint of the same feature extractor, depth_multiplier and heads as the configuration."
     )
