@@ -308,17 +308,10 @@ def _reader(
         refuse_remote(data)
         if not data.is_dir():
             raise DataError(f"{data}: no such records, nor a folder of annotated images")
-        every_image = Options(label_map=label_map, validation_fraction=0.0)
-        if reading:
-            every_image = replace(
-                reading,
-                label_map=label_map,
-                validation_fraction=0.0,
-                validation_files=None,
-                folds=None,
-                fold=None,
-            )
-        converted = convert(data, made, every_image)
+        in_one_part = replace(
+            reading or Options(), validation_fraction=0.0, validation_files=None, folds=None, fold=None
+        )
+        converted = convert(data, made, replace(in_one_part, label_map=label_map))
         print(f"{data}: {data_set.summary(converted.prepared.findings)}.", flush=True)
         pattern, label_map = made / "train-*", made / LABEL_MAP_NAME
     else:

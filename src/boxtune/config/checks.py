@@ -23,10 +23,12 @@ _log = logging.getLogger("boxtune")
 
 _PLACEHOLDER = "PATH_TO_BE_CONFIGURED"
 _SHARDS = re.compile(r"-\?+-of-(\d{1,6})(?!\d)")
-_FINE_TUNE_TYPES = (
-    'choose "detection" (all but the heads), "all_but_classes" (all but the last layers of the classes), "full" '
-    '(everything) or "classification" (the backbone)'
-)
+_FINE_TUNE_TYPES = {
+    "detection": "all but the heads",
+    "all_but_classes": "all but the last layers of the classes",
+    "full": "everything",
+    "classification": "the backbone",
+}
 _END_OF_TABLE = 0xDB4775248B80FB57.to_bytes(8, "little")
 """The last bytes of a checkpoint of one file, which is a table as LevelDB's."""
 
@@ -289,12 +291,13 @@ def _check_fine_tuning(train: TrainConfig) -> None:
         return
     _check_configured(checkpoint, "train_config.fine_tune_checkpoint")
     field = "train_config.fine_tune_checkpoint_type"
+    choices = "choose " + ", ".join(f'"{name}" ({loaded})' for name, loaded in _FINE_TUNE_TYPES.items())
     if not kind:
-        raise ConfigError(f"{field} is not set: {_FINE_TUNE_TYPES}.")
+        raise ConfigError(f"{field} is not set: {choices}.")
     if kind == "fine_tune":
         raise ConfigError(f'{field} is "fine_tune", which is no longer a choice; use "detection".')
-    if kind not in ("classification", "detection", "all_but_classes", "full"):
-        raise ConfigError(f'{field} is "{kind}": {_FINE_TUNE_TYPES}.')
+    if kind not in _FINE_TUNE_TYPES:
+        raise ConfigError(f'{field} is "{kind}": {choices}.')
     _check_checkpoint_version(train)
     if checkpoint.endswith(".pb"):
         raise ConfigError(

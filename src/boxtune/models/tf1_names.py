@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from boxtune.errors import CheckpointError
+from boxtune.models.heads import CLASS_HEADS
 from boxtune.models.heads import KEY as HEADS
 from boxtune.models.keys import ROOT
 from boxtune.models.ssd_features import BACKBONE, FEATURES
@@ -83,7 +84,7 @@ SCOPES: tuple[tuple[str, str, Callable[..., Order]], ...] = (
         _of_prediction,
     ),
     (
-        f"{_HEADS}/{_CLASSES}/{{}}/_class_predictor_layers/{{}}",
+        f"{CLASS_HEADS}/{{}}/_class_predictor_layers/{{}}",
         rf"BoxPredictor_{_NUMBER}/ClassPredictor(_depthwise)?",
         _of_prediction,
     ),
@@ -106,7 +107,7 @@ SCOPES: tuple[tuple[str, str, Callable[..., Order]], ...] = (
         lambda index, level: (int(level), int(index)),
     ),
     (f"{HEADS}/_box_prediction_head/_box_encoder_layers/{{}}", rf"{_SHARED}/BoxPredictor", lambda: (0,)),
-    (f"{_HEADS}/{_CLASSES}/_class_predictor_layers/{{}}", rf"{_SHARED}/ClassPredictor", lambda: (0,)),
+    (f"{CLASS_HEADS}/_class_predictor_layers/{{}}", rf"{_SHARED}/ClassPredictor", lambda: (0,)),
 )
 """A list of layers, as a key with "{}" for numbers; what matches its scopes, without FeatureExtractor; their order."""
 
