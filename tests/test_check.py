@@ -5,7 +5,7 @@ import pytest
 from boxtune import cli
 from boxtune.check import check
 from boxtune.data.preparation import Options
-from boxtune.errors import columns
+from boxtune.report.data_set import columns
 from voc_folder import annotated, annotation, element, image_file
 
 

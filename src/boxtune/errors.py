@@ -1,7 +1,6 @@
 """The errors that users see: one line that says what, where and the way out."""
 
 import difflib
-import unicodedata
 from collections.abc import Iterable
 
 _READABLE = 400  # characters of a text that an error repeats
@@ -36,27 +35,6 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def escaped(text: str) -> str:
     """Return `text` with stray bytes and control characters escaped, but for the ends of lines."""
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
-def columns(text: str) -> int:
-    """Return how many columns of a terminal a text takes: characters of East Asia two each, accents none."""
-    widths = (
-        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )
-    return sum(widths)
-
-
-def shortened(text: str, width: int) -> str:
-    """Return a text in at most `width` columns: of a longer one, both ends."""
-    if columns(text) <= width:
-        return text
-    start, end = text, text
-    while columns(start) > (width - 3) // 2:
-        start = start[:-1]
-    while columns(end) > width - 3 - columns(start):
-        end = end[1:]
-    return f"{start}...{end}"
 
 
 def printable(text: str) -> str:

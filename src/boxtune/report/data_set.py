@@ -1,6 +1,7 @@
 """A data set as people and programs read of it: counts and findings, as text and as JSON."""
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -9,7 +10,7 @@ from boxtune.data.findings import Action, Finding, Kind, Severity, by_kind
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared, class_counts
-from boxtune.errors import columns, escaped, printable, shortened
+from boxtune.errors import escaped, printable
 
 JSON_NAME = "report.json"
 """Beside the records: everything that was counted and found."""
@@ -51,7 +52,7 @@ def counts_table(parts: Mapping[str, Sequence[ImageRecord]], label_map: LabelMap
         sums = [sum(count[name] for name in rest) for count in counts.values()]
         rows += [(f"  ... and {len(rest):,} classes with fewer", sums)]
     widest = _LINE - _COLUMN * len(parts)
-    names = [shortened(printable(name), widest) for name, _ in rows]
+    names = [_shortened(printable(name), widest) for name, _ in rows]
     width = max(map(columns, names))
     header = " " * width + "".join(f"{part:>{_COLUMN}}" for part in parts)
     return [
@@ -61,6 +62,27 @@ def counts_table(parts: Mapping[str, Sequence[ImageRecord]], label_map: LabelMap
             for name, (_, values) in zip(names, rows, strict=True)
         ),
     ]
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes: characters of East Asia two each, accents none."""
+    widths = (
+        0 if unicodedata.combining(character) else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
+    return sum(widths)
+
+
+def _shortened(text: str, width: int) -> str:
+    """Return a text in at most `width` columns: of a longer one, both ends."""
+    if columns(text) <= width:
+        return text
+    start, end = text, text
+    while columns(start) > (width - 3) // 2:
+        start = start[:-1]
+    while columns(end) > width - 3 - columns(start):
+        end = end[1:]
+    return f"{start}...{end}"
 
 
 def finding_lines(findings: Iterable[Finding], *, num_examples: int = _NUM_EXAMPLES) -> list[str]:
