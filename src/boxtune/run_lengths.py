@@ -35,7 +35,7 @@ def bounds(starts: Ints, ends: Ints, height: int) -> tuple[float, float, float, 
 def unprinted(text: str) -> bytes:
     """Return the bytes of a text; some programs write them as Python prints them: ``b'nf4b'``."""
     if text.startswith(("b'", 'b"')):
-        with suppress(ValueError, SyntaxError):
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
             printed = ast.literal_eval(text)
             if isinstance(printed, bytes):
                 return printed
