@@ -5,7 +5,7 @@
 
 CHECKPOINT is laid out like a zoo download. Every run sees the same number of images with the recipe of `boxtune
 config`, only the learning rate differs; "scaled" is 0.08 * batch size / 128. The model "fpn" is the checkpoint's own,
-with all of it taken over but the box predictor; "ssd" is `ssd_mobilenet_v2_keras` on the backbone of that checkpoint
+of which is loaded what `boxtune config` loads; "ssd" is `ssd_mobilenet_v2_keras` on the backbone of that checkpoint
 alone. Each run is a process of its own and one line of the file RESULTS; runs that are in it are not made again. Ends
 by printing the table.
 """

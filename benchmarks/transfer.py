@@ -20,6 +20,13 @@ DECAYS = (
     "model.ssd.feature_extractor.conv_hyperparams.batch_norm.decay",
     "model.ssd.box_predictor.weight_shared_convolutional_box_predictor.conv_hyperparams.batch_norm.decay",
 )
+RATE = "train_config.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate"
+STOCK = (
+    "train_config.fine_tune_checkpoint_type=detection",
+    "boxtune.learning_rate_factor_of_new_layers=1",
+    f"{RATE}.learning_rate_base=0.08",
+    f"{RATE}.warmup_learning_rate=0.026666",
+)
 
 
 def main() -> None:
@@ -47,7 +54,7 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Run `boxtune retrain` and return its figures."""
     overrides = list(options.overrides)
     if options.recipe == "stock":
-        overrides += [f"{decay}=0.997" for decay in DECAYS]
+        overrides += [*(f"{decay}=0.997" for decay in DECAYS), *STOCK]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "boxtune", "retrain", str(options.photos), "--model_dir", folder,
                    "--checkpoint", str(options.checkpoint), "--seed", str(seed)]  # fmt: skip
