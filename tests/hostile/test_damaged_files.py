@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -106,18 +105,12 @@ def test_damaged(made, tmp_path, pattern, verb, damage):
         shutil.rmtree(folder)
 
 
-def test_files_without_permission_are_named(made):
-    with tempfile.TemporaryDirectory() as name:
-        # Others may enter neither the folders of pytest nor what they make: the project is copied to where they may.
-        folder = Path(name)
-        folder.chmod(0o755)
-        project.copy(made, folder / "made")
-        (folder / "own").mkdir()
-        done = subprocess.run(
-            [sys.executable, denied.__file__, folder / "made", folder / "own"],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "HOME": name},
-            capture_output=True, text=True, timeout=patience.SECONDS,
-        )  # fmt: skip
+def test_files_without_permission_are_named(made, tmp_path):
+    done = subprocess.run(
+        [sys.executable, denied.__file__, made, tmp_path],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True, text=True, timeout=patience.SECONDS,
+    )  # fmt: skip
     cases = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
     assert done.returncode == 0, done.stderr
     assert len(cases) >= sum(map(len, project.READ_BY.values()))
