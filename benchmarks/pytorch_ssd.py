@@ -4,7 +4,7 @@ Channels last, which is PyTorch's fastest layout for convolutions on a CPU. It p
 pads one more behind: the arithmetic per step is the same, the outputs are not meant to be.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -60,9 +60,9 @@ class Block(nn.Module):
 class Ssd(nn.Module):
     """The network: images [b, 3, h, w] in [-1, 1] to box encodings [b, a, 4] and logits [b, a, c + 1]."""
 
-    def __init__(self, num_classes: int):
+    def __init__(self, num_scores: int):
         super().__init__()
-        self.num_outputs = num_classes + 1
+        self.num_scores = num_scores
         self.stem = _normalized(nn.Conv2d(3, 32, 3, 2, 1, bias=False), filters=32)
         self.blocks = nn.ModuleList()
         depth = 32
@@ -82,14 +82,14 @@ class Ssd(nn.Module):
             nn.ModuleList(_normalized(filters=DEPTH) for _ in range(NUM_LEVELS)) for _ in range(TOWER_LAYERS)
         )
         self.box_head = _separable(DEPTH, ANCHORS * 4, bias=True)
-        self.class_head = _separable(DEPTH, ANCHORS * self.num_outputs, bias=True)
+        self.class_head = _separable(DEPTH, ANCHORS * self.num_scores, bias=True)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the box encodings and the logits of every anchor."""
         maps = self._pyramid(*self._backbone(images))
         for convolution, norms in zip(self.tower, self.tower_norms, strict=True):
             maps = [norm(convolution(x)) for x, norm in zip(maps, norms, strict=True)]
-        return _gather(self.box_head, maps, 4), _gather(self.class_head, maps, self.num_outputs)
+        return _gather(self.box_head, maps, 4), _gather(self.class_head, maps, self.num_scores)
 
     def _backbone(self, images: Tensor) -> list[Tensor]:
         x = self.stem(images)
@@ -114,41 +114,3 @@ class Ssd(nn.Module):
 def _gather(head: nn.Module, maps: Sequence[Tensor], size: int) -> Tensor:
     found = [head(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, size)) for x in maps]
     return torch.cat(found, dim=1)
-
-
-def bare_pass(num_classes: int, batch_size: int, side: int) -> tuple[nn.Module, Callable[[], float]]:
-    """Return the network, and a function that makes one forward and backward pass of it on one batch.
-
-    The loss is the stock one, focal and smooth L1, over targets that are made beforehand: boxtune matches its anchors
-    within the pass, PyTorch gets that for nothing here.
-    """
-    torch.manual_seed(0)
-    network = Ssd(num_classes).to(memory_format=torch.channels_last).train()
-    images = torch.rand(batch_size, 3, side, side).mul(2).sub(1).to(memory_format=torch.channels_last)
-    with torch.no_grad():
-        encodings, logits = network(images)
-    positive = torch.rand(logits.shape[:2]) < 0.003
-    code_targets = torch.randn_like(encodings)
-    class_targets = torch.zeros_like(logits)
-    class_targets[..., 1] = positive.float()
-
-    def one_pass() -> float:
-        network.zero_grad(set_to_none=True)
-        encodings, logits = network(images)
-        loss = _focal(logits, class_targets) + _smooth_l1(encodings, code_targets, positive)
-        (loss / positive.sum()).backward()
-        return float(loss.detach())
-
-    return network, one_pass
-
-
-def _focal(logits: Tensor, targets: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    entropy = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-    probability = torch.sigmoid(logits)
-    missing = torch.where(targets > 0, 1 - probability, probability)
-    return (torch.where(targets > 0, alpha, 1 - alpha) * missing**gamma * entropy).sum()
-
-
-def _smooth_l1(encodings: Tensor, targets: Tensor, positive: Tensor) -> Tensor:
-    each = functional.smooth_l1_loss(encodings, targets, reduction="none").sum(-1)
-    return (each * positive).sum()

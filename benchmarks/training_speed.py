@@ -1,14 +1,15 @@
 """The speed of training, the fraction that the network takes, and the speed of the same network in PyTorch.
 
-Prints, for the stock SSD MobileNet V2 FPNLite at 320 pixels and batch 8: images a second of training with its input
-pipeline, of the bare forward and backward pass on one batch in the same process, their ratio, the fraction of the time
-that training waits for images, seconds to the first step, and the peak of resident memory. With `--pytorch`, the bare
-pass of an equal PyTorch model too, in turn with the others, and the ratio of their times.
+Prints, for a model of `boxtune models` (by default SSD MobileNet V2 FPNLite at 320 pixels) and batch 8: images a second
+of training with its input pipeline, of the bare forward and backward pass on one batch in the same process, their
+ratio, the fraction of the time that training waits for images, seconds to the first step, and the peak of resident
+memory. With `--pytorch`, the bare pass of a PyTorch model of the same size too, in turn with the others, and the ratio
+of their times.
 
-    python benchmarks/training_speed.py [PHOTOS] [--steps 15] [--repeats 7] [--pytorch] [--set FIELD=VALUE]
+    python benchmarks/training_speed.py [PHOTOS] [--model NAME] [--batch_size 8] [--steps 15] [--repeats 7] [--pytorch]
 
 Without PHOTOS (a folder of annotated photographs) it draws images itself. PyTorch is not needed for anything else:
-`pip install torch`.
+`pip install torch`, and for other models than the default `pip install torchvision effdet`.
 """
 
 import argparse
@@ -36,6 +37,7 @@ from boxtune.convert import convert  # noqa: E402
 from boxtune.data.input import open_records  # noqa: E402
 from boxtune.data.label_map import read_label_map  # noqa: E402
 from boxtune.draw import draw  # noqa: E402
+from boxtune.models.layers import Unused  # noqa: E402
 from boxtune.structures import Inputs  # noqa: E402
 from boxtune.training.batches import batches  # noqa: E402
 from boxtune.training.build import build_detector  # noqa: E402
@@ -60,6 +62,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("photos", type=Path, nargs="?")
+    parser.add_argument("--model", help="one of boxtune models")
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--batch_size", type=int, default=8)
@@ -72,7 +75,7 @@ def main() -> None:
             photos = Path(folder) / "photos"
             draw(photos)
         convert(photos, Path(folder) / "records")
-        pipeline = configure(Path(folder) / "records", batch_size=options.batch_size)
+        pipeline = configure(Path(folder) / "records", model=options.model, batch_size=options.batch_size)
         for override in options.overrides:
             config.apply_override(pipeline, override)
         measure(pipeline, options.steps, options.repeats, with_pytorch=options.pytorch)
@@ -144,20 +147,32 @@ def share_of_waiting(detector: models.Detector, stream: tf.data.Dataset, steps: 
 def pytorch_pass(
     pipeline: config.pipeline_pb2.TrainEvalPipelineConfig, detector: models.Detector
 ) -> Callable[[], object]:
-    """Return a function that makes one pass of the equal PyTorch model, after making sure that it is equal."""
-    from pytorch_ssd import bare_pass as of_pytorch
+    """Return a function that makes one pass of a PyTorch model, after making sure that it is as large."""
+    import pytorch_pass as pytorch
 
     size = config.fixed_size(models.image_resizer(pipeline.model))
     if size is None:
         raise SystemExit("image_resizer makes images of several sizes, the PyTorch model takes one.")
-    network, one_pass = of_pytorch(detector.num_classes, pipeline.train_config.batch_size, size[0])
+    network = pytorch.network_like(
+        pipeline.model.ssd.feature_extractor.type, detector.num_classes + 1, size[0]
+    )
     count = sum(parameter.numel() for parameter in network.parameters())
-    own = sum(math.prod(weight.shape) for weight in detector.trainable_variables)
-    if count != own:
-        raise SystemExit(
-            f"The PyTorch model has {count:,} parameters, boxtune's {own:,}: they are not equal."
-        )
-    return one_pass
+    own = number_of_parameters(detector)
+    print(f"parameters          {own / 1e6:7.2f} M, in PyTorch {count / 1e6:.2f} M")
+    if not 0.98 < count / own < 1.02:
+        raise SystemExit("They are not the same network.")
+    return pytorch.bare_pass(network, pipeline.train_config.batch_size, size[0])
+
+
+def number_of_parameters(detector: models.Detector) -> int:
+    """Return how many trainable numbers a detector computes with: not those that only its checkpoints have."""
+    unused = {
+        id(weight)
+        for layer in detector._flatten_layers()
+        if isinstance(layer, Unused)
+        for weight in layer.trainable_variables
+    }
+    return sum(math.prod(weight.shape) for weight in detector.trainable_variables if id(weight) not in unused)
 
 
 def bare_pass(detector: models.Detector, inputs: Inputs):

@@ -5,12 +5,25 @@ run to run; the sum of two is always the same. A tensor that is used more than t
 functions.
 """
 
+import keras
 from keras import ops
 
 
-def copies(x, count: int):
-    """Return `x` `count` times, as tensors whose gradients are added by one operation."""
-    return ops.unstack(ops.repeat(x[None], count, axis=0), count)
+def copies(x, count: int) -> list:
+    """Return `x` `count` times, as tensors whose gradients are added by one operation with a fixed order.
+
+    Other backends than TensorFlow have a fixed order by themselves. TensorFlow's `add_n` has not: it starts with any
+    summand that it may overwrite.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return [x] * count
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def branch(x):
+        return [tf.identity(x) for _ in range(count)], lambda *slopes: tf.reduce_sum(tf.stack(slopes), axis=0)
+
+    return branch(tf.convert_to_tensor(x))
 
 
 def with_slope(value, x, slope):
