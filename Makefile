@@ -7,8 +7,9 @@ BIOME = $(VENV)/node/node_modules/@biomejs/biome
 WORKERS = -n 2 --dist loadfile --no-loadscope-reorder
 BACKEND_TESTS = $(BIN)/python -m pytest $(WORKERS) tests/backends tests/detection tests/golden/test_models.py \
 	  -k "not coco17 or fpnlite_320x320"
+CONTRACT = $(BIN)/python -m pytest tests/models/test_contract.py -m "not large"
 
-.PHONY: demo test lint lint-pages unit test-slow test-thorough test-golden test-hostile test-backends fuzz format proto clean
+.PHONY: demo test lint lint-pages unit test-slow test-thorough test-contract test-golden test-hostile test-backends fuzz format proto clean
 
 demo: $(VENV)/.installed
 	$(BIN)/boxtune draw demo/photos --num_images 240
@@ -41,15 +42,20 @@ test-backends: $(VENV)/.installed-backends
 	KERAS_BACKEND=jax $(BACKEND_TESTS)
 	KERAS_BACKEND=torch $(BACKEND_TESTS)
 
+# What every kind of model must do, on each backend; JAX compiles for half an hour.
+test-contract: $(VENV)/.installed-backends
+	KERAS_BACKEND=torch $(CONTRACT)
+	KERAS_BACKEND=jax $(CONTRACT)
+
 # Every kind of model, whole lives of trainings, kills and several processes.
 test-thorough: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(WORKERS) -m "thorough and not large"
 
-# Every recorded model in a process of its own, with its time and memory: the largest need 10 GB. Then every type of
-# model through its whole life.
+# Every recorded model in a process of its own, with its time and memory: the largest need 11 GB. Then every type of
+# model through its whole life, and each kind on two devices.
 test-golden: $(VENV)/.installed-dev
 	$(BIN)/python tests/golden/each_model.py
-	$(BIN)/python -m pytest tests/journey/test_every_model.py -m large
+	$(BIN)/python -m pytest tests/journey/test_every_model.py tests/training/test_devices.py -m large
 
 # Every file damaged in every way, every output closed or full; and files changed at random, for so many FUZZ_SECONDS.
 test-hostile: $(VENV)/.installed-dev

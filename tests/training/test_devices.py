@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import patience
 from boxtune import config, models
+from boxtune.config.families import recipe_names
 from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.draw import draw
@@ -25,6 +26,7 @@ from boxtune.training.checkpoints import Reader, find
 from boxtune.training.cluster import TF_CONFIG
 from boxtune.training.team import share_of
 from flags import train_by_flags
+from kinds import smallest_of_each_kind
 from tiny_run import SIDE, TinyDetector
 
 pytestmark = pytest.mark.thorough
@@ -174,6 +176,30 @@ def test_devices_of_one_machine_are_interrupted_and_resumed_by_one(folder, tmp_p
     monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
     assert train_by_flags(folder / "pipeline.config", tmp_path, **OPTIONS).step == STEPS
     assert_same_run(tmp_path, whole)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("name", smallest_of_each_kind(recipe_names()))
+def test_each_kind_trains_on_two_devices_as_on_one(name, folder, tmp_path):
+    side = 128  # halves down to the coarsest level of any pyramid
+    pipeline = configure(folder / "records", model=name, batch_size=4, num_steps=3, learning_rate=0.001)
+    for override in (
+        "train_config.data_augmentation_options=[]",
+        f"model.ssd.image_resizer={{ fixed_shape_resizer {{ height: {side} width: {side} }} }}",
+    ):
+        config.apply_override(pipeline, override)
+    config.write(pipeline, tmp_path / "pipeline.config")
+    for number, model_dir in enumerate(("one", "two"), start=1):
+        train_by_flags(
+            tmp_path / "pipeline.config", tmp_path / model_dir, num_devices=number, evaluate_every_n=0
+        )
+    (mine, my_steps), (theirs, their_steps) = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert my_steps == their_steps
+    assert len(my_steps) >= 1
+    # EfficientNet drops other blocks on each device.
+    np.testing.assert_allclose(mine[:1], theirs[:1], rtol=0.2 if "efficientnet" in name else 1e-3)
+    for part in (mine, theirs):
+        assert np.isfinite(part).all()
 
 
 def test_an_error_of_the_processes_is_reported(folder, tmp_path, monkeypatch):
