@@ -17,13 +17,12 @@ def copies(x, count: int) -> list:
     """
     if keras.backend.backend() != "tensorflow":
         return [x] * count
-    import tensorflow as tf
 
-    @tf.custom_gradient
+    @ops.custom_gradient
     def branch(x):
-        return [tf.identity(x) for _ in range(count)], lambda *slopes: tf.reduce_sum(tf.stack(slopes), axis=0)
+        return [x] * count, lambda *slopes: ops.sum(ops.stack(slopes), axis=0)
 
-    return branch(tf.convert_to_tensor(x))
+    return branch(ops.convert_to_tensor(x))
 
 
 def with_slope(value, x, slope):
