@@ -59,13 +59,12 @@ def test_one_image_is_learned_by_heart(shared, tmp_path):
     assert values["DetectionBoxes_Precision/mAP"] == pytest.approx(1)
 
 
-@pytest.mark.parametrize(
-    "name", ["ssd_mobilenet_v1_fpn_keras", "ssd_resnet50_v1_fpn_keras", "ssd_efficientnet-b0_bifpn_keras"]
-)
-def test_each_kind_learns_a_batch_by_heart_from_random_weights(name, tmp_path):
+def test_efficientdet_learns_a_batch_by_heart_from_random_weights(tmp_path):
     draw(tmp_path / "photos", num_images=4)
     convert(tmp_path / "photos", tmp_path / "records", Options(validation_fraction=0))
-    pipeline = configure(tmp_path / "records", model=name, batch_size=4, num_steps=400, learning_rate=0.08)
+    pipeline = configure(
+        tmp_path / "records", model="efficientdet_d0", batch_size=4, num_steps=400, learning_rate=0.08
+    )
     for override in (
         "train_config.data_augmentation_options=[]",
         "model.ssd.image_resizer={ fixed_shape_resizer { height: 128 width: 128 } }",
@@ -84,25 +83,6 @@ def test_each_kind_learns_a_batch_by_heart_from_random_weights(name, tmp_path):
     values = trained.best.values
     print({key: value for key, value in values.items() if "Loss" in key or key.endswith(("mAP", "50IOU"))})
     assert values["DetectionBoxes_Precision/mAP@.50IOU"] == pytest.approx(1)
-
-
-@pytest.mark.parametrize("name", ["efficientdet_d0", "ssd_mobilenet_v1_fpn_640x640"])
-def test_the_practice_set_is_learned_from_random_weights(name, tmp_path):
-    draw(tmp_path / "photos", num_images=240)
-    convert(tmp_path / "photos", tmp_path / "records")
-    pipeline = configure(tmp_path / "records", model=name, batch_size=8, num_steps=2000)
-    config.apply_override(
-        pipeline, "model.ssd.image_resizer={ fixed_shape_resizer { height: 128 width: 128 } }"
-    )
-    config.write(pipeline, tmp_path / "pipeline.config")
-
-    trained = train(
-        tmp_path / "pipeline.config", tmp_path / "model", evaluation_options=EvaluationOptions(every_n=500)
-    )
-
-    values = trained.best.values
-    print({key: value for key, value in values.items() if "mAP" in key})
-    assert values["DetectionBoxes_Precision/mAP@.50IOU"] > 0.7
 
 
 def test_padding_learns_as_well_as_stretching(shared, tmp_path):
