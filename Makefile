@@ -9,7 +9,8 @@ BACKEND_TESTS = $(BIN)/python -m pytest $(WORKERS) tests/backends tests/detectio
 	  -k "not coco17 or fpnlite_320x320"
 CONTRACT = $(BIN)/python -m pytest tests/models/test_contract.py -m "not large"
 
-.PHONY: demo test lint lint-pages unit test-slow test-thorough test-contract test-golden test-hostile test-backends fuzz format proto clean
+.PHONY: demo test lint lint-pages unit test-slow test-thorough test-contract test-golden test-hostile test-backends fuzz \
+	  format proto clean
 
 demo: $(VENV)/.installed
 	$(BIN)/boxtune draw demo/photos --num_images 240
@@ -42,7 +43,7 @@ test-backends: $(VENV)/.installed-backends
 	KERAS_BACKEND=jax $(BACKEND_TESTS)
 	KERAS_BACKEND=torch $(BACKEND_TESTS)
 
-# What every kind of model must do, on each backend; JAX compiles for half an hour.
+# What every kind of model must do, on the other backends; JAX compiles long.
 test-contract: $(VENV)/.installed-backends
 	KERAS_BACKEND=torch $(CONTRACT)
 	KERAS_BACKEND=jax $(CONTRACT)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pytorch_ssd import Ssd
+from pytorch_ssd import Ssd, gather
 
 
 def network_like(feature_extractor: str, num_scores: int, side: int) -> nn.Module:
@@ -65,12 +65,7 @@ class EfficientDet(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the box encodings and the logits of every anchor."""
         logits, encodings = self.network(images)
-        num_scores = self.network.config.num_classes
-        return _anchors_of(encodings, 4), _anchors_of(logits, num_scores)
-
-
-def _anchors_of(maps: list[Tensor], depth: int) -> Tensor:
-    return torch.cat([x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, depth)) for x in maps], dim=1)
+        return gather(encodings, 4), gather(logits, self.network.config.num_classes)
 
 
 def bare_pass(network: nn.Module, batch_size: int, side: int) -> Callable[[], float]:

@@ -89,7 +89,8 @@ class Ssd(nn.Module):
         maps = self._pyramid(*self._backbone(images))
         for convolution, norms in zip(self.tower, self.tower_norms, strict=True):
             maps = [norm(convolution(x)) for x, norm in zip(maps, norms, strict=True)]
-        return _gather(self.box_head, maps, 4), _gather(self.class_head, maps, self.num_scores)
+        encodings, logits = ([head(x) for x in maps] for head in (self.box_head, self.class_head))
+        return gather(encodings, 4), gather(logits, self.num_scores)
 
     def _backbone(self, images: Tensor) -> list[Tensor]:
         x = self.stem(images)
@@ -111,6 +112,6 @@ class Ssd(nn.Module):
         return pyramid
 
 
-def _gather(head: nn.Module, maps: Sequence[Tensor], size: int) -> Tensor:
-    found = [head(x).permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, size)) for x in maps]
-    return torch.cat(found, dim=1)
+def gather(maps: Sequence[Tensor], size: int) -> Tensor:
+    """Return what maps [b, n * size, h, w] say of every anchor: [b, a, size]."""
+    return torch.cat([x.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, size)) for x in maps], dim=1)

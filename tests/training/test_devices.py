@@ -195,11 +195,11 @@ def test_each_kind_trains_on_two_devices_as_on_one(name, folder, tmp_path):
         )
     (mine, my_steps), (theirs, their_steps) = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert my_steps == their_steps
-    assert len(my_steps) >= 1
-    # EfficientNet drops other blocks on each device.
-    np.testing.assert_allclose(mine[:1], theirs[:1], rtol=0.2 if "efficientnet" in name else 1e-3)
-    for part in (mine, theirs):
-        assert np.isfinite(part).all()
+    assert max(my_steps) > 1  # the later losses show that the gradients were shared, too
+    np.testing.assert_allclose(mine[0], theirs[0], rtol=1e-4)
+    # Two of them multiply rounding from step to step: one device without oneDNN differs as much from one with it.
+    multiplies = name in ("ssd_mobilenet_v2_keras", "ssd_resnet50_v1_fpn_keras")
+    np.testing.assert_allclose(mine, theirs, rtol=0.1 if multiplies else 1e-3)
 
 
 def test_an_error_of_the_processes_is_reported(folder, tmp_path, monkeypatch):
