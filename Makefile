@@ -52,11 +52,11 @@ test-contract: $(VENV)/.installed-backends
 test-thorough: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(WORKERS) -m "thorough and not large"
 
-# Every recorded model in a process of its own, with its time and memory: the largest need 11 GB. Then every type of
-# model through its whole life, and each kind on two devices.
+# Every recorded model, and every type of model through its whole life, each in a process of its own, with its time and
+# memory: the largest need 11 GB. Then each kind on two devices.
 test-golden: $(VENV)/.installed-dev
-	$(BIN)/python tests/golden/each_model.py
-	$(BIN)/python -m pytest tests/journey/test_every_model.py tests/training/test_devices.py -m large
+	$(BIN)/python tests/each_model.py
+	$(BIN)/python -m pytest tests/training/test_devices.py -m large
 
 # Every file damaged in every way, every output closed or full; and files changed at random, for so many FUZZ_SECONDS.
 test-hostile: $(VENV)/.installed-dev

@@ -1,12 +1,14 @@
 """The configuration that `boxtune config` writes."""
 
+import keras
 import pytest
 
 from boxtune import config
-from boxtune.configure import check_start, configure
+from boxtune.configure import configure, find_start
 from boxtune.convert import convert
 from boxtune.draw import draw
 from boxtune.errors import CheckpointError, ConfigError, DataError
+from boxtune.training import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +18,13 @@ def records(tmp_path_factory):
     draw(folder / "photos", num_images=10)
     convert(folder / "photos", folder / "records")
     return folder / "records"
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    """A folder like a zoo download, but for its configuration."""
+    checkpoints.write({"model/x": keras.Variable([0.0])}, str(tmp_path / "zoo" / "checkpoint" / "ckpt-0"))
+    return tmp_path / "zoo"
 
 
 def cosine(pipeline):
@@ -55,11 +64,11 @@ def test_the_learning_rate_ends_with_the_training(records):
     assert rate.warmup_learning_rate == pytest.approx(0.01)
 
 
-def test_it_is_in_float32(records, tmp_path):
+def test_it_is_in_float32(records, zoo):
     text = 'model { ssd { feature_extractor { type: "ssd_mobilenet_v2_keras" } } } train_config { use_bfloat16: true }'
-    (tmp_path / "pipeline.config").write_text(text)
-    assert config.load(tmp_path / "pipeline.config").train_config.use_bfloat16
-    assert not configure(records, checkpoint=tmp_path).train_config.use_bfloat16
+    (zoo / "pipeline.config").write_text(text)
+    assert config.load(zoo / "pipeline.config").train_config.use_bfloat16
+    assert not configure(records, checkpoint=zoo).train_config.use_bfloat16
 
 
 @pytest.mark.parametrize(
@@ -74,9 +83,7 @@ def test_batch_normalization_settles_within_the_training(records, steps, decay):
     assert decays(configure(records, num_steps=steps)) == pytest.approx([decay, decay], abs=1e-4)
 
 
-def test_a_checkpoint_brings_its_own_model(records, tmp_path):
-    zoo = tmp_path / "zoo"
-    zoo.mkdir()
+def test_a_checkpoint_brings_its_own_model(records, zoo):
     (zoo / "pipeline.config").write_text(
         'model { ssd { feature_extractor { type: "ssd_mobilenet_v2_keras" depth_multiplier: 0.5 } } }'
     )
@@ -89,9 +96,24 @@ def test_a_checkpoint_brings_its_own_model(records, tmp_path):
     assert cosine(pipeline).learning_rate_base == pytest.approx(0.06)  # a batch of 8
 
 
-def test_a_checkpoint_without_a_configuration_is_refused(records, tmp_path):
-    with pytest.raises(ConfigError, match=r"pipeline.config beside checkpoint/"):
-        configure(records, checkpoint=tmp_path)
+@pytest.mark.parametrize("given", [".", "checkpoint", "checkpoint/ckpt-0", "checkpoint/ckpt-0.index"])
+def test_the_configuration_beside_a_checkpoint_is_found(records, zoo, given):
+    (zoo / "pipeline.config").write_text(
+        'model { ssd { feature_extractor { type: "ssd_mobilenet_v2_keras" } } }'
+    )
+    pipeline = configure(records, checkpoint=zoo / given)
+    assert pipeline.model.ssd.feature_extractor.type == "ssd_mobilenet_v2_keras"
+    assert checkpoints.exists(pipeline.train_config.fine_tune_checkpoint)
+    with pytest.raises(ConfigError, match="give one of them; the checkpoint has a model of its own, by "):
+        configure(records, checkpoint=zoo / given, model="efficientdet_d1")
+
+
+def test_a_checkpoint_without_a_configuration_needs_a_model(records, zoo):
+    with pytest.raises(ConfigError, match=r"pipeline.config beside checkpoint/, .* or give the model, too"):
+        configure(records, checkpoint=zoo)
+    pipeline = configure(records, checkpoint=zoo, model="efficientdet_d1")
+    assert pipeline.model.ssd.feature_extractor.type == "ssd_efficientnet-b1_bifpn_keras"
+    assert pipeline.train_config.fine_tune_checkpoint == str(zoo)
 
 
 def test_a_folder_without_records_is_refused(tmp_path):
@@ -109,7 +131,7 @@ def test_what_cannot_be_trained_is_said_first(tmp_path, name):
         with pytest.raises(
             CheckpointError, match="frozen graph or a SavedModel cannot be trained: take the folder"
         ):
-            check_start(given)
+            find_start(given)
 
 
 def test_a_folder_without_records_is_named(records, tmp_path):
@@ -126,5 +148,3 @@ def test_a_model_by_name(records):
     assert config.fixed_size(pipeline.model.ssd.image_resizer) == (640, 640)
     with pytest.raises(ConfigError, match='there is no model "yolov8n"'):
         configure(records, model="yolov8n")
-    with pytest.raises(ConfigError, match="give one of them"):
-        configure(records, model="efficientdet_d1", checkpoint="zoo")

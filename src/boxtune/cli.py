@@ -334,20 +334,28 @@ def _config(output: Path, overrides: list[str], **options: Any) -> None:
 
 
 def _add_model(verb: argparse.ArgumentParser) -> None:
-    model = verb.add_mutually_exclusive_group()
-    model.add_argument("--checkpoint", type=Path, help="a zoo download to start from; else random weights")
-    model.add_argument(
-        "--model", metavar="NAME", help="one of `boxtune models`, to start from random weights"
+    verb.add_argument(
+        "--checkpoint",
+        metavar="WEIGHTS",
+        help="to start from: a name of `boxtune models`, which is downloaded once, a URL or .tar.gz of a zoo download, "
+        "a folder, or a checkpoint in it; else random weights",
     )
+    verb.add_argument("--sha256", metavar="DIGITS", help="that the download or archive has to have")
+    verb.add_argument(
+        "--model", metavar="NAME",
+        help="one of `boxtune models`, to start from random weights or from a checkpoint without a configuration",
+    )  # fmt: skip
 
 
 def _add_models(verbs: Any) -> None:
-    _verb(verbs, "models", _models)
+    verb = _verb(verbs, "models", _models)
+    verb.add_argument("--where", action="store_true", help="say where downloaded weights are kept, and which")
 
 
-def _models() -> None:
+def _models(where: bool) -> None:
     """List the models that can be trained, what each costs, and how to choose."""
-    print(load("list_models").list_models())
+    verb = load("list_models")
+    print(verb.list_downloads() if where else verb.list_models())
 
 
 def _add_train(verbs: Any) -> None:

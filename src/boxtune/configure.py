@@ -4,7 +4,7 @@ from pathlib import Path
 
 from google.protobuf.message import Message
 
-from boxtune import config
+from boxtune import config, weights
 from boxtune.config import pipeline_pb2, zoo
 from boxtune.convert import LABEL_MAP_NAME
 from boxtune.data.label_map import read_label_map
@@ -12,6 +12,7 @@ from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import ConfigError
 from boxtune.training import checkpoints
 from boxtune.training.learning_rates import RATE_PER_IMAGE
+from boxtune.training.run_state import BEST
 
 PIPELINE_CONFIG = "pipeline.config"
 BATCH_SIZE = 8
@@ -31,6 +32,7 @@ def configure(
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
     learning_rate: float | None = None,
+    sha256: str | None = None,
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
     """Return a configuration that trains on the records of `convert`.
 
@@ -40,15 +42,17 @@ def configure(
 
     Args:
         records: the folder that `convert` wrote.
-        checkpoint: a folder laid out like a zoo download, `pipeline.config` beside `checkpoint/`; without it the
-            training starts from random weights.
-        model: whose stock recipe is taken where there is no checkpoint: one of `boxtune models`, or the beginning of
-            its name, or a type of feature extractor; by default config.zoo.DEFAULT.
+        checkpoint: what `weights.locate` finds: a folder laid out like a zoo download (`pipeline.config` beside
+            `checkpoint/`), a checkpoint in it, an archive, a URL or a name of `boxtune models`; without it the training
+            starts from random weights.
+        model: whose stock recipe is taken where no checkpoint brings its configuration: one of `boxtune models`, or the
+            beginning of its name, or a type of feature extractor; by default config.zoo.DEFAULT.
         batch_size: images in a step.
         num_steps: by default 600, or more where every image would not be seen 30 times.
         learning_rate: the highest, reached after a sixth of the steps; then it decays along a cosine. By default 0.01
             for each image of a batch, at most 0.08; from a checkpoint three quarters of that: docs/recipes.md has the
             measurements.
+        sha256: of the archive that `checkpoint` stands for.
 
     Raises:
         BoxtuneError: if records, label map or checkpoint cannot be used.
@@ -58,11 +62,15 @@ def configure(
     records = Path(records)
     label_map_path = records / LABEL_MAP_NAME
     label_map = read_label_map(label_map_path)
-    _refuse_two_starts(checkpoint, model)
-    if checkpoint is None:
-        pipeline = zoo.recipe_of(zoo.DEFAULT if model is None else model)
+    checkpoint = find_start(checkpoint, model, sha256)
+    path = checkpoint and _path_of_config(checkpoint, model)
+    if path:
+        pipeline = config.load(path)
+        config.refuse(pipeline, path, (*config.MODEL, "train_config", "eval_config"))
+        pipeline = config.complete(pipeline)
     else:
-        pipeline = config.complete(_zoo_config(Path(checkpoint)))
+        pipeline = zoo.recipe_of(zoo.DEFAULT if model is None else model)
+    if checkpoint:
         pipeline.train_config.fine_tune_checkpoint = str(checkpoint)
         pipeline.train_config.fine_tune_checkpoint_type = "all_but_classes"
         pipeline.boxtune.learning_rate_factor_of_new_layers = NEW_LAYERS_FACTOR
@@ -97,51 +105,51 @@ def configure(
     return pipeline
 
 
-def check_start(checkpoint: str | Path | None, model: str | None = None) -> None:
-    """Raise an error if a training cannot start from a checkpoint or a model, before any data is read.
+def find_start(
+    checkpoint: str | Path | None, model: str | None = None, sha256: str | None = None
+) -> Path | None:
+    """Return where the weights to start from are, downloaded if they have to be; None without a checkpoint.
 
     Raises:
-        ConfigError: if there is no such model, both are given, or the folder of the checkpoint has no configuration.
-        CheckpointError: if that folder has no checkpoint.
+        ConfigError: if there is no such model, or the checkpoint's configuration is missing, or another is given.
+        CheckpointError: if there is no checkpoint, or it cannot be downloaded.
     """
-    _refuse_two_starts(checkpoint, model)
-    if checkpoint is None:
+    if model is not None or checkpoint is None:
         zoo.recipe_of(zoo.DEFAULT if model is None else model)
-        return
-    folder = Path(checkpoint)
-    if folder.is_dir() or folder.suffix == ".pb":
-        checkpoints.Reader(checkpoints.find(folder))
-    _path_of_config(folder)
+    if checkpoint is None:
+        return None
+    found = weights.locate(checkpoint, sha256)
+    if found.is_dir() or found.suffix == ".pb":
+        checkpoints.Reader(checkpoints.find(found))
+    _path_of_config(found, model)
+    return found
 
 
-def _refuse_two_starts(checkpoint: str | Path | None, model: str | None) -> None:
-    if checkpoint is not None and model is not None:
+def _path_of_config(checkpoint: Path, model: str | None) -> Path | None:
+    """Return the configuration that a checkpoint brings; None if it brings none and a model is given instead."""
+    path = next((path for path in _near(checkpoint) if path.is_file()), None)
+    if path and model is not None:
         raise ConfigError(
-            f'checkpoint {checkpoint} and model "{model}": give one of them; the checkpoint has a model of its own.'
+            f'checkpoint {checkpoint} and model "{model}": give one of them; the checkpoint has a model of its own, by '
+            f"{path}."
         )
-
-
-def _path_of_config(checkpoint: Path) -> Path:
-    path = checkpoint / PIPELINE_CONFIG
-    if not checkpoint.is_dir() or not path.is_file():
+    if path is None and model is None:
         raise ConfigError(
-            f"{checkpoint}: a folder is needed with {PIPELINE_CONFIG} beside checkpoint/, as in a zoo "
-            f"download.{_hint(checkpoint)}"
+            f"{checkpoint}: a folder is needed with {PIPELINE_CONFIG} beside checkpoint/, as in a zoo download; or "
+            "give the model, too, whose checkpoint it is."
         )
+    if path is None:
+        checkpoints.find(checkpoint)
     return path
 
 
-def _hint(checkpoint: Path) -> str:
-    """Return which folder was probably meant: one above the given file or folder."""
-    above = [folder for folder in list(checkpoint.parents)[:2] if (folder / PIPELINE_CONFIG).is_file()]
-    return f' Did you mean "{above[0]}"?' if above and checkpoint.exists() else ""
-
-
-def _zoo_config(checkpoint: Path) -> pipeline_pb2.TrainEvalPipelineConfig:
-    path = _path_of_config(checkpoint)
-    pipeline = config.load(path)
-    config.refuse(pipeline, path, (*config.MODEL, "train_config", "eval_config"))
-    return pipeline
+def _near(checkpoint: Path) -> list[Path]:
+    """Return where the configuration of a folder, a prefix or a file of a checkpoint may be."""
+    if checkpoint.is_dir():
+        folders = [checkpoint, checkpoint.parent] if checkpoint.name in ("checkpoint", BEST) else [checkpoint]
+    else:
+        folders = list(checkpoint.parents)[:2]
+    return [folder / PIPELINE_CONFIG for folder in folders]
 
 
 def _set_optimizer(section: pipeline_pb2.Optimizer, learning_rate: float, steps: int) -> None:

@@ -2,6 +2,7 @@
 
 import textwrap
 
+from boxtune import weights
 from boxtune.config import zoo
 
 
@@ -23,12 +24,20 @@ def list_models() -> str:
         lines += textwrap.wrap(f"{title}: {text}", 100, initial_indent="  ", subsequent_indent="    ")
     lines += [
         "",
-        "The weights of a MODEL, to be unpacked:",
-        f"  {models[0].address.replace(models[0].name, 'MODEL')}",
-        "Start from them, or from random weights:",
+        "Start from the weights of a MODEL, which are downloaded once, or from random ones:",
         "  boxtune retrain PHOTOS --model_dir mine --checkpoint MODEL",
         "  boxtune retrain PHOTOS --model_dir mine --model MODEL",
+        "They are at",
+        f"  {models[0].address.replace(models[0].name, 'MODEL')}",
     ]
+    return "\n".join(lines)
+
+
+def list_downloads() -> str:
+    """Return the folder in which downloaded weights are kept, and in further lines what it holds."""
+    lines = [str(weights.cache())]
+    for name, download in weights.kept().items():
+        lines.append(f"  {name}  {download.date}  {download.source}  SHA-256 {download.sha256}")
     return "\n".join(lines)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from boxtune import config
 from boxtune.backends import require_tensorflow
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
-from boxtune.configure import BATCH_SIZE, check_start, configure
+from boxtune.configure import BATCH_SIZE, configure, find_start
 from boxtune.convert import convert, move
 from boxtune.data.files import PARTIAL, held, whole_file
 from boxtune.data.preparation import Options
@@ -95,6 +95,7 @@ def retrain(
     model_dir: str | Path,
     *,
     checkpoint: str | Path | None = None,
+    sha256: str | None = None,
     model: str | None = None,
     options: Options | None = None,
     batch_size: int = BATCH_SIZE,
@@ -112,8 +113,9 @@ def retrain(
     Args:
         photos: a folder of annotated photographs.
         model_dir: for everything that is written.
-        checkpoint: a folder laid out like a zoo download to start from; without it from random weights.
-        model: one of `boxtune models`, where there is no checkpoint, which has its own.
+        checkpoint: to start from, as `configure` takes it; without it from random weights.
+        sha256: of the archive that `checkpoint` stands for.
+        model: one of `boxtune models`, where no checkpoint brings its own configuration.
         options: how the photographs are to be read and split; its seed is that of the first weights, the order and
             the augmentation, too.
         batch_size: images in a step.
@@ -133,7 +135,7 @@ def retrain(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
-    check_start(checkpoint, model)
+    checkpoint = find_start(checkpoint, model, sha256)
     options, model_dir = options or Options(), Path(model_dir)
     with held(model_dir):
         with tempfile.TemporaryDirectory(dir=model_dir, prefix=PARTIAL) as made:

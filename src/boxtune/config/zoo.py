@@ -68,13 +68,18 @@ def recipe_of(name: str) -> TrainEvalPipelineConfig:
     """
     if name in recipe_names():
         return recipe(name)
-    model = _find(name)
+    model = find(name)
     pipeline = recipe(model.feature_extractor)
     _set_size(pipeline, model.size)
     return pipeline
 
 
-def _find(name: str) -> ZooModel:
+def find(name: str) -> ZooModel:
+    """Return the model of the zoo with this name, or the only one whose name begins so.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
     found = [model for model in zoo_models() if name and model.name.startswith(name)]
     exact = [model for model in found if model.name == name]
     if len(exact or found) == 1:
