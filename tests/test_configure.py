@@ -6,6 +6,7 @@ import pytest
 from boxtune import config
 from boxtune.configure import configure, find_start
 from boxtune.convert import convert
+from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.draw import draw
 from boxtune.errors import CheckpointError, ConfigError, DataError
 from boxtune.training import checkpoints
@@ -106,6 +107,38 @@ def test_the_configuration_beside_a_checkpoint_is_found(records, zoo, given):
     assert checkpoints.exists(pipeline.train_config.fine_tune_checkpoint)
     with pytest.raises(ConfigError, match="give one of them; the checkpoint has a model of its own, by "):
         configure(records, checkpoint=zoo / given, model="efficientdet_d1")
+
+
+@pytest.mark.parametrize(
+    ("classes", "fine_tune_type", "factor"),
+    [
+        ("all", "full", 1),
+        ("others", "all_but_classes", 4),
+        ("some", "all_but_classes", 1),
+        ("moved", "all_but_classes", 1),
+    ],
+)
+def test_going_on_from_a_model_of_ones_own(records, zoo, classes, fine_tune_type, factor):
+    """With the same classes all is loaded; with some of them, what these have learned."""
+    (zoo / "pipeline.config").write_text(
+        'model { ssd { feature_extractor { type: "ssd_mobilenet_v2_keras" } } }'
+    )
+    names = read_label_map(records / "label_map.pbtxt").names
+    before = {"all": names, "others": ["x", "y"], "some": names[:2], "moved": ["a", *names]}[classes]
+    write_label_map(LabelMap.from_names(before), zoo / "label_map.pbtxt")
+    pipeline = configure(records, checkpoint=zoo)
+    assert pipeline.train_config.fine_tune_checkpoint_type == fine_tune_type
+    assert pipeline.boxtune.learning_rate_factor_of_new_layers == factor
+    known = classes in ("some", "moved")
+    assert pipeline.boxtune.fine_tune_label_map_path == (str(zoo / "label_map.pbtxt") if known else "")
+
+
+def test_of_a_training_the_best_checkpoint_is_taken(records, zoo):
+    (zoo / "complete_pipeline.config").write_text(
+        'model { ssd { feature_extractor { type: "ssd_mobilenet_v2_keras" } } }'
+    )
+    (zoo / "checkpoint").rename(zoo / "best")
+    assert configure(records, checkpoint=zoo).train_config.fine_tune_checkpoint == str(zoo / "best")
 
 
 def test_a_checkpoint_without_a_configuration_needs_a_model(records, zoo):

@@ -203,6 +203,7 @@ def _add_retrain(verbs: Any) -> None:
     verb.add_argument(
         "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
     )
+    _add_learning_rate(verb)
     _add_evaluation_options(verb, evaluate_every_n=None)
     _add_devices(verb)
     _add_overwrite(verb)
@@ -213,6 +214,7 @@ def _retrain(**options: Any) -> None:
     """Photographs in, a retrained, measured, exported detector out."""
     retrain = load("retrain", options["model_dir"]).retrain
     data_set, evaluation = _data_set(options), _evaluation_options(options)
+    _require_sha256(options)
     print(retrain(options=data_set, evaluation_options=evaluation, **options))
 
 
@@ -313,17 +315,14 @@ def _add_config(verbs: Any) -> None:
     verb.add_argument(
         "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
     )
-    verb.add_argument(
-        "--learning_rate",
-        type=float,
-        help="the highest (0.01 for each image, at most 0.08; from a checkpoint 3/4 of it)",
-    )
+    _add_learning_rate(verb)
     _add_overrides(verb)
 
 
 def _config(output: Path, overrides: list[str], **options: Any) -> None:
     """Write a pipeline.config for converted records."""
     configure = load("configure").configure
+    _require_sha256(options)
     from boxtune import config
 
     pipeline = configure(**{name: value for name, value in options.items() if value is not None})
@@ -331,6 +330,14 @@ def _config(output: Path, overrides: list[str], **options: Any) -> None:
         config.apply_override(pipeline, override)
     config.write(pipeline, output)
     print(f"Wrote {output}. Next: boxtune train --pipeline_config_path {output} --model_dir FOLDER")
+
+
+def _add_learning_rate(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--learning_rate",
+        type=float,
+        help="the highest (0.01 for each image, at most 0.08; from a checkpoint 3/4 of it)",
+    )
 
 
 def _add_model(verb: argparse.ArgumentParser) -> None:
@@ -345,6 +352,17 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME",
         help="one of `boxtune models`, to start from random weights or from a checkpoint without a configuration",
     )  # fmt: skip
+
+
+def _require_sha256(options: dict[str, Any]) -> None:
+    """Pop --sha256 from `options`; if it is given, find the checkpoint, which has to have it."""
+    sha256 = options.pop("sha256")
+    if sha256 and not options["checkpoint"]:
+        raise BoxtuneError("--sha256 goes with --checkpoint")
+    if sha256:
+        from boxtune import weights
+
+        options["checkpoint"] = weights.locate(options["checkpoint"], sha256)
 
 
 def _add_models(verbs: Any) -> None:

@@ -7,12 +7,13 @@ from google.protobuf.message import Message
 from boxtune import config, weights
 from boxtune.config import pipeline_pb2, zoo
 from boxtune.convert import LABEL_MAP_NAME
-from boxtune.data.label_map import read_label_map
+from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import ConfigError
 from boxtune.training import checkpoints
 from boxtune.training.learning_rates import RATE_PER_IMAGE
-from boxtune.training.run_state import BEST
+from boxtune.training.run_state import BEST, COMPLETE_CONFIG, LABEL_MAP
+from boxtune.training.warm_start import known_classes
 
 PIPELINE_CONFIG = "pipeline.config"
 BATCH_SIZE = 8
@@ -32,7 +33,6 @@ def configure(
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
     learning_rate: float | None = None,
-    sha256: str | None = None,
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
     """Return a configuration that trains on the records of `convert`.
 
@@ -52,7 +52,6 @@ def configure(
         learning_rate: the highest, reached after a sixth of the steps; then it decays along a cosine. By default 0.01
             for each image of a batch, at most 0.08; from a checkpoint three quarters of that: docs/recipes.md has the
             measurements.
-        sha256: of the archive that `checkpoint` stands for.
 
     Raises:
         BoxtuneError: if records, label map or checkpoint cannot be used.
@@ -62,7 +61,7 @@ def configure(
     records = Path(records)
     label_map_path = records / LABEL_MAP_NAME
     label_map = read_label_map(label_map_path)
-    checkpoint = find_start(checkpoint, model, sha256)
+    checkpoint = find_start(checkpoint, model)
     path = checkpoint and _path_of_config(checkpoint, model)
     if path:
         pipeline = config.load(path)
@@ -71,10 +70,7 @@ def configure(
     else:
         pipeline = zoo.recipe_of(zoo.DEFAULT if model is None else model)
     if checkpoint:
-        pipeline.train_config.fine_tune_checkpoint = str(checkpoint)
-        pipeline.train_config.fine_tune_checkpoint_type = "all_but_classes"
-        pipeline.boxtune.learning_rate_factor_of_new_layers = NEW_LAYERS_FACTOR
-        pipeline.train_config.fine_tune_checkpoint_version = pipeline_pb2.V2
+        _set_start(pipeline, checkpoint, path and _label_map_beside(path), label_map)
     family = config.family_of(pipeline.model)
     family.set_num_classes(pipeline.model, max(label.id for label in label_map.labels))
 
@@ -105,9 +101,42 @@ def configure(
     return pipeline
 
 
-def find_start(
-    checkpoint: str | Path | None, model: str | None = None, sha256: str | None = None
-) -> Path | None:
+def _set_start(
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    checkpoint: Path,
+    label_map_path: Path | None,
+    label_map: LabelMap,
+) -> None:
+    """Start from a checkpoint: from all of it where it has the same classes, else without the layers of unknown ones.
+
+    Args:
+        pipeline: to be changed.
+        checkpoint: to start from.
+        label_map_path: of the classes of the checkpoint, if they are known.
+        label_map: of the classes to train.
+    """
+    train, own = pipeline.train_config, pipeline.boxtune
+    before = read_label_map(label_map_path) if label_map_path else LabelMap(())
+    known = known_classes(before, label_map)
+    train.fine_tune_checkpoint, train.fine_tune_checkpoint_version = str(checkpoint), pipeline_pb2.V2
+    train.fine_tune_checkpoint_type = "all_but_classes"
+    own.ClearField("learning_rate_factor_of_new_layers")
+    own.ClearField("fine_tune_label_map_path")
+    if not known:
+        own.learning_rate_factor_of_new_layers = NEW_LAYERS_FACTOR
+    elif len(known) == len(before.labels) == len(label_map.labels) and all(a == b for a, b in known.items()):
+        train.fine_tune_checkpoint_type = "full"
+    else:
+        own.fine_tune_label_map_path = str(label_map_path)
+
+
+def _label_map_beside(config_path: Path) -> Path | None:
+    """Return the label map that a training or an export left beside its configuration, if it did."""
+    paths = (config_path.parent / name for name in (LABEL_MAP, LABEL_MAP_NAME))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def find_start(checkpoint: str | Path | None, model: str | None = None) -> Path | None:
     """Return where the weights to start from are, downloaded if they have to be; None without a checkpoint.
 
     Raises:
@@ -118,7 +147,9 @@ def find_start(
         zoo.recipe_of(zoo.DEFAULT if model is None else model)
     if checkpoint is None:
         return None
-    found = weights.locate(checkpoint, sha256)
+    found = weights.locate(checkpoint)
+    if (found / BEST).is_dir():
+        found /= BEST  # of a training
     if found.is_dir() or found.suffix == ".pb":
         checkpoints.Reader(checkpoints.find(found))
     _path_of_config(found, model)
@@ -149,7 +180,7 @@ def _near(checkpoint: Path) -> list[Path]:
         folders = [checkpoint, checkpoint.parent] if checkpoint.name in ("checkpoint", BEST) else [checkpoint]
     else:
         folders = list(checkpoint.parents)[:2]
-    return [folder / PIPELINE_CONFIG for folder in folders]
+    return [folder / name for folder in folders for name in (COMPLETE_CONFIG, PIPELINE_CONFIG)]
 
 
 def _set_optimizer(section: pipeline_pb2.Optimizer, learning_rate: float, steps: int) -> None:

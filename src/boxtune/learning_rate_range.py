@@ -92,7 +92,7 @@ def learning_rate_range(
 
     records = open_records(pipeline.train_input_reader, models.num_classes(pipeline.model), for_training=True)
     detector = build_detector(pipeline, records.label_map, seed)
-    print(load_initial_weights(detector, pipeline.train_config), flush=True)
+    print(load_initial_weights(detector, pipeline, records.label_map), flush=True)
 
     rates: list[float] = []
     losses: list[float] = []

@@ -95,11 +95,11 @@ def retrain(
     model_dir: str | Path,
     *,
     checkpoint: str | Path | None = None,
-    sha256: str | None = None,
     model: str | None = None,
     options: Options | None = None,
     batch_size: int = BATCH_SIZE,
     num_steps: int | None = None,
+    learning_rate: float | None = None,
     evaluation_options: EvaluationOptions | None = None,
     num_devices: int | None = None,
     overrides: Sequence[str] = (),
@@ -114,12 +114,12 @@ def retrain(
         photos: a folder of annotated photographs.
         model_dir: for everything that is written.
         checkpoint: to start from, as `configure` takes it; without it from random weights.
-        sha256: of the archive that `checkpoint` stands for.
         model: one of `boxtune models`, where no checkpoint brings its own configuration.
         options: how the photographs are to be read and split; its seed is that of the first weights, the order and
             the augmentation, too.
         batch_size: images in a step.
         num_steps: how long to train.
+        learning_rate: the highest.
         evaluation_options: when to evaluate (EVALUATIONS times), by which metric the exported checkpoint is chosen, and
             when to stop early.
         num_devices: how many GPUs of this machine share each batch; None for all.
@@ -135,7 +135,7 @@ def retrain(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
-    checkpoint = find_start(checkpoint, model, sha256)
+    checkpoint = find_start(checkpoint, model)
     options, model_dir = options or Options(), Path(model_dir)
     with held(model_dir):
         with tempfile.TemporaryDirectory(dir=model_dir, prefix=PARTIAL) as made:
@@ -146,6 +146,7 @@ def retrain(
                 model=model,
                 batch_size=batch_size,
                 num_steps=num_steps,
+                learning_rate=learning_rate,
             )
             pipeline = _checked(pipeline, model_dir, Path(made), overrides)
             if overwrite:

@@ -260,7 +260,7 @@ def _load_weights(
     if resumed:
         source = f"Resuming from step {state.step} ({resumed})."
     else:
-        source = load_initial_weights(detector, pipeline.train_config)
+        source = load_initial_weights(detector, pipeline, data.label_map)
     broken = not_finite(state.model_variables)
     if broken:
         raise CheckpointError(f"{source} But there {broken[0]} is infinite or NaN: use another checkpoint")

@@ -75,6 +75,7 @@ TRAINING = [
         "train_config.fine_tune_checkpoint_type=fine_tune",
         '"fine_tune", which is no longer a choice; use "detection"',
     ),
+    ("boxtune.fine_tune_label_map_path=x.pbtxt", 'goes with .*_type "all_but_classes", not "detection"'),
     ("train_config.fine_tune_checkpoint_type=all", 'type is "all": choose "detection"'),
     ("train_config.fine_tune_checkpoint_version=UNKNOWN", "version is UNKNOWN: write V2, or V1 for"),
     ("train_config.fine_tune_checkpoint=ckpt-1", 'there is no file "ckpt-1.index". Did you mean "ckpt-0"?'),

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from boxtune import config, models
+from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.models.tf1_names import keys_by_name
 from boxtune.training import checkpoints
 from boxtune.training.build import factors
-from boxtune.training.warm_start import warm_start
+from boxtune.training.warm_start import known_classes, warm_start
 from tf1_checkpoint import NAMES, write_tf1
 
 BACKBONE = "model/_feature_extractor/classification_backbone/"
@@ -90,6 +91,40 @@ def test_other_anchors_need_the_type_detection(checkpoint):
     with pytest.raises(CheckpointError, match=advice):
         warm_start(detector, checkpoint, "all_but_classes")
     warm_start(detector, checkpoint, "detection")
+
+
+def logits(detector, images):
+    return np.asarray(detector({"images": images}, training=False)["class_predictions_with_background"])
+
+
+@pytest.mark.parametrize("feature_extractor", ["ssd_mobilenet_v2_fpn_keras", "ssd_mobilenet_v2_keras"])
+def test_known_classes_keep_what_they_have_learned(feature_extractor, tmp_path):
+    """Before: cat 0, dog 1. Now: ant 0, dog 1, bee 2, cat 3. Column 0 is the background."""
+    before = build(seed=1, feature_extractor=feature_extractor)
+    checkpoints.write(before.checkpoint_variables(), str(tmp_path / "ckpt-0"))
+    now = build(seed=2, num_classes=4, feature_extractor=feature_extractor)
+    untouched = build(seed=2, num_classes=4, feature_extractor=feature_extractor).class_layers()
+    warm = warm_start(now, tmp_path, "all_but_classes", {1: 1, 3: 0})
+    images = np.random.default_rng(0).normal(size=(1, 96, 96, 3)).astype(np.float32)
+    expected, found = logits(before, images), logits(now, images)
+    np.testing.assert_allclose(found[..., [0, 2, 4]], expected[..., [0, 2, 1]], rtol=1e-5, atol=1e-5)
+    assert warm.kept == []
+    assert "what 2 classes have learned included." in str(warm)
+    for key, value in now.class_layers().items():
+        if key.endswith("bias"):
+            columns = np.arange(value.shape[0]) % 5 % 2 == 1  # of the ant and the bee
+            np.testing.assert_array_equal(value.numpy()[columns], untouched[key].numpy()[columns])
+
+
+def test_which_classes_are_known():
+    before, now = LabelMap.from_names(["cat", "dog"]), LabelMap.from_names(["ant", "bee", "cat", "dog"])
+    assert known_classes(before, now) == {2: 0, 3: 1}
+    assert known_classes(now, before) == {0: 2, 1: 3}
+
+
+def test_layers_of_other_classes_than_the_label_map_says(checkpoint):
+    with pytest.raises(CheckpointError, match=r"has 2 classes, fewer than its label map\. Leave out"):
+        warm_start(build(num_classes=5), checkpoint, "all_but_classes", {0: 2})
 
 
 def test_what_the_checkpoint_does_not_bring_may_learn_faster():

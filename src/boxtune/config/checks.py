@@ -46,6 +46,7 @@ def check_for_training(config: TrainEvalPipelineConfig, source: str | os.PathLik
     _check_model(config)
     _check_steps(config.train_config)
     _check_fine_tuning(config.train_config)
+    _check_fine_tune_label_map(config)
     _check_averages(config)
     if config.boxtune.accumulate_batches < 1:
         raise ConfigError("boxtune.accumulate_batches is 0; write 1 for a step with every batch.")
@@ -308,6 +309,18 @@ def _check_fine_tuning(train: TrainConfig) -> None:
     if not (Path(checkpoint).is_dir() or Path(f"{prefix}.index").is_file()):
         hint = one_file_hint(Path(checkpoint)) or _prefix_hint(checkpoint)
         raise ConfigError(f'train_config.fine_tune_checkpoint: there is no file "{prefix}.index".{hint}')
+
+
+def _check_fine_tune_label_map(pipeline: TrainEvalPipelineConfig) -> None:
+    """Refuse a label map of the fine-tune checkpoint that is not there or has no meaning."""
+    field, path = "boxtune.fine_tune_label_map_path", pipeline.boxtune.fine_tune_label_map_path
+    kind = pipeline.train_config.fine_tune_checkpoint_type
+    if path and kind != "all_but_classes":
+        raise ConfigError(
+            f'{field} goes with train_config.fine_tune_checkpoint_type "all_but_classes", not "{kind}"; leave it out.'
+        )
+    if path and not Path(path).is_file():
+        raise ConfigError(f"{field}: there is no file {path}.")
 
 
 def _check_checkpoint_version(train: TrainConfig) -> None:

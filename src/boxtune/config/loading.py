@@ -18,7 +18,7 @@ from boxtune.config.text import MAX_CHARACTERS, escaped_paths, from_text, is_map
 from boxtune.errors import BoxtuneError, ConfigError, DataError
 
 _MOST_NAMED = 3
-_PATH_FIELDS = frozenset({"input_path", "label_map_path", "fine_tune_checkpoint"})
+_PATH_FIELDS = frozenset({"input_path", "label_map_path", "fine_tune_checkpoint", "fine_tune_label_map_path"})
 
 _warned: set[str] = set()
 """The fields without effect that a warning has named or counted: once is enough for all files of a command."""
@@ -135,6 +135,8 @@ def _take_slashes(config: TrainEvalPipelineConfig) -> None:
             reader.label_map_path = _with_slashes(reader.label_map_path)
     if config.train_config.fine_tune_checkpoint:
         config.train_config.fine_tune_checkpoint = _with_slashes(config.train_config.fine_tune_checkpoint)
+    if config.boxtune.fine_tune_label_map_path:
+        config.boxtune.fine_tune_label_map_path = _with_slashes(config.boxtune.fine_tune_label_map_path)
 
 
 def _with_slashes(path: str) -> str:

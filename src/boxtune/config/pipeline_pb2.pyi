@@ -94,7 +94,7 @@ class TrainEvalPipelineConfig(_message.Message):
     def __init__(self, model: _Optional[_Union[DetectionModel, _Mapping]] = ..., train_config: _Optional[_Union[TrainConfig, _Mapping]] = ..., train_input_reader: _Optional[_Union[InputReader, _Mapping]] = ..., eval_config: _Optional[_Union[EvalConfig, _Mapping]] = ..., eval_input_reader: _Optional[_Iterable[_Union[InputReader, _Mapping]]] = ..., graph_rewriter: _Optional[_Union[GraphRewriter, _Mapping]] = ..., boxtune: _Optional[_Union[Boxtune, _Mapping]] = ...) -> None: ...
 
 class Boxtune(_message.Message):
-    __slots__ = ("mosaic_probability", "mixup_probability", "copy_paste_probability", "class_balance", "accumulate_batches", "label_smoothing", "class_weights", "learning_rate_factor_of_new_layers")
+    __slots__ = ("mosaic_probability", "mixup_probability", "copy_paste_probability", "class_balance", "accumulate_batches", "label_smoothing", "class_weights", "learning_rate_factor_of_new_layers", "fine_tune_label_map_path")
     MOSAIC_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     MIXUP_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     COPY_PASTE_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
@@ -103,6 +103,7 @@ class Boxtune(_message.Message):
     LABEL_SMOOTHING_FIELD_NUMBER: _ClassVar[int]
     CLASS_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FACTOR_OF_NEW_LAYERS_FIELD_NUMBER: _ClassVar[int]
+    FINE_TUNE_LABEL_MAP_PATH_FIELD_NUMBER: _ClassVar[int]
     mosaic_probability: float
     mixup_probability: float
     copy_paste_probability: float
@@ -111,7 +112,8 @@ class Boxtune(_message.Message):
     label_smoothing: float
     class_weights: _containers.RepeatedCompositeFieldContainer[ClassWeight]
     learning_rate_factor_of_new_layers: float
-    def __init__(self, mosaic_probability: _Optional[float] = ..., mixup_probability: _Optional[float] = ..., copy_paste_probability: _Optional[float] = ..., class_balance: _Optional[float] = ..., accumulate_batches: _Optional[int] = ..., label_smoothing: _Optional[float] = ..., class_weights: _Optional[_Iterable[_Union[ClassWeight, _Mapping]]] = ..., learning_rate_factor_of_new_layers: _Optional[float] = ...) -> None: ...
+    fine_tune_label_map_path: str
+    def __init__(self, mosaic_probability: _Optional[float] = ..., mixup_probability: _Optional[float] = ..., copy_paste_probability: _Optional[float] = ..., class_balance: _Optional[float] = ..., accumulate_batches: _Optional[int] = ..., label_smoothing: _Optional[float] = ..., class_weights: _Optional[_Iterable[_Union[ClassWeight, _Mapping]]] = ..., learning_rate_factor_of_new_layers: _Optional[float] = ..., fine_tune_label_map_path: _Optional[str] = ...) -> None: ...
 
 class ClassWeight(_message.Message):
     __slots__ = ("name", "weight")

@@ -66,6 +66,9 @@ class Detector(keras.Model, ABC):
     loss_names: tuple[str, ...]
     """The names of the terms of `loss_terms`."""
 
+    scores_before_classes: int = 0
+    """How many scores of an anchor come before those of its classes, such as that of the background."""
+
     finds: tuple[str, ...] = ()
     """What it detects besides boxes: "masks", "keypoints"."""
 
@@ -105,6 +108,14 @@ class Detector(keras.Model, ABC):
         Raises:
             ConfigError: for a type that the family does not have.
         """
+
+    def class_layers(self) -> Mapping[str, keras.Variable]:
+        """Return the variables of the layers whose size is the number of classes, by their keys.
+
+        The last axis of those that have that size is, for each anchor, `scores_before_classes` other scores, then one
+        for each class.
+        """
+        return {}
 
     def keys_in_tensorflow_1(self, names: Iterable[str]) -> dict[str, str | None]:
         """Return the key of each variable of a checkpoint of TensorFlow 1, None for those that are of no use here.

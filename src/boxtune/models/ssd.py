@@ -29,6 +29,8 @@ from boxtune.models.layers import computing_in_bfloat16
 from boxtune.models.ssd_features import BACKBONE, EFFICIENTNET, FEATURES, feature_extractor
 from boxtune.structures import Detections, GroundTruth, Inputs
 
+_CLASS_LAYERS = f"model/{heads.CLASS_HEADS}/"
+
 
 @dataclass(frozen=True)
 class SSDLoss:
@@ -182,6 +184,7 @@ class SSD(Detector):
         self.network = network
         self.loss, self.score_converter, self.suppress = loss, score_converter, suppress
         self.anchors, self.padding = anchors, padding
+        self.scores_before_classes = int(loss.add_background_class)
         if loss.sample is not None:
             self.sampling_seeds = loss.sample.seeds  # tracked by Keras: a resumed run needs their state
 
@@ -248,11 +251,17 @@ class SSD(Detector):
             {
                 "classification": [prefix for prefix in backbone if self.under(prefix)],
                 "detection": [f"model/{FEATURES}/"],
-                "all_but_classes": self.prefixes_without(f"model/{heads.CLASS_HEADS}/"),
+                "all_but_classes": self.prefixes_without(_CLASS_LAYERS),
                 "full": ["model/"],
             },
             fine_tune_type,
         )
+
+    def class_layers(self):
+        """Return the variables of the last layers that tell classes apart, by their keys."""
+        return {
+            key: value for key, value in self.checkpoint_variables().items() if key.startswith(_CLASS_LAYERS)
+        }
 
     def keys_in_tensorflow_1(self, names: Iterable[str]) -> dict[str, str | None]:
         """Return the keys of an SSD's variables in a checkpoint of TensorFlow 1, or of a backbone's alone.

@@ -2,16 +2,17 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import keras
 
 from boxtune import models
 from boxtune.config import pipeline_pb2
-from boxtune.data.label_map import LabelMap
+from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.errors import ConfigError, DataError, did_you_mean
 from boxtune.models import Detector
 from boxtune.training.optimizer import optimizer
-from boxtune.training.warm_start import warm_start
+from boxtune.training.warm_start import known_classes, warm_start
 
 
 def build_detector(
@@ -61,15 +62,19 @@ def factors(
     return tuple(1.0 if id(variable) in known else factor for variable in detector.trainable_variables)
 
 
-def load_initial_weights(detector: Detector, settings: pipeline_pb2.TrainConfig) -> str:
-    """Load the checkpoint that `train_config` names, if any; return what was loaded, as a sentence.
+def load_initial_weights(
+    detector: Detector, pipeline: pipeline_pb2.TrainEvalPipelineConfig, label_map: LabelMap
+) -> str:
+    """Load the checkpoint that a configuration names, if any; return what was loaded, as a sentence.
 
     Raises:
         CheckpointError: if it does not fit.
     """
-    if settings.fine_tune_checkpoint:
-        return str(warm_start(detector, settings.fine_tune_checkpoint, settings.fine_tune_checkpoint_type))
-    return "Starting from random weights."
+    settings, path = pipeline.train_config, pipeline.boxtune.fine_tune_label_map_path
+    if not settings.fine_tune_checkpoint:
+        return "Starting from random weights."
+    known = known_classes(read_label_map(Path(path)), label_map) if path else None
+    return str(warm_start(detector, settings.fine_tune_checkpoint, settings.fine_tune_checkpoint_type, known))
 
 
 def class_weights(

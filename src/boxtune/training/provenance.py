@@ -86,6 +86,7 @@ def facts(pipeline: pipeline_pb2.TrainEvalPipelineConfig, training: RecordIndex)
     same = pipeline_pb2.TrainEvalPipelineConfig()
     same.CopyFrom(pipeline)
     same.train_config.ClearField("fine_tune_checkpoint")
+    same.boxtune.ClearField("fine_tune_label_map_path")
     same.train_input_reader.ClearField("tf_record_input_reader")
     same.train_input_reader.ClearField("label_map_path")
     for evaluating in ("eval_config", "eval_input_reader"):

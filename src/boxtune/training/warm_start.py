@@ -1,10 +1,12 @@
 """Loads the weights of another detector to start from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import keras
 import numpy as np
 
+from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError
 from boxtune.models import Detector
 from boxtune.training import checkpoints
@@ -21,13 +23,28 @@ class WarmStart:
     loaded: list[str]
     kept: list[str]
     """Left at their initial values, since the fine-tune type does not cover them."""
+    num_known_classes: int | None = None
+    """How many classes keep what their layers have learned, where layers of classes were loaded by their names."""
 
     def __str__(self) -> str:
         kept = f"; {len(self.kept)} start anew" if self.kept else ""
-        return f"Warm start: {len(self.loaded)} variables from {self.prefix}{kept}."
+        known = (
+            ""
+            if self.num_known_classes is None
+            else f", what {self.num_known_classes} classes have learned included"
+        )
+        return f"Warm start: {len(self.loaded)} variables from {self.prefix}{known}{kept}."
 
 
-def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
+def known_classes(before: LabelMap, now: LabelMap) -> dict[int, int]:
+    """Return the 0-based numbers that classes had before, by those that classes of the same name have now."""
+    numbers = {label.name: label.id - 1 for label in before.labels}
+    return {label.id - 1: numbers[label.name] for label in now.labels if label.name in numbers}
+
+
+def warm_start(
+    detector: Detector, path: str, fine_tune_type: str, known: Mapping[int, int] | None = None
+) -> WarmStart:
     """Load into `detector` the part of a checkpoint that `fine_tune_type` names.
 
     Args:
@@ -35,6 +52,8 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
         path: a folder, a prefix or an `.index` file.
         fine_tune_type: "classification" (the backbone), "detection" (all but the box predictor), "all_but_classes"
             (all but the layers whose size is the number of classes) or "full".
+        known: the 0-based numbers of classes in the checkpoint by those that they have in `detector`: in layers that
+            "all_but_classes" leaves out, they keep what they have learned.
 
     Raises:
         CheckpointError: if any variable of that part is missing, left over or of another shape; then nothing is
@@ -65,9 +84,71 @@ def warm_start(detector: Detector, path: str, fine_tune_type: str) -> WarmStart:
         values |= {
             keys[id(variable)]: (variable, reader[stored + key]) for key, variable in variables.items()
         }
+    if known and fine_tune_type == "all_but_classes":
+        values |= _class_layers(detector, reader, known)
     for variable, value in values.values():
         variable.assign(value)
-    return WarmStart(reader.prefix, loaded=sorted(values), kept=sorted(set(keys.values()) - values.keys()))
+    kept = sorted(set(keys.values()) - values.keys())
+    return WarmStart(reader.prefix, sorted(values), kept, len(known) if known else None)
+
+
+def _class_layers(
+    detector: Detector, reader: checkpoints.Reader, known: Mapping[int, int]
+) -> dict[str, tuple[keras.Variable, np.ndarray]]:
+    """Return the variables of the layers of classes, and their values with what known classes have learned."""
+    values = {}
+    for key, variable in detector.class_layers().items():
+        if key not in reader.shapes:
+            raise CheckpointError(f"{reader.prefix}: has no {key}.{_advice_about_classes()}")
+        try:
+            value = with_known_classes(
+                keras.ops.convert_to_numpy(variable),
+                reader[key],
+                known,
+                detector.num_classes,
+                detector.scores_before_classes,
+            )
+        except ValueError as error:
+            raise CheckpointError(f"{reader.prefix}: {key} {error}.{_advice_about_classes()}") from None
+        values[key] = variable, value
+    return values
+
+
+def with_known_classes(
+    initial: np.ndarray, stored: np.ndarray, known: Mapping[int, int], num_classes: int, before: int
+) -> np.ndarray:
+    """Return the values of a layer of classes: as stored for known classes and what is before them, else initial.
+
+    Args:
+        initial: float [..., a * (k + c)], for each of a anchors k scores before those of its c classes; an array of
+            another size does not depend on the classes and is taken as it is stored.
+        stored: float [..., a * (k + d)].
+        known: numbers in [0, d) of classes by their numbers in [0, c).
+        num_classes: c.
+        before: k.
+
+    Raises:
+        ValueError: if `stored` has another shape than that.
+    """
+    scores = before + num_classes
+    per_class = initial.shape[-1] % scores == 0
+    anchors = initial.shape[-1] // scores
+    fits = stored.shape[-1] % anchors == 0 if per_class else stored.shape[-1] == initial.shape[-1]
+    if not fits or stored.shape[:-1] != initial.shape[:-1]:
+        raise ValueError(f"has the shape {list(stored.shape)}, which does not go with {list(initial.shape)}")
+    if not per_class:
+        return stored
+    value = initial.reshape(*initial.shape[:-1], anchors, scores).copy()
+    old = stored.reshape(*stored.shape[:-1], anchors, -1)
+    if max(known.values()) + before >= old.shape[-1]:
+        raise ValueError(f"has {old.shape[-1] - before} classes, fewer than its label map")
+    value[..., :before] = old[..., :before]
+    value[..., [before + new for new in known]] = old[..., [before + number for number in known.values()]]
+    return value.reshape(initial.shape)
+
+
+def _advice_about_classes() -> str:
+    return " Leave out boxtune.fine_tune_label_map_path to begin with new layers for the classes."
 
 
 def _advice(difference: checkpoints.Misfit, fine_tune_type: str) -> str:
