@@ -28,8 +28,9 @@ _FILLERS = frozenset(
 _LIST_FILLERS = frozenset(
     ("list", "lists", "file", "files", "filenames", "names", "ids", "split", "path", "paths")
 )
-# In the lists of Pascal VOC, behind a name: whether a class is in the image.
-_VOC_FLAG = re.compile(r"\s+(-1|0|1)$")
+VOC_FLAG = re.compile(r"\s+(-1|0|1)$")
+"""In the lists of Pascal VOC, behind a name: whether a class is in the image."""
+
 _ENDING = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp|xml|txt|json)$", re.IGNORECASE)
 
 
@@ -235,7 +236,7 @@ def readings(text: str) -> Iterator[str]:
     """Yield the possible meanings of a line: all of it, without a flag, or without an extension."""
     name = text.replace("\\", "/")
     yield name
-    yield _VOC_FLAG.sub("", name)
+    yield VOC_FLAG.sub("", name)
     yield _ENDING.sub("", name)
 
 
