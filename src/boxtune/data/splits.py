@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from boxtune.data.files import read_lines
@@ -71,9 +72,8 @@ def by_ratio(
         DataError: the fraction is out of range, or there are fewer than two groups.
     """
     if not 0 <= validation_fraction < 1:
-        raise DataError(
-            f"The validation fraction is {validation_fraction}; it must be at least 0 and below 1."
-        )
+        fault = f"The validation fraction is {validation_fraction}"
+        raise DataError(f"{fault}; it must be at least 0 and below 1.")
     if validation_fraction == 0:
         return _split(images, {})
     units = _units(images, groups or {}, at_least=2)
@@ -194,17 +194,11 @@ def _units(images: Sequence[ImageRecord], groups: Mapping[str, int], *, at_least
             f"There are too few usable images: {len(images)}, or {len(together)} without copies. Training and"
             f" validation need at least {at_least}. Annotate more images: two dozen are a start."
         )
-    return [
-        Unit(
-            tuple(image.name for image in group),
-            Counter(name for image in group for name in _classes(image)),
-        )
-        for group in together.values()
-    ]
-
-
-def _classes(image: ImageRecord) -> set[str]:
-    return {item.class_name for item in image.objects} or {BACKGROUND}
+    units = []
+    for group in together.values():
+        classes = ({item.class_name for item in image.objects} or {BACKGROUND} for image in group)
+        units.append(Unit(tuple(image.name for image in group), Counter(chain.from_iterable(classes))))
+    return units
 
 
 def _by_name(units: Sequence[Unit], parts: Sequence[int]) -> dict[str, int]:
@@ -257,14 +251,14 @@ def matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _part_of(image: ImageRecord, *, shared: bool) -> int | None:
     """Return the part that its subset, the image's folders, its annotation's name (if shared) or its folders say."""
-    if (part := part_of_folder(image.subset)) is not None:
-        return part
-    if (part := part_of_folder(image.name.rpartition("/")[0])) is not None:
-        return part
     folder, _, name = image.annotation.rpartition("/")
-    if shared and (part := part_of_file(name)) is not None:
-        return part
-    return part_of_folder(folder)
+    parts = (
+        part_of_folder(image.subset),
+        part_of_folder(image.name.rpartition("/")[0]),
+        part_of_file(name) if shared else None,
+        part_of_folder(folder),
+    )
+    return next((part for part in parts if part is not None), None)
 
 
 @cache

@@ -16,12 +16,20 @@ def first_line(path: Path) -> str:
     return first_line_of(first_text(path))
 
 
-def first_text(path: Path) -> str:
-    """Return the first 64 KiB of a file; "" if it cannot be read."""
+def start_of(path: Path) -> bytes:
+    """Return the first 64 KiB of a file; nothing if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return decoded(file.read(_PEEKED_BYTES), errors="replace")
-    except (OSError, UnicodeError):
+            return file.read(_PEEKED_BYTES)
+    except OSError:
+        return b""
+
+
+def first_text(path: Path) -> str:
+    """Return the first 64 KiB of a file as text; "" if it cannot be read."""
+    try:
+        return decoded(start_of(path), errors="replace")
+    except UnicodeError:
         return ""
 
 
