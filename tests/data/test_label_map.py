@@ -64,8 +64,8 @@ def test_hierarchy_and_frequency_are_kept(tmp_path):
 def test_ids_may_have_gaps_and_come_in_any_order(tmp_path):
     label_map = read(tmp_path, 'item { id: 7 name: "b" display_name: "B" } item { name: "a" id: 2 }')
     assert label_map.labels == (Label(2, "a"), Label(7, "b", "B"))
-    assert label_map.category_index() == {2: {"id": 2, "name": "a"}, 7: {"id": 7, "name": "B"}}
-    assert label_map.category_index(use_display_name=False)[7] == {"id": 7, "name": "b"}
+    assert label_map.names == ["a", "b"]
+    assert label_map.shown_names == {1: "a", 6: "B"}
 
 
 def test_a_class_is_found_by_name_and_then_by_display_name():

@@ -8,12 +8,12 @@ from pathlib import Path
 from boxtune.data.files import gunzip
 from boxtune.data.findings import SkipError
 from boxtune.data.formats import json_text, xml_tree
+from boxtune.data.formats.text import start_of
 from boxtune.data.listing import Listing
 
 _SHEETS = frozenset((".xlsx", ".xlsm", ".xls", ".ods", ".numbers"))
 _ARCHIVES = frozenset((".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"))
 _TEXTS = (".csv", ".tsv", ".json", ".xml")
-_PEEKED_BYTES = 2**16
 
 
 def closed_files(listing: Listing, read: frozenset[str], num_files: int) -> Iterator[tuple[Path, str]]:
@@ -27,34 +27,19 @@ def closed_files(listing: Listing, read: frozenset[str], num_files: int) -> Iter
 
 def why_closed(path: Path) -> str:
     """Say why a file of such an ending cannot be opened, "" if it can."""
-    suffix, start = path.suffix.lower(), _start(path)
+    suffix, start = path.suffix.lower(), start_of(path)
+    is_tar = suffix in (".tgz", ".tbz2", ".txz") or ".tar" in map(str.lower, path.suffixes)
     if suffix in _SHEETS or (suffix in _TEXTS and start.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0"))):
         return "it is a spreadsheet or an archive, not text. Export the table as CSV."
-    if start.startswith(b"\x1f\x8b") and not _is_tar(path):
+    if start.startswith(b"\x1f\x8b") and not is_tar:
         return f"it is compressed with gzip. Unpack it (in its folder: {gunzip(path)})."
     if suffix in _ARCHIVES:
-        return f"it is an archive, which is not looked into. Unpack it{_unpacking(path)}."
+        command = ["tar", "-xf"] if is_tar else ["unzip"] if suffix == ".zip" else []
+        how = f" (in its folder: {shlex.join([*command, path.name])})" if command else ""
+        return f"it is an archive, which is not looked into. Unpack it{how}."
     if start.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS. Fetch the file itself (git lfs pull)."
     return _why_no_text(start) or _why_not_parsed(path)
-
-
-def _start(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_PEEKED_BYTES)
-    except OSError:
-        return b""
-
-
-def _is_tar(path: Path) -> bool:
-    return path.suffix.lower() in (".tgz", ".tbz2", ".txz") or ".tar" in map(str.lower, path.suffixes)
-
-
-def _unpacking(path: Path) -> str:
-    """Return the command for the usual archives in brackets, "" for others."""
-    command = ["tar", "-xf"] if _is_tar(path) else ["unzip"] if path.suffix.lower() == ".zip" else []
-    return f" (in its folder: {shlex.join([*command, path.name])})" if command else ""
 
 
 def _why_no_text(start: bytes) -> str:

@@ -92,13 +92,10 @@ class Assumed:
         words = (AS_WRITTEN, *UNITS, *FORMS)
         for word in filter(None, self.boxes.split(",")):
             if word not in words:
-                raise DataError(
-                    f'--boxes knows no "{word}".{did_you_mean(word, words)} Known: {", ".join(words)}.'
-                )
-        for flag, value, allowed in (
-            ("exif", self.exif, ORIENTATIONS),
-            ("image_names", self.image_names, NAMES),
-        ):
+                near = did_you_mean(word, words)
+                raise DataError(f'--boxes knows no "{word}".{near} Known: {", ".join(words)}.')
+        flags = ("exif", self.exif, ORIENTATIONS), ("image_names", self.image_names, NAMES)
+        for flag, value, allowed in flags:
             if value and value not in allowed:
                 raise DataError(f'--{flag} is "{value}"; it must be one of {", ".join(allowed)}.')
 
@@ -161,16 +158,15 @@ def mixture(fits: Mapping[str, Fits], written: Convention) -> str:
         for name, one in fits.items()
     }
     all_misfits = sum(misfits.values(), Fits())
-    other = max(_others(written), key=partial(_num_fitting, all_misfits))
+    other = max(_all_conventions(written)[1:], key=partial(_num_fitting, all_misfits))
     count = _num_fitting(all_misfits, other)
     if other.normalized != written.normalized:
-        is_considerable = count >= max(_FEWEST_OF_UNIT, _SOME * whole.total())
+        fewest = max(_FEWEST_OF_UNIT, _SOME * whole.total())
     else:
-        is_considerable = count >= max(_FEWEST_OF_FORM, _SOME * whole.total(), _ALL * all_misfits.total())
-    if is_considerable:
-        return _told(
-            count, other, written, [name for name, one in misfits.items() if _num_fitting(one, other)]
-        )
+        fewest = max(_FEWEST_OF_FORM, _SOME * whole.total(), _ALL * all_misfits.total())
+    if count >= fewest:
+        files = [name for name, one in misfits.items() if _num_fitting(one, other)]
+        return _told(count, other, written, files)
     for name, one in fits.items():
         if one.total() >= _FEWEST_OF_FORM and (others := better(one, written)):
             return _told(one.total(), others[0], written, [name])
@@ -180,13 +176,20 @@ def mixture(fits: Mapping[str, Fits], written: Convention) -> str:
 def better(fits: Fits, written: Convention) -> list[Convention]:
     """Return the other conventions by which all boxes fit, where too many for slips do not as they are written."""
     others = _fitting_all(fits, written)
-    return others if _are_no_slips(fits, written, others) else []
+    total, wrong = fits.total(), fits.total() - _num_fitting(fits, written)
+    units_differ = any(one.normalized != written.normalized for one in others)
+    are_no_slips = (
+        (total >= _FEWEST and wrong > _MOST * total)
+        or wrong >= max(_FEWEST, _SOME * total)
+        or wrong >= max(2, _MANY * total)
+        or (units_differ and wrong >= _SOME * total)
+    )
+    return others if are_no_slips else []
 
 
 def _told(count: int, other: Convention, written: Convention, files: Sequence[str]) -> str:
-    shown = ", ".join(files[:_MOST_SHOWN]) + f" and {len(files) - _MOST_SHOWN} more" * (
-        len(files) > _MOST_SHOWN
-    )
+    more = f" and {len(files) - _MOST_SHOWN} more" if len(files) > _MOST_SHOWN else ""
+    shown = ", ".join(files[:_MOST_SHOWN]) + more
     return f"{count} boxes fit their images as {other}, those of the rest as {written}. They are in {shown}."
 
 
@@ -196,20 +199,9 @@ def _num_fitting(fits: Fits, one: Convention) -> int:
 
 def _fitting_all(fits: Fits, written: Convention) -> list[Convention]:
     """Return the other conventions by which all boxes fit, those that differ in one respect where there are any."""
-    found = [one for one in _others(written) if _num_fitting(fits, one) >= _ALL * fits.total() > 0]
+    others, fewest = _all_conventions(written)[1:], _ALL * fits.total()
+    found = [one for one in others if _num_fitting(fits, one) >= fewest > 0]
     return [one for one in found if "," not in _words(one, written)] or found
-
-
-def _are_no_slips(fits: Fits, written: Convention, others: Iterable[Convention]) -> bool:
-    """Say whether too many boxes do not fit as written, where all do by other conventions."""
-    total, wrong = fits.total(), fits.total() - _num_fitting(fits, written)
-    units_differ = any(one.normalized != written.normalized for one in others)
-    return (
-        (total >= _FEWEST and wrong > _MOST * total)
-        or wrong >= max(_FEWEST, _SOME * total)
-        or wrong >= max(2, _MANY * total)
-        or (units_differ and wrong >= _SOME * total)
-    )
 
 
 def _words(one: Convention, written: Convention) -> str:
@@ -219,12 +211,9 @@ def _words(one: Convention, written: Convention) -> str:
     return ",".join(words)
 
 
-def _others(written: Convention) -> list[Convention]:
-    return _all_conventions(written)[1:]
-
-
 @cache
 def _all_conventions(written: Convention) -> list[Convention]:
+    """Return the convention that is written, and behind it all others."""
     forms = [written.form, *(form for form in FORMS if form != written.form)]
     return [Convention(form, unit) for unit in (written.normalized, not written.normalized) for form in forms]
 

@@ -7,6 +7,7 @@ decoded by content, since tutorials write `image/format = jpg` for every file.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -81,26 +82,21 @@ def parser(
         tf.debugging.assert_less_equal(count, MAX_OBJECTS, TOO_MANY)
         boxes = tf.stack([_one_each(lists, side, count) for side in SIDES], axis=-1)
         is_box = tf.reduce_all(tf.math.is_finite(boxes)) & tf.reduce_all(boxes[:, :2] <= boxes[:, 2:])
-        tf.debugging.assert_equal(
-            is_box, True, "image/object/bbox: a box without a number, or with min above max"
-        )
+        not_a_box = "image/object/bbox: a box without a number, or with min above max"
+        tf.debugging.assert_equal(is_box, True, not_a_box)
         tf.debugging.assert_equal(tf.reduce_all(boxes <= MAX_COORDINATE), True, IN_PIXELS)
         classes = classes_of(lists)
         tf.debugging.assert_equal(tf.size(classes), count, "image/object: a class for every box is needed")
 
-        def decode() -> Any:
-            return decoded(fields["image/encoded"])
-
+        decode = partial(decoded, fields["image/encoded"])
         image = cached(decode) if cached else decode()
+        flags = {flag: _one_each(lists, f"image/object/{flag}", count, default=0) for flag in _FLAGS}
         objects = {
             "boxes": boxes,
             "classes": classes,
             "weights": _one_each(lists, "image/object/weight", count, default=1),
             "areas": _one_each(lists, "image/object/area", count, default=0),
-            **{
-                flag: tf.cast(_one_each(lists, f"image/object/{flag}", count, default=0), tf.bool)
-                for flag in _FLAGS
-            },
+            **{flag: tf.cast(values, tf.bool) for flag, values in flags.items()},
         }
         if class_scores:
             objects["class_scores"] = _class_scores(tf.sparse.to_dense(fields[_SCORES]), classes, num_classes)
@@ -215,23 +211,19 @@ def _class_reader(label_map: LabelMap, num_classes: int) -> Callable[[dict[str, 
 
     def read(lists: dict[str, Any]) -> Any:
         texts, labels = (lists[key] for key in _CLASS_KEYS)
-        classes = _classes(texts, labels, class_of_name)
+        by_label = tf.cast(tf.clip_by_value(labels, 0, tf.int32.max), tf.int32) - 1
+        by_text = class_of_name.lookup(texts)
+        if_both = tf.cond(
+            tf.equal(tf.size(texts), tf.size(labels)),
+            lambda: tf.where(by_text >= 0, by_text, by_label),
+            lambda: by_text,
+        )
+        classes = tf.cond(tf.size(texts) > 0, lambda: if_both, lambda: by_label)
         tf.debugging.assert_non_negative(classes, "image/object/class: not in the label map")
         tf.debugging.assert_less(classes, num_classes, "image/object/class: a label id above num_classes")
         return classes
 
     return read
-
-
-def _classes(texts: Any, labels: Any, class_of_name: tf.lookup.StaticHashTable) -> Any:
-    by_label = tf.cast(tf.clip_by_value(labels, 0, tf.int32.max), tf.int32) - 1
-    by_text = class_of_name.lookup(texts)
-    if_both = tf.cond(
-        tf.equal(tf.size(texts), tf.size(labels)),
-        lambda: tf.where(by_text >= 0, by_text, by_label),
-        lambda: by_text,
-    )
-    return tf.cond(tf.size(texts) > 0, lambda: if_both, lambda: by_label)
 
 
 def _one_each(lists: dict[str, Any], key: str, count: Any, *, default: int | None = None) -> Any:
@@ -308,9 +300,8 @@ def _lists(record: bytes) -> dict[str, list[Any]]:
     keys = (_IMAGE, _SOURCE_ID, _IS_ANNOTATED, *_OF_OBJECTS)
     lists = {key: list(found[key].feature) for key in keys if key in found}
     if not lists.get(_IMAGE):
-        raise DataError(
-            f"it has no {_IMAGE} of frames, so it is not a sequence of images; for single images remove input_type."
-        )
+        fault = f"it has no {_IMAGE} of frames, so it is not a sequence of images"
+        raise DataError(f"{fault}; for single images remove input_type.")
     count = len(lists[_IMAGE])
     for key, parts in lists.items():
         if len(parts) != count:

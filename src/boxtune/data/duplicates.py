@@ -66,15 +66,8 @@ def joined(groups: Sequence[int], keys: Sequence[object]) -> list[int]:
 
     A group's number is the index of its first member.
     """
-    first: dict[tuple[int, object], int] = {}
-    pairs = np.array(
-        [
-            (first.setdefault((kind, key), i), i)
-            for kind, column in enumerate((groups, keys))
-            for i, key in enumerate(column)
-        ],
-        np.int64,
-    ).reshape(-1, 2)
+    first = np.concatenate([_first_equal(groups), _first_equal(keys)])
+    pairs = np.column_stack((first, np.tile(np.arange(len(groups)), 2)))
     return _components(len(groups), pairs).tolist()
 
 
@@ -90,7 +83,9 @@ def _leaders(thumbnails: np.ndarray) -> np.ndarray:
     Of all that pairs connect the first becomes leader; what they connect without its copies goes on likewise.
     """
     leaders = np.arange(len(thumbnails))
-    limits = _limits(thumbnails)
+    # The levels by which a cell of a copy may differ; the contrast is the standard deviation.
+    variance = _mean_square(thumbnails) - np.square(thumbnails.mean(axis=1))
+    limits = np.maximum(_NOISE, _MAX_DIFFERENCE * np.sqrt(variance))
     pairs = np.concatenate([np.empty((0, 2), np.int64), *_similar_pairs(thumbnails, limits)])
     for _ in range(_MAX_ROUNDS):
         if not len(pairs):
@@ -106,7 +101,10 @@ def _leaders(thumbnails: np.ndarray) -> np.ndarray:
 
 def _similar_pairs(thumbnails: np.ndarray, limits: np.ndarray) -> Iterator[np.ndarray]:
     """Yield int64 [p, 2], pairs that connect almost all copies among the thumbnails uint8 [n, 256]."""
-    for left, right in _bands():
+    rng = random.Random(0)
+    # For each band the cells to compare with each other, every cell twice in all.
+    cells = [cell for _ in range(2) for cell in sorted(range(_SIDE * _SIDE), key=lambda _: rng.random())]
+    for left, right in np.array(cells).reshape(_NUM_BANDS, 2, _BITS):
         differences = thumbnails[:, left].astype(np.int16) - thumbnails[:, right]
         keys = np.ascontiguousarray(np.packbits(differences > 0, axis=1)).view(np.uint32).ravel()
         # Ordered differently in each band, so that a crowded bucket has other leaders each time.
@@ -116,13 +114,6 @@ def _similar_pairs(thumbnails: np.ndarray, limits: np.ndarray) -> Iterator[np.nd
             similar = _are_similar(thumbnails, limits, pairs)
             yield pairs[similar]
             order = pairs[~similar, 1]
-
-
-def _bands() -> Iterator[np.ndarray]:
-    """Yield for each band int64 [2, 32], the cells to compare with each other: every cell twice in all."""
-    rng = random.Random(0)
-    cells = [cell for _ in range(2) for cell in sorted(range(_SIDE * _SIDE), key=lambda _: rng.random())]
-    yield from np.array(cells).reshape(_NUM_BANDS, 2, _BITS)
 
 
 def _with_first_of_bucket(keys: np.ndarray, order: np.ndarray) -> np.ndarray:
@@ -152,12 +143,6 @@ def _are_similar(thumbnails: np.ndarray, limits: np.ndarray, pairs: np.ndarray) 
         worst = _absolute_difference(thumbnails[a], thumbnails[b]).max(axis=1)
         similar[start : start + len(a)] = worst <= np.minimum(limits[a], limits[b])
     return similar
-
-
-def _limits(thumbnails: np.ndarray) -> np.ndarray:
-    """Return float64 [n], the levels by which a cell of a copy may differ; the contrast is the standard deviation."""
-    variance = _mean_square(thumbnails) - np.square(thumbnails.mean(axis=1))
-    return np.maximum(_NOISE, _MAX_DIFFERENCE * np.sqrt(variance))
 
 
 def _detail(thumbnails: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from boxtune.data.compact import Compact
-from boxtune.errors import printable
+from boxtune.errors import DataError, printable
 
 
 class Severity(StrEnum):
@@ -71,6 +71,15 @@ class SkipError(Exception):
         super().__init__(message)
         self.kind = kind
         self.location = location
+
+
+@contextmanager
+def skipped_as(kind: Kind, prefix: str = "") -> Iterator[None]:
+    """Turn a DataError into a SkipError of a kind."""
+    try:
+        yield
+    except DataError as error:
+        raise SkipError(kind, f"{prefix}{error}") from error
 
 
 @dataclass

@@ -69,9 +69,8 @@ class ImageFiles:
         if own and (not found or (self._trusted == "own" and not set(own) & set(found))):
             found = own
         if not found:
-            tried = " or ".join(
-                f'"{name}"' for name in dict.fromkeys((annotation.filename, own_name)) if name
-            )
+            names = filter(None, dict.fromkeys((annotation.filename, own_name)))
+            tried = " or ".join(f'"{name}"' for name in names)
             raise SkipError(kinds.IMAGE_MISSING, f"no image is named {tried or 'at all'}.")
         image = _nearest(found, written, annotation, findings)
         taken_as = self._taken_as.setdefault(image, written.name)
@@ -85,13 +84,9 @@ class ImageFiles:
             raise SkipError(kinds.IMAGE_MISSING, message)
         is_there = written.name in self._by_name
         reason = f'it names "{written.name}"' if is_there else f'there is no "{annotation.filename}"'
-        findings.add(
-            kinds.IMAGE_SIMILAR_NAME,
-            annotation.path,
-            f"{reason}, {name} is taken for it.",
-            location=annotation.location,
-            image=name,
-        )
+        message = f"{reason}, {name} is taken for it."
+        kind, location = kinds.IMAGE_SIMILAR_NAME, annotation.location
+        findings.add(kind, annotation.path, message, location=location, image=name)
         return image
 
     def _named(self, filename: str) -> tuple[PurePosixPath, list[Path]]:
@@ -123,10 +118,10 @@ class ImageFiles:
         """Raise SkipError if an image of the file's own name is as near as the one that is written in it."""
         if set(found) & set(own) or self._trusted:
             return
-        nearness = [
+        nearest_found, nearest_own = (
             max(_nearness(path, None, annotation, findings) for path in paths) for paths in (found, own)
-        ]
-        if nearness[1] >= nearness[0]:
+        )
+        if nearest_own >= nearest_found:
             other = f"{findings.name(own[0])} of its own name"
             message = f'it names "{annotation.filename}", which is there, and so is {other}.'
             raise SkipError(kinds.NAME_CONTRADICTED, message)
@@ -156,13 +151,10 @@ def _folded(name: str) -> str:
 
 def _without_originals(paths: Iterable[Path]) -> list[Path]:
     """Leave out images of rare formats that lie beside one of a common format and the same name."""
-    paths = list(paths)
-    common = {(path.parent, _loose(path.name)) for path in paths if path.suffix.lower() not in RARE_SUFFIXES}
-    return [
-        path
-        for path in paths
-        if path.suffix.lower() not in RARE_SUFFIXES or (path.parent, _loose(path.name)) not in common
-    ]
+    keys = {path: (path.parent, _loose(path.name)) for path in paths}
+    rare = {path for path in keys if path.suffix.lower() in RARE_SUFFIXES}
+    common = {key for path, key in keys.items() if path not in rare}
+    return [path for path, key in keys.items() if path not in rare or key not in common]
 
 
 def _loose(name: str) -> str:
@@ -180,10 +172,8 @@ def _nearest(
 ) -> Path:
     if len(candidates) == 1:
         return candidates[0]
-    ranked = sorted(
-        ((_nearness(path, written, annotation, findings), path) for path in candidates), reverse=True
-    )
-    (best, image), (second, other) = ranked[:2]
+    ranked = sorted((_nearness(path, written, annotation, findings), path) for path in candidates)
+    (second, other), (best, image) = ranked[-2:]
     if best == second:
         names = f"{findings.name(other)} and {findings.name(image)}"
         raise SkipError(kinds.IMAGE_AMBIGUOUS, f"{names} could both be its image.")

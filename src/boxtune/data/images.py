@@ -99,17 +99,9 @@ def inspect(source: ImageSource) -> ImageInfo:
         elif orientation >= 5:
             width, height = height, width
         fingerprint = duplicates.fingerprint(eight_bits(_turned(image, orientation)))
-    digest = hashlib.sha256(data).digest()
+    lacks_end, digest = len(sound) > len(data), hashlib.sha256(data).digest()
     return ImageInfo(
-        width,
-        height,
-        file_format(image),
-        mode,
-        orientation,
-        bits,
-        len(sound) > len(data),
-        digest,
-        fingerprint,
+        width, height, file_format(image), mode, orientation, bits, lacks_end, digest, fingerprint
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -81,9 +81,8 @@ class Records:
         )
         self.cache = ImageCache()
         # A training with mosaic asks for samples in six places: a graph of its own is traced once for all of them.
-        self.sample = tf.function(
-            self._sample, autograph=False, input_signature=[tf.TensorSpec([], tf.int64)]
-        )
+        signature = [tf.TensorSpec([], tf.int64)]
+        self.sample = tf.function(self._sample, autograph=False, input_signature=signature)
         """Returns record number `number` (int64) as a Sample."""
 
     def __len__(self) -> int:
@@ -101,7 +100,11 @@ class Records:
         Raises:
             ConfigError: if a data set has no record.
         """
-        of_sequences = self._probabilities_of_datasets()
+        of_sequences = None
+        if self.datasets:
+            files = np.array(list(map(str, self.index.paths)))[self.index.file_numbers[:: self.one_of_n]]
+            members = [np.isin(files, list(map(str, paths))) for paths, _ in self.datasets]
+            of_sequences = weighted_probabilities(members, [weight for _, weight in self.datasets])
         if self.frames is None:
             return of_sequences
         sequence = self.frames[:, 0] // self.one_of_n
@@ -113,15 +116,6 @@ class Records:
         shown = of_sequences[sequence] / counts[sequence]
         probabilities: npt.NDArray[np.float64] = shown / shown.sum()
         return probabilities
-
-    def _probabilities_of_datasets(self) -> npt.NDArray[np.float64] | None:
-        if not self.datasets:
-            return None
-        files = np.array(list(map(str, self.index.paths)))[self.index.file_numbers[:: self.one_of_n]]
-        return weighted_probabilities(
-            [np.isin(files, list(map(str, paths))) for paths, _ in self.datasets],
-            [weight for _, weight in self.datasets],
-        )
 
     @cached_property
     def classes(self) -> list[npt.NDArray[np.int32]]:
@@ -147,7 +141,11 @@ class Records:
         position, frame = self._position(int(number))
         record = self.index.read(position)
         if frame is None:
-            return _with_correct_types(record) if self._correct_types else record
+            if not self._correct_types:
+                return record
+            example = parse_example(record)
+            correct_types(example)
+            return example.SerializeToString()
         try:
             return example_of_frame(record, frame)
         except DataError as error:
@@ -286,12 +284,6 @@ def open_records(
     )
 
 
-def _with_correct_types(record: bytes) -> bytes:
-    example = parse_example(record)
-    correct_types(example)
-    return example.SerializeToString()
-
-
 def _why(record: bytes, error: Exception) -> str:
     """Return why a record cannot be read, which TensorFlow's error says less plainly."""
     if is_sequence(record):
@@ -309,15 +301,6 @@ def _why(record: bytes, error: Exception) -> str:
     return f"it cannot be read ({error}); convert again"
 
 
-class _Counts(NamedTuple):
-    """What some records hold: objects, those without area (and where the first of these is), and crowds."""
-
-    objects: int
-    without_area: int
-    crowds: int
-    example: str
-
-
 def doubts_about(records: Records, name: str, *, evaluation: bool = False) -> list[str]:
     """Return what is doubtful about the objects of the records `name`, by 256 of them at most, from all over.
 
@@ -326,18 +309,18 @@ def doubts_about(records: Records, name: str, *, evaluation: bool = False) -> li
             with an area.
     """
     numbers = records.spread_numbers()
-    count = _counted(records, numbers)
+    objects, without_area, crowds, example = _counted(records, numbers)
     is_whole = len(numbers) == len(records)
     of_them = f"{name}: of {'all' if is_whole else 'some'} {len(numbers)} records"
-    if count.objects == count.without_area:
-        none = f"{of_them} {'no box has an area' if count.objects else 'none has an object'}"
+    if objects == without_area:
+        none = f"{of_them} {'no box has an area' if objects else 'none has an object'}"
         if is_whole and not evaluation:
             raise DataError(f"{none}, so nothing can be learnt. Give it records with objects.")
         return [f"{none}, so nothing can be {'measured' if evaluation else 'learnt'} there"]
     doubts = []
-    if count.without_area:
-        doubts.append(f"{of_them} {count.without_area} boxes have no area, first in {count.example}")
-    if count.crowds == count.objects:
+    if without_area:
+        doubts.append(f"{of_them} {without_area} boxes have no area, first in {example}")
+    if crowds == objects:
         doubts.append(f"{of_them} every object is a crowd (is_crowd), which no evaluation counts")
     return doubts
 
@@ -363,7 +346,8 @@ def _digests(records: Records) -> set[bytes]:
     return digests
 
 
-def _counted(records: Records, numbers: Sequence[int]) -> _Counts:
+def _counted(records: Records, numbers: Sequence[int]) -> tuple[int, int, int, str]:
+    """Return how many objects some records hold, without area, and crowds, and which is the first without area."""
     objects = without_area = crowds = 0
     example = ""
     for number in numbers:
@@ -380,7 +364,7 @@ def _counted(records: Records, numbers: Sequence[int]) -> _Counts:
         objects, without_area = objects + len(boxes[0]), without_area + empty
         example = example or (records.name_of(number) if empty else "")
         crowds += sum(value > 0 for value in features["image/object/is_crowd"].int64_list.value)
-    return _Counts(objects, without_area, crowds, example)
+    return objects, without_area, crowds, example
 
 
 class ImageCache:

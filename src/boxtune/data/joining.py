@@ -58,7 +58,8 @@ class Joiner:
 
     def _fits(self, first: Entry, other: Entry, records: Sequence[ImageRecord]) -> bool:
         """Say whether the objects of another entry can be added to those of `records`."""
-        if _has_own_name(first.annotation) and _is_of_another_image(other.annotation):
+        is_of_another_image = not other.annotation.location and not _has_own_name(other.annotation)
+        if _has_own_name(first.annotation) and is_of_another_image:
             return False
         known = [(item, record) for record in records for item in record.objects]
         return other.record is None or not any(
@@ -75,10 +76,8 @@ class Joiner:
         self.lost.update(item.class_name for item in lost)
         name, path, location = other.record.name, other.annotation.path, other.annotation.location
         by_class = ", ".join(f"{key} {n}" for key, n in Counter(item.class_name for item in lost).items())
-        message = (
-            f"{name} is already annotated by {self.findings.name(first.annotation.path)}. Only here:"
-            f" {by_class or 'nothing'}."
-        )
+        other_file = self.findings.name(first.annotation.path)
+        message = f"{name} is already annotated by {other_file}. Only here: {by_class or 'nothing'}."
         self.findings.add(kinds.ANNOTATION_TWICE, path, message, location=location, image=name)
         for item in lost:
             message = f"{item.class_name} {[round(side, 4) for side in item.box]} is only here."
@@ -97,9 +96,8 @@ class Joiner:
         if len(used) > 1:
             where, name = used[1].annotation, records[0].name
             message = f"{name} has {len(used)} entries; {num_equal} of their objects are equal."
-            self.findings.add(
-                kinds.ANNOTATION_JOINED, where.path, message, location=where.location, image=name
-            )
+            kind, location = kinds.ANNOTATION_JOINED, where.location
+            self.findings.add(kind, where.path, message, location=location, image=name)
             self._note_parts(used, name)
         subset = next((one.subset for one in records if part_of_folder(one.subset) is not None), "")
         record = replace(records[0], objects=tuple(items), subset=subset)
@@ -120,11 +118,6 @@ def _has_own_name(annotation: Annotation) -> bool:
     return annotation.path.stem == annotation.source.path.stem
 
 
-def _is_of_another_image(annotation: Annotation) -> bool:
-    """Say whether the file is about one image, and is not named like it."""
-    return not annotation.location and not _has_own_name(annotation)
-
-
 def _is_one_object(one: ObjectRecord, other: ObjectRecord) -> bool:
     return (one.class_name, one.is_crowd) == (other.class_name, other.is_crowd) and (
         overlap(one.box, other.box) >= _SAME_OBJECT
@@ -138,7 +131,10 @@ def _is_equal(one: ObjectRecord, other: ObjectRecord, image: ImageRecord) -> boo
 
 
 def _without_equals(records: Sequence[ImageRecord]) -> tuple[list[ObjectRecord], int]:
-    """Return the objects of all records, equal ones of different records once, and how many of those there were."""
+    """Return the objects of all records, equal ones of different records once, and how many of those there were.
+
+    An object gets the mask, keypoints and area of its equal where it has none itself.
+    """
     items: list[ObjectRecord] = []
     num_equal = 0
     for record in records:
@@ -149,15 +145,11 @@ def _without_equals(records: Sequence[ImageRecord]) -> tuple[list[ObjectRecord],
                 items.append(item)
             else:
                 num_equal += 1
-                items[equal] = _enriched(items[equal], item)
+                known = items[equal]
+                items[equal] = replace(
+                    known,
+                    mask=known.mask or item.mask,
+                    keypoints=known.keypoints or item.keypoints,
+                    area=item.area if known.area is None else known.area,
+                )
     return items, num_equal
-
-
-def _enriched(item: ObjectRecord, other: ObjectRecord) -> ObjectRecord:
-    """Return an object with the mask, keypoints and area of its equal, where it has none itself."""
-    return replace(
-        item,
-        mask=item.mask or other.mask,
-        keypoints=item.keypoints or other.keypoints,
-        area=item.area if item.area is not None else other.area,
-    )

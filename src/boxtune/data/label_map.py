@@ -83,10 +83,8 @@ class LabelMap:
                 raise DataError(f"{path}: the class of id {label.id} has no name.")
             for key in (label.id, label.name):
                 if key in seen:
-                    raise DataError(
-                        f'{path}: "{key}" occurs twice; every id and every name must be unique.'
-                        f"{_how_to_merge(labels, label.id)}"
-                    )
+                    fault = f'{path}: "{key}" occurs twice; every id and every name must be unique.'
+                    raise DataError(fault + _how_to_merge(labels, label.id))
                 seen.add(key)
         counts = Counter(label.display_name or label.name for label in labels)
         if shared := [name for name, count in counts.items() if count > 1]:
@@ -105,8 +103,7 @@ class LabelMap:
         """Return the class of that name, else of that display name; raise DataError if there is neither."""
         if found := self.by_any_name.get(name):
             return found
-        near = did_you_mean(name, self.by_any_name)
-        raise DataError(f'The label map has no class "{name}".{near}')
+        raise DataError(f'The label map has no class "{name}".{did_you_mean(name, self.by_any_name)}')
 
     @property
     def shown_names(self) -> dict[int, str]:
@@ -134,20 +131,12 @@ class LabelMap:
         for number, others in related.items():
             for other in others:
                 if other not in related or other > num_classes:
-                    raise DataError(
-                        f"The label map relates class {number} to class {other}, which is not there."
-                    )
+                    fault = f"The label map relates class {number} to class {other}, which is not there."
+                    raise DataError(fault)
         return [
             sorted({number - 1, *(other - 1 for other in related.get(number, ()))})
             for number in range(1, num_classes + 1)
         ]
-
-    def category_index(self, *, use_display_name: bool = True) -> dict[int, dict[str, int | str]]:
-        """Return ``{id: {"id": id, "name": name}}``, as the API's drawing functions and metrics take it."""
-        return {
-            label.id: {"id": label.id, "name": (use_display_name and label.display_name) or label.name}
-            for label in self.labels
-        }
 
     def to_text(self) -> str:
         """Return the label map as the text of a .pbtxt file."""

@@ -124,7 +124,8 @@ def opened(data: bytes) -> Iterator[Image.Image]:
 
 
 def _open(data: bytes) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=_readers(data))
+    needs_heif = name_of(data) == "HEIC" and _reads_heif()
+    return Image.open(io.BytesIO(data), formats=(*_READERS, "HEIF") if needs_heif else _READERS)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -164,16 +165,14 @@ def repaired(data: bytes) -> bytes:
         variants = [data + _PNG_END]
     else:
         return data
+    decoded = []
     try:
-        first, *others = map(_decoded, variants)
+        for variant in variants:
+            with opened(variant) as image:
+                decoded.append(np.asarray(image))
     except DataError:
         return data
-    return variants[0] if all(np.array_equal(first, other) for other in others) else data
-
-
-def _decoded(data: bytes) -> npt.NDArray[np.uint8]:
-    with opened(data) as image:
-        return np.asarray(image)
+    return variants[0] if all(np.array_equal(decoded[0], other) for other in decoded[1:]) else data
 
 
 def _has_end(jpeg: bytes) -> bool:
@@ -184,13 +183,9 @@ def _has_end(jpeg: bytes) -> bool:
 # What a file is
 
 
-def _readers(data: bytes) -> tuple[str, ...]:
-    """Return Pillow's readers for a file, among them that of HEIC if it is needed and installed."""
-    return (*_READERS, "HEIF") if name_of(data) == "HEIC" and _reads_heif() else _READERS
-
-
 @cache
 def _reads_heif() -> bool:
+    """Say whether the reader of HEIC is installed, and make it known to Pillow."""
     try:
         import pillow_heif
     except ImportError:

@@ -7,7 +7,6 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from boxtune import config
@@ -96,10 +95,12 @@ def prepare(photos: Path, options: Options) -> Prepared:
         assumed=Assumed(options.boxes, options.exif, options.image_names),
         num_workers=options.num_workers,
     )
-    findings = Findings(photos, list(filter(partial(_still_holds, options), reading.findings)))
-    kept = _without(reading.images, options.drop, findings) if options.drop else reading.images
-    images = _renamed(kept, options.rename, findings) if options.rename else tuple(kept)
-    reading = replace(reading, images=images)
+    # The names of classes that are renamed or left out are known by then.
+    named = (*options.rename, *options.drop)
+    found = [one for one in reading.findings if one.kind != kinds.CLASS_UNNAMED or one.location not in named]
+    findings = Findings(photos, found)
+    images = _without(reading.images, options.drop, findings)
+    reading = replace(reading, images=_renamed(images, options.rename, findings))
     label_map = _numbered(reading.images, options.label_map, findings)
     parts: dict[str, Sequence[ImageRecord]] = {"train": reading.images, "validation": ()}
     not_split = ""
@@ -110,19 +111,21 @@ def prepare(photos: Path, options: Options) -> Prepared:
         except DataError as error:
             lost = len(reading.images) < reading.num_annotations  # which is probably why
             not_split = f"{error} {what_was_skipped(reading)}" if lost else str(error)
-    refusal = _refused(photos, findings.items) or why_unusable(reading, options.max_unusable) or not_split
+    refused = (
+        f"{photos}: {kind.name} ({len(group)}). {group[0]} {kind.advice}"
+        for kind, group in by_kind(findings.items).items()
+        if kind.action is Action.REFUSE
+    )
+    refusal = next(refused, "") or why_unusable(reading, options.max_unusable) or not_split
     return Prepared(reading, label_map, parts, tuple(findings.items), refusal)
-
-
-def _still_holds(options: Options, finding: Finding) -> bool:
-    """Say whether a finding is still true once classes are renamed and left out: their names are known by then."""
-    return finding.kind != kinds.CLASS_UNNAMED or finding.location not in (*options.rename, *options.drop)
 
 
 def _without(
     images: Sequence[ImageRecord], dropped: Sequence[str], findings: Findings
 ) -> Sequence[ImageRecord]:
     """Leave out the objects of some classes; an image that has no others is background."""
+    if not dropped:
+        return images
     _require_classes(images, dropped)
     for name in dropped:
         count = sum(item.class_name == name for image in images for item in image.objects)
@@ -137,18 +140,19 @@ def _renamed(
     images: Sequence[ImageRecord], names: Mapping[str, str], findings: Findings
 ) -> tuple[ImageRecord, ...]:
     """Give classes their new names; of boxes that are equal by that, one is left out."""
+    if not names:
+        return tuple(images)
     _require_classes(images, names)
-    return tuple(_with_new_names(image, names, findings) for image in images)
-
-
-def _with_new_names(image: ImageRecord, names: Mapping[str, str], findings: Findings) -> ImageRecord:
-    kept: dict[tuple[str, tuple[float, ...]], ObjectRecord] = {}
-    for item in image.objects:
-        renamed = replace(item, class_name=names.get(item.class_name, item.class_name))
-        if kept.setdefault((renamed.class_name, rounded(item.box)), renamed) is not renamed:
-            message = f'"{item.class_name}" is there already as "{renamed.class_name}".'
-            findings.add(kinds.BOX_TWICE, findings.root / image.annotation, message, image=image.name)
-    return replace(image, objects=tuple(kept.values()))
+    renamed = []
+    for image in images:
+        kept: dict[tuple[str, tuple[float, ...]], ObjectRecord] = {}
+        for item in image.objects:
+            new = replace(item, class_name=names.get(item.class_name, item.class_name))
+            if kept.setdefault((new.class_name, rounded(item.box)), new) is not new:
+                message = f'"{item.class_name}" is there already as "{new.class_name}".'
+                findings.add(kinds.BOX_TWICE, findings.root / image.annotation, message, image=image.name)
+        renamed.append(replace(image, objects=tuple(kept.values())))
+    return tuple(renamed)
 
 
 def _require_classes(images: Sequence[ImageRecord], names: Iterable[str]) -> None:
@@ -200,23 +204,18 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
         if names[group] != name:
             message = f"{names[group]} is the same image."
             findings.add(kinds.IMAGE_TWICE, findings.root / name, message, image=name)
-    groups = duplicates.joined(copies, list(map(_source, names)))
+    # All versions that Roboflow made of an image stay together.
+    sources = [version[1] if (version := _ROBOFLOW_SOURCE.search(name)) else name for name in names]
+    groups = duplicates.joined(copies, sources)
     split = _chosen_split(reading, options, dict(zip(names, groups, strict=True)), findings)
     for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same image.", image=right)
     for image in split.unassigned:
-        reason = (
-            f'its part "{image.subset}" is none that is known.' if image.subset else "nothing names its part."
-        )
+        unknown = f'its part "{image.subset}" is none that is known.'
+        reason = unknown if image.subset else "nothing names its part."
         findings.add(kinds.IMAGE_UNASSIGNED, findings.root / image.name, reason, image=image.name)
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     return {name: images for name, images in parts.items() if images or name == "train"}
-
-
-def _source(name: str) -> str:
-    """Return a key shared by all versions that Roboflow made of an image; the name itself for other images."""
-    version = _ROBOFLOW_SOURCE.search(name)
-    return version[1] if version else name
 
 
 def _chosen_split(reading: Reading, options: Options, groups: Mapping[str, int], findings: Findings) -> Split:
@@ -248,6 +247,7 @@ def _note_classes(
 ) -> None:
     """Note the classes that cannot be learnt, measured, or that do not occur at all."""
     counts = {part: class_counts(images, label_map) for part, images in parts.items()}
+    num_measured = counts.get("validation", counts["train"])
     known, measured = label_map.by_any_name, parts.get("validation", parts["train"])
     objects = [item for image in measured for item in image.objects if item.class_name in known]
     single = {known[item.class_name].name for item in objects if not item.is_crowd}
@@ -257,10 +257,10 @@ def _note_classes(
             findings.add(kinds.CLASS_UNUSED, findings.root, message)
         elif not counts["train"][name]:
             findings.add(kinds.CLASS_NOT_IN_TRAINING, findings.root, message)
-        elif not counts.get("validation", counts["train"])[name]:
+        elif not num_measured[name]:
             findings.add(kinds.CLASS_NOT_IN_VALIDATION, findings.root, message)
         elif name not in single:
-            crowds = f'all {counts.get("validation", counts["train"])[name]} objects of "{name}" are crowds.'
+            crowds = f'all {num_measured[name]} objects of "{name}" are crowds.'
             findings.add(kinds.CLASS_ONLY_CROWDS, findings.root, crowds)
 
 
@@ -270,11 +270,3 @@ def class_counts(images: Iterable[ImageRecord], label_map: LabelMap) -> Counter[
     return Counter(
         names[item.class_name] for image in images for item in image.objects if item.class_name in names
     )
-
-
-def _refused(photos: Path, findings: Iterable[Finding]) -> str:
-    """Return the first reason to refuse the data set, "" if there is none."""
-    for kind, group in by_kind(findings).items():
-        if kind.action is Action.REFUSE:
-            return f"{photos}: {kind.name} ({len(group)}). {group[0]} {kind.advice}"
-    return ""

@@ -3,7 +3,7 @@
 Annotations are parsed here, one after another, while other processes look at the images of earlier ones.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -92,7 +92,10 @@ def read(
     inspected = map_in_processes(inspect, paired, num_workers=num_workers, chunk_size=32)
     found, of_images, fits = _one_each(zip(inspected, paired.given, strict=False), findings)
     if not assumed.boxes:
-        _doubt_convention(fits, written, annotated.root, findings)
+        if mixture := conventions.mixture(fits, written):
+            findings.add(kinds.CONVENTIONS_MIXED, annotated.root, mixture)
+        elif doubt := conventions.doubt(fits, written):
+            findings.add(kinds.CONVENTION_UNSURE, annotated.root, doubt)
     _doubt_guessed_columns(found, of_images, findings)
     num_unused = _note_unused(image_files, paired.given, findings)
     num_lost = sum(finding.kind.action is Action.SKIP_IMAGE for finding in findings.items)
@@ -182,10 +185,8 @@ def _choose(
     for other in found:
         # What is about no image only looks like annotations.
         if other is not chosen and any(covered[other.name]):
-            message = (
-                f"{other.title} is there too, for {sum(covered[other.name])} images; {chosen.title} is read, for"
-                f" {sum(covered[chosen.name])}."
-            )
+            for_other, for_chosen = sum(covered[other.name]), sum(covered[chosen.name])
+            message = f"{other.title} is there too, for {for_other} images; {chosen.title} is read, for {for_chosen}."
             findings.add(kinds.OTHER_FORMAT, annotated.root, message)
     return chosen
 
@@ -213,20 +214,11 @@ def _shown(listing: Listing) -> Path:
 def _note_unused(image_files: ImageFiles, given: Iterable[Annotation], findings: Findings) -> int:
     """Report the images without annotation, and return how many there are."""
     used = {annotation.source.path for annotation in given if annotation.source}
-    unused = [
-        path for path in image_files.paths if path not in used and path.suffix.lower() in images.SUFFIXES
-    ]
+    common = [path for path in image_files.paths if path.suffix.lower() in images.SUFFIXES]
+    unused = [path for path in common if path not in used]
     for path in unused:
         findings.add(kinds.IMAGE_WITHOUT_ANNOTATION, path, "nothing names it.")
     return len(unused)
-
-
-def _doubt_convention(fits: Mapping[str, Fits], written: Convention, root: Path, findings: Findings) -> None:
-    """Report that boxes are written in another way than the format says, all of them or a part."""
-    if mixture := conventions.mixture(fits, written):
-        findings.add(kinds.CONVENTIONS_MIXED, root, mixture)
-    elif doubt := conventions.doubt(fits, written):
-        findings.add(kinds.CONVENTION_UNSURE, root, doubt)
 
 
 def _doubt_guessed_columns(

@@ -162,9 +162,8 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
             classes.add(item.class_name)
             records.append(record)
     if len(records) > MAX_OBJECTS:
-        raise SkipError(
-            kinds.OBJECTS_TOO_MANY, f"it has {len(records)}, and at most {MAX_OBJECTS} are possible."
-        )
+        message = f"it has {len(records)}, and at most {MAX_OBJECTS} are possible."
+        raise SkipError(kinds.OBJECTS_TOO_MANY, message)
     if records:
         return tuple(records)
     if case.annotation.objects or not case.annotation.complete:
@@ -174,9 +173,8 @@ def _objects(case: _Case, frame: _Frame) -> tuple[ObjectRecord, ...]:
 
 
 def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
-    if any(
-        "\ud800" <= character <= "\udfff" for character in item.class_name
-    ):  # JSON may hold halves of characters
+    # JSON may hold halves of characters.
+    if any("\ud800" <= character <= "\udfff" for character in item.class_name):
         raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"{item.class_name!a} is not text.")
     if not case.annotation.normalized and conventions.are_fractions(item.edges):
         raise SkipError(kinds.BOX_IN_FRACTIONS, f"{_shown(item)} would be less than a pixel.")

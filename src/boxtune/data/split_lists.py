@@ -173,15 +173,12 @@ def _lines(path: Path, known: Mapping[str, Sequence[str]]) -> tuple[tuple[int, s
         written = enumerate(read_text(path, max_bytes=_MAX_BYTES).splitlines(), start=1)
     except DataError:
         return ()
-    lines = tuple(
-        (number, line.strip()) for number, line in written if line.strip() and line.strip()[0] != "#"
+    stripped = ((number, line.strip()) for number, line in written)
+    lines = tuple((number, line) for number, line in stripped if line and line[0] != "#")
+    num_names = sum(
+        PurePosixPath(text).suffix.lower() in SUFFIXES or bool(_candidates(text, known)) for _, text in lines
     )
-    num_names = sum(_is_name(text, known) for _, text in lines)
     return lines if lines and (_IMAGE_SETS in path.parts or num_names > _MOST * len(lines)) else ()
-
-
-def _is_name(text: str, known: Mapping[str, Sequence[str]]) -> bool:
-    return PurePosixPath(text).suffix.lower() in SUFFIXES or bool(_candidates(text, known))
 
 
 def _named_in_settings(listing: Listing) -> dict[Path, int]:

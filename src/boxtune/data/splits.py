@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from boxtune.data.files import read_lines
@@ -28,8 +29,9 @@ _FILLERS = frozenset(
 _LIST_FILLERS = frozenset(
     ("list", "lists", "file", "files", "filenames", "names", "ids", "split", "path", "paths")
 )
-# In the lists of Pascal VOC, behind a name: whether a class is in the image.
-_VOC_FLAG = re.compile(r"\s+(-1|0|1)$")
+VOC_FLAG = re.compile(r"\s+(-1|0|1)$")
+"""In the lists of Pascal VOC, behind a name: whether a class is in the image."""
+
 _ENDING = re.compile(r"\.(jpe?g|png|bmp|gif|tiff?|webp|xml|txt|json)$", re.IGNORECASE)
 
 
@@ -70,9 +72,8 @@ def by_ratio(
         DataError: the fraction is out of range, or there are fewer than two groups.
     """
     if not 0 <= validation_fraction < 1:
-        raise DataError(
-            f"The validation fraction is {validation_fraction}; it must be at least 0 and below 1."
-        )
+        fault = f"The validation fraction is {validation_fraction}"
+        raise DataError(f"{fault}; it must be at least 0 and below 1.")
     if validation_fraction == 0:
         return _split(images, {})
     units = _units(images, groups or {}, at_least=2)
@@ -193,17 +194,11 @@ def _units(images: Sequence[ImageRecord], groups: Mapping[str, int], *, at_least
             f"There are too few usable images: {len(images)}, or {len(together)} without copies. Training and"
             f" validation need at least {at_least}. Annotate more images: two dozen are a start."
         )
-    return [
-        Unit(
-            tuple(image.name for image in group),
-            Counter(name for image in group for name in _classes(image)),
-        )
-        for group in together.values()
-    ]
-
-
-def _classes(image: ImageRecord) -> set[str]:
-    return {item.class_name for item in image.objects} or {BACKGROUND}
+    units = []
+    for group in together.values():
+        classes = ({item.class_name for item in image.objects} or {BACKGROUND} for image in group)
+        units.append(Unit(tuple(image.name for image in group), Counter(chain.from_iterable(classes))))
+    return units
 
 
 def _by_name(units: Sequence[Unit], parts: Sequence[int]) -> dict[str, int]:
@@ -235,7 +230,7 @@ def readings(text: str) -> Iterator[str]:
     """Yield the possible meanings of a line: all of it, without a flag, or without an extension."""
     name = text.replace("\\", "/")
     yield name
-    yield _VOC_FLAG.sub("", name)
+    yield VOC_FLAG.sub("", name)
     yield _ENDING.sub("", name)
 
 
@@ -256,14 +251,14 @@ def matches(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
 
 def _part_of(image: ImageRecord, *, shared: bool) -> int | None:
     """Return the part that its subset, the image's folders, its annotation's name (if shared) or its folders say."""
-    if (part := part_of_folder(image.subset)) is not None:
-        return part
-    if (part := part_of_folder(image.name.rpartition("/")[0])) is not None:
-        return part
     folder, _, name = image.annotation.rpartition("/")
-    if shared and (part := part_of_file(name)) is not None:
-        return part
-    return part_of_folder(folder)
+    parts = (
+        part_of_folder(image.subset),
+        part_of_folder(image.name.rpartition("/")[0]),
+        part_of_file(name) if shared else None,
+        part_of_folder(folder),
+    )
+    return next((part for part in parts if part is not None), None)
 
 
 @cache

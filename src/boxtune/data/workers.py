@@ -74,7 +74,9 @@ def _pool(num_workers: int) -> Iterator[ProcessPoolExecutor]:
     if kept is not None and num_workers in kept:
         yield kept[num_workers]
         return
-    pool = ProcessPoolExecutor(num_workers, _context(), initializer=_ignore_interrupts)
+    # Ctrl-C is left to the parent, which ends the workers.
+    ignored = (signal.SIGINT, signal.SIG_IGN)
+    pool = ProcessPoolExecutor(num_workers, _context(), initializer=signal.signal, initargs=ignored)
     if kept is None:
         with pool:
             yield pool
@@ -117,8 +119,3 @@ def _context() -> BaseContext:
         context.set_forkserver_preload(_PRELOADED)
         return context
     return multiprocessing.get_context("spawn")
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which ends the workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)

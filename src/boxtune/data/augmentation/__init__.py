@@ -33,15 +33,14 @@ def augmentation(options: Sequence[pipeline_pb2.PreprocessingStep], num_classes:
     Raises:
         ConfigError: for a step that boxtune does not have, or a field that cannot be.
     """
-    return one_after_another([_step(option, num_classes) for option in options])
-
-
-def _step(option: pipeline_pb2.PreprocessingStep, num_classes: int) -> Step:
-    name = option.WhichOneof("preprocessing_step")
     readers = STEPS | {of: partial(STEPS[of], num_classes=num_classes) for of in _OF_CLASSES}
-    try:
-        return config.oneof(option, readers)
-    except ConfigError as error:
-        if name not in readers:
-            raise
-        raise ConfigError(f"data_augmentation_options: {name}: {error}.") from error
+    steps = []
+    for option in options:
+        name = option.WhichOneof("preprocessing_step")
+        try:
+            steps.append(config.oneof(option, readers))
+        except ConfigError as error:
+            if name not in readers:
+                raise
+            raise ConfigError(f"data_augmentation_options: {name}: {error}.") from error
+    return one_after_another(steps)

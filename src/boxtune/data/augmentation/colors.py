@@ -73,14 +73,11 @@ def random_distort_color(section: pipeline_pb2.RandomDistortColor) -> Step:
 
     Source: Howard 2013 (arXiv:1312.5402) by way of SSD.
     """
+    order = section.color_ordering
+    check(order in (0, 1), f"color_ordering is {order}; it must be 0 or 1")
     brightness, contrast = _brightness(32 / 255), _contrast(0.5, 1.5)
     saturation, hue = _saturation(0.5, 1.5), _hue(0.2)
-    orders = {
-        0: (brightness, saturation, hue, contrast),
-        1: (brightness, contrast, saturation, hue),
-    }
-    check(section.color_ordering in orders, f"color_ordering is {section.color_ordering}; it must be 0 or 1")
-    return _step(*orders[section.color_ordering])
+    return _step(brightness, *((contrast, saturation, hue) if order else (saturation, hue, contrast)))
 
 
 def random_rgb_to_gray(section: pipeline_pb2.RandomRGBtoGray) -> Step:
@@ -92,10 +89,8 @@ def random_rgb_to_gray(section: pipeline_pb2.RandomRGBtoGray) -> Step:
 def adjust_gamma(section: pipeline_pb2.AdjustGamma) -> Step:
     """Read `adjust_gamma`: raise all values, as parts of 255, to a power; multiply them by `gain`."""
     gamma, gain = section.gamma, section.gain
-    check(
-        0 <= gamma <= 100 and 0 <= gain <= 1e6,
-        f"gamma is {gamma:g} and gain {gain:g}; neither may be below 0",
-    )
+    fault = f"gamma is {gamma:g} and gain {gain:g}; neither may be below 0"
+    check(0 <= gamma <= 100 and 0 <= gain <= 1e6, fault)
     # Powers are slow; but there are no more than 256.
     table = to_bytes(gain * 255 * (tf.range(256, dtype=tf.float32) / 255) ** gamma)
     return lambda sample, _: sample | {"image": look_up(sample["image"], table)}
@@ -157,18 +152,12 @@ def random_patch_gaussian(section: pipeline_pb2.RandomPatchGaussian) -> Step:
         size_seed, row_seed, column_seed, stddev_seed, noise_seed = stateless_random.split(seed, 5)
         image, size = sample["image"], stateless_random.integer(size_seed, *sizes)
         height, width = tf.unstack(size_of(image))
-        start, end = square(
-            image,
-            stateless_random.integer(row_seed, 0, height),
-            stateless_random.integer(column_seed, 0, width),
-            size,
-        )
+        row = stateless_random.integer(row_seed, 0, height)
+        column = stateless_random.integer(column_seed, 0, width)
+        start, end = square(image, row, column, size)
         patch = tf.cast(image[start[0] : end[0], start[1] : end[1]], tf.float32)
-        noise = (
-            tf.random.stateless_normal(tf.shape(patch), noise_seed)
-            * 255
-            * stateless_random.uniform(stddev_seed, *stddevs)
-        )
+        stddev = stateless_random.uniform(stddev_seed, *stddevs)
+        noise = tf.random.stateless_normal(tf.shape(patch), noise_seed) * 255 * stddev
         return sample | {"image": paste(image, to_bytes(patch + noise), start[0], start[1])}
 
     return with_probability(1 - kept, add_noise)
@@ -191,9 +180,8 @@ def random_black_patches(section: pipeline_pb2.RandomBlackPatches) -> Step:
         selection_seed, position_seed = stateless_random.split(seed, 2)
         selected = stateless_random.uniform(selection_seed, shape=[count]) < probability
         size = tf.cast(size_of(sample["image"]), tf.float32)
-        start = tf.cast(
-            stateless_random.uniform(position_seed, 0.0, 1.0 - ratio, [count, 2]) * size, tf.int32
-        )
+        positions = stateless_random.uniform(position_seed, 0.0, 1.0 - ratio, [count, 2])
+        start = tf.cast(positions * size, tf.int32)
         side = tf.cast(tf.reduce_min(size) * ratio, tf.int32)
         return sample | {"image": black_squares(sample["image"], tf.boolean_mask(start, selected), side)}
 
@@ -225,8 +213,7 @@ def random_jpeg_quality(section: pipeline_pb2.RandomJpegQuality) -> Step:
     kept = check_probability(section, "random_coef")
 
     def compress(sample: Sample, seed: Any) -> Sample:
-        return sample | {
-            "image": tf.image.adjust_jpeg_quality(sample["image"], stateless_random.integer(seed, *qualities))
-        }
+        quality = stateless_random.integer(seed, *qualities)
+        return sample | {"image": tf.image.adjust_jpeg_quality(sample["image"], quality)}
 
     return with_probability(1 - kept, compress)

@@ -16,6 +16,7 @@ from boxtune.data.augmentation.steps import (
     check,
     check_probability,
     check_range,
+    check_size,
     keep,
     one_after_another,
     one_of,
@@ -51,11 +52,11 @@ def crop_to(
     window = Window(start, size, size_of(sample["image"]))
     # Measured before boxes are moved, so that no rounding takes a fraction of 1 from those that lie within.
     inside = geometry.fractions_inside(sample["boxes"], window.box)
-    moved = move_objects(sample, geometry.to_window, window=window) | {
-        "image": tf.ensure_shape(image, [None, None, 3])
-    }
-    clipped = moved | {"boxes": geometry.clip(moved["boxes"])} if clip_boxes else moved
-    return keep(clipped, (inside > 0) & (inside >= overlap_thresh))
+    moved = move_objects(sample, geometry.to_window, window=window)
+    moved["image"] = tf.ensure_shape(image, [None, None, 3])
+    if clip_boxes:
+        moved["boxes"] = geometry.clip(moved["boxes"])
+    return keep(moved, (inside > 0) & (inside >= overlap_thresh))
 
 
 def pad_to(sample: Sample, start: Any, size: Any, color: Any) -> Sample:
@@ -125,13 +126,9 @@ def ssd_random_crop_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropFixedA
     """Read `ssd_random_crop_fixed_aspect_ratio`: crops as of `ssd_random_crop`, all of one shape."""
     ratio = _aspect_ratio(section)
     operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropOperation)
+    crops = one_of([random_crop_image(operation, ratio) for operation in operations])
     # Where no crop was made or found, the image still has its own shape.
-    return one_after_another(
-        [
-            one_of([random_crop_image(operation, ratio) for operation in operations]),
-            _crop_to_aspect_ratio(ratio, _LEAST_FRACTION, clip_boxes=True),
-        ]
-    )
+    return one_after_another([crops, _crop_to_aspect_ratio(ratio, _LEAST_FRACTION, clip_boxes=True)])
 
 
 def _defaults(operation: Any, covered: Iterable[float] = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)) -> list[Any]:
@@ -189,9 +186,8 @@ def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -
 
     def crop(sample: Sample, seed: Any) -> Sample:
         scale_seed, row_seed, column_seed = stateless_random.split(seed, 3)
-        scale = tf.linspace(low, high, section.num_scales)[
-            stateless_random.integer(scale_seed, 0, section.num_scales)
-        ]
+        number = stateless_random.integer(scale_seed, 0, section.num_scales)
+        scale = tf.linspace(low, high, section.num_scales)[number]
         size = size_of(sample["image"])
         side = tf.maximum(tf.cast(scale * tf.cast(tf.reduce_max(size), tf.float32), tf.int32), 2)
         border = _halved_below(section.max_border, size)
@@ -265,12 +261,7 @@ def random_absolute_pad_image(section: pipeline_pb2.RandomAbsolutePadImage) -> S
 
     By less than `max_height_padding` and `max_width_padding` pixels.
     """
-    most = section.max_height_padding, section.max_width_padding
-    check(
-        min(most) >= 0 and max(most) <= MAX_SIDE,
-        f"max_height_padding is {most[0]} and max_width_padding {most[1]}; both must be in [0, {MAX_SIDE}]",
-    )
-    color = _color(section)
+    most, color = check_size(section, "max_height_padding", "max_width_padding", 0), _color(section)
 
     def pad(sample: Sample, seed: Any) -> Sample:
         size = size_of(sample["image"])
@@ -290,24 +281,29 @@ def ssd_random_crop_pad(section: pipeline_pb2.SSDRandomCropPad) -> Step:
         covered = (0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
         defaults = _defaults(pipeline_pb2.SSDRandomCropPadOperation, covered)
         return one_of([_crop_and_pad(operation, None) for operation in defaults])
-    return one_of(
-        [
-            _crop_and_pad(operation, [operation.pad_color_r, operation.pad_color_g, operation.pad_color_b])
-            for operation in section.operations
-        ]
-    )
+    colors = ([one.pad_color_r, one.pad_color_g, one.pad_color_b] for one in section.operations)
+    return one_of(list(map(_crop_and_pad, section.operations, colors)))
 
 
 def ssd_random_crop_pad_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropPadFixedAspectRatio) -> Step:
-    """Read `ssd_random_crop_pad_fixed_aspect_ratio`: crops as of `ssd_random_crop`, then black to reach a shape."""
+    """Read `ssd_random_crop_pad_fixed_aspect_ratio`: crops as of `ssd_random_crop`, then black to reach a shape.
+
+    The black is below and to the right, and as much that height and width grow by ratios in a range.
+    """
     ratio, (least, most) = _aspect_ratio(section), _padded_size_ratios(section)
     operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropPadFixedAspectRatioOperation)
-    return one_after_another(
-        [
-            one_of([random_crop_image(operation) for operation in operations]),
-            _pad_to_aspect_ratio(ratio, least, most),
-        ]
-    )
+
+    def pad(sample: Sample, seed: Any) -> Sample:
+        size = tf.cast(size_of(sample["image"]), tf.float32)
+        height, width = tf.unstack(size)
+        shape = tf.maximum(height, width / ratio) * tf.stack([1.0, ratio])
+        most_scale = tf.reduce_min(tf.maximum(size * most, shape) / shape)
+        least_scale = tf.minimum(tf.reduce_max(tf.maximum(size * least, shape) / shape), most_scale)
+        target = tf.cast(tf.round(shape * stateless_random.uniform(seed, least_scale, most_scale)), tf.int32)
+        target = tf.maximum(target, size_of(sample["image"]))
+        return pad_to(sample, tf.zeros(2, tf.int32), target, _BLACK)
+
+    return one_after_another([one_of(list(map(random_crop_image, operations))), pad])
 
 
 def _crop_and_pad(section: Any, color: Sequence[float] | None) -> Step:
@@ -327,32 +323,12 @@ def _pad(sample: Sample, seed: Any, least: Any, most: Any, color: Sequence[float
     height_seed, width_seed, top_seed, left_seed = stateless_random.split(seed, 4)
     size = size_of(sample["image"])
     least, most = tf.maximum(least, size), tf.maximum(most, size)
-    height, width = (
-        stateless_random.integer(height_seed, least[0], most[0]),
-        stateless_random.integer(width_seed, least[1], most[1]),
-    )
-    top, left = (
-        stateless_random.integer(top_seed, 0, height - size[0]),
-        stateless_random.integer(left_seed, 0, width - size[1]),
-    )
+    height = stateless_random.integer(height_seed, least[0], most[0])
+    width = stateless_random.integer(width_seed, least[1], most[1])
+    top = stateless_random.integer(top_seed, 0, height - size[0])
+    left = stateless_random.integer(left_seed, 0, width - size[1])
     filled = mean_color(sample["image"]) if color is None else color
     return pad_to(sample, tf.stack([top, left]), tf.stack([height, width]), filled)
-
-
-def _pad_to_aspect_ratio(ratio: float, least: Sequence[float], most: Sequence[float]) -> Step:
-    """Pad with black below and to the right to a shape, and so that height and width grow by ratios in a range."""
-
-    def pad(sample: Sample, seed: Any) -> Sample:
-        size = tf.cast(size_of(sample["image"]), tf.float32)
-        height, width = tf.unstack(size)
-        shape = tf.maximum(height, width / ratio) * tf.stack([1.0, ratio])
-        most_scale = tf.reduce_min(tf.maximum(size * most, shape) / shape)
-        least_scale = tf.minimum(tf.reduce_max(tf.maximum(size * least, shape) / shape), most_scale)
-        target = tf.cast(tf.round(shape * stateless_random.uniform(seed, least_scale, most_scale)), tf.int32)
-        target = tf.maximum(target, size_of(sample["image"]))
-        return pad_to(sample, tf.zeros(2, tf.int32), target, _BLACK)
-
-    return pad
 
 
 # ---------------------------------------------------------------------------------------------- fields
@@ -373,14 +349,7 @@ def _color(section: Any) -> list[float] | None:
 
 def _size_or_none(section: Any, height: str, width: str) -> tuple[int, int] | None:
     check(section.HasField(height) == section.HasField(width), f"set both {height} and {width}, or neither")
-    if not section.HasField(height):
-        return None
-    size = getattr(section, height), getattr(section, width)
-    check(
-        min(size) >= 0 and max(size) <= MAX_SIDE,
-        f"{height} is {size[0]} and {width} {size[1]}; both must be in [0, {MAX_SIDE}]",
-    )
-    return size
+    return check_size(section, height, width, 0) if section.HasField(height) else None
 
 
 def _padded_size_ratios(section: Any) -> tuple[list[float], list[float]]:

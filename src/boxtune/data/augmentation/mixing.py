@@ -6,6 +6,7 @@ image keeps its aspect ratio: a window of the shape that is needed is cut out of
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -54,29 +55,21 @@ def mixing(random_sample: RandomSample, probabilities: Mixing) -> Step:
     steps = []
     for name, step in (("mosaic", _mosaic), ("copy_paste", _copy_paste), ("mixup", _mixup)):
         probability = getattr(probabilities, name)
-        check(
-            0 <= probability <= 1,
-            f"boxtune.{name}_probability is {probability:g}; it must be in [0, 1]",
-        )
+        fault = f"boxtune.{name}_probability is {probability:g}; it must be in [0, 1]"
+        check(0 <= probability <= 1, fault)
         if probability > 0:
-            steps.append(with_probability(probability, step(random_sample)))
+            steps.append(with_probability(probability, partial(step, random_sample=random_sample)))
     return one_after_another(steps)
 
 
 # ---------------------------------------------------------------------------------------------- mosaic
 
 
-def _mosaic(random_sample: RandomSample) -> Step:
-    def step(sample: Sample, seed: Any) -> Sample:
-        center_seed, positions_seed, *other_seeds = stateless_random.split(seed, 5)
-        samples = [sample, *(random_sample(other) for other in other_seeds)]
-        return mosaic(
-            samples,
-            stateless_random.uniform(center_seed, 0.25, 0.75, [2]),
-            stateless_random.uniform(positions_seed, shape=[4, 2]),
-        )
-
-    return step
+def _mosaic(sample: Sample, seed: Any, random_sample: RandomSample) -> Sample:
+    center_seed, positions_seed, *other_seeds = stateless_random.split(seed, 5)
+    samples = [sample, *map(random_sample, other_seeds)]
+    center = stateless_random.uniform(center_seed, 0.25, 0.75, [2])
+    return mosaic(samples, center, stateless_random.uniform(positions_seed, shape=[4, 2]))
 
 
 def mosaic(samples: Sequence[Sample], center: Any, positions: Any) -> Sample:
@@ -94,10 +87,7 @@ def mosaic(samples: Sequence[Sample], center: Any, positions: Any) -> Sample:
     (top, left), (bottom, right) = tf.unstack(first), tf.unstack(whole - first)
     sizes = [tf.stack(size) for size in ((top, left), (top, right), (bottom, left), (bottom, right))]
     starts = [tf.stack(start) for start in ((0, 0), (0, left), (top, 0), (top, left))]
-    parts = [
-        fit(sample, size, position)
-        for sample, size, position in zip(samples, sizes, tf.unstack(positions), strict=True)
-    ]
+    parts = list(map(fit, samples, sizes, tf.unstack(positions)))
     moved = [_placed(part, start, whole) for part, start in zip(parts, starts, strict=True)]
     images = [part["image"] for part in parts]
     image = tf.concat([tf.concat(images[:2], 1), tf.concat(images[2:], 1)], 0)
@@ -119,19 +109,12 @@ def _placed(part: Sample, start: Any, whole: Any) -> Sample:
 # ---------------------------------------------------------------------------------------------- mixup
 
 
-def _mixup(random_sample: RandomSample) -> Step:
-    def step(sample: Sample, seed: Any) -> Sample:
-        other_seed, position_seed, fraction_seed = stateless_random.split(seed, 3)
-        # A Beta distribution is made of two Gamma ones.
-        one, other = tf.unstack(tf.random.stateless_gamma([2], fraction_seed, alpha=1.5))
-        return mixup(
-            sample,
-            random_sample(other_seed),
-            one / (one + other),
-            stateless_random.uniform(position_seed, shape=[2]),
-        )
-
-    return step
+def _mixup(sample: Sample, seed: Any, random_sample: RandomSample) -> Sample:
+    other_seed, position_seed, fraction_seed = stateless_random.split(seed, 3)
+    # A Beta distribution is made of two Gamma ones.
+    one, other = tf.unstack(tf.random.stateless_gamma([2], fraction_seed, alpha=1.5))
+    position = stateless_random.uniform(position_seed, shape=[2])
+    return mixup(sample, random_sample(other_seed), one / (one + other), position)
 
 
 def mixup(sample: Sample, other: Sample, fraction: Any, position: Any) -> Sample:
@@ -157,36 +140,24 @@ def mixup(sample: Sample, other: Sample, fraction: Any, position: Any) -> Sample
 # ---------------------------------------------------------------------------------------------- copy-paste
 
 
-def _copy_paste(random_sample: RandomSample) -> Step:
-    def step(sample: Sample, seed: Any) -> Sample:
-        other_seed, order_seed, count_seed, object_seed = stateless_random.split(seed, 4)
-        other = random_sample(other_seed)
-        other = keep(other, ~other["is_crowd"] & (geometry.areas(other["boxes"]) > 0))
-        order = tf.argsort(stateless_random.uniform(order_seed, shape=[tf.shape(other["boxes"])[0]]))
-        count = tf.minimum(stateless_random.integer(count_seed, 1, _MOST_PASTED + 1), tf.size(order))
-        return _repeated(
-            count,
-            sample,
-            lambda number, sample: _paste_one(
-                sample, other, order[number], stateless_random.fold(object_seed, number)
-            ),
-        )
-
-    return step
-
-
-def _repeated(count: Any, sample: Sample, change: Callable[[Any, Sample], Sample]) -> Sample:
-    """Change a sample `count` times; the number of its objects may change."""
+def _copy_paste(sample: Sample, seed: Any, random_sample: RandomSample) -> Sample:
+    other_seed, order_seed, count_seed, object_seed = stateless_random.split(seed, 4)
+    other = random_sample(other_seed)
+    other = keep(other, ~other["is_crowd"] & (geometry.areas(other["boxes"]) > 0))
+    order = tf.argsort(stateless_random.uniform(order_seed, shape=[tf.shape(other["boxes"])[0]]))
+    count = tf.minimum(stateless_random.integer(count_seed, 1, _MOST_PASTED + 1), tf.size(order))
+    # What changes from one pasted object to the next, also in the number of objects.
     shapes = {name: tf.TensorShape([None, *value.shape[1:]]) for name, value in objects_of(sample).items()}
     shapes["image"] = tf.TensorShape([None, None, 3])
 
-    def change_next(number: Any, changing: Sample) -> tuple[Any, Sample]:
-        changed = change(number, sample | changing)
+    def paste_next(number: Any, changing: Sample) -> tuple[Any, Sample]:
+        seed = stateless_random.fold(object_seed, number)
+        changed = _paste_one(sample | changing, other, order[number], seed)
         return number + 1, {name: changed[name] for name in shapes}
 
     _, changed = tf.while_loop(
         lambda number, _: number < count,
-        change_next,
+        paste_next,
         [0, {name: sample[name] for name in shapes}],
         shape_invariants=[tf.TensorShape([]), shapes],
     )

@@ -92,8 +92,6 @@ def convert_class_logits_to_softmax(section: pipeline_pb2.ConvertClassLogitsToSo
 
 def _class_of(label: int, field: str, num_classes: int) -> int:
     """Return the class, counted from 0, of an id of the label map, counted from 1."""
-    check(
-        1 <= label <= num_classes,
-        f"{field} {label} is not an id of the label map; they go from 1 to {num_classes}",
-    )
+    fault = f"{field} {label} is not an id of the label map; they go from 1 to {num_classes}"
+    check(1 <= label <= num_classes, fault)
     return label - 1

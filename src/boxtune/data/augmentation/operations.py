@@ -74,9 +74,8 @@ def solarize(image: Any, threshold: int) -> Any:
 def solarize_add(image: Any, addition: int) -> Any:
     """Add to the values below 128."""
     values = tf.range(256)
-    return look_up(
-        image, tf.cast(tf.where(values < 128, tf.minimum(values + addition, 255), values), tf.uint8)
-    )
+    table = tf.where(values < 128, tf.minimum(values + addition, 255), values)
+    return look_up(image, tf.cast(table, tf.uint8))
 
 
 def brightness(image: Any, factor: float) -> Any:

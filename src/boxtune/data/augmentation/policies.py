@@ -108,12 +108,8 @@ def autoaugment_image(section: pipeline_pb2.AutoAugmentImage) -> Step:
     """Read `autoaugment_image`: one of the sub-policies of a policy, each of its operations with its probability."""
     name = section.policy_name
     check(name in POLICIES, f'policy_name is "{name}"; choose one of: {", ".join(POLICIES)}')
-    return one_of(
-        [
-            one_after_another([operation(*one) for one in sub_policy if one[1] > 0])
-            for sub_policy in POLICIES[name]
-        ]
-    )
+    sub_policies = ([operation(*one) for one in sub_policy if one[1] > 0] for sub_policy in POLICIES[name])
+    return one_of(list(map(one_after_another, sub_policies)))
 
 
 def operation(name: str, probability: float, level: int) -> Step:
@@ -121,13 +117,17 @@ def operation(name: str, probability: float, level: int) -> Step:
     alone = name.removesuffix(_IN_BOXES)
     if alone != name:
         # A third of the probability, so that neighbours are not all changed at once.
-        return _in_boxes(_change(alone, level, in_boxes=True), probability / 3)
+        change = _change(alone, level, in_boxes=True)
+        return partial(_change_boxes, change=change, probability=probability / 3)
     if name in _MOVES:
-        step = _moving(name, level)
+        step = partial(_move, name=name, level=level)
     elif name == "cutout of a box":
         step = partial(_cutout_of_a_box, fraction=0.75 * level / _MOST)
     else:
-        step = partial(_on_image, change=_change(name, level, in_boxes=False))
+        change = _change(name, level, in_boxes=False)
+        return with_probability(
+            probability, lambda sample, seed: sample | {"image": change(sample["image"], seed)}
+        )
     return with_probability(probability, step)
 
 
@@ -156,9 +156,8 @@ _MOST_IN_BOXES = 120  # pixels of a translation
 def _matrix(name: str, level: int, size: Any, direction: Any, in_boxes: bool = False) -> Any:
     """Return the matrix of `warp` for a move in a direction (1 or -1) of an image of `size`, which may be a box."""
     kind, _, axis = name.partition(" ")
-    amount = (
-        direction * (_MOST_IN_BOXES if in_boxes and kind == "translate" else _MOVES[name]) * level / _MOST
-    )
+    most = _MOST_IN_BOXES if in_boxes and kind == "translate" else _MOVES[name]
+    amount = direction * most * level / _MOST
     if kind == "rotate":
         return operations.rotation(amount, size)
     make = operations.shear if kind == "shear" else operations.translation
@@ -187,56 +186,41 @@ _CHANGES: dict[str, Callable[[int], Callable[[Any], Any]]] = {
 # ---------------------------------------------------------------------------------------------- images and boxes
 
 
-def _on_image(sample: Sample, seed: Any, change: Change) -> Sample:
-    return sample | {"image": change(sample["image"], seed)}
-
-
-def _moving(name: str, level: int) -> Step:
+def _move(sample: Sample, seed: Any, name: str, level: int) -> Sample:
     """Move image and objects; drop objects smaller than a pixel."""
-
-    def step(sample: Sample, seed: Any) -> Sample:
-        size = size_of(sample["image"])
-        matrix = _matrix(name, level, size, stateless_random.sign(seed))
-        moved = move_objects(sample, geometry.warp_boxes, size=size, matrix=matrix)
-        boxes = geometry.clip(moved["boxes"])
-        sides = geometry.sides(boxes) * tf.cast(size, tf.float32)
-        changed = moved | {"image": operations.warp(sample["image"], matrix), "boxes": boxes}
-        return keep(changed, tf.reduce_all(sides >= 1, 1))
-
-    return step
+    size = size_of(sample["image"])
+    matrix = _matrix(name, level, size, stateless_random.sign(seed))
+    moved = move_objects(sample, geometry.warp_boxes, size=size, matrix=matrix)
+    boxes = geometry.clip(moved["boxes"])
+    sides = geometry.sides(boxes) * tf.cast(size, tf.float32)
+    changed = moved | {"image": operations.warp(sample["image"], matrix), "boxes": boxes}
+    return keep(changed, tf.reduce_all(sides >= 1, 1))
 
 
-def _in_boxes(change: Change, probability: float) -> Step:
+def _change_boxes(sample: Sample, seed: Any, change: Change, probability: float) -> Sample:
     """Change the inside of each box, as an image of its own, with a probability each."""
 
-    def change_one(image: Any, box: Any, seed: Any) -> Any:
-        window = pixels_of(box, size_of(image))
-        start, end = window.start, window.end
-        patch = change(image[start[0] : end[0], start[1] : end[1]], seed)
-        return paste(image, patch, start[0], start[1])
+    def change_next(number: Any, image: Any) -> tuple[Any, Any]:
+        chance_seed, own_seed = stateless_random.split(stateless_random.fold(seed, number), 2)
 
-    def step(sample: Sample, seed: Any) -> Sample:
-        def change_next(number: Any, image: Any) -> tuple[Any, Any]:
-            chance_seed, own_seed = stateless_random.split(stateless_random.fold(seed, number), 2)
-            box = sample["boxes"][number]
-            changed = tf.cond(
-                stateless_random.chance(chance_seed, probability),
-                lambda: change_one(image, box, own_seed),
-                lambda: image,
-            )
-            return number + 1, changed
+        def changed() -> Any:
+            window = pixels_of(sample["boxes"][number], size_of(image))
+            start, end = window.start, window.end
+            patch = change(image[start[0] : end[0], start[1] : end[1]], own_seed)
+            return paste(image, patch, start[0], start[1])
 
-        image = tf.ensure_shape(sample["image"], [None, None, 3])
-        count = tf.shape(sample["boxes"])[0]
-        _, changed = tf.while_loop(
-            lambda number, _: number < count,
-            change_next,
-            [0, image],
-            shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, None, 3])],
-        )
-        return sample | {"image": changed}
+        drawn = stateless_random.chance(chance_seed, probability)
+        return number + 1, tf.cond(drawn, changed, lambda: image)
 
-    return step
+    image = tf.ensure_shape(sample["image"], [None, None, 3])
+    count = tf.shape(sample["boxes"])[0]
+    _, changed = tf.while_loop(
+        lambda number, _: number < count,
+        change_next,
+        [0, image],
+        shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, None, 3])],
+    )
+    return sample | {"image": changed}
 
 
 # ---------------------------------------------------------------------------------------------- holes
@@ -246,9 +230,11 @@ def _cutout(image: Any, seed: Any, half: int) -> Any:
     """Make a grey square of twice `half` pixels around a pixel drawn uniformly."""
     row_seed, column_seed = stateless_random.split(seed, 2)
     height, width = tf.unstack(size_of(image))
-    center = tf.stack(
-        [stateless_random.integer(row_seed, 0, height), stateless_random.integer(column_seed, 0, width)]
+    row, column = (
+        stateless_random.integer(row_seed, 0, height),
+        stateless_random.integer(column_seed, 0, width),
     )
+    center = tf.stack([row, column])
     return operations.cutout(image, center - half, center + half)
 
 
@@ -260,12 +246,9 @@ def _cutout_of_a_box(sample: Sample, seed: Any, fraction: float) -> Sample:
         image, count = sample["image"], tf.shape(sample["boxes"])[0]
         window = pixels_of(sample["boxes"][stateless_random.integer(box_seed, 0, count)], size_of(image))
         start, end = window.start, window.end
-        center = tf.stack(
-            [
-                stateless_random.integer(row_seed, start[0], end[0]),
-                stateless_random.integer(column_seed, start[1], end[1]),
-            ]
-        )
+        row = stateless_random.integer(row_seed, start[0], end[0])
+        column = stateless_random.integer(column_seed, start[1], end[1])
+        center = tf.stack([row, column])
         half = tf.cast(tf.cast(window.size, tf.float32) * fraction / 2, tf.int32)
         return operations.cutout(image, center - half, center + half)
 

@@ -110,6 +110,18 @@ def check_range(section: Any, low: str, high: str, least: float, most: float) ->
     return values
 
 
+def check_size(section: Any, height: str, width: str, least: int) -> tuple[int, int]:
+    """Return the fields `height` and `width` of a section, which must be in [`least`, MAX_SIDE].
+
+    Raises:
+        ConfigError: if they are not.
+    """
+    size = getattr(section, height), getattr(section, width)
+    fault = f"{height} is {size[0]} and {width} {size[1]}; both must be in [{least}, {MAX_SIDE}]"
+    check(min(size) >= least and max(size) <= MAX_SIDE, fault)
+    return size
+
+
 def check_probability(section: Any, name: str) -> float:
     """Return the field `name`, a probability.
 

@@ -15,6 +15,7 @@ from boxtune.data.augmentation.steps import (
     check,
     check_probability,
     check_range,
+    check_size,
     objects_of,
     one_after_another,
     one_of,
@@ -33,9 +34,8 @@ _Method = tf.compat.v1.image.ResizeMethod
 
 def random_horizontal_flip(section: pipeline_pb2.RandomHorizontalFlip) -> Step:
     """Read `random_horizontal_flip`: mirror left and right with a probability."""
-    return with_probability(
-        check_probability(section, "probability"), lambda sample, _: flip_left_right(sample)
-    )
+    probability = check_probability(section, "probability")
+    return with_probability(probability, lambda sample, _: flip_left_right(sample))
 
 
 def random_vertical_flip(section: pipeline_pb2.RandomVerticalFlip) -> Step:
@@ -74,22 +74,16 @@ def random_self_concat_image(section: pipeline_pb2.RandomSelfConcatImage) -> Ste
     """Read `random_self_concat_image`: the image twice, one below or beside the other, each with a probability."""
     vertical = check_probability(section, "concat_vertical_probability")
     horizontal = check_probability(section, "concat_horizontal_probability")
-    return one_after_another(
-        [
-            with_probability(vertical, lambda sample, _: repeat(sample, 0)),
-            with_probability(horizontal, lambda sample, _: repeat(sample, 1)),
-        ]
-    )
+    below = with_probability(vertical, lambda sample, _: repeat(sample, 0))
+    beside = with_probability(horizontal, lambda sample, _: repeat(sample, 1))
+    return one_after_another([below, beside])
 
 
 def repeat(sample: Sample, axis: int) -> Sample:
     """Put an image and its objects below (axis 0) or beside (axis 1) themselves."""
-    frame = (2, 1) if axis == 0 else (1, 2)  # in images
-    second = (1, 0) if axis == 0 else (0, 1)
-    moved = [
-        move_objects(sample, geometry.from_window, window=Window(start, (1, 1), frame))
-        for start in ((0, 0), second)
-    ]
+    frame, second = ((2, 1), (1, 0)) if axis == 0 else ((1, 2), (0, 1))  # in images
+    windows = (Window(start, (1, 1), frame) for start in ((0, 0), second))
+    moved = [move_objects(sample, geometry.from_window, window=window) for window in windows]
     return sample | objects_of(*moved) | {"image": tf.concat([sample["image"]] * 2, axis)}
 
 
@@ -109,7 +103,7 @@ def random_image_scale(section: pipeline_pb2.RandomImageScale) -> Step:
 
 def random_resize_method(section: pipeline_pb2.RandomResizeMethod) -> Step:
     """Read `random_resize_method`: resize to a size, interpolated in one of four ways."""
-    size = _checked_size(section, "target_height", "target_width")
+    size = check_size(section, "target_height", "target_width", 1)
     methods = (_Method.BILINEAR, _Method.NEAREST_NEIGHBOR, _Method.BICUBIC, _Method.AREA)
     return one_of([_resizing(size, method) for method in methods])
 
@@ -117,7 +111,7 @@ def random_resize_method(section: pipeline_pb2.RandomResizeMethod) -> Step:
 def resize_image(section: pipeline_pb2.ResizeImage) -> Step:
     """Read `resize_image`: resize to a size; the model's image_resizer comes after it."""
     method = getattr(_Method, pipeline_pb2.ResizeImage.Method.Name(section.method))
-    return _resizing(_checked_size(section, "new_height", "new_width"), method)
+    return _resizing(check_size(section, "new_height", "new_width", 1), method)
 
 
 def random_downscale_to_target_pixels(section: pipeline_pb2.RandomDownscaleToTargetPixels) -> Step:
@@ -126,10 +120,8 @@ def random_downscale_to_target_pixels(section: pipeline_pb2.RandomDownscaleToTar
     # The default that works in the API is not the one that its pipeline.proto declares.
     most = section.max_target_pixels if section.HasField("max_target_pixels") else 800_000
     least = section.min_target_pixels
-    check(
-        1 <= least <= most <= MAX_SIDE**2,
-        f"min_target_pixels is {least} and max_target_pixels {most}; both must be positive and in order",
-    )
+    fault = f"min_target_pixels is {least} and max_target_pixels {most}; both must be positive and in order"
+    check(1 <= least <= most <= MAX_SIDE**2, fault)
 
     def downscale(sample: Sample, seed: Any) -> Sample:
         size = tf.cast(size_of(sample["image"]), tf.float32)
@@ -154,12 +146,3 @@ def scaled(size: Any, ratio: Any) -> Any:
 
 def _resizing(size: tuple[int, int], method: int) -> Step:
     return lambda sample, _: sample | {"image": resize(sample["image"], size, method)}
-
-
-def _checked_size(section: Any, height: str, width: str) -> tuple[int, int]:
-    size = getattr(section, height), getattr(section, width)
-    check(
-        min(size) >= 1 and max(size) <= MAX_SIDE,
-        f"{height} is {size[0]} and {width} {size[1]}; both must be in [1, {MAX_SIDE}]",
-    )
-    return size

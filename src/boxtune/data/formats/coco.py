@@ -28,9 +28,9 @@ from boxtune.data import findings as kinds
 from boxtune.data import masks
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges, note_shared_names
 from boxtune.data.files import whole_file
-from boxtune.data.findings import Kind, SkipError
+from boxtune.data.findings import SkipError, skipped_as
 from boxtune.data.formats import json_text, shapes
-from boxtune.data.formats.json_text import as_dict, as_text, json_format
+from boxtune.data.formats.json_text import as_dict, as_text, dicts_in, json_format
 from boxtune.data.image_record import ImageRecord, Keypoint, ObjectRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.masks import Mask
@@ -62,17 +62,14 @@ def identifiers(path: Path) -> Identifiers:
         DataError: if it is not COCO JSON.
     """
     document = json_text.load_format(path, _belongs, _TITLE)
-    images = {
-        item["id"]: _filename(item)
-        for item in document["images"]
-        if isinstance(item, dict) and isinstance(item.get("id"), int | str)
-    }
-    classes = {
-        item["id"]: as_text(item.get("name"))
-        for item in _listed(document.get("categories"))
-        if isinstance(item, dict) and isinstance(item.get("id"), int | str)
-    }
-    return Identifiers(images, classes)
+    images, categories = (
+        [item for item in dicts_in(listed) if isinstance(item.get("id"), int | str)]
+        for listed in (document["images"], _listed(document.get("categories")))
+    )
+    return Identifiers(
+        images={item["id"]: _filename(item) for item in images},
+        classes={item["id"]: as_text(item.get("name")) for item in categories},
+    )
 
 
 def _belongs(value: Any) -> bool:
@@ -117,7 +114,7 @@ FORMAT = json_format("coco", _TITLE, _belongs, _read, form="sides")
 
 def _require_objects(path: Path, annotations: list[Any]) -> None:
     """Raise SkipError if a file is not about objects."""
-    if annotations and not any(isinstance(item, dict) and _OUTLINES & item.keys() for item in annotations):
+    if annotations and not any(_OUTLINES & item.keys() for item in dicts_in(annotations)):
         message = f"its {len(annotations)} annotations, such as captions, have neither boxes nor outlines."
         raise SkipError(kinds.FOREIGN, message)
     objects = path.with_name(path.name.replace("stuff_", "instances_", 1))
@@ -140,21 +137,23 @@ def _listed(categories: Any) -> list[Any]:
     """
     if not isinstance(categories, dict):
         return categories if isinstance(categories, list) else []
-    return [_entry(key, value) for key, value in categories.items()]
-
-
-def _entry(key: str, value: Any) -> dict[str, Any]:
-    number = int(key) if key.isdecimal() and len(key) < 20 else key
-    if isinstance(value, dict):
-        return ({"name": key} if "id" in value else {"id": number}) | value
-    return {"id": value, "name": key} if isinstance(value, int) else {"id": number, "name": value}
+    listed = []
+    for key, value in categories.items():
+        number = int(key) if key.isdecimal() and len(key) < 20 else key
+        if isinstance(value, dict):
+            listed.append(({"name": key} if "id" in value else {"id": number}) | value)
+        elif isinstance(value, int):
+            listed.append({"id": value, "name": key})
+        else:
+            listed.append({"id": number, "name": value})
+    return listed
 
 
 def _categories(listed: list[Any]) -> dict[str, _Category]:
     """Return the categories by their ids as text."""
     categories: dict[str, _Category] = {}
-    for item in listed:
-        if isinstance(item, dict) and (key := _key(item.get("id"))):
+    for item in dicts_in(listed):
+        if key := _key(item.get("id")):
             category = _Category(as_text(item.get("name")), _keypoint_names(item.get("keypoints")))
             known = categories.setdefault(key, category)
             if known.name != category.name:
@@ -175,20 +174,18 @@ def _first_positions(file: AnnotationFile, images: list[Any]) -> dict[str, int]:
     whose objects are whose: files were put together that each count from 1.
     """
     positions: dict[str, int] = {}
-
-    def leave_out(numbers: list[int], kind: Kind, message: str) -> None:
-        for number in numbers:
-            location = _location("images", number, images[number])
-            file.findings.add(kind, file.path, message, location=location, image=_filename(images[number]))
-
     for key, numbers in _positions(file, images).items():
         names = sorted({_filename(images[number]) for number in numbers})
         if len(names) == 1:
-            positions[key] = numbers[0]
-            leave_out(numbers[1:], kinds.ANNOTATION_TWICE, f"it is the same as images[{numbers[0]}].")
+            positions[key], *left_out = numbers
+            kind, message = kinds.ANNOTATION_TWICE, f"it is the same as images[{numbers[0]}]."
         else:
-            whose = f'"{names[0]}" and "{names[1]}": it is unknown which objects belong to which.'
-            leave_out(numbers, kinds.ANNOTATION_UNREADABLE, f"its id is that of {whose}")
+            left_out, kind = numbers, kinds.ANNOTATION_UNREADABLE
+            whose = f'"{names[0]}" and "{names[1]}"'
+            message = f"its id is that of {whose}: it is unknown which objects belong to which."
+        for number in left_out:
+            location = _location("images", number, images[number])
+            file.findings.add(kind, file.path, message, location=location, image=_filename(images[number]))
     return positions
 
 
@@ -216,12 +213,11 @@ def _by_image(file: AnnotationFile, items: list[Any], positions: dict[str, int])
         location = _location("annotations", numbers[0], items[numbers[0]])
         message = f'the image_id "{key}", which {len(numbers)} have, is that of no image that can be used.'
         file.findings.add(kinds.IMAGE_MISSING, file.path, message, location=location)
-    ids = Counter(_key(item.get("id")) for item in items if isinstance(item, dict))
+    ids = Counter(_key(item.get("id")) for item in dicts_in(items))
     repeated = [key for key, count in ids.items() if key and count > 1]
     if repeated:
-        message = (
-            f'{len(repeated)} ids are there several times, such as "{repeated[0]}"; they are not needed.'
-        )
+        such = f'such as "{repeated[0]}"; they are not needed.'
+        message = f"{len(repeated)} ids are there several times, {such}"
         file.findings.add(kinds.NOT_READ, file.path, message, location="annotations")
     return objects
 
@@ -288,10 +284,8 @@ def _category(item: dict[str, Any], categories: dict[str, _Category]) -> _Catego
 
 def _edges(bbox: Any, mask: Mask | None) -> Edges:
     if mask and not bbox:
-        try:
+        with skipped_as(kinds.OBJECT_WITHOUT_BOX):
             return masks.edges(mask)
-        except DataError as error:
-            raise SkipError(kinds.OBJECT_WITHOUT_BOX, str(error)) from error
     if not bbox:
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, "it has neither a bbox nor an outline.")
     if not isinstance(bbox, list) or len(bbox) != 4:
@@ -303,12 +297,10 @@ def _mask(segmentation: Any) -> Mask | None:
     """Return the mask of an object, None if it has none; raise SkipError (MASK_UNREADABLE) if it cannot be drawn."""
     if not segmentation or segmentation == [[]]:
         return None
-    try:
+    with skipped_as(kinds.MASK_UNREADABLE, "its segmentation is left out: "):
         mask = _run_lengths(segmentation) if isinstance(segmentation, dict) else _polygons(segmentation)
         masks.check(mask)
-        return mask
-    except DataError as error:
-        raise SkipError(kinds.MASK_UNREADABLE, f"its segmentation is left out: {error}") from error
+    return mask
 
 
 def _run_lengths(segmentation: dict[str, Any]) -> Mask:
@@ -334,12 +326,10 @@ def _keypoints(values: Any, names: Sequence[str]) -> tuple[Keypoint, ...]:
     """Return the points of a list x, y, visibility, ...; raise SkipError (MASK_UNREADABLE) if it is not such a list."""
     if not values:
         return ()
-    try:
+    with skipped_as(kinds.MASK_UNREADABLE, "its keypoints are left out: "):
         numbers = _floats(values)
         if not numbers or len(numbers) % 3 or len(numbers) != 3 * len(names or numbers[::3]):
             raise DataError(f"there are {len(numbers)} numbers for {len(names)} names.")
-    except DataError as error:
-        raise SkipError(kinds.MASK_UNREADABLE, f"its keypoints are left out: {error}") from error
     names = names or [str(number) for number in range(len(numbers) // 3)]
     points = zip(names, numbers[::3], numbers[1::3], numbers[2::3], strict=True)
     return tuple(Keypoint(name, y, x, int(min(max(seen, 0), 2))) for name, x, y, seen in points)
@@ -376,9 +366,16 @@ def write(
     """
     names = _names_of_keypoints(records, label_map)
     sections = {
-        "images": _image_entries(records, file_names),
+        "images": (
+            {"id": number, "file_name": name, "width": record.width, "height": record.height}
+            for number, (record, name) in enumerate(zip(records, file_names, strict=True), start=1)
+        ),
         "annotations": _object_entries(records, label_map, names),
-        "categories": _category_entries(label_map, names),
+        "categories": (
+            {"id": label.id, "name": label.name, "supercategory": ""}
+            | ({"keypoints": names[label.id], "skeleton": []} if label.id in names else {})
+            for label in label_map.labels
+        ),
     }
     with whole_file(folder / _FILE_NAME) as temporary, temporary.open("w", encoding="ascii") as file:
         opening = "{"
@@ -388,17 +385,6 @@ def write(
             file.write("\n]")
             opening = ","
         file.write("\n}\n")
-
-
-def _image_entries(records: Sequence[ImageRecord], file_names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    for number, (record, name) in enumerate(zip(records, file_names, strict=True), start=1):
-        yield {"id": number, "file_name": name, "width": record.width, "height": record.height}
-
-
-def _category_entries(label_map: LabelMap, names: dict[int, tuple[str, ...]]) -> Iterator[dict[str, Any]]:
-    for label in label_map.labels:
-        points = {"keypoints": names[label.id], "skeleton": []} if label.id in names else {}
-        yield {"id": label.id, "name": label.name, "supercategory": "", **points}
 
 
 def _names_of_keypoints(records: Sequence[ImageRecord], label_map: LabelMap) -> dict[int, tuple[str, ...]]:

@@ -6,7 +6,6 @@ and in two of its columns JSON, as in its JSON files.
 """
 
 import csv
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,10 +14,9 @@ from typing import Any
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format, Row
-from boxtune.data.files import MAX_TEXT_BYTES
 from boxtune.data.findings import SkipError
 from boxtune.data.formats import shapes, via
-from boxtune.data.formats.text import first_line, read_annotations
+from boxtune.data.formats.text import csv_rows, first_line, read_annotations
 from boxtune.data.images import SUFFIXES
 
 _SUFFIXES = frozenset({".csv"})
@@ -46,21 +44,15 @@ def _recognises(path: Path, *, belongs: Callable[[_Cells], bool]) -> bool:
 
 def _rows(file: AnnotationFile, belongs: Callable[[_Cells], bool]) -> Iterator[tuple[str, _Cells]]:
     """Yield the rows of a file with their locations; those of another layout become findings."""
-    reader = csv.reader(io.StringIO(read_annotations(file.path, max_bytes=MAX_TEXT_BYTES), newline=""))
-    line = 1
-    try:
-        for written in reader:
-            location, line = f"line {line}", reader.line_num + 1
-            cells = _stripped(written)
-            if cells == _MAKESENSE or not any(cells):
-                continue
-            if belongs(cells):
-                yield location, cells
-            else:
-                message = f"the row is not like the first: {','.join(written)}"
-                file.findings.add(kinds.OBJECT_WITHOUT_BOX, file.path, message, location=location)
-    except csv.Error as error:
-        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it is not CSV: {error}.", f"line {line}") from error
+    for location, written in csv_rows(read_annotations(file.path)):
+        cells = _stripped(written)
+        if cells == _MAKESENSE:
+            continue
+        if belongs(cells):
+            yield location, cells
+        else:
+            message = f"the row is not like the first: {','.join(written)}"
+            file.findings.add(kinds.OBJECT_WITHOUT_BOX, file.path, message, location=location)
 
 
 def _stripped(cells: _Cells) -> list[str]:
@@ -86,10 +78,6 @@ def _automl_cells(cells: _Cells) -> _Cells:
     return cells if len(cells) == 11 else ["", *cells]
 
 
-def _read_automl(file: AnnotationFile) -> Iterator[Annotation]:
-    return file.annotations_of_rows(_automl_rows(file), _automl_object)
-
-
 def _automl_rows(file: AnnotationFile) -> Iterator[Row]:
     for location, cells in _rows(file, _is_automl):
         part, name, *item = _automl_cells(cells)
@@ -111,7 +99,7 @@ AUTOML = Format(
     "AutoML CSV",
     _SUFFIXES,
     partial(_recognises, belongs=_is_automl),
-    _read_automl,
+    lambda file: file.annotations_of_rows(_automl_rows(file), _automl_object),
     normalized=True,
 )
 
@@ -151,11 +139,6 @@ MAKESENSE = Format(
 # VGG Image Annotator
 
 
-def _is_via(cells: _Cells) -> bool:
-    """Say whether cells are the header of VIA, or may be a row under it."""
-    return _is_via_header(cells) or len(cells) == len(_VIA)
-
-
 def _is_via_header(cells: _Cells) -> bool:
     return [cell.lstrip("#") for cell in cells] == _VIA
 
@@ -163,7 +146,7 @@ def _is_via_header(cells: _Cells) -> bool:
 def _read_via(file: AnnotationFile) -> Iterator[Annotation]:
     """Read the rows as VIA's JSON would have them: the regions of each image, none of one that only is named."""
     entries: dict[str, dict[str, Any]] = {}
-    for location, cells in _rows(file, _is_via):
+    for location, cells in _rows(file, lambda cells: len(cells) == len(_VIA)):
         if _is_via_header(cells):
             continue
         name, *_, shape, attributes = cells

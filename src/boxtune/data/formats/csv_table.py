@@ -9,7 +9,6 @@ is of. A row without class and coordinates (or with nan) stands for an image wit
 """
 
 import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,10 +16,9 @@ from pathlib import Path, PurePosixPath
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format, Row
-from boxtune.data.files import MAX_TEXT_BYTES
 from boxtune.data.findings import SkipError
 from boxtune.data.formats import shapes
-from boxtune.data.formats.text import first_line, first_line_of, read_annotations
+from boxtune.data.formats.text import csv_rows, first_line, first_line_of, read_annotations
 from boxtune.data.images import SUFFIXES
 from boxtune.errors import printable
 
@@ -67,11 +65,6 @@ class _Layout:
         return {name: cells[i].strip() if i < len(cells) else "" for name, i in self.columns.items()}
 
 
-def _recognises(path: Path) -> bool:
-    """Say whether a file starts with a row of such a table."""
-    return bool(_layouts(first_line(path)))
-
-
 def _complaint(path: Path) -> str:
     """Say what a table lacks to be one of boxes, "" if its first row has nothing of one."""
     line = first_line(path)
@@ -81,17 +74,13 @@ def _complaint(path: Path) -> str:
         if missing := [name for name in _REQUIRED if name not in found] if len(found) > 2 else []:
             names = "; ".join(f"{name} ({', '.join(_HEADERS[name])})" for name in missing)
             return f"its header, line 1, has no column for {names}: it has {printable(', '.join(cells))}."
-    if any(_is_number(cell) for separator in _SEPARATORS for cell in line.split(separator)):
+    if any(shapes.is_finite(cell.strip()) for separator in _SEPARATORS for cell in line.split(separator)):
         return f"its line 1 is no header, and no row of a box in a known order of columns: {printable(line)}"
     return ""
 
 
-def _is_number(cell: str) -> bool:
-    return shapes.is_finite(cell.strip())
-
-
 def _read(file: AnnotationFile) -> Iterator[Annotation]:
-    text = read_annotations(file.path, max_bytes=MAX_TEXT_BYTES)
+    text = read_annotations(file.path)
     layouts = _layouts(first_line_of(text))
     if not layouts:
         raise SkipError(kinds.FOREIGN, "its first row is neither a header nor a box of a table of boxes.")
@@ -100,7 +89,12 @@ def _read(file: AnnotationFile) -> Iterator[Annotation]:
 
 
 FORMAT = Format(
-    "csv", "CSV table of boxes", frozenset({".csv", ".tsv"}), _recognises, _read, complaint=_complaint
+    "csv",
+    "CSV table of boxes",
+    frozenset({".csv", ".tsv"}),
+    lambda path: bool(_layouts(first_line(path))),
+    _read,
+    complaint=_complaint,
 )
 
 
@@ -114,10 +108,16 @@ def _layouts(line: str) -> list[_Layout]:
             cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator), [])]
         except csv.Error:
             return []
-        if columns := _columns_of_header(cells):
+        columns = _columns_among(cells)
+        if all(column in columns for column in _REQUIRED):
             return [_Layout(separator, columns, has_header=True)]
-        if several := _columns_of_box(cells):
-            return [_Layout(separator, columns, has_header=False) for columns in several]
+        layouts = [
+            _Layout(separator, {name: position for position, name in enumerate(names)}, has_header=False)
+            for names in _WITHOUT_HEADER
+            if len(names) == len(cells) and _can_be(dict(zip(names, cells, strict=True)))
+        ]
+        if layouts:
+            return layouts
     return []
 
 
@@ -142,14 +142,9 @@ def _fits(cells: _Cells) -> bool:
         xmin, ymin, xmax, ymax = shapes.corners(*(cells[edge] for edge in _EDGES))
     except SkipError:
         return False
-    size = shapes.image_size(cells.get("width", ""), cells.get("height", ""))
+    size = _size(cells)
     within = (xmax <= size[0] and ymax <= size[1]) if size else "width" not in cells
     return within and min(xmin, ymin) >= 0 and xmin < xmax and ymin < ymax
-
-
-def _columns_of_header(cells: Sequence[str]) -> dict[str, int] | None:
-    columns = _columns_among(cells)
-    return columns if all(column in columns for column in _REQUIRED) else None
 
 
 def _columns_among(cells: Sequence[str]) -> dict[str, int]:
@@ -160,15 +155,6 @@ def _columns_among(cells: Sequence[str]) -> dict[str, int]:
         if found := [headers.index(name) for name in names if name in headers]:
             columns[column] = found[0]
     return columns
-
-
-def _columns_of_box(cells: Sequence[str]) -> list[dict[str, int]]:
-    """Return the columns that a table without header can have whose first row these are."""
-    return [
-        {name: position for position, name in enumerate(names)}
-        for names in _WITHOUT_HEADER
-        if len(names) == len(cells) and _can_be(dict(zip(names, cells, strict=True)))
-    ]
 
 
 def _can_be(row: _Cells) -> bool:
@@ -187,28 +173,20 @@ def _rows(text: str, layout: _Layout, file: AnnotationFile) -> Iterator[Row]:
     for location, cells in _cells(text, layout):
         filename = cells["filename"].replace("\\", "/")
         if filename:
-            size = shapes.image_size(cells.get("width", ""), cells.get("height", ""))
-            yield Row(
-                location, filename, size, None if _is_background(cells) else cells, cells.get("subset", "")
-            )
+            item = None if _is_background(cells) else cells
+            yield Row(location, filename, _size(cells), item, cells.get("subset", ""))
         else:
             file.findings.add(kinds.IMAGE_MISSING, file.path, "the row names no image.", location=location)
 
 
 def _cells(text: str, layout: _Layout) -> Iterator[tuple[str, _Cells]]:
     """Return the cells of each row behind the header, by their columns, with its location."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=layout.separator)
-    is_header = layout.has_header
-    line = 1
-    try:
-        for cells in reader:
-            location, line = f"line {line}", reader.line_num + 1
-            if any(map(str.strip, cells)):
-                if not is_header:
-                    yield location, layout.cells(cells)
-                is_header = False
-    except csv.Error as error:
-        raise SkipError(kinds.ANNOTATION_UNREADABLE, f"it is not CSV: {error}.", f"line {line}") from error
+    rows = islice(csv_rows(text, layout.separator), layout.has_header, None)
+    return ((location, layout.cells(cells)) for location, cells in rows)
+
+
+def _size(cells: _Cells) -> tuple[int, int] | None:
+    return shapes.image_size(cells.get("width"), cells.get("height"))
 
 
 def _is_background(cells: _Cells) -> bool:

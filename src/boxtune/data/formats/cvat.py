@@ -27,12 +27,11 @@ def _read(file: AnnotationFile, root: Node) -> Iterator[Annotation]:
     for image in root.all("image"):
         values = image.attributes
         items = ((shape.location, shape) for shape in image.children if shape.tag != _OF_THE_IMAGE)
-        size = shapes.image_size(values.get("width"), values.get("height"))
         yield file.annotation(
             values.get("name", ""),
             items,
             _object,
-            size=size,
+            size=shapes.image_size(values.get("width"), values.get("height")),
             location=image.location,
             subset=values.get("subset", ""),
         )
@@ -57,29 +56,19 @@ def _outline(shape: Node) -> tuple[Edges, Mask | None]:
     values = shape.attributes
     match shape.tag:
         case "box":
-            edges = shapes.corners(*map(values.get, ("xtl", "ytl", "xbr", "ybr")))
-            return _turned_around_centre(edges, values.get("rotation", "0")), None
-        case "polygon":
-            return shapes.polygon(_points(values.get("points", "")))
+            xmin, ymin, xmax, ymax = edges = shapes.corners(*map(values.get, ("xtl", "ytl", "xbr", "ybr")))
+            centre = (xmin + xmax) / 2, (ymin + ymax) / 2
+            degrees = shapes.finite(values.get("rotation", "0"))
+            return shapes.enclosing(shapes.turned(edges, centre, degrees)) if degrees else edges, None
+        case "polygon":  # such as "1.5,2;3,4"
+            pairs = values.get("points", "").split(";")
+            return shapes.polygon(shapes.point_pairs(pair.split(",") for pair in pairs if pair.strip()))
         case "mask":
             return shapes.rectangle(*map(values.get, ("left", "top", "width", "height"))), None
         case "ellipse":
             x, y, radius_x, radius_y = map(values.get, ("cx", "cy", "rx", "ry"))
             return shapes.ellipse(x, y, radius_x, radius_y, values.get("rotation", "0")), None
     raise shapes.other_shape(shape.tag)
-
-
-def _turned_around_centre(edges: Edges, degrees: str) -> Edges:
-    if shapes.finite(degrees) == 0:
-        return edges
-    xmin, ymin, xmax, ymax = edges
-    centre = (xmin + xmax) / 2, (ymin + ymax) / 2
-    return shapes.enclosing(shapes.turned(edges, centre, degrees))
-
-
-def _points(text: str) -> list[shapes.Point]:
-    """Return points from text such as "1.5,2;3,4"."""
-    return shapes.point_pairs(pair.split(",") for pair in text.split(";") if pair.strip())
 
 
 def _flag(shape: Node, name: str) -> bool:

@@ -80,6 +80,11 @@ def as_list(value: object, location: str, kind: Kind = kinds.ANNOTATION_UNREADAB
     return value
 
 
+def dicts_in(value: object) -> list[dict[str, Any]]:
+    """Return the objects that a list holds, none if it is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
 def numbered(items: Iterable[Any], location: str) -> Iterator[tuple[str, Any]]:
     """Return the items of a list at `location`, each with its own location, such as "annotations[3]"."""
     return ((f"{location}[{number}]", item) for number, item in enumerate(items))

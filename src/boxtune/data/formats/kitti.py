@@ -22,14 +22,11 @@ _TRUNCATED, _LEFT, _BOTTOM = 1, 4, 7
 
 def _recognises(path: Path) -> bool:
     """Say whether a file has a line that is a label; one without a line could be anything."""
-    return any(_is_label(fields) for _, fields in fields_of_lines(first_text(path)))
-
-
-def _is_label(fields: list[str]) -> bool:
-    return (
+    return any(
         len(fields) in _NUM_FIELDS
         and not shapes.is_finite(fields[0])
         and all(map(shapes.is_finite, fields[1:]))
+        for _, fields in fields_of_lines(first_text(path))
     )
 
 

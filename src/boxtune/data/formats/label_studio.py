@@ -24,6 +24,7 @@ from boxtune.data.formats.json_text import (
     as_dict,
     as_list,
     as_text,
+    dicts_in,
     json_format,
     numbered,
     path_of_url,
@@ -50,18 +51,16 @@ def _belongs(value: Any) -> bool:
     """Say whether a value is a list that starts with a task, or holds shapes in the flat form of JSON-MIN."""
     if not (isinstance(value, list) and value and isinstance(value[0], dict)):
         return False
-    return _is_task(value[0]) or any(isinstance(entry, dict) and _is_flat(entry) for entry in value)
+    lists = (listed for entry in dicts_in(value) for listed in entry.values())
+    return _is_task(value[0]) or any(
+        "original_width" in item for listed in lists for item in dicts_in(listed)
+    )
 
 
 def _is_task(entry: dict[str, Any]) -> bool:
     return isinstance(entry.get("data"), dict) and any(
         isinstance(entry.get(key), list) for key in _ANNOTATIONS
     )
-
-
-def _is_flat(entry: dict[str, Any]) -> bool:
-    items = (item for value in entry.values() if isinstance(value, list) for item in value)
-    return any(isinstance(item, dict) and "original_width" in item for item in items)
 
 
 def _read(file: AnnotationFile, entries: list[Any]) -> Iterator[Annotation]:
@@ -90,19 +89,10 @@ def _annotation(file: AnnotationFile, filename: str, location: str, regions: lis
 
 def _annotated_keys(entries: list[Any]) -> set[str]:
     """Return all names of images that shapes are on."""
-    tasks = (entry for entry in entries if isinstance(entry, dict) and _is_task(entry))
-    lists = (task.get(key) for task in tasks for key in _ANNOTATIONS)
-    annotations = (
-        one for listed in lists if isinstance(listed, list) for one in listed if isinstance(one, dict)
-    )
-    results = (one.get("result") for one in annotations)
-    return {
-        as_text(result.get("to_name"))
-        for listed in results
-        if isinstance(listed, list)
-        for result in listed
-        if isinstance(result, dict) and _is_shape(result)
-    }
+    tasks = filter(_is_task, dicts_in(entries))
+    annotations = (one for task in tasks for key in _ANNOTATIONS for one in dicts_in(task.get(key)))
+    results = (result for one in annotations for result in dicts_in(one.get("result")))
+    return {as_text(result.get("to_name")) for result in results if _is_shape(result)}
 
 
 def _annotations_of_task(
@@ -172,18 +162,15 @@ def _name_in(url: str) -> str:
 def _results(task: dict[str, Any], location: str) -> list[_Region]:
     """Return the results of each annotation that was not cancelled, with their locations."""
     key = next(key for key in _ANNOTATIONS if isinstance(task.get(key), list))
-    found = [
-        (one_location, as_dict(one, one_location))
-        for one_location, one in numbered(task[key], f"{location}.{key}")
-    ]
+    found = [(at, as_dict(one, at)) for at, one in numbered(task[key], f"{location}.{key}")]
     return [(f"{at}.result", one.get("result")) for at, one in found if one.get("was_cancelled") is not True]
 
 
 def _regions(location: str, results: Any) -> list[_Region]:
     """Return the shapes among the results of an annotation, and whatever is not a result at all."""
     return [
-        (result_location, _flat(result))
-        for result_location, result in numbered(as_list(results, location), location)
+        (at, _flat(result))
+        for at, result in numbered(as_list(results, location), location)
         if not isinstance(result, dict) or _is_shape(result)
     ]
 
@@ -209,13 +196,9 @@ def _flat_regions(task: dict[str, Any], location: str) -> list[_Region]:
     return [
         item
         for key, value in task.items()
-        if isinstance(value, list) and any(map(_is_flat_shape, value))
+        if any(_has_labels(item) or not item.keys().isdisjoint(_OUTLINE) for item in dicts_in(value))
         for item in numbered(value, f"{location}.{printable(key)}")
     ]
-
-
-def _is_flat_shape(item: Any) -> bool:
-    return isinstance(item, dict) and (_has_labels(item) or not item.keys().isdisjoint(_OUTLINE))
 
 
 def _labelled(regions: list[_Region]) -> list[_Region]:
@@ -244,10 +227,8 @@ def _object(region: Any, location: str) -> AnnotatedObject:
     if len(names) > 1:
         raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"it has several labels: {', '.join(names)}.")
     if region.get("image_rotation"):
-        message = (
-            "the image was turned while it was annotated; it is unknown which way the coordinates count."
-        )
-        raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
+        reason = "the image was turned while it was annotated; it is unknown which way the coordinates count."
+        raise SkipError(kinds.OBJECT_WITHOUT_BOX, reason)
     edges, mask = _outline(region)
     return AnnotatedObject(shapes.require_name("".join(names)), edges, location, mask=mask)
 
@@ -261,7 +242,11 @@ def _outline(region: dict[str, Any]) -> tuple[Edges, Mask | None]:
     if any(key not in region for key in keys):
         raise shapes.other_shape(next((key for key in region if key.endswith(_LABELS)), "nothing"))
     degrees = shapes.finite(region.get("rotation", 0))
-    x_unit, y_unit = (_size(region) or _raise_no_size()) if degrees else (1, 1)
+    size = _size(region) if degrees else (1, 1)
+    if not size:
+        message = "it is turned, and the size of its image is not written."
+        raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
+    x_unit, y_unit = size
     x, y, width, height = (shapes.finite(region[key]) / 100 for key in keys)
     sides = x * x_unit, y * y_unit, width * x_unit, height * y_unit
     if "radiusX" in region:
@@ -275,7 +260,3 @@ def _outline(region: dict[str, Any]) -> tuple[Edges, Mask | None]:
 
 def _size(region: dict[str, Any]) -> tuple[int, int] | None:
     return shapes.image_size(region.get("original_width"), region.get("original_height"))
-
-
-def _raise_no_size() -> tuple[int, int]:
-    raise SkipError(kinds.OBJECT_WITHOUT_BOX, "it is turned, and the size of its image is not written.")

@@ -17,8 +17,8 @@ from boxtune.data.formats import shapes
 from boxtune.data.formats.json_text import as_dict, as_list, as_text, json_format, numbered
 from boxtune.data.masks import Mask
 
-_BOXES = ("rectangle", "mask")
 _POLYGONS = ("polygon", "rotation", "oriented_rectangle")
+_OF_TWO_POINTS = ("rectangle", "mask", "circle")
 
 
 def _belongs(value: Any) -> bool:
@@ -40,19 +40,23 @@ FORMAT = json_format("labelme", "LabelMe JSON", _belongs, _read)
 
 
 def _grouped(items: Iterable[tuple[str, Any]]) -> list[tuple[str, list[Any]]]:
-    """Return the shapes of each object, with the location of the first: those of one label and group are together."""
+    """Return the shapes of each object, with the location of the first: those of one label and group are together.
+
+    Lines and points of a group only accompany its boxes and outlines.
+    """
     objects: dict[Any, tuple[str, list[Any]]] = {}
     for location, shape in items:
         key: Any = location
-        if isinstance(shape, dict) and (group := as_text(shape.get("group_id"))) and _can_be_part(shape):
-            key = group, as_text(shape.get("label"))
+        if isinstance(shape, dict) and _type_of(shape) in (*_POLYGONS, *_OF_TWO_POINTS):
+            group = as_text(shape.get("group_id"))
+            key = (group, as_text(shape.get("label"))) if group else location
         objects.setdefault(key, (location, []))[1].append(shape)
     return list(objects.values())
 
 
-def _can_be_part(shape: dict[str, Any]) -> bool:
-    """Say whether a shape is a box or outline; lines and points of a group only accompany these."""
-    return (as_text(shape.get("shape_type")) or "polygon") in (*_BOXES, *_POLYGONS, "circle")
+def _type_of(shape: dict[str, Any]) -> str:
+    # Versions before 3 knew polygons only and did not write the type.
+    return as_text(shape.get("shape_type")) or "polygon"
 
 
 def _object(parts: list[Any], location: str) -> AnnotatedObject:
@@ -77,10 +81,8 @@ def _polygons(item: AnnotatedObject) -> Sequence[tuple[float, ...]]:
 def _shape(shape: Any, location: str) -> AnnotatedObject:
     shape = as_dict(shape, location, kinds.OBJECT_WITHOUT_BOX)
     points = as_list(shape.get("points"), f"{location}.points", kinds.OBJECT_WITHOUT_BOX)
-    # Versions before 3 knew polygons only and did not write the type.
-    shape_type = as_text(shape.get("shape_type")) or "polygon"
     flags = shape["flags"] if isinstance(shape.get("flags"), dict) else {}
-    edges, mask = _outline(shape_type, shapes.point_pairs(points))
+    edges, mask = _outline(_type_of(shape), shapes.point_pairs(points))
     return AnnotatedObject(
         shapes.require_name(as_text(shape.get("label"))),
         edges,
@@ -93,7 +95,7 @@ def _shape(shape: Any, location: str) -> AnnotatedObject:
 def _outline(shape_type: str, points: list[shapes.Point]) -> tuple[Edges, Mask | None]:
     if shape_type in _POLYGONS:
         return shapes.polygon(points)
-    if shape_type not in (*_BOXES, "circle"):
+    if shape_type not in _OF_TWO_POINTS:
         raise shapes.other_shape(shape_type)
     if len(points) < 2:
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, f"its {shape_type} has {len(points)} points; it takes two.")

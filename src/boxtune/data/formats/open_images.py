@@ -52,8 +52,12 @@ def _read(file: AnnotationFile, data_set: _DataSet) -> Iterator[Annotation]:
 
 
 def _data_set(listing: Listing, findings: Findings) -> _DataSet:
-    image_ids = frozenset(path.stem for path in listing.ending(SUFFIXES))
-    return _DataSet(image_ids, _class_names(listing, findings))
+    class_names = {}
+    for path in listing.ending(frozenset({".csv"})):
+        if "class-descriptions" in path.name:
+            with findings.skipping(path):
+                class_names.update({row[0].strip(): row[1].strip() for row in _lines(path) if len(row) == 2})
+    return _DataSet(frozenset(path.stem for path in listing.ending(SUFFIXES)), class_names)
 
 
 FORMAT = Format(
@@ -77,16 +81,6 @@ def _object(cells: _Cells, location: str, *, class_names: dict[str, str]) -> Ann
         truncated=shapes.is_set(cells.get("IsTruncated")),
         group_of=shapes.is_set(cells.get("IsGroupOf")),
     )
-
-
-def _class_names(listing: Listing, findings: Findings) -> dict[str, str]:
-    """Return the name of each LabelName that a file class-descriptions*.csv gives one."""
-    names = {}
-    for path in listing.ending(frozenset({".csv"})):
-        if "class-descriptions" in path.name:
-            with findings.skipping(path):
-                names.update({row[0].strip(): row[1].strip() for row in _lines(path) if len(row) == 2})
-    return names
 
 
 def _rows(file: AnnotationFile, image_ids: frozenset[str]) -> Iterator[Row]:

@@ -26,9 +26,8 @@ def finite(value: object) -> float:
         pass
     if value in (None, ""):
         raise SkipError(kinds.OBJECT_WITHOUT_BOX, "a coordinate is missing.")
-    raise SkipError(
-        kinds.OBJECT_WITHOUT_BOX, f"its coordinates hold {_short(value)}, which is not a finite number."
-    )
+    message = f"its coordinates hold {_short(value)}, which is not a finite number."
+    raise SkipError(kinds.OBJECT_WITHOUT_BOX, message)
 
 
 def is_finite(value: object) -> bool:

@@ -9,7 +9,7 @@ that the API's `tf_example_decoder` reads, and those of its tools that write; a 
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from math import inf, isfinite
@@ -20,9 +20,9 @@ import numpy as np
 
 from boxtune.data import findings as kinds
 from boxtune.data import masks, tfrecord
-from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges, Format
+from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format
 from boxtune.data.example_pb2 import Feature
-from boxtune.data.findings import Findings, SkipError
+from boxtune.data.findings import Findings, SkipError, skipped_as
 from boxtune.data.formats import shapes
 from boxtune.data.image_record import ImageSource, Keypoint
 from boxtune.data.label_map import LabelMap, read_label_map
@@ -119,8 +119,7 @@ def _first_features(path: Path) -> _Features:
 def _opened(path: Path) -> RecordIndex:
     """Find the records of a file; raise SkipError if it has none or is damaged."""
     try:
-        features = _first_features(path)
-        if "image/encoded" not in features:
+        if "image/encoded" not in _first_features(path):
             raise SkipError(kinds.FOREIGN, "its first record holds no image.")
         return RecordIndex([path])
     except DataError as error:
@@ -153,20 +152,20 @@ class _Records:
         self._numbers.add(number)
         return self.names.get(number, f"class {number}")
 
-    def see_keys(self, keys: Sequence[str]) -> None:
+    def see(self, features: _Features, corrected: Mapping[str, str], location: str) -> None:
+        """Note the keys of a record that are not read, and those that are not empty and were of another type."""
         if len(self._unread) < _MAX_KEYS_SHOWN:
-            self._unread.update(set(keys) - _KEYS)
-
-    def see_types(self, messages: Iterable[str], location: str) -> None:
-        for message in messages:
-            self._retyped.setdefault(message, location)
+            self._unread.update(set(features) - _KEYS)
+        for key, message in corrected.items():
+            one = features[key]
+            if one.bytes_list.value or one.float_list.value or one.int64_list.value:
+                self._retyped.setdefault(message, location)
 
     def report(self) -> None:
         """Report classes without a name, keys of another type than the API's, and those that nothing reads."""
         for number in sorted(self._numbers - self.names.keys()):
-            self.findings.add(
-                kinds.CLASS_UNNAMED, self.path, self._why_unnamed(number), location=f"class {number}"
-            )
+            reason = self._why_unnamed(number)
+            self.findings.add(kinds.CLASS_UNNAMED, self.path, reason, location=f"class {number}")
         for message, location in self._retyped.items():
             self.findings.add(kinds.RECORD_TYPES, self.path, f"{message}.", location=location)
         if self._unread:
@@ -177,18 +176,15 @@ class _Records:
         if not self.names:
             return "there is no label map (.pbtxt) in the same folder."
         if number == 0 < max(self.names) > max(self._numbers):
+            names = [self.names.get(number, f"class {number}") for number in range(max(self.names) + 1)]
+            flags = [shlex.join(["--rename", f"{wrong}={right}"]) for wrong, right in pairwise(names)]
+            renaming = " ".join(flags[:_MAX_NAMED]) + (" and so on" if len(flags) > _MAX_NAMED else "")
             return (
                 "the labels of its objects count from 0 and those of the label map from 1: each is taken for the class"
-                f" before its own. Write the records again with 1 added to each, or give {self._renaming()}."
+                f" before its own. Write the records again with 1 added to each, or give {renaming}."
             )
         known = [f"{key} {name}" for key, name in islice(self.names.items(), _MAX_NAMED)]
         return f"the label map names {', '.join(known)}{', ...' * (len(self.names) > _MAX_NAMED)}."
-
-    def _renaming(self) -> str:
-        """Return the flags that give labels which count from 0 the names of a label map that counts from 1."""
-        names = [self.names.get(number, f"class {number}") for number in range(max(self.names) + 1)]
-        flags = [shlex.join(["--rename", f"{wrong}={right}"]) for wrong, right in pairwise(names)]
-        return " ".join(flags[:_MAX_NAMED]) + (" and so on" if len(flags) > _MAX_NAMED else "")
 
 
 # Records
@@ -202,11 +198,11 @@ def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, num
     except DataError as error:
         raise SkipError(kinds.ANNOTATION_UNREADABLE, str(error).replace(str(file.path), "it", 1)) from error
     features = example.features.feature
-    records.see_keys(list(features))
-    records.see_types([text for key, text in corrected.items() if _has_values(features[key])], location)
+    records.see(features, corrected, location)
     if not any(_strings(features, "encoded")):
         raise SkipError(kinds.IMAGE_UNREADABLE, "it holds no image.")
-    size = _size(features)
+    width, height = (next(iter(_numbers(features, side)), None) for side in ("width", "height"))
+    size = shapes.image_size(width, height)
     span = int(index.offsets[number]), int(index.lengths[number])
     return file.annotation(
         _filename(features) or f"{file.path.name}/{number}",
@@ -218,19 +214,10 @@ def _annotation(file: AnnotationFile, records: _Records, index: RecordIndex, num
     )
 
 
-def _has_values(feature: Feature) -> bool:
-    return bool(feature.bytes_list.value or feature.float_list.value or feature.int64_list.value)
-
-
 def _filename(features: _Features) -> str:
     names = (os.fsdecode(b"".join(_strings(features, key)[:1])) for key in ("filename", "source_id"))
     filename, source_id = (name.replace("\\", "/") for name in names)
     return source_id if not filename or source_id.endswith(f"/{filename}") else filename
-
-
-def _size(features: _Features) -> _Size | None:
-    width, height = (_numbers(features, side)[:1] for side in ("width", "height"))
-    return shapes.image_size(width[0], height[0]) if width and height else None
 
 
 def _numbers(features: _Features, key: str) -> Sequence[float]:
@@ -258,8 +245,11 @@ def _objects(
     records: _Records, features: _Features, size: _Size | None, location: str
 ) -> list[AnnotatedObject]:
     """Return the objects of a record, unchecked; raise SkipError if its lists do not agree in length."""
-    boxes = _boxes(features)
-    count = len(boxes)
+    sides = [_numbers(features, f"object/bbox/{side}") for side in _SIDES]
+    count = len(sides[0])
+    if any(len(side) != count for side in sides):
+        message = f"it has {', '.join(str(len(side)) for side in sides)} values of {', '.join(_SIDES)}."
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
     locations = [f"{location}, object {number}" for number in range(count)]
     numbers = {
         key: _one_each(_numbers(features, f"object/{key}"), key, count, default)
@@ -267,7 +257,7 @@ def _objects(
     }
     columns: dict[str, Sequence[Any]] = {
         "class_name": _class_names(records, features, count),
-        "edges": boxes,
+        "edges": list(zip(*sides, strict=True)),
         "location": locations,
         "view": [_text(view) for view in _one_each(_strings(features, "object/view"), "view", count, b"")],
         "weight": [value if 0 <= value < inf else 1.0 for value in numbers.pop("weight")],
@@ -287,20 +277,11 @@ def _usable(item: AnnotatedObject, location: str) -> AnnotatedObject:
     return item
 
 
-def _boxes(features: _Features) -> list[Edges]:
-    sides = [_numbers(features, f"object/bbox/{side}") for side in _SIDES]
-    if len({*map(len, sides)}) != 1:
-        message = f"it has {', '.join(str(len(side)) for side in sides)} values of {', '.join(_SIDES)}."
-        raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
-    return list(zip(*sides, strict=True))
-
-
 def _one_each(values: Sequence[Any], key: str, count: int, default: Any) -> Sequence[Any]:
     """Return the values of a list, one for each of `count` objects, or as many defaults where it is absent."""
     if len(values) not in (0, count):
-        raise SkipError(
-            kinds.ANNOTATION_UNREADABLE, f"it has {len(values)} values of {key} for {count} boxes."
-        )
+        message = f"it has {len(values)} values of {key} for {count} boxes."
+        raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
     return values or [default] * count
 
 
@@ -332,16 +313,11 @@ def _masks(
     found: list[Mask | None] = [None] * count
     for number, (mask, weight) in enumerate(zip(written, weights, strict=True)):
         with records.findings.skipping(records.path, location=locations[number]):
-            found[number] = _drawable(mask) if mask and weight else None
+            if mask and weight:
+                with skipped_as(kinds.MASK_UNREADABLE, "its mask is left out: "):
+                    masks.check(mask)
+                found[number] = mask
     return found
-
-
-def _drawable(mask: Mask) -> Mask:
-    try:
-        masks.check(mask)
-    except DataError as error:
-        raise SkipError(kinds.MASK_UNREADABLE, f"its mask is left out: {error}") from error
-    return mask
 
 
 def _numerical_masks(features: _Features, count: int, size: _Size | None) -> list[Mask]:
@@ -366,15 +342,10 @@ def _keypoints(features: _Features, count: int) -> list[tuple[Keypoint, ...]]:
     if set(lengths) != {each * count}:
         message = f"its keypoints have {', '.join(map(str, lengths))} values of x, y, visibility and text"
         raise SkipError(kinds.ANNOTATION_UNREADABLE, f"{message} for {count} boxes.")
-    points = [
-        _keypoint(names[i] if names else str(i % each), ys[i], xs[i], seen[i] if seen else 2)
-        for i in range(len(xs))
-    ]
+    points = []
+    for i, (y, x) in enumerate(zip(ys, xs, strict=True)):
+        name = names[i] if names else str(i % each)
+        visibility = min(max(seen[i], 0), 2) if seen else 2
+        is_there = isfinite(y) and isfinite(x)
+        points.append(Keypoint(name, y, x, visibility) if is_there else Keypoint(name, 0.0, 0.0, 0))
     return [tuple(points[each * number : each * (number + 1)]) for number in range(count)]
-
-
-def _keypoint(name: str, y: float, x: float, visibility: int) -> Keypoint:
-    """Return a keypoint; one without numbers is absent."""
-    if not (isfinite(y) and isfinite(x)):
-        return Keypoint(name, 0.0, 0.0, visibility=0)
-    return Keypoint(name, y, x, min(max(visibility, 0), 2))

@@ -10,7 +10,6 @@ the one that most regions have a value of.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from math import degrees
 from typing import Any
@@ -38,13 +37,8 @@ _SHAPES_3: dict[Any, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Image:
-    """An image's name, and its regions, with the locations of both; regions are as version 2 writes them."""
-
-    filename: str
-    location: str
-    regions: list[tuple[str, Any]]
+_Image = tuple[str, str, list[tuple[str, Any]]]
+"""An image's location and name, and its regions, as version 2 writes them, with their locations."""
 
 
 def _belongs(value: Any) -> bool:
@@ -62,11 +56,9 @@ def _is_project_3(value: Any) -> bool:
 def read(file: AnnotationFile, value: Any) -> Iterator[Annotation]:
     """Yield the annotations of a project, or of the entries of images."""
     images = list((_images_3 if _is_project_3(value) else _images_2)(value, file))
-    attribute = _class_attribute([region for one in images for _, region in one.regions], file)
-    for one in images:
-        yield file.annotation(
-            one.filename, one.regions, partial(_object, attribute=attribute), location=one.location
-        )
+    attribute = _class_attribute([region for *_, regions in images for _, region in regions], file)
+    for location, filename, regions in images:
+        yield file.annotation(filename, regions, partial(_object, attribute=attribute), location=location)
 
 
 FORMAT = json_format("via", "VGG Image Annotator JSON", _belongs, read, form="sides")
@@ -89,7 +81,7 @@ def _images_2(value: Any, file: AnnotationFile) -> Iterator[_Image]:
     for location, entry in _entries(value):
         with file.skipping(location):
             image = as_dict(entry, location)
-            yield _Image(as_text(image.get("filename")), location, _regions(image.get("regions"), location))
+            yield location, as_text(image.get("filename")), _regions(image.get("regions"), location)
 
 
 def _regions(value: Any, location: str) -> list[tuple[str, Any]]:
@@ -117,7 +109,7 @@ def _images_3(project: Any, file: AnnotationFile) -> Iterator[_Image]:
     for key, view in project["view"].items():
         location = f"view.{printable(key)}"
         with file.skipping(location):
-            yield _Image(_filename_3(project["file"], view, location), location, regions[key])
+            yield location, _filename_3(project["file"], view, location), regions[key]
 
 
 def _filename_3(files: dict[str, Any], view: Any, location: str) -> str:
@@ -165,10 +157,8 @@ def _class_attribute(regions: Iterable[Any], file: AnnotationFile) -> str:
                 return name
     ranked = sorted(counts, key=lambda name: (-counts[name], name))
     if len(ranked) > 1:
-        message = (
-            f'the classes are taken from the attribute "{ranked[0]}"; others are not read: {ranked[1:]}.'
-        )
-        file.findings.add(kinds.NOT_READ, file.path, message)
+        taken = f'the classes are taken from the attribute "{ranked[0]}"'
+        file.findings.add(kinds.NOT_READ, file.path, f"{taken}; others are not read: {ranked[1:]}.")
     return ranked[0] if ranked else ""
 
 
@@ -207,13 +197,9 @@ def _outline(shape: dict[str, Any], location: str) -> tuple[Edges, Mask | None]:
             x, y, radius_x, radius_y = map(shape.get, ("cx", "cy", "rx", "ry"))
             return shapes.ellipse(x, y, radius_x, radius_y, angle), None
         case "polygon":
-            return shapes.polygon(_points(shape, location))
+            axes = ("all_points_x", "all_points_y")
+            xs, ys = (as_list(shape.get(axis), location, kinds.OBJECT_WITHOUT_BOX) for axis in axes)
+            if len(xs) != len(ys):
+                raise SkipError(kinds.OBJECT_WITHOUT_BOX, f"its polygon has {len(xs)} x and {len(ys)} y.")
+            return shapes.polygon(shapes.point_pairs(zip(xs, ys, strict=True)))
     raise shapes.other_shape(as_text(shape.get("name")))
-
-
-def _points(shape: dict[str, Any], location: str) -> list[shapes.Point]:
-    axes = ("all_points_x", "all_points_y")
-    xs, ys = (as_list(shape.get(axis), location, kinds.OBJECT_WITHOUT_BOX) for axis in axes)
-    if len(xs) != len(ys):
-        raise SkipError(kinds.OBJECT_WITHOUT_BOX, f"its polygon has {len(xs)} x and {len(ys)} y.")
-    return shapes.point_pairs(zip(xs, ys, strict=True))

@@ -18,12 +18,12 @@ from boxtune.data.formats import shapes
 from boxtune.data.formats.xml_tree import Node, xml_format
 from boxtune.data.image_record import ImageRecord, ObjectRecord
 from boxtune.data.label_map import LabelMap
+from boxtune.data.splits import VOC_FLAG
 from boxtune.errors import DataError, printable
 
 IMAGES_FOLDER = ""
 """Where the writer wants the images: beside the XML, where LabelImg looks for it."""
 
-_SET_FLAG = re.compile(r"\s+(-1|0|1)$")
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
@@ -42,10 +42,7 @@ def _single_boxes(element: Node) -> list[Node]:
     if len(boxes) < 2:
         return [element]
     others = [child for child in element.children if child.tag != "bndbox"]
-    copies = [Node(element.tag, element.attributes, box.line) for box in boxes]
-    for copy, box in zip(copies, boxes, strict=True):
-        copy.children = [*others, box]
-    return copies
+    return [Node(element.tag, element.attributes, box.line, [*others, box]) for box in boxes]
 
 
 def _object(element: Node, location: str) -> AnnotatedObject:
@@ -79,7 +76,7 @@ def image_set(folder: Path, name: str) -> set[str] | None:
     for lists in ([main / f"{name}.txt"], by_class, [folder / f"{name}.txt"]):
         if lists and lists[0].is_file():
             lines = (line.strip() for path in lists for line in read_lines(path))
-            return {_SET_FLAG.sub("", line) for line in lines if line}
+            return {VOC_FLAG.sub("", line) for line in lines if line}
     return None
 
 

@@ -28,8 +28,10 @@ def _is_asset(value: Any) -> bool:
 
 
 def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation]:
-    entries = [("", document)] if _is_asset(document) else list(_assets(document["assets"]))
-    for location, entry in entries:
+    entries = {"": document}
+    if not _is_asset(document):
+        entries = {f"assets.{key}.": entry for key, entry in document["assets"].items()}
+    for location, entry in entries.items():
         with file.skipping(location):
             entry = as_dict(entry, location)
             asset = as_dict(entry.get("asset"), f"{location}asset")
@@ -49,10 +51,6 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
 FORMAT = json_format("vott", "VoTT JSON", _belongs, _read, form="sides")
 
 
-def _assets(assets: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    return ((f"assets.{key}.", entry) for key, entry in assets.items())
-
-
 def _tagged(regions: Iterator[tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
     """Yield each region once for each of its tags."""
     for location, region in regions:
@@ -65,6 +63,5 @@ def _object(item: tuple[Any, Any], location: str) -> AnnotatedObject:
     region = as_dict(item[0], location, kinds.OBJECT_WITHOUT_BOX)
     name = shapes.require_name(as_text(item[1]))
     box = as_dict(region.get("boundingBox"), f"{location}.boundingBox", kinds.OBJECT_WITHOUT_BOX)
-    return AnnotatedObject(
-        name, shapes.rectangle(*map(box.get, ("left", "top", "width", "height"))), location
-    )
+    edges = shapes.rectangle(*map(box.get, ("left", "top", "width", "height")))
+    return AnnotatedObject(name, edges, location)

@@ -4,6 +4,7 @@ Entities and external references are refused, and so is what is too large to be 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.parsers import expat
 
@@ -14,17 +15,15 @@ MAX_BYTES = 16 * 2**20
 _PEEKED_BYTES = 4096
 
 
+@dataclass(slots=True)
 class Node:
     """An element: `text` is what stands before its first child, `line` where it starts, counted from 1."""
 
-    __slots__ = ("attributes", "children", "line", "tag", "text")
-
-    def __init__(self, tag: str, attributes: dict[str, str], line: int) -> None:
-        self.tag = tag
-        self.attributes = attributes
-        self.line = line
-        self.text = ""
-        self.children: list[Node] = []
+    tag: str
+    attributes: dict[str, str]
+    line: int
+    children: list["Node"] = field(default_factory=list)
+    text: str = ""
 
     @property
     def location(self) -> str:

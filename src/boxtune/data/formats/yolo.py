@@ -24,10 +24,10 @@ import yaml
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Format, note_shared_names
 from boxtune.data.files import read_text, writable_folder, write_text
-from boxtune.data.findings import Findings, SkipError
+from boxtune.data.findings import Findings, SkipError, skipped_as
 from boxtune.data.formats import json_text, shapes, yolo_points
 from boxtune.data.formats.text import fields_of_lines, first_line, first_text
-from boxtune.data.image_record import ImageRecord, Keypoint, ObjectRecord
+from boxtune.data.image_record import ImageRecord, Keypoint
 from boxtune.data.images import SUFFIXES
 from boxtune.data.label_map import LabelMap
 from boxtune.data.listing import Listing
@@ -45,19 +45,14 @@ _LIST_NAMES = ("classes.txt", "_darknet.labels")
 _LIST_SUFFIXES = frozenset({".names"})
 
 
-def _recognises(path: Path) -> bool:
-    """Say whether a file has a line that is a label."""
-    return any(_is_label(fields) for _, fields in fields_of_lines(first_text(path)))
-
-
 def _read(file: AnnotationFile, data_set: "_DataSet") -> Iterator[Annotation]:
     path = file.path
-    try:
+    has_image = _has_image(path)
+    with skipped_as(kinds.ANNOTATION_UNREADABLE if has_image else kinds.FOREIGN):
         lines = fields_of_lines(read_text(path, max_bytes=MAX_BYTES))
-    except DataError as error:
-        kind = kinds.ANNOTATION_UNREADABLE if _has_image(path) else kinds.FOREIGN
-        raise SkipError(kind, str(error)) from error
-    if not _is_label_file(path, [fields for _, fields in lines]):
+    # Without an image it may be any text.
+    is_empty_label = not lines and _LABELS_FOLDER in path.parts[:-1]
+    if not (has_image or is_empty_label or any(_is_label(fields) for _, fields in lines)):
         raise SkipError(kinds.FOREIGN, "no image has its name, and it holds no YOLO labels.")
     filename = file.findings.name(_among_images(path).with_suffix(""))
     read = partial(_object, classes=data_set.class_lists.of(path), data_set=data_set)
@@ -65,12 +60,6 @@ def _read(file: AnnotationFile, data_set: "_DataSet") -> Iterator[Annotation]:
 
 
 # Which text files are labels
-
-
-def _is_label_file(path: Path, lines: Sequence[list[str]]) -> bool:
-    """Say whether a file holds labels; one with the name of an image counts as labels whatever it holds."""
-    empty_label = not lines and _LABELS_FOLDER in path.parts[:-1]
-    return empty_label or _has_image(path) or any(map(_is_label, lines))
 
 
 def _is_label(fields: Sequence[str]) -> bool:
@@ -87,7 +76,11 @@ def _is_label(fields: Sequence[str]) -> bool:
 
 def _has_image(path: Path) -> bool:
     """Say whether an image of the file's name lies beside it or in the parallel folder of images."""
-    return any(path.stem in _image_names(folder) for folder in {path.parent, _among_images(path).parent})
+    for folder in {path.parent, _among_images(path).parent}:
+        with suppress(OSError):
+            if path.stem in _image_names(folder, folder.stat().st_mtime_ns):
+                return True
+    return False
 
 
 def _among_images(path: Path) -> Path:
@@ -100,16 +93,9 @@ def _among_images(path: Path) -> Path:
     return Path(*parts)
 
 
-def _image_names(folder: Path) -> frozenset[str]:
-    """Return the names of the images in a folder, with and without their extensions."""
-    try:
-        return _listed_images(folder, folder.stat().st_mtime_ns)
-    except OSError:
-        return frozenset()
-
-
 @lru_cache(maxsize=16)
-def _listed_images(folder: Path, modified: int) -> frozenset[str]:
+def _image_names(folder: Path, modified: int) -> frozenset[str]:
+    """Return the names of the images in a folder, with and without their extensions."""
     split_names = (os.path.splitext(name) for name in os.listdir(folder))
     images = [(stem, suffix) for stem, suffix in split_names if suffix.lower() in SUFFIXES]
     return frozenset(name for stem, suffix in images for name in (stem, stem + suffix))
@@ -176,9 +162,8 @@ def _class_number(text: str) -> int:
     except SkipError:
         number = -1.0
     if number < 0 or number != int(number):
-        raise SkipError(
-            kinds.OBJECT_WITHOUT_NAME, f'its class is "{text[:60]}", which is not a class number.'
-        )
+        message = f'its class is "{text[:60]}", which is not a class number.'
+        raise SkipError(kinds.OBJECT_WITHOUT_NAME, message)
     return int(number)
 
 
@@ -217,24 +202,19 @@ class _DataSet:
     @cached_property
     def long_lines(self) -> tuple[yolo_points.Reading, tuple[int, int]]:
         """As `yolo_points.told_apart`; keypoints that nothing announces are reported."""
-        reading, shape = yolo_points.told_apart(_numbers(self.listing))
+        reading, shape = yolo_points.told_apart(self._numbers())
         if reading == "keypoints":
             message = f"they are taken for boxes with keypoints, as with kpt_shape: {list(shape)}."
             self.findings.add(kinds.KEYPOINTS_TOLD, self.findings.root, message)
         return reading, shape
 
-
-def _data_set(listing: Listing, findings: Findings) -> _DataSet:
-    return _DataSet(_find_class_lists(listing, findings), listing, findings)
-
-
-def _numbers(listing: Listing) -> Iterator[list[float]]:
-    """Return the numbers behind the class of each line of each label file; what cannot be read is left out."""
-    for path in listing.ending(_SUFFIXES):
-        with suppress(DataError):
-            for _, fields in fields_of_lines(read_text(path, max_bytes=MAX_BYTES)):
-                if _is_label(fields) and all(map(shapes.is_finite, fields)):
-                    yield list(map(float, fields[1:]))
+    def _numbers(self) -> Iterator[list[float]]:
+        """Return the numbers behind the class of each line of each label file; what cannot be read is left out."""
+        for path in self.listing.ending(_SUFFIXES):
+            with suppress(DataError):
+                for _, fields in fields_of_lines(read_text(path, max_bytes=MAX_BYTES)):
+                    if _is_label(fields) and all(map(shapes.is_finite, fields)):
+                        yield list(map(float, fields[1:]))
 
 
 # The names of classes
@@ -265,10 +245,11 @@ class _ClassLists:
 
     def of(self, path: Path) -> _Classes | None:
         """Return the list that holds for a file, None if there is none."""
-        above = (
-            by_folder.get(folder) for by_folder in (self.in_yaml, self.in_text) for folder in path.parents
-        )
-        return next((classes for classes in above if classes), self.otherwise)
+        for by_folder in (self.in_yaml, self.in_text):
+            for folder in path.parents:
+                if folder in by_folder:
+                    return by_folder[folder]
+        return self.otherwise
 
 
 def _find_class_lists(listing: Listing, findings: Findings) -> _ClassLists:
@@ -277,11 +258,12 @@ def _find_class_lists(listing: Listing, findings: Findings) -> _ClassLists:
     in_text = _read_each(lists + listing.ending(_LIST_SUFFIXES), _text_classes, findings)
     found = in_yaml | in_text
     same = len({tuple(classes.names.items()) for classes in found.values()}) == 1
-    class_lists = _ClassLists(
-        in_yaml={path.parent: in_yaml[path] for path in sorted(in_yaml, key=_preference, reverse=True)},
-        in_text={path.parent: in_text[path] for path in sorted(in_text, key=_preference, reverse=True)},
-        otherwise=next(iter(found.values())) if same else None,
+    yaml_by_folder, text_by_folder = (
+        {path.parent: lists[path] for path in sorted(lists, key=_preference, reverse=True)}
+        for lists in (in_yaml, in_text)
     )
+    otherwise = next(iter(found.values())) if same else None
+    class_lists = _ClassLists(yaml_by_folder, text_by_folder, otherwise)
     for path, classes in found.items():
         used = class_lists.of(path)
         note_shared_names(classes.names.items(), path, findings)
@@ -329,7 +311,10 @@ def _yaml_classes(text: str, file: str) -> _Classes | None:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         fields = _children(root)
         names = {int(number): _scalar(node) for number, node in _children(fields.get("names")).items()}
-        keypoint_names = _keypoint_names(fields.get("kpt_names"))
+        keypoint_names = {
+            int(number): list(map(_scalar, _children(node).values()))
+            for number, node in _children(fields.get("kpt_names")).items()
+        }
         are_polygons = _scalar(fields.get("task")) == "segment"
         return _Classes(file, names, _keypoint_shape(fields), keypoint_names, are_polygons)
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError) as error:
@@ -357,21 +342,15 @@ def _keypoint_shape(fields: Mapping[str, yaml.Node]) -> tuple[int, int] | None:
     return count, width
 
 
-def _keypoint_names(node: yaml.Node | None) -> dict[int, list[str]]:
-    """Return the names of keypoints by the number of their class."""
-    by_class = _children(node).items()
-    return {int(number): [_scalar(name) for name in _children(names).values()] for number, names in by_class}
-
-
 FORMAT = Format(
     "yolo",
     "YOLO labels",
     _SUFFIXES,
-    _recognises,
+    lambda path: any(_is_label(fields) for _, fields in fields_of_lines(first_text(path))),
     _read,
     normalized=True,
     form="centres",
-    context=_data_set,
+    context=lambda listing, findings: _DataSet(_find_class_lists(listing, findings), listing, findings),
     complaint=_complaint,
 )
 
@@ -405,15 +384,14 @@ def write(
         writable_folder(parent)
     numbers = {label.id: number for number, label in enumerate(label_map.labels)}
     for record, path in zip(records, labels, strict=True):
-        lines = (_line(item, numbers[label_map.label(item.class_name).id]) for item in record.objects)
+        lines = []
+        for item in record.objects:
+            ymin, xmin, ymax, xmax = item.box
+            values = (xmin + xmax) / 2, (ymin + ymax) / 2, xmax - xmin, ymax - ymin
+            number = numbers[label_map.label(item.class_name).id]
+            lines.append(f"{number} {' '.join(map(repr, map(float, values)))}\n")
         write_text(path, "".join(lines))
     write_text(folder / "data.yaml", _data_yaml(file_names, label_map))
-
-
-def _line(item: ObjectRecord, number: int) -> str:
-    ymin, xmin, ymax, xmax = item.box
-    values = (xmin + xmax) / 2, (ymin + ymax) / 2, xmax - xmin, ymax - ymin
-    return f"{number} {' '.join(map(repr, map(float, values)))}\n"
 
 
 def _data_yaml(file_names: Sequence[str], label_map: LabelMap) -> str:
