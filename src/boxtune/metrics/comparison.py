@@ -139,25 +139,17 @@ def _scores(table: Table, pairs: Pairs, threshold: float) -> Floats:
 
 def _only(table: Table, class_names: Sequence[str], score: Floats, other: Floats) -> list[FoundObject]:
     """Return the objects that have a `score` and no `other`, both float [n]."""
+    objects = table.groundtruth
     return [
-        _found_object(table, class_names, i, score[i])
+        FoundObject(
+            image=table.images[objects.image[i]].name,
+            index=int(i - table.first_object[objects.image[i]]),
+            class_name=class_names[objects.cls[i]],
+            **dict(zip(("ymin", "xmin", "ymax", "xmax"), objects.box[i].tolist(), strict=True)),
+            score=float(score[i]),
+        )
         for i in np.flatnonzero(~np.isnan(score) & np.isnan(other))
     ]
-
-
-def _found_object(table: Table, class_names: Sequence[str], i: int, score: float) -> FoundObject:
-    groundtruth = table.groundtruth
-    ymin, xmin, ymax, xmax = groundtruth.box[i].tolist()
-    return FoundObject(
-        image=table.images[groundtruth.image[i]].name,
-        index=int(i - table.first_object[groundtruth.image[i]]),
-        class_name=class_names[groundtruth.cls[i]],
-        ymin=ymin,
-        xmin=xmin,
-        ymax=ymax,
-        xmax=xmax,
-        score=float(score),
-    )
 
 
 def _differences(

@@ -70,15 +70,13 @@ def mask_metrics(
 
 
 def _tabulate(results: Sequence[ImageResult], class_names: Sequence[str]) -> Table:
-    if any(known_classes(result) is not None or len(result.not_exhaustive_classes) for result in results):
-        results = [_with_labels(result) for result in results]
+    are_labelled = [known_classes(result) is not None for result in results]
+    if any(are_labelled) or any(len(result.not_exhaustive_classes) for result in results):
+        results = [
+            result if is_labelled else replace(result, absent_classes=np.zeros(0, np.int64))
+            for result, is_labelled in zip(results, are_labelled, strict=True)
+        ]
     return tabulate([without_unknown_classes(_most_certain(result)) for result in results], len(class_names))
-
-
-def _with_labels(result: ImageResult) -> ImageResult:
-    if known_classes(result) is not None:
-        return result
-    return replace(result, absent_classes=np.zeros(0, np.int64))
 
 
 def _most_certain(result: ImageResult) -> ImageResult:

@@ -79,17 +79,7 @@ def measure(
 
 def tags(metrics_set: Sequence[str], class_names: Sequence[str], options: Options | None = None) -> list[str]:
     """Return the tags of the numbers that `measure` returns, in their order. Raises ConfigError as it does."""
-    nothing = ImageResult(
-        name="",
-        height=1,
-        width=1,
-        groundtruth_boxes=np.zeros((0, 4)),
-        groundtruth_classes=np.zeros(0, int),
-        is_crowd=np.zeros(0, bool),
-        boxes=np.zeros((0, 4)),
-        classes=np.zeros(0, int),
-        scores=np.zeros(0),
-    )
+    nothing = ImageResult("", 1, 1, np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool))
     return list(measure(metrics_set, [nothing], class_names, options))
 
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +15,6 @@ Flags = npt.NDArray[np.bool_]
 Classes = npt.NDArray[np.integer]
 
 _MANY = 5
-
-
-def _none() -> Flags:
-    return np.zeros(0, bool)
-
-
-def _no_areas() -> npt.NDArray[np.floating]:
-    return np.zeros(0)
-
-
-def _no_classes() -> Classes:
-    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -47,14 +34,13 @@ class ImageResult:
     groundtruth_boxes: Boxes  # [n, 4]
     groundtruth_classes: Classes  # [n]
     is_crowd: Flags  # [n]
-    boxes: Boxes  # [k, 4]
-    classes: Classes  # [k]
-    scores: npt.NDArray[np.floating]  # [k]
-    difficult: Flags = field(default_factory=_none)  # [n], or empty: none of them is
-    group_of: Flags = field(default_factory=_none)  # [n], or empty: none of them is
-    groundtruth_areas: npt.NDArray[np.floating] = field(
-        default_factory=_no_areas
-    )  # [n] as annotated; 0, or empty: the box's
+    boxes: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))  # [k, 4]
+    classes: Classes = field(default_factory=lambda: np.zeros(0, np.int32))  # [k]
+    scores: npt.NDArray[np.floating] = field(default_factory=lambda: np.zeros(0, np.float32))  # [k]
+    difficult: Flags = field(default_factory=lambda: np.zeros(0, bool))  # [n], or empty: none of them is
+    group_of: Flags = field(default_factory=lambda: np.zeros(0, bool))  # [n], or empty: none of them is
+    groundtruth_areas: npt.NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
+    """[n] as annotated; 0, or empty: the box's."""
     groundtruth_masks: Sequence[Mask] | None = None  # n
     masks: Sequence[Mask] | None = None  # k
     groundtruth_keypoints: npt.NDArray[np.floating] | None = None  # [n, p, 2]
@@ -62,7 +48,7 @@ class ImageResult:
     keypoints: npt.NDArray[np.floating] | None = None  # [k, p, 2]
     present_classes: Classes | None = None
     absent_classes: Classes | None = None
-    not_exhaustive_classes: Classes = field(default_factory=_no_classes)
+    not_exhaustive_classes: Classes = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         for name in ("difficult", "group_of"):
@@ -171,7 +157,12 @@ def check_results(results: Sequence[ImageResult], num_classes: int) -> None:
     """
     if not results:
         raise DataError("there are no images to evaluate: check the input path of the evaluation.")
-    _check_names(results)
+    times = Counter(result.name for result in results)
+    if twice := [repr(name) for name, count in times.items() if count > 1]:
+        raise DataError(
+            f"{len(twice)} images are evaluated twice, such as {', '.join(twice[:_MANY])}: each needs a name of its "
+            "own."
+        )
     for result in results:
         _check_lengths(result)
         _check_boxes(result, "object", result.groundtruth_boxes)
@@ -180,35 +171,15 @@ def check_results(results: Sequence[ImageResult], num_classes: int) -> None:
         _check_numbers(result)
 
 
-def _check_names(results: Sequence[ImageResult]) -> None:
-    if len({result.name for result in results}) == len(results):
-        return
-    twice = [repr(name) for name, count in Counter(result.name for result in results).items() if count > 1]
-    raise DataError(
-        f"{len(twice)} images are evaluated twice, such as {', '.join(twice[:_MANY])}: each needs a name of its own."
-    )
-
-
 def _check_lengths(result: ImageResult) -> None:
     n, k = len(result.groundtruth_classes), len(result.classes)
-    shapes: dict[str, tuple[npt.NDArray[Any], tuple[int, ...]]] = {
-        "groundtruth_boxes": (result.groundtruth_boxes, (n, 4)),
-        "groundtruth_classes": (result.groundtruth_classes, (n,)),
-        "is_crowd": (result.is_crowd, (n,)),
-        "difficult": (result.difficult, (n,)),
-        "group_of": (result.group_of, (n,)),
-        "groundtruth_areas": (result.groundtruth_areas, (n,)),
-        "boxes": (result.boxes, (k, 4)),
-        "classes": (result.classes, (k,)),
-        "scores": (result.scores, (k,)),
-    }
-    for name, (array, shape) in shapes.items():
-        if array.shape != shape:
-            raise DataError(f"{result.name}: {name} are of shape {array.shape}, not {shape}.")
-    for name, masks, count in (
-        ("groundtruth_masks", result.groundtruth_masks, n),
-        ("masks", result.masks, k),
-    ):
+    shapes: dict[str, tuple[int, ...]] = {"groundtruth_boxes": (n, 4)}
+    of_objects = ("groundtruth_classes", "is_crowd", "difficult", "group_of", "groundtruth_areas")
+    shapes |= dict.fromkeys(of_objects, (n,)) | {"boxes": (k, 4), "classes": (k,), "scores": (k,)}
+    for name, shape in shapes.items():
+        _check_shape(result, name, shape)
+    for name, count in (("groundtruth_masks", n), ("masks", k)):
+        masks = getattr(result, name)
         if masks is not None and len(masks) != count:
             raise DataError(f"{result.name}: there are {len(masks)} {name}, not {count}.")
         for mask in masks or ():
@@ -217,21 +188,23 @@ def _check_lengths(result: ImageResult) -> None:
                     f"{result.name}: one of its {name} is {mask.height} x {mask.width} pixels, "
                     f"the image {result.height} x {result.width}."
                 )
-    _check_keypoints(result, n, k)
-
-
-def _check_keypoints(result: ImageResult, n: int, k: int) -> None:
     given = [
         part for part in (result.groundtruth_keypoints, result.keypoints) if part is not None and len(part)
     ]
     points = len(given[0][0]) if given else 0
-    for name, array, shape in (
-        ("groundtruth_keypoints", result.groundtruth_keypoints, (n, points, 2)),
-        ("groundtruth_visibility", result.groundtruth_visibility, (n, points)),
-        ("keypoints", result.keypoints, (k, points, 2)),
+    for name, shape in (
+        ("groundtruth_keypoints", (n, points, 2)),
+        ("groundtruth_visibility", (n, points)),
+        ("keypoints", (k, points, 2)),
     ):
-        if array is not None and len(array) and array.shape != shape:
-            raise DataError(f"{result.name}: {name} are of shape {array.shape}, not {shape}.")
+        if getattr(result, name) is not None and len(getattr(result, name)):
+            _check_shape(result, name, shape)
+
+
+def _check_shape(result: ImageResult, name: str, shape: tuple[int, ...]) -> None:
+    array = getattr(result, name)
+    if array.shape != shape:
+        raise DataError(f"{result.name}: {name} are of shape {array.shape}, not {shape}.")
 
 
 def _check_boxes(result: ImageResult, what: str, boxes: Boxes) -> None:
