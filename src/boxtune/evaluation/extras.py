@@ -16,7 +16,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.data import masks as drawn_masks
 from boxtune.data.example_pb2 import Feature
 from boxtune.data.input import Records
-from boxtune.data.label_map import Label, LabelMap
+from boxtune.data.label_map import LabelMap
 from boxtune.data.tfrecord import parse_example
 from boxtune.errors import ConfigError, DataError, did_you_mean
 from boxtune.metrics import masks, metric_sets
@@ -126,17 +126,15 @@ def _keypoint_class(
         raise _wrong("neither the label map nor the records have keypoints.")
     sigmas = given or dict.fromkeys(names, _DEFAULT_SIGMA)
     for name in names:
-        _check_sigma(label, name, sigmas.get(name), indices)
+        if name not in sigmas:
+            raise _wrong(
+                f'give a keypoint_label_to_sigmas {{ key: "{name}" value: ... }} of "{label.name}" too.'
+            )
+        if not sigmas[name] > 0:
+            raise _wrong(f'the standard deviation of "{name}" is {sigmas[name]:g}, not above 0.')
+        if name not in indices:
+            raise _wrong(f'no object has a keypoint "{name}".{did_you_mean(name, indices)}')
     return KeypointClass(label.id - 1, [sigmas[name] for name in names], [indices[name] for name in names])
-
-
-def _check_sigma(label: Label, name: str, sigma: float | None, indices: KeypointIndices) -> None:
-    if sigma is None:
-        raise _wrong(f'give a keypoint_label_to_sigmas {{ key: "{name}" value: ... }} of "{label.name}" too.')
-    if not sigma > 0:
-        raise _wrong(f'the standard deviation of "{name}" is {sigma:g}, not above 0.')
-    if name not in indices:
-        raise _wrong(f'no object has a keypoint "{name}".{did_you_mean(name, indices)}')
 
 
 def _wrong(what: str) -> ConfigError:
@@ -172,7 +170,10 @@ def _indices_of_records(records: Records) -> dict[str, int]:
     common: tuple[str, ...] = ()
     for number in range(len(records)):
         try:
-            names = _listed_names(_features(records, number))
+            features = _features(records, number)
+            each = _num_points(features)
+            texts = _texts(features, _num_objects(features) * each)
+            names = tuple(texts[:each] if texts else map(str, range(each)))
             if names and common and names != common:
                 raise DataError(
                     f"its keypoints are {_some(names)}, those of other records {_some(common)}: which is which? Number "
@@ -182,13 +183,6 @@ def _indices_of_records(records: Records) -> dict[str, int]:
             raise DataError(f"{records.name_of(number)}: {error}") from error
         common = common or names
     return {name: index for index, name in enumerate(common)}
-
-
-def _listed_names(features: Features) -> tuple[str, ...]:
-    """Return the names of the points of an object of a record, their numbers where it names none."""
-    count, each = _num_objects(features), _num_points(features)
-    texts = _texts(features, count * each)
-    return tuple(texts[:each] if texts else map(str, range(each)))
 
 
 def _some(names: Sequence[str]) -> str:
@@ -246,26 +240,24 @@ class ExtrasReader:
 
 
 def _drawings(features: Features, count: int, size: tuple[int, int]) -> Sequence[Callable[[], npt.NDArray]]:
-    """Return for each object what draws its mask [h, w]; nothing if a record has no masks."""
-    feature = features.get("image/object/mask", _NOTHING)
-    if numbers := feature.float_list.value or feature.int64_list.value:
-        return [partial(np.asarray, grid) for grid in _numerical(numbers, count, size)]
-    pngs = _one_each(feature.bytes_list.value, "image/object/mask", count)
+    """Return for each object what draws its mask [h, w]; nothing if a record has no masks.
+
+    They are images, or numbers, which was the API's default.
+    """
+    if numbers := _numbers(features, "image/object/mask"):
+        height, width = size
+        if len(numbers) != count * height * width:
+            raise DataError(
+                f"image/object/mask has {len(numbers)} numbers for {count} boxes and {height} x {width} pixels."
+            )
+        return [partial(np.asarray, grid) for grid in np.array(numbers, np.float32).reshape(count, *size)]
+    encoded = features.get("image/object/mask", _NOTHING).bytes_list.value
+    pngs = _one_each(encoded, "image/object/mask", count)
     return [partial(drawn_masks.from_png, png, *size) for png in pngs]
 
 
 def _features(records: Records, number: int) -> Features:
     return parse_example(records.read(number)).features.feature
-
-
-def _numerical(numbers: Sequence[float], count: int, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Return the masks [n, h, w] of a record that has them as numbers, which was the API's default."""
-    height, width = size
-    if len(numbers) != count * height * width:
-        raise DataError(
-            f"image/object/mask has {len(numbers)} numbers for {count} boxes and {height} x {width} pixels."
-        )
-    return np.array(numbers, np.float32).reshape(count, height, width)
 
 
 def _keypoints(
@@ -294,8 +286,7 @@ _SEEN = "image/object/keypoint/visibility"
 
 def _indices(features: Features, each: int, total: int, needs: Needs) -> npt.NDArray[np.int64]:
     """Return the index of every point of a record, -1 for those that no metric needs."""
-    texts = _texts(features, total)
-    if texts:
+    if texts := _texts(features, total):
         indices = np.array([needs.keypoints.get(text, -1) for text in texts])
         if indices.max() < 0:
             raise DataError(

@@ -48,13 +48,8 @@ def box_metrics(
 ) -> dict[str, float]:
     """Return the mean average precision of boxes, and each; the best detection in a group is right by its weight."""
     table = tabulate_backwards(results, len(class_names))
-    labels = label_boxes(
-        table,
-        0.5,
-        difficult=np.zeros(len(table.groundtruth.cls), bool),
-        group_of=table.groundtruth.group_of,
-        group_of_weight=group_of_weight,
-    )
+    difficult, group_of = np.zeros(len(table.groundtruth.cls), bool), table.groundtruth.group_of
+    labels = label_boxes(table, 0.5, difficult=difficult, group_of=group_of, group_of_weight=group_of_weight)
     return named(labels, class_names, prefix, 0.5, area_under)
 
 

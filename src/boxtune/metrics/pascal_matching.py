@@ -52,9 +52,7 @@ def label_boxes(
     return _labels(table, right, ignored, groups, difficult, group_of, group_of_weight)
 
 
-def label_masks(
-    table: Table, at_least: float, *, difficult: Bools, group_of: Bools, group_of_weight: float = 0.0
-) -> Labels:
+def label_masks(table: Table, at_least: float, *, difficult: Bools, group_of: Bools) -> Labels:
     """Return which detections are right, by their masks.
 
     As `label_boxes`, but an object whose mask has no pixels is known by its box alone: what finds that, or lies in it
@@ -70,7 +68,7 @@ def label_masks(
     right, ignored, groups = _find(by_mask, nothing, nothing, difficult, group_of)
     right_by_box, ignored_by_box, _ = _find(by_box, right, ignored, difficult, group_of)
     ignored = ignored_by_box | (right_by_box & ~right)
-    return _labels(table, right, ignored, groups, difficult | ~drawn, group_of, group_of_weight)
+    return _labels(table, right, ignored, groups, difficult | ~drawn, group_of, 0.0)
 
 
 def curve(scores: Floats, right: Floats, num_objects: float) -> tuple[Floats, Floats]:

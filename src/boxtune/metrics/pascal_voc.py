@@ -59,13 +59,12 @@ def segmentation_metrics(
     class_names: Sequence[str],
     *,
     prefix: str = "PascalMasks",
-    at_least: float = 0.5,
     weighted: bool = False,
 ) -> dict[str, float]:
     """Return the same of masks. Objects without a mask do not count."""
     table = tabulate_backwards(results, len(class_names))
-    labels = label_masks(table, at_least, difficult=table.groundtruth.difficult, group_of=_nothing(table))
-    return named(labels, class_names, prefix, at_least, area_under, weighted=weighted)
+    labels = label_masks(table, 0.5, difficult=table.groundtruth.difficult, group_of=_nothing(table))
+    return named(labels, class_names, prefix, 0.5, area_under, weighted=weighted)
 
 
 def precision_at_recall(
@@ -88,16 +87,12 @@ def precision_at_recall(
 
 
 def corloc_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    *,
-    prefix: str = "PascalBoxes",
-    at_least: float = 0.5,
+    results: Sequence[ImageResult], class_names: Sequence[str], *, prefix: str = "PascalBoxes"
 ) -> dict[str, float]:
     """Return the mean correct localization and that of each class."""
     table = tabulate([_with_areas(result) for result in results], len(class_names))
-    values = correct_localization(table, at_least)
-    return _tagged(prefix, f"CorLoc@{at_least}IOU", mean(values), values, class_names)
+    values = correct_localization(table, 0.5)
+    return _tagged(prefix, "CorLoc@0.5IOU", mean(values), values, class_names)
 
 
 def named(
@@ -116,7 +111,10 @@ def named(
         precisions[cls] = average_precision(
             *curve(labels.scores[mine], labels.right[mine], labels.num_objects[cls])
         )
-    total = _over_all(labels, average_precision) if weighted else mean(precisions)
+    total = mean(precisions)
+    if weighted and (num_objects := labels.num_objects.sum()):
+        counted = labels.num_objects[labels.classes] > 0
+        total = average_precision(*curve(labels.scores[counted], labels.right[counted], num_objects))
     return _tagged(prefix, f"AP@{at_least}IOU", total, precisions, class_names)
 
 
@@ -133,14 +131,6 @@ def _tagged(
 def plain(name: str) -> str:
     """Return a class's name as the API writes it in the names of these metrics: decomposed, in the form NFKD."""
     return unicodedata.normalize("NFKD", name)
-
-
-def _over_all(labels: Labels, average_precision: AveragePrecision) -> float:
-    total = labels.num_objects.sum()
-    if not total:
-        return -1.0
-    has_objects = labels.num_objects[labels.classes] > 0
-    return average_precision(*curve(labels.scores[has_objects], labels.right[has_objects], total))
 
 
 def _nothing(table: Table) -> np.ndarray:

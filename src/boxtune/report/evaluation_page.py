@@ -52,15 +52,19 @@ def write_page(
     """
     runs = [analysis, earlier] if earlier else [analysis]
     previews = _previews(runs)
-    data = {
+    data: Columns = {
         "classes": [printable(name) for name in analysis.class_names],
         "kinds": list(KINDS),
         "images": _images(analysis.images, previews),
         "groundtruth": _groundtruth(analysis.groundtruth, len(analysis.images)),
         "runs": [_run(run) for run in runs],
-        "comparison": _comparison(comparison) if comparison else None,
+        "comparison": None,
         "previews": {"block": page.PREVIEWS_IN_BLOCK},
     }
+    if comparison:  # objects that are fixed or broken are counted in the page
+        keys = ("name", "difference", "interval", "p_value")
+        rows = [{key: getattr(one, key) for key in keys} for one in comparison.differences]
+        data["comparison"] = {"differences": rows}
     page.write(
         path,
         "evaluation_page",
@@ -69,12 +73,6 @@ def write_page(
         previews=(preview.removeprefix(_PREVIEW_START) for preview in previews if preview),
         charts=[_charts()],
     )
-
-
-def _comparison(comparison: Comparison) -> Columns:
-    """Return what resampling says of the differences; objects that are fixed or broken are counted in the page."""
-    keys = ("name", "difference", "interval", "p_value")
-    return {"differences": [{key: getattr(one, key) for key in keys} for one in comparison.differences]}
 
 
 @cache
