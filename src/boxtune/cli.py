@@ -203,9 +203,7 @@ def _add_retrain(verbs: Any) -> None:
     verb.add_argument(
         "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
     )
-    _add_evaluation_options(verb, evaluate_every_n=None)
-    _add_devices(verb)
-    _add_overwrite(verb)
+    _add_training_options(verb, evaluate_every_n=None)
     _add_overrides(verb)
 
 
@@ -366,27 +364,13 @@ def _add_train(verbs: Any) -> None:
     verb.add_argument(
         "--checkpoint_keep_every_n", type=integer(0), default=0, help="steps; never removed (none)"
     )
-    _add_evaluation_options(verb, evaluate_every_n=1000)
-    _add_devices(verb)
-    _add_overwrite(verb)
+    _add_training_options(verb, evaluate_every_n=1000)
     verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
     _add_overrides(verb)
 
 
-def _add_overwrite(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--overwrite", action="store_true", help="remove the run that the model_dir holds, and begin anew"
-    )
-
-
-def _add_devices(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--num_devices", type=integer(1, 1024), help="GPUs of this machine that share each batch (all)"
-    )
-
-
-def _add_evaluation_options(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None) -> None:
-    """Add the flags for evaluation during a training, the best checkpoint and early stopping."""
+def _add_training_options(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None) -> None:
+    """Add the flags for evaluation during a training, the best checkpoint, early stopping, devices, a new start."""
     verb.add_argument(
         "--evaluate_every_n", type=integer(0), default=evaluate_every_n,
         help=f"steps ({evaluate_every_n or 'a fifth of them'}); 0: at the end",
@@ -398,6 +382,12 @@ def _add_evaluation_options(verb: argparse.ArgumentParser, *, evaluate_every_n: 
         "--patience", type=integer(1), help="stop after this many evaluations without improvement (never)"
     )
     verb.add_argument("--min_delta", type=amount, default=0.0, help="of an improvement (%(default)s)")
+    verb.add_argument(
+        "--num_devices", type=integer(1, 1024), help="GPUs of this machine that share each batch (all)"
+    )
+    verb.add_argument(
+        "--overwrite", action="store_true", help="remove the run that the model_dir holds, and begin anew"
+    )
 
 
 def _evaluation_options(options: dict[str, Any]) -> Any:
@@ -432,10 +422,9 @@ def _train(**options: Any) -> None:
     """Train the detector that a pipeline.config describes, or resume training it."""
     verb = load("train", options["model_dir"])
     names = ("every_n", "max_to_keep", "keep_every_n")
+    saving = {name: options.pop(f"checkpoint_{name}") for name in names}
     verb.train(
-        checkpoint_options=verb.CheckpointOptions(
-            **{name: options.pop(f"checkpoint_{name}") for name in names}, overwrite=options.pop("overwrite")
-        ),
+        checkpoint_options=verb.CheckpointOptions(**saving, overwrite=options.pop("overwrite")),
         evaluation_options=_evaluation_options(options),
         reporting=verb.Reporting(
             load("report.evaluation").publish, load("report.box_drawing").training_images

@@ -62,7 +62,10 @@ def configure(
     if checkpoint is None:
         pipeline = zoo.recipe_of(zoo.DEFAULT if model is None else model)
     else:
-        pipeline = config.complete(_zoo_config(Path(checkpoint)))
+        path = _path_of_config(Path(checkpoint))
+        given = config.load(path)
+        config.refuse(given, path, (*config.MODEL, "train_config", "eval_config"))
+        pipeline = config.complete(given)
         pipeline.train_config.fine_tune_checkpoint = str(checkpoint)
         pipeline.train_config.fine_tune_checkpoint_type = "all_but_classes"
         pipeline.boxtune.learning_rate_factor_of_new_layers = NEW_LAYERS_FACTOR
@@ -124,24 +127,12 @@ def _refuse_two_starts(checkpoint: str | Path | None, model: str | None) -> None
 def _path_of_config(checkpoint: Path) -> Path:
     path = checkpoint / PIPELINE_CONFIG
     if not checkpoint.is_dir() or not path.is_file():
+        above = [folder for folder in list(checkpoint.parents)[:2] if (folder / PIPELINE_CONFIG).is_file()]
+        hint = f' Did you mean "{above[0]}"?' if above and checkpoint.exists() else ""
         raise ConfigError(
-            f"{checkpoint}: a folder is needed with {PIPELINE_CONFIG} beside checkpoint/, as in a zoo "
-            f"download.{_hint(checkpoint)}"
+            f"{checkpoint}: a folder is needed with {PIPELINE_CONFIG} beside checkpoint/, as in a zoo download.{hint}"
         )
     return path
-
-
-def _hint(checkpoint: Path) -> str:
-    """Return which folder was probably meant: one above the given file or folder."""
-    above = [folder for folder in list(checkpoint.parents)[:2] if (folder / PIPELINE_CONFIG).is_file()]
-    return f' Did you mean "{above[0]}"?' if above and checkpoint.exists() else ""
-
-
-def _zoo_config(checkpoint: Path) -> pipeline_pb2.TrainEvalPipelineConfig:
-    path = _path_of_config(checkpoint)
-    pipeline = config.load(path)
-    config.refuse(pipeline, path, (*config.MODEL, "train_config", "eval_config"))
-    return pipeline
 
 
 def _set_optimizer(section: pipeline_pb2.Optimizer, learning_rate: float, steps: int) -> None:

@@ -18,7 +18,7 @@ from boxtune.data.example_pb2 import Feature
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.data.tfrecord import parse_example
-from boxtune.errors import ConfigError, DataError, did_you_mean
+from boxtune.errors import ConfigError, DataError, did_you_mean, some
 from boxtune.metrics import masks, metric_sets
 from boxtune.metrics.coco import KeypointClass
 from boxtune.metrics.masks import Mask
@@ -176,17 +176,13 @@ def _indices_of_records(records: Records) -> dict[str, int]:
             names = tuple(texts[:each] if texts else map(str, range(each)))
             if names and common and names != common:
                 raise DataError(
-                    f"its keypoints are {_some(names)}, those of other records {_some(common)}: which is which? Number "
-                    "them in the label map, item { ... keypoints { id: 0 label: 'nose' } }."
+                    f"its keypoints are {some(names, 5)}, those of other records {some(common, 5)}: which is which? "
+                    "Number them in the label map, item { ... keypoints { id: 0 label: 'nose' } }."
                 )
         except DataError as error:
             raise DataError(f"{records.name_of(number)}: {error}") from error
         common = common or names
     return {name: index for index, name in enumerate(common)}
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 # Of one record
@@ -290,7 +286,7 @@ def _indices(features: Features, each: int, total: int, needs: Needs) -> npt.NDA
         indices = np.array([needs.keypoints.get(text, -1) for text in texts])
         if indices.max() < 0:
             raise DataError(
-                f"its keypoints are {_some(texts)}, the label map's {_some(list(needs.keypoints))}."
+                f"its keypoints are {some(texts, 5)}, the label map's {some(list(needs.keypoints), 5)}."
             )
         return indices
     if each > needs.num_points:

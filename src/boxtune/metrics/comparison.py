@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.errors import DataError
+from boxtune.errors import DataError, some
 from boxtune.metrics.average_precision import Ranking, coco_ranking, mean
 from boxtune.metrics.bootstrap import CONFIDENCE, Interval, interval, num_resamples, resampled
 from boxtune.metrics.coco import NAMES
@@ -114,8 +114,9 @@ def _check(first: Table, second: Table) -> None:
 
 def _refuse(fault: str, names: list[str], way_out: str) -> None:
     if names:
-        examples = ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")
-        raise DataError(f"Runs cannot be compared: images that {fault}: {len(names)} ({examples}). {way_out}")
+        raise DataError(
+            f"Runs cannot be compared: images that {fault}: {len(names)} ({some(names, _EXAMPLES)}). {way_out}"
+        )
 
 
 def _same_groundtruth(first: ImageResult, second: ImageResult) -> bool:

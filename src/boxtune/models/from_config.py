@@ -43,7 +43,7 @@ def anchor_generator(section: pipeline_pb2.AnchorGenerator) -> Anchors:
         section,
         {
             "ssd_anchor_generator": _ssd_anchors,
-            "multiscale_anchor_generator": _multiscale_anchors,
+            "multiscale_anchor_generator": lambda one: MultiscaleAnchors(**_fields(one)),
             "grid_anchor_generator": _grid_anchors,
             "flexible_grid_anchor_generator": _flexible_grid_anchors,
         },
@@ -65,15 +65,9 @@ def _ssd_anchors(section: pipeline_pb2.SsdAnchorGenerator) -> SsdAnchors:
     )
 
 
-def _multiscale_anchors(section: pipeline_pb2.MultiscaleAnchorGenerator) -> MultiscaleAnchors:
-    return MultiscaleAnchors(
-        min_level=section.min_level,
-        max_level=section.max_level,
-        anchor_scale=section.anchor_scale,
-        aspect_ratios=tuple(section.aspect_ratios),
-        scales_per_octave=section.scales_per_octave,
-        normalize_coordinates=section.normalize_coordinates,
-    )
+def _fields(section: Any) -> dict[str, Any]:
+    fields = {field.name: (field, getattr(section, field.name)) for field in section.DESCRIPTOR.fields}
+    return {name: tuple(value) if field.is_repeated else value for name, (field, value) in fields.items()}
 
 
 def _grid_anchors(section: pipeline_pb2.GridAnchorGenerator) -> FlexibleGridAnchors:
@@ -122,7 +116,7 @@ def box_coder(section: pipeline_pb2.BoxCoder) -> BoxCoder:
 
     def reader(coder: Callable[..., BoxCoder]) -> Callable[[Any], BoxCoder]:
         def read(one: Any) -> BoxCoder:
-            settings = {field.name: getattr(one, field.name) for field in one.DESCRIPTOR.fields}
+            settings = _fields(one)
             for name, value in settings.items():
                 if not value > 0:
                     path = f"{section.WhichOneof('box_coder_oneof')}.{name}"
