@@ -30,7 +30,7 @@ from boxtune.metrics.curves import Curve, best_threshold, curves, thinned
 from boxtune.metrics.error_kinds import ErrorKind, error_kinds, mistakes
 from boxtune.metrics.groups import Group
 from boxtune.metrics.matching import MATCH_IOU, coco_outcomes, match_at_50, outcomes, pair, reaches
-from boxtune.metrics.results import ImageResult, check_results
+from boxtune.metrics.results import ImageResult, Results, check_results
 from boxtune.metrics.tables import Bools, Floats, Ints, Table, near_pairs, tabulate
 
 
@@ -153,7 +153,7 @@ class Analysis:
 
 
 def analyse(
-    results: Sequence[ImageResult],
+    results: Results,
     class_names: Sequence[str],
     *,
     title: str = "",

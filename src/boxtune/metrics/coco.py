@@ -10,7 +10,7 @@ from boxtune.errors import ConfigError
 from boxtune.metrics import average_precision
 from boxtune.metrics.average_precision import COCO_MAX_DETECTIONS, coco_ranking, coco_recall
 from boxtune.metrics.matching import THRESHOLDS, judge
-from boxtune.metrics.results import ImageResult, select_detections
+from boxtune.metrics.results import ImageResult, Numbers, Results, select_detections
 from boxtune.metrics.tables import (
     Bools,
     Floats,
@@ -100,11 +100,7 @@ class Averages:
     recall: Floats
 
 
-def box_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    options: Options = NO_OPTIONS,
-) -> dict[str, float]:
+def box_metrics(results: Results, class_names: Sequence[str], options: Options = NO_OPTIONS) -> Numbers:
     """Return the twelve numbers of boxes, and the average precision, or all twelve, of each class.
 
     Classes without any object do not count; where nothing counts the number is -1. Source: Lin et al. 2014
@@ -119,11 +115,7 @@ def box_metrics(
     return _named("DetectionBoxes_", box_averages(results, len(class_names)), class_names, options)
 
 
-def mask_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    options: Options = NO_OPTIONS,
-) -> dict[str, float]:
+def mask_metrics(results: Results, class_names: Sequence[str], options: Options = NO_OPTIONS) -> Numbers:
     """Return the same numbers of masks. The size of an object is its annotated area, or that of its box."""
     table = tabulate(results, len(class_names))
     crowd = table.groundtruth.crowd
@@ -133,9 +125,7 @@ def mask_metrics(
     return _named("DetectionMasks_", measured, class_names, options)
 
 
-def keypoint_metrics(
-    results: Sequence[ImageResult], class_names: Sequence[str], keypoints: KeypointClass
-) -> dict[str, float]:
+def keypoint_metrics(results: Results, class_names: Sequence[str], keypoints: KeypointClass) -> Numbers:
     """Return the ten numbers of the keypoints of one class, by KEYPOINT_NAMES with the name of the class.
 
     Object keypoint similarity takes the place of intersection over union: the mean over an object's labelled keypoints
@@ -159,7 +149,7 @@ def keypoint_metrics(
     return dict(zip(names, _pose_summary(measured), strict=True))
 
 
-def box_averages(results: Sequence[ImageResult], num_classes: int) -> Averages:
+def box_averages(results: Results, num_classes: int) -> Averages:
     """Return average precision [10, c, 4] and recall [10, c, 4, 3] of boxes by THRESHOLDS, class, AREAS and the
     numbers of detections 1, 10 and 100."""
     table = tabulate(results, num_classes)
@@ -229,7 +219,7 @@ def _pose_summary(found: Averages) -> list[float]:
     ]
 
 
-def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> dict[str, float]:
+def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> Numbers:
     numbers = dict(zip((prefix + name for name in _TWELVE), _summary(found), strict=True))
     if not options.per_category:
         return numbers

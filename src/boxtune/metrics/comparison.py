@@ -10,7 +10,7 @@ from boxtune.metrics.average_precision import Ranking, coco_ranking, mean
 from boxtune.metrics.bootstrap import CONFIDENCE, Interval, interval, num_resamples, resampled
 from boxtune.metrics.coco import NAMES
 from boxtune.metrics.matching import RIGHT, coco_outcomes, match_at_50, outcomes, reaches
-from boxtune.metrics.results import ImageResult, check_results
+from boxtune.metrics.results import ImageResult, Results, check_results
 from boxtune.metrics.tables import Floats, Pairs, Table, near_pairs, tabulate
 
 _TOLERANCE = 0.01  # pixels: less is the rounding of a file
@@ -65,12 +65,7 @@ class Comparison:
 
 
 def compare(
-    first: Sequence[ImageResult],
-    second: Sequence[ImageResult],
-    class_names: Sequence[str],
-    *,
-    threshold: float = 0.5,
-    seed: int = 0,
+    first: Results, second: Results, class_names: Sequence[str], *, threshold: float = 0.5, seed: int = 0
 ) -> Comparison:
     """Compare two runs on the same images, in any order.
 

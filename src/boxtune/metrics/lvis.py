@@ -8,7 +8,14 @@ import numpy as np
 from boxtune.errors import ConfigError
 from boxtune.metrics.coco import AT_50, AT_75, NO_OPTIONS, Averages, Options, averages, mean
 from boxtune.metrics.metric_sets import MetricSet
-from boxtune.metrics.results import ImageResult, known_classes, select_detections, without_unknown_classes
+from boxtune.metrics.results import (
+    ImageResult,
+    Numbers,
+    Results,
+    known_classes,
+    select_detections,
+    without_unknown_classes,
+)
 from boxtune.metrics.tables import (
     Bools,
     Floats,
@@ -30,11 +37,7 @@ FREQUENCIES = "rcf"
 _MAX_DETECTIONS = 300
 
 
-def box_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    options: Options = NO_OPTIONS,
-) -> dict[str, float]:
+def box_metrics(results: Results, class_names: Sequence[str], options: Options = NO_OPTIONS) -> Numbers:
     """Return LVIS' numbers of boxes, named `DetectionBoxes_AP` and so on, and the AP of each class.
 
     A detection counts if its class is known to be in the image or not to be (`ImageResult.present_classes` and
@@ -58,18 +61,14 @@ def box_metrics(
     return _named("DetectionBoxes_", measured, class_names, options)
 
 
-def mask_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    options: Options = NO_OPTIONS,
-) -> dict[str, float]:
+def mask_metrics(results: Results, class_names: Sequence[str], options: Options = NO_OPTIONS) -> Numbers:
     """Return the same of masks, named `DetectionMasks_AP` and so on."""
     table = _tabulate(results, class_names)
     measured = _averages(table, mask_overlap, mask_areas(detection_masks(table)))
     return _named("DetectionMasks_", measured, class_names, options)
 
 
-def _tabulate(results: Sequence[ImageResult], class_names: Sequence[str]) -> Table:
+def _tabulate(results: Results, class_names: Sequence[str]) -> Table:
     are_labelled = [known_classes(result) is not None for result in results]
     if any(are_labelled) or any(len(result.not_exhaustive_classes) for result in results):
         results = [
@@ -109,7 +108,7 @@ def _not_exhaustive(table: Table) -> Bools:
     return np.isin(table.group(table.detections), np.concatenate(groups))
 
 
-def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> dict[str, float]:
+def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> Numbers:
     precision, recall = found.precision, found.recall[..., 0]
     numbers = [
         mean(precision[:, :, 0]),

@@ -9,7 +9,7 @@ import numpy as np
 from boxtune.errors import ConfigError, DataError, did_you_mean
 from boxtune.metrics import coco
 from boxtune.metrics.coco import Options
-from boxtune.metrics.results import ImageResult, check_results, without_unknown_classes
+from boxtune.metrics.results import ImageResult, Numbers, Results, check_results, without_unknown_classes
 
 DEFAULT = ("coco_detection_metrics",)
 """What an empty `metrics_set` means."""
@@ -39,16 +39,13 @@ IMAGE_LABELS = frozenset(
 """The sets that use labels of whole images."""
 
 
-MetricSet = Callable[[Sequence[ImageResult], Sequence[str], Options], dict[str, float]]
+MetricSet = Callable[[Results, Sequence[str], Options], Numbers]
 """From the results of all images and the names of the classes to numbers by the API's tags."""
 
 
 def measure(
-    metrics_set: Sequence[str],
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    options: Options | None = None,
-) -> dict[str, float]:
+    metrics_set: Sequence[str], results: Results, class_names: Sequence[str], options: Options | None = None
+) -> Numbers:
     """Return the numbers of all sets by the API's tags; -1 where no object counts, see `explain`.
 
     No number depends on the order of the images.
@@ -67,7 +64,7 @@ def measure(
     options = options or Options()
     check_names(metrics_set)
     check_results(results, len(class_names))
-    numbers: dict[str, float] = {}
+    numbers: Numbers = {}
     for name in metrics_set or DEFAULT:
         if name in MASKS:
             _check_masks(name, results)
@@ -129,15 +126,13 @@ _FREQUENCIES = {
 }
 
 
-def _coco_boxes(
-    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
-) -> dict[str, float]:
+def _coco_boxes(results: Results, class_names: Sequence[str], options: Options) -> Numbers:
     if options.skip_unlabeled:
         results = [without_unknown_classes(result) for result in results]
     return coco.box_metrics(results, class_names, options)
 
 
-def _check_masks(name: str, results: Sequence[ImageResult]) -> None:
+def _check_masks(name: str, results: Results) -> None:
     if _lack(results, "masks"):
         raise DataError(f"eval_config.metrics_set: {name}: the detections have no masks: leave it out.")
     objects = sum(len(result.groundtruth_classes) for result in results)
@@ -148,15 +143,13 @@ def _check_masks(name: str, results: Sequence[ImageResult]) -> None:
         )
 
 
-def _lack(results: Sequence[ImageResult], part: str) -> bool:
+def _lack(results: Results, part: str) -> bool:
     """Say whether there are detections, and none has that part."""
     found = [result for result in results if len(result.classes)]
     return bool(found) and all(getattr(result, part) is None for result in found)
 
 
-def _coco_keypoints(
-    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
-) -> dict[str, float]:
+def _coco_keypoints(results: Results, class_names: Sequence[str], options: Options) -> Numbers:
     if not options.keypoints:
         raise ConfigError(
             "eval_config.metrics_set: coco_keypoint_metrics need the class whose keypoints are measured and how "
@@ -165,7 +158,7 @@ def _coco_keypoints(
         )
     if _lack(results, "keypoints"):
         raise DataError(f"{KEYPOINTS}: the detections have no keypoints: leave them out.")
-    numbers: dict[str, float] = {}
+    numbers: Numbers = {}
     for keypoints in options.keypoints:
         numbers |= coco.keypoint_metrics(results, class_names, keypoints)
     return numbers

@@ -1,11 +1,10 @@
 """Pascal VOC's matching of detections with objects, as the API does it, and the numbers that follow from it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.metrics.results import ImageResult, select_detections
+from boxtune.metrics.results import Results, select_detections
 from boxtune.metrics.tables import (
     Bools,
     Floats,
@@ -30,7 +29,7 @@ class Labels:
     num_objects: Floats  # [c], a group counts by its weight
 
 
-def tabulate_backwards(results: Sequence[ImageResult], num_classes: int) -> Table:
+def tabulate_backwards(results: Results, num_classes: int) -> Table:
     """Return the table in which of equal scores of an image the last comes first, as in the API."""
     backwards = [select_detections(result, np.arange(len(result.scores))[::-1]) for result in results]
     return tabulate(backwards, num_classes)

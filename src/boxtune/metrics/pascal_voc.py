@@ -18,7 +18,7 @@ from boxtune.metrics.pascal_matching import (
     label_masks,
     tabulate_backwards,
 )
-from boxtune.metrics.results import ImageResult, select_detections, without_unknown_classes
+from boxtune.metrics.results import ImageResult, Numbers, Results, select_detections, without_unknown_classes
 from boxtune.metrics.tables import Floats, Table, tabulate
 
 AveragePrecision = Callable[[Floats, Floats], float]
@@ -26,14 +26,14 @@ AveragePrecision = Callable[[Floats, Floats], float]
 
 
 def detection_metrics(
-    results: Sequence[ImageResult],
+    results: Results,
     class_names: Sequence[str],
     *,
     prefix: str = "PascalBoxes",
     at_least: float = 0.5,
     average_precision: AveragePrecision = area_under,
     weighted: bool = False,
-) -> dict[str, float]:
+) -> Numbers:
     """Return the mean average precision of boxes and that of each class.
 
     Difficult objects do not count; crowds and groups are objects like others. A detection without area
@@ -55,21 +55,15 @@ def detection_metrics(
 
 
 def segmentation_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    *,
-    prefix: str = "PascalMasks",
-    weighted: bool = False,
-) -> dict[str, float]:
+    results: Results, class_names: Sequence[str], *, prefix: str = "PascalMasks", weighted: bool = False
+) -> Numbers:
     """Return the same of masks. Objects without a mask do not count."""
     table = tabulate_backwards(results, len(class_names))
     labels = label_masks(table, 0.5, difficult=table.groundtruth.difficult, group_of=_nothing(table))
     return named(labels, class_names, prefix, 0.5, area_under, weighted=weighted)
 
 
-def precision_at_recall(
-    results: Sequence[ImageResult], class_names: Sequence[str], *, low: float, high: float
-) -> dict[str, float]:
+def precision_at_recall(results: Results, class_names: Sequence[str], *, low: float, high: float) -> Numbers:
     """Return the mean average precision of the part of each curve whose recall is from `low` to `high`.
 
     As the API has it, the precision of the first point within counts from recall 0 on.
@@ -86,9 +80,7 @@ def precision_at_recall(
     return {f"{total}@[{low:.1f},{high:.1f}]Recall": numbers.pop(total)} | numbers
 
 
-def corloc_metrics(
-    results: Sequence[ImageResult], class_names: Sequence[str], *, prefix: str = "PascalBoxes"
-) -> dict[str, float]:
+def corloc_metrics(results: Results, class_names: Sequence[str], *, prefix: str = "PascalBoxes") -> Numbers:
     """Return the mean correct localization and that of each class."""
     table = tabulate([_with_areas(result) for result in results], len(class_names))
     values = correct_localization(table, 0.5)
@@ -103,7 +95,7 @@ def named(
     average_precision: AveragePrecision,
     *,
     weighted: bool = False,
-) -> dict[str, float]:
+) -> Numbers:
     """Return the mean of average precisions, and each; -1 for a class without objects."""
     precisions = np.full(len(class_names), np.nan)
     for cls in np.flatnonzero(labels.num_objects):
@@ -118,9 +110,7 @@ def named(
     return _tagged(prefix, f"AP@{at_least}IOU", total, precisions, class_names)
 
 
-def _tagged(
-    prefix: str, number: str, total: float, values: Floats, class_names: Sequence[str]
-) -> dict[str, float]:
+def _tagged(prefix: str, number: str, total: float, values: Floats, class_names: Sequence[str]) -> Numbers:
     mean_of = "mean" if number.startswith("CorLoc") else "m"
     return {f"{prefix}_Precision/{mean_of}{number}": total} | {
         f"{prefix}_PerformanceByCategory/{number}/{plain(name)}": mean(np.array([value]))
@@ -143,9 +133,7 @@ def _with_areas(result: ImageResult) -> ImageResult:
     return select_detections(result, np.flatnonzero((sides > 0).all(axis=1)))
 
 
-def _precision_at_recall(
-    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
-) -> dict[str, float]:
+def _precision_at_recall(results: Results, class_names: Sequence[str], options: Options) -> Numbers:
     low, high = options.recall_bounds
     if not 0 <= low < high <= 1:
         raise ConfigError(

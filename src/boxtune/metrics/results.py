@@ -58,6 +58,13 @@ class ImageResult:
             object.__setattr__(self, "groundtruth_areas", np.zeros(len(self.groundtruth_classes)))
 
 
+Results = Sequence[ImageResult]
+"""What was found in some images."""
+
+Numbers = dict[str, float]
+"""Metrics by the API's tags; -1 where no object counts."""
+
+
 @dataclass(frozen=True)
 class Example:
     """What was found in an image, and the image as the model took it."""
@@ -72,30 +79,30 @@ class Evaluation:
 
     step: int
     """After how many steps of training; 0 where nobody knows."""
-    metrics: dict[str, float]
-    losses: dict[str, float]
+    metrics: Numbers
+    losses: Numbers
     num_images: int
     num_objects: int
     seconds: float
     class_names: Sequence[str] = ()
     """By 0-based class."""
-    results: Sequence[ImageResult] = field(default=(), repr=False)
+    results: Results = field(default=(), repr=False)
     examples: Sequence[Example] = field(default=(), repr=False)
 
     @property
-    def values(self) -> dict[str, float]:
+    def values(self) -> Numbers:
         """Metrics and losses in one."""
         return self.metrics | self.losses
 
 
 def evaluation_of(
-    results: Sequence[ImageResult],
+    results: Results,
     class_names: Sequence[str],
     *,
-    metrics: dict[str, float],
+    metrics: Numbers,
     seconds: float,
     step: int = 0,
-    losses: dict[str, float] | None = None,
+    losses: Numbers | None = None,
     examples: Sequence[Example] = (),
 ) -> Evaluation:
     """Return the evaluation that `results` come to, with their numbers counted."""
@@ -112,7 +119,7 @@ def evaluation_of(
     )
 
 
-def sorted_by_name(results: Sequence[ImageResult]) -> list[ImageResult]:
+def sorted_by_name(results: Results) -> list[ImageResult]:
     """Return the results by the names of their images, so that no number depends on the order they came in.
 
     The order decides between detections of equal scores. COCO's own code goes by the number of an image; here that
@@ -149,7 +156,7 @@ def select_detections(result: ImageResult, rows: npt.NDArray[np.integer]) -> Ima
     )
 
 
-def check_results(results: Sequence[ImageResult], num_classes: int) -> None:
+def check_results(results: Results, num_classes: int) -> None:
     """Raise DataError, naming image and value, for results that no metric can be computed of.
 
     That is: no images, two of the same name, arrays whose lengths disagree, coordinates, areas or scores that are not

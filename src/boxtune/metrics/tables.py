@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from boxtune.metrics import masks
 from boxtune.metrics.masks import Mask
-from boxtune.metrics.results import ImageResult, sorted_by_name
+from boxtune.metrics.results import ImageResult, Results, sorted_by_name
 
 Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
@@ -88,13 +88,13 @@ class Table:
         return np.bincount(self.groundtruth.cls[~ignored], minlength=self.num_classes)
 
 
-def tabulate(results: Sequence[ImageResult], num_classes: int) -> Table:
+def tabulate(results: Results, num_classes: int) -> Table:
     """Return all of `results`, which `results.check_results` has passed, in one."""
     images = tuple(sorted_by_name(results))
     return Table(images, num_classes, _groundtruth(images), _detections(images))
 
 
-def _groundtruth(images: Sequence[ImageResult]) -> Groundtruth:
+def _groundtruth(images: Results) -> Groundtruth:
     box, annotated = (
         _joined(images, "groundtruth_boxes", float, 4),
         _joined(images, "groundtruth_areas", float),
@@ -110,7 +110,7 @@ def _groundtruth(images: Sequence[ImageResult]) -> Groundtruth:
     )
 
 
-def _detections(images: Sequence[ImageResult]) -> Detections:
+def _detections(images: Results) -> Detections:
     image = np.repeat(np.arange(len(images)), [len(one.classes) for one in images])
     score = _joined(images, "scores", float)
     row = np.lexsort((-score, image))
@@ -118,7 +118,7 @@ def _detections(images: Sequence[ImageResult]) -> Detections:
     return Detections(image, _joined(images, "classes", np.int64)[row], box, box_areas(box), score[row], row)
 
 
-def _joined(images: Sequence[ImageResult], name: str, dtype: npt.DTypeLike, *shape: int) -> np.ndarray:
+def _joined(images: Results, name: str, dtype: npt.DTypeLike, *shape: int) -> np.ndarray:
     return np.concatenate([np.zeros((0, *shape)), *(getattr(one, name) for one in images)]).astype(dtype)
 
 
