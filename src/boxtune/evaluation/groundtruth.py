@@ -115,7 +115,6 @@ def with_detections(
     """Return `groundtruth` with detections of the image's frame, which become pixels.
 
     Args:
-        groundtruth: of an image.
         boxes: float [k, 4], fractions of the image.
         classes: int [k], 0-based.
         scores: float [k].

@@ -47,8 +47,6 @@ def box_metrics(results: Results, class_names: Sequence[str], options: Options =
     those of its objects; where no image has any, every class was looked for in all.
 
     Args:
-        results: of all images.
-        class_names: by class.
         options: its `frequencies` are by class, `r`, `c` or `f`: in up to 10, up to 100 or more images of training; ""
             for unknown. Without them APr, APc and APf are -1. `per_category` adds
             `DetectionBoxes_PerformanceByCategory/AP/NAME`.

@@ -40,8 +40,6 @@ def from_box(grid: npt.NDArray[np.floating], box: npt.NDArray[np.floating], heig
         grid: [gh, gw], how certain the object is there, over the box from its first to its last row and column; pixels
             above 0.5, between them bilinearly, belong to it.
         box: [4] ymin, xmin, ymax, xmax in fractions of the image.
-        height: of the image.
-        width: of the image.
     """
     ymin, xmin, ymax, xmax = box.tolist()
     rows, ys = _grid_positions(ymin, ymax, grid.shape[0], height)

@@ -53,7 +53,6 @@ def measure(
     Args:
         metrics_set: of METRIC_SETS; none for DEFAULT.
         results: of all images, each once.
-        class_names: by class.
         options: of `eval_config`.
 
     Raises:

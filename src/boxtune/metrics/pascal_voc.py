@@ -42,9 +42,6 @@ def detection_metrics(
     images were read, and goes backwards. Source: the API's utils/object_detection_evaluation.py.
 
     Args:
-        results: of all images.
-        class_names: by class.
-        prefix: of the names.
         at_least: the intersection over union that makes a detection right.
         average_precision: `area_under` as since 2010, or `eleven_points` as before.
         weighted: take the mean over detections, as if all were of one class, in place of the mean over classes.

@@ -70,11 +70,9 @@ def bidirectional_feature_pyramid(
     Args:
         features: maps of the levels from `min_level` on, finest first, each half as large as the one before.
         key: of the layers in the checkpoint.
-        style: of the convolutions.
         min_level: of the finest output.
         max_level: of the coarsest output; levels beyond the last feature are pooled from it.
         num_iterations: of going down and up.
-        num_filters: of every output.
         combine_method: how maps are added: one of WeightedSum's.
         frozen: keep the batch normalizations' statistics in training.
 

@@ -29,7 +29,6 @@ def write_page(
     """Write a page that shows a data set.
 
     Args:
-        path: the HTML file to write.
         title: what the page is called, such as the folder's name.
         parts: the images, by what they are for ("train", "validation").
         findings: what was not as it should be.

@@ -42,8 +42,6 @@ def write_page(
     """Write a page that shows an evaluation.
 
     Args:
-        path: the HTML file to write.
-        analysis: the evaluation.
         earlier: that of an earlier run on the same images, shown beside it.
         comparison: of the two, which says that the images are the same.
 

@@ -94,7 +94,6 @@ def build(
     Source: Tan and Le 2019 (arXiv:1905.11946), table 1; the API's official.vision.image_classification.efficientnet.
 
     Args:
-        images: the input.
         key: of the layers in the checkpoint.
         key_of_rest: of the layers after the highest of `levels`, up to the classes of ImageNet: checkpoints of the API
             have their variables, but nothing is computed by them.

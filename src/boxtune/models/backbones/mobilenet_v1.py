@@ -36,11 +36,8 @@ def build(
     the filters by the depth multiplier twice: so do its checkpoints.
 
     Args:
-        images: the input.
         key: of the layers in the checkpoint.
-        style: of all its convolutions.
         depth_multiplier: of the filters of every layer, twice.
-        min_depth: the smallest number of filters.
         last_filters: of the blocks 12 and 13, before the depth multiplier.
         explicit_padding: pad by zeros on both sides instead of TensorFlow's "same".
         frozen: do not update the statistics of batch normalizations in training.

@@ -41,9 +41,7 @@ def build(
     differ from Keras' own in the last layer and by `min_depth`.
 
     Args:
-        images: the input.
         key: of the layers in the checkpoint.
-        style: of all its convolutions.
         depth_multiplier: of the filters of every layer.
         min_depth: the smallest number of filters of layers that do not expand.
         explicit_padding: pad by zeros on both sides instead of TensorFlow's "same".

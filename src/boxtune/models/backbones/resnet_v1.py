@@ -35,12 +35,9 @@ def build(
     the stride of a stage in its first convolution of 1 x 1, and no biases.
 
     Args:
-        images: the input.
         blocks: how many each stage has, such as RESNET50.
         key: of the layers in the checkpoint.
-        style: of all its convolutions.
         depth_multiplier: of the filters of every layer.
-        min_depth: the smallest number of filters.
         frozen: do not update the statistics of batch normalizations in training.
 
     Returns:
