@@ -32,7 +32,7 @@ from boxtune.evaluation.groundtruth import (
     with_detections,
 )
 from boxtune.metrics import metric_sets
-from boxtune.metrics.results import Evaluation, Example, ImageResult, evaluation_of
+from boxtune.metrics.results import Evaluation, Example, ImageResult
 from boxtune.models import Detector
 from boxtune.models.detector import REGULARIZATION
 from boxtune.structures import Inputs
@@ -123,9 +123,9 @@ class Evaluator:
         means = {f"Loss/{name}": sum(batch[name] for batch in losses) / len(results) for name in losses[0]}
         regularization = ops.convert_to_numpy(self.detector.regularization_loss())
         means[f"Loss/{REGULARIZATION}"] = float(regularization)
-        return evaluation_of(
-            results,
-            self.class_names,
+        return Evaluation(
+            results=results,
+            class_names=self.class_names,
             step=step,
             metrics=metric_sets.measure(
                 self.section.metrics_set, results, self.class_names, self._metric_options
@@ -163,9 +163,9 @@ def evaluate_found(
             on_image(example)
 
     results, names = find(records, keep_first, needs), class_names(records.label_map, records.num_classes)
-    return evaluation_of(
-        results,
-        names,
+    return Evaluation(
+        results=results,
+        class_names=names,
         metrics=metric_sets.measure(section.metrics_set, results, names, options),
         seconds=time.perf_counter() - started,
         examples=[Example(result, image) for result, image in zip(results, images, strict=False)],

@@ -73,20 +73,18 @@ class Example:
     image: npt.NDArray[np.uint8]  # [h, w, 3]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """The numbers of an evaluation by the API's names, what they were computed of, and some images to show."""
 
-    step: int
-    """After how many steps of training; 0 where nobody knows."""
     metrics: Numbers
-    losses: Numbers
-    num_images: int
-    num_objects: int
-    seconds: float
-    class_names: Sequence[str] = ()
+    losses: Numbers = field(default_factory=dict)
+    results: Results = field(repr=False)
+    class_names: Sequence[str]
     """By 0-based class."""
-    results: Results = field(default=(), repr=False)
+    step: int = 0
+    """After how many steps of training; 0 where nobody knows."""
+    seconds: float
     examples: Sequence[Example] = field(default=(), repr=False)
 
     @property
@@ -94,29 +92,15 @@ class Evaluation:
         """Metrics and losses in one."""
         return self.metrics | self.losses
 
+    @property
+    def num_images(self) -> int:
+        """How many images there are."""
+        return len(self.results)
 
-def evaluation_of(
-    results: Results,
-    class_names: Sequence[str],
-    *,
-    metrics: Numbers,
-    seconds: float,
-    step: int = 0,
-    losses: Numbers | None = None,
-    examples: Sequence[Example] = (),
-) -> Evaluation:
-    """Return the evaluation that `results` come to, with their numbers counted."""
-    return Evaluation(
-        step=step,
-        metrics=metrics,
-        losses=losses or {},
-        num_images=len(results),
-        num_objects=sum(len(result.groundtruth_classes) for result in results),
-        seconds=seconds,
-        class_names=class_names,
-        results=results,
-        examples=examples,
-    )
+    @property
+    def num_objects(self) -> int:
+        """How many objects there are in them."""
+        return sum(len(result.groundtruth_classes) for result in self.results)
 
 
 def sorted_by_name(results: Results) -> list[ImageResult]:
