@@ -203,8 +203,6 @@ def _add_retrain(verbs: Any) -> None:
     _add_data_set(add)
     add("--model_dir", type=Path, required=True, help="for everything that is written")
     _add_model(verb)
-    add("--batch_size", type=integer(1), default=8, help="images in a step (%(default)s)")
-    add("--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)")
     _add_training_options(add, evaluate_every_n=None)
     _add_overrides(add)
 
@@ -308,8 +306,6 @@ def _add_config(verbs: Any) -> None:
     add("records", type=Path, help="the folder that `boxtune convert` wrote")
     add("--output", type=Path, required=True, help="the pipeline.config to write")
     _add_model(verb)
-    add("--batch_size", type=integer(1), help="images in a step (8)")
-    add("--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)")
     add(
         "--learning_rate",
         type=float,
@@ -331,11 +327,15 @@ def _config(output: Path, overrides: list[str], **options: Any) -> None:
 
 
 def _add_model(verb: argparse.ArgumentParser) -> None:
+    """Add the flags for what is trained, in which steps."""
     model = verb.add_mutually_exclusive_group()
     model.add_argument("--checkpoint", type=Path, help="a zoo download to start from; else random weights")
     model.add_argument(
         "--model", metavar="NAME", help="one of `boxtune models`, to start from random weights"
     )
+    verb.add_argument("--batch_size", type=integer(1), default=8, help="images in a step (%(default)s)")
+    steps = "steps to train (600, or 30 times through the images)"
+    verb.add_argument("--num_steps", type=integer(1), help=steps)
 
 
 def _add_models(verbs: Any) -> None:

@@ -236,21 +236,21 @@ def _mask_boxes(part: Sequence[Mask]) -> Floats:
 
 def detection_masks(table: Table) -> list[Mask]:
     """Return the masks of the detections; one without pixels where an image has none."""
-    listed = [mask for one in table.images for mask in _masks(one, one.masks, len(one.classes))]
+    listed = _masks(table, "masks", "classes")
     return [listed[row] for row in table.detections.row]
 
 
 def groundtruth_masks(table: Table) -> list[Mask]:
     """Return the masks of the objects; one without pixels where an image has none."""
-    return [
-        mask
-        for one in table.images
-        for mask in _masks(one, one.groundtruth_masks, len(one.groundtruth_classes))
-    ]
+    return _masks(table, "groundtruth_masks", "groundtruth_classes")
 
 
-def _masks(result: ImageResult, given: Sequence[Mask] | None, count: int) -> Sequence[Mask]:
-    return [Mask(result.height, result.width, np.zeros(0, np.int64))] * count if given is None else given
+def _masks(table: Table, name: str, classes: str) -> list[Mask]:
+    found: list[Mask] = []
+    for one in table.images:
+        none = [Mask(one.height, one.width, np.zeros(0, np.int64))] * len(getattr(one, classes))
+        found += none if getattr(one, name) is None else getattr(one, name)
+    return found
 
 
 def run_starts(values: Ints) -> Ints:
