@@ -43,7 +43,7 @@ KeypointIndices = Mapping[str, int]
 class Needs:
     """What the metrics need besides boxes: masks, labels of whole images, and the keypoints of these indices.
 
-    `all_known`: in images without labels every class was looked for.
+    `all_known`: in an image without any labels every class was looked for (`image_classes_field_map_empty_to_ones`).
     """
 
     masks: bool = False
@@ -193,7 +193,6 @@ class ExtrasReader:
 
     def __init__(self, records: Records, needs: Needs) -> None:
         self._records, self._needs = records, needs
-        self._labels = ImageLabels(records, needs.all_known)
         self._edges_left = MAX_EDGES
 
     def add(self, number: int, groundtruth: ImageResult) -> ImageResult:
@@ -208,7 +207,7 @@ class ExtrasReader:
         try:
             features = _features(self._records, number)
             if self._needs.labels:
-                groundtruth = self._labels.add(features, groundtruth)
+                groundtruth = self._with_labels(features, groundtruth)
             if self._needs.masks:
                 groundtruth = replace(groundtruth, groundtruth_masks=self._masks(features, groundtruth))
             if self._needs.keypoints:
@@ -220,6 +219,50 @@ class ExtrasReader:
         except DataError as error:
             raise DataError(f"{self._records.name_of(number)}: {error}") from error
         return groundtruth
+
+    def _with_labels(self, features: Features, groundtruth: ImageResult) -> ImageResult:
+        """Return the groundtruth of a record with the labels of the whole image, as 0-based classes.
+
+        Those of other classes than the detector's say nothing.
+        """
+        present, absent = self._verified(features)
+        absent |= self._in_range(_numbers(features, "image/neg_category_ids"))
+        if self._records.expand_hierarchy:
+            ancestors, descendants = self._hierarchy
+            present, absent = _with(present, ancestors), _with(absent, descendants)
+        known = bool(present or absent) or not self._needs.all_known
+        return replace(
+            groundtruth,
+            present_classes=_array(present) if known else None,
+            absent_classes=_array(absent) if known else None,
+            not_exhaustive_classes=_array(
+                self._in_range(_numbers(features, "image/not_exhaustive_category_ids"))
+            ),
+        )
+
+    @cached_property
+    def _hierarchy(self) -> tuple[list[list[int]], list[list[int]]]:
+        label_map, count = self._records.label_map, self._records.num_classes
+        return label_map.ancestors(count), label_map.descendants(count)
+
+    def _verified(self, features: Features) -> tuple[set[int], set[int]]:
+        """Return the classes that people saw in the image, and those that they looked for and did not on_image."""
+        texts = features.get("image/class/text", _NOTHING).bytes_list.value
+        numbers = _numbers(features, "image/class/label")
+        confidences = _numbers(features, "image/class/confidence")
+        by_name = self._records.label_map.by_any_name
+        labels = [by_name.get(text.decode("utf-8", "replace")) for text in texts]
+        ids = [label.id if label else 0 for label in labels] if texts else numbers
+        if len(confidences) not in (0, len(ids)):
+            raise DataError(f"image/class/confidence has {len(confidences)} values for {len(ids)} labels.")
+        pairs = list(zip(ids, confidences or [1.0] * len(ids), strict=True))
+        return (
+            self._in_range(number for number, confidence in pairs if confidence > 0),
+            self._in_range(number for number, confidence in pairs if confidence <= 0),
+        )
+
+    def _in_range(self, numbers: Iterable[float]) -> set[int]:
+        return {int(number) - 1 for number in numbers if 1 <= number <= self._records.num_classes}
 
     def _masks(self, features: Features, groundtruth: ImageResult) -> list[Mask]:
         """Return the mask of each object, one without pixels where it has none."""
@@ -327,66 +370,6 @@ def _one_each(values: Sequence[T], key: str, count: int) -> Sequence[T]:
     if len(values) not in (0, count):
         raise DataError(f"{key} has {len(values)} values, not {count}.")
     return values
-
-
-# Labels of whole images
-
-
-@dataclass(frozen=True)
-class ImageLabels:
-    """Reads the labels of whole images as classes, 0-based; those of other classes than the detector's say nothing.
-
-    `all_known` is whether an image without any labels is one in which every class was looked for
-    (`image_classes_field_map_empty_to_ones`).
-    """
-
-    records: Records
-    all_known: bool = True
-
-    def add(self, features: Features, groundtruth: ImageResult) -> ImageResult:
-        """Return the groundtruth of a record with the labels that its features hold.
-
-        Raises:
-            DataError: if its confidences are not as many as its labels.
-        """
-        present, absent = self._verified(features)
-        absent |= self._in_range(_numbers(features, "image/neg_category_ids"))
-        if self.records.expand_hierarchy:
-            ancestors, descendants = self._hierarchy
-            present, absent = _with(present, ancestors), _with(absent, descendants)
-        known = bool(present or absent) or not self.all_known
-        return replace(
-            groundtruth,
-            present_classes=_array(present) if known else None,
-            absent_classes=_array(absent) if known else None,
-            not_exhaustive_classes=_array(
-                self._in_range(_numbers(features, "image/not_exhaustive_category_ids"))
-            ),
-        )
-
-    @cached_property
-    def _hierarchy(self) -> tuple[list[list[int]], list[list[int]]]:
-        label_map, count = self.records.label_map, self.records.num_classes
-        return label_map.ancestors(count), label_map.descendants(count)
-
-    def _verified(self, features: Features) -> tuple[set[int], set[int]]:
-        """Return the classes that people saw in the image, and those that they looked for and did not on_image."""
-        texts = features.get("image/class/text", _NOTHING).bytes_list.value
-        numbers = _numbers(features, "image/class/label")
-        confidences = _numbers(features, "image/class/confidence")
-        by_name = self.records.label_map.by_any_name
-        labels = [by_name.get(text.decode("utf-8", "replace")) for text in texts]
-        ids = [label.id if label else 0 for label in labels] if texts else numbers
-        if len(confidences) not in (0, len(ids)):
-            raise DataError(f"image/class/confidence has {len(confidences)} values for {len(ids)} labels.")
-        pairs = list(zip(ids, confidences or [1.0] * len(ids), strict=True))
-        return (
-            self._in_range(number for number, confidence in pairs if confidence > 0),
-            self._in_range(number for number, confidence in pairs if confidence <= 0),
-        )
-
-    def _in_range(self, numbers: Iterable[float]) -> set[int]:
-        return {int(number) - 1 for number in numbers if 1 <= number <= self.records.num_classes}
 
 
 def _with(classes: set[int], related: list[list[int]]) -> set[int]:
