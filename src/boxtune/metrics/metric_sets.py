@@ -67,7 +67,10 @@ def measure(
     for name in metrics_set or DEFAULT:
         if name in MASKS:
             _check_masks(name, results)
-        numbers |= _set_of(name)(results, class_names, options)
+        sets = _COCO
+        if name in _OTHERS:
+            sets = importlib.import_module(f"{__package__}.{_OTHERS[name]}").METRIC_SETS
+        numbers |= sets[name](results, class_names, options)
     if KEYPOINTS not in metrics_set and options.keypoints:
         numbers |= _coco_keypoints(results, class_names, options)
     return numbers
@@ -189,10 +192,3 @@ _OTHERS = {
 
 METRIC_SETS = (*_COCO, *_OTHERS)
 """The names of the sets in the API, where it has them. Those of Open Images V2 go by two names."""
-
-
-def _set_of(name: str) -> MetricSet:
-    if name in _COCO:
-        return _COCO[name]
-    metric_set: MetricSet = importlib.import_module(f"{__package__}.{_OTHERS[name]}").METRIC_SETS[name]
-    return metric_set

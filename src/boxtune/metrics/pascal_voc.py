@@ -109,15 +109,12 @@ def named(
 
 def _tagged(prefix: str, number: str, total: float, values: Floats, class_names: Sequence[str]) -> Numbers:
     mean_of = "mean" if number.startswith("CorLoc") else "m"
+    # The API writes names decomposed.
+    plain = (unicodedata.normalize("NFKD", name) for name in class_names)
     return {f"{prefix}_Precision/{mean_of}{number}": total} | {
-        f"{prefix}_PerformanceByCategory/{number}/{plain(name)}": mean(np.array([value]))
-        for name, value in zip(class_names, values, strict=True)
+        f"{prefix}_PerformanceByCategory/{number}/{name}": mean(np.array([value]))
+        for name, value in zip(plain, values, strict=True)
     }
-
-
-def plain(name: str) -> str:
-    """Return a class's name as the API writes it in the names of these metrics: decomposed, in the form NFKD."""
-    return unicodedata.normalize("NFKD", name)
 
 
 def _nothing(table: Table) -> np.ndarray:

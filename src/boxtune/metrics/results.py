@@ -103,15 +103,6 @@ class Evaluation:
         return sum(len(result.groundtruth_classes) for result in self.results)
 
 
-def sorted_by_name(results: Results) -> list[ImageResult]:
-    """Return the results by the names of their images, so that no number depends on the order they came in.
-
-    The order decides between detections of equal scores. COCO's own code goes by the number of an image; here that
-    number is the rank of the name. Images of the same name keep their order.
-    """
-    return sorted(results, key=lambda result: result.name)
-
-
 def known_classes(result: ImageResult) -> Classes | None:
     """Return the classes whose presence in the image is known, sorted, or None if that is so for all."""
     if result.present_classes is None and result.absent_classes is None:

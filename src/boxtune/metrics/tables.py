@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from boxtune.metrics import masks
 from boxtune.metrics.masks import Mask
-from boxtune.metrics.results import ImageResult, Results, sorted_by_name
+from boxtune.metrics.results import ImageResult, Results
 
 Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
@@ -90,7 +90,8 @@ class Table:
 
 def tabulate(results: Results, num_classes: int) -> Table:
     """Return all of `results`, which `results.check_results` has passed, in one."""
-    images = tuple(sorted_by_name(results))
+    # COCO's own code goes by the numbers of images, which decide between detections of equal scores.
+    images = tuple(sorted(results, key=lambda result: result.name))
     return Table(images, num_classes, _groundtruth(images), _detections(images))
 
 
