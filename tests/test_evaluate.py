@@ -81,7 +81,7 @@ def checkpoint(folder, number, step, change=None):
     variables["model/dense/bias"].assign([0.2, 0.2, 0.7, 0.7, 0])
     if change:
         change(variables)
-    return checkpoints.write({**variables, "step": tf.Variable(step)}, str(folder / f"ckpt-{number}"))
+    return checkpoints.tree({**variables, "step": tf.Variable(step)}).write(str(folder / f"ckpt-{number}"))
 
 
 def of_checkpoint(base, **options):

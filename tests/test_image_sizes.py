@@ -182,7 +182,9 @@ def test_a_box_is_the_same_in_training_evaluation_and_export(folder, text):
             assert image[: top - 2, :].max() < 120
             assert image[bottom + 2 :, :].max() < 120
 
-    evaluation = Evaluator(detector, records, image_resizer=section, batch_size=3).evaluate(0)
+    evaluation = Evaluator(
+        detector, records, pipeline_pb2.EvalConfig(), image_resizer=section, batch_size=3
+    ).evaluate(0)
     assert evaluation.metrics["DetectionBoxes_Precision/mAP"] == pytest.approx(1)
     assert evaluation.losses["Loss/localization_loss"] < 1e-6
     for result in evaluation.results:

@@ -225,7 +225,7 @@ def test_nothing_is_trained_from_weights_that_are_not_finite(run, tmp_path):
     reader = Reader(find(tmp_path))
     stored = {key: keras.Variable(reader[key]) for key in reader.shapes if key != "save_counter"}
     stored["model/norm/moving_mean"].assign(np.full(8, np.nan))
-    checkpoints.write(stored, find(tmp_path))
+    checkpoints.tree(stored).write(find(tmp_path))
     before = (tmp_path / "metrics.jsonl").read_bytes()
     with pytest.raises(CheckpointError, match=r"ckpt-1.*model/norm/moving_mean is infinite or NaN"):
         run()

@@ -25,6 +25,9 @@ from boxtune import onednn
 from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean, escaped
 from boxtune.silence_stderr import silenced_stderr
 
+Add = Callable[..., Any]
+"""A verb's `add_argument`, or that of a group of its flags."""
+
 UNFIT = 1
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -178,9 +181,9 @@ def _verb(verbs: Any, name: str, function: Any) -> argparse.ArgumentParser:
     return verb
 
 
-def _add_overrides(verb: argparse.ArgumentParser) -> None:
+def _add_overrides(add: Add) -> None:
     _add_list(
-        verb,
+        add,
         "--set",
         "FIELD=VALUE",
         "change the configuration, such as train_config.batch_size=4",
@@ -188,26 +191,20 @@ def _add_overrides(verb: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_list(verb: Any, flag: str, metavar: str, description: str, **options: Any) -> None:
+def _add_list(add: Add, flag: str, metavar: str, description: str, **options: Any) -> None:
     """Add a flag that may be given many times."""
     description += "; may be given many times"
-    verb.add_argument(flag, action="append", default=[], metavar=metavar, help=description, **options)
+    add(flag, action="append", default=[], metavar=metavar, help=description, **options)
 
 
 def _add_retrain(verbs: Any) -> None:
     verb = _verb(verbs, "retrain", _retrain)
-    _add_data_set(verb)
-    verb.add_argument("--model_dir", type=Path, required=True, help="for everything that is written")
+    add = verb.add_argument
+    _add_data_set(add)
+    add("--model_dir", type=Path, required=True, help="for everything that is written")
     _add_model(verb)
-    verb.add_argument("--batch_size", type=integer(1), default=8, help="images in a step (%(default)s)")
-    verb.add_argument(
-        "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
-    )
-    _add_learning_rate(verb)
-    _add_evaluation_options(verb, evaluate_every_n=None)
-    _add_devices(verb)
-    _add_overwrite(verb)
-    _add_overrides(verb)
+    _add_training_options(add, evaluate_every_n=None)
+    _add_overrides(add)
 
 
 def _retrain(**options: Any) -> None:
@@ -218,49 +215,47 @@ def _retrain(**options: Any) -> None:
     print(retrain(options=data_set, evaluation_options=evaluation, **options))
 
 
-def _add_data_set(verb: argparse.ArgumentParser) -> None:
+def _add_data_set(add: Add) -> None:
     """Add the flags for reading and splitting a data set."""
-    verb.add_argument("photos", type=Path, help="a folder of annotated photographs")
-    _add_reading(verb)
-    verb.add_argument("--label_map", type=Path, help="ids of the classes; else in order of their names")
-    verb.add_argument("--validation_files", type=Path, help="a text file naming the images to validate on")
-    verb.add_argument(
+    add("photos", type=Path, help="a folder of annotated photographs")
+    _add_reading(add)
+    add("--label_map", type=Path, help="ids of the classes; else in order of their names")
+    add("--validation_files", type=Path, help="a text file naming the images to validate on")
+    add(
         "--validation_fraction", type=float,
         help="random fraction for validation; else by lists or folders train, valid and test, or 0.2",
     )  # fmt: skip
-    verb.add_argument("--folds", type=integer(2), help="of a cross-validation")
-    verb.add_argument("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")
-    verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
+    add("--folds", type=integer(2), help="of a cross-validation")
+    add("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")
+    add("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
 
 
-def _add_reading(verb: Any) -> None:
+def _add_reading(add: Add) -> None:
     """Add the flags for reading annotated images."""
-    verb.add_argument(
-        "--annotations", type=Path, help="a file or folder of annotations, if not in that folder"
-    )
-    verb.add_argument("--format", dest="format_name", help="of the annotations; else it is detected")
-    verb.add_argument(
+    add("--annotations", type=Path, help="a file or folder of annotations, if not in that folder")
+    add("--format", dest="format_name", help="of the annotations; else it is detected")
+    add(
         "--boxes", default="", metavar="WORDS",
         help="how boxes are written, if not as in their format: pixels or normalized, and corners, sides, centres,"
         " yxyx or xxyy, with a comma between; as_written if they are right",
     )  # fmt: skip
-    verb.add_argument(
+    add(
         "--exif", default="", metavar="upright|stored",
         help="how images with an EXIF orientation were shown when their boxes were drawn, where it is not known",
     )  # fmt: skip
-    verb.add_argument(
+    add(
         "--image_names", default="", metavar="own|written",
         help="the image of an annotation file that names another image than its own name does",
     )  # fmt: skip
-    _add_list(verb, "--rename", "OLD=NEW", "give a class another name", type=_renaming)
-    _add_list(verb, "--drop", "CLASS", "leave out the objects of a class")
-    verb.add_argument(
+    _add_list(add, "--rename", "OLD=NEW", "give a class another name", type=_renaming)
+    _add_list(add, "--drop", "CLASS", "leave out the objects of a class")
+    add(
         "--max_unusable",
         type=float,
         default=0.5,
         help="fraction of the data that may be unusable (%(default)s)",
     )
-    verb.add_argument("--num_workers", type=integer(1, 1024), help="processes (one for each core)")
+    add("--num_workers", type=integer(1, 1024), help="processes (one for each core)")
 
 
 def _renaming(text: str) -> tuple[str, str]:
@@ -280,11 +275,11 @@ def _data_set(options: dict[str, Any]) -> Any:
 
 
 def _add_check(verbs: Any) -> None:
-    verb = _verb(verbs, "check", _check)
-    _add_data_set(verb)
-    verb.add_argument("--page", type=Path, help="an HTML file to write, with images and findings")
-    verb.add_argument("--report", type=Path, help="a JSON file to write, for programs")
-    verb.add_argument("--pipeline_config_path", type=Path, help="to compare its anchors with the boxes")
+    add = _verb(verbs, "check", _check).add_argument
+    _add_data_set(add)
+    add("--page", type=Path, help="an HTML file to write, with images and findings")
+    add("--report", type=Path, help="a JSON file to write, for programs")
+    add("--pipeline_config_path", type=Path, help="to compare its anchors with the boxes")
 
 
 def _check(**options: Any) -> int:
@@ -295,10 +290,10 @@ def _check(**options: Any) -> int:
 
 
 def _add_convert(verbs: Any) -> None:
-    verb = _verb(verbs, "convert", _convert)
-    _add_data_set(verb)
-    verb.add_argument("--output_dir", type=Path, required=True, help="for records, label map and report")
-    verb.add_argument("--to", default="tfrecord", help="tfrecord, voc, coco or yolo (%(default)s)")
+    add = _verb(verbs, "convert", _convert).add_argument
+    _add_data_set(add)
+    add("--output_dir", type=Path, required=True, help="for records, label map and report")
+    add("--to", default="tfrecord", help="tfrecord, voc, coco or yolo (%(default)s)")
 
 
 def _convert(**options: Any) -> None:
@@ -308,15 +303,11 @@ def _convert(**options: Any) -> None:
 
 def _add_config(verbs: Any) -> None:
     verb = _verb(verbs, "config", _config)
-    verb.add_argument("records", type=Path, help="the folder that `boxtune convert` wrote")
-    verb.add_argument("--output", type=Path, required=True, help="the pipeline.config to write")
+    add = verb.add_argument
+    add("records", type=Path, help="the folder that `boxtune convert` wrote")
+    add("--output", type=Path, required=True, help="the pipeline.config to write")
     _add_model(verb)
-    verb.add_argument("--batch_size", type=integer(1), help="images in a step (8)")
-    verb.add_argument(
-        "--num_steps", type=integer(1), help="steps to train (600, or 30 times through the images)"
-    )
-    _add_learning_rate(verb)
-    _add_overrides(verb)
+    _add_overrides(add)
 
 
 def _config(output: Path, overrides: list[str], **options: Any) -> None:
@@ -332,26 +323,28 @@ def _config(output: Path, overrides: list[str], **options: Any) -> None:
     print(f"Wrote {output}. Next: boxtune train --pipeline_config_path {output} --model_dir FOLDER")
 
 
-def _add_learning_rate(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--learning_rate",
-        type=float,
-        help="the highest (0.01 for each image, at most 0.08; from a checkpoint 3/4 of it)",
-    )
-
-
 def _add_model(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
+    """Add the flags for what is trained, in which steps."""
+    add = verb.add_argument
+    add(
         "--checkpoint",
         metavar="WEIGHTS",
         help="to start from: a name of `boxtune models`, which is downloaded once, a URL or .tar.gz of a zoo download, "
         "a folder, or a checkpoint in it; else random weights",
     )
-    verb.add_argument("--sha256", metavar="DIGITS", help="that the download or archive has to have")
-    verb.add_argument(
+    add("--sha256", metavar="DIGITS", help="that the download or archive has to have")
+    add(
         "--model", metavar="NAME",
         help="one of `boxtune models`, to start from random weights or from a checkpoint without a configuration",
     )  # fmt: skip
+    add("--batch_size", type=integer(1), default=8, help="images in a step (%(default)s)")
+    steps = "steps to train (600, or 30 times through the images)"
+    add("--num_steps", type=integer(1), help=steps)
+    add(
+        "--learning_rate",
+        type=float,
+        help="the highest (0.01 for each image, at most 0.08; from a checkpoint 3/4 of it)",
+    )
 
 
 def _require_sha256(options: dict[str, Any]) -> None:
@@ -377,53 +370,33 @@ def _models(where: bool) -> None:
 
 
 def _add_train(verbs: Any) -> None:
-    verb = _verb(verbs, "train", _train)
-    verb.add_argument("--pipeline_config_path", type=Path, required=True, help="the configuration")
-    verb.add_argument("--model_dir", type=Path, required=True, help="for checkpoints and summaries")
-    verb.add_argument("--num_train_steps", type=integer(1), help="in place of train_config.num_steps")
-    verb.add_argument(
+    add = _verb(verbs, "train", _train).add_argument
+    add("--pipeline_config_path", type=Path, required=True, help="the configuration")
+    add("--model_dir", type=Path, required=True, help="for checkpoints and summaries")
+    add("--num_train_steps", type=integer(1), help="in place of train_config.num_steps")
+    add(
         "--scale_lr", "--scale-lr", type=integer(1), nargs="?", const=128, metavar="BATCH_SIZE",
         help="scale the learning rates from this batch size (%(const)s) to that of the configuration",
     )  # fmt: skip
-    verb.add_argument("--checkpoint_every_n", type=integer(1), default=1000, help="steps (%(default)s)")
-    verb.add_argument(
-        "--checkpoint_max_to_keep", type=integer(1), default=7, help="newest checkpoints (%(default)s)"
-    )
-    verb.add_argument(
-        "--checkpoint_keep_every_n", type=integer(0), default=0, help="steps; never removed (none)"
-    )
-    _add_evaluation_options(verb, evaluate_every_n=1000)
-    _add_devices(verb)
-    _add_overwrite(verb)
-    verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
-    _add_overrides(verb)
+    add("--checkpoint_every_n", type=integer(1), default=1000, help="steps (%(default)s)")
+    add("--checkpoint_max_to_keep", type=integer(1), default=7, help="newest checkpoints (%(default)s)")
+    add("--checkpoint_keep_every_n", type=integer(0), default=0, help="steps; never removed (none)")
+    _add_training_options(add, evaluate_every_n=1000)
+    add("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
+    _add_overrides(add)
 
 
-def _add_overwrite(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--overwrite", action="store_true", help="remove the run that the model_dir holds, and begin anew"
-    )
-
-
-def _add_devices(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--num_devices", type=integer(1, 1024), help="GPUs of this machine that share each batch (all)"
-    )
-
-
-def _add_evaluation_options(verb: argparse.ArgumentParser, *, evaluate_every_n: int | None) -> None:
-    """Add the flags for evaluation during a training, the best checkpoint and early stopping."""
-    verb.add_argument(
+def _add_training_options(add: Add, *, evaluate_every_n: int | None) -> None:
+    """Add the flags for evaluation during a training, the best checkpoint, early stopping, devices, a new start."""
+    add(
         "--evaluate_every_n", type=integer(0), default=evaluate_every_n,
         help=f"steps ({evaluate_every_n or 'a fifth of them'}); 0: at the end",
     )  # fmt: skip
-    verb.add_argument(
-        "--best_metric", default="mAP", help="to choose the best checkpoint by, such as AP50 (%(default)s)"
-    )
-    verb.add_argument(
-        "--patience", type=integer(1), help="stop after this many evaluations without improvement (never)"
-    )
-    verb.add_argument("--min_delta", type=amount, default=0.0, help="of an improvement (%(default)s)")
+    add("--best_metric", default="mAP", help="to choose the best checkpoint by, such as AP50 (%(default)s)")
+    add("--patience", type=integer(1), help="stop after this many evaluations without improvement (never)")
+    add("--min_delta", type=amount, default=0.0, help="of an improvement (%(default)s)")
+    add("--num_devices", type=integer(1, 1024), help="GPUs of this machine that share each batch (all)")
+    add("--overwrite", action="store_true", help="remove the run that the model_dir holds, and begin anew")
 
 
 def _evaluation_options(options: dict[str, Any]) -> Any:
@@ -439,14 +412,14 @@ def _evaluation_options(options: dict[str, Any]) -> Any:
 
 
 def _add_lr_range(verbs: Any) -> None:
-    verb = _verb(verbs, "lr-range", _lr_range)
-    verb.add_argument("--pipeline_config_path", type=Path, required=True, help="the configuration")
-    verb.add_argument("--output_dir", type=Path, required=True, help="for the curve as image and numbers")
-    verb.add_argument("--lowest", type=amount, default=1e-5, help="first learning rate (%(default)s)")
-    verb.add_argument("--highest", type=amount, default=10.0, help="last learning rate (%(default)s)")
-    verb.add_argument("--num_steps", type=integer(1), default=100, help="at most (%(default)s)")
-    verb.add_argument("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
-    _add_overrides(verb)
+    add = _verb(verbs, "lr-range", _lr_range).add_argument
+    add("--pipeline_config_path", type=Path, required=True, help="the configuration")
+    add("--output_dir", type=Path, required=True, help="for the curve as image and numbers")
+    add("--lowest", type=amount, default=1e-5, help="first learning rate (%(default)s)")
+    add("--highest", type=amount, default=10.0, help="last learning rate (%(default)s)")
+    add("--num_steps", type=integer(1), default=100, help="at most (%(default)s)")
+    add("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
+    _add_overrides(add)
 
 
 def _lr_range(**options: Any) -> None:
@@ -458,10 +431,9 @@ def _train(**options: Any) -> None:
     """Train the detector that a pipeline.config describes, or resume training it."""
     verb = load("train", options["model_dir"])
     names = ("every_n", "max_to_keep", "keep_every_n")
+    saving = {name: options.pop(f"checkpoint_{name}") for name in names}
     verb.train(
-        checkpoint_options=verb.CheckpointOptions(
-            **{name: options.pop(f"checkpoint_{name}") for name in names}, overwrite=options.pop("overwrite")
-        ),
+        checkpoint_options=verb.CheckpointOptions(**saving, overwrite=options.pop("overwrite")),
         evaluation_options=_evaluation_options(options),
         reporting=verb.Reporting(
             load("report.evaluation").publish, load("report.box_drawing").training_images
@@ -472,6 +444,7 @@ def _train(**options: Any) -> None:
 
 def _add_evaluate(verbs: Any) -> None:
     verb = _verb(verbs, "evaluate", _evaluate)
+    add = verb.add_argument
     what = verb.add_argument_group("what is measured")
     what.add_argument("--model_dir", type=Path, help="of a training: its checkpoint and configuration")
     what.add_argument(
@@ -485,20 +458,14 @@ def _add_evaluate(verbs: Any) -> None:
     where = verb.add_argument_group("what it is measured on")
     where.add_argument("--data", type=Path, help="records or annotated images (those of the configuration)")
     where.add_argument("--label_map", type=Path, help="of the model (its own)")
-    _add_reading(verb.add_argument_group("how annotated images are read"))
+    _add_reading(verb.add_argument_group("how annotated images are read").add_argument)
     metrics = "such as pascal_voc_detection_metrics (that of the configuration)"
-    _add_list(where, "--metrics_set", "NAME", metrics)
-    verb.add_argument(
-        "--output_dir", type=Path, help="for evaluation.html, evaluation.json and summaries (the model_dir)"
-    )
-    verb.add_argument(
-        "--compare_with", type=Path, help="the evaluation.json of another run on the same images"
-    )
-    verb.add_argument(
-        "--wait", action="store_true", help="with --which all: wait until the training has ended"
-    )
-    verb.add_argument("--timeout", type=amount, help="seconds to wait for a new checkpoint (3600)")
-    _add_overrides(verb)
+    _add_list(where.add_argument, "--metrics_set", "NAME", metrics)
+    add("--output_dir", type=Path, help="for evaluation.html, evaluation.json and summaries (the model_dir)")
+    add("--compare_with", type=Path, help="the evaluation.json of another run on the same images")
+    add("--wait", action="store_true", help="with --which all: wait until the training has ended")
+    add("--timeout", type=amount, help="seconds to wait for a new checkpoint (3600)")
+    _add_overrides(add)
 
 
 def _evaluate(**options: Any) -> None:
@@ -544,13 +511,13 @@ def _check_evaluate_flags(*, which: str, wait: bool, timeout: float | None, **op
 
 
 def _add_export(verbs: Any) -> None:
-    verb = _verb(verbs, "export", _export)
-    verb.add_argument("--output_dir", type=Path, required=True, help="for saved_model, checkpoint, config")
-    verb.add_argument("--model_dir", type=Path, help="of a training: the default for the other two")
-    verb.add_argument("--pipeline_config_path", type=Path, help="the configuration it was trained with")
-    verb.add_argument("--checkpoint", type=Path, help="a folder, a prefix or an .index file (the newest)")
-    verb.add_argument("--input_type", default="image_tensor", help="of the signature (%(default)s)")
-    _add_overrides(verb)
+    add = _verb(verbs, "export", _export).add_argument
+    add("--output_dir", type=Path, required=True, help="for saved_model, checkpoint, config")
+    add("--model_dir", type=Path, help="of a training: the default for the other two")
+    add("--pipeline_config_path", type=Path, help="the configuration it was trained with")
+    add("--checkpoint", type=Path, help="a folder, a prefix or an .index file (the newest)")
+    add("--input_type", default="image_tensor", help="of the signature (%(default)s)")
+    _add_overrides(add)
 
 
 def _export(output_dir: Path, model_dir: Path | None, **options: Any) -> None:
@@ -563,12 +530,12 @@ def _export(output_dir: Path, model_dir: Path | None, **options: Any) -> None:
 
 
 def _add_predict(verbs: Any) -> None:
-    verb = _verb(verbs, "predict", _predict)
-    verb.add_argument("model", type=Path, help="the folder that `boxtune export` wrote")
-    verb.add_argument("images", type=Path, help="an image, or a folder of images")
-    verb.add_argument("--output_dir", type=Path, required=True, help="for the drawn images")
-    verb.add_argument("--label_map", type=Path, help="names of the classes; else the one beside the model")
-    verb.add_argument("--min_score", type=float, default=0.5, help="of the boxes to draw (%(default)s)")
+    add = _verb(verbs, "predict", _predict).add_argument
+    add("model", type=Path, help="the folder that `boxtune export` wrote")
+    add("images", type=Path, help="an image, or a folder of images")
+    add("--output_dir", type=Path, required=True, help="for the drawn images")
+    add("--label_map", type=Path, help="names of the classes; else the one beside the model")
+    add("--min_score", type=float, default=0.5, help="of the boxes to draw (%(default)s)")
 
 
 def _predict(output_dir: Path, **options: Any) -> int:
@@ -583,10 +550,10 @@ def _predict(output_dir: Path, **options: Any) -> int:
 
 
 def _add_draw(verbs: Any) -> None:
-    verb = _verb(verbs, "draw", _draw)
-    verb.add_argument("output_dir", type=Path, help="for images and annotations")
-    verb.add_argument("--num_images", type=integer(1), default=120, help="(%(default)s)")
-    verb.add_argument("--seed", type=integer(0), default=0, help="(%(default)s)")
+    add = _verb(verbs, "draw", _draw).add_argument
+    add("output_dir", type=Path, help="for images and annotations")
+    add("--num_images", type=integer(1), default=120, help="(%(default)s)")
+    add("--seed", type=integer(0), default=0, help="(%(default)s)")
 
 
 def _draw(**options: Any) -> None:

@@ -1,7 +1,7 @@
 """The errors that users see: one line that says what, where and the way out."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _READABLE = 400  # characters of a text that an error repeats
 
@@ -30,6 +30,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``' Did you mean "x"?'`` for the known word nearest to `word`, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{near[0]}"?' if near else ""
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """Return the first `most` of some names, for a message."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def escaped(text: str) -> str:

@@ -16,7 +16,7 @@ from boxtune.data.files import refuse_remote, writable_folder
 from boxtune.data.input import Records, open_records
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.preparation import Options
-from boxtune.errors import ConfigError, DataError, printable
+from boxtune.errors import ConfigError, DataError, printable, some
 from boxtune.evaluation.detections_file import detections_in_file
 from boxtune.evaluation.evaluator import Evaluator, evaluate_found
 from boxtune.evaluation.exported import (
@@ -113,7 +113,8 @@ def evaluate(
 
     with _records(pipeline, data, reading, labels, pipeline_config_path) as records:
         if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
-            raise DataError(f"{compare_with}: is of other classes: {_some(earlier.class_names)}")
+            others = some(list(map(printable, earlier.class_names)), 5)
+            raise DataError(f"{compare_with}: is of other classes: {others}")
         previews = Previews(len(records))
         on_image = previews.add if output_dir else None
         if prefix is not None:
@@ -131,7 +132,10 @@ def evaluate(
             find = partial(detections_in_file, Path(detections or ""), where, renamed=renamed)
             evaluation = evaluate_found(find, records, pipeline.eval_config, on_image)
 
-    title = _title(Path(checkpoint or saved_model or detections or ""))
+    # What people call it: the name of its file or folder, of a part of it that of the whole.
+    measured = Path(checkpoint or saved_model or detections or "").resolve()
+    is_part = measured.name.startswith(("ckpt-", BEST, SAVED_MODEL, CHECKPOINT))
+    title = measured.parent.name if is_part else measured.name
     analysis, comparison = analysis_of(evaluation, title, previews.urls), None
     print(text(analysis, evaluation.seconds), flush=True)
     if earlier:
@@ -205,17 +209,6 @@ def default_output_dir(model_dir: Path | None, checkpoint: Path | None) -> Path:
     if model_dir or not checkpoint:
         return model_dir or Path("evaluation")
     return checkpoint if checkpoint.is_dir() else checkpoint.parent
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return ", ".join(map(printable, names[:most])) + (", ..." if len(names) > most else "")
-
-
-def _title(measured: Path) -> str:
-    """Return what people call what was measured: the name of its file or folder, of a part of it that of the whole."""
-    path = measured.resolve()
-    parts = ("ckpt-", BEST, SAVED_MODEL, CHECKPOINT)
-    return path.parent.name if path.name.startswith(parts) else path.name
 
 
 def _configuration(

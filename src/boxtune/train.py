@@ -2,26 +2,21 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import held, lent
-from boxtune.data.input import Records, doubt_about_both, doubts_about, open_records
+from boxtune.data.input import doubt_about_both, doubts_about, open_records
 from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
-from boxtune.metrics.results import Evaluation
 from boxtune.models import Detector
-from boxtune.structures import Inputs
 from boxtune.training import devices, learning_rates, provenance
 from boxtune.training.averages import averages
 from boxtune.training.build import build_detector, load_initial_weights
@@ -29,7 +24,7 @@ from boxtune.training.checkpoint_manager import CheckpointOptions
 from boxtune.training.checkpoints import STATE, find, step_of
 from boxtune.training.early_stopping import EarlyStopping, EvaluationOptions, full_name
 from boxtune.training.loggers import JOURNAL, read_journal
-from boxtune.training.run import Data, Run
+from boxtune.training.run import Data, Reporting, Run
 from boxtune.training.run_state import (
     ANEW,
     BEST,
@@ -47,26 +42,10 @@ from boxtune.training.validation import Best, read_best
 EVALUATE_EVERY_N = 1000
 """Steps between evaluations, by default."""
 
-Publish = Callable[[Evaluation, pipeline_pb2.TrainEvalPipelineConfig, Path], object]
-"""Shows an evaluation of a training by a configuration in a model directory."""
-
-Draw = Callable[[Inputs, Mapping[int, str]], Sequence[npt.NDArray[np.uint8]]]
-"""Draws boxes on some images of a batch, with the names of the 0-based classes."""
-
 _OWN_ARGUMENTS = ("num_devices", "reporting")
 """Arguments that are not passed to the processes of several devices: they have their own."""
 
 _log = logging.getLogger("boxtune")
-
-
-@dataclass(frozen=True)
-class Reporting:
-    """How a run is shown while it trains. Without it, its metrics are in `metrics.jsonl` only."""
-
-    publish: Publish | None = None
-    """Shows each evaluation, such as `report.evaluation.publish`, which prints it and writes JSON and summaries."""
-    draw: Draw | None = None
-    """Draws training images for TensorBoard, such as `report.drawing.training_images`."""
 
 
 @dataclass(frozen=True)
@@ -111,33 +90,27 @@ def train(
         BoxtuneError: for anything the user can fix; nothing that was written before is lost.
     """
     arguments = {name: value for name, value in locals().items() if name not in _OWN_ARGUMENTS}
-    checkpoint_options, evaluation_options = (
-        checkpoint_options or CheckpointOptions(),
-        evaluation_options or EvaluationOptions(),
-    )
-    publish, draw = (reporting.publish, reporting.draw) if reporting else (None, None)
-    if evaluation_options.every_n is None:
-        evaluation_options = replace(evaluation_options, every_n=EVALUATE_EVERY_N)
+    saving, evaluating = checkpoint_options or CheckpointOptions(), evaluation_options or EvaluationOptions()
+    if evaluating.every_n is None:
+        evaluating = replace(evaluating, every_n=EVALUATE_EVERY_N)
+    model_dir = Path(model_dir)
     prepare_backend()
     # The devices that share each batch: mostly one, that of this process.
     processes = devices.processes_to_start(num_devices)
     if processes > 1:
-        with held(Path(model_dir)), lent(Path(model_dir)):  # to the chief
+        with held(model_dir), lent(model_dir):  # to the chief
             devices.train_in_processes(arguments, processes)
-        return TrainResult(Path(model_dir), step_of(find(model_dir)), read_best(Path(model_dir)))
+        return TrainResult(model_dir, step_of(find(model_dir)), read_best(model_dir))
     pipeline = _configuration(pipeline_config_path, overrides, num_train_steps, scale_lr)
     team = devices.join(num_devices, pipeline.train_config.batch_size)
 
     # The data first: its errors are reported before the model is built.
-    data = _open_data(pipeline, pipeline_config_path, team, evaluation_options, seed)
+    data = _open_data(pipeline, pipeline_config_path, team, evaluating, seed)
+    facts = provenance.facts(pipeline, data.training.index)
     with team.telling_who_is_gone():
-        team.require_same(
-            provenance.facts(pipeline, data.training.index)
-            | {"seed": str(seed), "evaluate_every_n": str(evaluation_options.every_n)}
-        )
+        team.require_same(facts | {"seed": str(seed), "evaluate_every_n": str(evaluating.every_n)})
 
     # The model, from random weights, from another detector's, or from this run's last checkpoint.
-    model_dir = Path(model_dir)
     if (model_dir / STATE).is_dir():
         raise CheckpointError(
             f"{model_dir} has a folder {STATE}, as a zoo download has. Give another --model_dir"
@@ -147,33 +120,21 @@ def train(
     team.add_gradients(detector.optimizer)
     evaluator = Evaluator.from_config(detector, data.evaluation, pipeline) if data.evaluation else None
     if evaluator:
-        evaluation_options = replace(
-            evaluation_options, metric=full_name(evaluation_options.metric, evaluator.metric_names)
-        )
+        evaluating = replace(evaluating, metric=full_name(evaluating.metric, evaluator.metric_names))
+    averaged = averages(pipeline.train_config.optimizer, detector)
     state = RunState(
-        model_dir,
-        detector,
-        checkpoint_options.max_to_keep,
-        keep_every_n=checkpoint_options.keep_every_n,
-        averages=averages(pipeline.train_config.optimizer, detector),
+        model_dir, detector, saving.max_to_keep, keep_every_n=saving.keep_every_n, averages=averaged
     )
     with held(model_dir) if team.is_chief else nullcontext():
         if team.is_chief:
-            _load_weights(pipeline, data, detector, state, overwrite=checkpoint_options.overwrite)
+            _load_weights(pipeline, data, detector, state, overwrite=saving.overwrite)
         with team.telling_who_is_gone():
             team.take_from_chief([*state.variables.values(), state.iterations])
         team.draw_apart(detector.random_states().values())
 
         # The remaining steps.
-        run = Run(
-            pipeline, data, detector, state,
-            evaluator=evaluator,
-            checkpoint_options=checkpoint_options,
-            evaluation_options=evaluation_options,
-            publish=(lambda evaluation: publish(evaluation, pipeline, model_dir)) if publish else None,
-            draw=(lambda inputs: draw(inputs, data.label_map.shown_names)) if draw else None,
-            team=team,
-        )  # fmt: skip
+        showing = reporting or Reporting()
+        run = Run(pipeline, data, detector, state, evaluator, saving, evaluating, showing, team)
         stopping = run.train()
         if team.is_chief:
             provenance.mark_as_ended(model_dir / provenance.RUN, state.step)
@@ -222,19 +183,13 @@ def _open_data(
         evaluation = open_records(pipeline.eval_input_reader[0], num_classes)
     elif team.is_chief:
         print("No eval_input_reader: training without evaluation.")
-    if team.is_chief:
-        _warn(training, evaluation)
-    return Data(training.label_map, training, evaluation, seed)
-
-
-def _warn(training: Records, evaluation: Records | None) -> None:
-    """Log what is doubtful about the records."""
-    doubts = doubts_about(training, "train_input_reader")
+    doubts = doubts_about(training, "train_input_reader") if team.is_chief else []
     if evaluation:
         doubts += doubts_about(evaluation, "eval_input_reader", evaluation=True)
         doubts += filter(None, [doubt_about_both(training, evaluation)])
     for doubt in doubts:
         _log.warning("%s.", doubt)
+    return Data(training.label_map, training, evaluation, seed)
 
 
 def _load_weights(

@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("backends")
     draw(folder / "photos", num_images=10)
     convert(folder / "photos", folder / "records")
-    checkpoints.write(random_weights(), str(folder / "ckpt-0"))
+    checkpoints.tree(random_weights()).write(str(folder / "ckpt-0"))
     pipeline = configure(folder / "records", batch_size=2, num_steps=STEPS, learning_rate=0.01)
     for override in (
         f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}",

@@ -13,10 +13,10 @@ from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError
 from boxtune.evaluation.evaluator import Evaluator
-from boxtune.evaluation.extras import Needs
 from boxtune.structures import Detections
 from image_results import pixels
 
+EVAL_CONFIG = pipeline_pb2.EvalConfig()
 TRUTH = [0.25, 0.25, 0.75, 0.5]  # of every image
 PADDED = text_format.Parse(
     "keep_aspect_ratio_resizer { min_dimension: 40 max_dimension: 40 pad_to_max_dimension: true }",
@@ -95,7 +95,9 @@ def records(tmp_path):
 
 def evaluate(records, boxes, batch_size=2):
     stub = Stub(boxes)
-    evaluation = Evaluator(stub, records, image_resizer=PADDED, batch_size=batch_size).evaluate(step=7)
+    evaluation = Evaluator(stub, records, EVAL_CONFIG, image_resizer=PADDED, batch_size=batch_size).evaluate(
+        step=7
+    )
     return stub, evaluation
 
 
@@ -108,10 +110,10 @@ def test_what_is_found_is_measured_in_the_frame_of_the_image(records):
 def test_labels_of_whole_images_are_read_where_they_are_needed(records):
     # Without labels nothing but the objects' classes is known, which changes no number here; the readers count along.
     seen = []
-    evaluator = Evaluator(
-        Stub([TRUTH]), records, image_resizer=PADDED, batch_size=2,
-        metrics_set=["oid_challenge_detection_metrics"], needs=Needs(labels=True, all_known=False),
-    )  # fmt: skip
+    section = pipeline_pb2.EvalConfig(
+        metrics_set=["oid_challenge_detection_metrics"], image_classes_field_map_empty_to_ones=False
+    )
+    evaluator = Evaluator(Stub([TRUTH]), records, section, image_resizer=PADDED, batch_size=2)
     evaluation = evaluator.evaluate(1, seen.append)
     assert [example.result.absent_classes.tolist() for example in seen] == [[], [], []]
     assert evaluation.metrics["OpenImagesDetectionChallenge_Precision/mAP@0.5IOU"] == pytest.approx(1)
@@ -152,7 +154,7 @@ def test_examples_are_cut_to_their_images(records):
 def test_masks_and_keypoints_are_brought_to_the_pixels_of_the_image(records):
     masks, keypoints = np.ones([1, 4, 4]), [[[0.25, 0.5], [0.75, 0.25]]]
     stub = Stub([TRUTH], masks=masks, keypoints=keypoints)
-    evaluation = Evaluator(stub, records, image_resizer=PADDED, batch_size=2).evaluate(step=7)
+    evaluation = Evaluator(stub, records, EVAL_CONFIG, image_resizer=PADDED, batch_size=2).evaluate(step=7)
     for result, height, width in zip(evaluation.results, (400, 200, 300), (200, 400, 300), strict=True):
         np.testing.assert_allclose(
             result.keypoints, [[[0.25 * height, 0.5 * width], [0.75 * height, 0.25 * width]]]
@@ -170,7 +172,7 @@ def test_a_broken_prediction_of_one_image_is_named(records):
             red = tf.where(images[:, 0, 0, 0] == 20, np.nan, 1.0)
             return super().__call__(inputs, training) | {"red": red, "anchors": tf.zeros([1, 3, 4])}
 
-    evaluator = Evaluator(Broken([TRUTH]), records, image_resizer=PADDED, batch_size=3)
+    evaluator = Evaluator(Broken([TRUTH]), records, EVAL_CONFIG, image_resizer=PADDED, batch_size=3)
     with pytest.raises(
         CheckpointError, match=r"^record 1: what the model predicts is infinite or not a number"
     ):

@@ -169,7 +169,7 @@ def recording(request, tmp_path_factory):
         arrays = dict(file)
     weights = recorded_weights(folder)
     prefix = str(tmp_path_factory.mktemp(folder.name) / "ckpt-0")
-    checkpoints.write({key: keras.Variable(value) for key, value in weights.items()}, prefix)
+    checkpoints.tree({key: keras.Variable(value) for key, value in weights.items()}).write(prefix)
 
     detector = without_dropout(models.build(pipeline.model))
     assert warm_start.warm_start(detector, prefix, "full").kept == []

@@ -165,8 +165,8 @@ def _records(folder: Path) -> Iterator[Target]:
 
 def _checkpoints(folder: Path) -> Iterator[Target]:
     (folder / "model").mkdir()
-    prefix = checkpoints.write(
-        {"a/b": tf.Variable(tf.range(20.0)), "c": tf.Variable(1)}, str(folder / "model" / "ckpt-1")
+    prefix = checkpoints.tree({"a/b": tf.Variable(tf.range(20.0)), "c": tf.Variable(1)}).write(
+        str(folder / "model" / "ckpt-1")
     )
     (folder / "model" / "checkpoint").write_text('model_checkpoint_path: "ckpt-1"\n')
 

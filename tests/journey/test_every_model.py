@@ -173,7 +173,7 @@ def test_it_starts_from_a_classification_network(project, tmp_path):
         key: value for part in source.restore_map("classification").values() for key, value in part.items()
     }
     bare = {f"feature_extractor/{key}": value for key, value in backbone.items()}
-    checkpoints.write(bare, str(tmp_path / "ckpt-1"))
+    checkpoints.tree(bare).write(str(tmp_path / "ckpt-1"))
     assert len(warm_start(other, str(tmp_path / "ckpt-1"), "classification").loaded) == len(backbone)
     for part in other.restore_map("classification").values():
         for key, variable in part.items():

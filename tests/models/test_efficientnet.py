@@ -172,7 +172,7 @@ def test_a_checkpoint_of_a_classification_network(detector, tmp_path):
         for prefix in (USED, UNUSED)
         if key.startswith(prefix)
     }
-    path = checkpoints.write(backbone, str(tmp_path / "ckpt-1"))
+    path = checkpoints.tree(backbone).write(str(tmp_path / "ckpt-1"))
     other = models.build(section())
     before = {key: np.array(variable) for key, variable in other.checkpoint_variables().items()}
     warm = warm_start(other, path, "classification")

@@ -184,7 +184,7 @@ def test_a_checkpoint_keeps_every_value(make, tmp_path):
     model, rng = make(), np.random.default_rng(0)
     for variable in model.weights:
         variable.assign(rng.normal(size=variable.shape))
-    prefix = checkpoints.write(variables_by_key(model), str(tmp_path / "ckpt-1"))
+    prefix = checkpoints.tree(variables_by_key(model)).write(str(tmp_path / "ckpt-1"))
     other = make()
     checkpoints.load(variables_by_key(other), prefix)
     for one, expected in zip(other.weights, model.weights, strict=True):

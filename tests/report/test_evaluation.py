@@ -10,7 +10,7 @@ from boxtune.errors import DataError
 from boxtune.metrics.analysis import results_of
 from boxtune.metrics.coco import NAMES
 from boxtune.metrics.comparison import compare
-from boxtune.metrics.results import Example, ImageResult, evaluation_of
+from boxtune.metrics.results import Evaluation, Example, ImageResult
 from boxtune.report import evaluation as report
 from boxtune.report.box_drawing import Box, draw_boxes, side_by_side
 from image_results import coco_metrics
@@ -42,15 +42,19 @@ def example(**options):
 
 def evaluation(*names, examples=(), metrics=None):
     results = [result(name) for name in names or ("a.jpg", "b.jpg")]
-    return evaluation_of(
-        results,
-        CLASSES,
+    return Evaluation(
+        results=results,
+        class_names=CLASSES,
         step=300,
         metrics=coco_metrics(results, 2) if metrics is None else metrics,
         losses={"Loss/total_loss": 1.5},
         seconds=1.26,
         examples=examples,
     )
+
+
+def counted(results, class_names=CLASSES):
+    return Evaluation(results=results, class_names=class_names, metrics={}, seconds=1)
 
 
 def analysis(**options):
@@ -75,16 +79,16 @@ class TestText:
 
     def test_of_many_classes_the_worst_are_shown(self):
         names = [f"class {number}" for number in range(30)]
-        one = evaluation_of([result(), result("b.jpg")], names, metrics={}, seconds=1)
+        one = counted([result(), result("b.jpg")], names)
         lines = report.text(report.analysis_of(one, ""), 1).splitlines()
         assert any(line.split()[:2] == ["class", "1"] for line in lines)
         assert "  and 10 classes of higher AP, or without objects" in lines
 
     def test_kinds_of_error(self):
         results = [result(scores=(0.4, 0.9))]  # the dog is found after a cat beside it
-        one = evaluation_of(results, CLASSES, metrics={}, seconds=1)
+        one = counted(results)
         assert "kind" not in report.text(report.analysis_of(one, ""), 1)  # the cat costs the dogs nothing
-        missed = evaluation_of([result(scores=()), result("b.jpg")], CLASSES, metrics={}, seconds=1)
+        missed = counted([result(scores=()), result("b.jpg")])
         # One of two dogs is found: AP50 is 51/101, and 1 without the miss.
         assert "AP50 would gain without mistakes of the kind: missed 0.495" in report.text(
             report.analysis_of(missed, ""), 1

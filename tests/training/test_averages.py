@@ -147,6 +147,6 @@ def test_a_checkpoint_without_averages(tmp_path):
 def test_averages_of_another_shape(tmp_path):
     detector = small_detector()
     wrong = {averages.key_of_average(key): variable(1, 2, 3) for key in detector.trained_variables()}
-    prefix = checkpoints.write(detector.checkpoint_variables() | wrong, str(tmp_path / "ckpt-1"))
+    prefix = checkpoints.tree(detector.checkpoint_variables() | wrong).write(str(tmp_path / "ckpt-1"))
     with pytest.raises(CheckpointError, match=r"ckpt-1: moving_averages/.* has the shape \[3\]"):
         averages.load(detector, prefix, averaged=True)

@@ -33,7 +33,7 @@ def assert_same(one, other):
 @pytest.fixture
 def written(tmp_path):
     """The prefix of a checkpoint of `variables()`."""
-    return checkpoints.write(variables(), str(tmp_path / "model" / "ckpt-3"))
+    return checkpoints.tree(variables()).write(str(tmp_path / "model" / "ckpt-3"))
 
 
 class TestFind:
@@ -42,7 +42,7 @@ class TestFind:
         """A folder with checkpoints 1 to 3, the second being the newest by its `checkpoint` file."""
         folder = tmp_path / "run"
         for number in (1, 2, 3):
-            checkpoints.write(variables(), str(folder / f"ckpt-{number}"))
+            checkpoints.tree(variables()).write(str(folder / f"ckpt-{number}"))
         return folder
 
     def test_a_prefix(self, folder):
@@ -53,7 +53,7 @@ class TestFind:
         assert checkpoints.find(folder / "ckpt-2.index") == str(folder / "ckpt-2")
 
     def test_a_folder_has_its_highest_number(self, folder):
-        checkpoints.write(variables(), str(folder / "ckpt-10"))
+        checkpoints.tree(variables()).write(str(folder / "ckpt-10"))
         assert checkpoints.find(folder) == str(folder / "ckpt-10")
 
     def test_a_checkpoint_file_goes_before_numbers(self, folder):
@@ -65,7 +65,7 @@ class TestFind:
         assert checkpoints.find(folder) == str(folder / "ckpt-3")
 
     def test_the_layout_of_the_zoo(self, tmp_path):
-        prefix = checkpoints.write(variables(), str(tmp_path / "zoo" / "checkpoint" / "ckpt-0"))
+        prefix = checkpoints.tree(variables()).write(str(tmp_path / "zoo" / "checkpoint" / "ckpt-0"))
         assert checkpoints.find(tmp_path / "zoo") == prefix
 
     def test_a_folder_without_any(self, tmp_path):
@@ -174,7 +174,7 @@ class TestReader:
     def test_text_in_place_of_numbers(self, tmp_path):
         key, *_ = SHAPES
         stored = variables() | {key: tf.Variable(tf.fill(SHAPES[key], "x"))}
-        prefix = checkpoints.write(stored, str(tmp_path / "ckpt-1"))
+        prefix = checkpoints.tree(stored).write(str(tmp_path / "ckpt-1"))
         with pytest.raises(CheckpointError, match=f"{key} has values of the type string, not numbers"):
             checkpoints.load(variables(), prefix)
 
@@ -231,13 +231,13 @@ class TestMisfit:
         )
 
     def test_other_prefixes_do_not_matter(self, tmp_path):
-        prefix = checkpoints.write(variables(SHAPES | {"step": ()}), str(tmp_path / "ckpt-1"))
+        prefix = checkpoints.tree(variables(SHAPES | {"step": ()})).write(str(tmp_path / "ckpt-1"))
         assert not self.misfit(prefix, SHAPES)
 
 
 class TestLoad:
     def test_every_value(self, tmp_path):
-        prefix = checkpoints.write(variables(SHAPES), str(tmp_path / "ckpt-1"))
+        prefix = checkpoints.tree(variables(SHAPES)).write(str(tmp_path / "ckpt-1"))
         other = variables(SHAPES, seed=1)
         checkpoints.load(other, prefix)
         assert_same(values(other), values(variables(SHAPES)))
@@ -246,7 +246,7 @@ class TestLoad:
         "change", [{"model/_z": (2,)}, {"model/_a/b/0/kernel": (1, 1, 2, 4)}], ids=["missing", "reshaped"]
     )
     def test_nothing_is_changed_unless_all_fit(self, tmp_path, change):
-        prefix = checkpoints.write(variables(SHAPES), str(tmp_path / "ckpt-1"))
+        prefix = checkpoints.tree(variables(SHAPES)).write(str(tmp_path / "ckpt-1"))
         given = variables(SHAPES | change, seed=1)
         before = values(given)
         with pytest.raises(CheckpointError, match="does not fit this model"):
@@ -256,7 +256,7 @@ class TestLoad:
 
 class TestTree:
     def test_keys_are_spelled_as_given(self, tmp_path):
-        prefix = checkpoints.write(variables(SHAPES), str(tmp_path / "ckpt-1"))
+        prefix = checkpoints.tree(variables(SHAPES)).write(str(tmp_path / "ckpt-1"))
         names = {name for name, _ in tf.train.list_variables(prefix)}
         assert names == {
             "_CHECKPOINTABLE_OBJECT_GRAPH",

@@ -12,6 +12,7 @@ from boxtune.errors import DataError
 from boxtune.metrics.results import Evaluation
 from boxtune.training.callbacks import Step
 from boxtune.training.loggers import Journal
+from image_results import image_result
 
 
 def step(number, loss=0.5):
@@ -20,8 +21,9 @@ def step(number, loss=0.5):
 
 def evaluation(number, value=0.5):
     return Evaluation(
-        number, {"DetectionBoxes_Precision/mAP": value}, {"Loss/total_loss": 2.0}, 40, 57, 1.234
-    )
+        step=number, metrics={"DetectionBoxes_Precision/mAP": value}, losses={"Loss/total_loss": 2.0},
+        results=[image_result()] * 40, class_names=(), seconds=1.234,
+    )  # fmt: skip
 
 
 def written(path):

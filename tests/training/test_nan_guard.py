@@ -82,6 +82,6 @@ def test_opposite_infinities_do_not_cancel(guard, weights):
 
 
 def test_the_last_checkpoint_is_named(guard, weights, tmp_path):
-    prefix = checkpoints.write(weights, str(tmp_path / "ckpt-4"))
+    prefix = checkpoints.tree(weights).write(str(tmp_path / "ckpt-4"))
     with pytest.raises(BoxtuneError, match=re.escape(f"The last checkpoint is kept: {prefix}.")):
         guard(step(localization_loss=float("nan")))

@@ -9,6 +9,7 @@ from boxtune.errors import DataError
 from boxtune.metrics.results import Evaluation
 from boxtune.training.early_stopping import EarlyStopping
 from boxtune.training.validation import Best, Validation, keep_if_best, read_best, values_so_far
+from image_results import image_result
 
 MAP = "DetectionBoxes_Precision/mAP"
 
@@ -26,7 +27,10 @@ class State:
 
 
 def evaluation(step, value):
-    return Evaluation(step, {MAP: value}, {"Loss/total_loss": 2.0}, 40, 57, 1.0)
+    return Evaluation(
+        step=step, metrics={MAP: value}, losses={"Loss/total_loss": 2.0},
+        results=[image_result()] * 40, class_names=(), seconds=1.0,
+    )  # fmt: skip
 
 
 @pytest.fixture

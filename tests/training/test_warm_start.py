@@ -42,7 +42,7 @@ def source():
 def checkpoint(source, tmp_path_factory):
     """The folder of a checkpoint of `source`."""
     folder = tmp_path_factory.mktemp("source")
-    checkpoints.write(source.checkpoint_variables(), str(folder / "checkpoint" / "ckpt-0"))
+    checkpoints.tree(source.checkpoint_variables()).write(str(folder / "checkpoint" / "ckpt-0"))
     return folder
 
 
@@ -184,7 +184,7 @@ def test_a_checkpoint_of_a_classification_network(source, tmp_path):
         for key, variable in source.checkpoint_variables().items()
         if key.startswith(BACKBONE)
     }
-    prefix = checkpoints.write(backbone, str(tmp_path / "ckpt-1"))
+    prefix = checkpoints.tree(backbone).write(str(tmp_path / "ckpt-1"))
     detector = build()
     before = values(detector)
     warm = warm_start(detector, prefix, "classification")
@@ -193,14 +193,9 @@ def test_a_checkpoint_of_a_classification_network(source, tmp_path):
 
 
 def test_a_checkpoint_of_the_backbone_is_not_a_detector(source, tmp_path):
-    prefix = checkpoints.write(
-        {
-            key: variable
-            for key, variable in source.checkpoint_variables().items()
-            if key.startswith(BACKBONE)
-        },
-        str(tmp_path / "ckpt-1"),
-    )
+    prefix = checkpoints.tree(
+        {key: variable for key, variable in source.checkpoint_variables().items() if key.startswith(BACKBONE)}
+    ).write(str(tmp_path / "ckpt-1"))
     with pytest.raises(CheckpointError, match="the model has, the checkpoint lacks"):
         warm_start(build(), prefix, "detection")
 

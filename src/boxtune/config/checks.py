@@ -299,7 +299,11 @@ def _check_fine_tuning(train: TrainConfig) -> None:
         raise ConfigError(f'{field} is "fine_tune", which is no longer a choice; use "detection".')
     if kind not in _FINE_TUNE_TYPES:
         raise ConfigError(f'{field} is "{kind}": {choices}.')
-    _check_checkpoint_version(train)
+    # Which of the two versions a checkpoint has is seen from its file.
+    if train.fine_tune_checkpoint_version == CheckpointVersion.UNKNOWN:
+        raise ConfigError(
+            "train_config.fine_tune_checkpoint_version is UNKNOWN: write V2, or V1 for a checkpoint of TensorFlow 1."
+        )
     if checkpoint.endswith(".pb"):
         raise ConfigError(
             f"train_config.fine_tune_checkpoint is {checkpoint}, a frozen graph, which cannot be trained; take the "
@@ -307,7 +311,7 @@ def _check_fine_tuning(train: TrainConfig) -> None:
         )
     prefix = checkpoint.removesuffix(".index")
     if not (Path(checkpoint).is_dir() or Path(f"{prefix}.index").is_file()):
-        hint = one_file_hint(Path(checkpoint)) or _prefix_hint(checkpoint)
+        hint = one_file_hint(Path(checkpoint)) or _prefix_hint(Path(checkpoint))
         raise ConfigError(f'train_config.fine_tune_checkpoint: there is no file "{prefix}.index".{hint}')
 
 
@@ -321,14 +325,6 @@ def _check_fine_tune_label_map(pipeline: TrainEvalPipelineConfig) -> None:
         )
     if path and not Path(path).is_file():
         raise ConfigError(f"{field}: there is no file {path}.")
-
-
-def _check_checkpoint_version(train: TrainConfig) -> None:
-    """Refuse a version that is none; which of the two a checkpoint has is seen from its file."""
-    if train.fine_tune_checkpoint_version == CheckpointVersion.UNKNOWN:
-        raise ConfigError(
-            "train_config.fine_tune_checkpoint_version is UNKNOWN: write V2, or V1 for a checkpoint of TensorFlow 1."
-        )
 
 
 def one_file_hint(path: Path) -> str:
@@ -345,12 +341,9 @@ def one_file_hint(path: Path) -> str:
     )
 
 
-def _prefix_hint(checkpoint: str) -> str:
-    """Return the prefix that was probably meant: one beside the given path, or within the given folder."""
-    path = Path(checkpoint)
-    folder = path if path.is_dir() else path.parent
-    prefixes = [
-        file.with_suffix("") for part in (".", "checkpoint") for file in folder.glob(f"{part}/*.index")
-    ]
+def _prefix_hint(checkpoint: Path) -> str:
+    """Return the prefix that was probably meant: one beside the given path, or in a folder beside it."""
+    parts = (".", "checkpoint")
+    prefixes = [file.with_suffix("") for one in parts for file in checkpoint.parent.glob(f"{one}/*.index")]
     newest = max(prefixes, key=lambda prefix: (len(prefix.name), prefix), default=None)
     return f' Did you mean "{newest}"?' if newest else ""

@@ -61,7 +61,9 @@ def load(
     for override in early:
         apply_override(given, override)
     refuse_family(given, path)
-    _take_older_names(given, path)
+    family = FAMILIES.get(given.model.WhichOneof("model") or "")
+    for replaced in family.take_older_names(given.model) if family else ():
+        _log.warning("%s: %s.", path, replaced)
     try:
         config = complete(given) if needs_model or given.HasField("model") else given
     except ConfigError as exc:
@@ -133,10 +135,10 @@ def _take_slashes(config: TrainEvalPipelineConfig) -> None:
             paths[:] = slashed
         if reader.label_map_path:
             reader.label_map_path = _with_slashes(reader.label_map_path)
-    if config.train_config.fine_tune_checkpoint:
-        config.train_config.fine_tune_checkpoint = _with_slashes(config.train_config.fine_tune_checkpoint)
-    if config.boxtune.fine_tune_label_map_path:
-        config.boxtune.fine_tune_label_map_path = _with_slashes(config.boxtune.fine_tune_label_map_path)
+    if checkpoint := config.train_config.fine_tune_checkpoint:
+        config.train_config.fine_tune_checkpoint = _with_slashes(checkpoint)
+    if label_map := config.boxtune.fine_tune_label_map_path:
+        config.boxtune.fine_tune_label_map_path = _with_slashes(label_map)
 
 
 def _with_slashes(path: str) -> str:
@@ -149,13 +151,6 @@ def _with_slashes(path: str) -> str:
 
 def _is_there(path: str) -> bool:
     return any(glob.glob(pattern) for pattern in (path, f"{glob.escape(path)}.index"))
-
-
-def _take_older_names(given: TrainEvalPipelineConfig, path: str | os.PathLike[str]) -> None:
-    """Replace what TensorFlow 1 named otherwise in the model's section, and log it."""
-    family = FAMILIES.get(given.model.WhichOneof("model") or "")
-    for replaced in family.take_older_names(given.model) if family else ():
-        _log.warning("%s: %s.", path, replaced)
 
 
 def _take_older_type(train: TrainConfig) -> None:

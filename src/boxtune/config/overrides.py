@@ -109,13 +109,13 @@ def _assign(message: Message, step: _Step, value: str) -> None:
         message.ClearField(step.name)
         message.MergeFrom(parsed)
         return
-    items = getattr(parsed, step.name)
+    there, items = getattr(message, step.name), getattr(parsed, step.name)
     if len(items) != 1:
         raise ConfigError(f'"{step}" has to be one item, not {len(items)}.')
     if field.message_type is None:
-        getattr(message, step.name)[step.index] = items[0]
+        there[step.index] = items[0]
     else:
-        getattr(message, step.name)[step.index].CopyFrom(items[0])
+        there[step.index].CopyFrom(items[0])
 
 
 def _parsed(empty: Message, field: FieldDescriptor, value: str) -> Message:

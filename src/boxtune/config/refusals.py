@@ -11,7 +11,7 @@ from boxtune.config.locations import line_of
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.config.text import TextError, fill, is_map, readable
 from boxtune.config.unsupported import Missing, missing, reason
-from boxtune.errors import ConfigError
+from boxtune.errors import ConfigError, some
 
 MODEL = ("model",)
 """The sections that a detector is built from."""
@@ -79,8 +79,7 @@ def _raise_for(found: Sequence[_Unsupported], source: str | os.PathLike[str] | N
     if not found:
         return
     first, *others = found
-    more = ", ".join(map(str, others[:_MOST_PATHS])) + (", ..." if len(others) > _MOST_PATHS else "")
-    rest = f" Also missing: {more}." if others else ""
+    rest = f" Also missing: {some(list(map(str, others)), _MOST_PATHS)}." if others else ""
     location = "" if source is None else f"{_location(first, Path(source))}: "
     raise ConfigError(f"{location}{first}: {reason(first.missing)}{rest}")
 

@@ -82,7 +82,12 @@ def set_fields(message: Message, path: str = "") -> Iterator[tuple[str, FieldDes
     """Yield path, field and value of every scalar that is set: ``("train_config.num_steps", ..., 2000)``."""
     for field, value in message.ListFields():
         here = f"{path}.{field.name}" if path else field.name
-        for item_path, item in _items(here, field, value).items():
+        items = {here: value}
+        if is_map(field):
+            items = {f'{here}["{key}"]': value[key] for key in sorted(value)}
+        elif field.is_repeated:
+            items = {f"{here}[{i}]": item for i, item in enumerate(value)}
+        for item_path, item in items.items():
             if isinstance(item, Message):
                 yield from set_fields(item, item_path)
             else:
@@ -92,13 +97,6 @@ def set_fields(message: Message, path: str = "") -> Iterator[tuple[str, FieldDes
 def is_map(field: FieldDescriptor) -> bool:
     """Return whether a field is a map, whose entries are messages of key and value on the wire."""
     return field.message_type is not None and field.message_type.GetOptions().map_entry
-
-
-def _items(path: str, field: FieldDescriptor, value: Any) -> dict[str, Any]:
-    """Return the values of a field by their paths: ``x``, ``x[0]`` of a list, ``x["key"]`` of a map."""
-    if is_map(field):
-        return {f'{path}["{key}"]': value[key] for key in sorted(value)}
-    return {f"{path}[{i}]": item for i, item in enumerate(value)} if field.is_repeated else {path: value}
 
 
 def no_such_field(message_type: str, name: str) -> str:

@@ -70,7 +70,14 @@ def recipe_of(name: str) -> TrainEvalPipelineConfig:
         return recipe(name)
     model = find(name)
     pipeline = recipe(model.feature_extractor)
-    _set_size(pipeline, model.size)
+    # The size of a square input, and of the crops that training images are scaled to.
+    for _, resizer in family_of(pipeline.model).image_resizer(pipeline.model).ListFields():
+        for field, _ in resizer.ListFields():
+            if field.name in _SIDES:
+                setattr(resizer, field.name, model.size)
+    for step in pipeline.train_config.data_augmentation_options:
+        if step.HasField("random_scale_crop_and_pad_to_square"):
+            step.random_scale_crop_and_pad_to_square.output_size = model.size
     return pipeline
 
 
@@ -92,17 +99,6 @@ def find(name: str) -> ZooModel:
     short = [known.partition("_coco17")[0] for known in names]
     hint = did_you_mean(name, [*names, *short, *recipe_names()])
     raise ConfigError(f'there is no model "{name}"; `boxtune models` lists them.{hint}')
-
-
-def _set_size(pipeline: TrainEvalPipelineConfig, size: int) -> None:
-    """Set the size of a square input, and of the crops that training images are scaled to."""
-    for _, resizer in family_of(pipeline.model).image_resizer(pipeline.model).ListFields():
-        for field, _ in resizer.ListFields():
-            if field.name in _SIDES:
-                setattr(resizer, field.name, size)
-    for step in pipeline.train_config.data_augmentation_options:
-        if step.HasField("random_scale_crop_and_pad_to_square"):
-            step.random_scale_crop_and_pad_to_square.output_size = size
 
 
 @functools.cache

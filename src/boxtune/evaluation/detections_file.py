@@ -81,8 +81,7 @@ def _check_convention(file: Path, found: Sequence[ImageResult]) -> None:
 
 
 def _fits(result: ImageResult) -> conventions.Fits:
-    items = tuple(AnnotatedObject("", edges) for edges in _edges(result))
-    one = Annotation(Path(), result.name, items)
+    one = Annotation(Path(), result.name, tuple(AnnotatedObject("", edges) for edges in _edges(result)))
     return conventions.fitting(one, _WRITTEN, [(result.width, result.height)])
 
 
@@ -112,7 +111,9 @@ def _identifiers(
     if len(files) != 1:
         return images, {label.id: label.id - 1 for label in label_map.labels}
     known = coco.identifiers(files[0])
-    by_end = _by_end(names)
+    # By the ends of their paths, as far as these belong to one name only: b/c.jpg and c.jpg for a/b/c.jpg.
+    times = Counter(end for name in names for end in _ends(name))
+    by_end = {end: name for name in names for end in _ends(name) if times[end] == 1}
     ends = {number: _end_in(name, by_end) for number, name in known.images.items()}
     own = {number: by_end[end] for number, end in ends.items() if end}
     named = {number: renamed.get(name, name) for number, name in known.classes.items()}
@@ -122,12 +123,6 @@ def _identifiers(
         if name in label_map.by_any_name and isinstance(number, int)
     }
     return images | own, classes
-
-
-def _by_end(names: Sequence[str]) -> dict[str, str]:
-    """Return names by the ends of their paths, as far as these belong to one only: b/c.jpg and c.jpg for a/b/c.jpg."""
-    times = Counter(end for name in names for end in _ends(name))
-    return {end: name for name in names for end in _ends(name) if times[end] == 1}
 
 
 def _end_in(name: str, by_end: Mapping[str, str]) -> str | None:

@@ -32,7 +32,7 @@ from boxtune.evaluation.groundtruth import (
     with_detections,
 )
 from boxtune.metrics import metric_sets
-from boxtune.metrics.results import Evaluation, Example, ImageResult, evaluation_of
+from boxtune.metrics.results import Evaluation, Example, ImageResult
 from boxtune.models import Detector
 from boxtune.models.detector import REGULARIZATION
 from boxtune.structures import Inputs
@@ -47,24 +47,17 @@ class Evaluator:
         self,
         detector: Detector,
         records: Records,
+        section: pipeline_pb2.EvalConfig,
         *,
         image_resizer: pipeline_pb2.ImageResizer,
         batch_size: int,
-        metrics_set: Sequence[str] = (),
-        metric_options: metric_sets.Options | None = None,
-        needs: Needs | None = None,
-        num_examples: int = 10,
         row_multiple: int = 1,
     ):
-        """Prepare.
-
-        `metrics_set` and `metric_options` say which numbers to compute, as for `metric_sets.measure`; `needs`, what
-        these need of the records besides boxes.
-        """
-        self.detector, self.records, self.num_examples = detector, records, num_examples
+        """Prepare to compute what `section`, an `eval_config`, asks for."""
+        self.detector, self.records, self.section = detector, records, section
         self.class_names = class_names(records.label_map, detector.num_classes)
-        self._metrics_set, self._metric_options = metrics_set, metric_options
-        self._needs = needs or Needs()
+        self._needs = needs_of(section, records)
+        self._metric_options = metric_options(section, records, self._needs.keypoints)
         self.batches = evaluation_batches(
             records, batch_size=batch_size, image_resizer=image_resizer, row_multiple=row_multiple
         )
@@ -80,16 +73,12 @@ class Evaluator:
             ConfigError: if metrics are of what the detector does not find.
         """
         check_detector_finds(pipeline.eval_config, detector.finds)
-        needs = needs_of(pipeline.eval_config, records)
         return cls(
             detector,
             records,
+            pipeline.eval_config,
             image_resizer=models.image_resizer(pipeline.model),
             batch_size=max(pipeline.eval_config.batch_size, 8),
-            metrics_set=pipeline.eval_config.metrics_set,
-            metric_options=metric_options(pipeline.eval_config, records, needs.keypoints),
-            needs=needs,
-            num_examples=pipeline.eval_config.num_visualizations,
             row_multiple=row_multiple(next(iter(pipeline.eval_input_reader), pipeline_pb2.InputReader())),
         )
 
@@ -97,7 +86,7 @@ class Evaluator:
     def metric_names(self) -> list[str]:
         """The names of the numbers that an evaluation gives."""
         terms = (*self.detector.loss_names, REGULARIZATION, "total_loss")
-        tags = metric_sets.tags(self._metrics_set, self.class_names, self._metric_options)
+        tags = metric_sets.tags(self.section.metrics_set, self.class_names, self._metric_options)
         return [*tags, *(f"Loss/{name}" for name in terms)]
 
     def evaluate(self, step: int, on_image: OnImage | None = None) -> Evaluation:
@@ -127,18 +116,21 @@ class Evaluator:
                 ]
                 _check_finite(found["finite"], batch)
                 results += batch
-                examples += _examples(inputs, batch[: self.num_examples - len(examples)])
+                examples += _examples(inputs, batch[: self.section.num_visualizations - len(examples)])
                 if on_image:
                     for example in _examples(inputs, batch):
                         on_image(example)
-        return evaluation_of(
-            results,
-            self.class_names,
+        means = {f"Loss/{name}": sum(batch[name] for batch in losses) / len(results) for name in losses[0]}
+        regularization = ops.convert_to_numpy(self.detector.regularization_loss())
+        means[f"Loss/{REGULARIZATION}"] = float(regularization)
+        return Evaluation(
+            results=results,
+            class_names=self.class_names,
             step=step,
-            metrics=metric_sets.measure(self._metrics_set, results, self.class_names, self._metric_options),
-            losses=_mean_losses(
-                losses, len(results), float(ops.convert_to_numpy(self.detector.regularization_loss()))
+            metrics=metric_sets.measure(
+                self.section.metrics_set, results, self.class_names, self._metric_options
             ),
+            losses=means | {"Loss/total_loss": sum(means.values())},
             seconds=time.perf_counter() - started,
             examples=examples,
         )
@@ -171,9 +163,9 @@ def evaluate_found(
             on_image(example)
 
     results, names = find(records, keep_first, needs), class_names(records.label_map, records.num_classes)
-    return evaluation_of(
-        results,
-        names,
+    return Evaluation(
+        results=results,
+        class_names=names,
         metrics=metric_sets.measure(section.metrics_set, results, names, options),
         seconds=time.perf_counter() - started,
         examples=[Example(result, image) for result, image in zip(results, images, strict=False)],
@@ -204,14 +196,10 @@ def metric_options(
 
 def _result(groundtruth: Arrays, found: Arrays, i: int, names: Names) -> ImageResult:
     """Return what was found in image `i` of a batch."""
-    sample = sample_of(groundtruth, i)
-    result = groundtruth_of(sample, names.of(sample))
-    shapes = {name: found[name][i] for name in ("masks", "keypoints") if name in found}
-    count = found["count"][i]
-    boxes, classes, scores = (found[name][i, :count] for name in ("boxes", "classes", "scores"))
-    return with_detections(
-        result, boxes, classes, scores, **{name: part[:count] for name, part in shapes.items()}
-    )
+    sample, count = sample_of(groundtruth, i), found["count"][i]
+    parts = ("boxes", "classes", "scores", "masks", "keypoints")
+    own = {name: found[name][i, :count] for name in parts if name in found}
+    return with_detections(groundtruth_of(sample, names.of(sample)), **own)
 
 
 def _examples(inputs: Inputs, results: Sequence[ImageResult]) -> list[Example]:
@@ -239,9 +227,3 @@ def _check_finite(finite: npt.NDArray[np.bool_], results: Sequence[ImageResult])
             f"{results[int(np.argmin(finite))].name}: what the model predicts is infinite or not a number, so it finds "
             "nothing: its weights are broken. Evaluate an earlier checkpoint, or train again at a lower learning rate"
         )
-
-
-def _mean_losses(batches: list[dict[str, float]], count: int, regularization: float) -> dict[str, float]:
-    means = {f"Loss/{name}": sum(batch[name] for batch in batches) / count for name in batches[0]}
-    means[f"Loss/{REGULARIZATION}"] = regularization
-    return means | {"Loss/total_loss": sum(means.values())}

@@ -98,7 +98,12 @@ def detect_exported(
     results = []
     needs = needs or Needs()
     for groundtruth, image in read_groundtruth(records, needs=needs):
-        result = _with_detections(groundtruth, _detected(detect, image, groundtruth.name, needs))
+        found = _detected(detect, image, groundtruth.name, needs)
+        count = int(found.pop("num_detections"))
+        order = np.argsort(-found["detection_scores"][:count], kind="stable")
+        kept = {name.removeprefix("detection_"): part[order] for name, part in found.items()}
+        kept["classes"] = kept["classes"].astype(np.int64) - 1
+        result = with_detections(groundtruth, **kept)
         results.append(result)
         if on_image:
             on_image(Example(result, image))
@@ -123,7 +128,12 @@ def _detected(
         if part not in found:
             raise CheckpointError(f"the model returns no {part}: leave out the metrics that are about them")
     parts = {part: np.asarray(found[part]) for part in (*_PARTS, *shapes, _RAW) if part in found}
-    _check_finite(parts, name)
+    broken = next((part for part, values in parts.items() if not np.isfinite(values).all()), None)
+    if broken:
+        raise CheckpointError(
+            f"{name}: {broken} of the model are not finite: its weights are broken. Export an earlier "
+            "checkpoint, or train again at a lower learning rate"
+        )
     _check_shapes(parts, needs)
     return {part: parts[part][0] for part in (*_PARTS, *shapes)}
 
@@ -140,26 +150,3 @@ def _check_shapes(parts: dict[str, np.ndarray], needs: Needs) -> None:
             raise CheckpointError(f"the model returns {name} of the shape {parts[name].shape}, not {shape}")
     if not 0 <= (count := parts["num_detections"][0]) <= k:
         raise CheckpointError(f"the model returns num_detections {count} of {k}")
-
-
-def _check_finite(parts: dict[str, np.ndarray], image: str) -> None:
-    broken = next((name for name, part in parts.items() if not np.isfinite(part).all()), None)
-    if broken:
-        raise CheckpointError(
-            f"{image}: {broken} of the model are not finite: its weights are broken. Export an earlier "
-            "checkpoint, or train again at a lower learning rate"
-        )
-
-
-def _with_detections(groundtruth: ImageResult, found: dict[str, np.ndarray]) -> ImageResult:
-    count = int(found["num_detections"])
-    order = np.argsort(-found["detection_scores"][:count], kind="stable")
-    kept = {name: part[order] for name, part in found.items() if part.ndim}
-    return with_detections(
-        groundtruth,
-        kept["detection_boxes"],
-        kept["detection_classes"].astype(np.int64) - 1,
-        kept["detection_scores"],
-        kept.get(_MASKS),
-        kept.get(_KEYPOINTS),
-    )

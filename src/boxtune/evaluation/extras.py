@@ -16,9 +16,9 @@ from boxtune.config import pipeline_pb2
 from boxtune.data import masks as drawn_masks
 from boxtune.data.example_pb2 import Feature
 from boxtune.data.input import Records
-from boxtune.data.label_map import Label, LabelMap
+from boxtune.data.label_map import LabelMap
 from boxtune.data.tfrecord import parse_example
-from boxtune.errors import ConfigError, DataError, did_you_mean
+from boxtune.errors import ConfigError, DataError, did_you_mean, some
 from boxtune.metrics import masks, metric_sets
 from boxtune.metrics.coco import KeypointClass
 from boxtune.metrics.masks import Mask
@@ -43,7 +43,7 @@ KeypointIndices = Mapping[str, int]
 class Needs:
     """What the metrics need besides boxes: masks, labels of whole images, and the keypoints of these indices.
 
-    `all_known`: in images without labels every class was looked for.
+    `all_known`: in an image without any labels every class was looked for (`image_classes_field_map_empty_to_ones`).
     """
 
     masks: bool = False
@@ -126,17 +126,15 @@ def _keypoint_class(
         raise _wrong("neither the label map nor the records have keypoints.")
     sigmas = given or dict.fromkeys(names, _DEFAULT_SIGMA)
     for name in names:
-        _check_sigma(label, name, sigmas.get(name), indices)
+        if name not in sigmas:
+            raise _wrong(
+                f'give a keypoint_label_to_sigmas {{ key: "{name}" value: ... }} of "{label.name}" too.'
+            )
+        if not sigmas[name] > 0:
+            raise _wrong(f'the standard deviation of "{name}" is {sigmas[name]:g}, not above 0.')
+        if name not in indices:
+            raise _wrong(f'no object has a keypoint "{name}".{did_you_mean(name, indices)}')
     return KeypointClass(label.id - 1, [sigmas[name] for name in names], [indices[name] for name in names])
-
-
-def _check_sigma(label: Label, name: str, sigma: float | None, indices: KeypointIndices) -> None:
-    if sigma is None:
-        raise _wrong(f'give a keypoint_label_to_sigmas {{ key: "{name}" value: ... }} of "{label.name}" too.')
-    if not sigma > 0:
-        raise _wrong(f'the standard deviation of "{name}" is {sigma:g}, not above 0.')
-    if name not in indices:
-        raise _wrong(f'no object has a keypoint "{name}".{did_you_mean(name, indices)}')
 
 
 def _wrong(what: str) -> ConfigError:
@@ -172,27 +170,19 @@ def _indices_of_records(records: Records) -> dict[str, int]:
     common: tuple[str, ...] = ()
     for number in range(len(records)):
         try:
-            names = _listed_names(_features(records, number))
+            features = _features(records, number)
+            each = _num_points(features)
+            texts = _texts(features, _num_objects(features) * each)
+            names = tuple(texts[:each] if texts else map(str, range(each)))
             if names and common and names != common:
                 raise DataError(
-                    f"its keypoints are {_some(names)}, those of other records {_some(common)}: which is which? Number "
-                    "them in the label map, item { ... keypoints { id: 0 label: 'nose' } }."
+                    f"its keypoints are {some(names, 5)}, those of other records {some(common, 5)}: which is which? "
+                    "Number them in the label map, item { ... keypoints { id: 0 label: 'nose' } }."
                 )
         except DataError as error:
             raise DataError(f"{records.name_of(number)}: {error}") from error
         common = common or names
     return {name: index for index, name in enumerate(common)}
-
-
-def _listed_names(features: Features) -> tuple[str, ...]:
-    """Return the names of the points of an object of a record, their numbers where it names none."""
-    count, each = _num_objects(features), _num_points(features)
-    texts = _texts(features, count * each)
-    return tuple(texts[:each] if texts else map(str, range(each)))
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 # Of one record
@@ -203,7 +193,6 @@ class ExtrasReader:
 
     def __init__(self, records: Records, needs: Needs) -> None:
         self._records, self._needs = records, needs
-        self._labels = ImageLabels(records, needs.all_known)
         self._edges_left = MAX_EDGES
 
     def add(self, number: int, groundtruth: ImageResult) -> ImageResult:
@@ -218,7 +207,7 @@ class ExtrasReader:
         try:
             features = _features(self._records, number)
             if self._needs.labels:
-                groundtruth = self._labels.add(features, groundtruth)
+                groundtruth = self._with_labels(features, groundtruth)
             if self._needs.masks:
                 groundtruth = replace(groundtruth, groundtruth_masks=self._masks(features, groundtruth))
             if self._needs.keypoints:
@@ -230,6 +219,50 @@ class ExtrasReader:
         except DataError as error:
             raise DataError(f"{self._records.name_of(number)}: {error}") from error
         return groundtruth
+
+    def _with_labels(self, features: Features, groundtruth: ImageResult) -> ImageResult:
+        """Return the groundtruth of a record with the labels of the whole image, as 0-based classes.
+
+        Those of other classes than the detector's say nothing.
+        """
+        present, absent = self._verified(features)
+        absent |= self._in_range(_numbers(features, "image/neg_category_ids"))
+        if self._records.expand_hierarchy:
+            ancestors, descendants = self._hierarchy
+            present, absent = _with(present, ancestors), _with(absent, descendants)
+        known = bool(present or absent) or not self._needs.all_known
+        return replace(
+            groundtruth,
+            present_classes=_array(present) if known else None,
+            absent_classes=_array(absent) if known else None,
+            not_exhaustive_classes=_array(
+                self._in_range(_numbers(features, "image/not_exhaustive_category_ids"))
+            ),
+        )
+
+    @cached_property
+    def _hierarchy(self) -> tuple[list[list[int]], list[list[int]]]:
+        label_map, count = self._records.label_map, self._records.num_classes
+        return label_map.ancestors(count), label_map.descendants(count)
+
+    def _verified(self, features: Features) -> tuple[set[int], set[int]]:
+        """Return the classes that people saw in the image, and those that they looked for and did not on_image."""
+        texts = features.get("image/class/text", _NOTHING).bytes_list.value
+        numbers = _numbers(features, "image/class/label")
+        confidences = _numbers(features, "image/class/confidence")
+        by_name = self._records.label_map.by_any_name
+        labels = [by_name.get(text.decode("utf-8", "replace")) for text in texts]
+        ids = [label.id if label else 0 for label in labels] if texts else numbers
+        if len(confidences) not in (0, len(ids)):
+            raise DataError(f"image/class/confidence has {len(confidences)} values for {len(ids)} labels.")
+        pairs = list(zip(ids, confidences or [1.0] * len(ids), strict=True))
+        return (
+            self._in_range(number for number, confidence in pairs if confidence > 0),
+            self._in_range(number for number, confidence in pairs if confidence <= 0),
+        )
+
+    def _in_range(self, numbers: Iterable[float]) -> set[int]:
+        return {int(number) - 1 for number in numbers if 1 <= number <= self._records.num_classes}
 
     def _masks(self, features: Features, groundtruth: ImageResult) -> list[Mask]:
         """Return the mask of each object, one without pixels where it has none."""
@@ -246,26 +279,24 @@ class ExtrasReader:
 
 
 def _drawings(features: Features, count: int, size: tuple[int, int]) -> Sequence[Callable[[], npt.NDArray]]:
-    """Return for each object what draws its mask [h, w]; nothing if a record has no masks."""
-    feature = features.get("image/object/mask", _NOTHING)
-    if numbers := feature.float_list.value or feature.int64_list.value:
-        return [partial(np.asarray, grid) for grid in _numerical(numbers, count, size)]
-    pngs = _one_each(feature.bytes_list.value, "image/object/mask", count)
+    """Return for each object what draws its mask [h, w]; nothing if a record has no masks.
+
+    They are images, or numbers, which was the API's default.
+    """
+    if numbers := _numbers(features, "image/object/mask"):
+        height, width = size
+        if len(numbers) != count * height * width:
+            raise DataError(
+                f"image/object/mask has {len(numbers)} numbers for {count} boxes and {height} x {width} pixels."
+            )
+        return [partial(np.asarray, grid) for grid in np.array(numbers, np.float32).reshape(count, *size)]
+    encoded = features.get("image/object/mask", _NOTHING).bytes_list.value
+    pngs = _one_each(encoded, "image/object/mask", count)
     return [partial(drawn_masks.from_png, png, *size) for png in pngs]
 
 
 def _features(records: Records, number: int) -> Features:
     return parse_example(records.read(number)).features.feature
-
-
-def _numerical(numbers: Sequence[float], count: int, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Return the masks [n, h, w] of a record that has them as numbers, which was the API's default."""
-    height, width = size
-    if len(numbers) != count * height * width:
-        raise DataError(
-            f"image/object/mask has {len(numbers)} numbers for {count} boxes and {height} x {width} pixels."
-        )
-    return np.array(numbers, np.float32).reshape(count, height, width)
 
 
 def _keypoints(
@@ -294,12 +325,11 @@ _SEEN = "image/object/keypoint/visibility"
 
 def _indices(features: Features, each: int, total: int, needs: Needs) -> npt.NDArray[np.int64]:
     """Return the index of every point of a record, -1 for those that no metric needs."""
-    texts = _texts(features, total)
-    if texts:
+    if texts := _texts(features, total):
         indices = np.array([needs.keypoints.get(text, -1) for text in texts])
         if indices.max() < 0:
             raise DataError(
-                f"its keypoints are {_some(texts)}, the label map's {_some(list(needs.keypoints))}."
+                f"its keypoints are {some(texts, 5)}, the label map's {some(list(needs.keypoints), 5)}."
             )
         return indices
     if each > needs.num_points:
@@ -340,66 +370,6 @@ def _one_each(values: Sequence[T], key: str, count: int) -> Sequence[T]:
     if len(values) not in (0, count):
         raise DataError(f"{key} has {len(values)} values, not {count}.")
     return values
-
-
-# Labels of whole images
-
-
-@dataclass(frozen=True)
-class ImageLabels:
-    """Reads the labels of whole images as classes, 0-based; those of other classes than the detector's say nothing.
-
-    `all_known` is whether an image without any labels is one in which every class was looked for
-    (`image_classes_field_map_empty_to_ones`).
-    """
-
-    records: Records
-    all_known: bool = True
-
-    def add(self, features: Features, groundtruth: ImageResult) -> ImageResult:
-        """Return the groundtruth of a record with the labels that its features hold.
-
-        Raises:
-            DataError: if its confidences are not as many as its labels.
-        """
-        present, absent = self._verified(features)
-        absent |= self._in_range(_numbers(features, "image/neg_category_ids"))
-        if self.records.expand_hierarchy:
-            ancestors, descendants = self._hierarchy
-            present, absent = _with(present, ancestors), _with(absent, descendants)
-        known = bool(present or absent) or not self.all_known
-        return replace(
-            groundtruth,
-            present_classes=_array(present) if known else None,
-            absent_classes=_array(absent) if known else None,
-            not_exhaustive_classes=_array(
-                self._in_range(_numbers(features, "image/not_exhaustive_category_ids"))
-            ),
-        )
-
-    @cached_property
-    def _hierarchy(self) -> tuple[list[list[int]], list[list[int]]]:
-        label_map, count = self.records.label_map, self.records.num_classes
-        return label_map.ancestors(count), label_map.descendants(count)
-
-    def _verified(self, features: Features) -> tuple[set[int], set[int]]:
-        """Return the classes that people saw in the image, and those that they looked for and did not on_image."""
-        texts = features.get("image/class/text", _NOTHING).bytes_list.value
-        numbers = _numbers(features, "image/class/label")
-        confidences = _numbers(features, "image/class/confidence")
-        by_name = self.records.label_map.by_any_name
-        labels = [by_name.get(text.decode("utf-8", "replace")) for text in texts]
-        ids = [label.id if label else 0 for label in labels] if texts else numbers
-        if len(confidences) not in (0, len(ids)):
-            raise DataError(f"image/class/confidence has {len(confidences)} values for {len(ids)} labels.")
-        pairs = list(zip(ids, confidences or [1.0] * len(ids), strict=True))
-        return (
-            self._in_range(number for number, confidence in pairs if confidence > 0),
-            self._in_range(number for number, confidence in pairs if confidence <= 0),
-        )
-
-    def _in_range(self, numbers: Iterable[float]) -> set[int]:
-        return {int(number) - 1 for number in numbers if 1 <= number <= self.records.num_classes}
 
 
 def _with(classes: set[int], related: list[list[int]]) -> set[int]:

@@ -78,17 +78,7 @@ def groundtruth_of(sample: Arrays, name: str) -> ImageResult:
         difficult=sample["difficult"],
         group_of=sample["group_of"],
         groundtruth_areas=sample["areas"],
-        **no_detections(),
     )
-
-
-def no_detections() -> dict[str, Any]:
-    """Return the fields of an ImageResult without detections."""
-    return {
-        "boxes": np.zeros((0, 4), np.float32),
-        "classes": np.zeros(0, np.int32),
-        "scores": np.zeros(0, np.float32),
-    }
 
 
 def sample_of(samples: Arrays, i: int) -> dict[str, Any]:
@@ -125,7 +115,6 @@ def with_detections(
     """Return `groundtruth` with detections of the image's frame, which become pixels.
 
     Args:
-        groundtruth: of an image.
         boxes: float [k, 4], fractions of the image.
         classes: int [k], 0-based.
         scores: float [k].

@@ -30,7 +30,7 @@ from boxtune.metrics.curves import Curve, best_threshold, curves, thinned
 from boxtune.metrics.error_kinds import ErrorKind, error_kinds, mistakes
 from boxtune.metrics.groups import Group
 from boxtune.metrics.matching import MATCH_IOU, coco_outcomes, match_at_50, outcomes, pair, reaches
-from boxtune.metrics.results import ImageResult, check_results
+from boxtune.metrics.results import ImageResult, Results, check_results
 from boxtune.metrics.tables import Bools, Floats, Ints, Table, near_pairs, tabulate
 
 
@@ -153,7 +153,7 @@ class Analysis:
 
 
 def analyse(
-    results: Sequence[ImageResult],
+    results: Results,
     class_names: Sequence[str],
     *,
     title: str = "",
@@ -206,7 +206,10 @@ def analyse(
             "crowding": groups.by_crowding(table, coco_ranking(table, by_coco[:1], crowd)),
         },
         calibration=calibration(table.detections.score, outcome),
-        images=_images(table, groups.by_image(table, by_coco[0], crowd), previews or {}),
+        images=[
+            ImageRow(one.name, int(one.height), int(one.width), (previews or {}).get(one.name), _known(value))
+            for one, value in zip(table.images, groups.by_image(table, by_coco[0], crowd), strict=True)
+        ],
         groundtruth=GroundtruthTable(
             **_parts_of(table.groundtruth, "image", "box", "cls", "crowd", "difficult")
         ),
@@ -256,13 +259,6 @@ def _per_class(
             f1=trade.f1 if trade else None,
         )
         for i, name in enumerate(class_names)
-    ]
-
-
-def _images(table: Table, AP50: Floats, previews: Mapping[str, str]) -> list[ImageRow]:
-    return [
-        ImageRow(one.name, int(one.height), int(one.width), previews.get(one.name), _known(value))
-        for one, value in zip(table.images, AP50, strict=True)
     ]
 
 

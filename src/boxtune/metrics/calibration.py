@@ -49,11 +49,8 @@ def calibration(score: Floats, outcome: Ints) -> Calibration:
     number = np.searchsorted(edges, np.round(score, SCORE_DIGITS), side="right") - 1
     number = np.minimum(number, NUM_BINS - 1)
     sums = [np.bincount(number, values, minlength=NUM_BINS) for values in (np.ones(len(score)), score, right)]
-    bins = [_bin(*values) for values in zip(edges[:-1], edges[1:], *sums, strict=True)]
+    bins = [
+        Bin(float(low), float(high), int(count), *(float(part / count) if count else None for part in parts))
+        for low, high, count, *parts in zip(edges[:-1], edges[1:], *sums, strict=True)
+    ]
     return Calibration(float(np.abs(sums[1] - sums[2]).sum() / len(score)), bins)
-
-
-def _bin(low: float, high: float, count: float, scores: float, right: float) -> Bin:
-    if not count:
-        return Bin(float(low), float(high), 0, None, None)
-    return Bin(float(low), float(high), int(count), float(scores / count), float(right / count))

@@ -10,7 +10,7 @@ from boxtune.errors import ConfigError
 from boxtune.metrics import average_precision
 from boxtune.metrics.average_precision import COCO_MAX_DETECTIONS, coco_ranking, coco_recall
 from boxtune.metrics.matching import THRESHOLDS, judge
-from boxtune.metrics.results import ImageResult, select_detections
+from boxtune.metrics.results import ImageResult, Numbers, Results, select_detections
 from boxtune.metrics.tables import (
     Bools,
     Floats,
@@ -42,18 +42,7 @@ _TWELVE = (
 NAMES = tuple(f"DetectionBoxes_{name}" for name in _TWELVE)
 """In the order of COCO's own table. -1 where there is no object of that size."""
 
-KEYPOINT_NAMES = (
-    "Precision/mAP",
-    "Precision/mAP@.50IOU",
-    "Precision/mAP@.75IOU",
-    "Precision/mAP (medium)",
-    "Precision/mAP (large)",
-    "Recall/AR@1",
-    "Recall/AR@10",
-    "Recall/AR@100",
-    "Recall/AR@100 (medium)",
-    "Recall/AR@100 (large)",
-)
+KEYPOINT_NAMES = tuple(name for name in _TWELVE if "small" not in name)
 """The API's names, two of which mislead: `AR@10` and `AR@100` are the recalls of 20 detections at a similarity of 0.50
 and of 0.75, `AR@1` is their mean over all similarities."""
 
@@ -111,11 +100,7 @@ class Averages:
     recall: Floats
 
 
-def box_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    options: Options = NO_OPTIONS,
-) -> dict[str, float]:
+def box_metrics(results: Results, class_names: Sequence[str], options: Options = NO_OPTIONS) -> Numbers:
     """Return the twelve numbers of boxes, and the average precision, or all twelve, of each class.
 
     Classes without any object do not count; where nothing counts the number is -1. Source: Lin et al. 2014
@@ -127,15 +112,10 @@ def box_metrics(
     Raises:
         ConfigError: for a super-category with an unknown class.
     """
-    found = box_averages(results, len(class_names))
-    return _named("DetectionBoxes_", found, class_names, options)
+    return _named("DetectionBoxes_", box_averages(results, len(class_names)), class_names, options)
 
 
-def mask_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    options: Options = NO_OPTIONS,
-) -> dict[str, float]:
+def mask_metrics(results: Results, class_names: Sequence[str], options: Options = NO_OPTIONS) -> Numbers:
     """Return the same numbers of masks. The size of an object is its annotated area, or that of its box."""
     table = tabulate(results, len(class_names))
     crowd = table.groundtruth.crowd
@@ -145,9 +125,7 @@ def mask_metrics(
     return _named("DetectionMasks_", measured, class_names, options)
 
 
-def keypoint_metrics(
-    results: Sequence[ImageResult], class_names: Sequence[str], keypoints: KeypointClass
-) -> dict[str, float]:
+def keypoint_metrics(results: Results, class_names: Sequence[str], keypoints: KeypointClass) -> Numbers:
     """Return the ten numbers of the keypoints of one class, by KEYPOINT_NAMES with the name of the class.
 
     Object keypoint similarity takes the place of intersection over union: the mean over an object's labelled keypoints
@@ -171,7 +149,7 @@ def keypoint_metrics(
     return dict(zip(names, _pose_summary(measured), strict=True))
 
 
-def box_averages(results: Sequence[ImageResult], num_classes: int) -> Averages:
+def box_averages(results: Results, num_classes: int) -> Averages:
     """Return average precision [10, c, 4] and recall [10, c, 4, 3] of boxes by THRESHOLDS, class, AREAS and the
     numbers of detections 1, 10 and 100."""
     table = tabulate(results, num_classes)
@@ -241,12 +219,16 @@ def _pose_summary(found: Averages) -> list[float]:
     ]
 
 
-def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> dict[str, float]:
+def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> Numbers:
     numbers = dict(zip((prefix + name for name in _TWELVE), _summary(found), strict=True))
     if not options.per_category:
         return numbers
-    groups = [("", name, [index]) for index, name in enumerate(class_names)]
-    groups += [("Super", name, members) for name, members in _members(options.super_categories, class_names)]
+    indices = {name: index for index, name in enumerate(class_names)}
+    groups = [("", name, [index]) for name, index in indices.items()]
+    for name, classes in options.super_categories.items():
+        if unknown := [one for one in classes if one not in indices]:
+            raise ConfigError(f'super_categories: "{name}" has the class "{unknown[0]}", which no label has.')
+        groups.append(("Super", name, [indices[one] for one in classes]))
     for kind, name, members in groups:
         summary = _summary(found, members)
         numbers[f"{prefix}PerformanceBy{kind}Category/{'' if kind else 'mAP/'}{name}"] = summary[0]
@@ -256,21 +238,12 @@ def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Op
     return numbers
 
 
-def _members(
-    super_categories: Mapping[str, Sequence[str]], class_names: Sequence[str]
-) -> list[tuple[str, list[int]]]:
-    indices = {name: index for index, name in enumerate(class_names)}
-    for name, members in super_categories.items():
-        for member in members:
-            if member not in indices:
-                raise ConfigError(f'super_categories: "{name}" has the class "{member}", which no label has.')
-    return [(name, [indices[member] for member in members]) for name, members in super_categories.items()]
-
-
 def _of_class(result: ImageResult, index: int, points: list[int]) -> ImageResult:
     """Return the objects and detections of one class, as class 0, with its own keypoints."""
     mine, found = np.flatnonzero(result.groundtruth_classes == index), np.flatnonzero(result.classes == index)
-    kept = select_detections(result, found)
+    kept, visibility = select_detections(result, found), result.groundtruth_visibility
+    if visibility is None and result.groundtruth_keypoints is not None:
+        visibility = np.full(result.groundtruth_keypoints.shape[:2], 2)
     return replace(
         kept,
         groundtruth_boxes=result.groundtruth_boxes[mine],
@@ -283,15 +256,9 @@ def _of_class(result: ImageResult, index: int, points: list[int]) -> ImageResult
         groundtruth_masks=None,
         masks=None,
         groundtruth_keypoints=_columns(result.groundtruth_keypoints, mine, points),
-        groundtruth_visibility=_columns(_visibility(result), mine, points),
+        groundtruth_visibility=_columns(visibility, mine, points),
         keypoints=_columns(kept.keypoints, np.arange(len(found)), points),
     )
-
-
-def _visibility(result: ImageResult) -> npt.NDArray[np.integer] | None:
-    if result.groundtruth_keypoints is None or result.groundtruth_visibility is not None:
-        return result.groundtruth_visibility
-    return np.full(result.groundtruth_keypoints.shape[:2], 2)
 
 
 def _columns(

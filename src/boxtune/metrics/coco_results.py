@@ -2,11 +2,12 @@
 
 import json
 import math
+import sys
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -25,15 +26,12 @@ _EXAMPLES = 3
 _MAX_POINTS = 1000
 
 
-@dataclass
-class _Detections:
-    """What was found in one image, as it is read."""
-
-    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
-    classes: list[int] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    masks: list[Mask | None] = field(default_factory=list)
-    keypoints: list[tuple[float, ...]] = field(default_factory=list)
+class _Detection(NamedTuple):
+    box: tuple[float, float, float, float]
+    cls: int
+    score: float
+    mask: Mask | None
+    keypoints: tuple[float, ...]  # y, x, y, x, ...
 
 
 def read_detections(
@@ -60,7 +58,7 @@ def read_detections(
             classes, without a part, with a value that is not a number, a negative size, or the `id` of another one.
     """
     known = ids_of_names([result.name for result in groundtruth]) if image_ids is None else image_ids
-    found = {result.name: _Detections() for result in groundtruth}
+    found: dict[str, list[_Detection]] = {result.name: [] for result in groundtruth}
     sizes = {result.name: (result.height, result.width) for result in groundtruth}
     faults: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
@@ -73,10 +71,12 @@ def read_detections(
             if len(listed := examples.setdefault(fault.kind, [])) < _EXAMPLES:
                 listed.append(f"number {index}: {fault.what}")
     if faults:
-        raise DataError(
-            f"{path}: {'; '.join(_summary(kind, faults[kind], examples[kind]) for kind in faults)}."
+        summaries = (
+            f"{count} detection{'s' if count > 1 else ''} {_KINDS[kind]}, such as {', '.join(examples[kind])}"
+            for kind, count in faults.items()
         )
-    _check_parts(path, found.values())
+        raise DataError(f"{path}: {'; '.join(summaries)}.")
+    _check_parts(path, [one for of_image in found.values() for one in of_image])
     return [_with_detections(result, found[result.name]) for result in groundtruth]
 
 
@@ -84,8 +84,8 @@ def ids_of_names(names: Sequence[str]) -> dict[ImageId, str]:
     """Return what a file of detections may call images: their names, and, where no two share it, the name without
     folders, that without its ending, and the number that this is (as in COCO, 000000000139.jpg is 139)."""
     known: dict[ImageId, str] = {name: name for name in names}
-    for shorten in (_file_name, _stem, _number):
-        shorter = [(shorten(name), name) for name in names]
+    for shorten in (lambda path: path.name, lambda path: path.stem, _number):
+        shorter = [(shorten(PurePosixPath(name)), name) for name in names]
         times = Counter(short for short, _ in shorter)
         for short, name in shorter:
             if short is not None and times[short] == 1:
@@ -109,13 +109,9 @@ _KINDS = {
 }
 
 
-def _summary(kind: str, count: int, examples: list[str]) -> str:
-    return f"{count} detection{'s' if count > 1 else ''} {_KINDS[kind]}, such as {', '.join(examples)}"
-
-
 def _take(
     item: Any,
-    found: dict[str, _Detections],
+    found: dict[str, list[_Detection]],
     sizes: dict[str, tuple[int, int]],
     known: Mapping[ImageId, str],
     categories: Mapping[int, int],
@@ -138,27 +134,15 @@ def _take(
             raise _Fault("ids", f"id {own!r:.60}")
         ids.add(own)
     mask = _mask(item["segmentation"], sizes[name]) if item.get("segmentation") else None
-    detections = found[name]
     box, score = _box(item.get("bbox"), mask), _numbers("score", [item.get("score")])[0]
     points = _points(item.get("keypoints") or [])
-    detections.boxes.append(box)
-    detections.classes.append(categories[category])
-    detections.scores.append(score)
-    detections.masks.append(mask)
-    detections.keypoints.append(points)
+    found[name].append(_Detection(box, categories[category], score, mask, points))
 
 
 def _numbers(what: str, values: list[Any]) -> list[float]:
-    if not all(type(value) in (int, float) and math.isfinite(_float(value)) for value in values):
+    if not all(type(value) in (int, float) and abs(value) <= sys.float_info.max for value in values):
         raise _Fault("form", f"{what} {values if len(values) > 1 else values[0]!r:.60}")
     return [float(value) for value in values]
-
-
-def _float(value: float) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf
 
 
 def _box(bbox: Any, mask: Mask | None) -> tuple[float, float, float, float]:
@@ -191,30 +175,29 @@ def _points(keypoints: Any) -> tuple[float, ...]:
     return tuple(position for x, y in zip(numbers[0::3], numbers[1::3], strict=True) for position in (y, x))
 
 
-def _check_parts(path: Path, found: Collection[_Detections]) -> None:
+def _check_parts(path: Path, found: Sequence[_Detection]) -> None:
     """Raise DataError unless all detections have masks or none, and all as many keypoints."""
-    drawn = [mask is not None for one in found for mask in one.masks]
+    drawn = [one.mask is not None for one in found]
     if any(drawn) and not all(drawn):
         raise DataError(
             f"{path}: {drawn.count(False)} of {len(drawn)} detections have no segmentation: all or none may."
         )
-    counts = {len(points) // 2 for one in found for points in one.keypoints}
+    counts = {len(one.keypoints) // 2 for one in found}
     if len(counts) > 1:
         raise DataError(
             f"{path}: detections have different numbers of keypoints: {sorted(counts)[:_EXAMPLES]}."
         )
 
 
-def _with_detections(result: ImageResult, found: _Detections) -> ImageResult:
-    drawn = [mask for mask in found.masks if mask is not None]
-    posed = any(found.keypoints)
+def _with_detections(result: ImageResult, found: Sequence[_Detection]) -> ImageResult:
+    points = [one.keypoints for one in found]
     return replace(
         result,
-        boxes=np.array(found.boxes, np.float64).reshape(-1, 4),
-        classes=np.array(found.classes, np.int64),
-        scores=np.array(found.scores, np.float64),
-        masks=drawn or None,
-        keypoints=np.array(found.keypoints).reshape(len(found.scores), -1, 2) if posed else None,
+        boxes=np.array([one.box for one in found], np.float64).reshape(-1, 4),
+        classes=np.array([one.cls for one in found], np.int64),
+        scores=np.array([one.score for one in found], np.float64),
+        masks=[one.mask for one in found if one.mask is not None] or None,
+        keypoints=np.array(points).reshape(len(found), -1, 2) if any(points) else None,
     )
 
 
@@ -224,25 +207,11 @@ def _items(path: Path) -> Iterator[Any]:
         raise DataError(f"{path}: not a file, which holds a JSON list of detections.")
     try:
         with path.open(encoding="utf-8-sig") as file:
-            yield from _parsed(_Reader(path, file))
+            yield from _Reader(path, file).items()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}.") from error
     except (UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a JSON list of detections: {error}.") from error
-
-
-def _parsed(reader: "_Reader") -> Iterator[Any]:
-    index = 0
-    reader.take("[", index)
-    while index or reader.character() != "]":
-        yield reader.item(index)
-        index += 1
-        if reader.character() == "]":
-            break
-        reader.take(",", index)
-    reader.take("]", index)
-    if reader.character():
-        raise DataError(f"{reader.path}: goes on behind its list of detections.")
 
 
 @dataclass
@@ -253,6 +222,20 @@ class _Reader:
     file: TextIO
     text: str = ""
     position: int = 0
+
+    def items(self) -> Iterator[Any]:
+        """Yield the items of a list."""
+        index = 0
+        self.take("[", index)
+        while index or self.character() != "]":
+            yield self.item(index)
+            index += 1
+            if self.character() == "]":
+                break
+            self.take(",", index)
+        self.take("]", index)
+        if self.character():
+            raise DataError(f"{self.path}: goes on behind its list of detections.")
 
     def character(self) -> str:
         """Return the next character that is not a space, without taking it; an empty text at the end."""
@@ -290,14 +273,5 @@ class _Reader:
                 self.text, self.position, size = self.text[self.position :] + more, 0, 2 * size
 
 
-def _file_name(name: str) -> str:
-    return PurePosixPath(name).name
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name).stem
-
-
-def _number(name: str) -> int | None:
-    stem = _stem(name)
-    return int(stem) if stem.isascii() and stem.isdigit() and len(stem) < 20 else None
+def _number(path: PurePosixPath) -> int | None:
+    return int(path.stem) if path.stem.isascii() and path.stem.isdigit() and len(path.stem) < 20 else None

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.errors import DataError
+from boxtune.errors import DataError, some
 from boxtune.metrics.average_precision import Ranking, coco_ranking, mean
 from boxtune.metrics.bootstrap import CONFIDENCE, Interval, interval, num_resamples, resampled
 from boxtune.metrics.coco import NAMES
 from boxtune.metrics.matching import RIGHT, coco_outcomes, match_at_50, outcomes, reaches
-from boxtune.metrics.results import ImageResult, check_results
+from boxtune.metrics.results import ImageResult, Results, check_results
 from boxtune.metrics.tables import Floats, Pairs, Table, near_pairs, tabulate
 
 _TOLERANCE = 0.01  # pixels: less is the rounding of a file
@@ -65,12 +65,7 @@ class Comparison:
 
 
 def compare(
-    first: Sequence[ImageResult],
-    second: Sequence[ImageResult],
-    class_names: Sequence[str],
-    *,
-    threshold: float = 0.5,
-    seed: int = 0,
+    first: Results, second: Results, class_names: Sequence[str], *, threshold: float = 0.5, seed: int = 0
 ) -> Comparison:
     """Compare two runs on the same images, in any order.
 
@@ -114,8 +109,9 @@ def _check(first: Table, second: Table) -> None:
 
 def _refuse(fault: str, names: list[str], way_out: str) -> None:
     if names:
-        examples = ", ".join(names[:_EXAMPLES]) + (", ..." if len(names) > _EXAMPLES else "")
-        raise DataError(f"Runs cannot be compared: images that {fault}: {len(names)} ({examples}). {way_out}")
+        raise DataError(
+            f"Runs cannot be compared: images that {fault}: {len(names)} ({some(names, _EXAMPLES)}). {way_out}"
+        )
 
 
 def _same_groundtruth(first: ImageResult, second: ImageResult) -> bool:
@@ -139,25 +135,17 @@ def _scores(table: Table, pairs: Pairs, threshold: float) -> Floats:
 
 def _only(table: Table, class_names: Sequence[str], score: Floats, other: Floats) -> list[FoundObject]:
     """Return the objects that have a `score` and no `other`, both float [n]."""
+    objects = table.groundtruth
     return [
-        _found_object(table, class_names, i, score[i])
+        FoundObject(
+            image=table.images[objects.image[i]].name,
+            index=int(i - table.first_object[objects.image[i]]),
+            class_name=class_names[objects.cls[i]],
+            **dict(zip(("ymin", "xmin", "ymax", "xmax"), objects.box[i].tolist(), strict=True)),
+            score=float(score[i]),
+        )
         for i in np.flatnonzero(~np.isnan(score) & np.isnan(other))
     ]
-
-
-def _found_object(table: Table, class_names: Sequence[str], i: int, score: float) -> FoundObject:
-    groundtruth = table.groundtruth
-    ymin, xmin, ymax, xmax = groundtruth.box[i].tolist()
-    return FoundObject(
-        image=table.images[groundtruth.image[i]].name,
-        index=int(i - table.first_object[groundtruth.image[i]]),
-        class_name=class_names[groundtruth.cls[i]],
-        ymin=ymin,
-        xmin=xmin,
-        ymax=ymax,
-        xmax=xmax,
-        score=float(score),
-    )
 
 
 def _differences(

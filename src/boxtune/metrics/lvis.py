@@ -8,7 +8,14 @@ import numpy as np
 from boxtune.errors import ConfigError
 from boxtune.metrics.coco import AT_50, AT_75, NO_OPTIONS, Averages, Options, averages, mean
 from boxtune.metrics.metric_sets import MetricSet
-from boxtune.metrics.results import ImageResult, known_classes, select_detections, without_unknown_classes
+from boxtune.metrics.results import (
+    ImageResult,
+    Numbers,
+    Results,
+    known_classes,
+    select_detections,
+    without_unknown_classes,
+)
 from boxtune.metrics.tables import (
     Bools,
     Floats,
@@ -30,11 +37,7 @@ FREQUENCIES = "rcf"
 _MAX_DETECTIONS = 300
 
 
-def box_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    options: Options = NO_OPTIONS,
-) -> dict[str, float]:
+def box_metrics(results: Results, class_names: Sequence[str], options: Options = NO_OPTIONS) -> Numbers:
     """Return LVIS' numbers of boxes, named `DetectionBoxes_AP` and so on, and the AP of each class.
 
     A detection counts if its class is known to be in the image or not to be (`ImageResult.present_classes` and
@@ -44,8 +47,6 @@ def box_metrics(
     those of its objects; where no image has any, every class was looked for in all.
 
     Args:
-        results: of all images.
-        class_names: by class.
         options: its `frequencies` are by class, `r`, `c` or `f`: in up to 10, up to 100 or more images of training; ""
             for unknown. Without them APr, APc and APf are -1. `per_category` adds
             `DetectionBoxes_PerformanceByCategory/AP/NAME`.
@@ -58,27 +59,21 @@ def box_metrics(
     return _named("DetectionBoxes_", measured, class_names, options)
 
 
-def mask_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    options: Options = NO_OPTIONS,
-) -> dict[str, float]:
+def mask_metrics(results: Results, class_names: Sequence[str], options: Options = NO_OPTIONS) -> Numbers:
     """Return the same of masks, named `DetectionMasks_AP` and so on."""
     table = _tabulate(results, class_names)
     measured = _averages(table, mask_overlap, mask_areas(detection_masks(table)))
     return _named("DetectionMasks_", measured, class_names, options)
 
 
-def _tabulate(results: Sequence[ImageResult], class_names: Sequence[str]) -> Table:
-    if any(known_classes(result) is not None or len(result.not_exhaustive_classes) for result in results):
-        results = [_with_labels(result) for result in results]
+def _tabulate(results: Results, class_names: Sequence[str]) -> Table:
+    are_labelled = [known_classes(result) is not None for result in results]
+    if any(are_labelled) or any(len(result.not_exhaustive_classes) for result in results):
+        results = [
+            result if is_labelled else replace(result, absent_classes=np.zeros(0, np.int64))
+            for result, is_labelled in zip(results, are_labelled, strict=True)
+        ]
     return tabulate([without_unknown_classes(_most_certain(result)) for result in results], len(class_names))
-
-
-def _with_labels(result: ImageResult) -> ImageResult:
-    if known_classes(result) is not None:
-        return result
-    return replace(result, absent_classes=np.zeros(0, np.int64))
 
 
 def _most_certain(result: ImageResult) -> ImageResult:
@@ -111,7 +106,7 @@ def _not_exhaustive(table: Table) -> Bools:
     return np.isin(table.group(table.detections), np.concatenate(groups))
 
 
-def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> dict[str, float]:
+def _named(prefix: str, found: Averages, class_names: Sequence[str], options: Options) -> Numbers:
     precision, recall = found.precision, found.recall[..., 0]
     numbers = [
         mean(precision[:, :, 0]),

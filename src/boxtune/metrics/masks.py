@@ -40,8 +40,6 @@ def from_box(grid: npt.NDArray[np.floating], box: npt.NDArray[np.floating], heig
         grid: [gh, gw], how certain the object is there, over the box from its first to its last row and column; pixels
             above 0.5, between them bilinearly, belong to it.
         box: [4] ymin, xmin, ymax, xmax in fractions of the image.
-        height: of the image.
-        width: of the image.
     """
     ymin, xmin, ymax, xmax = box.tolist()
     rows, ys = _grid_positions(ymin, ymax, grid.shape[0], height)
@@ -82,7 +80,12 @@ def from_coco(segmentation: Any) -> Mask:
     if not (isinstance(size, list | tuple) and len(size) == 2 and all(_is_count(side) for side in size)):
         raise DataError(f"a mask's size is {size!r:.50}, not [height, width].")
     counts = run_lengths.unprinted(counts) if isinstance(counts, str) else counts
-    runs = run_lengths.decompress(counts) if isinstance(counts, bytes) else _listed(counts)
+    if isinstance(counts, bytes):
+        runs = run_lengths.decompress(counts)
+    elif isinstance(counts, list | tuple) and all(map(_is_count, counts)):
+        runs = np.array(counts, np.int64)
+    else:
+        raise DataError("a mask's run lengths are not whole numbers from 0 on.")
     if (runs.size and runs.min() < 0) or int(runs.sum()) != size[0] * size[1]:
         raise DataError(f"a mask's run lengths do not fill its size of {size[0]} x {size[1]}.")
     edges = np.cumsum(runs)
@@ -119,9 +122,3 @@ def intersection(one: Mask, other: Mask) -> float:
 
 def _is_count(number: Any) -> bool:
     return type(number) is int and 0 <= number < 1 << 31
-
-
-def _listed(counts: Any) -> Integers:
-    if not isinstance(counts, list | tuple) or not all(_is_count(count) for count in counts):
-        raise DataError("a mask's run lengths are not whole numbers from 0 on.")
-    return np.array(counts, np.int64)

@@ -9,7 +9,7 @@ import numpy as np
 from boxtune.errors import ConfigError, DataError, did_you_mean
 from boxtune.metrics import coco
 from boxtune.metrics.coco import Options
-from boxtune.metrics.results import ImageResult, check_results, without_unknown_classes
+from boxtune.metrics.results import ImageResult, Numbers, Results, check_results, without_unknown_classes
 
 DEFAULT = ("coco_detection_metrics",)
 """What an empty `metrics_set` means."""
@@ -39,16 +39,13 @@ IMAGE_LABELS = frozenset(
 """The sets that use labels of whole images."""
 
 
-MetricSet = Callable[[Sequence[ImageResult], Sequence[str], Options], dict[str, float]]
+MetricSet = Callable[[Results, Sequence[str], Options], Numbers]
 """From the results of all images and the names of the classes to numbers by the API's tags."""
 
 
 def measure(
-    metrics_set: Sequence[str],
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    options: Options | None = None,
-) -> dict[str, float]:
+    metrics_set: Sequence[str], results: Results, class_names: Sequence[str], options: Options | None = None
+) -> Numbers:
     """Return the numbers of all sets by the API's tags; -1 where no object counts, see `explain`.
 
     No number depends on the order of the images.
@@ -56,7 +53,6 @@ def measure(
     Args:
         metrics_set: of METRIC_SETS; none for DEFAULT.
         results: of all images, each once.
-        class_names: by class.
         options: of `eval_config`.
 
     Raises:
@@ -67,11 +63,14 @@ def measure(
     options = options or Options()
     check_names(metrics_set)
     check_results(results, len(class_names))
-    numbers: dict[str, float] = {}
+    numbers: Numbers = {}
     for name in metrics_set or DEFAULT:
         if name in MASKS:
             _check_masks(name, results)
-        numbers |= _set_of(name)(results, class_names, options)
+        sets = _COCO
+        if name in _OTHERS:
+            sets = importlib.import_module(f"{__package__}.{_OTHERS[name]}").METRIC_SETS
+        numbers |= sets[name](results, class_names, options)
     if KEYPOINTS not in metrics_set and options.keypoints:
         numbers |= _coco_keypoints(results, class_names, options)
     return numbers
@@ -79,17 +78,7 @@ def measure(
 
 def tags(metrics_set: Sequence[str], class_names: Sequence[str], options: Options | None = None) -> list[str]:
     """Return the tags of the numbers that `measure` returns, in their order. Raises ConfigError as it does."""
-    nothing = ImageResult(
-        name="",
-        height=1,
-        width=1,
-        groundtruth_boxes=np.zeros((0, 4)),
-        groundtruth_classes=np.zeros(0, int),
-        is_crowd=np.zeros(0, bool),
-        boxes=np.zeros((0, 4)),
-        classes=np.zeros(0, int),
-        scores=np.zeros(0),
-    )
+    nothing = ImageResult("", 1, 1, np.zeros((0, 4)), np.zeros(0, int), np.zeros(0, bool))
     return list(measure(metrics_set, [nothing], class_names, options))
 
 
@@ -139,15 +128,13 @@ _FREQUENCIES = {
 }
 
 
-def _coco_boxes(
-    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
-) -> dict[str, float]:
+def _coco_boxes(results: Results, class_names: Sequence[str], options: Options) -> Numbers:
     if options.skip_unlabeled:
         results = [without_unknown_classes(result) for result in results]
     return coco.box_metrics(results, class_names, options)
 
 
-def _check_masks(name: str, results: Sequence[ImageResult]) -> None:
+def _check_masks(name: str, results: Results) -> None:
     if _lack(results, "masks"):
         raise DataError(f"eval_config.metrics_set: {name}: the detections have no masks: leave it out.")
     objects = sum(len(result.groundtruth_classes) for result in results)
@@ -158,15 +145,13 @@ def _check_masks(name: str, results: Sequence[ImageResult]) -> None:
         )
 
 
-def _lack(results: Sequence[ImageResult], part: str) -> bool:
+def _lack(results: Results, part: str) -> bool:
     """Say whether there are detections, and none has that part."""
     found = [result for result in results if len(result.classes)]
     return bool(found) and all(getattr(result, part) is None for result in found)
 
 
-def _coco_keypoints(
-    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
-) -> dict[str, float]:
+def _coco_keypoints(results: Results, class_names: Sequence[str], options: Options) -> Numbers:
     if not options.keypoints:
         raise ConfigError(
             "eval_config.metrics_set: coco_keypoint_metrics need the class whose keypoints are measured and how "
@@ -175,7 +160,7 @@ def _coco_keypoints(
         )
     if _lack(results, "keypoints"):
         raise DataError(f"{KEYPOINTS}: the detections have no keypoints: leave them out.")
-    numbers: dict[str, float] = {}
+    numbers: Numbers = {}
     for keypoints in options.keypoints:
         numbers |= coco.keypoint_metrics(results, class_names, keypoints)
     return numbers
@@ -207,10 +192,3 @@ _OTHERS = {
 
 METRIC_SETS = (*_COCO, *_OTHERS)
 """The names of the sets in the API, where it has them. Those of Open Images V2 go by two names."""
-
-
-def _set_of(name: str) -> MetricSet:
-    if name in _COCO:
-        return _COCO[name]
-    metric_set: MetricSet = importlib.import_module(f"{__package__}.{_OTHERS[name]}").METRIC_SETS[name]
-    return metric_set

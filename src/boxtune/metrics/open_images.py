@@ -7,10 +7,10 @@ import numpy as np
 from boxtune.metrics.metric_sets import MetricSet
 from boxtune.metrics.pascal_matching import area_under, label_boxes, label_masks, tabulate_backwards
 from boxtune.metrics.pascal_voc import named
-from boxtune.metrics.results import ImageResult, without_unknown_classes
+from boxtune.metrics.results import Numbers, Results, without_unknown_classes
 
 
-def v2_metrics(results: Sequence[ImageResult], class_names: Sequence[str]) -> dict[str, float]:
+def v2_metrics(results: Results, class_names: Sequence[str]) -> Numbers:
     """Return the mean average precision of Open Images V2: what lies in a group does not count.
 
     Difficult objects are objects like others. Source: the API's utils/object_detection_evaluation.py.
@@ -18,9 +18,7 @@ def v2_metrics(results: Sequence[ImageResult], class_names: Sequence[str]) -> di
     return box_metrics(results, class_names, "OpenImagesV2", group_of_weight=0.0)
 
 
-def challenge_detection_metrics(
-    results: Sequence[ImageResult], class_names: Sequence[str]
-) -> dict[str, float]:
+def challenge_detection_metrics(results: Results, class_names: Sequence[str]) -> Numbers:
     """Return the mean average precision of the Open Images Challenge.
 
     A group is one object, found by the best detection that lies in it; detections of classes that nobody looked for in
@@ -30,9 +28,7 @@ def challenge_detection_metrics(
     return box_metrics(known, class_names, "OpenImagesDetectionChallenge", group_of_weight=1.0)
 
 
-def challenge_segmentation_metrics(
-    results: Sequence[ImageResult], class_names: Sequence[str]
-) -> dict[str, float]:
+def challenge_segmentation_metrics(results: Results, class_names: Sequence[str]) -> Numbers:
     """Return the mean average precision of masks of the Open Images Challenge.
 
     What lies in a group, or finds an object that has a box alone, does not count.
@@ -44,17 +40,12 @@ def challenge_segmentation_metrics(
 
 
 def box_metrics(
-    results: Sequence[ImageResult], class_names: Sequence[str], prefix: str, *, group_of_weight: float
-) -> dict[str, float]:
+    results: Results, class_names: Sequence[str], prefix: str, *, group_of_weight: float
+) -> Numbers:
     """Return the mean average precision of boxes, and each; the best detection in a group is right by its weight."""
     table = tabulate_backwards(results, len(class_names))
-    labels = label_boxes(
-        table,
-        0.5,
-        difficult=np.zeros(len(table.groundtruth.cls), bool),
-        group_of=table.groundtruth.group_of,
-        group_of_weight=group_of_weight,
-    )
+    difficult, group_of = np.zeros(len(table.groundtruth.cls), bool), table.groundtruth.group_of
+    labels = label_boxes(table, 0.5, difficult=difficult, group_of=group_of, group_of_weight=group_of_weight)
     return named(labels, class_names, prefix, 0.5, area_under)
 
 

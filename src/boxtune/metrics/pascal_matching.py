@@ -1,11 +1,10 @@
 """Pascal VOC's matching of detections with objects, as the API does it, and the numbers that follow from it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from boxtune.metrics.results import ImageResult, select_detections
+from boxtune.metrics.results import Results, select_detections
 from boxtune.metrics.tables import (
     Bools,
     Floats,
@@ -30,7 +29,7 @@ class Labels:
     num_objects: Floats  # [c], a group counts by its weight
 
 
-def tabulate_backwards(results: Sequence[ImageResult], num_classes: int) -> Table:
+def tabulate_backwards(results: Results, num_classes: int) -> Table:
     """Return the table in which of equal scores of an image the last comes first, as in the API."""
     backwards = [select_detections(result, np.arange(len(result.scores))[::-1]) for result in results]
     return tabulate(backwards, num_classes)
@@ -52,9 +51,7 @@ def label_boxes(
     return _labels(table, right, ignored, groups, difficult, group_of, group_of_weight)
 
 
-def label_masks(
-    table: Table, at_least: float, *, difficult: Bools, group_of: Bools, group_of_weight: float = 0.0
-) -> Labels:
+def label_masks(table: Table, at_least: float, *, difficult: Bools, group_of: Bools) -> Labels:
     """Return which detections are right, by their masks.
 
     As `label_boxes`, but an object whose mask has no pixels is known by its box alone: what finds that, or lies in it
@@ -70,7 +67,7 @@ def label_masks(
     right, ignored, groups = _find(by_mask, nothing, nothing, difficult, group_of)
     right_by_box, ignored_by_box, _ = _find(by_box, right, ignored, difficult, group_of)
     ignored = ignored_by_box | (right_by_box & ~right)
-    return _labels(table, right, ignored, groups, difficult | ~drawn, group_of, group_of_weight)
+    return _labels(table, right, ignored, groups, difficult | ~drawn, group_of, 0.0)
 
 
 def curve(scores: Floats, right: Floats, num_objects: float) -> tuple[Floats, Floats]:

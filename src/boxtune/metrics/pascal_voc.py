@@ -18,7 +18,7 @@ from boxtune.metrics.pascal_matching import (
     label_masks,
     tabulate_backwards,
 )
-from boxtune.metrics.results import ImageResult, select_detections, without_unknown_classes
+from boxtune.metrics.results import ImageResult, Numbers, Results, select_detections, without_unknown_classes
 from boxtune.metrics.tables import Floats, Table, tabulate
 
 AveragePrecision = Callable[[Floats, Floats], float]
@@ -26,14 +26,14 @@ AveragePrecision = Callable[[Floats, Floats], float]
 
 
 def detection_metrics(
-    results: Sequence[ImageResult],
+    results: Results,
     class_names: Sequence[str],
     *,
     prefix: str = "PascalBoxes",
     at_least: float = 0.5,
     average_precision: AveragePrecision = area_under,
     weighted: bool = False,
-) -> dict[str, float]:
+) -> Numbers:
     """Return the mean average precision of boxes and that of each class.
 
     Difficult objects do not count; crowds and groups are objects like others. A detection without area
@@ -42,9 +42,6 @@ def detection_metrics(
     images were read, and goes backwards. Source: the API's utils/object_detection_evaluation.py.
 
     Args:
-        results: of all images.
-        class_names: by class.
-        prefix: of the names.
         at_least: the intersection over union that makes a detection right.
         average_precision: `area_under` as since 2010, or `eleven_points` as before.
         weighted: take the mean over detections, as if all were of one class, in place of the mean over classes.
@@ -55,22 +52,15 @@ def detection_metrics(
 
 
 def segmentation_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    *,
-    prefix: str = "PascalMasks",
-    at_least: float = 0.5,
-    weighted: bool = False,
-) -> dict[str, float]:
+    results: Results, class_names: Sequence[str], *, prefix: str = "PascalMasks", weighted: bool = False
+) -> Numbers:
     """Return the same of masks. Objects without a mask do not count."""
     table = tabulate_backwards(results, len(class_names))
-    labels = label_masks(table, at_least, difficult=table.groundtruth.difficult, group_of=_nothing(table))
-    return named(labels, class_names, prefix, at_least, area_under, weighted=weighted)
+    labels = label_masks(table, 0.5, difficult=table.groundtruth.difficult, group_of=_nothing(table))
+    return named(labels, class_names, prefix, 0.5, area_under, weighted=weighted)
 
 
-def precision_at_recall(
-    results: Sequence[ImageResult], class_names: Sequence[str], *, low: float, high: float
-) -> dict[str, float]:
+def precision_at_recall(results: Results, class_names: Sequence[str], *, low: float, high: float) -> Numbers:
     """Return the mean average precision of the part of each curve whose recall is from `low` to `high`.
 
     As the API has it, the precision of the first point within counts from recall 0 on.
@@ -87,17 +77,11 @@ def precision_at_recall(
     return {f"{total}@[{low:.1f},{high:.1f}]Recall": numbers.pop(total)} | numbers
 
 
-def corloc_metrics(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    *,
-    prefix: str = "PascalBoxes",
-    at_least: float = 0.5,
-) -> dict[str, float]:
+def corloc_metrics(results: Results, class_names: Sequence[str], *, prefix: str = "PascalBoxes") -> Numbers:
     """Return the mean correct localization and that of each class."""
     table = tabulate([_with_areas(result) for result in results], len(class_names))
-    values = correct_localization(table, at_least)
-    return _tagged(prefix, f"CorLoc@{at_least}IOU", mean(values), values, class_names)
+    values = correct_localization(table, 0.5)
+    return _tagged(prefix, "CorLoc@0.5IOU", mean(values), values, class_names)
 
 
 def named(
@@ -108,7 +92,7 @@ def named(
     average_precision: AveragePrecision,
     *,
     weighted: bool = False,
-) -> dict[str, float]:
+) -> Numbers:
     """Return the mean of average precisions, and each; -1 for a class without objects."""
     precisions = np.full(len(class_names), np.nan)
     for cls in np.flatnonzero(labels.num_objects):
@@ -116,31 +100,21 @@ def named(
         precisions[cls] = average_precision(
             *curve(labels.scores[mine], labels.right[mine], labels.num_objects[cls])
         )
-    total = _over_all(labels, average_precision) if weighted else mean(precisions)
+    total = mean(precisions)
+    if weighted and (num_objects := labels.num_objects.sum()):
+        counted = labels.num_objects[labels.classes] > 0
+        total = average_precision(*curve(labels.scores[counted], labels.right[counted], num_objects))
     return _tagged(prefix, f"AP@{at_least}IOU", total, precisions, class_names)
 
 
-def _tagged(
-    prefix: str, number: str, total: float, values: Floats, class_names: Sequence[str]
-) -> dict[str, float]:
+def _tagged(prefix: str, number: str, total: float, values: Floats, class_names: Sequence[str]) -> Numbers:
     mean_of = "mean" if number.startswith("CorLoc") else "m"
+    # The API writes names decomposed.
+    plain = (unicodedata.normalize("NFKD", name) for name in class_names)
     return {f"{prefix}_Precision/{mean_of}{number}": total} | {
-        f"{prefix}_PerformanceByCategory/{number}/{plain(name)}": mean(np.array([value]))
-        for name, value in zip(class_names, values, strict=True)
+        f"{prefix}_PerformanceByCategory/{number}/{name}": mean(np.array([value]))
+        for name, value in zip(plain, values, strict=True)
     }
-
-
-def plain(name: str) -> str:
-    """Return a class's name as the API writes it in the names of these metrics: decomposed, in the form NFKD."""
-    return unicodedata.normalize("NFKD", name)
-
-
-def _over_all(labels: Labels, average_precision: AveragePrecision) -> float:
-    total = labels.num_objects.sum()
-    if not total:
-        return -1.0
-    has_objects = labels.num_objects[labels.classes] > 0
-    return average_precision(*curve(labels.scores[has_objects], labels.right[has_objects], total))
 
 
 def _nothing(table: Table) -> np.ndarray:
@@ -153,9 +127,7 @@ def _with_areas(result: ImageResult) -> ImageResult:
     return select_detections(result, np.flatnonzero((sides > 0).all(axis=1)))
 
 
-def _precision_at_recall(
-    results: Sequence[ImageResult], class_names: Sequence[str], options: Options
-) -> dict[str, float]:
+def _precision_at_recall(results: Results, class_names: Sequence[str], options: Options) -> Numbers:
     low, high = options.recall_bounds
     if not 0 <= low < high <= 1:
         raise ConfigError(

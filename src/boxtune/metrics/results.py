@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,18 +15,6 @@ Flags = npt.NDArray[np.bool_]
 Classes = npt.NDArray[np.integer]
 
 _MANY = 5
-
-
-def _none() -> Flags:
-    return np.zeros(0, bool)
-
-
-def _no_areas() -> npt.NDArray[np.floating]:
-    return np.zeros(0)
-
-
-def _no_classes() -> Classes:
-    return np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -47,14 +34,13 @@ class ImageResult:
     groundtruth_boxes: Boxes  # [n, 4]
     groundtruth_classes: Classes  # [n]
     is_crowd: Flags  # [n]
-    boxes: Boxes  # [k, 4]
-    classes: Classes  # [k]
-    scores: npt.NDArray[np.floating]  # [k]
-    difficult: Flags = field(default_factory=_none)  # [n], or empty: none of them is
-    group_of: Flags = field(default_factory=_none)  # [n], or empty: none of them is
-    groundtruth_areas: npt.NDArray[np.floating] = field(
-        default_factory=_no_areas
-    )  # [n] as annotated; 0, or empty: the box's
+    boxes: Boxes = field(default_factory=lambda: np.zeros((0, 4), np.float32))  # [k, 4]
+    classes: Classes = field(default_factory=lambda: np.zeros(0, np.int32))  # [k]
+    scores: npt.NDArray[np.floating] = field(default_factory=lambda: np.zeros(0, np.float32))  # [k]
+    difficult: Flags = field(default_factory=lambda: np.zeros(0, bool))  # [n], or empty: none of them is
+    group_of: Flags = field(default_factory=lambda: np.zeros(0, bool))  # [n], or empty: none of them is
+    groundtruth_areas: npt.NDArray[np.floating] = field(default_factory=lambda: np.zeros(0))
+    """[n] as annotated; 0, or empty: the box's."""
     groundtruth_masks: Sequence[Mask] | None = None  # n
     masks: Sequence[Mask] | None = None  # k
     groundtruth_keypoints: npt.NDArray[np.floating] | None = None  # [n, p, 2]
@@ -62,7 +48,7 @@ class ImageResult:
     keypoints: npt.NDArray[np.floating] | None = None  # [k, p, 2]
     present_classes: Classes | None = None
     absent_classes: Classes | None = None
-    not_exhaustive_classes: Classes = field(default_factory=_no_classes)
+    not_exhaustive_classes: Classes = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         for name in ("difficult", "group_of"):
@@ -70,6 +56,13 @@ class ImageResult:
                 object.__setattr__(self, name, np.zeros(len(self.groundtruth_classes), bool))
         if not len(self.groundtruth_areas):
             object.__setattr__(self, "groundtruth_areas", np.zeros(len(self.groundtruth_classes)))
+
+
+Results = Sequence[ImageResult]
+"""What was found in some images."""
+
+Numbers = dict[str, float]
+"""Metrics by the API's tags; -1 where no object counts."""
 
 
 @dataclass(frozen=True)
@@ -80,59 +73,34 @@ class Example:
     image: npt.NDArray[np.uint8]  # [h, w, 3]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """The numbers of an evaluation by the API's names, what they were computed of, and some images to show."""
 
-    step: int
-    """After how many steps of training; 0 where nobody knows."""
-    metrics: dict[str, float]
-    losses: dict[str, float]
-    num_images: int
-    num_objects: int
-    seconds: float
-    class_names: Sequence[str] = ()
+    metrics: Numbers
+    losses: Numbers = field(default_factory=dict)
+    results: Results = field(repr=False)
+    class_names: Sequence[str]
     """By 0-based class."""
-    results: Sequence[ImageResult] = field(default=(), repr=False)
+    step: int = 0
+    """After how many steps of training; 0 where nobody knows."""
+    seconds: float
     examples: Sequence[Example] = field(default=(), repr=False)
 
     @property
-    def values(self) -> dict[str, float]:
+    def values(self) -> Numbers:
         """Metrics and losses in one."""
         return self.metrics | self.losses
 
+    @property
+    def num_images(self) -> int:
+        """How many images there are."""
+        return len(self.results)
 
-def evaluation_of(
-    results: Sequence[ImageResult],
-    class_names: Sequence[str],
-    *,
-    metrics: dict[str, float],
-    seconds: float,
-    step: int = 0,
-    losses: dict[str, float] | None = None,
-    examples: Sequence[Example] = (),
-) -> Evaluation:
-    """Return the evaluation that `results` come to, with their numbers counted."""
-    return Evaluation(
-        step=step,
-        metrics=metrics,
-        losses=losses or {},
-        num_images=len(results),
-        num_objects=sum(len(result.groundtruth_classes) for result in results),
-        seconds=seconds,
-        class_names=class_names,
-        results=results,
-        examples=examples,
-    )
-
-
-def sorted_by_name(results: Sequence[ImageResult]) -> list[ImageResult]:
-    """Return the results by the names of their images, so that no number depends on the order they came in.
-
-    The order decides between detections of equal scores. COCO's own code goes by the number of an image; here that
-    number is the rank of the name. Images of the same name keep their order.
-    """
-    return sorted(results, key=lambda result: result.name)
+    @property
+    def num_objects(self) -> int:
+        """How many objects there are in them."""
+        return sum(len(result.groundtruth_classes) for result in self.results)
 
 
 def known_classes(result: ImageResult) -> Classes | None:
@@ -163,7 +131,7 @@ def select_detections(result: ImageResult, rows: npt.NDArray[np.integer]) -> Ima
     )
 
 
-def check_results(results: Sequence[ImageResult], num_classes: int) -> None:
+def check_results(results: Results, num_classes: int) -> None:
     """Raise DataError, naming image and value, for results that no metric can be computed of.
 
     That is: no images, two of the same name, arrays whose lengths disagree, coordinates, areas or scores that are not
@@ -171,7 +139,12 @@ def check_results(results: Sequence[ImageResult], num_classes: int) -> None:
     """
     if not results:
         raise DataError("there are no images to evaluate: check the input path of the evaluation.")
-    _check_names(results)
+    times = Counter(result.name for result in results)
+    if twice := [repr(name) for name, count in times.items() if count > 1]:
+        raise DataError(
+            f"{len(twice)} images are evaluated twice, such as {', '.join(twice[:_MANY])}: each needs a name of its "
+            "own."
+        )
     for result in results:
         _check_lengths(result)
         _check_boxes(result, "object", result.groundtruth_boxes)
@@ -180,35 +153,15 @@ def check_results(results: Sequence[ImageResult], num_classes: int) -> None:
         _check_numbers(result)
 
 
-def _check_names(results: Sequence[ImageResult]) -> None:
-    if len({result.name for result in results}) == len(results):
-        return
-    twice = [repr(name) for name, count in Counter(result.name for result in results).items() if count > 1]
-    raise DataError(
-        f"{len(twice)} images are evaluated twice, such as {', '.join(twice[:_MANY])}: each needs a name of its own."
-    )
-
-
 def _check_lengths(result: ImageResult) -> None:
     n, k = len(result.groundtruth_classes), len(result.classes)
-    shapes: dict[str, tuple[npt.NDArray[Any], tuple[int, ...]]] = {
-        "groundtruth_boxes": (result.groundtruth_boxes, (n, 4)),
-        "groundtruth_classes": (result.groundtruth_classes, (n,)),
-        "is_crowd": (result.is_crowd, (n,)),
-        "difficult": (result.difficult, (n,)),
-        "group_of": (result.group_of, (n,)),
-        "groundtruth_areas": (result.groundtruth_areas, (n,)),
-        "boxes": (result.boxes, (k, 4)),
-        "classes": (result.classes, (k,)),
-        "scores": (result.scores, (k,)),
-    }
-    for name, (array, shape) in shapes.items():
-        if array.shape != shape:
-            raise DataError(f"{result.name}: {name} are of shape {array.shape}, not {shape}.")
-    for name, masks, count in (
-        ("groundtruth_masks", result.groundtruth_masks, n),
-        ("masks", result.masks, k),
-    ):
+    shapes: dict[str, tuple[int, ...]] = {"groundtruth_boxes": (n, 4)}
+    of_objects = ("groundtruth_classes", "is_crowd", "difficult", "group_of", "groundtruth_areas")
+    shapes |= dict.fromkeys(of_objects, (n,)) | {"boxes": (k, 4), "classes": (k,), "scores": (k,)}
+    for name, shape in shapes.items():
+        _check_shape(result, name, shape)
+    for name, count in (("groundtruth_masks", n), ("masks", k)):
+        masks = getattr(result, name)
         if masks is not None and len(masks) != count:
             raise DataError(f"{result.name}: there are {len(masks)} {name}, not {count}.")
         for mask in masks or ():
@@ -217,21 +170,23 @@ def _check_lengths(result: ImageResult) -> None:
                     f"{result.name}: one of its {name} is {mask.height} x {mask.width} pixels, "
                     f"the image {result.height} x {result.width}."
                 )
-    _check_keypoints(result, n, k)
-
-
-def _check_keypoints(result: ImageResult, n: int, k: int) -> None:
     given = [
         part for part in (result.groundtruth_keypoints, result.keypoints) if part is not None and len(part)
     ]
     points = len(given[0][0]) if given else 0
-    for name, array, shape in (
-        ("groundtruth_keypoints", result.groundtruth_keypoints, (n, points, 2)),
-        ("groundtruth_visibility", result.groundtruth_visibility, (n, points)),
-        ("keypoints", result.keypoints, (k, points, 2)),
+    for name, shape in (
+        ("groundtruth_keypoints", (n, points, 2)),
+        ("groundtruth_visibility", (n, points)),
+        ("keypoints", (k, points, 2)),
     ):
-        if array is not None and len(array) and array.shape != shape:
-            raise DataError(f"{result.name}: {name} are of shape {array.shape}, not {shape}.")
+        if getattr(result, name) is not None and len(getattr(result, name)):
+            _check_shape(result, name, shape)
+
+
+def _check_shape(result: ImageResult, name: str, shape: tuple[int, ...]) -> None:
+    array = getattr(result, name)
+    if array.shape != shape:
+        raise DataError(f"{result.name}: {name} are of shape {array.shape}, not {shape}.")
 
 
 def _check_boxes(result: ImageResult, what: str, boxes: Boxes) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from boxtune.metrics import masks
 from boxtune.metrics.masks import Mask
-from boxtune.metrics.results import ImageResult, sorted_by_name
+from boxtune.metrics.results import ImageResult, Results
 
 Ints = npt.NDArray[np.integer]
 Floats = npt.NDArray[np.float64]
@@ -88,13 +88,14 @@ class Table:
         return np.bincount(self.groundtruth.cls[~ignored], minlength=self.num_classes)
 
 
-def tabulate(results: Sequence[ImageResult], num_classes: int) -> Table:
+def tabulate(results: Results, num_classes: int) -> Table:
     """Return all of `results`, which `results.check_results` has passed, in one."""
-    images = tuple(sorted_by_name(results))
+    # COCO's own code goes by the numbers of images, which decide between detections of equal scores.
+    images = tuple(sorted(results, key=lambda result: result.name))
     return Table(images, num_classes, _groundtruth(images), _detections(images))
 
 
-def _groundtruth(images: Sequence[ImageResult]) -> Groundtruth:
+def _groundtruth(images: Results) -> Groundtruth:
     box, annotated = (
         _joined(images, "groundtruth_boxes", float, 4),
         _joined(images, "groundtruth_areas", float),
@@ -110,7 +111,7 @@ def _groundtruth(images: Sequence[ImageResult]) -> Groundtruth:
     )
 
 
-def _detections(images: Sequence[ImageResult]) -> Detections:
+def _detections(images: Results) -> Detections:
     image = np.repeat(np.arange(len(images)), [len(one.classes) for one in images])
     score = _joined(images, "scores", float)
     row = np.lexsort((-score, image))
@@ -118,7 +119,7 @@ def _detections(images: Sequence[ImageResult]) -> Detections:
     return Detections(image, _joined(images, "classes", np.int64)[row], box, box_areas(box), score[row], row)
 
 
-def _joined(images: Sequence[ImageResult], name: str, dtype: npt.DTypeLike, *shape: int) -> np.ndarray:
+def _joined(images: Results, name: str, dtype: npt.DTypeLike, *shape: int) -> np.ndarray:
     return np.concatenate([np.zeros((0, *shape)), *(getattr(one, name) for one in images)]).astype(dtype)
 
 
@@ -236,21 +237,21 @@ def _mask_boxes(part: Sequence[Mask]) -> Floats:
 
 def detection_masks(table: Table) -> list[Mask]:
     """Return the masks of the detections; one without pixels where an image has none."""
-    listed = [mask for one in table.images for mask in _masks(one, one.masks, len(one.classes))]
+    listed = _masks(table, "masks", "classes")
     return [listed[row] for row in table.detections.row]
 
 
 def groundtruth_masks(table: Table) -> list[Mask]:
     """Return the masks of the objects; one without pixels where an image has none."""
-    return [
-        mask
-        for one in table.images
-        for mask in _masks(one, one.groundtruth_masks, len(one.groundtruth_classes))
-    ]
+    return _masks(table, "groundtruth_masks", "groundtruth_classes")
 
 
-def _masks(result: ImageResult, given: Sequence[Mask] | None, count: int) -> Sequence[Mask]:
-    return [Mask(result.height, result.width, np.zeros(0, np.int64))] * count if given is None else given
+def _masks(table: Table, name: str, classes: str) -> list[Mask]:
+    found: list[Mask] = []
+    for one in table.images:
+        none = [Mask(one.height, one.width, np.zeros(0, np.int64))] * len(getattr(one, classes))
+        found += none if getattr(one, name) is None else getattr(one, name)
+    return found
 
 
 def run_starts(values: Ints) -> Ints:

@@ -37,21 +37,18 @@ class WeightedSum(keras.layers.Layer):
         """Return the sum of `maps`, each [b, h, w, d]."""
         if self.method == "sum":
             return sum(maps[1:], start=maps[0])
-        weights = ops.unstack(self._normalized(ops.convert_to_tensor(self.map_weights)[:, 0]), len(maps))
-        terms = [x * weight for x, weight in zip(maps, weights, strict=True)]
+        weights = ops.convert_to_tensor(self.map_weights)[:, 0]
+        if self.method == "attention":
+            weights = ops.ones_like(weights) + 0 * weights
+        elif self.method == "fast_attention":
+            positive = ops.relu(weights)
+            weights = positive / (ops.sum(positive) + 1e-4)
+        terms = [x * weight for x, weight in zip(maps, ops.unstack(weights, len(maps)), strict=True)]
         return sum(terms[1:], start=terms[0])
 
     def compute_output_shape(self, shapes):
         """Return the shape that all maps have."""
         return shapes[0]
-
-    def _normalized(self, weights):
-        if self.method == "attention":
-            return ops.ones_like(weights) + 0 * weights
-        if self.method == "weighted_sum":
-            return weights
-        positive = ops.relu(weights)
-        return positive / (ops.sum(positive) + 1e-4)
 
 
 def bidirectional_feature_pyramid(
@@ -73,11 +70,9 @@ def bidirectional_feature_pyramid(
     Args:
         features: maps of the levels from `min_level` on, finest first, each half as large as the one before.
         key: of the layers in the checkpoint.
-        style: of the convolutions.
         min_level: of the finest output.
         max_level: of the coarsest output; levels beyond the last feature are pooled from it.
         num_iterations: of going down and up.
-        num_filters: of every output.
         combine_method: how maps are added: one of WeightedSum's.
         frozen: keep the batch normalizations' statistics in training.
 
@@ -170,13 +165,9 @@ def _plan(min_level: int, max_level: int, num_features: int, num_iterations: int
 
 def _count_uses(nodes: Sequence[_Node], num_features: int, num_outputs: int) -> list[int]:
     """Return how often each map is used, counting the outputs."""
-    uses = [0] * (num_features + len(nodes))
-    for node in nodes:
-        for index in node.inputs:
-            uses[index] += 1
-    for index in range(len(uses) - num_outputs, len(uses)):
-        uses[index] += 1
-    return uses
+    num_maps = num_features + len(nodes)
+    used = [*(index for node in nodes for index in node.inputs), *range(num_maps - num_outputs, num_maps)]
+    return [used.count(index) for index in range(num_maps)]
 
 
 def _branches(x, count: int) -> list:

@@ -37,13 +37,19 @@ Anchors = SsdAnchors | MultiscaleAnchors | FlexibleGridAnchors
 SMALLEST_SIDE = 33  # of images, in pixels: below, the coarsest level of a backbone has no cell
 
 
+def require(fits: bool, field: str, value: float, allowed: str) -> None:
+    """Raise ConfigError unless the value of a field is allowed."""
+    if not fits:
+        raise ConfigError(f"pipeline.config: {field} is {value:g}; it must be {allowed}")
+
+
 def anchor_generator(section: pipeline_pb2.AnchorGenerator) -> Anchors:
     """Read `anchor_generator`."""
     return config.oneof(
         section,
         {
             "ssd_anchor_generator": _ssd_anchors,
-            "multiscale_anchor_generator": _multiscale_anchors,
+            "multiscale_anchor_generator": lambda one: MultiscaleAnchors(**_fields(one)),
             "grid_anchor_generator": _grid_anchors,
             "flexible_grid_anchor_generator": _flexible_grid_anchors,
         },
@@ -65,15 +71,9 @@ def _ssd_anchors(section: pipeline_pb2.SsdAnchorGenerator) -> SsdAnchors:
     )
 
 
-def _multiscale_anchors(section: pipeline_pb2.MultiscaleAnchorGenerator) -> MultiscaleAnchors:
-    return MultiscaleAnchors(
-        min_level=section.min_level,
-        max_level=section.max_level,
-        anchor_scale=section.anchor_scale,
-        aspect_ratios=tuple(section.aspect_ratios),
-        scales_per_octave=section.scales_per_octave,
-        normalize_coordinates=section.normalize_coordinates,
-    )
+def _fields(section: Any) -> dict[str, Any]:
+    fields = {field.name: (field, getattr(section, field.name)) for field in section.DESCRIPTOR.fields}
+    return {name: tuple(value) if field.is_repeated else value for name, (field, value) in fields.items()}
 
 
 def _grid_anchors(section: pipeline_pb2.GridAnchorGenerator) -> FlexibleGridAnchors:
@@ -122,11 +122,9 @@ def box_coder(section: pipeline_pb2.BoxCoder) -> BoxCoder:
 
     def reader(coder: Callable[..., BoxCoder]) -> Callable[[Any], BoxCoder]:
         def read(one: Any) -> BoxCoder:
-            settings = {field.name: getattr(one, field.name) for field in one.DESCRIPTOR.fields}
+            settings = _fields(one)
             for name, value in settings.items():
-                if not value > 0:
-                    path = f"{section.WhichOneof('box_coder_oneof')}.{name}"
-                    raise ConfigError(f"pipeline.config: {path} is {value:g}; it must be above 0")
+                require(value > 0, f"{section.WhichOneof('box_coder_oneof')}.{name}", value, "above 0")
             return coder(**settings)
 
         return read
@@ -289,12 +287,9 @@ def random_example_sampler(section: pipeline_pb2.Loss) -> RandomExampleSampler |
     """
     if not section.HasField("random_example_sampler"):
         return None
-    fraction = section.random_example_sampler.positive_sample_fraction
-    if not 0 < fraction <= 1:
-        raise ConfigError(
-            f"pipeline.config: random_example_sampler.positive_sample_fraction is {fraction:g}; it must be above 0 and "
-            "at most 1, such as 0.25"
-        )
+    fraction, field = section.random_example_sampler.positive_sample_fraction, "positive_sample_fraction"
+    allowed = "above 0 and at most 1, such as 0.25"
+    require(0 < fraction <= 1, f"random_example_sampler.{field}", fraction, allowed)
     return RandomExampleSampler(keras.random.SeedGenerator(), fraction)
 
 
@@ -328,8 +323,7 @@ def score_converter(
         ConfigError: if the scale is not above 0, or for an invalid calibration.
     """
     scale = section.logit_scale
-    if not scale > 0:
-        raise ConfigError(f"pipeline.config: post_processing.logit_scale is {scale:g}; it must be above 0")
+    require(scale > 0, "post_processing.logit_scale", scale, "above 0")
     convert = {
         pipeline_pb2.PostProcessing.IDENTITY: ops.convert_to_tensor,
         pipeline_pb2.PostProcessing.SIGMOID: ops.sigmoid,
@@ -393,11 +387,8 @@ def _points(section: pipeline_pb2.XYPairs, name: str) -> Function:
 
 def _temperature(section: pipeline_pb2.TemperatureScalingCalibration) -> Function:
     """Read a temperature, by which logits are divided. Source: Guo et al. 2017 (arXiv:1706.04599), section 4.2."""
-    temperature = section.scaler
-    if not 0 < temperature < float("inf"):
-        raise ConfigError(
-            f"pipeline.config: temperature_scaling_calibration.scaler is {temperature:g}; it must be above 0 and finite"
-        )
+    temperature, field = section.scaler, "temperature_scaling_calibration.scaler"
+    require(0 < temperature < float("inf"), field, temperature, "above 0 and finite")
     return lambda logits: logits / temperature
 
 
@@ -408,20 +399,15 @@ def non_max_suppression(section: pipeline_pb2.PostProcessing) -> NonMaxSuppressi
         ConfigError: for values out of range, and for more than one class of a box.
     """
     nms = section.batch_non_max_suppression
-    problems = {
-        "iou_threshold": not 0 <= nms.iou_threshold <= 1 and "in [0, 1]",
-        "soft_nms_sigma": not nms.soft_nms_sigma >= 0 and "at least 0",
-        "max_detections_per_class": not nms.max_detections_per_class > 0 and "above 0",
-        "max_total_detections": not nms.max_total_detections > 0 and "above 0",
-        "max_classes_per_detection": nms.use_class_agnostic_nms
-        and nms.max_classes_per_detection != 1
-        and "1: a box has its best class only",
-    }
-    for field, allowed in problems.items():
-        if allowed:
-            raise ConfigError(
-                f"pipeline.config: batch_non_max_suppression.{field} is {getattr(nms, field):g}; it must be {allowed}"
-            )
+    one_class = not nms.use_class_agnostic_nms or nms.max_classes_per_detection == 1
+    for field, fits, allowed in (
+        ("iou_threshold", 0 <= nms.iou_threshold <= 1, "in [0, 1]"),
+        ("soft_nms_sigma", nms.soft_nms_sigma >= 0, "at least 0"),
+        ("max_detections_per_class", nms.max_detections_per_class > 0, "above 0"),
+        ("max_total_detections", nms.max_total_detections > 0, "above 0"),
+        ("max_classes_per_detection", one_class, "1: a box has its best class only"),
+    ):
+        require(fits, f"batch_non_max_suppression.{field}", getattr(nms, field), allowed)
     return NonMaxSuppression(
         score_threshold=nms.score_threshold,
         iou_threshold=nms.iou_threshold,

@@ -409,46 +409,40 @@ def conv_style(section: Hyperparams) -> ConvStyle:
     Raises:
         ConfigError: for `group_norm`, and for an unknown initializer.
     """
-    norm = None
+    batch_norm, frozen = None, False
     if section.WhichOneof("normalizer_oneof"):
         norm = config.oneof(section, {"batch_norm": lambda one: one, "sync_batch_norm": lambda one: one})
+        batch_norm = {"momentum": norm.decay, "epsilon": norm.epsilon}
+        batch_norm |= {"center": norm.center, "scale": norm.scale}
+        frozen = not norm.train
     activations = {Hyperparams.RELU: "relu", Hyperparams.RELU_6: "relu6", Hyperparams.SWISH: "silu"}
     return ConvStyle(
         initializer=_initializer(section.initializer),
         regularizer=_regularizer(section.regularizer),
         activation=activations.get(section.activation),
-        batch_norm=None
-        if norm is None
-        else {
-            "momentum": norm.decay,
-            "epsilon": norm.epsilon,
-            "center": norm.center,
-            "scale": norm.scale,
-        },
+        batch_norm=batch_norm,
         force_use_bias=section.force_use_bias,
-        frozen=norm is not None and not norm.train,
+        frozen=frozen,
     )
 
 
 def _initializer(section) -> Callable[[], keras.Initializer]:
     """Read an initializer; each layer needs its own, since a Keras initializer always returns the same values."""
     kind = section.WhichOneof("initializer_oneof")
+    if kind is None:
+        return keras.initializers.GlorotUniform
+    one = getattr(section, kind)
     if kind == "random_normal_initializer":
-        normal = section.random_normal_initializer
-        return lambda: keras.initializers.RandomNormal(normal.mean, normal.stddev)
-    if kind == "variance_scaling_initializer":
-        scaling = section.variance_scaling_initializer
-        return lambda: keras.initializers.VarianceScaling(
-            scale=scaling.factor,
-            mode=pipeline_pb2.VarianceScalingInitializer.Mode.Name(scaling.mode).lower(),
-            distribution="uniform" if scaling.uniform else "truncated_normal",
-        )
+        return lambda: keras.initializers.RandomNormal(one.mean, one.stddev)
     if kind == "truncated_normal_initializer":
-        truncated = section.truncated_normal_initializer
-        return lambda: keras.initializers.TruncatedNormal(truncated.mean, truncated.stddev)
+        return lambda: keras.initializers.TruncatedNormal(one.mean, one.stddev)
     if kind == "keras_initializer_by_name":
-        return _named_initializer(section.keras_initializer_by_name)
-    return keras.initializers.GlorotUniform
+        return _named_initializer(one)
+    return lambda: keras.initializers.VarianceScaling(
+        scale=one.factor,
+        mode=pipeline_pb2.VarianceScalingInitializer.Mode.Name(one.mode).lower(),
+        distribution="uniform" if one.uniform else "truncated_normal",
+    )
 
 
 def _named_initializer(name: str) -> Callable[[], keras.Initializer]:

@@ -35,7 +35,6 @@ def feature_pyramid(features, depth: int, key: str, style: ConvStyle, *, explici
 
     Args:
         features: maps, finest first, each half as large as the one before.
-        depth: filters of every output.
         key: of the layers in the checkpoint.
         style: of the convolutions.
         explicit_padding: pad by zeros instead of TensorFlow's "same".

@@ -74,21 +74,13 @@ class SSDLoss:
         if self.merge_equal_boxes:
             groundtruth = merge_equal_boxes(groundtruth, self.num_classes)
         targets = assign_targets(
-            groundtruth,
-            anchors,
-            self.matcher,
-            self.box_coder,
-            self.num_classes,
-            self.negative_class_weight,
-            self.similarity,
-        )
+            groundtruth, anchors, self.matcher, self.box_coder, self.num_classes,
+            self.negative_class_weight, self.similarity,
+        )  # fmt: skip
         if self.sample is not None:
             sampled = ops.cast(self.sample(targets.class_weights, targets.matches), "float32")
-            targets = replace(
-                targets,
-                class_weights=targets.class_weights * sampled,
-                box_weights=targets.box_weights * sampled,
-            )
+            class_weights, box_weights = targets.class_weights * sampled, targets.box_weights * sampled
+            targets = replace(targets, class_weights=class_weights, box_weights=box_weights)
         localization = self.localization_loss(
             encodings, targets.encodings, targets.box_weights, self.box_coder, anchors
         )
@@ -156,16 +148,7 @@ class SSD(Detector):
     loss_names = ("localization_loss", "classification_loss")
 
     def __init__(
-        self,
-        network,
-        num_classes,
-        *,
-        loss: SSDLoss,
-        score_converter,
-        suppress,
-        anchors,
-        padding=None,
-        **kwargs,
+        self, network, num_classes, *, loss: SSDLoss, score_converter, suppress, anchors, padding, **kwargs
     ):
         """Assemble the parts that `build` has made.
 
@@ -317,14 +300,13 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         implicit_weight=_implicit_weight(section),
         weighs_inside=section.loss.classification_loss.HasField(from_config.DICE),
     )
+    num_scores = section.num_classes + section.add_background_class
     return SSD(
         network,
         section.num_classes,
         loss=loss,
         score_converter=from_config.score_converter(
-            section.post_processing,
-            section.box_predictor,
-            section.num_classes + section.add_background_class,
+            section.post_processing, section.box_predictor, num_scores
         ),
         suppress=from_config.non_max_suppression(section.post_processing),
         anchors=_anchors_of(section, network),
@@ -343,10 +325,8 @@ def _implicit_weight(section: pipeline_pb2.Ssd) -> float:
         ConfigError: if the weight is out of range, or would have no effect.
     """
     weight = section.implicit_example_weight
-    if not 0 <= weight < float("inf"):
-        raise ConfigError(
-            f"pipeline.config: implicit_example_weight is {weight:g}; it must be at least 0, and finite"
-        )
+    fits = 0 <= weight < float("inf")
+    from_config.require(fits, "implicit_example_weight", weight, "at least 0, and finite")
     if weight != 1 and not section.use_confidences_as_targets:
         raise ConfigError(
             f"pipeline.config: implicit_example_weight is {weight:g}, but without use_confidences_as_targets it has no "
@@ -359,13 +339,12 @@ def _network(section: pipeline_pb2.Ssd) -> keras.Model:
     """Return the network from images to box encodings, logits, and the maps that they are predicted from."""
     images, features = _feature_maps(section)
 
+    shared, own = heads.weight_shared_convolutional, heads.convolutional
     predict = config.oneof(
         section.box_predictor,
         {
-            "weight_shared_convolutional_box_predictor": lambda one: partial(
-                heads.weight_shared_convolutional, section=one
-            ),
-            "convolutional_box_predictor": lambda one: partial(heads.convolutional, section=one),
+            "weight_shared_convolutional_box_predictor": lambda one: partial(shared, section=one),
+            "convolutional_box_predictor": lambda one: partial(own, section=one),
         },
     )
     from_config.check_box_code_size(section.box_predictor, from_config.box_coder(section.box_coder))

@@ -22,15 +22,16 @@ from boxtune.models.backbones.common import BY_IMAGENET, MINUS_MEANS, TO_ONE, No
 from boxtune.models.bifpn import bidirectional_feature_pyramid
 from boxtune.models.layers import Branches, ConvStyle, PadToMultiple, conv_style
 
+Section = pipeline_pb2.SsdFeatureExtractor
+Maps = list[keras.KerasTensor]
+
 FEATURES = "_feature_extractor"
 BACKBONE = f"{FEATURES}/classification_backbone"
 EFFICIENTNET = f"{FEATURES}/_efficientnet"
 """Of the layers of an EfficientNet that are used; BACKBONE is that of the others."""
 
 
-def mobilenet_v1_fpn(
-    images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool
-) -> list[keras.KerasTensor]:
+def mobilenet_v1_fpn(images, section: Section, frozen: bool) -> Maps:
     """MobileNetV1 with a feature pyramid; with `use_depthwise`, the last two layers are narrower, as in the API."""
     last_filters = (512, 256) if section.use_depthwise else (1024, 1024)
     features = _mobilenet(mobilenet_v1_network, images, section, frozen, last_filters=last_filters)
@@ -38,18 +39,14 @@ def mobilenet_v1_fpn(
     return _pyramid({level: features[name] for level, name in by_level.items()}, images, section, frozen)
 
 
-def mobilenet_v2_fpn(
-    images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool
-) -> list[keras.KerasTensor]:
+def mobilenet_v2_fpn(images, section: Section, frozen: bool) -> Maps:
     """MobileNetV2 with a feature pyramid; with `use_depthwise`, the zoo's FPNLite."""
     features = _mobilenet(mobilenet_v2_network, images, section, frozen)
     by_level = {2: "block_2", 3: "block_5", 4: "block_12", 5: "out"}
     return _pyramid({level: features[name] for level, name in by_level.items()}, images, section, frozen)
 
 
-def resnet_v1_fpn(
-    images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool, *, blocks: Sequence[int]
-) -> list[keras.KerasTensor]:
+def resnet_v1_fpn(images, section: Section, frozen: bool, *, blocks: Sequence[int]) -> Maps:
     """ResNet with a feature pyramid, as in RetinaNet; `blocks` are those of each stage.
 
     Source: Lin et al. 2017 (RetinaNet, arXiv:1708.02002), section 4; the API's
@@ -69,12 +66,7 @@ def resnet_v1_fpn(
     return _pyramid(by_level, images, section, frozen)
 
 
-def _pyramid(
-    features: Mapping[int, keras.KerasTensor],
-    images,
-    section: pipeline_pb2.SsdFeatureExtractor,
-    frozen: bool,
-) -> list[keras.KerasTensor]:
+def _pyramid(features: Mapping[int, keras.KerasTensor], images, section: Section, frozen: bool) -> Maps:
     """Return the levels of `section.fpn`, made of a backbone's `features` by their level, up to 5."""
     style = conv_style(section.conv_hyperparams)
     highest = min(section.fpn.max_level, 5)
@@ -104,7 +96,7 @@ def _pyramid(
     return [*pyramid[:-1], top, *coarser]
 
 
-def _require_halves(size, section: pipeline_pb2.SsdFeatureExtractor, multiple: int) -> None:
+def _require_halves(size, section: Section, multiple: int) -> None:
     """Refuse an input whose maps are not each half as large as the one before, which a pyramid needs."""
     padded = max(section.pad_to_multiple, 1) % multiple == 0
     if (
@@ -119,23 +111,21 @@ def _require_halves(size, section: pipeline_pb2.SsdFeatureExtractor, multiple: i
         )
 
 
-def mobilenet_v1(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool) -> list[keras.KerasTensor]:
+def mobilenet_v1(images, section: Section, frozen: bool) -> Maps:
     """MobileNetV1 followed by smaller and smaller maps."""
     features = _mobilenet(mobilenet_v1_network, images, section, frozen)
     maps = [features["block_11"], features["block_13"]]
     return _smaller_and_smaller(maps, f"{FEATURES}/_feature_map_generator/convolutions", section, frozen)
 
 
-def mobilenet_v2(images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool) -> list[keras.KerasTensor]:
+def mobilenet_v2(images, section: Section, frozen: bool) -> Maps:
     """MobileNetV2 followed by smaller and smaller maps."""
     features = _mobilenet(mobilenet_v2_network, images, section, frozen)
     maps = [features["block_13_expand"], features["out"]]
     return _smaller_and_smaller(maps, f"{FEATURES}/feature_map_generator/convolutions", section, frozen)
 
 
-def _smaller_and_smaller(
-    maps, key: str, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool
-) -> list[keras.KerasTensor]:
+def _smaller_and_smaller(maps, key: str, section: Section, frozen: bool) -> Maps:
     """Return two `maps` of a backbone and four more, or the first of them where `num_layers` are fewer."""
     maps = necks.multi_resolution(
         maps,
@@ -150,7 +140,7 @@ def _smaller_and_smaller(
 
 
 def _mobilenet(
-    network: ModuleType, images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool, **options: Any
+    network: ModuleType, images, section: Section, frozen: bool, **options: Any
 ) -> dict[str, keras.KerasTensor]:
     """Return the maps of a MobileNet, `network` being its module."""
     return network.build(
@@ -165,19 +155,17 @@ def _mobilenet(
     )
 
 
-def _backbone_style(section: pipeline_pb2.SsdFeatureExtractor, default: ConvStyle) -> ConvStyle:
+def _backbone_style(section: Section, default: ConvStyle) -> ConvStyle:
     overridden = section.override_base_feature_extractor_hyperparams
     return conv_style(section.conv_hyperparams) if overridden else default
 
 
-def _depth(section: pipeline_pb2.SsdFeatureExtractor, filters: int) -> int:
+def _depth(section: Section, filters: int) -> int:
     """Return the number of filters of a layer on top of the backbone."""
     return max(int(filters * section.depth_multiplier), section.min_depth)
 
 
-def efficientnet_bifpn(
-    images, section: pipeline_pb2.SsdFeatureExtractor, frozen: bool, *, size: str
-) -> list[keras.KerasTensor]:
+def efficientnet_bifpn(images, section: Section, frozen: bool, *, size: str) -> Maps:
     """EfficientNet with a bidirectional feature pyramid: EfficientDet.
 
     Source: Tan et al. 2019 (arXiv:1911.09070); the API's models.ssd_efficientnet_bifpn_feature_extractor.
@@ -212,7 +200,7 @@ def efficientnet_bifpn(
     )
 
 
-def _refuse_without_effect(section: pipeline_pb2.SsdFeatureExtractor) -> None:
+def _refuse_without_effect(section: Section) -> None:
     """Refuse fields that would change nothing, as the API does."""
     if section.HasField("fpn"):
         raise ConfigError(f"pipeline.config: {section.type} has a bidirectional pyramid; use bifpn, not fpn")
@@ -252,7 +240,7 @@ BIFPN_OF_SIZE = {
 class FeatureExtractor:
     """A backbone and the layers that make a pyramid of its feature maps."""
 
-    build: Callable[..., list[keras.KerasTensor]]
+    build: Callable[..., Maps]
     """From images, the `feature_extractor` section, and whether normalizations are frozen."""
     normalization: Normalization
     """Of pixel values, the first operation of `build`."""

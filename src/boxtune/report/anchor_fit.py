@@ -15,6 +15,7 @@ import numpy as np
 
 from boxtune.config.pipeline_pb2 import ImageResizer
 from boxtune.data.image_record import ImageRecord
+from boxtune.metrics.tables import box_areas
 
 # Anchors are float32: what differs by less than this share of the image is equal.
 _TOLERANCE = 1e-5
@@ -70,7 +71,7 @@ def best_ious(boxes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
         height, anchor_height = _overlap(boxes[:, [0, 2]], grid.rows)
         width, anchor_width = _overlap(boxes[:, [1, 3]], grid.columns)
         shared = height * width
-        union = _area(boxes) + anchor_height * anchor_width - shared
+        union = box_areas(boxes) + anchor_height * anchor_width - shared
         np.maximum(best, np.divide(shared, union, out=np.zeros_like(shared), where=union > 0), out=best)
     return best.astype(np.float32)
 
@@ -134,7 +135,3 @@ def _overlap(intervals: np.ndarray, candidates: np.ndarray) -> tuple[np.ndarray,
     low, high = candidates[nearest].T
     shared = np.minimum(intervals[:, 1], high) - np.maximum(intervals[:, 0], low)
     return np.maximum(shared, 0.0), high - low
-
-
-def _area(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

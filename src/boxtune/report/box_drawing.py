@@ -8,6 +8,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from boxtune.structures import Inputs
 
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
+
 _COLORS = (
     "#e6194b",
     "#3cb44b",
@@ -55,7 +57,7 @@ def _write_caption(
     corner: tuple[float, float],
     size: tuple[int, int],
     color: str,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    font: Font,
 ) -> None:
     """Write `caption` above a corner, or below it where there is no room, never beyond the right edge."""
     left, _, right, bottom = pen.textbbox((0, 0), caption, font=font)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
+from boxtune.report.box_drawing import Font
+
 WIDTH, HEIGHT = 900, 560
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 30, 50, 70  # margins
 _INK, _GRID = "#222222", "#dddddd"
@@ -133,5 +135,5 @@ def _draw_legend(pen: ImageDraw.ImageDraw, curves: Sequence[Curve]) -> None:
         pen.text((_LEFT + 50, y), curve.name, fill=_INK, font=_font(14), anchor="lm")
 
 
-def _font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
+def _font(size: int) -> Font:
     return ImageFont.load_default(size=size)

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from boxtune.report.box_drawing import Font
+
 MAX_CLASSES_SHOWN = 30
 """That are shown; of more, those that are confused most."""
 
@@ -22,7 +24,8 @@ def draw_confusion_matrix(matrix: npt.NDArray[np.integer], class_names: Sequence
     """
     shown = _most_confused(matrix)
     names = [*class_names, BACKGROUND]
-    labels = [_short(names[number]) for number in shown]
+    labels = [names[number] for number in shown]
+    labels = [one if len(one) <= _MOST_LETTERS else one[: _MOST_LETTERS - 1] + "…" for one in labels]
     # What the others were taken for is still part of each row's whole.
     shares = matrix[shown] / np.maximum(matrix[shown].sum(axis=1, keepdims=True), 1)
     size = len(shown) * _CELL
@@ -46,27 +49,14 @@ def _most_confused(matrix: npt.NDArray[np.integer]) -> list[int]:
     return [*sorted(worst.tolist()), background]
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= _MOST_LETTERS else name[: _MOST_LETTERS - 1] + "…"
-
-
-def _write_upright(
-    image: Image.Image, text: str, x: float, font: ImageFont.ImageFont | ImageFont.FreeTypeFont
-) -> None:
+def _write_upright(image: Image.Image, text: str, x: float, font: Font) -> None:
     """Write `text` from bottom to top, ending above the matrix."""
     label = Image.new("RGB", (_TOP - 6, _FONT + 6), "white")
     ImageDraw.Draw(label).text((0, (_FONT + 6) / 2), text, fill=_INK, font=font, anchor="lm")
     image.paste(label.rotate(90, expand=True), (round(x - (_FONT + 6) / 2), 0))
 
 
-def _draw_cell(
-    pen: ImageDraw.ImageDraw,
-    row: int,
-    column: int,
-    count: int,
-    share: float,
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-) -> None:
+def _draw_cell(pen: ImageDraw.ImageDraw, row: int, column: int, count: int, share: float, font: Font) -> None:
     left, top = _LEFT + column * _CELL, _TOP + row * _CELL
     color = tuple(np.round(255 + share * (_FULL - 255)).astype(int).tolist())
     pen.rectangle((left, top, left + _CELL, top + _CELL), fill=color, outline=_GRID)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from boxtune.data.findings import KINDS, Finding, Kind
+from boxtune.data.findings import KINDS, Finding
 from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names
 from boxtune.data.label_map import LabelMap
 from boxtune.data.workers import map_in_processes
@@ -29,7 +29,6 @@ def write_page(
     """Write a page that shows a data set.
 
     Args:
-        path: the HTML file to write.
         title: what the page is called, such as the folder's name.
         parts: the images, by what they are for ("train", "validation").
         findings: what was not as it should be.
@@ -47,7 +46,9 @@ def write_page(
     data = {
         "parts": [printable(name) for name in parts],
         "classes": classes,
-        "kinds": [_kind(kind) for kind in KINDS],
+        "kinds": [
+            {key: getattr(kind, key) for key in ("name", "severity", "action", "advice")} for kind in KINDS
+        ],
         "images": _images(parts, previewed),
         "objects": _objects([item for image in records for item in image.objects], class_numbers),
         "findings": _findings(findings, links),
@@ -71,10 +72,6 @@ def _classes(records: Iterable[ImageRecord], label_map: LabelMap) -> tuple[dict[
     return numbers, {"name": [printable(name) for name in names + unknown], "known": len(names)}
 
 
-def _kind(kind: Kind) -> dict[str, str]:
-    return {"name": kind.name, "severity": kind.severity, "action": kind.action, "advice": kind.advice}
-
-
 def _images(parts: Mapping[str, Sequence[ImageRecord]], previewed: Iterable[int]) -> Columns:
     """Return the columns of the images; `preview` is 0 without one, else its number from 1 on."""
     records = [image for part in parts.values() for image in part]
@@ -93,15 +90,12 @@ def _images(parts: Mapping[str, Sequence[ImageRecord]], previewed: Iterable[int]
 
 def _objects(objects: Sequence[ObjectRecord], class_numbers: Mapping[str, int]) -> Columns:
     """Return the columns of the objects, image after image."""
+    flags = [one.difficult | one.truncated << 1 | one.is_crowd << 2 | one.group_of << 3 for one in objects]
     return {
         "class": integers([class_numbers[item.class_name] for item in objects]),
         "box": floats([item.box for item in objects]),
-        "flags": integers([_flags(item) for item in objects]),
+        "flags": integers(flags),
     }
-
-
-def _flags(item: ObjectRecord) -> int:
-    return item.difficult | item.truncated << 1 | item.is_crowd << 2 | item.group_of << 3
 
 
 def _findings(findings: Sequence[Finding], links: Sequence[Sequence[int]]) -> Columns:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from boxtune.data.findings import Action, Finding, Kind, Severity, by_kind
+from boxtune.data.findings import Action, Finding, Severity, by_kind
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared, class_counts
@@ -23,14 +23,8 @@ _COLUMN = 12
 
 def text(title: str, prepared: Prepared, verdict: str) -> str:
     """Return a data set as a page for people: a title, counts, findings, and a verdict behind their summary."""
-    lines = [
-        title,
-        "",
-        *counts_table(prepared.parts, prepared.label_map),
-        *finding_lines(prepared.findings),
-        "",
-        f"{summary(prepared.findings)}; {verdict}",
-    ]
+    counts, findings = counts_table(prepared.parts, prepared.label_map), finding_lines(prepared.findings)
+    lines = [title, "", *counts, *findings, "", f"{summary(prepared.findings)}; {verdict}"]
     return escaped("\n".join(lines))
 
 
@@ -87,17 +81,14 @@ def _shortened(text: str, width: int) -> str:
 
 def finding_lines(findings: Iterable[Finding], *, num_examples: int = _NUM_EXAMPLES) -> list[str]:
     """Return the findings kind by kind, the worst first: what it is, what is done about it, and examples."""
-    lines = []
-    for kind, group in sorted(by_kind(findings).items(), key=lambda one: _badness(one[0])):
+    order, lines = list(Severity), []
+    groups = sorted(by_kind(findings).items(), key=lambda one: one[0].action is not Action.REFUSE)
+    for kind, group in sorted(groups, key=lambda one: order.index(one[0].severity)):
         lines += ["", f"{kind.severity}: {kind.name} ({len(group):,}): {kind.action}. {kind.advice}"]
         lines += [f"  {finding}" for finding in group[:num_examples]]
         if len(group) > num_examples:
             lines.append(f"  ... and {len(group) - num_examples:,} more")
     return lines
-
-
-def _badness(kind: Kind) -> tuple[int, bool]:
-    return list(Severity).index(kind.severity), kind.action is not Action.REFUSE
 
 
 def summary(findings: Iterable[Finding]) -> str:
@@ -110,6 +101,7 @@ def summary(findings: Iterable[Finding]) -> str:
 
 def to_json(prepared: Prepared, files: Mapping[str, Sequence[str]] | None = None) -> str:
     """Return counts and every finding for programs; `files` names what was written of each part."""
+    of_finding = ("file", "location", "image", "message")
     content = {
         "version": 2,
         "format": prepared.reading.format.name,
@@ -121,13 +113,7 @@ def to_json(prepared: Prepared, files: Mapping[str, Sequence[str]] | None = None
         },
         "kinds": [asdict(kind) | {"count": len(group)} for kind, group in by_kind(prepared.findings).items()],
         "findings": [
-            {
-                "kind": finding.kind.name,
-                "file": finding.file,
-                "location": finding.location,
-                "image": finding.image,
-                "message": finding.message,
-            }
+            {"kind": finding.kind.name} | {key: getattr(finding, key) for key in of_finding}
             for finding in prepared.findings
         ],
     }

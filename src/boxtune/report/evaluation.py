@@ -11,7 +11,7 @@ from PIL import Image
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import read_text, whole_file, writable_folder
 from boxtune.errors import DataError, printable
-from boxtune.metrics.analysis import Analysis, ClassResult, analyse
+from boxtune.metrics.analysis import Analysis, analyse
 from boxtune.metrics.coco import NAMES
 from boxtune.metrics.comparison import Comparison, Difference
 from boxtune.metrics.metric_sets import explain
@@ -143,22 +143,20 @@ def _numbers(analysis: Analysis) -> Iterator[str]:
 
 
 def _classes(analysis: Analysis) -> list[str]:
-    rows = sorted(analysis.per_class, key=lambda row: (row.AP is None, row.AP or 0.0))[:MAX_CLASSES_SHOWN]
-    order = {id(row): number for number, row in enumerate(analysis.per_class)}
-    rows = sorted(rows, key=lambda row: order[id(row)])
+    worst = sorted(analysis.per_class, key=lambda row: (row.AP is None, row.AP or 0.0))[:MAX_CLASSES_SHOWN]
+    shown = {id(row) for row in worst}
+    rows = [row for row in analysis.per_class if id(row) in shown]
     names = [printable(row.name) for row in rows]
     width = max([len("class"), *map(len, names)])
     more = len(analysis.per_class) - len(rows)
     return [
         f"  {'class':{width}}" + "".join(f"  {column:>9}" for column in _COLUMNS),
-        *(f"  {name:{width}}{_cells(row)}" for name, row in zip(names, rows, strict=True)),
+        *(
+            f"  {name:{width}}" + "".join(f"  {_shown(getattr(row, one)):>9}" for one in _COLUMNS.values())
+            for name, row in zip(names, rows, strict=True)
+        ),
         *([f"  and {more} classes of higher AP, or without objects"] if more else []),
     ]
-
-
-def _cells(row: ClassResult) -> str:
-    values = (getattr(row, column) for column in _COLUMNS.values())
-    return "".join(f"  {_shown(value):>9}" for value in values)
 
 
 def _shown(value: float | int | None) -> str:
@@ -198,24 +196,24 @@ def side_by_side_images(
 
     `names` gives the name of each class, 0-based.
     """
-    return [np.asarray(_side_by_side(one, names, min_score, max_boxes)) for one in examples]
-
-
-def _side_by_side(example: Example, names: Sequence[str], min_score: float, max_boxes: int) -> Image.Image:
-    result = example.result
-    sides = np.array([result.height, result.width] * 2)
-    shown = [
-        Box(box / sides, f"{names[cls]} {score:.0%}", int(cls))
-        for box, cls, score in zip(result.boxes, result.classes, result.scores, strict=True)
-        if score >= min_score
-    ][:max_boxes]
-    groundtruth = [
-        Box(box / sides, names[cls], int(cls))
-        for box, cls in zip(result.groundtruth_boxes, result.groundtruth_classes, strict=True)
-    ]
-    image = Image.fromarray(example.image)
-    # The best last, so that it lies on top.
-    return side_by_side(draw_boxes(image, shown[::-1]), draw_boxes(image, groundtruth))
+    images = []
+    for example in examples:
+        result = example.result
+        sides = np.array([result.height, result.width] * 2)
+        shown = [
+            Box(box / sides, f"{names[cls]} {score:.0%}", int(cls))
+            for box, cls, score in zip(result.boxes, result.classes, result.scores, strict=True)
+            if score >= min_score
+        ][:max_boxes]
+        groundtruth = [
+            Box(box / sides, names[cls], int(cls))
+            for box, cls in zip(result.groundtruth_boxes, result.groundtruth_classes, strict=True)
+        ]
+        image = Image.fromarray(example.image)
+        # The best last, so that it lies on top.
+        left, right = draw_boxes(image, shown[::-1]), draw_boxes(image, groundtruth)
+        images.append(np.asarray(side_by_side(left, right)))
+    return images
 
 
 def table_head(evaluation: Evaluation) -> str:

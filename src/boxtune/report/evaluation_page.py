@@ -42,8 +42,6 @@ def write_page(
     """Write a page that shows an evaluation.
 
     Args:
-        path: the HTML file to write.
-        analysis: the evaluation.
         earlier: that of an earlier run on the same images, shown beside it.
         comparison: of the two, which says that the images are the same.
 
@@ -52,15 +50,19 @@ def write_page(
     """
     runs = [analysis, earlier] if earlier else [analysis]
     previews = _previews(runs)
-    data = {
+    data: Columns = {
         "classes": [printable(name) for name in analysis.class_names],
         "kinds": list(KINDS),
         "images": _images(analysis.images, previews),
         "groundtruth": _groundtruth(analysis.groundtruth, len(analysis.images)),
         "runs": [_run(run) for run in runs],
-        "comparison": _comparison(comparison) if comparison else None,
+        "comparison": None,
         "previews": {"block": page.PREVIEWS_IN_BLOCK},
     }
+    if comparison:  # objects that are fixed or broken are counted in the page
+        keys = ("name", "difference", "interval", "p_value")
+        rows = [{key: getattr(one, key) for key in keys} for one in comparison.differences]
+        data["comparison"] = {"differences": rows}
     page.write(
         path,
         "evaluation_page",
@@ -69,12 +71,6 @@ def write_page(
         previews=(preview.removeprefix(_PREVIEW_START) for preview in previews if preview),
         charts=[_charts()],
     )
-
-
-def _comparison(comparison: Comparison) -> Columns:
-    """Return what resampling says of the differences; objects that are fixed or broken are counted in the page."""
-    keys = ("name", "difference", "interval", "p_value")
-    return {"differences": [{key: getattr(one, key) for key in keys} for one in comparison.differences]}
 
 
 @cache

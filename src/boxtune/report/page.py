@@ -34,9 +34,7 @@ def write(
     """Write a page.
 
     Args:
-        path: the HTML file to write.
         name: of the template, its style and its script: `NAME.html`, `NAME.css` and `NAME.js`.
-        title: what the page is called.
         data: of JSON values.
         previews: JPEGs in base64, one for each image that has a number of a preview; may be empty strings.
         more: texts that the template names besides. They are put in as they are.

@@ -33,11 +33,7 @@ def build_detector(
         use_bfloat16=settings.use_bfloat16,
     )
     detector = models.build(pipeline.model, options)
-    freeze(
-        detector,
-        freeze_variables=settings.freeze_variables,
-        update_trainable_variables=settings.update_trainable_variables,
-    )
+    freeze(detector, settings.freeze_variables, settings.update_trainable_variables)
     made = optimizer(
         settings.optimizer,
         gradient_clipping_by_norm=settings.gradient_clipping_by_norm,
@@ -104,7 +100,7 @@ def class_weights(
 
 
 def freeze(
-    detector: Detector, *, freeze_variables: Sequence[str], update_trainable_variables: Sequence[str]
+    detector: Detector, freeze_variables: Sequence[str], update_trainable_variables: Sequence[str]
 ) -> list[str]:
     """Train only the variables that match `update_trainable_variables`, all if empty, less `freeze_variables`.
 
@@ -141,7 +137,13 @@ def _matched(patterns: Sequence[str], field: str, trainable: Iterable[str], keys
     for pattern in patterns:
         matching = _matching(pattern, field, trainable)
         if not matching:
-            hint = _hint(pattern, field, keys)
+            parts = {part for key in keys for part in key.split("/")}
+            prefixes = sorted({"/".join(key.split("/")[:3]) for key in keys})
+            hint = f"{did_you_mean(pattern, parts)} Keys start with {', '.join(prefixes)}"
+            if _matching(pattern, field, keys):
+                hint = (
+                    " It matches only statistics, which are not trained; freeze_batchnorm: true freezes those"
+                )
             raise ConfigError(f'train_config.{field}: "{pattern}" matches no trained variable.{hint}')
         matched |= matching
     return matched
@@ -153,11 +155,3 @@ def _matching(pattern: str, field: str, keys: Iterable[str]) -> set[str]:
     except re.error as error:
         raise ConfigError(f'train_config.{field}: "{pattern}" is not a regular expression: {error}') from None
     return {key for key in keys if expression.search(key)}
-
-
-def _hint(pattern: str, field: str, keys: Iterable[str]) -> str:
-    if _matching(pattern, field, keys):
-        return " It matches only statistics, which are not trained; freeze_batchnorm: true freezes those"
-    parts = {part for key in keys for part in key.split("/")}
-    prefixes = sorted({"/".join(key.split("/")[:3]) for key in keys})
-    return f"{did_you_mean(pattern, parts)} Keys start with {', '.join(prefixes)}"

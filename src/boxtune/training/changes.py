@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from boxtune import config
 from boxtune.config.pipeline_pb2 import InputReader, TrainEvalPipelineConfig
 from boxtune.data.label_map import read_label_map
 from boxtune.data.tfrecord import RecordIndex, parse_example
-from boxtune.errors import BoxtuneError, ConfigError, printable
+from boxtune.errors import BoxtuneError, ConfigError, printable, some
 from boxtune.training import provenance
 from boxtune.training.run_state import ANEW, COMPLETE_CONFIG, LABEL_MAP
 
@@ -41,11 +41,13 @@ def require_same_run(
             f"{model_dir} holds checkpoints, and nothing that says how they were trained ({provenance.RUN}, "
             f"{COMPLETE_CONFIG}). {ANEW}"
         )
-    changes = _changes_of_records(
-        entries[-1].get("data"), records, _readers(reading_from(made, pipeline, records))
-    )
+    there = reading_from(made, pipeline, records)
+    readers = {"training": there.train_input_reader}  # by their use, as `run.json` names it
+    if there.eval_input_reader:
+        readers["evaluation"] = there.eval_input_reader[0]
+    changes = _changes_of_records(entries[-1].get("data"), records, readers)
     if (model_dir / LABEL_MAP).is_file():
-        now = Path(reading_from(made, pipeline, records).train_input_reader.label_map_path)
+        now = Path(there.train_input_reader.label_map_path)
         changes += provenance.class_differences(read_label_map(model_dir / LABEL_MAP), read_label_map(now))
     if entries[-1].get("seed") != seed:
         changes.append(f"seed: {entries[-1].get('seed')} → {seed}")
@@ -71,12 +73,6 @@ def _moved(path: str, before: Path, now: Path) -> str:
     return str(now / Path(path).name) if Path(path).parent == before else path
 
 
-def _readers(pipeline: TrainEvalPipelineConfig) -> dict[str, InputReader]:
-    """Return the readers of a configuration by their use, as `run.json` names it."""
-    evaluation = {"evaluation": pipeline.eval_input_reader[0]} if pipeline.eval_input_reader else {}
-    return {"training": pipeline.train_input_reader} | evaluation
-
-
 def _changes_of_records(before: Any, records: Path, readers: Mapping[str, InputReader]) -> list[str]:
     """Return what is different in the records from those that `run.json` has under "data"."""
     files = {use: config.input_files(reader) for use, reader in readers.items()}
@@ -99,16 +95,15 @@ def _by_name(fingerprints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _images(files: Mapping[str, Iterable[Path]]) -> Images:
-    return {name: (use, digest) for use, paths in files.items() for name, digest in _digests(list(paths))}
-
-
-def _digests(paths: list[Path]) -> Iterator[tuple[str, str]]:
-    """Yield the names of the images in some files, with a hash of all that is recorded of each."""
-    with RecordIndex(paths) as index:
-        for number in range(len(index)):
-            record = index.read(number)
-            names = parse_example(record).features.feature["image/source_id"].bytes_list.value
-            yield os.fsdecode(names[0]) if names else str(number), hashlib.sha256(record).hexdigest()
+    found = {}
+    for use, paths in files.items():
+        with RecordIndex(list(paths)) as index:
+            for number in range(len(index)):
+                record = index.read(number)
+                names = parse_example(record).features.feature["image/source_id"].bytes_list.value
+                name = os.fsdecode(names[0]) if names else str(number)
+                found[name] = (use, hashlib.sha256(record).hexdigest())
+    return found
 
 
 def _changes_of_images(before: Images, now: Images) -> list[str]:
@@ -122,22 +117,18 @@ def _changes_of_images(before: Images, now: Images) -> list[str]:
             name for name in both if before[name][1] != now[name][1] and name not in moved
         ],
     }
-    return [f"images {what}: {_some(names)}" for what, names in kinds.items() if names]
-
-
-def _some(names: list[str]) -> str:
-    shown = ", ".join(map(printable, names[:_MOST_IMAGES]))
-    return f"{len(names)} ({shown}{', ...' if len(names) > _MOST_IMAGES else ''})"
+    return [
+        f"images {what}: {len(names)} ({some(list(map(printable, names)), _MOST_IMAGES)})"
+        for what, names in kinds.items()
+        if names
+    ]
 
 
 def _changes_of_configuration(before: TrainEvalPipelineConfig, now: TrainEvalPipelineConfig) -> list[str]:
     """Return the fields in which two configurations differ; another way to the same file is no difference."""
     own, there = (Path(one.train_input_reader.label_map_path).parent for one in (before, now))
-    moved, checkpoint = reading_from(there, before, own), now.train_config.fine_tune_checkpoint
-    if _is_same(moved.train_config.fine_tune_checkpoint, checkpoint):
-        moved.train_config.fine_tune_checkpoint = checkpoint
+    moved = reading_from(there, before, own)
+    paths = [one.train_config.fine_tune_checkpoint for one in (moved, now)]
+    if all(map(os.path.exists, paths)) and os.path.samefile(*paths):
+        moved.train_config.fine_tune_checkpoint = paths[1]
     return provenance.config_differences(moved, now)
-
-
-def _is_same(path: str, other: str) -> bool:
-    return os.path.exists(path) and os.path.exists(other) and os.path.samefile(path, other)

@@ -44,13 +44,13 @@ def find(path: str | os.PathLike[str]) -> str:
     """
     given = Path(path)
     if given.is_dir():
-        found = latest(given) or latest(given / "checkpoint")
-        if found is None:
-            raise CheckpointError(
-                f"{given}: no checkpoint here; a folder with ckpt-N.index and ckpt-N.data-* is needed."
-                f"{_FROZEN if _holds_graph(given) else ''}"
-            )
-        return found
+        if found := latest(given) or latest(given / "checkpoint"):
+            return found
+        holds_graph = any(any(given.glob(pattern)) for pattern in ("*.pb", "saved_model/*.pb"))
+        raise CheckpointError(
+            f"{given}: no checkpoint here; a folder with ckpt-N.index and ckpt-N.data-* is needed."
+            f"{_FROZEN if holds_graph else ''}"
+        )
     if given.suffix == ".pb":
         raise CheckpointError(f"{given}: no checkpoint.{_FROZEN}")
     prefix = str(given).removesuffix(".index")
@@ -63,10 +63,6 @@ def find(path: str | os.PathLike[str]) -> str:
     there = sorted(index.stem for index in given.parent.glob("*.index"))
     listed = f" That folder has {', '.join(there)}." if there else ""
     raise CheckpointError(f"{given}: no such checkpoint.{did_you_mean(given.name, there) or listed}")
-
-
-def _holds_graph(folder: Path) -> bool:
-    return any(any(folder.glob(pattern)) for pattern in ("*.pb", "saved_model/*.pb"))
 
 
 def exists(path: str | os.PathLike[str]) -> bool:
@@ -286,12 +282,6 @@ def tree(variables: Variables) -> tf.train.Checkpoint:
 
 
 def _checkpoint(branches: dict[str, Any]) -> tf.train.Checkpoint:
-    parts = {
-        name: _checkpoint(branch) if isinstance(branch, dict) else branch for name, branch in branches.items()
-    }
-    return tf.train.Checkpoint(**parts)
-
-
-def write(variables: Variables, prefix: str) -> str:
-    """Write `variables` to the checkpoint `prefix` (its full name, without a number) and return it."""
-    return tree(variables).write(prefix)
+    return tf.train.Checkpoint(
+        **{name: _checkpoint(part) if isinstance(part, dict) else part for name, part in branches.items()}
+    )

@@ -1,9 +1,9 @@
 """A training run: what happens before, between and after its steps."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -43,42 +43,44 @@ class Data:
 IMAGES_EVERY_N = 1000
 """Steps between the training images that TensorBoard shows."""
 
+Publish = Callable[[Evaluation, pipeline_pb2.TrainEvalPipelineConfig, Path], object]
+"""Shows an evaluation of a training by a configuration in a model directory."""
 
+Draw = Callable[[Inputs, Mapping[int, str]], Sequence[npt.NDArray[np.uint8]]]
+"""Draws boxes on some images of a batch, with the names of the 0-based classes."""
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """How a run is shown while it trains. Without it, its metrics are in `metrics.jsonl` only."""
+
+    publish: Publish | None = None
+    """Shows each evaluation, such as `report.evaluation.publish`, which prints it and writes JSON and summaries."""
+    draw: Draw | None = None
+    """Draws training images for TensorBoard, such as `report.box_drawing.training_images`."""
+
+
+@dataclass(eq=False)
 class Run:
     """The training of a detector from the step that it has reached to the last one."""
 
-    def __init__(
-        self,
-        pipeline: pipeline_pb2.TrainEvalPipelineConfig,
-        data: Data,
-        detector: Detector,
-        state: RunState,
-        *,
-        evaluator: Evaluator | None,
-        checkpoint_options: CheckpointOptions,
-        evaluation_options: EvaluationOptions,
-        publish: Callable[[Evaluation], object] | None,
-        draw: Callable[[Inputs], Sequence[npt.NDArray[np.uint8]]] | None,
-        team: Team,
-    ):
-        """Prepare to continue from `state`.
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig
+    data: Data
+    detector: Detector
+    """Compiled, with its weights."""
+    state: RunState
+    """Of the same detector."""
+    evaluator: Evaluator | None
+    """Of the detector; None for no evaluations."""
+    checkpoint_options: CheckpointOptions
+    evaluation_options: EvaluationOptions
+    """With the API's name of the metric."""
+    reporting: Reporting
+    team: Team
+    """Those that share each batch."""
 
-        Args:
-            pipeline: the configuration.
-            data: the records.
-            detector: compiled, with its weights.
-            state: of the run, with the same detector.
-            evaluator: of the detector; None for no evaluations.
-            checkpoint_options: which checkpoints are written.
-            evaluation_options: when to evaluate, by which metric (the API's name), and when to stop early.
-            publish: shows an evaluation, if anything does.
-            draw: draws boxes on some images of a batch, if anything does.
-            team: those that share each batch.
-        """
-        self.pipeline, self.data, self.detector, self.state = pipeline, data, detector, state
-        self.evaluator, self.publish, self.draw, self.team = evaluator, publish, draw, team
-        self.checkpoint_options, self.evaluation_options = checkpoint_options, evaluation_options
-        self.start, self.last = state.step, pipeline.train_config.num_steps
+    def __post_init__(self) -> None:
+        self.start, self.last = self.state.step, self.pipeline.train_config.num_steps
 
     def train(self) -> EarlyStopping:
         """Make the remaining steps; return the history of the metric, which tells whether the run stopped early."""
@@ -109,16 +111,20 @@ class Run:
         options = self.evaluation_options
         history = values_so_far(journal.evaluations, options.metric, folder)
         stopping = EarlyStopping(options.metric, history, options.patience, options.min_delta)
+        averaged = self.pipeline.eval_config.use_moving_averages
         validation = Validation(
-            self.evaluator, stopping, self.state, journal, progress, self.publish,
-            averaged=self.pipeline.eval_config.use_moving_averages,
-        )  # fmt: skip
+            self.evaluator, stopping, self.state, journal, progress, self._publish, averaged
+        )
 
         def validate(step: int) -> None:
             validation(step)
             self.detector.stop_training = self.team.as_chief_says(self.detector.stop_training)
 
         return stopping, validate
+
+    def _publish(self, evaluation: Evaluation) -> None:
+        if self.reporting.publish:
+            self.reporting.publish(evaluation, self.pipeline, self.state.model_dir)
 
     def _callbacks(
         self,
@@ -128,9 +134,7 @@ class Run:
         signals: StopSignals,
         validate: Callable[[int], None],
     ) -> list[Callback]:
-        def images_of(step: int) -> str:
-            return images_of_step(self.pipeline, self.data.training, self.data.seed, step)
-
+        images_of = partial(images_of_step, self.pipeline, self.data.training, self.data.seed)
         loggers = [journal.add_step, progress.add_step, summaries.add_step] if self.team.is_chief else []
         return [
             NanGuard(self.state, images_of, self.pipeline.train_config),
@@ -163,20 +167,19 @@ class Run:
             self.pipeline, self.data.training, seed=self.data.seed, start_step=step, shares=self.team.shares
         )
 
-    def _save(self, step: int) -> None:
-        if self.team.is_chief:
-            self._write_checkpoint()
-
-    def _write_checkpoint(self) -> str:
-        """Write a checkpoint, note in `run.json` that there is one, and return its prefix."""
+    def _save(self, step: int) -> str:
+        """Write a checkpoint, unless another process does, note in `run.json` that there is one, return its prefix."""
+        if not self.team.is_chief:
+            return ""
         prefix = self.state.save()
         provenance.mark_checkpoint(self.state.model_dir / provenance.RUN)
         return prefix
 
     def _show_images(self, summaries: Summaries, step: int) -> None:
-        if self.draw is not None and self.team.is_chief:
+        if self.reporting.draw and self.team.is_chief:
             batches = self._first_batches if step == self.start else self._batches_from(step)
-            summaries.add_images(step, self.draw(next(iter(batches))))
+            drawn = self.reporting.draw(next(iter(batches)), self.data.label_map.shown_names)
+            summaries.add_images(step, drawn)
 
     @contextmanager
     def _saving_when_interrupted(self) -> Iterator[None]:
@@ -184,9 +187,7 @@ class Run:
         try:
             yield
         except KeyboardInterrupt:
-            if self.state.step and self.team.is_chief:
-                print(
-                    f"\nStopped after step {self.state.step}, saved as {self._write_checkpoint()}.",
-                    flush=True,
-                )
+            step = self.state.step
+            if step and self.team.is_chief:
+                print(f"\nStopped after step {step}, saved as {self._save(step)}.", flush=True)
             raise

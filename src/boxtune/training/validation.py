@@ -23,27 +23,21 @@ from boxtune.training.run_state import BEST, BEST_JSON, RunState
 _log = logging.getLogger("boxtune")
 
 
+@dataclass(eq=False)
 class Validation:
     """Evaluates the current weights of a run, once after each step that it is called with.
 
     Without an evaluator it does nothing.
     """
 
-    def __init__(
-        self,
-        evaluator: Evaluator | None,
-        stopping: EarlyStopping,
-        state: RunState,
-        journal: Journal,
-        progress: Progress,
-        publish: Callable[[Evaluation], object] | None,
-        *,
-        averaged: bool = False,
-    ):
-        """Prepare to evaluate the weights, or with `averaged` their averages."""
-        self.averaged = averaged
-        self.evaluator, self.stopping, self.publish = evaluator, stopping, publish
-        self.state, self.journal, self.progress = state, journal, progress
+    evaluator: Evaluator | None
+    stopping: EarlyStopping
+    state: RunState
+    journal: Journal
+    progress: Progress
+    publish: Callable[[Evaluation], object]
+    averaged: bool = False
+    """Whether the averages of the weights are evaluated in their place."""
 
     def __call__(self, step: int) -> None:
         """Evaluate after `step` steps, unless the journal says that it was done."""
@@ -53,8 +47,7 @@ class Validation:
         with self.state.averages.swapped_in() if self.averaged else nullcontext():
             evaluation = self.evaluator.evaluate(step)
         self.progress.clear()
-        if self.publish is not None:
-            self.publish(evaluation)
+        self.publish(evaluation)
         # The journal last: a run that is killed before that line evaluates this step again.
         keep_if_best(evaluation, self.stopping, self.state)
         self.journal.add_evaluation(evaluation)

@@ -1,9 +1,12 @@
-"""What the classification networks share: how pixels are normalized, padding, and widths."""
+"""What the classification networks share: how pixels are normalized, numbered layers, padding, and widths."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import count
 
 import keras
 import numpy as np
+
+from boxtune.models.layers import ConvStyle
 
 
 @dataclass(frozen=True)
@@ -58,3 +61,36 @@ def divisible(filters: float, divisor: int = 8) -> int:
     """Round to a multiple of `divisor`, never down by more than a tenth."""
     rounded = max(divisor, int(filters + divisor / 2) // divisor * divisor)
     return rounded + divisor if rounded < 0.9 * filters else rounded
+
+
+@dataclass
+class NumberedLayers:
+    """Layers of one style, whose keys are numbered in the order in which they are made."""
+
+    key: str
+    style: ConvStyle
+    frozen: bool
+    explicit_padding: bool = False
+    numbers: count = field(default_factory=count)
+
+    def next_key(self) -> str:
+        """Return the key of the next layer."""
+        return f"{self.key}/layer_with_weights-{next(self.numbers)}"
+
+    def conv(self, x, filters: int, kernel_size=1, strides=1, activate=True):
+        """Return `x` [b, h, w, d] convolved, normalized, and activated."""
+        return self._applied(self.style.conv, x, kernel_size, strides, activate, filters)
+
+    def depthwise(self, x, kernel_size=3, strides=1):
+        """Return `x` [b, h, w, d] convolved channel by channel, normalized and activated."""
+        return self._applied(self.style.depthwise_conv, x, kernel_size, strides, True)
+
+    def _applied(self, make, x, kernel_size, strides, activate, *filters):
+        x, padding = pad(x, kernel_size, self.explicit_padding)
+        options = {"strides": strides, "padding": padding, "use_bias": False}
+        return self.normalized(make(*filters, kernel_size, self.next_key(), **options), x, activate)
+
+    def normalized(self, layer, x, activate=True):
+        """Return what `layer` makes of `x`, normalized and activated."""
+        x = self.style.normalized(layer, self.next_key(), frozen=self.frozen)(x)
+        return self.style.activate(x) if activate else x

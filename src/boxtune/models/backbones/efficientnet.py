@@ -3,12 +3,11 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import count
 from typing import NamedTuple
 
 import keras
 
-from boxtune.models.backbones.common import divisible
+from boxtune.models.backbones.common import NumberedLayers, divisible
 from boxtune.models.keys import at
 from boxtune.models.layers import Branches, Conv2D, ConvStyle, HalfSquares, Unused
 
@@ -95,7 +94,6 @@ def build(
     Source: Tan and Le 2019 (arXiv:1905.11946), table 1; the API's official.vision.image_classification.efficientnet.
 
     Args:
-        images: the input.
         key: of the layers in the checkpoint.
         key_of_rest: of the layers after the highest of `levels`, up to the classes of ImageNet: checkpoints of the API
             have their variables, but nothing is computed by them.
@@ -109,8 +107,7 @@ def build(
     all_blocks = blocks(size)
     ends = [block.level for block in all_blocks].index(levels[-1]) + 1
     width, _ = SIZES[size]
-    layers = _Layers(frozen)
-    layers.key = key
+    layers = _Layers(key, STYLE, frozen)
     x = layers.conv(images, divisible(32 * width), kernel_size=3, strides=2)
     features = {}
     for block in all_blocks[: ends - 1]:
@@ -129,20 +126,7 @@ def build(
     return features
 
 
-class _Layers:
-    """The layers of a network, numbered in the order in which they are made."""
-
-    key: str
-    """Of the layers to come."""
-
-    def __init__(self, frozen: bool):
-        self.frozen = frozen
-        self.numbers = count()
-
-    def conv(self, x, filters: int, *, kernel_size=1, strides=1, activate=True):
-        layer = STYLE.conv(filters, kernel_size, self._next(), strides=strides, use_bias=False)
-        return self._normalized(layer, x, activate)
-
+class _Layers(NumberedLayers):
     def block(self, x, block: Block):
         """Return the output of `block` for `x` [b, h, w, d]."""
         inputs, depth = x, x.shape[-1]
@@ -150,8 +134,10 @@ class _Layers:
             x = self.conv(x, block.expansion * depth)
         # The API means to regularize these kernels, too, but Keras 2 ignored it.
         style = replace(STYLE, regularizer=None)
-        layer = style.depthwise_conv(block.kernel_size, self._next(), strides=block.strides, use_bias=False)
-        x = self._excited(self._normalized(layer, x), depth // 4)
+        layer = style.depthwise_conv(
+            block.kernel_size, self.next_key(), strides=block.strides, use_bias=False
+        )
+        x = self._excited(self.normalized(layer, x), depth // 4)
         x = self.conv(x, block.filters, activate=False)
         if block.strides > 1 or depth != block.filters:
             return x
@@ -167,7 +153,7 @@ class _Layers:
             kernel_initializer=keras.initializers.VarianceScaling(1 / 3, "fan_out", "uniform"),
             kernel_regularizer=STYLE.regularizer,
             bias_regularizer=STYLE.regularizer,
-            name=at(self._next()),
+            name=at(self.next_key()),
         )
         return logits(x)
 
@@ -185,12 +171,5 @@ class _Layers:
             kernel_initializer=STYLE.initializer(),
             kernel_regularizer=STYLE.regularizer,
             bias_regularizer=STYLE.regularizer,
-            name=at(self._next()),
+            name=at(self.next_key()),
         )
-
-    def _normalized(self, layer, x, activate=True):
-        x = STYLE.normalized(layer, self._next(), frozen=self.frozen)(x)
-        return STYLE.activate(x) if activate else x
-
-    def _next(self) -> str:
-        return f"{self.key}/layer_with_weights-{next(self.numbers)}"

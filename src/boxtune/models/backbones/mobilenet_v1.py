@@ -1,11 +1,10 @@
 """MobileNetV1 as a function from images to named feature maps."""
 
 from collections.abc import Sequence
-from itertools import count
 
 import keras
 
-from boxtune.models.backbones.common import pad
+from boxtune.models.backbones.common import NumberedLayers
 from boxtune.models.layers import ConvStyle, HalfSquares
 
 STYLE = ConvStyle(
@@ -37,11 +36,8 @@ def build(
     the filters by the depth multiplier twice: so do its checkpoints.
 
     Args:
-        images: the input.
         key: of the layers in the checkpoint.
-        style: of all its convolutions.
         depth_multiplier: of the filters of every layer, twice.
-        min_depth: the smallest number of filters.
         last_filters: of the blocks 12 and 13, before the depth multiplier.
         explicit_padding: pad by zeros on both sides instead of TensorFlow's "same".
         frozen: do not update the statistics of batch normalizations in training.
@@ -49,28 +45,15 @@ def build(
     Returns:
         The outputs of `block_1` to `block_13`.
     """
-    numbers = count()
+    layers = NumberedLayers(key, style, frozen, explicit_padding)
 
-    def next_key() -> str:
-        return f"{key}/layer_with_weights-{next(numbers)}"
-
-    def normalized(x, layer):
-        return style.activate(style.normalized(layer, next_key(), frozen=frozen)(x))
-
-    def conv(x, filters, kernel_size=1, strides=1):
-        x, padding = pad(x, kernel_size, explicit_padding)
+    def conv(x, filters, **options):
         filters = max(int(int(filters * depth_multiplier) * depth_multiplier), min_depth)
-        options = {"strides": strides, "padding": padding, "use_bias": False}
-        return normalized(x, style.conv(filters, kernel_size, next_key(), **options))
-
-    def depthwise(x, strides):
-        x, padding = pad(x, 3, explicit_padding)
-        options = {"strides": strides, "padding": padding, "use_bias": False}
-        return normalized(x, style.depthwise_conv(3, next_key(), **options))
+        return layers.conv(x, filters, **options)
 
     features = {}
     x = conv(images, 32, kernel_size=3, strides=2)
     last = zip(last_filters, (2, 1), strict=True)
     for block, (filters, strides) in enumerate([*_BLOCKS, *last], start=1):
-        x = features[f"block_{block}"] = conv(depthwise(x, strides), filters)
+        x = features[f"block_{block}"] = conv(layers.depthwise(x, strides=strides), filters)
     return features

@@ -1,10 +1,8 @@
 """MobileNetV2 as a function from images to named feature maps."""
 
-from itertools import count
-
 import keras
 
-from boxtune.models.backbones.common import divisible, pad
+from boxtune.models.backbones.common import NumberedLayers, divisible
 from boxtune.models.layers import ConvStyle, HalfSquares
 
 STYLE = ConvStyle(
@@ -43,9 +41,7 @@ def build(
     differ from Keras' own in the last layer and by `min_depth`.
 
     Args:
-        images: the input.
         key: of the layers in the checkpoint.
-        style: of all its convolutions.
         depth_multiplier: of the filters of every layer.
         min_depth: the smallest number of filters of layers that do not expand.
         explicit_padding: pad by zeros on both sides instead of TensorFlow's "same".
@@ -55,24 +51,9 @@ def build(
         The outputs of `block_1` to `block_16`, of the first layer of `block_13` (`block_13_expand`), and of the last
         layer (`out`).
     """
-    numbers = count()
-
-    def next_key() -> str:
-        return f"{key}/layer_with_weights-{next(numbers)}"
-
-    def conv(x, filters, kernel_size=1, strides=1, activate=True):
-        x, padding = pad(x, kernel_size, explicit_padding)
-        layer = style.conv(filters, kernel_size, next_key(), strides=strides, padding=padding, use_bias=False)
-        x = style.normalized(layer, next_key(), frozen=frozen)(x)
-        return style.activate(x) if activate else x
-
-    def depthwise(x, strides):
-        x, padding = pad(x, 3, explicit_padding)
-        layer = style.depthwise_conv(3, next_key(), strides=strides, padding=padding, use_bias=False)
-        return style.activate(style.normalized(layer, next_key(), frozen=frozen)(x))
-
+    layers = NumberedLayers(key, style, frozen, explicit_padding)
     features = {}
-    x = conv(images, max(divisible(32 * depth_multiplier), min_depth), kernel_size=3, strides=2)
+    x = layers.conv(images, max(divisible(32 * depth_multiplier), min_depth), kernel_size=3, strides=2)
     block = 0
     for expansion, filters, repeats, first_stride in _STAGES:
         width = divisible(int(filters * depth_multiplier))
@@ -80,14 +61,14 @@ def build(
             strides = first_stride if repeat == 0 else 1
             inputs, depth = x, x.shape[-1]
             if block:
-                x = features[f"block_{block}_expand"] = conv(x, expansion * depth)
-            x = depthwise(x, strides)
-            x = conv(x, max(width, min_depth), activate=False)
+                x = features[f"block_{block}_expand"] = layers.conv(x, expansion * depth)
+            x = layers.depthwise(x, strides=strides)
+            x = layers.conv(x, max(width, min_depth), activate=False)
             # Where min_depth widens a block the API has no shortcut: it compares the width before that.
             if strides == 1 and depth == width:
                 x = keras.layers.Add()([inputs, x])
             features[f"block_{block}"] = x
             block += 1
     last = 1280 if depth_multiplier >= 1 else divisible(1280 * depth_multiplier)
-    features["out"] = conv(x, max(last, min_depth))
+    features["out"] = layers.conv(x, max(last, min_depth))
     return features

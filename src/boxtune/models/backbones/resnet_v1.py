@@ -1,11 +1,10 @@
 """ResNet (version 1) of bottlenecks as a function from images to named feature maps."""
 
 from collections.abc import Sequence
-from itertools import count
 
 import keras
 
-from boxtune.models.backbones.common import pad
+from boxtune.models.backbones.common import NumberedLayers, pad
 from boxtune.models.layers import ConvStyle, HalfSquares
 
 STYLE = ConvStyle(
@@ -36,45 +35,37 @@ def build(
     the stride of a stage in its first convolution of 1 x 1, and no biases.
 
     Args:
-        images: the input.
         blocks: how many each stage has, such as RESNET50.
         key: of the layers in the checkpoint.
-        style: of all its convolutions.
         depth_multiplier: of the filters of every layer.
-        min_depth: the smallest number of filters.
         frozen: do not update the statistics of batch normalizations in training.
 
     Returns:
         The outputs of the stages, `stage_2` to `stage_5`: of a 4th, 8th, 16th and 32nd of the sides of the images.
     """
-    numbers = count()
+    layers = NumberedLayers(key, style, frozen)
 
-    def next_key() -> str:
-        return f"{key}/layer_with_weights-{next(numbers)}"
-
-    def conv(filters, kernel_size, layer_key, **options):
-        filters = max(int(filters * depth_multiplier), min_depth)
-        return style.conv(filters, kernel_size, layer_key, use_bias=False, **options)
-
-    def normalized(layer, layer_key):
-        return style.normalized(layer, layer_key, frozen=frozen)
+    def width(filters):
+        return max(int(filters * depth_multiplier), min_depth)
 
     def bottleneck(x, filters, widen):
         shortcut = x
         for kernel_size in (1, 3):
-            x = style.activate(normalized(conv(filters, kernel_size, next_key()), next_key())(x))
+            x = layers.conv(x, width(filters), kernel_size)
         if widen:
             # Keras numbers both convolutions before both normalizations.
-            conv_keys, norm_keys = [next_key(), next_key()], [next_key(), next_key()]
-            shortcut = normalized(conv(4 * filters, 1, conv_keys[0]), norm_keys[0])(shortcut)
-            x = normalized(conv(4 * filters, 1, conv_keys[1]), norm_keys[1])(x)
+            first, second = (
+                style.conv(width(4 * filters), 1, layers.next_key(), use_bias=False) for _ in range(2)
+            )
+            shortcut = layers.normalized(first, shortcut, activate=False)
+            x = layers.normalized(second, x, activate=False)
         else:
-            x = normalized(conv(4 * filters, 1, next_key()), next_key())(x)
+            x = layers.conv(x, width(4 * filters), activate=False)
         return style.activate(keras.layers.Add()([shortcut, x]))
 
     x, padding = pad(images, 7, explicit=True)
-    x = normalized(conv(64, 7, next_key(), strides=2, padding=padding), next_key())(x)
-    x = keras.layers.MaxPooling2D(3, strides=2, padding="same")(style.activate(x))
+    first = style.conv(width(64), 7, layers.next_key(), strides=2, padding=padding, use_bias=False)
+    x = keras.layers.MaxPooling2D(3, strides=2, padding="same")(layers.normalized(first, x))
     features = {}
     for stage, repeats in enumerate(blocks, start=2):
         if stage > 2:
