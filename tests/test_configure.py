@@ -24,7 +24,9 @@ def records(tmp_path_factory):
 @pytest.fixture
 def zoo(tmp_path):
     """A folder like a zoo download, but for its configuration."""
-    checkpoints.write({"model/x": keras.Variable([0.0])}, str(tmp_path / "zoo" / "checkpoint" / "ckpt-0"))
+    checkpoints.tree({"model/x": keras.Variable([0.0])}).write(
+        str(tmp_path / "zoo" / "checkpoint" / "ckpt-0")
+    )
     return tmp_path / "zoo"
 
 

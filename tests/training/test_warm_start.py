@@ -101,7 +101,7 @@ def logits(detector, images):
 def test_known_classes_keep_what_they_have_learned(feature_extractor, tmp_path):
     """Before: cat 0, dog 1. Now: ant 0, dog 1, bee 2, cat 3. Column 0 is the background."""
     before = build(seed=1, feature_extractor=feature_extractor)
-    checkpoints.write(before.checkpoint_variables(), str(tmp_path / "ckpt-0"))
+    checkpoints.tree(before.checkpoint_variables()).write(str(tmp_path / "ckpt-0"))
     now = build(seed=2, num_classes=4, feature_extractor=feature_extractor)
     untouched = build(seed=2, num_classes=4, feature_extractor=feature_extractor).class_layers()
     warm = warm_start(now, tmp_path, "all_but_classes", {1: 1, 3: 0})
