@@ -54,7 +54,7 @@ def names(folder):
 
 
 SHARDS = ["train-00000-of-00001.tfrecord", "validation-00000-of-00001.tfrecord"]
-FILES = ["label_map.pbtxt", "report.json", *SHARDS]
+FILES = sorted(["label_map.pbtxt", "report.json", "split.json", "train.list", "validation.list", *SHARDS])
 
 
 def test_a_folder_becomes_records_label_map_and_report(photos, tmp_path):
@@ -337,3 +337,73 @@ def test_two_workers_write_the_same_bytes(tmp_path):
         contents.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert contents[0] == contents[1]
     assert len(contents[0]) > 4
+
+
+class TestKeptSplit:
+    @pytest.fixture
+    def before(self, photos, tmp_path):
+        """A folder of records of ten images."""
+        convert(photos, tmp_path / "records")
+        return tmp_path / "records"
+
+    def test_lists_name_the_images_of_each_part(self, photos, before, tmp_path):
+        for part in ("train", "validation"):
+            assert set((before / f"{part}.list").read_text().splitlines()) == ids(before, part)
+        again = tmp_path / "again"
+        convert(photos, again, validation_files=before / "validation.list", seed=5)
+        assert ids(again, "validation") == ids(before, "validation")
+
+    def test_what_was_there_stays_when_images_are_added(self, photos, before):
+        validation = ids(before, "validation")
+        for number in range(10, 30):
+            image_file(photos / f"{number}.jpg", seed=number)
+            annotation(photos / f"{number}.xml", element("cat"))
+        report = convert(photos, before, seed=3)
+        assert ids(before, "validation") & {f"{number}.jpg" for number in range(10)} == validation
+        assert len(ids(before, "validation")) == 6  # a fifth of thirty
+        assert "8 images for training and 2 for validation stay there" in str(report)
+        assert "20 are new" in str(report)
+
+    def test_a_renamed_image_stays_by_its_content_and_a_changed_one_by_its_name(self, photos, before):
+        renamed, changed = sorted(ids(before, "validation"))
+        for ending in ("jpg", "xml"):
+            stem = renamed.removesuffix(".jpg")
+            (photos / f"{stem}.{ending}").rename(photos / f"other.{ending}")
+        image_file(photos / changed, seed=77)
+        convert(photos, before)
+        assert ids(before, "validation") == {"other.jpg", changed}
+
+    def test_a_new_class_is_measured_too(self, photos, before):
+        """Two new images of twelve, one of them for validation, although two of ten already are."""
+        for number in (10, 11):
+            image_file(photos / f"{number}.jpg", seed=number)
+            annotation(photos / f"{number}.xml", element("horse"))
+        convert(photos, before)
+        assert len(ids(before, "validation") & {"10.jpg", "11.jpg"}) == 1
+
+    def test_one_more_image_goes_where_the_fraction_wants_it(self, photos, before):
+        for number in (10, 11, 12):  # 11 and 12 images: still two for validation; 13: 2.6
+            image_file(photos / f"{number}.jpg", seed=number)
+            annotation(photos / f"{number}.xml", element("cat"))
+            convert(photos, before)
+            assert len(ids(before, "validation")) == (3 if number == 12 else 2)
+
+    def test_another_split_is_drawn_only_if_it_is_asked_for(self, photos, before):
+        validation = ids(before, "validation")
+        convert(photos, before, seed=1)
+        assert ids(before, "validation") == validation
+        convert(photos, before, seed=1, new_split=True)
+        assert ids(before, "validation") != validation
+
+    def test_a_split_without_validation_is_refused(self, photos, before):
+        for name in ids(before, "validation"):
+            (photos / name).unlink()
+            (photos / name).with_suffix(".xml").unlink()
+        with pytest.raises(DataError, match=r"leaves 8 images for training and 0 .* --new_split"):
+            convert(photos, before)
+
+    @pytest.mark.parametrize("damage", ["{", "[]", '{"train": 3}', '{"trian": {}}', '{"train": {"a": {}}}'])
+    def test_a_damaged_file_is_named(self, photos, before, damage):
+        (before / "split.json").write_text(damage)
+        with pytest.raises(DataError, match=r"split.json is damaged.*validation.list.*--new_split"):
+            convert(photos, before)

@@ -227,6 +227,7 @@ def _add_data_set(add: Add) -> None:
     )  # fmt: skip
     add("--folds", type=integer(2), help="of a cross-validation")
     add("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")
+    add("--new_split", action="store_true", help="draw a split anew, also of images that had a part before")
     add("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from itertools import dropwhile
 from pathlib import Path
 
-from boxtune.data import recognition, record_writer
+from boxtune.data import kept_split, recognition, record_writer
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.image_writer import write_images
@@ -21,7 +21,7 @@ from boxtune.report import data_set
 
 LABEL_MAP_NAME = "label_map.pbtxt"
 TFRECORD = "tfrecord"
-_SHARD_NAME = re.compile(r"(train|validation|test)-\d{5}-of-\d{5}\.tfrecord")
+_OF_A_PART = re.compile(r"(train|validation|test)(-\d{5}-of-\d{5}\.tfrecord|\.list)")
 _NUM_IMAGES_FOR_ONE = 500  # below this, starting processes takes longer than what they save
 
 _log = logging.getLogger("boxtune")
@@ -48,8 +48,9 @@ def convert(
     """Turn an annotated folder of any known format into TFRecords (or another format), a label map and a report.
 
     Writes ``train-?????-of-?????.tfrecord``, ``validation-...`` and ``test-...`` where there are such parts,
-    ``label_map.pbtxt`` and ``report.json``; those of an earlier call in the same folder are replaced. Nothing gets
-    its name before all of it is whole. In another format, each part is a folder of images and annotations (or
+    ``label_map.pbtxt``, ``report.json``, and which image is in which part: ``train.list`` and so on, ``split.json``.
+    Those of an earlier call in the same folder are replaced; images that they have stay in their part. Nothing gets its
+    name before all of it is whole. In another format, each part is a folder of images and annotations (or
     `output_dir` itself, if there is only one part), and must not exist yet.
 
     Args:
@@ -65,6 +66,8 @@ def convert(
     options = options or Options()
     if to not in (TFRECORD, *recognition.WRITERS):
         raise DataError(f'"{to}" cannot be written; {", ".join((TFRECORD, *recognition.WRITERS))} can.')
+    if options.kept_split is None and to == TFRECORD:
+        options = replace(options, kept_split=output_dir)
     prepared = prepare(photos, options)
     if prepared.refusal:
         if prepared.findings:
@@ -79,11 +82,28 @@ def convert(
         given = options.label_map
         label_text = given.read_bytes() if given else prepared.label_map.to_text().encode()
         stack.enter_context(whole_file(output_dir / LABEL_MAP_NAME)).write_bytes(label_text)
+        if to == TFRECORD:
+            _write_split(prepared, output_dir, stack)
         report = data_set.to_json(prepared, files)
         stack.enter_context(whole_file(output_dir / data_set.JSON_NAME)).write_text(report, encoding="utf-8")
     if to == TFRECORD:
-        _remove_shards(output_dir, {name for names in files.values() for name in names})
+        _remove_others(output_dir, files)
     return ConvertResult(output_dir, prepared, files)
+
+
+def _write_split(prepared: Prepared, output_dir: Path, stack: ExitStack) -> None:
+    """Write which image is in which part, for people and for a later conversion."""
+    digests = {
+        image.name: digest
+        for image, digest in zip(prepared.reading.images, prepared.reading.digests, strict=True)
+    }
+    texts = {kept_split.SPLIT_NAME: kept_split.to_json(prepared.parts, digests)}
+    for part, images in prepared.parts.items():
+        texts[kept_split.LIST_NAME.format(part)] = "".join(f"{image.name}\n" for image in images)
+    for name, text in texts.items():
+        stack.enter_context(whole_file(output_dir / name)).write_text(
+            text, encoding="utf-8", errors="surrogateescape"
+        )
 
 
 def move(converted: ConvertResult, output_dir: Path) -> None:
@@ -96,15 +116,21 @@ def move(converted: ConvertResult, output_dir: Path) -> None:
     try:
         for path in sorted(converted.output_dir.iterdir()):
             path.replace(output_dir / path.name)
-        _remove_shards(output_dir, {name for names in converted.files.values() for name in names})
+        _remove_others(output_dir, converted.files)
     except OSError as error:
         raise DataError(f"{output_dir} cannot be written to: {error.strerror}.") from error
 
 
-def _remove_shards(folder: Path, kept: Collection[str]) -> None:
-    """Remove shards of an earlier conversion into another number of files, which a pattern would mix up."""
+def _remove_others(folder: Path, files: Mapping[str, Sequence[str]]) -> None:
+    """Remove what an earlier conversion into other parts or another number of shards has left.
+
+    Args:
+        folder: of the records.
+        files: the shards that stay, by their parts.
+    """
+    kept = {name for names in files.values() for name in names} | set(map(kept_split.LIST_NAME.format, files))
     for path in folder.iterdir():
-        if _SHARD_NAME.fullmatch(path.name) and path.name not in kept:
+        if _OF_A_PART.fullmatch(path.name) and path.name not in kept:
             path.unlink()
 
 

@@ -139,6 +139,8 @@ def retrain(
     options, model_dir = options or Options(), Path(model_dir)
     with held(model_dir):
         with tempfile.TemporaryDirectory(dir=model_dir, prefix=PARTIAL) as made:
+            if options.kept_split is None and not overwrite:
+                options = replace(options, kept_split=model_dir / RECORDS)
             converted = convert(Path(photos), Path(made) / RECORDS, options)
             pipeline = configure(
                 converted.output_dir,

@@ -259,3 +259,21 @@ def test_names_that_only_look_alike_are_reported(tmp_path):
     assert len(found) == 1
     assert found[0].message.endswith("these look alike and are not: 'cafe\\u0301' and 'caf\\xe9'.")
     assert "e\\u0301" in found[0].message
+
+
+def test_images_taken_right_after_each_other_are_on_one_side(tmp_path):
+    """Five series of four images, one second apart, and ten single ones."""
+    names = [f"20200101_12{minute:02}{second:02}.jpg" for minute in range(5) for second in range(4)]
+    names += [f"{'x' * number}.jpg" for number in range(1, 11)]
+    for number, name in enumerate(names):
+        image_file(tmp_path / name, seed=number)
+        annotation((tmp_path / name).with_suffix(".xml"), element("cat"))
+    prepared = made_ready(tmp_path)
+    (note,) = [
+        finding for finding in prepared.findings if finding.kind.name == "images right after each other"
+    ]
+    assert note.message == "20 images in 5 series; 4 from 20200101_120000.jpg on."
+    validation = {image.name for image in prepared.parts["validation"]}
+    assert len(validation) == 6
+    for minute in range(5):
+        assert len(validation & set(names[4 * minute : 4 * minute + 4])) in (0, 4)

@@ -288,6 +288,12 @@ SIZE_DIFFERS = _warn(
     "The image's own size counts. If it was resized after it was annotated, its boxes are wrong.",
 )
 IMAGE_TWICE = _warn("same image twice", "All of its copies are kept on one side of a drawn split.")
+BURSTS = _note(
+    "images right after each other",
+    "By their names they were taken within three seconds, or are numbered one after the other and look alike: each "
+    "series is kept on one side of a drawn split.",
+)
+SPLIT_KEPT = _note("split of before", "Only what is new was drawn; --new_split draws all images.")
 LIST_WRONG = _refuse(
     "list of another data set",
     "Correct the lists, or ask for another split with --validation_fraction, --validation_files or --folds.",

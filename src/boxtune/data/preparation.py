@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from boxtune import config
-from boxtune.data import duplicates, spelling, split_lists, splits
+from boxtune.data import duplicates, kept_split, spelling, split_lists, splits
 from boxtune.data import findings as kinds
+from boxtune.data.bursts import bursts
 from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names, rounded
@@ -46,6 +47,9 @@ class Options:
         folds: of a cross-validation; `fold`, from 1 on, is then for validation.
         fold: see `folds`.
         seed: of the draw.
+        kept_split: a folder of records: images that it knows stay in the part that they had there, unless a list or
+            folds say otherwise; `convert` takes its own folder.
+        new_split: whether to draw a split without regard to that.
         max_unusable: the fraction in [0, 1] of the annotated images, and of the objects, that may be unusable.
         num_workers: processes to use; by default one for each core.
     """
@@ -63,6 +67,8 @@ class Options:
     folds: int | None = None
     fold: int | None = None
     seed: int = 0
+    kept_split: Path | None = None
+    new_split: bool = False
     max_unusable: float = 0.5
     num_workers: int | None = None
 
@@ -207,6 +213,9 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
     # All versions that Roboflow made of an image stay together.
     sources = [version[1] if (version := _ROBOFLOW_SOURCE.search(name)) else name for name in names]
     groups = duplicates.joined(copies, sources)
+    followers = bursts(names, reading.fingerprints)
+    _note_bursts(names, followers, findings)
+    groups = duplicates.joined(groups, followers)
     split = _chosen_split(reading, options, dict(zip(names, groups, strict=True)), findings)
     for left, right in splits.leaks(split, dict(zip(names, copies, strict=True))):
         findings.add(kinds.LEAK, findings.root / right, f"{left} is the same image.", image=right)
@@ -230,7 +239,35 @@ def _chosen_split(reading: Reading, options: Options, groups: Mapping[str, int],
             return own
         _note_subsets(images, findings)
     fraction = VALIDATION_FRACTION if options.validation_fraction is None else options.validation_fraction
-    return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups)
+    kept = {} if options.new_split else _kept(reading, options.kept_split, findings)
+    return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups, kept=kept)
+
+
+def _kept(reading: Reading, folder: Path | None, findings: Findings) -> dict[str, int]:
+    """Return the parts of the images that were in a folder of records, and note it."""
+    split = kept_split.read(folder) if folder else None
+    if split is None:
+        return {}
+    kept = split.parts(reading.images, reading.digests)
+    counts = Counter(kept.values())
+    findings.add(
+        kinds.SPLIT_KEPT,
+        findings.root,
+        f"{counts[splits.TRAIN]} images for training and {counts[splits.VALIDATION]} for validation stay there, as "
+        f"{folder} has them; {len(reading.images) - len(kept)} are new.",
+    )
+    return kept
+
+
+def _note_bursts(names: Sequence[str], first: Sequence[int], findings: Findings) -> None:
+    """Note how many images are followed closely by others."""
+    sizes = {index: count for index, count in Counter(first).items() if count > 1}
+    if sizes:
+        largest = max(sizes, key=lambda index: (sizes[index], -index))
+        message = (
+            f"{sum(sizes.values())} images in {len(sizes)} series; {sizes[largest]} from {names[largest]} on."
+        )
+        findings.add(kinds.BURSTS, findings.root, message)
 
 
 def _note_subsets(images: Sequence[ImageRecord], findings: Findings) -> None:

@@ -54,6 +54,7 @@ def by_ratio(
     validation_fraction: float,
     seed: int,
     groups: Mapping[str, int] | None = None,
+    kept: Mapping[str, int] | None = None,
 ) -> Split:
     """Draw the fraction `validation_fraction` in [0, 1) of the images for validation; at least one unless it is 0.
 
@@ -67,6 +68,8 @@ def by_ratio(
         seed: of the draw.
         groups: numbers by the names of images; images of equal number stay together (copies, say: see
             `boxtune.data.duplicates`), one without number is on its own.
+        kept: parts of images by their names: these stay there, and of their groups the others come to them; what is
+            drawn of the rest brings the whole as near to the fraction as it can.
 
     Raises:
         DataError: the fraction is out of range, or there are fewer than two groups.
@@ -76,10 +79,51 @@ def by_ratio(
         raise DataError(f"{fault}; it must be at least 0 and below 1.")
     if validation_fraction == 0:
         return _split(images, {})
+    if kept:
+        drawn = _drawn_beside(images, kept, validation_fraction, seed, groups or {})
+        split = _split(images, {**kept, **drawn})
+        if not (split.train and split.validation):
+            raise DataError(
+                f"The split of before leaves {len(split.train)} images for training and {len(split.validation)} for "
+                "validation. Draw another with --new_split."
+            )
+        return split
     units = _units(images, groups or {}, at_least=2)
     num_validation = min(max(1, round(len(images) * validation_fraction)), len(images) - 1)
     sizes = (len(images) - num_validation, num_validation)
     return _split(images, _by_name(units, stratify(units, sizes, seed=seed, main=TRAIN)))
+
+
+def _drawn_beside(
+    images: Sequence[ImageRecord],
+    kept: Mapping[str, int],
+    validation_fraction: float,
+    seed: int,
+    groups: Mapping[str, int],
+) -> dict[str, int]:
+    """Return the parts of the images that are not among the `kept`, by their names; see `by_ratio`."""
+    drawn: dict[str, int] = {}
+    new = []
+    for unit in _units(images, groups, at_least=1):
+        parts = [kept[name] for name in unit.names if name in kept]
+        if parts:
+            drawn |= {name: min(parts) for name in unit.names if name not in kept}  # for training if any is
+        else:
+            new.append(unit)
+    num_new = sum(len(unit.names) for unit in new)
+    num_kept = Counter([*kept.values(), *drawn.values()])
+    num_all = num_kept[TRAIN] + num_kept[VALIDATION] + num_new
+    wanted = round(num_all * validation_fraction) - num_kept[VALIDATION]
+    measured = {
+        item.class_name for image in images if kept.get(image.name) == VALIDATION for item in image.objects
+    }
+    has_new_class = any(unit.classes.keys() - measured - {BACKGROUND} for unit in new)
+    num_validation = min(max(wanted, int(has_new_class)), num_new - 1)
+    if len(new) < 2 or num_validation < 1:
+        part = VALIDATION if new and wanted >= num_new else TRAIN
+        return drawn | {name: part for unit in new for name in unit.names}
+    sizes = (num_new - num_validation, num_validation)
+    return drawn | _by_name(new, stratify(new, sizes, seed=seed, main=TRAIN))
 
 
 def fold(
