@@ -392,8 +392,10 @@ class TestKeptSplit:
         validation = ids(before, "validation")
         convert(photos, before, seed=1)
         assert ids(before, "validation") == validation
-        convert(photos, before, seed=1, new_split=True)
-        assert ids(before, "validation") != validation
+        convert(photos, before, validation_fraction=0.4)
+        assert len(ids(before, "validation")) == 4
+        convert(photos, before, validation_fraction=0.4, seed=1, new_split=True)
+        assert len(ids(before, "validation") - validation) > 0
 
     def test_a_split_without_validation_is_refused(self, photos, before):
         for name in ids(before, "validation"):
@@ -402,7 +404,18 @@ class TestKeptSplit:
         with pytest.raises(DataError, match=r"leaves 8 images for training and 0 .* --new_split"):
             convert(photos, before)
 
-    @pytest.mark.parametrize("damage", ["{", "[]", '{"train": 3}', '{"trian": {}}', '{"train": {"a": {}}}'])
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            "{",
+            "[]",
+            '{"parts": {}}',
+            '{"validation_fraction": null, "parts": {"train": 3}}',
+            '{"validation_fraction": null, "parts": {"trian": {}}}',
+            '{"validation_fraction": null, "parts": {"train": {"a": {}}}}',
+            '{"validation_fraction": "x", "parts": {}}',
+        ],
+    )
     def test_a_damaged_file_is_named(self, photos, before, damage):
         (before / "split.json").write_text(damage)
         with pytest.raises(DataError, match=r"split.json is damaged.*validation.list.*--new_split"):

@@ -83,7 +83,7 @@ def convert(
         label_text = given.read_bytes() if given else prepared.label_map.to_text().encode()
         stack.enter_context(whole_file(output_dir / LABEL_MAP_NAME)).write_bytes(label_text)
         if to == TFRECORD:
-            _write_split(prepared, output_dir, stack)
+            _write_split(prepared, output_dir, options.validation_fraction, stack)
         report = data_set.to_json(prepared, files)
         stack.enter_context(whole_file(output_dir / data_set.JSON_NAME)).write_text(report, encoding="utf-8")
     if to == TFRECORD:
@@ -91,13 +91,15 @@ def convert(
     return ConvertResult(output_dir, prepared, files)
 
 
-def _write_split(prepared: Prepared, output_dir: Path, stack: ExitStack) -> None:
+def _write_split(
+    prepared: Prepared, output_dir: Path, validation_fraction: float | None, stack: ExitStack
+) -> None:
     """Write which image is in which part, for people and for a later conversion."""
     digests = {
         image.name: digest
         for image, digest in zip(prepared.reading.images, prepared.reading.digests, strict=True)
     }
-    texts = {kept_split.SPLIT_NAME: kept_split.to_json(prepared.parts, digests)}
+    texts = {kept_split.SPLIT_NAME: kept_split.to_json(prepared.parts, digests, validation_fraction)}
     for part, images in prepared.parts.items():
         texts[kept_split.LIST_NAME.format(part)] = "".join(f"{image.name}\n" for image in images)
     for name, text in texts.items():

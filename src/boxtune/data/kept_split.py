@@ -25,6 +25,8 @@ class KeptSplit:
 
     by_content: Mapping[bytes, int]
     by_name: Mapping[str, int]
+    validation_fraction: float | None
+    """That was asked for."""
 
     def parts(self, images: Sequence[ImageRecord], digests: Sequence[bytes]) -> dict[str, int]:
         """Return the parts of those images that were there, by their names now; the content goes before the name."""
@@ -45,12 +47,15 @@ def read(folder: Path) -> KeptSplit | None:
     if not path.exists():
         return None
     try:
-        by_part = {_PARTS[name]: dict(images) for name, images in json.loads(read_text(path)).items()}
+        content = json.loads(read_text(path))
+        by_part = {_PARTS[name]: dict(images) for name, images in content["parts"].items()}
+        fraction = content["validation_fraction"]
         return KeptSplit(
             by_content={
                 bytes.fromhex(digest): part for part, images in by_part.items() for digest in images.values()
             },
             by_name={name: part for part, images in by_part.items() for name in images},
+            validation_fraction=None if fraction is None else float(fraction),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
@@ -59,14 +64,20 @@ def read(folder: Path) -> KeptSplit | None:
         ) from error
 
 
-def to_json(parts: Mapping[str, Sequence[ImageRecord]], digests: Mapping[str, bytes]) -> str:
+def to_json(
+    parts: Mapping[str, Sequence[ImageRecord]],
+    digests: Mapping[str, bytes],
+    validation_fraction: float | None,
+) -> str:
     """Return the text of SPLIT_NAME.
 
     Args:
         parts: the images of each part.
         digests: SHA-256 of the files, by the names of the images.
+        validation_fraction: that was asked for, if one was.
     """
-    content = {
+    by_name = {
         part: {image.name: digests[image.name].hex() for image in images} for part, images in parts.items()
     }
+    content = {"validation_fraction": validation_fraction, "parts": by_name}
     return json.dumps(content, indent=1) + "\n"

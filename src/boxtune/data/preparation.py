@@ -47,8 +47,8 @@ class Options:
         folds: of a cross-validation; `fold`, from 1 on, is then for validation.
         fold: see `folds`.
         seed: of the draw.
-        kept_split: a folder of records: images that it knows stay in the part that they had there, unless a list or
-            folds say otherwise; `convert` takes its own folder.
+        kept_split: a folder of records: images that it knows stay in the part that they had there, unless a list,
+            folds or another fraction say otherwise; `convert` takes its own folder.
         new_split: whether to draw a split without regard to that.
         max_unusable: the fraction in [0, 1] of the annotated images, and of the objects, that may be unusable.
         num_workers: processes to use; by default one for each core.
@@ -239,23 +239,25 @@ def _chosen_split(reading: Reading, options: Options, groups: Mapping[str, int],
             return own
         _note_subsets(images, findings)
     fraction = VALIDATION_FRACTION if options.validation_fraction is None else options.validation_fraction
-    kept = {} if options.new_split else _kept(reading, options.kept_split, findings)
+    kept = _kept(reading, options, findings)
     return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups, kept=kept)
 
 
-def _kept(reading: Reading, folder: Path | None, findings: Findings) -> dict[str, int]:
-    """Return the parts of the images that were in a folder of records, and note it."""
+def _kept(reading: Reading, options: Options, findings: Findings) -> dict[str, int]:
+    """Return the parts of the images that were in a folder of records, and note it; none if another split is wanted."""
+    folder = None if options.new_split else options.kept_split
     split = kept_split.read(folder) if folder else None
-    if split is None:
+    if split is None or options.validation_fraction not in (None, split.validation_fraction):
         return {}
     kept = split.parts(reading.images, reading.digests)
-    counts = Counter(kept.values())
-    findings.add(
-        kinds.SPLIT_KEPT,
-        findings.root,
-        f"{counts[splits.TRAIN]} images for training and {counts[splits.VALIDATION]} for validation stay there, as "
-        f"{folder} has them; {len(reading.images) - len(kept)} are new.",
-    )
+    counts, num_new = Counter(kept.values()), len(reading.images) - len(kept)
+    if kept and num_new:
+        findings.add(
+            kinds.SPLIT_KEPT,
+            findings.root,
+            f"{counts[splits.TRAIN]} images for training and {counts[splits.VALIDATION]} for validation stay there, as "
+            f"{folder} has them; {num_new} are new.",
+        )
     return kept
 
 
