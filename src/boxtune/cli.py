@@ -169,7 +169,7 @@ def parser() -> Parser:
     main_parser.add_argument("--version", action="version", version=f"boxtune {boxtune.__version__}")
     verbs = main_parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
     adders = (_add_retrain, _add_check, _add_convert, _add_models, _add_config, _add_train)
-    for add in (*adders, _add_lr_range, _add_evaluate, _add_export, _add_predict, _add_draw):
+    for add in (*adders, _add_lr_range, _add_evaluate, _add_export, _add_runs, _add_predict, _add_draw):
         add(verbs)
     return main_parser
 
@@ -204,6 +204,8 @@ def _add_retrain(verbs: Any) -> None:
     add("--model_dir", type=Path, required=True, help="for everything that is written")
     _add_model(verb)
     _add_training_options(add, evaluate_every_n=None)
+    next_run = "with other images, classes or settings train on from the best weights, as the next run"
+    add("--next_run", action="store_true", help=next_run)
     _add_overrides(add)
 
 
@@ -397,7 +399,7 @@ def _add_training_options(add: Add, *, evaluate_every_n: int | None) -> None:
     add("--patience", type=integer(1), help="stop after this many evaluations without improvement (never)")
     add("--min_delta", type=amount, default=0.0, help="of an improvement (%(default)s)")
     add("--num_devices", type=integer(1, 1024), help="GPUs of this machine that share each batch (all)")
-    add("--overwrite", action="store_true", help="remove the run that the model_dir holds, and begin anew")
+    add("--overwrite", action="store_true", help="remove what the model_dir holds of runs, and begin anew")
 
 
 def _evaluation_options(options: dict[str, Any]) -> Any:
@@ -449,8 +451,8 @@ def _add_evaluate(verbs: Any) -> None:
     what = verb.add_argument_group("what is measured")
     what.add_argument("--model_dir", type=Path, help="of a training: its checkpoint and configuration")
     what.add_argument(
-        "--which", choices=["newest", "best", "all"], default="newest",
-        help="of its checkpoints (%(default)s); all: as a table by step",
+        "--which", choices=["best", "newest", "all"],
+        help="of its runs and checkpoints (best); all: those of the newest run, as a table by step",
     )  # fmt: skip
     what.add_argument("--checkpoint", type=Path, help="a folder, a prefix or an .index file")
     what.add_argument("--pipeline_config_path", type=Path, help="the configuration it was trained with")
@@ -488,17 +490,22 @@ def _evaluate(**options: Any) -> None:
         limit = {} if timeout is None else {"timeout": timeout}
         verb.evaluate_checkpoints(config_path, checkpoint, wait=wait, **limit, **options)
     else:
-        if which == "best":
-            checkpoint = (checkpoint or model_dir or Path()) / "best"
+        from boxtune.training.project import best_checkpoint, runs_of
+
+        if which == "newest" and model_dir:
+            options["model_dir"] = runs_of(model_dir)[-1]
+            checkpoint = checkpoint or options["model_dir"]
+        elif which == "best" and checkpoint:
+            checkpoint = best_checkpoint(checkpoint)
         verb.evaluate(config_path, checkpoint, **options)
 
 
-def _check_evaluate_flags(*, which: str, wait: bool, timeout: float | None, **options: Any) -> None:
+def _check_evaluate_flags(*, which: str | None, wait: bool, timeout: float | None, **options: Any) -> None:
     """Refuse flags that have no meaning together."""
     of_training = {
         "--model_dir": options["model_dir"],
         "--checkpoint": options["checkpoint"],
-        f"--which {which}": which != "newest",
+        f"--which {which}": which,
     }
     unused = [flag for flag, value in of_training.items() if value]
     if unused and (options["saved_model"] or options["detections"]):
@@ -516,23 +523,39 @@ def _add_export(verbs: Any) -> None:
     add("--output_dir", type=Path, required=True, help="for saved_model, checkpoint, config")
     add("--model_dir", type=Path, help="of a training: the default for the other two")
     add("--pipeline_config_path", type=Path, help="the configuration it was trained with")
-    add("--checkpoint", type=Path, help="a folder, a prefix or an .index file (the newest)")
+    add("--checkpoint", type=Path, help="a folder, a prefix or an .index file")
+    add("--which", choices=["best", "newest"], default="best", help="of its runs and checkpoints (%(default)s)")
     add("--input_type", default="image_tensor", help="of the signature (%(default)s)")
     _add_overrides(add)
 
 
-def _export(output_dir: Path, model_dir: Path | None, **options: Any) -> None:
+def _export(output_dir: Path, model_dir: Path | None, which: str, **options: Any) -> None:
     """Export a checkpoint as a SavedModel."""
     export = load("export").export
+    from boxtune.training.project import best_checkpoint, best_run, runs_of
     from boxtune.training.run_state import trained_in
 
-    where = trained_in(model_dir, options.pop("pipeline_config_path"), options.pop("checkpoint"))
+    checkpoint = options.pop("checkpoint")
+    if model_dir and not checkpoint:
+        runs = runs_of(model_dir)
+        model_dir = best_run(runs) if which == "best" else runs[-1]
+        checkpoint = best_checkpoint(model_dir) if which == "best" else model_dir
+    where = trained_in(model_dir, options.pop("pipeline_config_path"), checkpoint)
     print(f"Exported to {export(*where, output_dir, **options)}")
+
+
+def _add_runs(verbs: Any) -> None:
+    _verb(verbs, "runs", _runs).add_argument("project", type=Path, help="the --model_dir of `boxtune retrain`")
+
+
+def _runs(project: Path) -> None:
+    """List the runs of a project, what changed from one to the next, and which is the best."""
+    print(load("runs").runs(project))
 
 
 def _add_predict(verbs: Any) -> None:
     add = _verb(verbs, "predict", _predict).add_argument
-    add("model", type=Path, help="the folder that `boxtune export` wrote")
+    add("model", type=Path, help="the folder that `boxtune export` wrote, or that of `boxtune retrain`")
     add("images", type=Path, help="an image, or a folder of images")
     add("--output_dir", type=Path, required=True, help="for the drawn images")
     add("--label_map", type=Path, help="names of the classes; else the one beside the model")

@@ -49,6 +49,7 @@ from boxtune.report.evaluation_page import PAGE_NAME, write_page
 from boxtune.report.previews import Previews
 from boxtune.training import averages, checkpoints
 from boxtune.training.checkpoint_watcher import watch_checkpoints
+from boxtune.training.project import best_checkpoint, best_run, runs_of
 from boxtune.training.run_state import BEST, own_label_map, trained_in
 
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
@@ -80,7 +81,8 @@ def evaluate(
         pipeline_config_path: the configuration that the checkpoint was trained with; for an exported model by default
             the one beside it, for detections not needed. For these two a file of an `eval_config` is enough.
         checkpoint: a folder (its newest checkpoint), a prefix or an `.index` file.
-        model_dir: of a training: gives the two above and `output_dir` their defaults.
+        model_dir: of a training, or a project of several: gives the two above, those of the best checkpoint of the best
+            run, and `output_dir` their defaults.
         saved_model: in place of a checkpoint: what `export` wrote, or an exporter of the API.
         detections: in place of a checkpoint: a file of COCO's results JSON.
         data: what to measure on, in place of the configuration's `eval_input_reader`: a folder or pattern of TFRecords,
@@ -97,7 +99,10 @@ def evaluate(
     prepare_backend()
     if sum(given is not None for given in (model_dir or checkpoint, saved_model, detections)) != 1:
         raise ConfigError("give --model_dir or --checkpoint, or else one of --saved_model and --detections")
-    if model_dir is not None or checkpoint is not None:
+    if model_dir is not None:
+        model_dir = best_run(runs_of(Path(model_dir)))
+        checkpoint = checkpoint or best_checkpoint(model_dir)
+    if checkpoint is not None:
         pipeline_config_path, checkpoint = trained_in(model_dir, pipeline_config_path, checkpoint)
     output_dir = output_dir or model_dir
     pipeline = _configuration(
@@ -170,7 +175,7 @@ def evaluate_checkpoints(
     Args:
         pipeline_config_path: the configuration that they were trained with.
         checkpoint_dir: their folder.
-        model_dir: of the training: gives these two their defaults.
+        model_dir: of the training, or a project, whose newest run is taken: gives these two their defaults.
         output_dir: takes `evaluation.json` and TensorBoard's `eval` folder; by default the folder of the checkpoints.
         data, reading, label_map: as for `evaluate`.
         overrides: "path.to.field=value" changes of the configuration.
@@ -181,6 +186,8 @@ def evaluate_checkpoints(
         BoxtuneError: for anything the user can fix; a checkpoint that cannot be evaluated is never passed over.
     """
     prepare_backend()
+    if model_dir is not None:
+        model_dir = runs_of(Path(model_dir))[-1]
     pipeline_config_path, folder = trained_in(model_dir, pipeline_config_path, checkpoint_dir)
     output_dir = Path(output_dir or model_dir or folder)
     pipeline = _configuration(pipeline_config_path, None, overrides)
@@ -204,10 +211,10 @@ def evaluate_checkpoints(
     return evaluations
 
 
-def default_output_dir(model_dir: Path | None, checkpoint: Path | None) -> Path:
-    """Return where the command line writes an evaluation unless the user says otherwise."""
+def default_output_dir(model_dir: Path | None, checkpoint: Path | None) -> Path | None:
+    """Return where the command line writes an evaluation unless the user says otherwise; None for that of the run."""
     if model_dir or not checkpoint:
-        return model_dir or Path("evaluation")
+        return None if model_dir else Path("evaluation")
     return checkpoint if checkpoint.is_dir() else checkpoint.parent
 
 

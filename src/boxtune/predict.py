@@ -20,6 +20,8 @@ from boxtune.data.listing import list_files
 from boxtune.errors import DataError, printable
 from boxtune.evaluation.exported import LABEL_MAP, beside_model, load_exported
 from boxtune.report.box_drawing import Box, draw_boxes
+from boxtune.training.project import best_run, runs_of
+from boxtune.training.run_state import EXPORTED
 
 DETECTIONS = "detections.json"
 
@@ -62,7 +64,8 @@ def predict(
     cannot be read is logged and passed over; its Prediction says why.
 
     Args:
-        model: the folder that `export` wrote, or the `saved_model` in it, of input type image_tensor.
+        model: the folder that `export` wrote, or the `saved_model` in it, of input type image_tensor; or that of
+            `retrain`, whose best run is taken.
         images: a file or a folder; EXIF orientation is applied.
         output_dir: created if necessary.
         label_map: names of the classes; by default the one beside the model.
@@ -71,8 +74,9 @@ def predict(
     Raises:
         BoxtuneError: if the model cannot be used, there is no image, or the detections cannot be written.
     """
-    detect = load_exported(Path(model))
-    label_map_path = Path(label_map) if label_map else beside_model(Path(model), LABEL_MAP)
+    model = _exported(Path(model))
+    detect = load_exported(model)
+    label_map_path = Path(label_map) if label_map else beside_model(model, LABEL_MAP)
     names = read_label_map(label_map_path).shown_names if label_map_path else {}
     if not names:
         _log.warning("There is no %s beside the model: classes are shown by their numbers.", LABEL_MAP)
@@ -89,6 +93,12 @@ def predict(
         ]
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return predictions
+
+
+def _exported(model: Path) -> Path:
+    """Return the exported model of a project's best run; anything else as it is."""
+    best = best_run(runs_of(model)) / EXPORTED
+    return best if best.is_dir() else model
 
 
 def _images(path: Path) -> list[tuple[Path, str]]:

@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from boxtune import config
@@ -12,25 +13,37 @@ from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.configure import BATCH_SIZE, configure, find_start
 from boxtune.convert import convert, move
 from boxtune.data.files import PARTIAL, held, whole_file
+from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.evaluate import evaluate
 from boxtune.export import export
 from boxtune.report.box_drawing import training_images
-from boxtune.report.evaluation import publish
+from boxtune.report.evaluation import JSON_NAME as EVALUATION_JSON
+from boxtune.report.evaluation import publish, read_evaluation
 from boxtune.report.evaluation_page import PAGE_NAME
 from boxtune.train import Reporting, train
-from boxtune.training.changes import reading_from, require_same_run
+from boxtune.training.changes import changes_since, reading_from
 from boxtune.training.checkpoint_manager import CheckpointOptions
 from boxtune.training.cluster import cluster_from_environment
 from boxtune.training.early_stopping import SHORT_NAMES, EvaluationOptions
-from boxtune.training.run_state import BEST, EXPORTED, holds_run, refuse_to_remove, remove_run
+from boxtune.training.project import RESULTS, Start, begin_next, best_checkpoint, best_run, runs_of, start_of
+from boxtune.training.run_state import (
+    ANEW,
+    BEST,
+    COMPLETE_CONFIG,
+    EXPORTED,
+    LABEL_MAP,
+    holds_run,
+    refuse_to_remove,
+    remove_run,
+)
 from boxtune.training.validation import Best
 
 EVALUATIONS = 5
 """During the training, including the one at the end."""
 
-RECORDS, CONFIG, RESULTS = "records", "pipeline.config", "results.json"
+RECORDS, CONFIG, BEST_BEFORE = "records", "pipeline.config", "best_before"
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,8 @@ class RetrainResult:
 
     model_dir: Path
     best: Best
+    best_before: float | None = None
+    """COCO's AP of the best run before, on the same images, if there was one of the same classes."""
 
     @property
     def mean_average_precision(self) -> float:
@@ -56,6 +71,7 @@ class RetrainResult:
             "mAP": self.mean_average_precision,
             "AP50": self.ap50,
             "step": self.best.step,
+            "mAP_of_best_before": self.best_before,
             "num_validation_images": self.best.num_images,
             "metrics": self.best.values,
             "exported": str(self.model_dir / EXPORTED),
@@ -77,6 +93,7 @@ class RetrainResult:
                 "",
                 f"mAP {_shown(self.mean_average_precision)}   AP50 {_shown(self.ap50)}   "
                 f"on {self.best.num_images} validation images, after {self.best.step} steps",
+                *self._against_best_before(),
                 "",
                 *(f"{path:{width}}   {what}" for path, what in rows),
                 "",
@@ -84,6 +101,18 @@ class RetrainResult:
                 f"See it learn:    tensorboard --logdir {folder}",
             ]
         )
+
+
+    def _against_best_before(self) -> list[str]:
+        """Return how the best run before does on the same images, as a line, if it is known."""
+        if self.best_before is None:
+            return []
+        which = "worse than" if self.best_before > self.mean_average_precision else "as good as, or better than,"
+        used = "that one" if self.best_before > self.mean_average_precision else "this one"
+        return [
+            f"{which} the best run before, whose mAP on these images is {_shown(self.best_before)}: `evaluate`, `export` and "
+            f"`predict` take {used} from now on"
+        ]
 
 
 def _shown(value: float) -> str:
@@ -104,11 +133,12 @@ def retrain(
     num_devices: int | None = None,
     overrides: Sequence[str] = (),
     overwrite: bool = False,
+    next_run: bool = False,
 ) -> RetrainResult:
     """Convert, configure, train, evaluate and export the best, with defaults for a few hundred photographs.
 
     Run again with the same arguments, it resumes where it stopped. With other images, classes or settings it is
-    refused, and what the model directory holds stays as it is.
+    refused, and what the model directory holds stays as it is; `next_run` and `overwrite` are the ways on.
 
     Args:
         photos: a folder of annotated photographs.
@@ -124,7 +154,8 @@ def retrain(
             when to stop early.
         num_devices: how many GPUs of this machine share each batch; None for all.
         overrides: "path.to.field=value" changes of the configuration.
-        overwrite: remove the run that the model directory holds, and begin anew.
+        overwrite: remove the runs that the model directory holds, and begin anew.
+        next_run: where something has changed, train on from the best weights, in a folder of its own below `model_dir`.
 
     Raises:
         BoxtuneError: for anything the user can fix.
@@ -135,42 +166,91 @@ def retrain(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
-    checkpoint = find_start(checkpoint, model)
-    options, model_dir = options or Options(), Path(model_dir)
-    with held(model_dir):
-        with tempfile.TemporaryDirectory(dir=model_dir, prefix=PARTIAL) as made:
+    start = find_start(checkpoint, model)
+    options, project = options or Options(), Path(model_dir)
+    with held(project):
+        runs = [project] if overwrite else runs_of(project)
+        folder, began = runs[-1], start_of(runs[-1]) if not overwrite else None
+        with tempfile.TemporaryDirectory(dir=project, prefix=PARTIAL) as made:
             if options.kept_split is None and not overwrite:
-                options = replace(options, kept_split=model_dir / RECORDS)
+                options = replace(options, kept_split=_last_split(runs))
             converted = convert(Path(photos), Path(made) / RECORDS, options)
-            pipeline = configure(
-                converted.output_dir,
-                checkpoint=checkpoint,
-                model=model,
-                batch_size=batch_size,
-                num_steps=num_steps,
-                learning_rate=learning_rate,
+            settings = partial(
+                configure, converted.output_dir, batch_size=batch_size, num_steps=num_steps, learning_rate=learning_rate
             )
-            pipeline = _checked(pipeline, model_dir, Path(made), overrides)
+            pipeline = settings(checkpoint=began.checkpoint) if began else settings(checkpoint=start, model=model)
+            pipeline = _checked(pipeline, folder, Path(made), overrides)
             if overwrite:
-                refuse_to_remove(model_dir, pipeline.train_config.fine_tune_checkpoint)
-                remove_run(model_dir)
-            elif holds_run(model_dir):
-                require_same_run(
-                    model_dir, pipeline, options.seed, records=model_dir / RECORDS, made=converted.output_dir
+                refuse_to_remove(project, pipeline.train_config.fine_tune_checkpoint)
+                remove_run(project)
+            elif holds_run(folder):
+                changes = changes_since(
+                    folder, pipeline, options.seed, records=folder / RECORDS, made=converted.output_dir
                 )
-            move(converted, model_dir / RECORDS)
-            print(replace(converted, output_dir=model_dir / RECORDS), flush=True)
-            config.write(pipeline, model_dir / CONFIG)
-        best = _train(
-            model_dir, pipeline, evaluation_options or EvaluationOptions(), options.seed, num_devices
-        )
-        export(model_dir / CONFIG, model_dir / BEST, model_dir / EXPORTED)
+                if changes and not next_run:
+                    raise ConfigError(_what_changed(folder, changes))
+                if changes:
+                    best_before = best_run(runs)
+                    asked, pipeline = pipeline, settings(checkpoint=best_checkpoint(best_before))
+                    _require_same_kind(asked, pipeline, best_before)
+                    folder = begin_next(project, Start(str(best_checkpoint(best_before)), changes))
+                    pipeline = _checked(pipeline, folder, Path(made), overrides)
+            move(converted, folder / RECORDS)
+            print(replace(converted, output_dir=folder / RECORDS), flush=True)
+            config.write(pipeline, folder / CONFIG)
+        best = _train(folder, pipeline, evaluation_options or EvaluationOptions(), options.seed, num_devices)
+        export(folder / CONFIG, folder / BEST, folder / EXPORTED)
+        before = None if folder == project else _measure_best_before(project, folder)
         print("\nThe best:")
-        evaluate(model_dir / CONFIG, model_dir / BEST, output_dir=model_dir)
-        result = RetrainResult(model_dir, best)
-        with whole_file(model_dir / RESULTS) as temporary:
+        evaluate(
+            folder / CONFIG, folder / BEST, output_dir=folder, compare_with=before and before / EVALUATION_JSON
+        )
+        result = RetrainResult(folder, best, None if before is None else _mean_average_precision(before))
+        with whole_file(folder / RESULTS) as temporary:
             temporary.write_text(result.to_json(), encoding="utf-8")
     return result
+
+
+def _last_split(runs: Sequence[Path]) -> Path:
+    """Return the records of the last run that has any."""
+    return next((run / RECORDS for run in reversed(runs) if (run / RECORDS).is_dir()), runs[0] / RECORDS)
+
+
+def _what_changed(folder: Path, changes: Sequence[str]) -> str:
+    """Return what is different, line by line, and the ways on."""
+    lines = "\n".join(f"  {change}" for change in changes)
+    return (
+        f"{folder} holds a run that differs from this command:\n{lines}\nTo train on from its best weights, as the next "
+        f"run, add --next_run. {ANEW}"
+    )
+
+
+def _require_same_kind(asked: TrainEvalPipelineConfig, best: TrainEvalPipelineConfig, folder: Path) -> None:
+    """Refuse a model that cannot go on from the best weights of another kind of model."""
+    kinds = [config.family_of(one.model).kind(one.model) for one in (asked, best)]
+    if kinds[0] != kinds[1]:
+        raise ConfigError(
+            f"--next_run goes on from the best weights of {folder}, a {kinds[1]}; this command asks for a {kinds[0]}. "
+            "Give that another --model_dir"
+        )
+
+
+def _measure_best_before(project: Path, folder: Path) -> Path | None:
+    """Measure the best run before the one in `folder` on its images; return where, None if it knows other classes."""
+    runs = runs_of(project)
+    before = best_run(runs[: runs.index(folder)])
+    if read_label_map(before / LABEL_MAP).names != read_label_map(folder / LABEL_MAP).names:
+        print(f"\n{before} knows other classes: it is not compared.")
+        return None
+    print(f"\nThe best run before, {before}, on the same images:")
+    evaluate(
+        before / COMPLETE_CONFIG, before / BEST, data=folder / RECORDS, output_dir=folder / BEST_BEFORE
+    )
+    return folder / BEST_BEFORE
+
+
+def _mean_average_precision(folder: Path) -> float:
+    return read_evaluation(folder / EVALUATION_JSON).metrics[SHORT_NAMES["mAP"]]
 
 
 def _checked(

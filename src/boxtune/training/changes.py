@@ -20,10 +20,10 @@ Images = Mapping[str, tuple[str, str]]
 """By their names: the use of an image, and a hash of its record."""
 
 
-def require_same_run(
+def changes_since(
     model_dir: Path, pipeline: TrainEvalPipelineConfig, seed: int, *, records: Path, made: Path
-) -> None:
-    """Refuse to go on with the run in a model directory for other images, classes or settings than it was begun with.
+) -> list[str]:
+    """Return in what a training differs from the run in a model directory: images, classes and settings.
 
     Args:
         model_dir: of the run.
@@ -33,7 +33,7 @@ def require_same_run(
         made: where the records are until then.
 
     Raises:
-        ConfigError: naming all that has changed.
+        ConfigError: if nothing says how the run was made.
     """
     entries, complete = provenance.read(model_dir / provenance.RUN), model_dir / COMPLETE_CONFIG
     if not entries or not complete.is_file():
@@ -41,21 +41,15 @@ def require_same_run(
             f"{model_dir} holds checkpoints, and nothing that says how they were trained ({provenance.RUN}, "
             f"{COMPLETE_CONFIG}). {ANEW}"
         )
-    there = reading_from(made, pipeline, records)
-    readers = {"training": there.train_input_reader}  # by their use, as `run.json` names it
-    if there.eval_input_reader:
-        readers["evaluation"] = there.eval_input_reader[0]
-    changes = _changes_of_records(entries[-1].get("data"), records, readers)
+    changes = _changes_of_records(
+        entries[-1].get("data"), records, _readers(reading_from(made, pipeline, records))
+    )
     if (model_dir / LABEL_MAP).is_file():
-        now = Path(there.train_input_reader.label_map_path)
+        now = Path(reading_from(made, pipeline, records).train_input_reader.label_map_path)
         changes += provenance.class_differences(read_label_map(model_dir / LABEL_MAP), read_label_map(now))
     if entries[-1].get("seed") != seed:
         changes.append(f"seed: {entries[-1].get('seed')} → {seed}")
-    changes += _changes_of_configuration(config.load(complete), pipeline)
-    if changes:
-        raise ConfigError(
-            f"{model_dir} holds a run that differs from this command: {provenance.first_of(changes)}. {ANEW}"
-        )
+    return changes + _changes_of_configuration(config.load(complete), pipeline)
 
 
 def reading_from(folder: Path, pipeline: TrainEvalPipelineConfig, records: Path) -> TrainEvalPipelineConfig:

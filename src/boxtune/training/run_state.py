@@ -32,6 +32,9 @@ LABEL_MAP = "model_label_map.pbtxt"
 EXPORTED = "exported"
 """In the model directory: what `retrain` exports."""
 
+RUNS = "runs"
+"""In the model directory: the runs that went on from the first, by their numbers."""
+
 ANEW = "Give another --model_dir, or --overwrite to remove that run and begin anew"
 
 _CHECKPOINTS = ("checkpoint", "ckpt-*.index", "ckpt-*.data-*-of-*")
@@ -44,7 +47,7 @@ _FILES = {
     EXPORTED: ("pipeline.config", "label_map.pbtxt"),
 }  # fmt: skip
 """What a run leaves in its model directory, by folders."""
-_FOLDERS = (f"{EXPORTED}/saved_model", f"{EXPORTED}/checkpoint")
+_FOLDERS = (f"{EXPORTED}/saved_model", f"{EXPORTED}/checkpoint", RUNS)
 """And as whole folders."""
 _TRACES = (JOURNAL, provenance.RUN)
 """Of these and BEST every run leaves at least one."""

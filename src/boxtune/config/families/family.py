@@ -33,6 +33,13 @@ class Family(ABC):
         """Return its image resizer."""
         return self.section(model).image_resizer
 
+    def kind(self, model: DetectionModel) -> str:
+        """Return the value of `recipe_field`, by which the networks of a family differ; its name if it has none."""
+        value = self.section(model)
+        for name in filter(None, self.recipe_field.split(".")):
+            value = getattr(value, name)
+        return value if isinstance(value, str) else self.name
+
     def num_classes(self, model: DetectionModel) -> int:
         """Return its number of classes."""
         return self.section(model).num_classes

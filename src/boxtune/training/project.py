@@ -1,0 +1,93 @@
+"""A project: a model directory with its first run, and in `runs/2`, `runs/3`, ... those that went on from it.
+
+Each run is a model directory of its own, whole. The best is what is evaluated, exported and used.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from boxtune.data.files import read_text, whole_file
+from boxtune.errors import BoxtuneError, DataError
+from boxtune.training import checkpoints
+from boxtune.training.run_state import BEST, RUNS
+
+RESULTS = "results.json"
+"""In the folder of a run that has ended: its figures."""
+
+START = "start.json"
+"""In the folder of a later run: from which weights it began, and what was different."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a later run began: from a checkpoint, and what had changed since the run before it."""
+
+    checkpoint: str
+    changes: list[str]
+
+
+def runs_of(project: Path) -> list[Path]:
+    """Return the folders of the runs of a project, the first of which is its own."""
+    later = [path for path in (project / RUNS).glob("*") if path.name.isdecimal() and path.is_dir()]
+    return [project, *sorted(later, key=lambda path: int(path.name))]
+
+
+def begin_next(project: Path, start: Start) -> Path:
+    """Make the folder of the next run, with how it begins, and return it."""
+    last = runs_of(project)[-1]
+    folder = project / RUNS / str(2 if last == project else int(last.name) + 1)
+    folder.mkdir(parents=True)
+    with whole_file(folder / START) as temporary:
+        temporary.write_text(json.dumps(asdict(start), indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def start_of(run: Path) -> Start | None:
+    """Return how a run began; None for the first.
+
+    Raises DataError if the file that says it is damaged.
+    """
+    path = run / START
+    if not path.exists():
+        return None
+    content = _read(path)
+    try:
+        return Start(str(content["checkpoint"]), list(map(str, content["changes"])))
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged. Remove {run} to begin that run anew.") from error
+
+
+def results_of(run: Path) -> dict | None:
+    """Return the figures of a run, as `retrain` writes them; None if it has not ended."""
+    return _read(run / RESULTS) if (run / RESULTS).exists() else None
+
+
+def best_run(runs: Sequence[Path]) -> Path:
+    """Return the best of the runs of a project, or of the first of them.
+
+    A later run is better than the best before it if that has no higher mAP on the same images, those of the later run,
+    or knows other classes. Runs that have not ended do not count, but for the first.
+    """
+    best, *later = runs
+    for run in later:
+        if results := results_of(run):
+            before = results.get("mAP_of_best_before")
+            best = best if before is not None and before > results["mAP"] else run
+    return best
+
+
+def best_checkpoint(run: Path) -> Path:
+    """Return the folder of a run's best checkpoint; that of all if it has none."""
+    return run / BEST if checkpoints.exists(run / BEST) else run
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = json.loads(read_text(path))
+        if not isinstance(content, dict):
+            raise TypeError
+        return content
+    except (ValueError, TypeError, RecursionError, BoxtuneError) as error:
+        raise DataError(f"{path} is damaged: {error or 'it holds no object'}.") from error
