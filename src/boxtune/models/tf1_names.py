@@ -144,7 +144,9 @@ def keys_by_name(names: Iterable[str], shapes: Mapping[str, Sequence[int]]) -> d
     _require_same_network(shapes)
     names = list(names)
     without_use = {name for name in names if any(re.fullmatch(pattern, name) for pattern in WITHOUT_USE)}
-    top = _coarsest_projection(names)
+    # The highest number of the projections of a pyramid is that of its top.
+    projections = (re.search(rf"/fpn/projection_{_NUMBER}/", name) for name in names)
+    top = max((match[1] for match in projections if match), key=int, default="")
     places = {name: _place(name, top) for name in names if name not in without_use}
     known = {name: place for name, place in places.items() if place is not None}
     numbers = _numbers_in_model(known.values(), shapes)
@@ -180,12 +182,6 @@ class _Place(NamedTuple):
     variable: str
 
 
-def _coarsest_projection(names: Iterable[str]) -> str:
-    """Return the highest number of the projections of a pyramid, that of its top."""
-    found = (match[1] for name in names if (match := re.search(rf"/fpn/projection_{_NUMBER}/", name)))
-    return max(found, key=int, default="")
-
-
 def _place(name: str, top: str) -> _Place | None:
     """Return the place of a variable, `top` being the number of a pyramid's top; None if no SSD has it."""
     scope, _, variable = name.removeprefix("FeatureExtractor/").rpartition("/")
@@ -206,18 +202,17 @@ def _numbers_in_model(
 ) -> dict[tuple[str, Order], tuple[float, ...]]:
     """Return the numbers in the model's keys, by the list and the order of a layer that the model has."""
     of_checkpoint = _sorted((place.layers, place.order) for place in places)
-    of_model = _sorted(map(_place_in_model, keys))
+    numbered = r"(?<=[/-])\d+(?=/|$)"
+    layers_of_model = (key.removeprefix(f"{ROOT}/").rpartition("/")[0] for key in keys)
+    of_model = _sorted(
+        (re.sub(numbered, "{}", layer), tuple(map(int, re.findall(numbered, layer))))
+        for layer in layers_of_model
+    )
     return {
         (layers, order): numbers
         for layers, orders in of_checkpoint.items()
         for order, numbers in zip(orders, of_model.get(layers, ()), strict=False)
     }
-
-
-def _place_in_model(key: str) -> tuple[str, Order]:
-    layer = key.removeprefix(f"{ROOT}/").rpartition("/")[0]
-    numbered = r"(?<=[/-])\d+(?=/|$)"
-    return re.sub(numbered, "{}", layer), tuple(map(int, re.findall(numbered, layer)))
 
 
 def _sorted(layers: Iterable[tuple[str, Order]]) -> dict[str, list[Order]]:
