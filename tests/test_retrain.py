@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from boxtune import config, models
+from boxtune import cli, config, models
 from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options
 from boxtune.draw import draw
@@ -16,6 +16,7 @@ from boxtune.retrain import retrain
 from boxtune.training import changes
 from boxtune.training.checkpoints import Reader, find, step_of
 from boxtune.training.early_stopping import EvaluationOptions
+from boxtune.training.project import best_run, runs_of
 from tiny_run import SIDE, TinyDetector
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
@@ -256,3 +257,113 @@ def test_paths_of_one_file_are_the_same(folder):
     other = changes.reading_from(folder / "elsewhere", pipeline, records)
     assert other.train_input_reader.label_map_path == str(folder / "elsewhere/label_map.pbtxt")
     assert changes.reading_from(records, other, folder / "elsewhere") == pipeline
+
+
+def add_images(folder, count=4, name="more"):
+    """Add drawn images to the photographs."""
+    draw(folder / name, num_images=10 + count, seed=5)
+    for number in range(11, 11 + count):
+        for path in (folder / name).rglob(f"practice-{number:04}.*"):
+            shutil.copy(path, folder / "photos" / path.relative_to(folder / name))
+
+
+def listed(records, part):
+    return set((records / f"{part}.list").read_text().splitlines())
+
+
+class TestNextRun:
+    def test_what_has_changed_is_listed_with_the_ways_on(self, folder):
+        add_images(folder)
+        said = refused(ConfigError, folder / "photos", folder / "mine", num_steps=3)
+        _, *lines = said.splitlines()
+        assert lines[0].startswith("  images added: 4 (images/practice-0011.jpg")
+        assert "  train_config.num_steps: 2 → 3" in lines
+        assert lines[-1].startswith(
+            "To train on from its best weights, as the next run, add --next_run. Give another"
+        )
+
+    def test_it_begins_from_the_best_weights_and_the_first_stays_as_it_is(self, folder, capsys):
+        before = content(folder / "mine")
+        add_images(folder)
+        result = start(folder / "photos", Path("mine"), next_run=True, num_steps=3)
+        out = capsys.readouterr().out
+        assert result.model_dir == Path("mine/runs/2")
+        after = content(folder / "mine")
+        assert {path: after[path] for path in before} == before
+        assert "from mine/best/ckpt-1" in out
+        assert "The best run before, mine, on the same images:" in out
+        figures = json.loads((folder / "mine/runs/2/results.json").read_text())
+        assert figures["step"] == 3
+        assert figures["mAP_of_best_before"] == result.best_before is not None
+        assert step_of(find(folder / "mine/runs/2")) == 3
+
+    def test_no_image_changes_sides(self, folder):
+        parts = {part: listed(folder / "mine" / "records", part) for part in ("train", "validation")}
+        add_images(folder)
+        start(folder / "photos", folder / "mine", next_run=True)
+        records = folder / "mine" / "runs" / "2" / "records"
+        for part, names in parts.items():
+            assert names <= listed(records, part)
+        assert len(listed(records, "train") | listed(records, "validation")) == 14
+
+    def test_again_it_is_resumed_and_changed_again_there_is_a_third(self, folder, capsys):
+        add_images(folder)
+        start(folder / "photos", folder / "mine", next_run=True)
+        capsys.readouterr()
+        for next_run in (False, True):
+            start(folder / "photos", folder / "mine", next_run=next_run)
+            assert "2 of 2 steps have been made already" in capsys.readouterr().out
+        add_images(folder, 5, "most")
+        result = start(folder / "photos", folder / "mine", next_run=True)
+        assert result.model_dir == folder / "mine" / "runs" / "3"
+        assert cli.main(["runs", "mine"]) == 0
+        table = capsys.readouterr().out
+        assert "Run 3 began from" in table
+        assert "images added: 1 (images/practice-0015.jpg)" in table
+
+    def test_killed_before_its_first_step_it_is_begun_again(self, folder, monkeypatch):
+        add_images(folder)
+        with monkeypatch.context() as patch:
+            patch.setattr("boxtune.retrain.move", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                start(folder / "photos", folder / "mine", next_run=True)
+        assert [path.name for path in (folder / "mine" / "runs" / "2").iterdir()] == ["start.json"]
+        result = start(folder / "photos", folder / "mine")
+        assert result.model_dir == folder / "mine" / "runs" / "2"
+
+    def test_other_classes_are_not_compared(self, folder, capsys):
+        rename(folder / "photos", "mug", "cup")
+        result = start(folder / "photos", Path("mine"), next_run=True)
+        assert "mine knows other classes: it is not compared." in capsys.readouterr().out
+        assert result.best_before is None
+
+    def test_another_kind_of_model_is_no_next_run(self, folder):
+        add_images(folder)
+        said = refused(
+            ConfigError, folder / "photos", folder / "mine", next_run=True, model="efficientdet_d0"
+        )
+        assert "a ssd_mobilenet_v2_fpn_keras, and this asks for a ssd_efficientnet-b0_bifpn_keras" in said
+
+    def test_overwrite_removes_all_runs(self, folder):
+        add_images(folder)
+        start(folder / "photos", folder / "mine", next_run=True)
+        start(folder / "photos", folder / "mine", overwrite=True)
+        assert not (folder / "mine" / "runs").exists()
+        assert step_of(find(folder / "mine")) == STEPS
+
+    @pytest.mark.parametrize(("before", "best"), [(0.1, 2), (0.3, 1), (None, 2)])
+    def test_the_best_run_is_what_is_evaluated_exported_and_used(self, folder, before, best):
+        """Run 2 has mAP 0.2, the one before `before` on the same images; None if it knows other classes."""
+        shutil.copytree(folder / "mine", folder / "second")
+        shutil.move(folder / "second", folder / "mine" / "runs" / "2")
+        results = {"mAP": 0.2, "mAP_of_best_before": before, "step": 2}
+        (folder / "mine" / "runs" / "2" / "results.json").write_text(json.dumps(results))
+        run = folder / "mine" if best == 1 else folder / "mine" / "runs" / "2"
+        assert best_run(runs_of(folder / "mine")) == run
+        (run / "evaluation.json").unlink()
+        assert cli.main(["evaluate", "--model_dir", "mine"]) == 0
+        assert (run / "evaluation.json").exists()
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt

@@ -524,7 +524,12 @@ def _add_export(verbs: Any) -> None:
     add("--model_dir", type=Path, help="of a training: the default for the other two")
     add("--pipeline_config_path", type=Path, help="the configuration it was trained with")
     add("--checkpoint", type=Path, help="a folder, a prefix or an .index file")
-    add("--which", choices=["best", "newest"], default="best", help="of its runs and checkpoints (%(default)s)")
+    add(
+        "--which",
+        choices=["best", "newest"],
+        default="best",
+        help="of its runs and checkpoints (%(default)s)",
+    )
     add("--input_type", default="image_tensor", help="of the signature (%(default)s)")
     _add_overrides(add)
 
@@ -545,7 +550,9 @@ def _export(output_dir: Path, model_dir: Path | None, which: str, **options: Any
 
 
 def _add_runs(verbs: Any) -> None:
-    _verb(verbs, "runs", _runs).add_argument("project", type=Path, help="the --model_dir of `boxtune retrain`")
+    _verb(verbs, "runs", _runs).add_argument(
+        "project", type=Path, help="the --model_dir of `boxtune retrain`"
+    )
 
 
 def _runs(project: Path) -> None:

@@ -4,14 +4,13 @@ import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from boxtune import config
 from boxtune.backends import require_tensorflow
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.configure import BATCH_SIZE, configure, find_start
-from boxtune.convert import convert, move
+from boxtune.convert import ConvertResult, convert, move
 from boxtune.data.files import PARTIAL, held, whole_file
 from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options
@@ -102,16 +101,14 @@ class RetrainResult:
             ]
         )
 
-
     def _against_best_before(self) -> list[str]:
         """Return how the best run before does on the same images, as a line, if it is known."""
         if self.best_before is None:
             return []
-        which = "worse than" if self.best_before > self.mean_average_precision else "as good as, or better than,"
-        used = "that one" if self.best_before > self.mean_average_precision else "this one"
+        better = self.best_before > self.mean_average_precision
         return [
-            f"{which} the best run before, whose mAP on these images is {_shown(self.best_before)}: `evaluate`, `export` and "
-            f"`predict` take {used} from now on"
+            f"mAP {_shown(self.best_before)}   of the best run before, on the same images: `evaluate`, `export` and "
+            f"`predict` {'go on with that one' if better else 'take the new one'}"
         ]
 
 
@@ -166,35 +163,22 @@ def retrain(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
-    start = find_start(checkpoint, model)
+    command = _Command(
+        find_start(checkpoint, model), model, batch_size, num_steps, learning_rate, tuple(overrides)
+    )
     options, project = options or Options(), Path(model_dir)
     with held(project):
         runs = [project] if overwrite else runs_of(project)
-        folder, began = runs[-1], start_of(runs[-1]) if not overwrite else None
+        if options.kept_split is None and not overwrite:
+            options = replace(options, kept_split=_last_split(runs))
         with tempfile.TemporaryDirectory(dir=project, prefix=PARTIAL) as made:
-            if options.kept_split is None and not overwrite:
-                options = replace(options, kept_split=_last_split(runs))
             converted = convert(Path(photos), Path(made) / RECORDS, options)
-            settings = partial(
-                configure, converted.output_dir, batch_size=batch_size, num_steps=num_steps, learning_rate=learning_rate
-            )
-            pipeline = settings(checkpoint=began.checkpoint) if began else settings(checkpoint=start, model=model)
-            pipeline = _checked(pipeline, folder, Path(made), overrides)
             if overwrite:
+                folder, pipeline = project, command.configured(converted, project)
                 refuse_to_remove(project, pipeline.train_config.fine_tune_checkpoint)
                 remove_run(project)
-            elif holds_run(folder):
-                changes = changes_since(
-                    folder, pipeline, options.seed, records=folder / RECORDS, made=converted.output_dir
-                )
-                if changes and not next_run:
-                    raise ConfigError(_what_changed(folder, changes))
-                if changes:
-                    best_before = best_run(runs)
-                    asked, pipeline = pipeline, settings(checkpoint=best_checkpoint(best_before))
-                    _require_same_kind(asked, pipeline, best_before)
-                    folder = begin_next(project, Start(str(best_checkpoint(best_before)), changes))
-                    pipeline = _checked(pipeline, folder, Path(made), overrides)
+            else:
+                folder, pipeline = _run_to_make(command, converted, runs, options.seed, next_run)
             move(converted, folder / RECORDS)
             print(replace(converted, output_dir=folder / RECORDS), flush=True)
             config.write(pipeline, folder / CONFIG)
@@ -203,7 +187,10 @@ def retrain(
         before = None if folder == project else _measure_best_before(project, folder)
         print("\nThe best:")
         evaluate(
-            folder / CONFIG, folder / BEST, output_dir=folder, compare_with=before and before / EVALUATION_JSON
+            folder / CONFIG,
+            folder / BEST,
+            output_dir=folder,
+            compare_with=before and before / EVALUATION_JSON,
         )
         result = RetrainResult(folder, best, None if before is None else _mean_average_precision(before))
         with whole_file(folder / RESULTS) as temporary:
@@ -211,28 +198,92 @@ def retrain(
     return result
 
 
+@dataclass(frozen=True)
+class _Command:
+    """What a command says of the training itself."""
+
+    checkpoint: Path | None
+    model: str | None
+    batch_size: int
+    num_steps: int | None
+    learning_rate: float | None
+    overrides: tuple[str, ...]
+
+    def configured(
+        self, converted: ConvertResult, folder: Path, checkpoint: Path | None = None
+    ) -> TrainEvalPipelineConfig:
+        """Return the configuration, complete and checked, of a run in a folder to which the records will be moved.
+
+        Args:
+            converted: the records, where they were made.
+            folder: of the run.
+            checkpoint: to start from, in place of that of the command.
+
+        Raises:
+            ConfigError: if it contradicts itself or the records.
+        """
+        made, records = converted.output_dir, folder / RECORDS
+        pipeline = configure(
+            made,
+            checkpoint=checkpoint or self.checkpoint,
+            model=None if checkpoint else self.model,
+            batch_size=self.batch_size,
+            num_steps=self.num_steps,
+            learning_rate=self.learning_rate,
+        )
+        pipeline = reading_from(records, pipeline, made)
+        for override in self.overrides:
+            config.apply_override(pipeline, override)
+        config.write(pipeline, made.parent / CONFIG)
+        pipeline = config.load(made.parent / CONFIG)
+        readable = reading_from(made, pipeline, records)
+        try:
+            config.check_for_training(readable)
+            config.check_for_evaluation(readable)
+        except BoxtuneError as error:
+            raise type(error)(str(error).replace(str(made.parent), str(folder))) from None
+        return pipeline
+
+
+def _run_to_make(
+    command: _Command, converted: ConvertResult, runs: Sequence[Path], seed: int, next_run: bool
+) -> tuple[Path, TrainEvalPipelineConfig]:
+    """Return the folder and the configuration of the run to make: the last one, or the next if something has changed.
+
+    Raises:
+        ConfigError: if something has changed and no next run is wanted, or one of another kind of model.
+    """
+    folder, start = runs[-1], start_of(runs[-1])
+    pipeline = command.configured(converted, folder, Path(start.checkpoint) if start else None)
+    if not holds_run(folder):
+        return folder, pipeline
+    changes = changes_since(folder, pipeline, seed, records=folder / RECORDS, made=converted.output_dir)
+    if not changes:
+        return folder, pipeline
+    if not next_run:
+        lines = "\n".join(f"  {change}" for change in changes)
+        raise ConfigError(
+            f"{folder} holds a run that differs from this command:\n{lines}\nTo train on from its best weights, as the "
+            f"next run, add --next_run. {ANEW}"
+        )
+    best = best_run(runs)
+    checkpoint = best_checkpoint(best)
+    kinds = [
+        config.family_of(one.model).kind(one.model)
+        for one in (command.configured(converted, folder), command.configured(converted, folder, checkpoint))
+    ]
+    if kinds[0] != kinds[1]:
+        raise ConfigError(
+            f"--next_run goes on from the best weights of {best}, a {kinds[1]}, and this asks for a {kinds[0]}: "
+            "give that another --model_dir"
+        )
+    folder = begin_next(runs[0], Start(str(checkpoint), changes))
+    return folder, command.configured(converted, folder, checkpoint)
+
+
 def _last_split(runs: Sequence[Path]) -> Path:
     """Return the records of the last run that has any."""
     return next((run / RECORDS for run in reversed(runs) if (run / RECORDS).is_dir()), runs[0] / RECORDS)
-
-
-def _what_changed(folder: Path, changes: Sequence[str]) -> str:
-    """Return what is different, line by line, and the ways on."""
-    lines = "\n".join(f"  {change}" for change in changes)
-    return (
-        f"{folder} holds a run that differs from this command:\n{lines}\nTo train on from its best weights, as the next "
-        f"run, add --next_run. {ANEW}"
-    )
-
-
-def _require_same_kind(asked: TrainEvalPipelineConfig, best: TrainEvalPipelineConfig, folder: Path) -> None:
-    """Refuse a model that cannot go on from the best weights of another kind of model."""
-    kinds = [config.family_of(one.model).kind(one.model) for one in (asked, best)]
-    if kinds[0] != kinds[1]:
-        raise ConfigError(
-            f"--next_run goes on from the best weights of {folder}, a {kinds[1]}; this command asks for a {kinds[0]}. "
-            "Give that another --model_dir"
-        )
 
 
 def _measure_best_before(project: Path, folder: Path) -> Path | None:
@@ -243,37 +294,12 @@ def _measure_best_before(project: Path, folder: Path) -> Path | None:
         print(f"\n{before} knows other classes: it is not compared.")
         return None
     print(f"\nThe best run before, {before}, on the same images:")
-    evaluate(
-        before / COMPLETE_CONFIG, before / BEST, data=folder / RECORDS, output_dir=folder / BEST_BEFORE
-    )
+    evaluate(before / COMPLETE_CONFIG, before / BEST, data=folder / RECORDS, output_dir=folder / BEST_BEFORE)
     return folder / BEST_BEFORE
 
 
 def _mean_average_precision(folder: Path) -> float:
     return read_evaluation(folder / EVALUATION_JSON).metrics[SHORT_NAMES["mAP"]]
-
-
-def _checked(
-    pipeline: TrainEvalPipelineConfig, model_dir: Path, made: Path, overrides: Sequence[str]
-) -> TrainEvalPipelineConfig:
-    """Return a configuration as it is to be trained: changed, complete, and of records in the model directory.
-
-    Raises:
-        ConfigError: if it contradicts itself or the records, which still are where they were made.
-    """
-    records = model_dir / RECORDS
-    pipeline = reading_from(records, pipeline, made / RECORDS)
-    for override in overrides:
-        config.apply_override(pipeline, override)
-    config.write(pipeline, made / CONFIG)
-    pipeline = config.load(made / CONFIG)
-    readable = reading_from(made / RECORDS, pipeline, records)
-    try:
-        config.check_for_training(readable)
-        config.check_for_evaluation(readable)
-    except BoxtuneError as error:
-        raise type(error)(str(error).replace(str(made), str(model_dir))) from None
-    return pipeline
 
 
 def _train(

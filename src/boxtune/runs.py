@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from boxtune import config
+from boxtune.config.pipeline_pb2 import InputReader
 from boxtune.data.label_map import read_label_map
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import ConfigError
@@ -22,10 +23,14 @@ def runs(project: str | Path) -> str:
     """
     folders = runs_of(Path(project))
     if not (folders[0] / COMPLETE_CONFIG).is_file():
-        raise ConfigError(f"{project} holds no run: give the --model_dir of `boxtune retrain` or `boxtune train`")
+        raise ConfigError(
+            f"{project} holds no run: give the --model_dir of `boxtune retrain` or `boxtune train`"
+        )
     rows = [_COLUMNS, *(_row(number, run) for number, run in enumerate(folders, start=1))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
     lines += [
         "",
         "IMAGES: for training and for validation, on which the mAP is that of the run; 95 %: its confidence interval;",
@@ -37,7 +42,10 @@ def runs(project: str | Path) -> str:
         lines += ["", f"Run {number} began from {start.checkpoint if start else 'random weights'}:"]
         lines += [f"  {change}" for change in changes]
     best = best_run(folders)
-    lines += ["", f"The best: run {folders.index(best) + 1}, {best}. `evaluate`, `export` and `predict` take it."]
+    lines += [
+        "",
+        f"The best: run {folders.index(best) + 1}, {best}. `evaluate`, `export` and `predict` take it.",
+    ]
     return "\n".join(lines)
 
 
@@ -60,7 +68,7 @@ def _row(number: int, run: Path) -> tuple[str, ...]:
     )
 
 
-def _num_records(reader: config.InputReader) -> str:
+def _num_records(reader: InputReader) -> str:
     """Return how many records a reader reads; a question mark if they are gone."""
     try:
         with RecordIndex(config.input_files(reader)) as index:

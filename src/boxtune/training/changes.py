@@ -41,11 +41,13 @@ def changes_since(
             f"{model_dir} holds checkpoints, and nothing that says how they were trained ({provenance.RUN}, "
             f"{COMPLETE_CONFIG}). {ANEW}"
         )
-    changes = _changes_of_records(
-        entries[-1].get("data"), records, _readers(reading_from(made, pipeline, records))
-    )
+    there = reading_from(made, pipeline, records)
+    readers = {"training": there.train_input_reader}  # by their use, as `run.json` names it
+    if there.eval_input_reader:
+        readers["evaluation"] = there.eval_input_reader[0]
+    changes = _changes_of_records(entries[-1].get("data"), records, readers)
     if (model_dir / LABEL_MAP).is_file():
-        now = Path(reading_from(made, pipeline, records).train_input_reader.label_map_path)
+        now = Path(there.train_input_reader.label_map_path)
         changes += provenance.class_differences(read_label_map(model_dir / LABEL_MAP), read_label_map(now))
     if entries[-1].get("seed") != seed:
         changes.append(f"seed: {entries[-1].get('seed')} → {seed}")
