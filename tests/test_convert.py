@@ -154,7 +154,7 @@ def test_a_list_decides_what_validates(photos, tmp_path):
 
 def test_shards_of_an_earlier_call_go_and_nothing_else(photos, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    monkeypatch.setattr(record_writer.shards, "__kwdefaults__", {"images_per_shard": 3})
+    monkeypatch.setattr(record_writer, "IMAGES_PER_SHARD", 3)
     convert(photos, out)
     assert len(list(out.glob("train-0000?-of-00003.tfrecord"))) == 3
     (out / "train-mine.tfrecord").touch()

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -70,8 +71,7 @@ def draw(output_dir: Path, *, num_images: int = 120, seed: int = 0) -> DrawRepor
 # Scenes
 
 
-@dataclass(frozen=True, slots=True)
-class _Thing:
+class _Thing(NamedTuple):
     """An object in a scene, and how many pixels it would show if nothing hid or cut it."""
 
     class_name: str
@@ -96,7 +96,8 @@ class _Scene:
 def _scene(rng: Random) -> _Scene:
     light = np.array([rng.uniform(-0.6, 0.6), rng.uniform(-0.7, -0.2), 0.75], np.float32)
     light /= np.linalg.norm(light)
-    scene = _Scene(_ground(rng), np.full((HEIGHT, WIDTH), -1), light)
+    ground = (_table, _gravel, _backdrop)[rng.integers(3)](rng)
+    scene = _Scene(ground, np.full((HEIGHT, WIDTH), -1), light)
     num_things = rng.integers(1, 5)
     for _ in range(25):
         if len(scene.things) < num_things:
@@ -116,7 +117,9 @@ def _try_to_add(scene: _Scene, rng: Random) -> None:
     u, v = _coordinates(centre, radius, angle)
     distance = kind.outline(u, v)
     inside = distance < 0
-    things = [*scene.things, _Thing(name, _unit_area(kind) * radius**2)]
+    grid = np.linspace(-1, 1, 128)
+    unit_area = 4 * float(np.mean(kind.outline(grid[None, :], grid[:, None]) < 0))
+    things = [*scene.things, _Thing(name, unit_area * radius**2)]
     seen = np.where(inside, len(scene.things), scene.seen)
     if any((seen == number).sum() < MIN_VISIBLE * thing.area for number, thing in enumerate(things)):
         return
@@ -157,25 +160,18 @@ def _save(scene: _Scene, folder: Path, name: str) -> None:
     image = Image.fromarray((scene.colours * 255).round().astype(np.uint8))
     with whole_file(folder / "images" / f"{name}.jpg") as temporary:
         image.save(temporary, "JPEG", quality=92)
-    objects = (_object(thing, scene.box(number)) for number, thing in enumerate(scene.things))
+    objects = []
+    for number, thing in enumerate(scene.things):
+        xmin, ymin, xmax, ymax = scene.box(number)
+        truncated = xmin == 0 or ymin == 0 or xmax == WIDTH or ymax == HEIGHT
+        box = Box(ymin / HEIGHT, xmin / WIDTH, ymax / HEIGHT, xmax / WIDTH)
+        objects.append(ObjectRecord(thing.class_name, box, truncated=truncated))
     path = Path("images", f"{name}.jpg")
     record = ImageRecord(path.name, ImageSource(path), "", WIDTH, HEIGHT, tuple(objects))
     write_text(folder / "annotations" / f"{name}.xml", voc.to_xml(record, path))
 
 
-def _object(thing: _Thing, edges: tuple[int, int, int, int]) -> ObjectRecord:
-    xmin, ymin, xmax, ymax = edges
-    truncated = xmin == 0 or ymin == 0 or xmax == WIDTH or ymax == HEIGHT
-    box = Box(ymin / HEIGHT, xmin / WIDTH, ymax / HEIGHT, xmax / WIDTH)
-    return ObjectRecord(thing.class_name, box, truncated=truncated)
-
-
-# Grounds
-
-
-def _ground(rng: Random) -> Array:
-    """Return a ground without objects, colours [h, w, 3]."""
-    return (_table, _gravel, _backdrop)[rng.integers(3)](rng)
+# Grounds without objects, colours [h, w, 3]
 
 
 def _table(rng: Random) -> Array:
@@ -183,9 +179,8 @@ def _table(rng: Random) -> Array:
     wood = _muted(rng, hue=rng.uniform(0.04, 0.11), value=rng.uniform(0.35, 0.75))
     grain = 0.10 * _noise(rng, 50, 3) + 0.06 * _noise(rng, 120, 6) + 0.10 * _noise(rng, 3, 4)
     table = wood * (1 + grain[..., None])
-    edge = HEIGHT * rng.uniform(-0.1, 0.5) + rng.uniform(-0.1, 0.1) * (
-        np.arange(WIDTH, dtype=np.float32) - WIDTH / 2
-    )
+    height, slope = HEIGHT * rng.uniform(-0.1, 0.5), rng.uniform(-0.1, 0.1)
+    edge = height + slope * (np.arange(WIDTH, dtype=np.float32) - WIDTH / 2)
     below = _smoothstep(-2, 2, np.arange(HEIGHT, dtype=np.float32)[:, None] - edge[None, :])[..., None]
     return below * table + (1 - below) * _room(rng)
 
@@ -254,11 +249,6 @@ def _colours(kind: _Kind, rng: Random) -> tuple[Array, Array]:
     return np.array(main, np.float32), np.array(second, np.float32)
 
 
-def _unit_area(kind: _Kind) -> float:
-    grid = np.linspace(-1, 1, 128)
-    return 4 * float(np.mean(kind.outline(grid[None, :], grid[:, None]) < 0))
-
-
 def _lit(colour: Array, normal: tuple[Array, Array, Array], light: Array, gloss: float) -> Array:
     """Return a surface's colours [g, 3] by Lambert's law with a highlight (Blinn-Phong, seen from above)."""
     towards = sum(n * part for n, part in zip(normal, light, strict=True))
@@ -271,10 +261,6 @@ def _lit(colour: Array, normal: tuple[Array, Array, Array], light: Array, gloss:
 
 def _mixed(one: Array, other: Array, fraction: Array) -> Array:
     return one * (1 - fraction[..., None]) + other * fraction[..., None]
-
-
-def _ball_outline(u: Array, v: Array) -> Array:
-    return np.hypot(u, v) - 0.97
 
 
 def _ball_paint(u: Array, v: Array, light: Array, colours: tuple[Array, Array]) -> Array:
@@ -353,7 +339,7 @@ def _mug_paint(u: Array, v: Array, light: Array, colours: tuple[Array, Array]) -
 
 
 KINDS = {
-    "ball": _Kind(_ball_outline, _ball_paint, hue=0.0, max_angle=np.pi),
+    "ball": _Kind(lambda u, v: np.hypot(u, v) - 0.97, _ball_paint, hue=0.0, max_angle=np.pi),
     "leaf": _Kind(_leaf_outline, _leaf_paint, hue=0.29, max_angle=np.pi),
     "mug": _Kind(_mug_outline, _mug_paint, hue=0.58, max_angle=0.35),
     "star": _Kind(_star_outline, _star_paint, hue=0.13, max_angle=np.pi),

@@ -22,12 +22,12 @@ def test_names_are_unique_and_loss_is_an_error():
 
 def test_a_skip_becomes_a_finding_and_work_goes_on():
     findings = Findings(Path("set"))
-    with findings.skipping(Path("set/a/b.xml"), location="line 3", image="b.jpg", prefix="object: "):
+    with findings.skipping(Path("set/a/b.xml"), location="line 3", image="b.jpg"):
         raise SkipError(kinds.BOX_OUTSIDE, "far off.")
     with findings.skipping(Path("set/c.xml"), location="line 3"):
         raise SkipError(kinds.BOX_OUTSIDE, "far off.", "line 4")
     one, other = findings.items
-    assert (one.where, one.message, one.image) == ("a/b.xml, line 3", "object: far off.", "b.jpg")
+    assert (one.where, one.message, one.image) == ("a/b.xml, line 3", "far off.", "b.jpg")
     assert other.where == "c.xml, line 4"
     assert list(by_kind(findings.items)) == [kinds.BOX_OUTSIDE]
 

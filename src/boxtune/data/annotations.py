@@ -58,7 +58,7 @@ class Annotation(Compact):
         location: where in the file the image is described.
         normalized: coordinates are fractions of width and height rather than pixels.
         complete: nothing of it was left out. An image that loses all its objects is not background.
-        image: where the image is, for formats that hold it themselves.
+        source: where the image is, for formats that hold it themselves.
         subset: the part of the data set that it belongs to, as the file calls it.
     """
 

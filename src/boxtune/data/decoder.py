@@ -300,8 +300,9 @@ def _lists(record: bytes) -> dict[str, list[Any]]:
     keys = (_IMAGE, _SOURCE_ID, _IS_ANNOTATED, *_OF_OBJECTS)
     lists = {key: list(found[key].feature) for key in keys if key in found}
     if not lists.get(_IMAGE):
-        fault = f"it has no {_IMAGE} of frames, so it is not a sequence of images"
-        raise DataError(f"{fault}; for single images remove input_type.")
+        raise DataError(
+            f"it has no {_IMAGE} of frames, so it is not a sequence of images; for single images remove input_type."
+        )
     count = len(lists[_IMAGE])
     for key, parts in lists.items():
         if len(parts) != count:

@@ -66,9 +66,8 @@ def require_files(paths: Iterable[Path]) -> None:
         except OSError as error:
             raise DataError(f"{path} cannot be read: {error.strerror}.") from error
         if not stat.S_ISREG(mode):
-            raise DataError(
-                f"{path} is {'a folder' if stat.S_ISDIR(mode) else 'a device or a pipe'}, not a file."
-            )
+            what = "a folder" if stat.S_ISDIR(mode) else "a device or a pipe"
+            raise DataError(f"{path} is {what}, not a file.")
 
 
 def refuse_remote(path: Path) -> None:
@@ -77,9 +76,8 @@ def refuse_remote(path: Path) -> None:
     if slash and len(scheme) > 1 and scheme.isalnum() and not path.exists():
         url = f"{scheme}://{rest}"
         command = f": {_COPYING[scheme].format(shlex.quote(url))}" if scheme in _COPYING else "."
-        raise DataError(
-            f"{url} is not on this machine, and nothing is read from elsewhere. Copy it first{command}"
-        )
+        fault = f"{url} is not on this machine, and nothing is read from elsewhere."
+        raise DataError(f"{fault} Copy it first{command}")
 
 
 def decoded(data: bytes, *, errors: str = "strict") -> str:
@@ -165,7 +163,8 @@ def held(folder: Path) -> Iterator[None]:
         return
     try:
         if lock.lock_counter == 1:
-            remove_partial(folder)
+            for path in folder.glob(f"{PARTIAL}*/"):
+                shutil.rmtree(path, ignore_errors=True)
         yield
     finally:
         if lock.lock_counter == 1:
@@ -187,12 +186,6 @@ def lent(folder: Path) -> Iterator[None]:
             _acquire(lock, folder)
 
 
-def remove_partial(folder: Path) -> None:
-    """Remove the folders that a killed process left incomplete."""
-    for path in folder.glob(f"{PARTIAL}*/"):
-        shutil.rmtree(path, ignore_errors=True)
-
-
 def _lock(folder: Path) -> Any:
     from filelock import FileLock  # here: what measures on GPUs reads files where it is not installed
 
@@ -206,9 +199,8 @@ def _acquire(lock: Any, folder: Path) -> None:
     try:
         lock.acquire()
     except Timeout:
-        raise DataError(
-            f"{folder} is in use by {_holder(folder)}. Wait until it has ended, or give another folder."
-        ) from None
+        reason = f"{folder} is in use by {_holder(folder)}."
+        raise DataError(f"{reason} Wait until it has ended, or give another folder.") from None
     holder = {
         "pid": os.getpid(),
         "host": platform.node(),

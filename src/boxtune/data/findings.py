@@ -97,21 +97,16 @@ class Findings:
         message = message.removeprefix(f"{path}: ")
         if message.startswith(f"{path} "):
             message = f"it{message.removeprefix(str(path))}"
-        self.items.append(
-            Finding(
-                kind, printable(self.name(path)), printable(message), printable(location), printable(image)
-            )
-        )
+        texts = map(printable, (self.name(path), message, location, image))
+        self.items.append(Finding(kind, *texts))
 
     @contextmanager
-    def skipping(
-        self, path: Path, *, location: str = "", image: str = "", prefix: str = ""
-    ) -> Iterator[None]:
+    def skipping(self, path: Path, *, location: str = "", image: str = "") -> Iterator[None]:
         """Turn a SkipError into a finding, of its own location if it has one, and go on behind the block."""
         try:
             yield
         except SkipError as skip:
-            self.add(skip.kind, path, prefix + str(skip), location=skip.location or location, image=image)
+            self.add(skip.kind, path, str(skip), location=skip.location or location, image=image)
 
     def name(self, path: Path) -> str:
         """Return the path within the root, with slashes."""

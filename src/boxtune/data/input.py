@@ -16,18 +16,8 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from boxtune.config import input_datasets, input_files, pipeline_pb2
-from boxtune.data import pixels
-from boxtune.data.decoder import (
-    IN_PIXELS,
-    MAX_COORDINATE,
-    SIDES,
-    Sample,
-    annotated_frames,
-    class_parser,
-    example_of_frame,
-    is_sequence,
-    parser,
-)
+from boxtune.data import decoder, pixels
+from boxtune.data.decoder import Sample
 from boxtune.data.example_pb2 import Example
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.shuffling import weighted_probabilities
@@ -76,7 +66,7 @@ class Records:
         self.frames = self._find_frames(frame) if sequences else None
         self.expand_hierarchy, self.datasets = expand_hierarchy, datasets
         self._correct_types = not sequences and self._has_other_types()
-        self.parse = parser(
+        self.parse = decoder.parser(
             label_map, num_classes, expand_hierarchy=expand_hierarchy, class_scores=class_scores
         )
         self.cache = ImageCache()
@@ -124,7 +114,7 @@ class Records:
         Raises:
             DataError: if a record cannot be read.
         """
-        parse = class_parser(self.label_map, self.num_classes, expand_hierarchy=self.expand_hierarchy)
+        parse = decoder.class_parser(self.label_map, self.num_classes, expand_hierarchy=self.expand_hierarchy)
         read = tf.data.Dataset.range(len(self)).map(
             as_written(lambda number: parse(self._serialized(number))),
             num_parallel_calls=tf.data.AUTOTUNE,
@@ -147,7 +137,7 @@ class Records:
             correct_types(example)
             return example.SerializeToString()
         try:
-            return example_of_frame(record, frame)
+            return decoder.example_of_frame(record, frame)
         except DataError as error:
             raise DataError(f"{self.name_of(number)}: {error}") from error
 
@@ -193,7 +183,7 @@ class Records:
         found = []
         for position in range(0, len(self.index), self.one_of_n):
             try:
-                frames = annotated_frames(self.index.read(position))
+                frames = decoder.annotated_frames(self.index.read(position))
                 if only is not None and only not in frames:
                     few = [*map(str, frames[:_MOST_SHOWN]), *(["..."] if len(frames) > _MOST_SHOWN else [])]
                     raise DataError(
@@ -286,7 +276,7 @@ def open_records(
 
 def _why(record: bytes, error: Exception) -> str:
     """Return why a record cannot be read, which TensorFlow's error says less plainly."""
-    if is_sequence(record):
+    if decoder.is_sequence(record):
         return _SEQUENCE
     try:
         example = parse_example(record)
@@ -355,11 +345,13 @@ def _counted(records: Records, numbers: Sequence[int]) -> tuple[int, int, int, s
             features = parse_example(records.read(number)).features.feature
         except DataError:  # of a record that is damaged, which is named when it is read
             continue
-        boxes = [list(features[side].float_list.value) for side in SIDES]
+        boxes = [list(features[side].float_list.value) for side in decoder.SIDES]
         if len({*map(len, boxes)}) > 1:
             continue
-        if any(value > MAX_COORDINATE for side in boxes for value in side):
-            raise DataError(f"{records.name_of(number)}: {IN_PIXELS}. Convert the annotated images again.")
+        if any(value > decoder.MAX_COORDINATE for side in boxes for value in side):
+            raise DataError(
+                f"{records.name_of(number)}: {decoder.IN_PIXELS}. Convert the annotated images again."
+            )
         empty = sum(ymax <= ymin or xmax <= xmin for ymin, xmin, ymax, xmax in zip(*boxes, strict=True))
         objects, without_area = objects + len(boxes[0]), without_area + empty
         example = example or (records.name_of(number) if empty else "")

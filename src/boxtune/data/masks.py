@@ -60,7 +60,7 @@ def check(mask: Mask) -> None:
     if mask.png:
         _png_grid(mask.png)
     elif not mask.polygons:
-        _checked_runs(run_lengths.decompress(mask.counts), mask.size)
+        _runs(mask)
 
 
 def edges(mask: Mask) -> tuple[float, float, float, float]:
@@ -71,7 +71,7 @@ def edges(mask: Mask) -> tuple[float, float, float, float]:
     if mask.png:
         mask = from_array(_png_grid(mask.png))
     if not mask.polygons:
-        return _edges_of_runs(_checked_runs(run_lengths.decompress(mask.counts), mask.size), mask.size[0])
+        return _edges_of_runs(_runs(mask), mask.size[0])
     points = np.concatenate([_points(polygon) for polygon in mask.polygons])
     (xmin, ymin), (xmax, ymax) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return xmin, ymin, xmax, ymax
@@ -85,7 +85,13 @@ def to_array(mask: Mask, height: int, width: int) -> np.ndarray:
     """
     if mask.polygons:
         return _filled(mask.polygons, height, width)
-    grid = _turned(_grid(mask), mask.orientation)
+    if mask.png:
+        grid = _png_grid(mask.png)
+    else:
+        runs = _runs(mask)
+        columns = np.repeat((np.arange(len(runs)) & 1).astype(np.uint8), runs)
+        grid = columns.reshape(mask.size[1], mask.size[0]).T
+    grid = _turned(grid, mask.orientation)
     return grid if grid.shape == (height, width) else _stretched(grid, height, width)
 
 
@@ -168,15 +174,6 @@ def _above_zero(points: np.ndarray, heights: np.ndarray) -> np.ndarray:
 # Grids
 
 
-def _grid(mask: Mask) -> np.ndarray:
-    """Return uint8 [h, w] of a mask that is not a polygon."""
-    if mask.png:
-        return _png_grid(mask.png)
-    runs = _checked_runs(run_lengths.decompress(mask.counts), mask.size)
-    height, width = mask.size
-    return np.repeat((np.arange(len(runs)) & 1).astype(np.uint8), runs).reshape(width, height).T
-
-
 def _png_grid(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
     """Return uint8 [h, w] of a PNG file, which has to be of `size` (height, width) if that is given."""
     try:
@@ -209,14 +206,16 @@ def _turned(grid: np.ndarray, orientation: int) -> np.ndarray:
 
 def _stretched(grid: np.ndarray, height: int, width: int) -> np.ndarray:
     """Return a grid in another size, each pixel that of the nearest centre."""
-    rows, columns = (
-        (2 * np.arange(new) + 1) * old // (2 * new)
-        for new, old in zip((height, width), grid.shape, strict=True)
-    )
+    sides = zip((height, width), grid.shape, strict=True)
+    rows, columns = ((2 * np.arange(new) + 1) * old // (2 * new) for new, old in sides)
     return grid[rows[:, np.newaxis], columns]
 
 
 # Run lengths
+
+
+def _runs(mask: Mask) -> np.ndarray:
+    return _checked_runs(run_lengths.decompress(mask.counts), mask.size)
 
 
 def _checked_runs(runs: np.ndarray, size: tuple[int, int]) -> np.ndarray:

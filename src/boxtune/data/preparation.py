@@ -237,7 +237,12 @@ def _chosen_split(reading: Reading, options: Options, groups: Mapping[str, int],
         own = split_lists.by_lists(images, reading.lists, findings) or splits.by_folders(images)
         if own:
             return own
-        _note_subsets(images, findings)
+        subsets = (image.subset for image in images)
+        counts = Counter(subset for subset in subsets if splits.part_of_folder(subset) is not None)
+        if counts:
+            parts = ", ".join(f"{part} {count}" for part, count in sorted(counts.items()))
+            message = f"of {len(images)} images the annotations put into parts: {parts}."
+            findings.add(kinds.LISTS_INCOMPLETE, findings.root, message)
     fraction = VALIDATION_FRACTION if options.validation_fraction is None else options.validation_fraction
     kept = _kept(reading, options, findings)
     return splits.by_ratio(images, validation_fraction=fraction, seed=options.seed, groups=groups, kept=kept)
@@ -270,15 +275,6 @@ def _note_bursts(names: Sequence[str], first: Sequence[int], findings: Findings)
             f"{sum(sizes.values())} images in {len(sizes)} series; {sizes[largest]} from {names[largest]} on."
         )
         findings.add(kinds.BURSTS, findings.root, message)
-
-
-def _note_subsets(images: Sequence[ImageRecord], findings: Findings) -> None:
-    """Note the parts that annotations name, where these make no split."""
-    counts = Counter(image.subset for image in images if splits.part_of_folder(image.subset) is not None)
-    if counts:
-        parts = ", ".join(f"{part} {count}" for part, count in sorted(counts.items()))
-        message = f"of {len(images)} images the annotations put into parts: {parts}."
-        findings.add(kinds.LISTS_INCOMPLETE, findings.root, message)
 
 
 def _note_classes(

@@ -85,22 +85,22 @@ def read(
 
     lists = split_lists.find(everything, findings)
     paths = [path for path in annotated.ending(chosen.suffixes) if path not in lists.paths]
-    annotations_read = chosen.annotations(paths, everything, findings)
-    paired = _Paired(annotations_read, image_files, findings)
+    given: list[Annotation] = []
+    paired = _paired(chosen.annotations(paths, everything, findings), image_files, findings, given)
     written = Convention(chosen.form, chosen.normalized)
     inspect = partial(_inspect, photos, written, assumed)
     inspected = map_in_processes(inspect, paired, num_workers=num_workers, chunk_size=32)
-    found, of_images, fits = _one_each(zip(inspected, paired.given, strict=False), findings)
+    found, of_images, fits = _one_each(zip(inspected, given, strict=False), findings)
     if not assumed.boxes:
         if mixture := conventions.mixture(fits, written):
             findings.add(kinds.CONVENTIONS_MIXED, annotated.root, mixture)
         elif doubt := conventions.doubt(fits, written):
             findings.add(kinds.CONVENTION_UNSURE, annotated.root, doubt)
     _doubt_guessed_columns(found, of_images, findings)
-    num_unused = _note_unused(image_files, paired.given, findings)
+    num_unused = _note_unused(image_files, given, findings)
     num_lost = sum(finding.kind.action is Action.SKIP_IMAGE for finding in findings.items)
     unreadable = [one for one in findings.items if one.kind == kinds.ANNOTATION_UNREADABLE and not one.image]
-    if unreadable and any(annotation.location for annotation in paired.given):
+    if unreadable and any(annotation.location for annotation in given):
         # A file is about many images here: those that nothing else names are probably of one that is lost.
         num_lost += max(0, num_unused - len(unreadable))
     if not found and not num_lost:
@@ -232,23 +232,18 @@ def _doubt_guessed_columns(
         findings.items += [replace(one, kind=kinds.COLUMNS_UNSURE, message=message) for one in guessed]
 
 
-class _Paired:
-    """Gives annotations with their images, one after another, and keeps which were given, without their objects.
+def _paired(
+    annotations: Iterable[Annotation], files: ImageFiles, findings: Findings, given: list[Annotation]
+) -> Iterator[Annotation]:
+    """Yield annotations with their images, one after another, and put them into `given`, without their objects.
 
     `given` grows while this is iterated over, so it is never behind what was done with the annotations.
     """
-
-    def __init__(self, annotations: Iterable[Annotation], files: ImageFiles, findings: Findings) -> None:
-        self.given: list[Annotation] = []
-        self._annotations, self._findings = annotations, findings
-        self._images = files
-
-    def __iter__(self) -> Iterator[Annotation]:
-        for annotation in self._annotations:
-            with self._findings.skipping(annotation.path, location=annotation.location):
-                source = annotation.source or ImageSource(self._images.of(annotation, self._findings))
-                self.given.append(replace(annotation, objects=(), source=source))
-                yield replace(annotation, source=source)
+    for annotation in annotations:
+        with findings.skipping(annotation.path, location=annotation.location):
+            source = annotation.source or ImageSource(files.of(annotation, findings))
+            given.append(replace(annotation, objects=(), source=source))
+            yield replace(annotation, source=source)
 
 
 class _Inspected(NamedTuple):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from boxtune.data import images, masks
 from boxtune.data.example_pb2 import BytesList, Example, Feature, Features, FloatList, Int64List
+from boxtune.data.files import writing
 from boxtune.data.image_record import Box, ImageRecord, Keypoint, ObjectRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.masks import Mask
@@ -20,11 +21,9 @@ IMAGES_PER_SHARD = 250
 _NO_MASK = Mask(counts=b"1", size=(1, 1))
 
 
-def shards(
-    records: Sequence[ImageRecord], base: Path, *, images_per_shard: int = IMAGES_PER_SHARD
-) -> dict[Path, Sequence[ImageRecord]]:
+def shards(records: Sequence[ImageRecord], base: Path) -> dict[Path, Sequence[ImageRecord]]:
     """Distribute records evenly over ``BASE-00000-of-00002.tfrecord`` and so on; at least one file."""
-    count = max(1, -(-len(records) // images_per_shard))
+    count = max(1, -(-len(records) // IMAGES_PER_SHARD))
     edges = [len(records) * i // count for i in range(count + 1)]
     return {
         base.with_name(f"{base.name}-{i:05d}-of-{count:05d}.tfrecord"): records[edges[i] : edges[i + 1]]
@@ -37,12 +36,9 @@ def write_file(records: Iterable[ImageRecord], label_map: LabelMap, path: Path) 
 
     Raises DataError if an image, a mask or a class is unusable by now, or the file cannot be written.
     """
-    try:
-        with open(path, "wb") as file:
-            for record in records:
-                file.writelines(framed(to_example(record, label_map).SerializeToString(deterministic=True)))
-    except OSError as error:
-        raise DataError(f"{path} cannot be written: {error.strerror}.") from error
+    with writing(path), open(path, "wb") as file:
+        for record in records:
+            file.writelines(framed(to_example(record, label_map).SerializeToString(deterministic=True)))
 
 
 def to_example(record: ImageRecord, label_map: LabelMap) -> Example:

@@ -189,7 +189,8 @@ def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
     xmin, ymin, xmax, ymax = item.edges
     if xmin > xmax or ymin > ymax:
         case.add(kinds.BOX_REORDERED, f"{_shown(item)} has them swapped.", item)
-    if not _nearly_equal(clipped, ordered, size):
+    scales = zip(clipped, ordered, (frame.height, frame.width) * 2, strict=True)
+    if any(abs(a - b) * side > _ROUNDED_PIXELS for a, b, side in scales):
         case.add(kinds.BOX_CLIPPED, f"{_shown(item)} reaches out of {_by(size)}.", item)
     sides = (clipped.xmax - clipped.xmin) * frame.width, (clipped.ymax - clipped.ymin) * frame.height
     if min(sides) < TINY_SIDE - 0.001:  # fractions of an image do not give whole pixels back exactly
@@ -207,13 +208,6 @@ def _object(case: _Case, item: AnnotatedObject, frame: _Frame) -> ObjectRecord:
         mask=frame.mask(item.mask) if item.mask else None,
         keypoints=tuple(frame.keypoint(point) for point in item.keypoints),
     )
-
-
-def _nearly_equal(one: Box, other: Box, size: tuple[int, int]) -> bool:
-    """Say whether two boxes differ by no more than the rounding of numbers that are written."""
-    width, height = size
-    sides = zip(one, other, (height, width, height, width), strict=True)
-    return all(abs(a - b) * side <= _ROUNDED_PIXELS for a, b, side in sides)
 
 
 def _shown(item: AnnotatedObject) -> str:

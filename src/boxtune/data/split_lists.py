@@ -13,22 +13,13 @@ from pathlib import Path, PurePosixPath
 import yaml
 
 from boxtune.data import findings as kinds
+from boxtune.data import splits
 from boxtune.data.files import read_text
 from boxtune.data.findings import Findings
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.images import SUFFIXES
 from boxtune.data.listing import Listing
-from boxtune.data.splits import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    Split,
-    by_last_part,
-    divided,
-    matches,
-    part_of_list,
-    readings,
-)
+from boxtune.data.splits import TRAIN, VALIDATION, Split
 from boxtune.errors import DataError
 
 _MAX_BYTES = 64 * 2**20
@@ -36,7 +27,7 @@ _IMAGE_SETS = "ImageSets"
 _MAIN = "Main"
 _BOTH = "trainval"
 _OF_A_CLASS = re.compile(r".+_(train|val|test)$")
-_PART_OF_KEY = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "test": TEST}
+_PART_OF_KEY = {"train": TRAIN, "val": VALIDATION, "valid": VALIDATION, "test": splits.TEST}
 _MOST = 0.5  # of the lines of a list
 
 
@@ -64,7 +55,7 @@ class SplitLists:
 
 def find(listing: Listing, findings: Findings) -> SplitLists:
     """Return the lists of a data set."""
-    known = by_last_part(map(findings.name, listing.ending(SUFFIXES)))
+    known = splits.by_last_part(map(findings.name, listing.ending(SUFFIXES)))
     named = _named_in_settings(listing)
     candidates = {}
     for path in listing.ending(frozenset({".txt"})):
@@ -101,7 +92,7 @@ def by_lists(images: Sequence[ImageRecord], found: SplitLists, findings: Finding
             message = f"{beside}it names {len(parts)} of {len(usable)} images, all for one side."
             findings.add(kinds.LISTS_INCOMPLETE, first, message)
         return None
-    return divided(images, parts, all_are_assigned=TRAIN not in parts.values())
+    return splits.divided(images, parts)
 
 
 def _resolved(one: SplitList, known: Mapping[str, Sequence[str]], findings: Findings) -> Iterator[str]:
@@ -124,8 +115,8 @@ def _resolved(one: SplitList, known: Mapping[str, Sequence[str]], findings: Find
 
 def _candidates(text: str, known: Mapping[str, Sequence[str]]) -> Sequence[str]:
     """Return the images that a line can mean: by its folders, else by its last part alone."""
-    for name in readings(text):
-        if found := matches(name, known) or known.get(PurePosixPath(name).name):
+    for name in splits.readings(text):
+        if found := splits.matches(name, known) or known.get(PurePosixPath(name).name):
             return found
     return ()
 
@@ -149,7 +140,7 @@ def _part_of(path: Path) -> int | None:
     """Return the part that a list is for by its name, None if it is not named like a list."""
     if path.parent.name == _MAIN and (of_a_class := _OF_A_CLASS.match(path.stem)):
         return _PART_OF_KEY[of_a_class[1]]
-    return part_of_list(path.stem)
+    return splits.part_of_list(path.stem)
 
 
 def _counts(path: Path, candidates: Iterable[Path]) -> bool:

@@ -75,8 +75,9 @@ def by_ratio(
         DataError: the fraction is out of range, or there are fewer than two groups.
     """
     if not 0 <= validation_fraction < 1:
-        fault = f"The validation fraction is {validation_fraction}"
-        raise DataError(f"{fault}; it must be at least 0 and below 1.")
+        raise DataError(
+            f"The validation fraction is {validation_fraction}; it must be at least 0 and below 1."
+        )
     if validation_fraction == 0:
         return _split(images, {})
     if kept:
@@ -188,15 +189,13 @@ def by_folders(images: Sequence[ImageRecord]) -> Split | None:
     return divided(images, parts)
 
 
-def divided(
-    images: Sequence[ImageRecord], parts: Mapping[str, int], *, all_are_assigned: bool = False
-) -> Split:
+def divided(images: Sequence[ImageRecord], parts: Mapping[str, int]) -> Split:
     """Divide the images by the parts of their names; those without one are for training.
 
-    Unless `all_are_assigned`, these are unassigned.
+    These are unassigned, unless nothing else is for training.
     """
     split = _split(images, parts)
-    if all_are_assigned:
+    if TRAIN not in parts.values():
         return split
     return replace(split, unassigned=tuple(image for image in split.train if image.name not in parts))
 

@@ -150,9 +150,8 @@ class RecordIndex:
             self._descriptors.append(_open(path))
             scans.append(_scan(self._descriptors[-1], path))
         if not any(len(scan) for scan in scans):
-            raise DataError(
-                f"There is no record in {', '.join(map(str, paths)) or 'the empty list of files'}."
-            )
+            where = ", ".join(map(str, paths)) or "the empty list of files"
+            raise DataError(f"There is no record in {where}.")
         self.file_numbers = np.repeat(np.arange(len(scans), dtype=np.int32), [len(scan) for scan in scans])
         self.offsets, self.lengths = np.concatenate(scans).T
 
@@ -182,14 +181,12 @@ class RecordIndex:
         return record
 
     def _read(self, index: int, num_bytes_behind: int) -> bytes:
-        file_number, offset, length = (
-            int(values[index]) for values in (self.file_numbers, self.offsets, self.lengths)
-        )
-        data = read_at(self._descriptors[file_number], length + num_bytes_behind, offset)
-        if len(data) < length + num_bytes_behind:
-            raise DataError(
-                f"{self.paths[file_number]} was changed while in use: byte {offset} is beyond its end."
-            )
+        file_number, offset = int(self.file_numbers[index]), int(self.offsets[index])
+        length = int(self.lengths[index]) + num_bytes_behind
+        data = read_at(self._descriptors[file_number], length, offset)
+        if len(data) < length:
+            path = self.paths[file_number]
+            raise DataError(f"{path} was changed while in use: byte {offset} is beyond its end.")
         return data
 
 

@@ -216,8 +216,9 @@ def _by_image(file: AnnotationFile, items: list[Any], positions: dict[str, int])
     ids = Counter(_key(item.get("id")) for item in dicts_in(items))
     repeated = [key for key, count in ids.items() if key and count > 1]
     if repeated:
-        such = f'such as "{repeated[0]}"; they are not needed.'
-        message = f"{len(repeated)} ids are there several times, {such}"
+        message = (
+            f'{len(repeated)} ids are there several times, such as "{repeated[0]}"; they are not needed.'
+        )
         file.findings.add(kinds.NOT_READ, file.path, message, location="annotations")
     return objects
 

@@ -79,9 +79,12 @@ FORMAT = json_format("label_studio", "Label Studio JSON", _belongs, _read, norma
 
 
 def _annotation(file: AnnotationFile, filename: str, location: str, regions: list[_Region]) -> Annotation:
+    """Leave out shapes without labels that are there again with them: two results of one drawing."""
     sizes = (_size(region) for _, region in regions if isinstance(region, dict))
     size = next((one for one in sizes if one), None)
-    return file.annotation(filename, _labelled(regions), _object, size=size, location=location)
+    labelled = {_outline_key(region) for _, region in regions if _has_labels(region)}
+    kept = [one for one in regions if _has_labels(one[1]) or _outline_key(one[1]) not in labelled]
+    return file.annotation(filename, kept, _object, size=size, location=location)
 
 
 # Which image a task is about
@@ -201,12 +204,6 @@ def _flat_regions(task: dict[str, Any], location: str) -> list[_Region]:
     ]
 
 
-def _labelled(regions: list[_Region]) -> list[_Region]:
-    """Leave out shapes without labels that are there again with them: two results of one drawing."""
-    outlines = {_outline_key(region) for _, region in regions if _has_labels(region)}
-    return [one for one in regions if _has_labels(one[1]) or _outline_key(one[1]) not in outlines]
-
-
 def _outline_key(region: Any) -> str:
     return repr([region.get(key) for key in _OUTLINE] if isinstance(region, dict) else region)
 
@@ -215,15 +212,11 @@ def _has_labels(region: Any) -> bool:
     return isinstance(region, dict) and any(key.endswith(_LABELS) for key in region)
 
 
-def _names(region: dict[str, Any]) -> list[str]:
-    """Return the texts under the keys that end in "labels", such as "rectanglelabels"."""
-    lists = (value for key, value in region.items() if key.endswith(_LABELS) and isinstance(value, list))
-    return [text for text in map(as_text, chain.from_iterable(lists)) if text]
-
-
 def _object(region: Any, location: str) -> AnnotatedObject:
     region = as_dict(region, location, kinds.OBJECT_WITHOUT_BOX)
-    names = _names(region)
+    # Under keys such as "rectanglelabels".
+    lists = (value for key, value in region.items() if key.endswith(_LABELS) and isinstance(value, list))
+    names = [text for text in map(as_text, chain.from_iterable(lists)) if text]
     if len(names) > 1:
         raise SkipError(kinds.OBJECT_WITHOUT_NAME, f"it has several labels: {', '.join(names)}.")
     if region.get("image_rotation"):

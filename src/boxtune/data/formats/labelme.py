@@ -5,7 +5,7 @@ drawn mask and the copy of the image (`imageData`) are not read. `difficult` is 
 the shape itself as X-AnyLabeling writes it. Shapes of one label and `group_id` are one object.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from math import dist
 from typing import Any
@@ -63,19 +63,17 @@ def _object(parts: list[Any], location: str) -> AnnotatedObject:
     items = [_shape(part, location) for part in parts]
     if len(items) == 1:
         return items[0]
-    outlines = tuple(polygon for item in items for polygon in _polygons(item))
+    outlines: list[tuple[float, ...]] = []
+    for item in items:
+        xmin, ymin, xmax, ymax = item.edges
+        box = xmin, ymin, xmax, ymin, xmax, ymax, xmin, ymax
+        outlines += item.mask.polygons if item.mask else [box]
     return replace(
         items[0],
         edges=shapes.enclosing([corner for item in items for corner in (item.edges[:2], item.edges[2:])]),
         difficult=any(item.difficult for item in items),
-        mask=Mask(polygons=outlines) if any(item.mask for item in items) else None,
+        mask=Mask(polygons=tuple(outlines)) if any(item.mask for item in items) else None,
     )
-
-
-def _polygons(item: AnnotatedObject) -> Sequence[tuple[float, ...]]:
-    """Return the outlines of an object, that of its box where it has none."""
-    xmin, ymin, xmax, ymax = item.edges
-    return item.mask.polygons if item.mask else [(xmin, ymin, xmax, ymin, xmax, ymax, xmin, ymax)]
 
 
 def _shape(shape: Any, location: str) -> AnnotatedObject:

@@ -37,16 +37,12 @@ _SUFFIXES = frozenset((".record", ".records", ".tfrecord", ".tfrecords", ".tfrec
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 # Numbers of objects, with their defaults.
 _NUMBERS = {"difficult": 0, "truncated": 0, "is_crowd": 0, "group_of": 0, "weight": 1.0, "area": 0.0}
+_OF_IMAGES = ("encoded", "filename", "source_id", "height", "width", "format", "key/sha256")
+_OF_OBJECTS = (*_NUMBERS, "class/text", "class/label", "view", "mask", "mask/weight")
 _KEYS = {
-    *(
-        f"image/{key}"
-        for key in ("encoded", "filename", "source_id", "height", "width", "format", "key/sha256")
-    ),
+    *(f"image/{key}" for key in _OF_IMAGES),
+    *(f"image/object/{key}" for key in _OF_OBJECTS),
     *(f"image/object/bbox/{side}" for side in _SIDES),
-    *(
-        f"image/object/{key}"
-        for key in (*_NUMBERS, "class/text", "class/label", "view", "mask", "mask/weight")
-    ),
     *(f"image/object/keypoint/{key}" for key in ("x", "y", "visibility", "text", "num")),
 }
 _MAX_KEYS_SHOWN = 20
@@ -77,7 +73,11 @@ def _complaint(path: Path) -> str:
 
 def _read(file: AnnotationFile, label_maps: Mapping[Path, LabelMap]) -> Iterator[Annotation]:
     """Read one file; `label_maps` are those of the data set by their folders."""
-    records = _Records(file.path, file.findings, _numbered(file.path, label_maps))
+    near = [label_maps[folder] for folder in file.path.parents if folder in label_maps]
+    if not near and len(label_maps) == 1:
+        near = list(label_maps.values())
+    names = {label.id: label.name for label in near[0].labels} if near else {}
+    records = _Records(file.path, file.findings, names)
     with _opened(file.path) as index:
         for number in range(len(index)):
             with file.skipping(f"record {number}"):
@@ -126,14 +126,6 @@ def _opened(path: Path) -> RecordIndex:
         # A file without extension may be anything.
         kind = kinds.ANNOTATION_UNREADABLE if path.suffix else kinds.FOREIGN
         raise SkipError(kind, str(error).replace(str(path), "it", 1)) from error
-
-
-def _numbered(path: Path, label_maps: Mapping[Path, LabelMap]) -> dict[int, str]:
-    """Return the names of classes by their numbers, of the nearest label map; {} if none is near."""
-    near = [label_maps[folder] for folder in path.parents if folder in label_maps]
-    if not near and len(label_maps) == 1:
-        near = list(label_maps.values())
-    return {label.id: label.name for label in near[0].labels} if near else {}
 
 
 @dataclass(slots=True)

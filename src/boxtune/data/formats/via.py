@@ -157,8 +157,10 @@ def _class_attribute(regions: Iterable[Any], file: AnnotationFile) -> str:
                 return name
     ranked = sorted(counts, key=lambda name: (-counts[name], name))
     if len(ranked) > 1:
-        taken = f'the classes are taken from the attribute "{ranked[0]}"'
-        file.findings.add(kinds.NOT_READ, file.path, f"{taken}; others are not read: {ranked[1:]}.")
+        message = (
+            f'the classes are taken from the attribute "{ranked[0]}"; others are not read: {ranked[1:]}.'
+        )
+        file.findings.add(kinds.NOT_READ, file.path, message)
     return ranked[0] if ranked else ""
 
 

@@ -56,7 +56,9 @@ def _of_one_length(long: Sequence[Numbers]) -> tuple[Reading, tuple[int, int]]:
         return ("polygons" if are_polygons else "unsure"), shapes[0]
     if not are_polygons:
         return "keypoints", shape
-    is_drawn = _fraction(long, _is_parallelogram) > _MOST or _fraction(long, _is_closed) > _MOST
+    # The first point may be there again as the last.
+    is_closed = _fraction(long, lambda line: list(line[:2]) == list(line[-2:])) > _MOST
+    is_drawn = is_closed or _fraction(long, _is_parallelogram) > _MOST
     return ("polygons" if is_drawn else "unsure"), shape
 
 
@@ -98,9 +100,8 @@ def _is_polygon(line: Numbers) -> bool:
     """Say whether numbers are points within the image, and lines from one to the next do not cross."""
     points = list(zip(line[::2], line[1::2], strict=True))
     sides = list(zip(points, [*points[1:], points[0]], strict=True))
-    return all(map(_is_in_image, line)) and not any(
-        _cross(*one, *other) for one, other in combinations(sides, 2)
-    )
+    cross = (_cross(*one, *other) for one, other in combinations(sides, 2))
+    return all(map(_is_in_image, line)) and not any(cross)
 
 
 def _is_parallelogram(line: Numbers) -> bool:
@@ -108,11 +109,6 @@ def _is_parallelogram(line: Numbers) -> bool:
     return len(line) == 2 * _BOX and all(
         abs(line[axis] + line[axis + 4] - line[axis + 2] - line[axis + 6]) <= _EQUAL for axis in (0, 1)
     )
-
-
-def _is_closed(line: Numbers) -> bool:
-    """Say whether the last point is the first again."""
-    return list(line[:2]) == list(line[-2:])
 
 
 def _is_in_image(value: float) -> bool:
