@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ import rich.console
 import rich.progress
 
 from boxtune.config import zoo
-from boxtune.data.files import PARTIAL, held, read_bytes, remove_partial, whole_file, writing
+from boxtune.data.files import PARTIAL, held, read_bytes, whole_file, writing
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, printable
 
 CACHE, MIRROR = "BOXTUNE_CACHE", "BOXTUNE_WEIGHTS_URL"
@@ -359,23 +360,20 @@ class _Bounded:
 
 def _unpack_into(folder: Path, archive: Path, source: str, digest: str) -> None:
     """Unpack an archive into a folder of the cache, and record what came."""
-    partial = folder / f"{PARTIAL}{_FILES}"
-    try:
-        with open(archive, "rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(archive) if packed else open(archive, "rb") as file:
-            files = unpack(file, partial, MAX_RATIO * _size(archive) + 2**26)
-    except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, OverflowError) as error:
-        raise CheckpointError(f"{source} is no whole tar archive: {printable(str(error))}") from None
-    except CheckpointError as error:
-        raise CheckpointError(f"{source}: {error}") from None
-    else:
+    with open(archive, "rb") as raw:
+        is_packed = raw.read(2) == b"\x1f\x8b"
+    with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL) as made:
+        try:
+            with gzip.open(archive) if is_packed else open(archive, "rb") as file:
+                files = unpack(file, Path(made) / _FILES, MAX_RATIO * _size(archive) + 2**26)
+        except (tarfile.TarError, EOFError, gzip.BadGzipFile, ValueError, OverflowError) as error:
+            raise CheckpointError(f"{source} is no whole tar archive: {printable(str(error))}") from None
+        except CheckpointError as error:
+            raise CheckpointError(f"{source}: {error}") from None
         record = Download(source, digest, date.today().isoformat(), files)
         with whole_file(folder / _RECORD) as temporary:
             temporary.write_text(json.dumps(asdict(record), indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, folder / _FILES)
-    finally:
-        remove_partial(folder)
+        os.replace(Path(made) / _FILES, folder / _FILES)
 
 
 def unpack(file: BinaryIO | gzip.GzipFile, folder: Path, max_bytes: int) -> dict[str, str]:
