@@ -174,7 +174,7 @@ class TestAModelDirectory:
 
     def test_gives_configuration_checkpoint_and_the_place_of_the_files(self, base, model_dir, tmp_path):
         analysis = boxtune.evaluate(model_dir=model_dir)
-        assert (analysis.step, analysis.title) == (20, "model")
+        assert (analysis.step, analysis.title) == (10, "model")  # of the best
         written = json.loads((model_dir / "evaluation.json").read_text())
         runs("evaluate", "--model_dir", base / "model", "--output_dir", tmp_path / "out")
         assert json.loads((tmp_path / "out" / "evaluation.json").read_text()) == written
@@ -658,13 +658,28 @@ def runs(*arguments):
 
 class TestCommandLine:
     def test_the_newest_and_the_best(self, base, tmp_path):
-        told = runs("evaluate", "--model_dir", base / "model", "--output_dir", tmp_path / "newest")
+        told = runs(
+            "evaluate",
+            "--model_dir",
+            base / "model",
+            "--which",
+            "newest",
+            "--output_dir",
+            tmp_path / "newest",
+        )
         assert "Evaluation of step 20 on 9 images" in told
         assert f"The page: {tmp_path / 'newest' / 'evaluation.html'}" in told
-        told = runs(
-            "evaluate", "--model_dir", base / "model", "--which", "best", "--output_dir", tmp_path / "best"
-        )
+        told = runs("evaluate", "--model_dir", base / "model", "--output_dir", tmp_path / "best")
         assert "Evaluation of step 10 on 9 images" in told
+        same = (
+            "--checkpoint",
+            base / "model",
+            "--pipeline_config_path",
+            base / "model" / "complete_pipeline.config",
+        )
+        assert "Evaluation of step 10" in runs(
+            "evaluate", *same, "--which", "best", "--output_dir", tmp_path / "same"
+        )
         assert json.loads((tmp_path / "best" / "evaluation.json").read_text())["title"] == "model"
 
     def test_all(self, base, tmp_path):

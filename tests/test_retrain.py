@@ -1,5 +1,6 @@
 """The verb `retrain`: what it prints and exports belongs to the data and the settings that the command names."""
 
+import importlib
 import json
 import re
 import shutil
@@ -324,7 +325,7 @@ class TestNextRun:
     def test_killed_before_its_first_step_it_is_begun_again(self, folder, monkeypatch):
         add_images(folder)
         with monkeypatch.context() as patch:
-            patch.setattr("boxtune.retrain.move", interrupted)
+            patch.setattr(importlib.import_module("boxtune.retrain"), "move", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 start(folder / "photos", folder / "mine", next_run=True)
         assert [path.name for path in (folder / "mine" / "runs" / "2").iterdir()] == ["start.json"]
