@@ -2,9 +2,9 @@
 
     python benchmarks/second_run.py PHOTOS CHECKPOINT [--num_steps 150] [--seed 0] [--learning_rate R]
 
-PHOTOS holds Pascal VOC XML. A fifth of its images is held out; the first run trains on ten thirteenths of the others from
-CHECKPOINT. Then all the others are trained on, from CHECKPOINT with so many steps and from the first run with half of
-them, on other half-way marks too. Each run is a process of its own, and is measured once, at its end.
+PHOTOS holds Pascal VOC XML. A fifth of its images is held out; the first run trains on ten thirteenths of the others,
+from CHECKPOINT. Then all the others are trained on: from CHECKPOINT with so many steps, and from the first run with a
+quarter and with half of them. Each run is a process of its own, and is measured once, at its end.
 """
 
 import argparse

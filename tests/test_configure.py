@@ -131,6 +131,7 @@ def test_going_on_from_a_model_of_ones_own(records, zoo, classes, fine_tune_type
     pipeline = configure(records, checkpoint=zoo)
     assert pipeline.train_config.fine_tune_checkpoint_type == fine_tune_type
     assert pipeline.boxtune.learning_rate_factor_of_new_layers == factor
+    assert cosine(pipeline).learning_rate_base == pytest.approx(0.02 if classes == "all" else 0.06)
     known = classes in ("some", "moved")
     assert pipeline.boxtune.fine_tune_label_map_path == (str(zoo / "label_map.pbtxt") if known else "")
 

@@ -79,7 +79,7 @@ class TinyDetector(Detector):
         return corners[:, None], ops.sigmoid(predictions[:, None, 4:])
 
     def restore_map(self, fine_tune_type):
-        return self.parts(dict.fromkeys(("full", "all_but_classes"), ["model/"]), fine_tune_type)
+        return self.parts({kind: ["model/"] for kind in ("full", "all_but_classes")}, fine_tune_type)
 
 
 class Runner:

@@ -18,8 +18,10 @@ from boxtune.training.warm_start import known_classes
 PIPELINE_CONFIG = "pipeline.config"
 BATCH_SIZE = 8
 MAX_LEARNING_RATE = 0.08
-WARM_START_RATE, NEW_LAYERS_FACTOR = 0.75, 4
-"""From a checkpoint: the fraction of these rates, and how many times as fast the layers of the new classes learn."""
+NEW_LAYERS_FACTOR = 4
+"""How many times as fast as the others the layers of new classes learn."""
+_RATES = {"all_but_classes": 0.75, "full": 0.25}
+"""The fractions of these rates by what of a checkpoint is loaded: with the same classes little is left to learn."""
 MIN_STEPS, MIN_EPOCHS = 600, 30
 WARMUP_FRACTION, WARMUP_FACTOR = 1 / 6, 1 / 3
 SETTLING_FRACTION, LEAST_DECAY = 1 / 20, 0.9
@@ -50,8 +52,8 @@ def configure(
         batch_size: images in a step.
         num_steps: by default 600, or more where every image would not be seen 30 times.
         learning_rate: the highest, reached after a sixth of the steps; then it decays along a cosine. By default 0.01
-            for each image of a batch, at most 0.08; from a checkpoint three quarters of that: docs/recipes.md has the
-            measurements.
+            for each image of a batch, at most 0.08; from a checkpoint three quarters of that, of the same classes a
+            quarter: docs/recipes.md has the measurements.
 
     Raises:
         BoxtuneError: if records, label map or checkpoint cannot be used.
@@ -88,7 +90,7 @@ def configure(
     pipeline.train_config.ClearField("use_bfloat16")  # meant for TPUs: on CPUs it is slower
     if learning_rate is None:
         usual = min(RATE_PER_IMAGE * batch_size, MAX_LEARNING_RATE)
-        learning_rate = usual if checkpoint is None else WARM_START_RATE * usual
+        learning_rate = usual * (_RATES[pipeline.train_config.fine_tune_checkpoint_type] if checkpoint else 1)
     _set_optimizer(pipeline.train_config.optimizer, learning_rate, num_steps)
     _let_batch_norm_settle(pipeline.model, num_steps)
 
