@@ -276,12 +276,16 @@ class TestNextRun:
     def test_what_has_changed_is_listed_with_the_ways_on(self, folder):
         add_images(folder)
         said = refused(ConfigError, folder / "photos", folder / "mine", num_steps=3)
-        _, *lines = said.splitlines()
+        first, *lines = said.splitlines()
+        assert "To train on from its best weights, as the next run, add --next_run. Give another" in first
         assert lines[0].startswith("  images added: 4 (images/practice-0011.jpg")
         assert "  train_config.num_steps: 2 → 3" in lines
-        assert lines[-1].startswith(
-            "To train on from its best weights, as the next run, add --next_run. Give another"
-        )
+
+    def test_the_command_line_lists_them_in_lines(self, folder, capfd):
+        add_images(folder)
+        flags = ["--num_steps", "2", "--batch_size", "2", "--evaluate_every_n", "0", "--best_metric", "loss"]
+        assert cli.main(["retrain", "photos", "--model_dir", "mine", "--set", SIZE, *flags]) == 2
+        assert "\n  images added: 4 (" in capfd.readouterr().err
 
     def test_it_begins_from_the_best_weights_and_the_first_stays_as_it_is(self, folder, capsys):
         before = content(folder / "mine")

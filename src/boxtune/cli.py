@@ -112,8 +112,10 @@ def run(verb: Any, options: dict[str, Any]) -> int:
 
 
 def _fail(reason: str) -> int:
+    """Print an error in one line, and what it lists in lines of their own, which are indented."""
+    lines = [escaped(" ".join(line.split())) for line in reason.split("\n  ")]
     with suppress(OSError):  # nobody can be told where standard error is full
-        print(f"boxtune: {escaped(' '.join(reason.split()))}", file=sys.stderr)
+        print("boxtune: " + "\n  ".join(lines), file=sys.stderr)
     return USER_ERROR
 
 

@@ -261,10 +261,9 @@ def _run_to_make(
     if not changes:
         return folder, pipeline
     if not next_run:
-        lines = "\n".join(f"  {change}" for change in changes)
         raise ConfigError(
-            f"{folder} holds a run that differs from this command:\n{lines}\nTo train on from its best weights, as the "
-            f"next run, add --next_run. {ANEW}"
+            f"{folder} holds a run that differs from this command. To train on from its best weights, as the next run, "
+            + "\n  ".join([f"add --next_run. {ANEW}. The differences:", *changes])
         )
     best = best_run(runs)
     checkpoint = best_checkpoint(best)

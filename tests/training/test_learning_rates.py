@@ -87,6 +87,12 @@ def test_a_low_rate_for_few_steps(rate, steps, advice):
         assert f"is low for {steps} steps" in found[0]
 
 
+def test_a_detector_of_the_same_classes_may_learn_slowly():
+    given = settings("constant_learning_rate { learning_rate: 0.005 }", 8, num_steps=20)
+    given.fine_tune_checkpoint, given.fine_tune_checkpoint_type = "ckpt-1", "full"
+    assert warnings(given) == []
+
+
 def test_other_optimizers_have_other_rates():
     assert not warnings(
         settings("constant_learning_rate { learning_rate: 0.4 }", 1, optimizer="adam_optimizer")

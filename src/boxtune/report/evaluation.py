@@ -51,7 +51,7 @@ _TABLE = {
 }
 _COLUMNS = {
     "objects": "num_objects",
-    "found": "num_detections",
+    "detections": "num_detections",
     "AP": "AP",
     "AP50": "AP50",
     "AR100": "AR100",
@@ -150,9 +150,9 @@ def _classes(analysis: Analysis) -> list[str]:
     width = max([len("class"), *map(len, names)])
     more = len(analysis.per_class) - len(rows)
     return [
-        f"  {'class':{width}}" + "".join(f"  {column:>9}" for column in _COLUMNS),
+        f"  {'class':{width}}" + "".join(f"  {column:>10}" for column in _COLUMNS),
         *(
-            f"  {name:{width}}" + "".join(f"  {_shown(getattr(row, one)):>9}" for one in _COLUMNS.values())
+            f"  {name:{width}}" + "".join(f"  {_shown(getattr(row, one)):>10}" for one in _COLUMNS.values())
             for name, row in zip(names, rows, strict=True)
         ),
         *([f"  and {more} classes of higher AP, or without objects"] if more else []),

@@ -191,6 +191,8 @@ def _warnings_about_height(settings: pipeline_pb2.TrainConfig) -> Iterator[str]:
             "docs/recipes.md gained 0.03 mAP on some photographs, lost 0.28 on others, or diverged. "
             f"Should the results be poor, try --set {highest.path}={safe_rate:.2g}"
         )
+    if settings.fine_tune_checkpoint and settings.fine_tune_checkpoint_type == "full":
+        return  # a detector of the same classes has little to learn
     if 0 < highest.value * settings.num_steps < LEAST_RATE_TIMES_STEPS * 0.999:
         better = min(safe_rate, LEAST_RATE_TIMES_STEPS / settings.num_steps)
         higher = f", or try --set {highest.path}={better:.2g}" if better > highest.value * 1.001 else ""
