@@ -23,7 +23,17 @@ LONGEST = (
     "test_optimizers",
     "test_devices",
     "test_families",
+    "test_contract",
+    "test_train",
+    "test_evaluate",
+    "test_input",
+    "test_augmentation",
     "test_ssd",
+    "test_evaluation_page",
+    "test_retrain",
+    "test_models",
+    "test_warm_start",
+    "test_data_page",
     "test_image_sizes",
 )
 

@@ -25,8 +25,10 @@ def each_kind(names: Iterable[str]) -> list:
 
 
 def shallow(stock: TrainEvalPipelineConfig) -> TrainEvalPipelineConfig:
-    """Return `stock`, changed: of what a bidirectional pyramid and the heads on it repeat, once is left."""
+    """Return `stock`, changed: of what a bidirectional pyramid and heads on all feature maps repeat, once is left."""
     if stock.model.ssd.feature_extractor.HasField("bifpn"):
         stock.model.ssd.feature_extractor.bifpn.num_iterations = 1
-        stock.model.ssd.box_predictor.weight_shared_convolutional_box_predictor.num_layers_before_predictor = 1
+    heads = stock.model.ssd.box_predictor
+    if heads.HasField("weight_shared_convolutional_box_predictor"):
+        heads.weight_shared_convolutional_box_predictor.num_layers_before_predictor = 1
     return stock

@@ -6,6 +6,7 @@ from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
 from boxtune.data.augmentation import augmentation
+from boxtune.data.input import as_written
 
 BOXES = [[0.0, 0.0, 0.5, 0.25], [0.25, 0.5, 0.75, 1.0], [0.5, 0.5, 0.6, 0.6]]
 
@@ -52,7 +53,8 @@ def run_seeds(function, given, count):
     """
     tensors = {name: tf.constant(value) for name, value in given.items()}
     seeds = tf.data.Dataset.range(count, output_type=tf.int32)
-    return list(seeds.map(lambda seed: function(tensors, tf.stack([seed, 0]))).as_numpy_iterator())
+    done = seeds.map(as_written(lambda seed: function(tensors, tf.stack([seed, 0]))))
+    return list(done.as_numpy_iterator())
 
 
 def unchanged(given):

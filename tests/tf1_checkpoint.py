@@ -13,16 +13,14 @@ SHARED = "WeightSharedConvolutionalBoxPredictor"
 
 def write_tf1(values: Mapping[str, np.ndarray], prefix: Path, *, in_one_file: bool = False) -> str:
     """Write `values` by the names of their variables to the checkpoint `prefix`, and return it."""
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        variables = [
-            tf.compat.v1.get_variable(name, initializer=value, use_resource=False)
-            for name, value in values.items()
-        ]
-        session.run(tf.compat.v1.global_variables_initializer())
-        saver_def = tf.compat.v1.train.SaverDef
-        version = saver_def.V1 if in_one_file else saver_def.V2
-        saver = tf.compat.v1.train.Saver(variables, write_version=version)
-        return saver.save(session, str(prefix), write_meta_graph=False)
+    names, tensors = list(values), list(map(tf.constant, values.values()))
+    # What the Saver of TensorFlow 1 does, without its graph.
+    if in_one_file:
+        tf.raw_ops.Save(filename=str(prefix), tensor_names=names, data=tensors)
+    else:
+        whole = [""] * len(names)
+        tf.raw_ops.SaveV2(prefix=str(prefix), tensor_names=names, shape_and_slices=whole, tensors=tensors)
+    return str(prefix)
 
 
 def convolution(scope, *, kernels=("weights",), bias=False, norms=("BatchNorm",)):

@@ -1,6 +1,7 @@
 import io
 import itertools
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from boxtune.data.augmentation.mixing import Mixing
 from boxtune.data.batching import evaluation_batches, training_batches, training_samples
 from boxtune.data.input import Records, doubt_about_both, doubts_about, naming_faults, open_records
 from boxtune.data.label_map import LabelMap
+from boxtune.data.resize import resizer
 from boxtune.detection.box_coders import FasterRcnnBoxCoder
 from boxtune.detection.matching import ArgMaxMatcher, assign_targets
 from boxtune.errors import ConfigError, DataError
@@ -80,22 +82,44 @@ def record(number, *, num_boxes=1, label=1, encoded=None, scores=None):
 @pytest.fixture
 def records(tmp_path):
     """Makes Records of serialized ones, in two files."""
-
-    def write(serialized, **options):
-        paths = [tmp_path / "a.tfrecord", tmp_path / "b.tfrecord"]
-        half = len(serialized) // 2
-        for path, part in zip(paths, (serialized[:half], serialized[half:]), strict=True):
-            with tf.io.TFRecordWriter(str(path)) as writer:
-                for one in part:
-                    writer.write(one)
-        return Records(paths, LABEL_MAP, 3, **options)
-
-    return write
+    return partial(records_in, tmp_path)
 
 
-@pytest.fixture
-def seven(records):
-    return records([record(number, num_boxes=number % 3) for number in range(7)])
+def records_in(folder, serialized, **options):
+    paths = [folder / "a.tfrecord", folder / "b.tfrecord"]
+    half = len(serialized) // 2
+    for path, part in zip(paths, (serialized[:half], serialized[half:]), strict=True):
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for one in part:
+                writer.write(one)
+    return Records(paths, LABEL_MAP, 3, **options)
+
+
+@pytest.fixture(scope="module")
+def seven(tmp_path_factory):
+    """Records for all tests: what reads them is traced once."""
+    serialized = [record(number, num_boxes=number % 3) for number in range(7)]
+    return records_in(tmp_path_factory.mktemp("seven"), serialized)
+
+
+@pytest.fixture(scope="module")
+def three_epochs(seven):
+    """The numbers of the images of three epochs of the seven records."""
+    return numbers(batches(seven, 21))
+
+
+def samples(records, positions, **options):
+    """Return the Samples of training at `positions`, without a graph: it takes longer to make than a few samples."""
+    sample_at = training_samples(records, **{"seed": 0} | options)
+    return [
+        {name: np.asarray(part) for name, part in sample_at(tf.constant(position, tf.int64)).items()}
+        for position in positions
+    ]
+
+
+def shown(records, positions, **options):
+    """Return which images a training shows at `positions`."""
+    return [int(sample["image"][0, 0, 0]) for sample in samples(records, positions, **options)]
 
 
 def batches(records, count, **options):
@@ -128,30 +152,29 @@ def assert_same(one, other):
 
 class TestOrder:
     def test_of_the_files_unless_shuffled(self, seven):
-        assert numbers(batches(seven, 14, shuffle=False)) == [*range(7), *range(7)]
+        assert shown(seven, range(14), shuffle=False) == [*range(7), *range(7)]
 
-    def test_each_epoch_sees_each_record_once(self, seven):
-        seen = numbers(batches(seven, 21))
-        epochs = [seen[:7], seen[7:14], seen[14:]]
+    def test_each_epoch_sees_each_record_once(self, three_epochs):
+        epochs = [three_epochs[:7], three_epochs[7:14], three_epochs[14:]]
         assert [sorted(epoch) for epoch in epochs] == [list(range(7))] * 3
         assert len({tuple(epoch) for epoch in epochs}) == 3
 
     def test_another_seed_is_another_order(self, seven):
-        assert len({tuple(numbers(batches(seven, 7, seed=seed))) for seed in range(4)}) == 4
+        assert len({tuple(shown(seven, range(7), seed=seed)) for seed in range(4)}) == 4
 
-    def test_batches_run_over_the_end_of_an_epoch(self, seven):
-        assert numbers(batches(seven, 7, batch_size=3)) == numbers(batches(seven, 21))
+    def test_batches_run_over_the_end_of_an_epoch(self, seven, three_epochs):
+        assert numbers(batches(seven, 7, batch_size=3)) == three_epochs
 
-    def test_a_batch_may_be_larger_than_all_records(self, seven):
-        assert numbers(batches(seven, 1, batch_size=16)) == numbers(batches(seven, 16))
+    def test_a_batch_may_be_larger_than_all_records(self, seven, three_epochs):
+        assert numbers(batches(seven, 1, batch_size=16)) == three_epochs[:16]
 
     def test_a_single_record(self, records):
-        assert numbers(batches(records([record(5)]), 3)) == [5, 5, 5]
+        assert shown(records([record(5)]), range(3)) == [5, 5, 5]
 
     def test_one_of_n(self, records):
         every_third = records([record(number) for number in range(7)], one_of_n=3)
         assert len(every_third) == 3
-        assert numbers(batches(every_third, 4, shuffle=False)) == [0, 3, 6, 0]
+        assert shown(every_third, range(4), shuffle=False) == [0, 3, 6, 0]
 
 
 class TestStartStep:
@@ -159,19 +182,17 @@ class TestStartStep:
         # Over several epochs of seven records: steps 1 to 8 of three records each.
         options = {"batch_size": 3, "augmentation_options": AUGMENTATIONS}
         whole = batches(seven, 8, **options)
-        for start_step in (0, 5):
-            rest = whole[start_step:]
-            assert_same(batches(seven, len(rest), start_step=start_step, **options), rest)
+        assert_same(batches(seven, 3, start_step=5, **options), whole[5:])
 
     def test_each_epoch_and_seed_augments_anew(self, records):
         one = records([record(5)])
-        drawn = batches(one, 12, augmentation_options=AUGMENTATIONS)
-        drawn += batches(one, 12, augmentation_options=AUGMENTATIONS, seed=1)
+        drawn = samples(one, range(12), augmentation_options=AUGMENTATIONS)
+        drawn += samples(one, range(12), augmentation_options=AUGMENTATIONS, seed=1)
         # Now and then the whole image is kept, as it is or mirrored.
-        assert len({inputs["images"].tobytes() for inputs in drawn}) > 15
+        assert len({sample["image"].tobytes() for sample in drawn}) > 15
 
     def test_far_into_a_run(self, seven):
-        far = batches(seven, 1, start_step=10**9, batch_size=8, augmentation_options=AUGMENTATIONS)
+        far = batches(seven, 1, start_step=10**9, batch_size=8, augmentation_options=AUGMENTATIONS[:1])
         assert far[0]["images"].shape == (8, 8, 8, 3)
 
 
@@ -188,11 +209,10 @@ def flat(number, *, boxes=1, label=1):
 class TestMixing:
     def test_of_four_images(self, records):
         four = records([flat(number) for number in (10, 20, 30, 40)])
-        for inputs in batches(four, 6, batch_size=2, mixed=Mixing(mosaic=1)):
-            for image, valid in zip(inputs["images"], inputs["groundtruth"]["valid"], strict=True):
-                corners = image[[0, 0, -1, -1], [0, -1, 0, -1], 0]
-                assert set(corners) <= {10, 20, 30, 40}
-                assert 1 <= valid.sum() <= 4
+        for sample in samples(four, range(12), mixed=Mixing(mosaic=1)):
+            corners = sample["image"][[0, 0, -1, -1], [0, -1, 0, -1], 0]
+            assert set(corners) <= {10, 20, 30, 40}
+            assert 1 <= len(sample["boxes"]) <= 4
 
     def test_blends(self, records):
         two = records([flat(0), flat(200)])
@@ -211,24 +231,33 @@ class TestMixing:
         for inputs in drawn[::2]:
             assert inputs["images"].any() == inputs["groundtruth"]["valid"].any()
 
-    def test_a_run_repeats_itself_from_any_step_on(self, seven):
-        options = {"batch_size": 3, "class_balance": 0.5, "mixed": Mixing(**MIXING)}
-        whole = batches(seven, 8, **options)
-        assert_same(batches(seven, 3, start_step=5, **options), whole[5:])
+    def test_each_position_is_the_same_by_itself(self, seven):
+        options = {"class_balance": 0.5, "mixed": Mixing(**MIXING)}
+        (inputs, *_) = batches(seven, 1, start_step=2, batch_size=8, **options)
+        truth = inputs["groundtruth"]
+        for row, sample in enumerate(samples(seven, range(16, 24), **options)):
+            image = resizer(RESIZER)(tf.cast(sample["image"], tf.float32)).image
+            np.testing.assert_array_equal(inputs["images"][row], image)
+            for name in ("boxes", "classes", "weights"):
+                np.testing.assert_array_equal(truth[name][row][truth["valid"][row]], sample[name])
 
     def test_threads_make_no_difference(self, seven):
         drawn = []
+        sample_at = tf.function(
+            training_samples(
+                seven,
+                seed=0,
+                augmentation_options=AUGMENTATIONS[:1],
+                class_balance=1,
+                mixed=Mixing(mosaic=0.5),
+            ),
+            autograph=False,
+        )
         for threads in (1, 8):
             options = tf.data.Options()
             options.threading.private_threadpool_size = threads
             options.threading.max_intra_op_parallelism = threads
-            stream = dataset(
-                seven,
-                batch_size=4,
-                augmentation_options=AUGMENTATIONS[:1],
-                class_balance=1,
-                mixed=Mixing(mosaic=0.5),
-            )
+            stream = training_batches(sample_at, batch_size=4, image_resizer=RESIZER)
             drawn.append(list(stream.with_options(options).take(6).as_numpy_iterator()))
         assert_same(*drawn)
 
@@ -240,7 +269,7 @@ class TestMixing:
     def test_a_fault_in_what_is_mixed_in_is_named(self, records):
         bad = records([record(0), record(1, encoded=b"no image")])
         with pytest.raises(DataError, match=r"image1\.png"), naming_faults(bad):
-            batches(bad, 8, mixed=Mixing(mosaic=1))
+            batches(bad, 8, mixed=Mixing(mixup=1))
 
 
 class TestClassScores:
@@ -267,20 +296,16 @@ class TestClassScores:
             record(number, num_boxes=number, label=number + 1, scores=[[number, 0.5, 7]] * number)
             for number in range(3)
         ]
-        sample_at = training_samples(
+        seen = set()
+        for sample in samples(
             records(serialized, class_scores=True),
-            seed=0,
+            range(18),
             augmentation_options=AUGMENTATIONS,
             mixed=Mixing(**MIXING),
-        )
-        stream = training_batches(sample_at, batch_size=3, image_resizer=RESIZER, class_scores=True)
-        seen = set()
-        for inputs in stream.take(8).as_numpy_iterator():
-            truth = inputs["groundtruth"]
-            rows, classes = truth["class_scores"][truth["valid"]], truth["classes"][truth["valid"]]
+        ):
+            rows, classes = sample["class_scores"], sample["classes"]
             np.testing.assert_array_equal(rows[:, 0], classes)
             np.testing.assert_array_equal(rows[:, 1:], np.tile(np.float32([0.5, 7]), (len(rows), 1)))
-            assert not truth["class_scores"][~truth["valid"]].any()
             seen |= set(classes)
         assert seen == {1, 2}
 
@@ -323,9 +348,10 @@ class TestClassScores:
     def test_unread_they_change_nothing(self, records):
         serialized = [record(number, scores=[0.5] * 3) for number in range(3)]
         plain = records([record(number) for number in range(3)])
-        for one, other in zip(batches(plain, 2), batches(records(serialized), 2), strict=True):
-            assert "class_scores" not in other["groundtruth"]
-            np.testing.assert_array_equal(one["images"], other["images"])
+        drawn = samples(plain, range(2)), samples(records(serialized), range(2))
+        for one, other in zip(*drawn, strict=True):
+            assert "class_scores" not in other
+            np.testing.assert_array_equal(one["image"], other["image"])
 
     def test_only_if_wanted(self, records):
         three = records([record(number) for number in range(3)], class_scores=True)
@@ -346,9 +372,9 @@ class TestDatasets:
     def test_records_are_seen_by_the_weight_of_their_file(self, records):
         eight = self.weighted(records, 8)
         np.testing.assert_allclose(eight.probabilities, [*[3 / 16] * 4, *[1 / 16] * 4])
-        shown = numbers(batches(eight, 8))
-        assert sum(number < 4 for number in shown) == 6  # three quarters of eight
-        assert numbers(batches(eight, 3, start_step=5)) == shown[5:]
+        drawn = shown(eight, range(8))
+        assert sum(number < 4 for number in drawn) == 6  # three quarters of eight
+        assert numbers(batches(eight, 3, start_step=5)) == drawn[5:]
 
     def test_of_one_of_n(self, records):
         # Of 0 to 7, records 0 and 3 of the first file, and 6 of the other, are read.
@@ -379,15 +405,15 @@ class TestClassBalance:
     def test_rare_classes_are_seen_more_often(self, records):
         # Eight records of class 1 and two of class 2: evenly, that is five records of each in an epoch of ten.
         ten = records([flat(number, label=1 + (number >= 8)) for number in range(10)])
-        shown = numbers(batches(ten, 10, class_balance=1))
-        assert sum(number >= 8 for number in shown) == 5
-        assert set(shown) >= {8, 9}
-        assert sorted(numbers(batches(ten, 10))) == list(range(10))
+        balanced = shown(ten, range(10), class_balance=1)
+        assert sum(number >= 8 for number in balanced) == 5
+        assert set(balanced) >= {8, 9}
+        assert sorted(shown(ten, range(10))) == list(range(10))
 
     def test_copies_of_a_record_are_augmented_each_for_itself(self, records):
         ten = records([record(number, label=1 + (number == 9)) for number in range(10)])
-        drawn = batches(ten, 10, class_balance=1, augmentation_options=AUGMENTATIONS)
-        assert len({inputs["images"].tobytes() for inputs in drawn}) == 10
+        drawn = samples(ten, range(10), class_balance=1, augmentation_options=AUGMENTATIONS)
+        assert len({sample["image"].tobytes() for sample in drawn}) == 10
 
     def test_classes_of_records(self, seven):
         assert [list(one) for one in seven.classes] == [[], [0], [0, 0], [], [0], [0, 0], []]

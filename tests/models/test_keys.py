@@ -15,6 +15,8 @@ from boxtune.training import checkpoints
 from boxtune.training.optimizer import optimizer, optimizer_variables
 from boxtune.training.run_state import RunState
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 HYPERPARAMS = (
     "regularizer { l2_regularizer { weight: 0.5 } } "
     "initializer { truncated_normal_initializer { stddev: 0.03 } } batch_norm { }"
@@ -148,49 +150,58 @@ COMPOSITES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(params=COMPOSITES, ids=lambda make: make.__name__)
+@pytest.fixture(scope="module", params=COMPOSITES, ids=lambda make: make.__name__)
 def make(request):
     return request.param
 
 
-def test_every_variable_is_kept_once(make):
-    model = make()
+@pytest.fixture(scope="module")
+def model(make):
+    """The first one that is made, whose values tests may change."""
+    return make()
+
+
+@pytest.fixture(scope="module")
+def second(make, model):
+    keras.layers.Dense(3)  # what Keras counts up by itself has gone on
+    return make()
+
+
+def test_every_variable_is_kept_once(model):
     kept = variables_by_key(model)
     assert len(kept) == len(model.weights)
     assert {id(variable) for variable in kept.values()} == {id(weight) for weight in model.weights}
     assert all(key.startswith("model/") and "//" not in key and not key.endswith("/") for key in kept)
 
 
-def test_no_key_is_the_folder_of_another(make):
-    keys = set(variables_by_key(make()))
+def test_no_key_is_the_folder_of_another(model):
+    keys = set(variables_by_key(model))
     folders = {key[:end] for key in keys for end, letter in enumerate(key) if letter == "/"}
     assert not keys & folders
 
 
-def test_keys_do_not_depend_on_what_was_built_before(make):
-    first = {key: variable.shape for key, variable in variables_by_key(make()).items()}
-    keras.layers.Dense(3)  # what Keras counts up by itself has gone on
-    again = {key: variable.shape for key, variable in variables_by_key(make()).items()}
+def test_keys_do_not_depend_on_what_was_built_before(model, second):
+    first = {key: variable.shape for key, variable in variables_by_key(model).items()}
+    again = {key: variable.shape for key, variable in variables_by_key(second).items()}
     assert list(again.items()) == list(first.items())
 
 
-def test_keys_survive_a_cleared_session(make):
-    first = list(variables_by_key(make()))
+def test_keys_survive_a_cleared_session(make, model):
+    first = list(variables_by_key(model))
     keras.utils.clear_session()
     assert list(variables_by_key(make())) == first
 
 
-def test_a_checkpoint_keeps_every_value(make, tmp_path):
-    model, rng = make(), np.random.default_rng(0)
+def test_a_checkpoint_keeps_every_value(model, second, tmp_path):
+    rng = np.random.default_rng(0)
     for variable in model.weights:
         variable.assign(rng.normal(size=variable.shape))
     prefix = checkpoints.tree(variables_by_key(model)).write(str(tmp_path / "ckpt-1"))
-    other = make()
-    checkpoints.load(variables_by_key(other), prefix)
-    for one, expected in zip(other.weights, model.weights, strict=True):
+    checkpoints.load(variables_by_key(second), prefix)
+    for one, expected in zip(second.weights, model.weights, strict=True):
         np.testing.assert_array_equal(one, expected)
     x = rng.normal(size=[2, 3, WIDTH]).astype(np.float32)
-    np.testing.assert_array_equal(other(x, training=False), model(x, training=False))
+    np.testing.assert_array_equal(second(x, training=False), model(x, training=False))
 
 
 def test_keys_of_attention():

@@ -61,9 +61,9 @@ def grids(detector, stock):
 
 
 class TestBuilt:
-    @pytest.mark.parametrize("feature_extractor", [FPN, SSD])
     @pytest.mark.parametrize(
-        ("depth_multiplier", "min_depth"), [(0.35, 16), (0.5, 8), (1.0, 16), (1.4, 16), (0.35, 64)]
+        ("feature_extractor", "depth_multiplier", "min_depth"),
+        [(SSD, 0.35, 16), (SSD, 0.5, 8), (SSD, 1.0, 16), (SSD, 1.4, 16), (FPN, 0.35, 64), (FPN, 1.4, 16)],
     )
     def test_any_width(self, feature_extractor, depth_multiplier, min_depth):
         stock = section(feature_extractor, depth_multiplier=depth_multiplier, min_depth=min_depth)

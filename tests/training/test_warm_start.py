@@ -16,17 +16,29 @@ BACKBONE = "model/_feature_extractor/classification_backbone/"
 FEATURES = "model/_feature_extractor/"
 
 
-def build(*, seed=0, num_classes=2, feature_extractor="ssd_mobilenet_v2_fpn_keras", width=0.35):
+def build_anew(num_classes=2, feature_extractor="ssd_mobilenet_v2_fpn_keras", width=0.35):
     model = config.recipe(feature_extractor).model
     model.ssd.num_classes = num_classes
     model.ssd.feature_extractor.depth_multiplier = width
     resizer = model.ssd.image_resizer.fixed_shape_resizer
     resizer.height = resizer.width = 96
-    detector, rng = models.build(model), np.random.default_rng(seed)
+    return models.build(model)
+
+
+once = cache(build_anew)
+
+
+def randomized(detector, seed):
+    """Statistics and biases start alike in every model; here every value is random."""
+    rng = np.random.default_rng(seed)
     for variable in detector.network.variables:
-        # Statistics and biases start alike in every model; here every value is random_values.
         variable.assign(rng.normal(size=variable.shape).astype(np.float32))
     return detector
+
+
+def build(**options):
+    """Return such a detector with random values. There is one for all tests, which takes on other values sooner."""
+    return randomized(once(**options), seed=0)
 
 
 def values(detector):
@@ -35,7 +47,7 @@ def values(detector):
 
 @pytest.fixture(scope="module")
 def source():
-    return build(seed=1)
+    return randomized(build_anew(), seed=1)
 
 
 @pytest.fixture(scope="module")

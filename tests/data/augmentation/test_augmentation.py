@@ -22,6 +22,8 @@ from boxtune.data.input import as_written
 from boxtune.errors import ConfigError
 from samples import assert_same, run, sample, step, unchanged
 
+pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+
 OPERATIONS_OF_ONE_SHAPE = (
     "operations { min_area: 0.3 max_area: 1 } operations { min_area: 0.2 max_area: 0.9 }"
 )
@@ -121,15 +123,11 @@ class TestEveryStep:
         }
         assert (len(drawn) > 1) != text.startswith(NOT_RANDOM)
 
-    def test_in_tf_data_as_eagerly(self, text):
+    def test_in_a_graph_as_eagerly(self, text):
         function = step(text)
-        given_sample = {name: tf.constant(value) for name, value in sample().items()}
-        seeds = tf.data.Dataset.range(4, output_type=tf.int32)
-        changed = seeds.map(
-            as_written(lambda seed: function(given_sample, tf.stack([seed, 3]))), num_parallel_calls=4
-        )
-        for seed, one in enumerate(changed.as_numpy_iterator()):
-            assert_same(one, run(function, sample(), (seed, 3)))
+        in_a_graph = tf.function(as_written(function))
+        for seed in range(4):
+            assert_same(run(in_a_graph, sample(), (seed, 3)), run(function, sample(), (seed, 3)))
 
     def test_without_objects(self, text):
         changed = run(step(text), sample(boxes=[]))

@@ -170,9 +170,13 @@ class TestSsdCrops:
         shapes = {changed["image"].shape for changed in run_seeds(crop, sample(), 30)}
         assert len(shapes) > 10
 
-    @pytest.mark.parametrize("ratio", [1.0, 2.0])
-    def test_a_fixed_aspect_ratio(self, ratio):
-        crop = step(f"ssd_random_crop_fixed_aspect_ratio {{ aspect_ratio: {ratio} }}")
+    @pytest.mark.parametrize(
+        ("ratio", "operations"),
+        [(1.0, ""), (2.0, "operations { min_area: 0.1 max_area: 1 min_object_covered: 0.1 }")],
+        ids=["1, default operations", "2"],
+    )
+    def test_a_fixed_aspect_ratio(self, ratio, operations):
+        crop = step(f"ssd_random_crop_fixed_aspect_ratio {{ aspect_ratio: {ratio} {operations} }}")
         sizes = np.array(
             [changed["image"].shape for changed in run_seeds(crop, sample(height=200, width=250), 20)]
         )
