@@ -63,8 +63,7 @@ def configure(
     records = Path(records)
     label_map_path = records / LABEL_MAP_NAME
     label_map = read_label_map(label_map_path)
-    checkpoint = find_start(checkpoint, model)
-    path = checkpoint and _path_of_config(checkpoint, model)
+    checkpoint, path = _located(checkpoint, model)
     if path:
         pipeline = config.load(path)
         config.refuse(pipeline, path, (*config.MODEL, "train_config", "eval_config"))
@@ -72,6 +71,7 @@ def configure(
     else:
         pipeline = zoo.recipe_of(zoo.DEFAULT if model is None else model)
     if checkpoint:
+        _require_checkpoint(checkpoint)
         _set_start(pipeline, checkpoint, path and _label_map_beside(path), label_map)
     family = config.family_of(pipeline.model)
     family.set_num_classes(pipeline.model, max(label.id for label in label_map.labels))
@@ -145,17 +145,27 @@ def find_start(checkpoint: str | Path | None, model: str | None = None) -> Path 
         ConfigError: if there is no such model, or the checkpoint's configuration is missing, or another is given.
         CheckpointError: if there is no checkpoint, or it cannot be downloaded.
     """
+    found, _ = _located(checkpoint, model)
+    if found:
+        _require_checkpoint(found)
+    return found
+
+
+def _located(checkpoint: str | Path | None, model: str | None) -> tuple[Path | None, Path | None]:
+    """Return where a checkpoint and its configuration are, as far as there are any."""
     if model is not None or checkpoint is None:
         zoo.recipe_of(zoo.DEFAULT if model is None else model)
     if checkpoint is None:
-        return None
+        return None, None
     found = weights.locate(checkpoint)
     if (found / BEST).is_dir():
         found /= BEST  # of a training
+    return found, _path_of_config(found, model)
+
+
+def _require_checkpoint(found: Path) -> None:
     if found.is_dir() or found.suffix == ".pb":
         checkpoints.Reader(checkpoints.find(found))
-    _path_of_config(found, model)
-    return found
 
 
 def _path_of_config(checkpoint: Path, model: str | None) -> Path | None:

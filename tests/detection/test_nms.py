@@ -178,3 +178,9 @@ class TestBoxesOfEachClass:
         # The second candidate is best of class 1, whose box is B: A suppresses it.
         assert found["count"] == 1
         np.testing.assert_allclose(found["boxes"][0], A)
+
+
+def test_boxes_past_the_count_are_padding():
+    boxes, scores = np.float32([[A, C], [A, C]]), np.full([2, 2, 1], 0.5, np.float32)
+    found = NonMaxSuppression()(boxes, scores, counts=np.int32([1, 2]))
+    np.testing.assert_array_equal(found.count, [1, 2])

@@ -25,7 +25,7 @@ class NonMaxSuppression:
     class_agnostic: bool = False
     """Boxes of different classes suppress each other, too; `max_detections_per_class` has no effect."""
 
-    def __call__(self, boxes, scores, window=None) -> Detections:
+    def __call__(self, boxes, scores, window=None, counts=None) -> Detections:
         """Return the detections among boxes with scores.
 
         Args:
@@ -33,7 +33,11 @@ class NonMaxSuppression:
             scores: float [b, a, c].
             window: float [b, 4], the part of each input that holds the image: boxes are clipped to it, empty ones
                 are dropped, and the rest are expressed in its frame (unless `change_coordinate_frame` is false).
+            counts: int32 [b]: how many boxes of each image are not padding, if not all.
         """
+        if counts is not None:
+            exists = ops.arange(ops.shape(scores)[1], dtype="int32") < ops.cast(counts, "int32")[:, None]
+            scores = ops.where(exists[:, :, None], scores, -1.0)
         if self.class_agnostic:
             return self._of_best_classes(boxes, scores, window)
         return self._of_each_class(boxes, scores, window, self.max_detections_per_class)
