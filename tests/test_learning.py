@@ -59,57 +59,29 @@ def test_one_image_is_learned_by_heart(shared, tmp_path):
     assert values["DetectionBoxes_Precision/mAP"] == pytest.approx(1)
 
 
-def small(records, model, side, **options):
-    """Return the configuration of a model of `side` pixels, trained from random weights."""
-    pipeline = configure(records, model=model, **options)
-    config.apply_override(
-        pipeline, f"model.image_resizer={{ fixed_shape_resizer {{ height: {side} width: {side} }} }}"
-    )
-    return pipeline
-
-
-def reached(pipeline, folder, every_n=0):
-    """Train it; return the metrics of its best checkpoint."""
-    config.write(pipeline, folder / "pipeline.config")
-    options = EvaluationOptions(every_n=every_n)
-    values = train(folder / "pipeline.config", folder / "model", evaluation_options=options).best.values
-    print({key: value for key, value in values.items() if "Loss" in key or key.endswith(("mAP", "50IOU"))})
-    return values
-
-
 @pytest.mark.parametrize(
-    "model",
-    [
-        "ssd_mobilenet_v1_keras",
-        "ssd_mobilenet_v1_fpn_640x640",
-        "ssd_resnet50_v1_fpn_640x640",
-        "efficientdet_d0",
-    ],
+    "model", ["ssd_mobilenet_v1_keras", "ssd_resnet50_v1_fpn_640x640", "efficientdet_d0"]
 )
 def test_a_batch_is_learned_by_heart_from_random_weights(model, tmp_path):
     draw(tmp_path / "photos", num_images=4)
     convert(tmp_path / "photos", tmp_path / "records", Options(validation_fraction=0))
-    pipeline = small(tmp_path / "records", model, 128, batch_size=4, num_steps=400, learning_rate=0.08)
+    pipeline = configure(tmp_path / "records", model=model, batch_size=4, num_steps=400, learning_rate=0.08)
+    config.apply_override(pipeline, "model.image_resizer={ fixed_shape_resizer { height: 128 width: 128 } }")
     pipeline.train_config.ClearField("data_augmentation_options")
     pipeline.eval_input_reader[0].CopyFrom(pipeline.train_input_reader)
     extractor, predictor = pipeline.model.ssd.feature_extractor, pipeline.model.ssd.box_predictor
     for section in (extractor, getattr(predictor, predictor.WhichOneof("box_predictor_oneof"))):
         section.conv_hyperparams.batch_norm.decay = 0.95  # statistics have to follow within these steps
 
-    values = reached(pipeline, tmp_path)
+    config.write(pipeline, tmp_path / "pipeline.config")
 
+    trained = train(
+        tmp_path / "pipeline.config", tmp_path / "model", evaluation_options=EvaluationOptions(every_n=0)
+    )
+
+    values = trained.best.values
+    print({key: value for key, value in values.items() if "Loss" in key or key.endswith(("mAP", "50IOU"))})
     assert values["DetectionBoxes_Precision/mAP@.50IOU"] == pytest.approx(1)
-
-
-@pytest.mark.parametrize("model", ["ssd_mobilenet_v1_fpn_640x640", "efficientdet_d0"])
-def test_drawn_objects_are_learned_from_random_weights(model, tmp_path):
-    draw(tmp_path / "photos", num_images=240)
-    convert(tmp_path / "photos", tmp_path / "records")
-    pipeline = small(tmp_path / "records", model, 128, batch_size=8, num_steps=2000)
-
-    values = reached(pipeline, tmp_path, every_n=500)
-
-    assert values["DetectionBoxes_Precision/mAP@.50IOU"] > 0.7
 
 
 def test_padding_learns_as_well_as_stretching(shared, tmp_path):

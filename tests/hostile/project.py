@@ -27,6 +27,7 @@ def verbs(folder: Path) -> dict[str, list[object]]:
         "check records": ["check", folder / "records", "--format", "tfrecord"],
         "convert": ["convert", folder / "photos", "--output_dir", folder / "converted"],
         "convert to coco": ["convert", folder / "photos", "--to", "coco", "--output_dir", folder / "coco"],
+        "convert again": ["convert", folder / "photos", "--output_dir", folder / "records"],
         "config": [
             "config", folder / "records", "--checkpoint", folder / "exported", "--output", folder / "new.config"
         ],
@@ -53,6 +54,9 @@ def verbs(folder: Path) -> dict[str, list[object]]:
             "--output_dir", folder / "measured",
         ],
         "export": ["export", "--model_dir", model, "--output_dir", folder / "exported again"],
+        "export the newest": [
+            "export", "--model_dir", model, "--which", "newest", "--output_dir", folder / "exported again",
+        ],
         "predict": ["predict", folder / "exported", folder / "photos" / "images", "--output_dir", folder / "found"],
         "retrain": ["retrain", folder / "photos", "--model_dir", folder / "mine", "--num_steps", 1, *OVERRIDES],
     }  # fmt: skip
@@ -76,6 +80,7 @@ READ_BY = {
     "photos/annotations/practice-0001.xml": ["check"],
     "detections.json": ["evaluate detections"],
     "records/label_map.pbtxt": ["config", "train"],
+    "records/split.json": ["convert again"],
     "records/train-*.tfrecord": ["config", "train", "check records"],
     "records/validation-*.tfrecord": ["evaluate"],
     "pipeline.config": ["train"],
@@ -86,8 +91,8 @@ READ_BY = {
     "exported/saved_model/variables/*": ["predict"],
     "model/best/best.json": ["resume"],
     "model/best/c*": ["evaluate the best"],
-    "model/checkpoint": ["export", "resume"],
-    "model/ckpt-2.*": ["export", "resume"],
+    "model/checkpoint": ["export the newest", "resume"],
+    "model/ckpt-2.*": ["export the newest", "resume"],
     "model/complete_pipeline.config": ["export"],
     "model/evaluation.json": ["evaluate the best"],
     "model/metrics.jsonl": ["resume"],
@@ -99,6 +104,7 @@ READ_BY = {
 NOT_READ = (
     "photos/images/*", "photos/annotations/*",  # the others
     "records/report.json",
+    "records/*.list",  # for people, and for --validation_files
     "exported/saved_model/fingerprint.pb",  # of TensorFlow's own, which does without it
     "model/ckpt-1.*",  # an older checkpoint
     "model/train/*", "model/eval/*",  # for TensorBoard

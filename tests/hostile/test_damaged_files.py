@@ -130,6 +130,7 @@ def _may_be_passed_over(path, verb, damage):
         or (is_found_by_listing and damage in ("remove", "put_folder"))
         or (is_one_of_several and damage in ("remove", "empty"))
         or (path.name == "checkpoint" and damage == "put_folder")  # as in a zoo download
+        or (path.name == "split.json" and damage == "remove")  # then there was no split before
     )
 
 

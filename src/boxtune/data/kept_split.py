@@ -1,6 +1,7 @@
 """A split that stays: the part of each image is remembered, so that more images move none from one part to another."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ def read(folder: Path) -> KeptSplit | None:
     Raises DataError if it is damaged.
     """
     path = folder / SPLIT_NAME
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
         content = json.loads(read_text(path))
