@@ -17,7 +17,7 @@ from boxtune.retrain import retrain
 from boxtune.training import changes
 from boxtune.training.checkpoints import Reader, find, step_of
 from boxtune.training.early_stopping import EvaluationOptions
-from boxtune.training.project import best_run, runs_of
+from boxtune.training.project import best_run, runs_of, start_of
 from tiny_run import SIDE, TinyDetector
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
@@ -350,8 +350,11 @@ class TestNextRun:
     def test_overwrite_removes_all_runs(self, folder):
         add_images(folder)
         start(folder / "photos", folder / "mine", next_run=True)
+        own = folder / "mine" / "runs" / "3" / "mine.txt"
+        own.parent.mkdir()
+        own.touch()
         start(folder / "photos", folder / "mine", overwrite=True)
-        assert not (folder / "mine" / "runs").exists()
+        assert [path for path in (folder / "mine" / "runs").rglob("*") if path.is_file()] == [own]
         assert step_of(find(folder / "mine")) == STEPS
 
     @pytest.mark.parametrize(("before", "best"), [(0.1, 2), (0.3, 1), (None, 2)])
@@ -359,6 +362,9 @@ class TestNextRun:
         """Run 2 has mAP 0.2, the one before `before` on the same images; None if it knows other classes."""
         shutil.copytree(folder / "mine", folder / "second")
         shutil.move(folder / "second", folder / "mine" / "runs" / "2")
+        (folder / "mine" / "runs" / "2" / "start.json").write_text(
+            '{"checkpoint": "mine/best", "changes": []}'
+        )
         results = {"mAP": 0.2, "mAP_of_best_before": before, "step": 2}
         (folder / "mine" / "runs" / "2" / "results.json").write_text(json.dumps(results))
         run = folder / "mine" if best == 1 else folder / "mine" / "runs" / "2"
@@ -366,6 +372,18 @@ class TestNextRun:
         (run / "evaluation.json").unlink()
         assert cli.main(["evaluate", "--model_dir", "mine"]) == 0
         assert (run / "evaluation.json").exists()
+
+    @pytest.mark.parametrize("damage", ["{", "[]", '{"mAP": "high", "step": 2}', '{"step": 2}'])
+    def test_damaged_figures_are_named(self, folder, damage):
+        run = folder / "mine" / "runs" / "2"
+        run.mkdir(parents=True)
+        (run / "start.json").write_text('{"checkpoint": "mine/best", "changes": []}')
+        (run / "results.json").write_text(damage)
+        with pytest.raises(DataError, match=r"results.json is damaged"):
+            best_run(runs_of(folder / "mine"))
+        (run / "start.json").write_text(damage)
+        with pytest.raises(DataError, match=r"start.json is damaged"):
+            start_of(run)
 
 
 def interrupted(*_):

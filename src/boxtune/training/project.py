@@ -11,13 +11,10 @@ from pathlib import Path
 from boxtune.data.files import read_text, whole_file
 from boxtune.errors import BoxtuneError, DataError
 from boxtune.training import checkpoints
-from boxtune.training.run_state import BEST, RUNS
+from boxtune.training.run_state import BEST, RUNS, START, later_runs
 
 RESULTS = "results.json"
 """In the folder of a run that has ended: its figures."""
-
-START = "start.json"
-"""In the folder of a later run: from which weights it began, and what was different."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +27,14 @@ class Start:
 
 def runs_of(project: Path) -> list[Path]:
     """Return the folders of the runs of a project, the first of which is its own."""
-    later = [path for path in (project / RUNS).glob("*") if path.name.isdecimal() and path.is_dir()]
-    return [project, *sorted(later, key=lambda path: int(path.name))]
+    return [project, *later_runs(project)]
 
 
 def begin_next(project: Path, start: Start) -> Path:
     """Make the folder of the next run, with how it begins, and return it."""
     last = runs_of(project)[-1]
     folder = project / RUNS / str(2 if last == project else int(last.name) + 1)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)  # a kill may have left it
     with whole_file(folder / START) as temporary:
         temporary.write_text(json.dumps(asdict(start), indent=2) + "\n", encoding="utf-8")
     return folder
@@ -60,8 +56,18 @@ def start_of(run: Path) -> Start | None:
 
 
 def results_of(run: Path) -> dict | None:
-    """Return the figures of a run, as `retrain` writes them; None if it has not ended."""
-    return _read(run / RESULTS) if (run / RESULTS).exists() else None
+    """Return the figures of a run, as `retrain` writes them; None if it has not ended.
+
+    Raises DataError if the file that says it is damaged.
+    """
+    path = run / RESULTS
+    if not path.exists():
+        return None
+    results = _read(path)
+    numbers = [results.get("mAP"), results.get("step"), results.get("mAP_of_best_before") or 0.0]
+    if not all(isinstance(number, int | float) for number in numbers):
+        raise DataError(f"{path} is damaged. Run the same `retrain` again to write it anew.")
+    return results
 
 
 def best_run(runs: Sequence[Path]) -> Path:

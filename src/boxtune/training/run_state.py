@@ -35,6 +35,9 @@ EXPORTED = "exported"
 RUNS = "runs"
 """In the model directory: the runs that went on from the first, by their numbers."""
 
+START = "start.json"
+"""In the folder of such a run: from which weights it began, and what was different."""
+
 ANEW = "Give another --model_dir, or --overwrite to remove that run and begin anew"
 
 _CHECKPOINTS = ("checkpoint", "ckpt-*.index", "ckpt-*.data-*-of-*")
@@ -47,7 +50,7 @@ _FILES = {
     EXPORTED: ("pipeline.config", "label_map.pbtxt"),
 }  # fmt: skip
 """What a run leaves in its model directory, by folders."""
-_FOLDERS = (f"{EXPORTED}/saved_model", f"{EXPORTED}/checkpoint", RUNS)
+_FOLDERS = (f"{EXPORTED}/saved_model", f"{EXPORTED}/checkpoint")
 """And as whole folders."""
 _TRACES = (JOURNAL, provenance.RUN)
 """Of these and BEST every run leaves at least one."""
@@ -117,7 +120,7 @@ def remove_run(model_dir: Path) -> None:
     try:
         for path in _left_in(model_dir):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        for name in _FILES:
+        for name in (*_FILES, RUNS):
             folder = model_dir / name
             if name != "." and folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
@@ -125,9 +128,16 @@ def remove_run(model_dir: Path) -> None:
         raise CheckpointError(f"{error.filename} cannot be removed: {error.strerror}. {ANEW}") from error
 
 
+def later_runs(model_dir: Path) -> list[Path]:
+    """Return the folders of the runs that went on from the first, in their order."""
+    found = [path.parent for path in (model_dir / RUNS).glob(f"*/{START}") if path.parent.name.isdecimal()]
+    return sorted(found, key=lambda path: int(path.name))
+
+
 def _left_in(model_dir: Path) -> Iterator[Path]:
     """Yield all that runs have left in a model directory, the traces of which runs are known last."""
     yield from (model_dir / name for name in _FOLDERS if (model_dir / name).is_dir())
+    yield from later_runs(model_dir)
     files = [path for name, patterns in _FILES.items() for path in _matching(model_dir / name, patterns)]
     yield from sorted(files, key=lambda path: path.name in _TRACES)
 
