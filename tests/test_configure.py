@@ -1,5 +1,7 @@
 """The configuration that `boxtune config` writes."""
 
+import shutil
+
 import keras
 import pytest
 
@@ -142,6 +144,18 @@ def test_of_a_training_the_best_checkpoint_is_taken(records, zoo):
     )
     (zoo / "checkpoint").rename(zoo / "best")
     assert configure(records, checkpoint=zoo).train_config.fine_tune_checkpoint == str(zoo / "best")
+
+
+def test_of_several_runs_the_best_is_taken(records, zoo):
+    """The second is the better one: its mAP is 0.3, that of the first on the same images 0.2."""
+    text = 'model { ssd { feature_extractor { type: "ssd_mobilenet_v2_keras" } } }'
+    second = zoo / "runs" / "2"
+    shutil.copytree(zoo / "checkpoint", second / "best")
+    for run in (zoo, second):
+        (run / "complete_pipeline.config").write_text(text)
+    (second / "start.json").write_text('{"checkpoint": "best", "changes": []}')
+    (second / "results.json").write_text('{"mAP": 0.3, "step": 2, "mAP_of_best_before": 0.2}')
+    assert configure(records, checkpoint=zoo).train_config.fine_tune_checkpoint == str(second / "best")
 
 
 def test_a_checkpoint_without_a_configuration_needs_a_model(records, zoo):

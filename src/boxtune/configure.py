@@ -12,6 +12,7 @@ from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import ConfigError
 from boxtune.training import checkpoints
 from boxtune.training.learning_rates import RATE_PER_IMAGE
+from boxtune.training.project import best_checkpoint, best_run, runs_of
 from boxtune.training.run_state import BEST, COMPLETE_CONFIG, LABEL_MAP
 from boxtune.training.warm_start import known_classes
 
@@ -158,8 +159,8 @@ def _located(checkpoint: str | Path | None, model: str | None) -> tuple[Path | N
     if checkpoint is None:
         return None, None
     found = weights.locate(checkpoint)
-    if (found / BEST).is_dir():
-        found /= BEST  # of a training
+    if found.is_dir():
+        found = best_checkpoint(best_run(runs_of(found)))
     return found, _path_of_config(found, model)
 
 
