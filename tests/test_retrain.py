@@ -372,6 +372,10 @@ class TestNextRun:
         (run / "evaluation.json").unlink()
         assert cli.main(["evaluate", "--model_dir", "mine"]) == 0
         assert (run / "evaluation.json").exists()
+        # A checkpoint that is named is measured by the configuration beside it, whichever run is the best.
+        (folder / "mine" / "evaluation.json").unlink()
+        assert cli.main(["evaluate", "--model_dir", "mine", "--checkpoint", "mine/ckpt-1"]) == 0
+        assert (folder / "mine" / "evaluation.json").exists()
 
     @pytest.mark.parametrize("damage", ["{", "[]", '{"mAP": "high", "step": 2}', '{"step": 2}'])
     def test_damaged_figures_are_named(self, folder, damage):

@@ -99,9 +99,9 @@ def evaluate(
     prepare_backend()
     if sum(given is not None for given in (model_dir or checkpoint, saved_model, detections)) != 1:
         raise ConfigError("give --model_dir or --checkpoint, or else one of --saved_model and --detections")
-    if model_dir is not None:
+    if model_dir is not None and checkpoint is None:
         model_dir = best_run(runs_of(Path(model_dir)))
-        checkpoint = checkpoint or best_checkpoint(model_dir)
+        checkpoint = best_checkpoint(model_dir)
     if checkpoint is not None:
         pipeline_config_path, checkpoint = trained_in(model_dir, pipeline_config_path, checkpoint)
     output_dir = output_dir or model_dir

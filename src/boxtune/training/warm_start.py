@@ -28,11 +28,8 @@ class WarmStart:
 
     def __str__(self) -> str:
         kept = f"; {len(self.kept)} start anew" if self.kept else ""
-        known = (
-            ""
-            if self.num_known_classes is None
-            else f", what {self.num_known_classes} classes have learned included"
-        )
+        count = self.num_known_classes
+        known = "" if count is None else f", what {count} classes have learned included"
         return f"Warm start: {len(self.loaded)} variables from {self.prefix}{known}{kept}."
 
 
