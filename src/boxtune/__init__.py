@@ -13,7 +13,18 @@ from boxtune import onednn
 
 __version__ = "0.1.0"
 
-VERBS = ("check", "configure", "convert", "evaluate", "export", "predict", "retrain", "runs", "train")
+VERBS = (
+    "check",
+    "configure",
+    "convert",
+    "cross_validate",
+    "evaluate",
+    "export",
+    "predict",
+    "retrain",
+    "runs",
+    "train",
+)
 """Each is a function in the module of its name."""
 
 

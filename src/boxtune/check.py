@@ -1,5 +1,6 @@
 """The verb `check`: what is in a data set, what is wrong with it, and what `convert` would do about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +23,12 @@ class CheckResult:
     def __str__(self) -> str:
         refusal, reading = self.prepared.refusal, self.prepared.reading
         verdict = f"convert would refuse this: {refusal}" if refusal else "convert would take this."
-        return data_set.text(f"{reading.root}: {reading.format.title}", self.prepared, verdict)
+        return data_set.text(reading.title, self.prepared, verdict)
 
 
 @kept_processes()
 def check(
-    photos: Path,
+    photos: Path | Sequence[Path],
     options: Options | None = None,
     *,
     pipeline_config_path: Path | None = None,
@@ -37,7 +38,7 @@ def check(
     """Look at everything in a data set and change nothing.
 
     Args:
-        photos: the folder of the images.
+        photos: the folder of the images, or several, which are merged.
         options: how it is to be read and split.
         pipeline_config_path: a configuration, to whose anchors the boxes are compared on the page.
         page: an HTML file to write, to look at.
@@ -55,7 +56,7 @@ def check(
         writable_folder(page.parent)
         write_page(
             page,
-            title=photos.resolve().name,
+            title=" and ".join(folder.resolve().name for folder in prepared.reading.formats),
             parts=prepared.parts,
             findings=prepared.findings,
             label_map=prepared.label_map,

@@ -216,12 +216,19 @@ def _retrain(**options: Any) -> None:
     retrain = load("retrain", options["model_dir"]).retrain
     data_set, evaluation = _data_set(options), _evaluation_options(options)
     _require_sha256(options)
+    if data_set.folds and not data_set.fold:
+        retrain = load("cross_validate").cross_validate
     print(retrain(options=data_set, evaluation_options=evaluation, **options))
 
 
 def _add_data_set(add: Add) -> None:
     """Add the flags for reading and splitting a data set."""
-    add("photos", type=Path, help="a folder of annotated photographs")
+    add(
+        "photos",
+        type=Path,
+        nargs="+",
+        help="a folder of annotated photographs; of several, classes merge by name",
+    )
     _add_reading(add)
     add("--label_map", type=Path, help="ids of the classes; else in order of their names")
     add("--validation_files", type=Path, help="a text file naming the images to validate on")
@@ -230,7 +237,11 @@ def _add_data_set(add: Add) -> None:
         help="random fraction for validation; else by lists or folders train, valid and test, or 0.2",
     )  # fmt: skip
     add("--folds", type=integer(2), help="of a cross-validation")
-    add("--fold", type=integer(1), help="which of the folds is for validation, from 1 on")
+    add(
+        "--fold",
+        type=integer(1),
+        help="which of the folds is for validation, from 1 on; retrain: else all in turn",
+    )
     add("--new_split", action="store_true", help="draw a split anew, also of images that had a part before")
     add("--seed", type=integer(0), default=0, help="of everything random (%(default)s)")
 

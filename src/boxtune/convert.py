@@ -36,14 +36,13 @@ class ConvertResult:
     files: Mapping[str, Sequence[str]]
 
     def __str__(self) -> str:
-        reading, folder = self.prepared.reading, self.output_dir
-        title = f"{reading.format.title} of {reading.root} is now in {folder}"
+        folder, title = self.output_dir, f"{self.prepared.reading.title} is now in {self.output_dir}"
         return data_set.text(title, self.prepared, f"all of them are in {folder / data_set.JSON_NAME}")
 
 
 @kept_processes()
 def convert(
-    photos: Path, output_dir: Path, options: Options | None = None, *, to: str = TFRECORD
+    photos: Path | Sequence[Path], output_dir: Path, options: Options | None = None, *, to: str = TFRECORD
 ) -> ConvertResult:
     """Turn an annotated folder of any known format into TFRecords (or another format), a label map and a report.
 
@@ -54,7 +53,7 @@ def convert(
     `output_dir` itself, if there is only one part), and must not exist yet.
 
     Args:
-        photos: the folder of the images.
+        photos: the folder of the images, or several, whose classes are merged by name and whose formats may differ.
         output_dir: where to write; made if need be.
         options: how the data set is to be read and split.
         to: "tfrecord", "voc", "coco" or "yolo".

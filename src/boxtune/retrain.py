@@ -13,7 +13,7 @@ from boxtune.configure import BATCH_SIZE, configure, find_start
 from boxtune.convert import ConvertResult, convert, move
 from boxtune.data.files import PARTIAL, held, whole_file
 from boxtune.data.label_map import read_label_map
-from boxtune.data.preparation import Options
+from boxtune.data.preparation import Options, too_few_to_validate
 from boxtune.errors import BoxtuneError, ConfigError
 from boxtune.evaluate import evaluate
 from boxtune.export import export
@@ -117,7 +117,7 @@ def _shown(value: float) -> str:
 
 
 def retrain(
-    photos: str | Path,
+    photos: str | Path | Sequence[str | Path],
     model_dir: str | Path,
     *,
     checkpoint: str | Path | None = None,
@@ -138,7 +138,7 @@ def retrain(
     refused, and what the model directory holds stays as it is; `next_run` and `overwrite` are the ways on.
 
     Args:
-        photos: a folder of annotated photographs.
+        photos: a folder of annotated photographs, or several, which are merged.
         model_dir: for everything that is written.
         checkpoint: to start from, as `configure` takes it; without it from random weights.
         model: one of `boxtune models`, where no checkpoint brings its own configuration.
@@ -172,7 +172,7 @@ def retrain(
         if options.kept_split is None and not overwrite:
             options = replace(options, kept_split=_last_split(runs))
         with tempfile.TemporaryDirectory(dir=project, prefix=PARTIAL) as made:
-            converted = convert(Path(photos), Path(made) / RECORDS, options)
+            converted = convert(_paths(photos), Path(made) / RECORDS, options)
             if overwrite:
                 folder, pipeline = project, command.configured(converted, project)
                 refuse_to_remove(project, pipeline.train_config.fine_tune_checkpoint)
@@ -181,6 +181,8 @@ def retrain(
                 folder, pipeline = _run_to_make(command, converted, runs, options.seed, next_run)
             move(converted, folder / RECORDS)
             print(replace(converted, output_dir=folder / RECORDS), flush=True)
+            if options.folds is None and (few := too_few_to_validate(converted.prepared)):
+                print(f"warning: {few}. Their mAP is mostly chance: annotate more, or add --folds 5.")
             config.write(pipeline, folder / CONFIG)
         best = _train(folder, pipeline, evaluation_options or EvaluationOptions(), options.seed, num_devices)
         export(folder / CONFIG, folder / BEST, folder / EXPORTED)
@@ -278,6 +280,10 @@ def _run_to_make(
         )
     folder = begin_next(runs[0], Start(str(checkpoint), changes))
     return folder, command.configured(converted, folder, checkpoint)
+
+
+def _paths(photos: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(photos)] if isinstance(photos, str | Path) else list(map(Path, photos))
 
 
 def _last_split(runs: Sequence[Path]) -> Path:

@@ -1,9 +1,17 @@
 """Images that were taken one right after the other."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 import pytest
+from PIL import Image
 
+from boxtune.data import findings as kinds
+from boxtune.data import images
 from boxtune.data.bursts import bursts
+from boxtune.data.image_record import ImageSource
+from boxtune.data.preparation import Options, prepare
+from voc_folder import annotated, annotation, element, image_file
 
 
 def looks(*scenes):
@@ -88,3 +96,34 @@ def test_one_time_for_all_says_nothing():
 def test_few_images():
     assert bursts([], np.zeros((0, 256), np.uint8)) == []
     assert bursts(["20180106_111507.jpg"], looks(0)) == [0]
+
+
+def test_times_of_exif_count_whatever_the_names_are():
+    """Two seconds apart in one folder; the same second in another folder is another camera."""
+    names = ["b/x.jpg", "b/a.jpg", "b/k.jpg", "c/k.jpg", "b/IMG_1.jpg", "b/IMG_2.jpg"]
+    times = [100.0, 102.0, 106.0, 100.0, None, None]
+    assert bursts(names, looks(*range(6)), times) == [0, 0, 2, 3, 4, 5]
+
+
+def test_times_are_read_from_photographs(tmp_path):
+    """Three photographs: two in one second, at .25 and .75, and one of which the time is nonsense."""
+    for name, written, fraction in [
+        ("x", "2024:05:06 07:08:09", "25"),
+        ("a", "2024:05:06 07:08:09", "75"),
+        ("n", "0000:00:00 00:00:00", None),
+    ]:
+        exif = Image.Exif()
+        photo = exif.get_ifd(0x8769)
+        photo[0x9003] = written
+        if fraction:
+            photo[0x9291] = fraction
+        image_file(tmp_path / f"{name}.jpg", exif=exif)
+        annotation(tmp_path / f"{name}.xml", element())
+    for n in range(4):
+        annotated(tmp_path, "other" + "x" * n)
+    taken = images.inspect(ImageSource(tmp_path / "x.jpg")).taken
+    assert taken == datetime(2024, 5, 6, 7, 8, 9, 250000, tzinfo=UTC).timestamp()
+    assert images.inspect(ImageSource(tmp_path / "n.jpg")).taken is None
+    prepared = prepare(tmp_path, Options(num_workers=1))
+    (found,) = [one for one in prepared.findings if one.kind == kinds.BURSTS]
+    assert found.message == "2 images in 1 series; 2 from x.jpg on."

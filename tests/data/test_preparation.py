@@ -7,7 +7,7 @@ from PIL import Image
 from boxtune import cli
 from boxtune.check import CheckResult
 from boxtune.data.label_map import Label, LabelMap, write_label_map
-from boxtune.data.preparation import Options, prepare
+from boxtune.data.preparation import Options, prepare, too_few_to_validate
 from boxtune.errors import DataError
 from voc_folder import annotation, element, image_file
 
@@ -217,8 +217,7 @@ def test_folds_partition_the_set(photos):
         for image in made_ready(photos, folds=3, fold=fold).parts["validation"]
     ]
     assert sorted(names) == [f"{number}.jpg" for number in range(10)]
-    with pytest.raises(DataError, match="Give both"):
-        made_ready(photos, folds=3)
+    assert "--fold says which of the 3 folds" in made_ready(photos, folds=3).refusal
 
 
 def test_versions_that_roboflow_made_of_a_image_stay_together(tmp_path):
@@ -277,3 +276,16 @@ def test_images_taken_right_after_each_other_are_on_one_side(tmp_path):
     assert len(validation) == 6
     for minute in range(5):
         assert len(validation & set(names[4 * minute : 4 * minute + 4])) in (0, 4)
+
+
+def test_few_images_to_validate_on_are_told(photos):
+    """Of ten images, two are for validation: few, and few of each class. Of 200, 40 are enough."""
+    few = too_few_to_validate(made_ready(photos, validation_fraction=0.2))
+    assert few == (
+        "2 images to validate on are few; classes in fewer than 5 images to validate on: cat 2, dog 1"
+    )
+    assert too_few_to_validate(made_ready(photos, validation_fraction=0.0)) == ""
+    for number in range(10, 200):
+        image_file(photos / f"{number}.jpg", seed=number)
+        annotation(photos / f"{number}.xml", element("cat"), element("dog", xmin=8))
+    assert too_few_to_validate(made_ready(photos, validation_fraction=0.2)) == ""

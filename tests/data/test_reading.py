@@ -701,7 +701,7 @@ def test_names_in_a_format_that_is_not_read_take_no_image(tmp_path):
     rows = "".join(f"{name}.jpeg,40,20,cat,4,2,20,12\n" for name in ("a", "b"))
     (tmp_path / "new.csv").write_text("filename,width,height,class,xmin,ymin,xmax,ymax\n" + rows)
     found = read(tmp_path)
-    assert (found.format.name, len(found.images)) == ("csv", 2)
+    assert (found.format_names, len(found.images)) == (["csv"], 2)
 
 
 def test_a_file_about_one_image_is_about_it_whatever_it_writes(tmp_path):

@@ -31,14 +31,14 @@ def test_what_covers_most_images_is_read_and_the_others_are_named(tmp_path):
     for number in (1, 2):
         annotation(tmp_path / f"{number}.xml", element())
     found = read(tmp_path)
-    assert (found.format.name, len(found.images)) == ("yolo", 6)
+    assert (found.format_names, len(found.images)) == (["yolo"], 6)
     assert [(f.kind.name, f.message) for f in found.findings] == [
         (
             "annotations in another format",
             "Pascal VOC XML is there too, for 2 images; YOLO labels is read, for 6.",
         )
     ]
-    assert read(tmp_path, format_name="voc").format.name == "voc"
+    assert read(tmp_path, format_name="voc").format_names == ["voc"]
 
 
 def test_of_equals_the_first_of_the_table_is_read(tmp_path):
@@ -46,7 +46,7 @@ def test_of_equals_the_first_of_the_table_is_read(tmp_path):
     label(tmp_path, *range(6))
     for number in range(6):
         annotation(tmp_path / f"{number}.xml", element())
-    assert read(tmp_path).format.name == "voc"
+    assert read(tmp_path).format_names == ["voc"]
 
 
 def test_one_file_about_many_images_counts_as_many(tmp_path):
@@ -58,7 +58,7 @@ def test_one_file_about_many_images_counts_as_many(tmp_path):
         "categories": [{"id": 1, "name": "cat"}],
     }
     (tmp_path / "all.json").write_text(json.dumps(document))
-    assert read(tmp_path).format.name == "coco"
+    assert read(tmp_path).format_names == ["coco"]
 
 
 @pytest.mark.parametrize("folder", ["obj_train_data", "annotations", "."])
@@ -66,7 +66,7 @@ def test_labels_apart_from_their_images_are_recognised(tmp_path, folder):
     photos(tmp_path / "images")
     label(tmp_path / folder, *range(6))
     found = read(tmp_path)
-    assert (found.format.name, len(found.images)) == ("yolo", 6)
+    assert (found.format_names, len(found.images)) == (["yolo"], 6)
 
 
 def test_numbers_that_are_about_no_image_are_not_in_the_way(tmp_path):
@@ -74,7 +74,7 @@ def test_numbers_that_are_about_no_image_are_not_in_the_way(tmp_path):
     annotation(tmp_path / "0.xml", element())
     (tmp_path / "numbers.txt").write_text("1 0.5 0.5 0.2 0.4\n")
     found = read(tmp_path)
-    assert (found.format.name, found.findings) == ("voc", ())
+    assert (found.format_names, found.findings) == (["voc"], ())
 
 
 def test_one_annotation_among_many_other_files_is_found(tmp_path):

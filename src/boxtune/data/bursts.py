@@ -1,7 +1,7 @@
 """Which images were taken one right after the other: bursts and frames of films, which show nearly the same."""
 
 import re
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 MAX_SECONDS = 3.0
-"""Between neighbours whose names tell when they were taken."""
+"""Between neighbours whose names or EXIF tell when they were taken."""
 MIN_LIKENESS = 0.8
 """Correlation of the thumbnails of neighbours by number, after the mean of the set is taken away.
 
@@ -25,34 +25,40 @@ _NUMBER = re.compile(r"(.*?)(\d{1,15})(\D*)", re.DOTALL)
 # What programs append to the name of an image when they make versions of it.
 _APPENDED = re.compile(r"([_-](jpe?g|png|bmp|tiff?|webp))?(\.rf\.[0-9a-f]{32})?$", re.IGNORECASE)
 
+_Series = tuple[bool, list[tuple[float, int]]]
+"""Whether the places in it are times, and (place, index) of each image."""
 
-def bursts(names: Sequence[str], fingerprints: np.ndarray) -> list[int]:
+
+def bursts(
+    names: Sequence[str], fingerprints: np.ndarray, times: Sequence[float | None] | None = None
+) -> list[int]:
     """Return for each image the index of the first of its burst [n]; that of an image on its own is its own.
 
-    Neighbours are images of one folder and one kind of name whose names have times at most MAX_SECONDS apart, or
-    consecutive numbers, if they look alike. A burst of more than half of all images is cut into twentieths of the set,
-    since otherwise nothing could be split.
+    Neighbours are images of one folder that were taken at most MAX_SECONDS apart, as their EXIF says. Without EXIF,
+    they also have one kind of name, with times that close, or with consecutive numbers if they look alike. A burst of
+    more than half of all images is cut into twentieths of the set, since otherwise nothing could be split.
 
     Args:
         names: of the images, with `/` between folders.
         fingerprints: uint8 [n, d], grey thumbnails.
+        times: in seconds, as the EXIF of each image says, where it does.
     """
     if not names:
         return []
     first = list(range(len(names)))
-    for members in _chains(names, fingerprints):
+    for members in _chains(_series(names, times or [None] * len(names)), fingerprints):
         at_most = len(names) if 2 * len(members) <= len(names) else max(1, len(names) // 20)
         for place, index in enumerate(members):
             first[index] = members[place // at_most * at_most]
     return first
 
 
-def _chains(names: Sequence[str], fingerprints: np.ndarray) -> Iterator[list[int]]:
+def _chains(series: Iterable[_Series], fingerprints: np.ndarray) -> Iterator[list[int]]:
     """Yield the indices of each burst, in its order."""
     looks = _normalized(fingerprints)
-    for is_time, series in _series(names).values():
+    for is_time, places in series:
         chain: list[int] = []
-        for (before, index), (after, following) in pairwise(sorted(series)):
+        for (before, index), (after, following) in pairwise(sorted(places)):
             chain = chain or [index]
             near = after - before <= MAX_SECONDS if is_time else after - before == 1
             if near and (is_time or float(looks[index] @ looks[following]) >= MIN_LIKENESS):
@@ -64,11 +70,14 @@ def _chains(names: Sequence[str], fingerprints: np.ndarray) -> Iterator[list[int
             yield chain
 
 
-def _series(names: Sequence[str]) -> dict[Hashable, tuple[bool, list[tuple[float, int]]]]:
-    """Return images whose places in a series are known: by series whether these are times, then (place, index)."""
-    series: dict[Hashable, tuple[bool, list[tuple[float, int]]]] = {}
-    for index, name in enumerate(names):
+def _series(names: Sequence[str], times: Sequence[float | None]) -> list[_Series]:
+    """Return the images whose places in a series are known."""
+    series: dict[Hashable, _Series] = {}
+    for index, (name, taken) in enumerate(zip(names, times, strict=True)):
         path = PurePosixPath(name)
+        if taken is not None:
+            series.setdefault(path.parent, (True, []))[1].append((taken, index))
+            continue
         stem = _APPENDED.sub("", path.stem)
         timed, numbered = _time(stem), _NUMBER.fullmatch(stem)
         if timed:
@@ -78,11 +87,11 @@ def _series(names: Sequence[str]) -> dict[Hashable, tuple[bool, list[tuple[float
             before, number, after = numbered.groups()
             series.setdefault((path.parent, before, after), (False, []))[1].append((int(number), index))
     # One time for all says when they were written, not when they were taken.
-    return {
-        key: (is_time, places)
-        for key, (is_time, places) in series.items()
+    return [
+        (is_time, places)
+        for is_time, places in series.values()
         if len({place for place, _ in places}) > 1 or (is_time and len(places) < len(names) / 2)
-    }
+    ]
 
 
 def _time(stem: str) -> tuple[str, float] | None:

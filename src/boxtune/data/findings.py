@@ -285,8 +285,8 @@ SIZE_DIFFERS = _warn(
 IMAGE_TWICE = _warn("same image twice", "All of its copies are kept on one side of a drawn split.")
 BURSTS = _note(
     "images right after each other",
-    "By their names they were taken within three seconds, or are numbered one after the other and look alike: each "
-    "series is kept on one side of a drawn split.",
+    "By their EXIF or names they were taken within three seconds, or are numbered one after the other and look alike: "
+    "each series is kept on one side of a drawn split.",
 )
 SPLIT_KEPT = _note("split of before", "Only what is new was drawn; --new_split draws all images.")
 LIST_WRONG = _refuse(

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from PIL import Image
@@ -38,6 +39,8 @@ RARE_SUFFIXES = frozenset((*_UNREADABLE.split(), *_SUFFIXES["HEIF"], *_SUFFIXES[
 """Endings of images that often lie beside a JPEG of the same name, which is then meant; not all can be read."""
 _TENSORFLOW_FORMATS = {"JPEG": "jpeg", "PNG": "png"}
 _EXIF_ORIENTATION = 0x0112
+_EXIF_PHOTO = 0x8769  # the part of EXIF in which the next two are
+_EXIF_TAKEN, _EXIF_SUBSECONDS = 0x9003, 0x9291
 # The transpose that turns an image upright, by its EXIF orientation.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -55,8 +58,9 @@ class ImageInfo:
     """Properties of an image.
 
     They are its pixels as stored, its format, Pillow's mode, its EXIF orientation 1 to 8, the bits of a value
-    (`pixels.depth`), whether it lacks the end marker, and two signatures: `digest` is the SHA-256 of its bytes,
-    `fingerprint` is for finding near-duplicates (see `boxtune.data.duplicates`).
+    (`pixels.depth`), whether it lacks the end marker, two signatures: `digest` is the SHA-256 of its bytes,
+    `fingerprint` is for finding near-duplicates (see `boxtune.data.duplicates`); and when it was taken, as its EXIF
+    says, in seconds of the camera's clock.
     """
 
     width: int
@@ -68,6 +72,7 @@ class ImageInfo:
     lacks_end: bool
     digest: bytes
     fingerprint: bytes
+    taken: float | None = None
 
     @property
     def recoding_reason(self) -> str:
@@ -99,9 +104,10 @@ def inspect(source: ImageSource) -> ImageInfo:
         elif orientation >= 5:
             width, height = height, width
         fingerprint = duplicates.fingerprint(eight_bits(_turned(image, orientation)))
+        taken = _taken(image)
     lacks_end, digest = len(sound) > len(data), hashlib.sha256(data).digest()
     return ImageInfo(
-        width, height, file_format(image), mode, orientation, bits, lacks_end, digest, fingerprint
+        width, height, file_format(image), mode, orientation, bits, lacks_end, digest, fingerprint, taken
     )
 
 
@@ -189,6 +195,16 @@ def upright_point(x: float, y: float, orientation: int) -> tuple[float, float]:
 def _orientation(image: Image.Image) -> int:
     orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     return int(orientation) if orientation in _UPRIGHT else 1
+
+
+def _taken(image: Image.Image) -> float | None:
+    """Return when a photograph was taken, in seconds of its camera's clock; None if it does not say, or nonsense."""
+    photo = image.getexif().get_ifd(_EXIF_PHOTO)
+    try:
+        second = datetime.strptime(str(photo[_EXIF_TAKEN]), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
+        return second.timestamp() + float(f"0.{int(photo.get(_EXIF_SUBSECONDS) or 0)}")
+    except (KeyError, ValueError):
+        return None
 
 
 def _turned(image: Image.Image, orientation: int) -> Image.Image:

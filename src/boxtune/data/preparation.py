@@ -17,11 +17,15 @@ from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names, rounded
 from boxtune.data.label_map import LabelMap
-from boxtune.data.reading import Reading, read, what_was_skipped, why_unusable
+from boxtune.data.merging import read_folders
+from boxtune.data.reading import Reading, what_was_skipped, why_unusable
 from boxtune.data.splits import Split
 from boxtune.errors import DataError, did_you_mean
 
 VALIDATION_FRACTION = 0.2
+FEW_IMAGES, FEW_OF_A_CLASS = 30, 5
+"""Fewer images to validate on, all or of a class, get a warning."""
+_MOST_NAMED = 5
 # Roboflow cuts and flips an image into several files, which differ in the number behind this.
 _ROBOFLOW_SOURCE = re.compile(r"([^/]+)\.rf\.[0-9a-f]{32}\.[^/.]+$")
 
@@ -44,8 +48,8 @@ class Options:
         validation_files: a text file that names the images for validation.
         validation_fraction: the fraction in [0, 1) to draw for validation; if None, the lists, subsets or folders of
             the data set decide (train, valid, test), and without such a random fifth is taken.
-        folds: of a cross-validation; `fold`, from 1 on, is then for validation.
-        fold: see `folds`.
+        folds: of a cross-validation.
+        fold: of these, from 1 on, the one for validation.
         seed: of the draw.
         kept_split: a folder of records: images that it knows stay in the part that they had there, unless a list,
             folds or another fraction say otherwise; `convert` takes its own folder.
@@ -73,8 +77,8 @@ class Options:
     num_workers: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.folds is None) != (self.fold is None):
-            raise DataError("Give both, the number of folds and which of them is for validation.")
+        if self.fold is not None and self.folds is None:
+            raise DataError("--fold is one of --folds: give their number, too.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +92,14 @@ class Prepared:
     refusal: str = ""
 
 
-def prepare(photos: Path, options: Options) -> Prepared:
-    """Read and split a data set without writing anything.
+def prepare(photos: Path | Sequence[Path], options: Options) -> Prepared:
+    """Read and split the data set of one folder, or of several, without writing anything.
 
     A split that is not possible is a refusal. Raises DataError where nothing can be said of the set: no annotations, or
     an unreadable label map.
     """
-    reading = read(
-        photos,
+    reading = read_folders(
+        [photos] if isinstance(photos, Path) else photos,
         annotations=options.annotations,
         format_name=options.format_name,
         assumed=Assumed(options.boxes, options.exif, options.image_names),
@@ -104,7 +108,7 @@ def prepare(photos: Path, options: Options) -> Prepared:
     # The names of classes that are renamed or left out are known by then.
     named = (*options.rename, *options.drop)
     found = [one for one in reading.findings if one.kind != kinds.CLASS_UNNAMED or one.location not in named]
-    findings = Findings(photos, found)
+    findings = Findings(reading.root, found)
     images = _without(reading.images, options.drop, findings)
     reading = replace(reading, images=_renamed(images, options.rename, findings))
     label_map = _numbered(reading.images, options.label_map, findings)
@@ -118,7 +122,7 @@ def prepare(photos: Path, options: Options) -> Prepared:
             lost = len(reading.images) < reading.num_annotations  # which is probably why
             not_split = f"{error} {what_was_skipped(reading)}" if lost else str(error)
     refused = (
-        f"{photos}: {kind.name} ({len(group)}). {group[0]} {kind.advice}"
+        f"{reading.root}: {kind.name} ({len(group)}). {group[0]} {kind.advice}"
         for kind, group in by_kind(findings.items).items()
         if kind.action is Action.REFUSE
     )
@@ -213,7 +217,7 @@ def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, 
     # All versions that Roboflow made of an image stay together.
     sources = [version[1] if (version := _ROBOFLOW_SOURCE.search(name)) else name for name in names]
     groups = duplicates.joined(copies, sources)
-    followers = bursts(names, reading.fingerprints)
+    followers = bursts(names, reading.fingerprints, reading.times)
     _note_bursts(names, followers, findings)
     groups = duplicates.joined(groups, followers)
     split = _chosen_split(reading, options, dict(zip(names, groups, strict=True)), findings)
@@ -231,7 +235,12 @@ def _chosen_split(reading: Reading, options: Options, groups: Mapping[str, int],
     images = reading.images
     if options.validation_files:
         return splits.by_list(images, options.validation_files)
-    if options.folds is not None and options.fold is not None:
+    if options.folds is not None:
+        if options.fold is None:
+            raise DataError(
+                f"--fold says which of the {options.folds} folds is for validation; `boxtune retrain` trains all of "
+                "them without it."
+            )
         return splits.fold(images, folds=options.folds, fold=options.fold, seed=options.seed, groups=groups)
     if options.validation_fraction is None:
         own = split_lists.by_lists(images, reading.lists, findings) or splits.by_folders(images)
@@ -297,6 +306,20 @@ def _note_classes(
         elif name not in single:
             crowds = f'all {num_measured[name]} objects of "{name}" are crowds.'
             findings.add(kinds.CLASS_ONLY_CROWDS, findings.root, crowds)
+
+
+def too_few_to_validate(prepared: Prepared) -> str:
+    """Say that there are few images to validate on, all or of a class; "" if there are enough, or none."""
+    measured = prepared.parts.get("validation", ())
+    if not measured:
+        return ""
+    counts = Counter(name for image in measured for name in class_counts([image], prepared.label_map))
+    few = [f"{name} {counts[name]}" for name in prepared.label_map.names if 0 < counts[name] < FEW_OF_A_CLASS]
+    reasons = [f"{len(measured)} images to validate on are few"] if len(measured) < FEW_IMAGES else []
+    if few:
+        shown = f"{', '.join(few[:_MOST_NAMED])}{', ...' if len(few) > _MOST_NAMED else ''}"
+        reasons.append(f"classes in fewer than {FEW_OF_A_CLASS} images to validate on: {shown}")
+    return "; ".join(reasons)
 
 
 def class_counts(images: Iterable[ImageRecord], label_map: LabelMap) -> Counter[str]:

@@ -3,7 +3,7 @@
 Annotations are parsed here, one after another, while other processes look at the images of earlier ones.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -36,18 +36,30 @@ _MOST_SHOWN = 3
 class Reading:
     """The usable images of a data set in byte order of their names, and findings.
 
-    `digests` and `fingerprints` (uint8 [n, 256]) are the signatures of the images. `num_annotations` counts the
-    images that are annotated, usable or not. `lists` are those by which the data set is divided.
+    `formats` are those of the folders that were read. `digests` and `fingerprints` (uint8 [n, 256]) are the signatures
+    of the images, `times` the seconds at which they were taken, as their EXIF says. `num_annotations` counts the images
+    that are annotated, usable or not. `lists` are those by which the data set is divided.
     """
 
     root: Path
-    format: Format
+    formats: Mapping[Path, Format]
     images: tuple[ImageRecord, ...]
     digests: tuple[bytes, ...]
     fingerprints: np.ndarray
+    times: tuple[float | None, ...]
     findings: tuple[Finding, ...]
     num_annotations: int
     lists: SplitLists = field(default_factory=SplitLists)
+
+    @property
+    def format_names(self) -> list[str]:
+        """The names of the formats, each once."""
+        return list(dict.fromkeys(one.name for one in self.formats.values()))
+
+    @property
+    def title(self) -> str:
+        """The folders with their formats, for people."""
+        return ", ".join(f"{one.title} of {folder}" for folder, one in self.formats.items())
 
 
 def read(
@@ -247,11 +259,12 @@ def _paired(
 
 
 class _Inspected(NamedTuple):
-    """A record, its image's digest and fingerprint, findings, and how many boxes fit by which conventions."""
+    """A record, its image's digest, fingerprint and time, findings, and how many boxes fit by which conventions."""
 
     record: ImageRecord | None
     digest: bytes
     fingerprint: bytes
+    taken: float | None
     findings: Sequence[Finding]
     fits: Fits
 
@@ -261,7 +274,7 @@ def _inspect(root: Path, written: Convention, assumed: Assumed, annotation: Anno
     assert annotation.source
     source = annotation.source
     name = annotation.filename if source.span else findings.name(source.path)
-    digest, fingerprint = b"", b""
+    digest, fingerprint, taken = b"", b"", None
     fits = Fits()
     record = None
     with findings.skipping(annotation.path, location=annotation.location, image=name):
@@ -271,12 +284,12 @@ def _inspect(root: Path, written: Convention, assumed: Assumed, annotation: Anno
             raise SkipError(kinds.IMAGE_TOO_LARGE, f"{findings.name(source.path)}: {error}") from error
         except DataError as error:
             raise SkipError(kinds.IMAGE_UNREADABLE, f"{findings.name(source.path)}: {error}") from error
-        digest, fingerprint = info.digest, info.fingerprint
+        digest, fingerprint, taken = info.digest, info.fingerprint, info.taken
         sizes = [(info.width, info.height), (info.height, info.width)][: 1 + (info.orientation >= 5)]
         fits = conventions.fitting(annotation, written, sizes)
         meant = conventions.reread(annotation, written, assumed.convention(written))
         record = image_record(meant, name, source, info, findings, assumed.exif)
-    return _Inspected(record, digest, fingerprint, findings.items, fits)
+    return _Inspected(record, digest, fingerprint, taken, findings.items, fits)
 
 
 def _one_each(
@@ -307,22 +320,24 @@ def _reading(
     root: Path, chosen: Format, inspected: Iterable[_Inspected], num_annotations: int, findings: Findings
 ) -> Reading:
     names: set[str] = set()
-    found = []
-    for record, digest, fingerprint, *_ in inspected:
+    found: list[tuple[ImageRecord, _Inspected]] = []
+    for one in inspected:
+        record = one.record
         if record is not None:
             if record.name in names and record.source.span:  # of a TFRecord; files differ in their paths
                 name = f"{record.annotation}/{record.source.span[0]}/{record.name}"
                 record = replace(record, name=name)
             names.add(record.name)
-            found.append((record, digest, fingerprint))
-    found.sort(key=lambda one: one[0].name.encode(errors="surrogateescape"))
-    fingerprints = np.frombuffer(b"".join(one[2] for one in found), np.uint8)
+            found.append((record, one))
+    found.sort(key=lambda pair: pair[0].name.encode(errors="surrogateescape"))
+    fingerprints = np.frombuffer(b"".join(one.fingerprint for _, one in found), np.uint8)
     return Reading(
         root=root,
-        format=chosen,
-        images=tuple(one[0] for one in found),
-        digests=tuple(one[1] for one in found),
+        formats={root: chosen},
+        images=tuple(record for record, _ in found),
+        digests=tuple(one.digest for _, one in found),
         fingerprints=fingerprints.reshape(len(found), 256),
+        times=tuple(one.taken for _, one in found),
         findings=tuple(findings.items),
         num_annotations=num_annotations,
     )

@@ -104,7 +104,7 @@ def to_json(prepared: Prepared, files: Mapping[str, Sequence[str]] | None = None
     of_finding = ("file", "location", "image", "message")
     content = {
         "version": 2,
-        "format": prepared.reading.format.name,
+        "format": ", ".join(prepared.reading.format_names),
         "annotated_images": prepared.reading.num_annotations,
         "refusal": prepared.refusal,
         "parts": {

@@ -39,7 +39,7 @@ def photos(tmp_path):
 
 def test_it_is_recognised_checked_and_converted(added, photos, tmp_path):
     found = check(photos, Options(num_workers=1)).prepared
-    assert found.reading.format is added
+    assert list(found.reading.formats.values()) == [added]
     assert [image.objects[0].class_name for image in found.reading.images] == ["cat"] * 4
     convert(photos, tmp_path / "records", Options(num_workers=1))
     again = check(tmp_path / "records", Options(num_workers=1)).prepared.reading
