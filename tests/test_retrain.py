@@ -13,6 +13,7 @@ from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options
 from boxtune.draw import draw
 from boxtune.errors import CheckpointError, ConfigError, DataError
+from boxtune.report.evaluation import read_evaluation
 from boxtune.retrain import retrain
 from boxtune.training import changes
 from boxtune.training.checkpoints import Reader, find, step_of
@@ -297,7 +298,8 @@ class TestNextRun:
         assert "The best run before, mine, on the same images:" in out
         figures = json.loads((folder / "mine/runs/2/results.json").read_text())
         assert figures["step"] == 3
-        assert figures["mAP_of_best_before"] == result.best_before is not None
+        assert figures["mAP_of_best_before"] == result.comparison.before
+        assert result.comparison.is_of_all
         assert step_of(find(folder / "mine/runs/2")) == 3
 
     def test_no_image_changes_sides(self, folder):
@@ -334,11 +336,30 @@ class TestNextRun:
         result = start(folder / "photos", folder / "mine")
         assert result.model_dir == folder / "mine" / "runs" / "2"
 
-    def test_other_classes_are_not_compared(self, folder, capsys):
+    def test_with_other_classes_those_that_both_know_are_compared(self, folder, capsys):
+        """The mugs become cups: the run before is measured without them, and the new one is the best."""
         rename(folder / "photos", "mug", "cup")
         result = start(folder / "photos", Path("mine"), next_run=True)
-        assert "mine knows other classes: it is not compared." in capsys.readouterr().out
-        assert result.best_before is None
+        names = [name for name in read_label_map(Path("mine/records/label_map.pbtxt")).names if name != "mug"]
+        assert result.comparison.classes == names
+        assert not result.comparison.is_of_all
+        said = capsys.readouterr().out
+        assert f"(of the classes that it knows: {', '.join(names)})" in said
+        assert "of the classes that the best run before knows, too" in str(result)
+        figures = json.loads(Path("mine/runs/2/results.json").read_text())
+        assert figures["mAP_of_best_before"] is None
+        assert figures["known_classes"]["before"] == result.comparison.before >= 0
+        measured = read_evaluation(Path("mine/runs/2/best_before/evaluation.json"))
+        objects = {row.name: row.num_objects for row in measured.per_class}
+        assert objects["mug"] == 0 < min(objects[name] for name in names)
+        assert best_run(runs_of(Path("mine"))) == Path("mine/runs/2")
+
+    def test_without_a_class_in_common_nothing_is_compared(self, folder, capsys):
+        for number, name in enumerate(read_label_map(Path("mine/records/label_map.pbtxt")).names):
+            rename(folder / "photos", name, f"new {number}")
+        result = start(folder / "photos", Path("mine"), next_run=True)
+        assert "It knows none of these classes: it is not compared." in capsys.readouterr().out
+        assert result.comparison is None
 
     def test_another_kind_of_model_is_no_next_run(self, folder):
         add_images(folder)

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from boxtune import config
@@ -12,15 +12,15 @@ from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.configure import BATCH_SIZE, configure, find_start
 from boxtune.convert import ConvertResult, convert, move
 from boxtune.data.files import PARTIAL, held, whole_file
-from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options, too_few_to_validate
-from boxtune.errors import BoxtuneError, ConfigError
+from boxtune.errors import BoxtuneError, ConfigError, some
 from boxtune.evaluate import evaluate
 from boxtune.export import export
 from boxtune.report.box_drawing import training_images
 from boxtune.report.evaluation import JSON_NAME as EVALUATION_JSON
-from boxtune.report.evaluation import publish, read_evaluation
+from boxtune.report.evaluation import publish
 from boxtune.report.evaluation_page import PAGE_NAME
+from boxtune.same_images import Comparison, compare, knows_all, measure
 from boxtune.train import Reporting, train
 from boxtune.training.changes import changes_since, reading_from
 from boxtune.training.checkpoint_manager import CheckpointOptions
@@ -30,9 +30,7 @@ from boxtune.training.project import RESULTS, Start, begin_next, best_checkpoint
 from boxtune.training.run_state import (
     ANEW,
     BEST,
-    COMPLETE_CONFIG,
     EXPORTED,
-    LABEL_MAP,
     holds_run,
     refuse_to_remove,
     remove_run,
@@ -41,6 +39,8 @@ from boxtune.training.validation import Best
 
 EVALUATIONS = 5
 """During the training, including the one at the end."""
+
+MOST_NAMED = 5
 
 RECORDS, CONFIG, BEST_BEFORE = "records", "pipeline.config", "best_before"
 
@@ -51,8 +51,8 @@ class RetrainResult:
 
     model_dir: Path
     best: Best
-    best_before: float | None = None
-    """COCO's AP of the best run before, on the same images, if there was one of the same classes."""
+    comparison: Comparison | None = None
+    """With the best run before, if there was one that knows some of the classes."""
 
     @property
     def mean_average_precision(self) -> float:
@@ -66,11 +66,13 @@ class RetrainResult:
 
     def to_json(self) -> str:
         """Return the figures and where the exported model is, for programs."""
-        content = {
+        compared = self.comparison
+        content: dict[str, object] = {
             "mAP": self.mean_average_precision,
             "AP50": self.ap50,
             "step": self.best.step,
-            "mAP_of_best_before": self.best_before,
+            "mAP_of_best_before": compared.before if compared and compared.is_of_all else None,
+            "known_classes": compared and asdict(compared),
             "num_validation_images": self.best.num_images,
             "metrics": self.best.values,
             "exported": str(self.model_dir / EXPORTED),
@@ -103,11 +105,18 @@ class RetrainResult:
 
     def _against_best_before(self) -> list[str]:
         """Return how the best run before does on the same images, as a line, if it is known."""
-        if self.best_before is None:
+        compared = self.comparison
+        if compared is None:
             return []
-        better = self.best_before > self.mean_average_precision
+        if not compared.is_of_all:
+            names = some(compared.classes, MOST_NAMED)
+            return [
+                f"mAP {_shown(compared.now)}   of the classes that the best run before knows, too ({names}); that run: "
+                f"{_shown(compared.before)} on the same images"
+            ]
+        better = compared.before > self.mean_average_precision
         return [
-            f"mAP {_shown(self.best_before)}   of the best run before, on the same images: `evaluate`, `export` and "
+            f"mAP {_shown(compared.before)}   of the best run before, on the same images: `evaluate`, `export` and "
             f"`predict` {'go on with that one' if better else 'take the new one'}"
         ]
 
@@ -192,9 +201,13 @@ def retrain(
             folder / CONFIG,
             folder / BEST,
             output_dir=folder,
-            compare_with=before and before / EVALUATION_JSON,
+            compare_with=folder / BEST_BEFORE / EVALUATION_JSON
+            if before and knows_all(before, folder)
+            else None,
         )
-        result = RetrainResult(folder, best, None if before is None else _mean_average_precision(before))
+        result = RetrainResult(
+            folder, best, compare(before, folder, folder / BEST_BEFORE) if before else None
+        )
         with whole_file(folder / RESULTS) as temporary:
             temporary.write_text(result.to_json(), encoding="utf-8")
     return result
@@ -292,19 +305,14 @@ def _last_split(runs: Sequence[Path]) -> Path:
 
 
 def _measure_best_before(project: Path, folder: Path) -> Path | None:
-    """Measure the best run before the one in `folder` on its images; return where, None if it knows other classes."""
+    """Measure the best run before the one in `folder` on its images; return which, None if it knows no class of it."""
     runs = runs_of(project)
     before = best_run(runs[: runs.index(folder)])
-    if read_label_map(before / LABEL_MAP).names != read_label_map(folder / LABEL_MAP).names:
-        print(f"\n{before} knows other classes: it is not compared.")
-        return None
     print(f"\nThe best run before, {before}, on the same images:")
-    evaluate(before / COMPLETE_CONFIG, before / BEST, data=folder / RECORDS, output_dir=folder / BEST_BEFORE)
-    return folder / BEST_BEFORE
-
-
-def _mean_average_precision(folder: Path) -> float:
-    return read_evaluation(folder / EVALUATION_JSON).metrics[SHORT_NAMES["mAP"]]
+    if measure(before, folder, folder / RECORDS, folder / BEST_BEFORE):
+        return before
+    print("It knows none of these classes: it is not compared.")
+    return None
 
 
 def _train(
