@@ -1,9 +1,9 @@
 """What each model of the zoo costs: parameters, multiplications, seconds of a training step, memory.
 
-Prints a line for each; `config/zoo.toml` keeps the first three, and `boxtune models` shows them. Each is built with
-90 classes at its own size, in a process of its own, so that its peak of memory is known. A step is the forward and
-backward pass over one image, the median of up to five after the first; multiplications are those of convolutions and
-dense layers in the forward pass.
+Prints a line for each; `config/zoo.toml` keeps these figures, and `boxtune models` shows them. Each is built with 90
+classes at its own size, in a process of its own. A step is the forward and backward pass over one image, the median of
+up to five after the first; multiplications are those of convolutions and dense layers in the forward pass. Memory is
+what one more image of a batch takes: the difference of the peaks of two processes at 256 pixels, scaled to the model's.
 
     python benchmarks/model_costs.py [NAME ...]
 
@@ -25,6 +25,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ENOUGH = 10
 """Seconds after which no further step is measured."""
+SMALL, BATCHES = 256, (2, 6)
+"""Pixels and batches of the steps whose memory is compared."""
 
 
 def main() -> None:
@@ -34,13 +36,46 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", default=[model.name for model in zoo.zoo_models()])
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--peak", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.peak:
+        print(peak(options.names[0], options.peak))
+        return
     if options.here:
         measure(*options.names)
         return
     print(f"{'model':46}{'parameters':>12}{'multiplications':>17}{'s a step':>10}{'GiB':>7}", flush=True)
     for name in options.names:
         subprocess.run([sys.executable, __file__, name, "--here"], check=True, stderr=subprocess.DEVNULL)
+
+
+def memory_of_an_image(name: str) -> float:
+    """Return the GiB that one more image of a batch takes."""
+    peaks = [
+        float(subprocess.run(
+            [sys.executable, __file__, name, "--peak", str(batch)], check=True, capture_output=True, text=True
+        ).stdout.split()[-1])
+        for batch in BATCHES
+    ]  # fmt: skip
+    return (peaks[1] - peaks[0]) / (BATCHES[1] - BATCHES[0]) * (zoo.find(name).size / SMALL) ** 2
+
+
+def peak(name: str, batch_size: int) -> float:
+    """Make two steps of a batch of small images in this process; return its peak of memory in GiB."""
+    from boxtune import config, models
+    from gpu import NUM_CLASSES, random_inputs
+    from training_speed import bare_pass
+
+    section = zoo.recipe_of(name).model
+    family = config.family_of(section)
+    family.set_num_classes(section, NUM_CLASSES)
+    resizer = family.image_resizer(section).fixed_shape_resizer
+    resizer.height = resizer.width = SMALL
+    detector = models.build(section)
+    one_pass = bare_pass(detector, random_inputs(detector, batch_size, (SMALL, SMALL)))
+    one_pass()
+    one_pass()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 def measure(name: str) -> None:
@@ -65,9 +100,9 @@ def measure(name: str) -> None:
     while len(times) < 5 and sum(times) < ENOUGH:
         times.append(seconds_of(one_pass, 1))
     seconds = statistics.median(times)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    memory = memory_of_an_image(name)
     print(
-        f"{name:46}{parameters / 1e6:10.2f} M{sum(counts) / 1e9:15.2f} G{seconds:10.2f}{memory:7.1f}",
+        f"{name:46}{parameters / 1e6:10.2f} M{sum(counts) / 1e9:15.2f} G{seconds:10.2f}{memory:7.2f}",
         flush=True,
     )
 

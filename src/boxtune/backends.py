@@ -49,6 +49,28 @@ def require_tensorflow(what: str) -> None:
         )
 
 
+def has_gpu() -> bool:
+    """Say whether the backend computes on a GPU."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        return bool(tf.config.list_physical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Say whether an error of any backend means that memory ran out."""
+    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+        return True
+    # Those of JAX and PyTorch, which need not be installed.
+    return type(error).__name__ == "OutOfMemoryError" or "RESOURCE_EXHAUSTED" in str(error)
+
+
 def row_multiple(reader: pipeline_pb2.InputReader) -> int:
     """Return the multiple to which the number of objects in a batch is rounded up.
 

@@ -353,7 +353,10 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME",
         help="one of `boxtune models`, to start from random weights or from a checkpoint without a configuration",
     )  # fmt: skip
-    add("--batch_size", type=integer(1), default=8, help="images in a step (%(default)s)")
+    add(
+        "--batch_size", type=_batch_size, default=8, metavar="NUMBER|auto",
+        help="images in a step (%(default)s); auto: the largest up to 8, on a GPU 32, that surely fits into memory",
+    )  # fmt: skip
     steps = "steps to train (600, or 30 times through the images)"
     add("--num_steps", type=integer(1), help=steps)
     add(
@@ -361,6 +364,10 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
         type=float,
         help="the highest (0.01 for each image, at most 0.08; from a checkpoint 3/4 of it, of the same classes 1/4)",
     )
+
+
+def _batch_size(text: str) -> int | str:
+    return text if text == "auto" else integer(1)(text)
 
 
 def _require_sha256(options: dict[str, Any]) -> None:

@@ -18,6 +18,8 @@ from boxtune.training.warm_start import known_classes
 
 PIPELINE_CONFIG = "pipeline.config"
 BATCH_SIZE = 8
+AUTO = "auto"
+"""In place of a batch size: the largest that surely fits into memory."""
 MAX_LEARNING_RATE = 0.08
 NEW_LAYERS_FACTOR = 4
 """How many times as fast as the others the layers of new classes learn."""
@@ -33,7 +35,7 @@ def configure(
     *,
     checkpoint: str | Path | None = None,
     model: str | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | str = BATCH_SIZE,
     num_steps: int | None = None,
     learning_rate: float | None = None,
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
@@ -50,7 +52,7 @@ def configure(
             starts from random weights.
         model: whose stock recipe is taken where no checkpoint brings its configuration: one of `boxtune models`, or the
             beginning of its name, or a type of feature extractor; by default config.zoo.DEFAULT.
-        batch_size: images in a step.
+        batch_size: images in a step, or AUTO.
         num_steps: by default 600, or more where every image would not be seen 30 times.
         learning_rate: the highest, reached after a sixth of the steps; then it decays along a cosine. By default 0.01
             for each image of a batch, at most 0.08; from a checkpoint three quarters of that, of the same classes a
@@ -59,7 +61,9 @@ def configure(
     Raises:
         BoxtuneError: if records, label map or checkpoint cannot be used.
     """
-    if batch_size < 1 or (num_steps is not None and num_steps < 1):
+    if isinstance(batch_size, str) and batch_size != AUTO:
+        raise ConfigError(f'batch_size is "{batch_size}": give a number, or "{AUTO}"')
+    if (batch_size != AUTO and int(batch_size) < 1) or (num_steps is not None and num_steps < 1):
         raise ConfigError(f"batch_size {batch_size} and num_steps {num_steps} must be at least 1")
     records = Path(records)
     label_map_path = records / LABEL_MAP_NAME
@@ -78,14 +82,12 @@ def configure(
     family.set_num_classes(pipeline.model, max(label.id for label in label_map.labels))
 
     train, validation = (str(records / f"{part}-?????-of-?????.tfrecord") for part in ("train", "validation"))
+    if isinstance(batch_size, str):
+        from boxtune.training import memory  # with the backend, which takes seconds to load
+
+        batch_size = memory.largest_batch(pipeline.model, _num_images(records))
     if num_steps is None:
-        files = sorted(records.glob("train-?????-of-?????.tfrecord"))
-        if not files:
-            raise ConfigError(
-                f"{records} has no train-*.tfrecord: give the folder that `boxtune convert` wrote."
-            )
-        with RecordIndex(files) as index:
-            num_steps = max(MIN_STEPS, round(MIN_EPOCHS * len(index) / batch_size))
+        num_steps = max(MIN_STEPS, round(MIN_EPOCHS * _num_images(records) / batch_size))
     pipeline.train_config.batch_size = batch_size
     pipeline.train_config.num_steps = num_steps
     pipeline.train_config.ClearField("use_bfloat16")  # meant for TPUs: on CPUs it is slower
@@ -102,6 +104,15 @@ def configure(
     reader = pipeline.eval_input_reader.add(label_map_path=str(label_map_path), shuffle=False, num_epochs=1)
     reader.tf_record_input_reader.input_path.append(validation)
     return pipeline
+
+
+def _num_images(records: Path) -> int:
+    """Return how many images there are for training; raise ConfigError without records."""
+    files = sorted(records.glob("train-?????-of-?????.tfrecord"))
+    if not files:
+        raise ConfigError(f"{records} has no train-*.tfrecord: give the folder that `boxtune convert` wrote.")
+    with RecordIndex(files) as index:
+        return len(index)
 
 
 def _set_start(

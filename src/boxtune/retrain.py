@@ -132,7 +132,7 @@ def retrain(
     checkpoint: str | Path | None = None,
     model: str | None = None,
     options: Options | None = None,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | str = BATCH_SIZE,
     num_steps: int | None = None,
     learning_rate: float | None = None,
     evaluation_options: EvaluationOptions | None = None,
@@ -153,7 +153,7 @@ def retrain(
         model: one of `boxtune models`, where no checkpoint brings its own configuration.
         options: how the photographs are to be read and split; its seed is that of the first weights, the order and
             the augmentation, too.
-        batch_size: images in a step.
+        batch_size: images in a step; "auto" for the largest that surely fits into memory.
         num_steps: how long to train.
         learning_rate: the highest.
         evaluation_options: when to evaluate (EVALUATIONS times), by which metric the exported checkpoint is chosen, and
@@ -219,7 +219,7 @@ class _Command:
 
     checkpoint: Path | None
     model: str | None
-    batch_size: int
+    batch_size: int | str
     num_steps: int | None
     learning_rate: float | None
     overrides: tuple[str, ...]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from boxtune import config, models
-from boxtune.backends import prepare_backend
+from boxtune.backends import has_gpu, prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import held, lent
 from boxtune.data.input import doubt_about_both, doubts_about, open_records
@@ -17,7 +17,7 @@ from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.models import Detector
-from boxtune.training import devices, learning_rates, provenance
+from boxtune.training import devices, learning_rates, memory, provenance
 from boxtune.training.averages import averages
 from boxtune.training.build import build_detector, load_initial_weights
 from boxtune.training.checkpoint_manager import CheckpointOptions
@@ -187,6 +187,9 @@ def _open_data(
     if evaluation:
         doubts += doubts_about(evaluation, "eval_input_reader", evaluation=True)
         doubts += filter(None, [doubt_about_both(training, evaluation)])
+    if team.is_chief:
+        size, gpus = pipeline.train_config.batch_size, team.count if has_gpu() else 0
+        doubts += filter(None, [memory.doubt(size, pipeline.model, len(training), num_gpus=gpus)])
     for doubt in doubts:
         _log.warning("%s.", doubt)
     return Data(training.label_map, training, evaluation, seed)

@@ -32,6 +32,8 @@ class ZooModel:
     """Billions of multiplications with additions for one image, forward, with 90 classes."""
     seconds: float | None = None
     """Of a training step for each image of its batch; None if it was not measured."""
+    memory: float | None = None
+    """GiB that each image of a batch takes in a training step; None if it was not measured."""
     suits: str = ""
     """What it is a good choice for."""
 
@@ -44,6 +46,12 @@ class ZooModel:
 def zoo_models() -> Sequence[ZooModel]:
     """Return all, from small to large within each kind."""
     return [ZooModel(**row) for row in _table()["models"]]
+
+
+def memory_per_pixel(feature_extractor: str) -> float | None:
+    """Return the GiB that a pixel of each image of a batch takes in a training step; None if it was not measured."""
+    known = (one for one in zoo_models() if one.feature_extractor == feature_extractor and one.memory)
+    return next((one.memory / one.size**2 for one in known if one.memory), None)
 
 
 def sources() -> dict[str, str]:

@@ -17,7 +17,7 @@ from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.results import Evaluation
 from boxtune.models import Detector
 from boxtune.structures import Inputs
-from boxtune.training import devices, provenance
+from boxtune.training import devices, memory, provenance
 from boxtune.training.batches import batches, images_of_step, images_per_step
 from boxtune.training.callbacks import Callback, StepCallbacks, StopSignals, every, is_due
 from boxtune.training.checkpoint_manager import CheckpointOptions
@@ -150,13 +150,17 @@ class Run:
     def _fit(self, signals: StopSignals, callbacks: list[Callback]) -> None:
         num_batches = self.pipeline.boxtune.accumulate_batches
         images = images_per_step(self.pipeline)
-        self.detector.fit(
-            self._first_batches,
-            steps_per_epoch=(self.last - self.start) * num_batches,
-            shuffle=False,
-            verbose=0,
-            callbacks=[signals, StepCallbacks(self.start, images, callbacks, batches_per_step=num_batches)],
-        )
+        with memory.telling_what_fits(self.pipeline.train_config.batch_size):
+            self.detector.fit(
+                self._first_batches,
+                steps_per_epoch=(self.last - self.start) * num_batches,
+                shuffle=False,
+                verbose=0,
+                callbacks=[
+                    signals,
+                    StepCallbacks(self.start, images, callbacks, batches_per_step=num_batches),
+                ],
+            )
 
     @cached_property
     def _first_batches(self) -> tf.data.Dataset:
