@@ -87,6 +87,11 @@ class Prepared:
     findings: tuple[Finding, ...]
     refusal: str = ""
 
+    @property
+    def images(self) -> list[ImageRecord]:
+        """The images of all parts, one part after another."""
+        return [image for part in self.parts.values() for image in part]
+
 
 def prepare(photos: Path, options: Options) -> Prepared:
     """Read and split a data set without writing anything.
