@@ -137,5 +137,5 @@ def test_of_several_models_one_looks_that_has_not_seen_the_image(photos, models,
 
 def test_a_model_of_other_classes_is_refused(photos, models):
     models["mine"] = BOTH, LabelMap.from_names(["raccoon", "owl"]), None
-    with pytest.raises(DataError, match=r"That has cat, dog; known are owl, raccoon\. Give a model of these"):
+    with pytest.raises(DataError, match=r"The data have cat, dog; known are owl, raccoon\. Give a model of"):
         find_doubts(prepare(photos, Options()), [photos / "mine"])

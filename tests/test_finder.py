@@ -112,6 +112,8 @@ def test_what_is_exported(run, tmp_path):
 
 
 def test_what_is_no_model_or_has_no_configuration_is_refused(run, tmp_path):
+    with pytest.raises(CheckpointError, match=r"lost: no such model\. Give what"):
+        load_finder(tmp_path / "lost")
     with pytest.raises(CheckpointError, match="no checkpoint here"):
         load_finder(tmp_path)
     for path in (run / "best").iterdir():

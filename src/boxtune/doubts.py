@@ -121,10 +121,11 @@ def _no_shared_class(
     prepared: Prepared, models: Sequence[Path], counts: Mapping[str, int], finders: Sequence[Finder]
 ) -> DataError:
     theirs = some(list(map(printable, sorted(counts))), 5) or "none"
-    own = some([printable(name) for name in chain(*(finder.label_map.names for finder in finders))], 5)
+    shown = chain(*(finder.label_map.shown_names.values() for finder in finders))
+    own = some([printable(name) for name in shown], 5)
     return DataError(
-        f"{', '.join(map(str, models))}: no class of {prepared.reading.root} is known here. That has {theirs}; known "
-        f"are {own}. Give a model of these classes, or --rename OLD=NEW"
+        f"{', '.join(map(str, models))}: no class of {prepared.reading.root} is known here. The data have {theirs}; "
+        f"known are {own}. Give a model of the classes of the data, or --rename OLD=NEW"
     )
 
 

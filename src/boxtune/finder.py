@@ -50,6 +50,10 @@ def load_finder(model: Path) -> Finder:
         BoxtuneError: if there is no model, it is damaged, or nothing beside it says what its classes are.
     """
     prepare_backend()
+    if not (model.exists() or Path(f"{model}.index").exists()):
+        raise CheckpointError(
+            f"{model}: no such model. Give what `boxtune export` wrote, the --model_dir of a training, or a checkpoint"
+        )
     return _exported(model) if is_exported(model) else _trained(model)
 
 
