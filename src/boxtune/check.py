@@ -1,4 +1,4 @@
-"""The verb `check`: what is in a data set, what is wrong with it, and what `convert` would do about it."""
+"""The verb `check`: what is in a data set, what is wrong with it, what `convert` would do, and what a model doubts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from boxtune import config
 from boxtune.data.files import writable_folder, write_text
 from boxtune.data.preparation import Options, Prepared, prepare
 from boxtune.data.workers import kept_processes
+from boxtune.metrics.label_doubts import LabelDoubts
 from boxtune.report import data_set
 from boxtune.report.anchor_fit import AnchorFit, fit_anchors
 from boxtune.report.data_page import write_page
@@ -19,11 +20,12 @@ class CheckResult:
     """What was found; printed, it is a page for people. `prepared.refusal` says why convert would refuse."""
 
     prepared: Prepared
+    doubts: LabelDoubts | None = None
 
     def __str__(self) -> str:
         refusal, reading = self.prepared.refusal, self.prepared.reading
         verdict = f"convert would refuse this: {refusal}" if refusal else "convert would take this."
-        return data_set.text(reading.title, self.prepared, verdict)
+        return data_set.text(reading.title, self.prepared, verdict, self.doubts)
 
 
 @kept_processes()
@@ -34,6 +36,7 @@ def check(
     pipeline_config_path: Path | None = None,
     page: Path | None = None,
     report: Path | None = None,
+    models: Sequence[Path] = (),
 ) -> CheckResult:
     """Look at everything in a data set and change nothing.
 
@@ -43,15 +46,18 @@ def check(
         pipeline_config_path: a configuration, to whose anchors the boxes are compared on the page.
         page: an HTML file to write, to look at.
         report: a JSON file to write, for programs.
+        models: that look at the images and doubt labels, as `boxtune.doubts.find_doubts` takes them.
 
     Raises:
         DataError: if there is nothing that can be looked at, or a file cannot be written.
         ConfigError: if the configuration cannot be used.
+        CheckpointError: if a model cannot be used.
     """
     prepared = prepare(photos, options or Options())
+    doubts = _doubts(prepared, models) if models else None
     if report:
         writable_folder(report.parent)
-        write_text(report, data_set.to_json(prepared))
+        write_text(report, data_set.to_json(prepared, doubts=doubts))
     if page:
         writable_folder(page.parent)
         write_page(
@@ -61,8 +67,16 @@ def check(
             findings=prepared.findings,
             label_map=prepared.label_map,
             fit=_anchor_fit(prepared, pipeline_config_path) if pipeline_config_path else None,
+            doubts=doubts,
         )
-    return CheckResult(prepared)
+    return CheckResult(prepared, doubts)
+
+
+def _doubts(prepared: Prepared, models: Sequence[Path]) -> LabelDoubts:
+    with silenced_stderr():  # only this needs TensorFlow, which takes seconds to load
+        from boxtune.doubts import find_doubts
+
+    return find_doubts(prepared, models)
 
 
 def _anchor_fit(prepared: Prepared, pipeline_config_path: Path) -> AnchorFit | None:
@@ -70,11 +84,10 @@ def _anchor_fit(prepared: Prepared, pipeline_config_path: Path) -> AnchorFit | N
         from boxtune import models
 
     section = config.complete(config.load(pipeline_config_path)).model
-    every_image = [image for part in prepared.parts.values() for image in part]
     anchors = models.anchors(section)
     if anchors is None:
         print(
             f"{pipeline_config_path}: this detector has no anchors that are the same for all images to compare with."
         )
         return None
-    return fit_anchors(*anchors, every_image, models.image_resizer(section))
+    return fit_anchors(*anchors, prepared.images, models.image_resizer(section))

@@ -296,6 +296,11 @@ def _add_check(verbs: Any) -> None:
     add("--page", type=Path, help="an HTML file to write, with images and findings")
     add("--report", type=Path, help="a JSON file to write, for programs")
     add("--pipeline_config_path", type=Path, help="to compare its anchors with the boxes")
+    doubting = (
+        "that doubts labels: of `boxtune export` or `retrain`, or a checkpoint; of several, each image is shown to the "
+        "first that was not trained on it"
+    )
+    _add_list(add, "--model", "MODEL", doubting, dest="models", type=Path)
 
 
 def _check(**options: Any) -> int:

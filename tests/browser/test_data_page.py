@@ -8,6 +8,7 @@ from boxtune.data import findings as kinds
 from boxtune.data.findings import Finding
 from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.data.label_map import LabelMap
+from boxtune.metrics.label_doubts import Doubt, Kind, LabelDoubts, Seen
 from boxtune.report import previews
 from boxtune.report.anchor_fit import AnchorFit, best_ious
 from boxtune.report.data_page import write_page
@@ -399,3 +400,75 @@ def test_leaving_an_image_leads_back_to_the_findings(visit, page_file):
     page.locator("#viewer").wait_for(state="hidden")
     assert page.url.endswith("#/findings")
     assert page.get_by_role("article", name="tiny box").is_visible()
+
+
+@pytest.fixture(scope="module")
+def doubted_page(tmp_path_factory):
+    """A page of 30 images with three doubts: a missing cat, a misplaced owl, a surplus cat."""
+    folder = tmp_path_factory.mktemp("doubted")
+    found = [
+        Doubt(Kind.MISSING, 0.9, 4, None, Seen(1, 0.8, (70, 150, 90, 180))),
+        Doubt(Kind.MISPLACED, 0.6, 2, 0, Seen(0, 0.7, (40, 80, 90, 160))),
+        Doubt(Kind.SURPLUS, 0.5, 3, 1, None),
+    ]
+    path = folder / "page.html"
+    write_page(
+        path,
+        title="Doubted",
+        parts={"all": records(folder)},
+        findings=[],
+        label_map=LabelMap.from_names(["owl", "cat"]),
+        doubts=LabelDoubts(["mine"], ["owl", "cat"], {"dog": 2}, 39, 30, 0, found),
+    )
+    return path
+
+
+def test_doubts_are_listed_and_lead_to_their_images(visit, doubted_page):
+    page = visit(doubted_page, "#/doubts")
+    assert page.locator("#num-doubts").inner_text() == "3"
+    assert "dog (2)" in page.locator("#doubts").inner_text()
+    cards = page.locator(".doubts button")
+    assert [card.get_attribute("aria-label") for card in cards.all()] == [
+        "missing, 0.90: The model sees cat 0.80 where nothing is labelled. images/p04.png",
+        "misplaced, 0.60: The model sees owl 0.70 elsewhere than the label owl. images/p02.png",
+        "surplus, 0.50: The model sees no cat here. images/p03.png",
+    ]
+    # A box for the label and a dashed one for what the model sees, each with its halo.
+    assert [card.locator("rect").count() for card in cards.all()] == [2, 4, 2]
+    cards.first.click()
+    assert page.locator("#image-name").inner_text() == "images/p04.png"
+    assert "nothing is labelled" in page.locator("#image-doubts").inner_text()
+    assert page.locator("#frame path.seen").count() == 1
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#image-name").inner_text() == "images/p02.png"
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#image-name").inner_text() == "images/p03.png"
+    assert page.locator("#frame path.seen").count() == 0
+    assert not page.locator("#next").is_enabled()
+
+
+def test_doubts_are_filtered_by_kind(visit, doubted_page):
+    page = visit(doubted_page, "#/doubts")
+    page.get_by_role("button", name="misplaced: 1 doubt").click()
+    assert page.locator(".doubts li").count() == 1
+    page.get_by_role("button", name="All: 3 doubts").click()
+    assert page.locator(".doubts li").count() == 3
+    assert page.get_by_role("button", name="wrong class: 0 doubts").is_disabled()
+    page = visit(doubted_page, "#/images?doubt=surplus")
+    assert shown(page) == ["p03.png"]
+    filter_by(page, "Doubt", "With any (3)")
+    filter_by(page, "Order", "Most doubtful first")
+    assert shown(page) == ["p04.png", "p02.png", "p03.png"]
+
+
+@pytest.mark.parametrize("size", [DESKTOP, PHONE])
+def test_doubts_fit_the_screen_and_have_names(visit, doubted_page, size):
+    page = visit(doubted_page, "#/doubts", **size)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert unnamed_controls(page) == []
+
+
+def test_without_a_model_there_are_no_doubts(visit, page_file):
+    page = visit(page_file, "#/doubts")
+    assert not page.locator("#to-doubts").is_visible()
+    assert page.locator("#overview").is_visible()

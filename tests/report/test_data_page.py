@@ -14,6 +14,7 @@ from boxtune.data.findings import Finding
 from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.errors import DataError
+from boxtune.metrics.label_doubts import Doubt, Kind, LabelDoubts, Seen
 from boxtune.report import page as pages
 from boxtune.report import previews
 from boxtune.report.anchor_fit import AnchorFit
@@ -36,11 +37,11 @@ def item(class_name="owl", box=(0.1, 0.2, 0.5, 0.6), **options):
     return ObjectRecord(class_name, Box(*box), **options)
 
 
-def written(folder, *, title="Owls", parts, findings=(), names=("owl",), fit=None, label_map=None):
+def written(folder, *, title="Owls", parts, findings=(), names=("owl",), label_map=None, **options):
     """Return the text of a page."""
     path = folder / "page.html"
     label_map = label_map or LabelMap.from_names(names)
-    write_page(path, title=title, parts=parts, findings=findings, label_map=label_map, fit=fit)
+    write_page(path, title=title, parts=parts, findings=findings, label_map=label_map, **options)
     assert [file for file in folder.iterdir() if file.suffix == ".partial"] == []
     return path.read_text(encoding="utf-8")
 
@@ -123,6 +124,44 @@ def test_findings_know_their_images(tmp_path):
         [],
         [0, 2],
     ]
+
+
+def test_doubts_know_their_objects_and_what_the_model_sees(tmp_path):
+    image = image_file(tmp_path / "a.png")
+    parts = {
+        "train": [record(image, "a.png", [item("owl"), item("cat")])],
+        "validation": [record(image, "b.png", [item("ant"), item("owl")])],
+    }
+    found = [
+        Doubt(Kind.WRONG_CLASS, 0.75, 1, 1, Seen(0, 0.5, (2, 8, 10, 24))),
+        Doubt(Kind.MISSING, 0.5, 0, None, Seen(1, 0.25, (0, 0, 20, 40))),
+        Doubt(Kind.SURPLUS, 0.25, 0, 1, None),
+    ]
+    doubts = label_doubts_of(found, class_names=["cat", "owl"], unknown={HOSTILE: 3})
+    data = data_of(written(tmp_path, parts=parts, names=("owl", "cat", "ant"), doubts=doubts))["doubts"]
+    assert [data["kinds"][kind] for kind in integers(data["kind"])] == ["wrong class", "missing", "surplus"]
+    assert floats(data["score"]).tolist() == [0.75, 0.5, 0.25]
+    assert integers(data["image"]) == [1, 0, 0]
+    # Objects count from 1 on in all images, classes as those of the page do: ant, cat, owl.
+    assert integers(data["object"]) == [4, 0, 2]
+    assert integers(data["seen"]) == [2, 3, 0]
+    np.testing.assert_allclose(
+        floats(data["seen_box"]).reshape(-1, 4), [[0.1, 0.2, 0.5, 0.6], [0, 0, 1, 1], [0, 0, 0, 0]], rtol=1e-6
+    )
+    assert HOSTILE.replace("\u2028", "\\u2028") in data["about"][-1]
+    assert data_of(written(tmp_path, parts=parts, names=("owl", "cat", "ant")))["doubts"] is None
+
+
+def label_doubts_of(found, *, class_names=("owl",), unknown=None):
+    return LabelDoubts(
+        models=["mine"],
+        class_names=class_names,
+        unknown=unknown or {},
+        num_labels=4,
+        num_images=2,
+        num_trained_on=0,
+        doubts=found,
+    )
 
 
 def test_every_kind_says_what_is_done_about_it(tmp_path):

@@ -91,6 +91,11 @@ class Prepared:
     findings: tuple[Finding, ...]
     refusal: str = ""
 
+    @property
+    def images(self) -> list[ImageRecord]:
+        """The images of all parts, one part after another."""
+        return [image for part in self.parts.values() for image in part]
+
 
 def prepare(photos: Path | Sequence[Path], options: Options) -> Prepared:
     """Read and split the data set of one folder, or of several, without writing anything.

@@ -1,11 +1,11 @@
-"""Work for all cores: one function over many items, in processes, with the results in order."""
+"""Work for all cores: one function over many items, in processes or threads, with the results in order."""
 
 import multiprocessing
 import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -49,6 +49,26 @@ def map_in_processes(
     if len(first) < 2:
         return map(function, chain(*first))
     return _in_pool(function, chain(first, chunks), num_workers)
+
+
+def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """Return ``function(item)`` of every item, in order, from a thread for each core.
+
+    For large results, such as images, which would have to be copied from one process to another, of functions that
+    spend their time outside of Python. Only two results for each thread are made ahead.
+    """
+    with ThreadPoolExecutor(num_cores()) as pool:
+        under_way: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                under_way.append(pool.submit(function, item))
+                if len(under_way) == 2 * num_cores():
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        finally:
+            for future in under_way:
+                future.cancel()
 
 
 def num_cores() -> int:

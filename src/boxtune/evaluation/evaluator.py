@@ -34,7 +34,7 @@ from boxtune.evaluation.groundtruth import (
 from boxtune.metrics import metric_sets
 from boxtune.metrics.results import Evaluation, Example, ImageResult
 from boxtune.models import Detector
-from boxtune.models.detector import REGULARIZATION
+from boxtune.models.detector import REGULARIZATION, Predictions
 from boxtune.structures import Inputs
 
 OnImage = Callable[[Example], object]
@@ -114,7 +114,7 @@ class Evaluator:
                     reader.add(len(results) + i, _result(groundtruth, found, i, names))
                     for i in range(len(groundtruth["count"]))
                 ]
-                _check_finite(found["finite"], batch)
+                require_finite(found["finite"], [result.name for result in batch])
                 results += batch
                 examples += _examples(inputs, batch[: self.section.num_visualizations - len(examples)])
                 if on_image:
@@ -139,9 +139,13 @@ class Evaluator:
         """Return the parts of the detections [b, ...], which images have finite predictions, and the losses."""
         seen = Inputs(images=inputs["images"], sizes=inputs["sizes"])  # no detector is shown the groundtruth
         predictions = self.detector(seen, training=False)
-        found = vars(self.detector.detect(seen, predictions)) | {"finite": _finite(predictions)}
-        parts = {name: part for name, part in found.items() if part is not None and name != "extras"}
-        return parts, self.detector.loss_terms(inputs, predictions)
+        return parts_found(self.detector, seen, predictions), self.detector.loss_terms(inputs, predictions)
+
+
+def parts_found(detector: Detector, inputs: Inputs, predictions: Predictions) -> dict[str, Any]:
+    """Return the parts of the detections [b, ...], and as `finite` (bool [b]) which images have finite predictions."""
+    found = vars(detector.detect(inputs, predictions)) | {"finite": _finite(predictions)}
+    return {name: part for name, part in found.items() if part is not None and name != "extras"}
 
 
 def evaluate_found(
@@ -220,10 +224,10 @@ def _finite(predictions: Any) -> Any:
     return ops.isfinite(sum(ops.sum(part, axis=1) for part in parts))
 
 
-def _check_finite(finite: npt.NDArray[np.bool_], results: Sequence[ImageResult]) -> None:
-    """Raise CheckpointError unless the predictions of every image of a batch are numbers."""
+def require_finite(finite: npt.NDArray[np.bool_], names: Sequence[str]) -> None:
+    """Raise CheckpointError unless the predictions of every image of a batch, of these names, are numbers."""
     if not finite.all():
         raise CheckpointError(
-            f"{results[int(np.argmin(finite))].name}: what the model predicts is infinite or not a number, so it finds "
+            f"{names[int(np.argmin(finite))]}: what the model predicts is infinite or not a number, so it finds "
             "nothing: its weights are broken. Evaluate an earlier checkpoint, or train again at a lower learning rate"
         )

@@ -55,6 +55,11 @@ def load_exported(path: Path) -> Any:
     return signature
 
 
+def is_exported(path: Path) -> bool:
+    """Return whether a folder is that of an exported model, or the `saved_model` in it."""
+    return (path / _GRAPH).is_file() or (path / SAVED_MODEL / _GRAPH).is_file()
+
+
 def _check_input(folder: Path, specs: list[Any]) -> None:
     """Raise CheckpointError unless a model takes one image uint8 [1, h, w, 3] of any size."""
     dtypes = [spec.dtype.name for spec in specs]
@@ -98,16 +103,36 @@ def detect_exported(
     results = []
     needs = needs or Needs()
     for groundtruth, image in read_groundtruth(records, needs=needs):
-        found = _detected(detect, image, groundtruth.name, needs)
-        count = int(found.pop("num_detections"))
-        order = np.argsort(-found["detection_scores"][:count], kind="stable")
-        kept = {name.removeprefix("detection_"): part[order] for name, part in found.items()}
-        kept["classes"] = kept["classes"].astype(np.int64) - 1
-        result = with_detections(groundtruth, **kept)
+        result = with_detections(groundtruth, **detect_in_image(detect, image, groundtruth.name, needs))
         results.append(result)
         if on_image:
             on_image(Example(result, image))
     return results
+
+
+def detect_in_image(
+    detect: Callable[[Any], dict[str, Any]],
+    image: npt.NDArray[np.uint8],
+    name: str,
+    needs: Needs | None = None,
+) -> dict[str, np.ndarray]:
+    """Return what a model finds in an image uint8 [h, w, 3], best first, as `with_detections` takes it.
+
+    Args:
+        detect: as `detect_exported` takes it.
+        image: of any size.
+        name: of the image, for errors.
+        needs: as `detect_exported` takes it.
+
+    Raises:
+        CheckpointError: as `detect_exported` does.
+    """
+    found = _detected(detect, image, name, needs or Needs())
+    count = int(found.pop("num_detections"))
+    order = np.argsort(-found["detection_scores"][:count], kind="stable")
+    kept = {name.removeprefix("detection_"): part[order] for name, part in found.items()}
+    kept["classes"] = kept["classes"].astype(np.int64) - 1
+    return kept
 
 
 def _detected(

@@ -19,6 +19,12 @@ const findings = { ...data.findings, kind: integers(data.findings.kind) };
 const fit = data.fit && {
   ...data.fit, shape: floats(data.fit.shape), size: floats(data.fit.size), iou: floats(data.fit.iou),
 };
+const doubts = data.doubts && {
+  ...data.doubts, kind: integers(data.doubts.kind), score: floats(data.doubts.score), image: integers(data.doubts.image),
+  object: integers(data.doubts.object),  // the doubted object, counted from 1 on; 0 where a label is missing
+  seen: integers(data.doubts.seen),  // the class that the model sees, counted from 1 on; 0 where it sees nothing
+  seenScore: floats(data.doubts.seen_score), seenBox: floats(data.doubts.seen_box),
+};
 const classes = data.classes.name, kinds = data.kinds, parts = data.parts;
 const numImages = images.name.length, numObjects = objects.class.length;
 const FLAGS = ["difficult", "truncated", "crowd", "group"];
@@ -42,6 +48,13 @@ const imagesOf = [], findingsOf = new Map();
   });
 }
 
+// Of each image its doubts, the strongest first, as all of them are.
+const doubtsOf = new Map();
+for (const [doubt, image] of (doubts?.image ?? []).entries()) {
+  if (!doubtsOf.has(image)) doubtsOf.set(image, []);
+  doubtsOf.get(image).push(doubt);
+}
+
 /** Width and height of an object in pixels of its image. */
 function pixels(object) {
   const image = imageOf[object];
@@ -56,10 +69,10 @@ const unmatched = (object) => fit !== null && fit.iou[object] < fit.threshold;
 
 // ---- State ----
 
-const NEUTRAL = { view: "overview", search: "", class: "", part: "", finding: "", size: "", fit: "", sort: "", zoom: "", open: "" };
-const FILTERS = ["search", "class", "part", "finding", "size", "fit"], KEPT = [];
+const NEUTRAL = { view: "overview", search: "", class: "", part: "", finding: "", doubt: "", size: "", fit: "", sort: "", zoom: "", open: "" };
+const FILTERS = ["search", "class", "part", "finding", "doubt", "size", "fit"], KEPT = [];
 const NO_FILTERS = Object.fromEntries([...FILTERS, "sort"].map((name) => [name, ""]));
-const VIEWS = { overview: showOverview, findings: showFindings, images: showGallery };
+const VIEWS = { overview: showOverview, findings: showFindings, ...(doubts && { doubts: showDoubts }), images: showGallery };
 
 // Filters that are neither a class nor a finding: no name of those has a line break.
 const EMPTY = "\nempty", ANY = "\nany", NONE = "\nnone";
@@ -69,6 +82,7 @@ const MEANINGFUL = {
   class: (value) => value === EMPTY || classes.includes(value),
   part: (value) => parts.includes(value),
   finding: (value) => value === ANY || value === NONE || kinds.some((kind) => kind.name === value),
+  doubt: (value) => doubts !== null && (value === ANY || doubts.kinds.includes(value)),
   size: (value) => Object.hasOwn(SIZES, value),
   fit: (value) => fit !== null && value === "unmatched",
   sort: (value) => Object.hasOwn(SORTS, value),
@@ -98,6 +112,7 @@ const SIZES = {
 const SORTS = {
   objects: { name: "Most objects first", key: (image) => -numObjectsOf(image) },
   smallest: { name: "Smallest object first", key: (image) => least(image, area) },
+  ...(doubts && { doubt: { name: "Most doubtful first", key: (image) => doubtsOf.get(image)?.find(fitsDoubt) ?? Infinity } }),
   ...(fit && { fit: { name: "Worst anchor first", key: (image) => least(image, (object) => fit.iou[object]) } }),
 };
 
@@ -123,8 +138,10 @@ function imageTests() {
   if (part >= 0) tests.push((image) => images.part[image] === part);
   if (state.class === EMPTY) tests.push((image) => numObjectsOf(image) === 0);
   if (state.finding) tests.push(findingTest());
+  if (state.doubt) tests.push((image) => doubtsOf.get(image)?.some(fitsDoubt));
   return tests;
 }
+const fitsDoubt = (doubt) => ["", ANY, doubts.kinds[doubts.kind[doubt]]].includes(state.doubt);
 function findingTest() {
   if (state.finding === ANY) return (image) => findingsOf.has(image);
   if (state.finding === NONE) return (image) => !findingsOf.has(image);
@@ -294,18 +311,25 @@ function missedCrops(missed) {
 
 /** Return an object with some of its surroundings, cut from its preview. */
 function crop(object, click) {
-  const image = imageOf[object], [width, height] = pixels(object);
-  const [ymin, xmin] = objects.box.subarray(4 * object, 4 * object + 2);
-  const left = xmin * images.width[image], top = ymin * images.height[image];
-  const side = 1.5 * Math.max(width, height);
-  const view = [left + width / 2 - side / 2, top + height / 2 - side / 2, side, side];
-  const name = classes[objects.class[object]], iou = fit.iou[object].toFixed(2);
-  const label = `${name}, ${by([width, height])} pixels, best IoU ${iou}, in ${images.name[image]}`;
+  const size = pixels(object), name = classes[objects.class[object]], iou = fit.iou[object].toFixed(2);
+  const label = `${name}, ${by(size)} pixels, best IoU ${iou}, in ${images.name[imageOf[object]]}`;
   return element("li", {}, element("button", { type: "button", click, "aria-label": label },
-    drawing("svg", { viewBox: view.join(" "), "aria-hidden": "true" },
-      drawing("image", { href: preview(image), width: images.width[image], height: images.height[image], preserveAspectRatio: "none" }),
-      drawing("rect", { x: left, y: top, width, height, "--color": color(objects.class[object]) })),
-    element("span", {}, name), element("br"), element("span", { class: "muted" }, `IoU ${iou} · ${by([width, height])}`)));
+    cutout(imageOf[object], [[boxOf(object), "line", color(objects.class[object])]]),
+    element("span", {}, name), element("br"), element("span", { class: "muted" }, `IoU ${iou} · ${by(size)}`)));
+}
+const boxOf = (object) => objects.box.subarray(4 * object, 4 * object + 4);
+
+/** Return a square piece of a preview around some boxes: each its four fractions, the class of its line and its color. */
+function cutout(image, boxes) {
+  const width = images.width[image], height = images.height[image];
+  const ymin = height * Math.min(...boxes.map(([box]) => box[0])), xmin = width * Math.min(...boxes.map(([box]) => box[1]));
+  const ymax = height * Math.max(...boxes.map(([box]) => box[2])), xmax = width * Math.max(...boxes.map(([box]) => box[3]));
+  const side = 1.5 * Math.max(xmax - xmin, ymax - ymin);
+  const view = [(xmin + xmax - side) / 2, (ymin + ymax - side) / 2, side, side];
+  return drawing("svg", { viewBox: view.join(" "), "aria-hidden": "true" },
+    drawing("image", { href: preview(image), width, height, preserveAspectRatio: "none" }),
+    ...boxes.flatMap(([[top, left, bottom, right], name, shade]) => ["halo", name].map((line) => drawing("rect", { class: line, "--color": shade,
+      x: left * width, y: top * height, width: (right - left) * width, height: (bottom - top) * height }))));
 }
 
 // ---- Box sizes: width against height, on logarithmic axes ----
@@ -514,6 +538,61 @@ function place(finding, filter) {
     element("div", {}, element("div", { class: "where" }, where), element("div", {}, findings.message[finding])));
 }
 
+// ---- Doubts: labels against which a model speaks ----
+
+const seenBoxOf = (doubt) => doubts.seenBox.subarray(4 * doubt, 4 * doubt + 4);
+const seenOf = (doubt) => `${classes[doubts.seen[doubt] - 1]} ${doubts.seenScore[doubt].toFixed(2)}`;
+
+/** What is doubted, in a sentence. */
+function doubtText(doubt) {
+  const label = doubts.object[doubt] ? classes[objects.class[doubts.object[doubt] - 1]] : "";
+  return {
+    missing: () => `The model sees ${seenOf(doubt)} where nothing is labelled.`,
+    surplus: () => `The model sees no ${label} here.`,
+    "wrong class": () => `The label is ${label}, the model sees ${seenOf(doubt)}.`,
+    misplaced: () => `The model sees ${seenOf(doubt)} elsewhere than the label ${label}.`,
+  }[doubts.kinds[doubts.kind[doubt]]]();
+}
+
+let doubtsShown = null;  // the kind whose doubts are listed
+
+function showDoubts() {
+  const view = byId("doubts");
+  if (view.childElementCount && doubtsShown === state.doubt) return;
+  doubtsShown = state.doubt;
+  const some = range(0, doubts.kind.length).filter(fitsDoubt);
+  const list = element("ul", { class: "crops doubts", "aria-label": "Doubts, the strongest first" });
+  const more = listing(list, some, doubtCard, 24, 120);
+  view.replaceChildren(...[
+    ...doubts.about.map((text) => element("p", { class: "doubts-about" }, text)),
+    doubts.kind.length ? kindButtons() : null,
+    doubts.kind.length ? element("p", { class: "legend" }, element("span", { class: "labelled" }, "label"), element("span", { class: "sees" }, "what the model sees")) : null,
+    list, more, some.length ? null : element("p", { class: "empty" }, "The model doubts no label."),
+  ].filter(Boolean));
+}
+
+function kindButtons() {
+  const counts = doubts.kinds.map((_, kind) => doubts.kind.reduce((sum, other) => sum + (other === kind), 0));
+  const choice = (value, text, number) => button(`${text} `, () => go({ doubt: value }),
+    { "aria-pressed": String(state.doubt === value || (value === "" && state.doubt === ANY)), disabled: !number, "aria-label": `${text}: ${many(number, "doubt")}` });
+  const made = [choice("", "All", doubts.kind.length), ...doubts.kinds.map((kind, i) => choice(kind, kind, counts[i]))];
+  [doubts.kind.length, ...counts].forEach((number, i) => { made[i].append(element("span", { class: "pill" }, digits.format(number))); });
+  return element("div", { class: "row kinds", role: "group", "aria-label": "Kind of doubt" }, ...made);
+}
+
+function doubtCard(doubt) {
+  const image = doubts.image[doubt], object = doubts.object[doubt] - 1, kind = doubts.kinds[doubts.kind[doubt]];
+  const boxes = [
+    ...(object >= 0 ? [[boxOf(object), "line", color(objects.class[object])]] : []),
+    ...(doubts.seen[doubt] ? [[seenBoxOf(doubt), "seen", "#fff"]] : []),
+  ];
+  const open = () => { openImage(image, { ...NO_FILTERS, doubt: state.doubt || ANY, sort: "doubt" }); if (object >= 0) setHot(object); };
+  const label = `${kind}, ${doubts.score[doubt].toFixed(2)}: ${doubtText(doubt)} ${images.name[image]}`;
+  return element("li", {}, element("button", { type: "button", click: open, "aria-label": label }, cutout(image, boxes),
+    element("b", {}, `${kind} ${doubts.score[doubt].toFixed(2)}`), element("br"), element("span", {}, doubtText(doubt)), element("br"),
+    element("span", { class: "muted" }, basename(images.name[image]))));
+}
+
 // ---- Images ----
 
 function makeFilters() {
@@ -533,6 +612,7 @@ function makeFilters() {
     control("class", "Class", select(["All", ""], classes.map((name, i) => [name, counted(name, ofClass[i])]), [[EMPTY, "Without objects"]])),
     parts.length > 1 ? control("part", "Part", select(["All", ""], parts.map((name, i) => [name, counted(name, ofPart[i])]))) : null,
     control("finding", "Finding", select(["With or without", ""], [[ANY, counted("With any", findingsOf.size)], [NONE, "Without"]], found)),
+    doubts ? control("doubt", "Doubt", select(["With or without", ""], [[ANY, counted("With any", doubtsOf.size)]], doubts.kinds.map((kind) => [kind, kind]))) : null,
     control("size", "Object size", select(["All", ""], size)),
     fit ? control("fit", "Anchors", select(["All objects", ""], [["unmatched", "Without an anchor"]])) : null,
     control("sort", "Order", select(["As read", ""], sort)),
@@ -571,10 +651,18 @@ function overlay(image, shown = () => true) {
   const path = (members, name, number) => drawing("path", { class: name, d: members.map(outline).join(""), "--color": color(number) });
   return drawing("svg", { viewBox: "0 0 1 1", preserveAspectRatio: "none", "aria-hidden": "true" },
     others.length ? path(others, "other", 0) : null,
-    ...[...byClass].flatMap(([number, members]) => [path(members, "halo", number), path(members, "line", number)]));
+    ...[...byClass].flatMap(([number, members]) => [path(members, "halo", number), path(members, "line", number)]),
+    ...seenPaths(image));
 }
-function outline(object) {
-  const [ymin, xmin, ymax, xmax] = objects.box.subarray(4 * object, 4 * object + 4);
+/** What the model sees, where that is doubted which is labelled. */
+function seenPaths(image) {
+  const seen = (doubtsOf.get(image) ?? []).filter((doubt) => doubts.seen[doubt] && fitsDoubt(doubt));
+  if (!seen.length) return [];
+  const d = seen.map((doubt) => outlined(seenBoxOf(doubt))).join("");
+  return [drawing("path", { class: "halo", d }), drawing("path", { class: "seen", d })];
+}
+const outline = (object) => outlined(boxOf(object));
+function outlined([ymin, xmin, ymax, xmax]) {
   return `M${xmin.toFixed(5)} ${ymin.toFixed(5)}H${xmax.toFixed(5)}V${ymax.toFixed(5)}H${xmin.toFixed(5)}Z`;
 }
 
@@ -593,6 +681,7 @@ function showImage(image) {
   hot = -1;
   showHead(image, [parts.length > 1 ? parts[images.part[image]] : "",
     `${by([images.width[image], images.height[image]])} pixels`, many(numObjectsOf(image), "object")]);
+  byId("image-doubts").replaceChildren(...(doubtsOf.get(image) ?? []).slice(0, 100).map(aboutDoubt));
   byId("image-findings").replaceChildren(...(findingsOf.get(image) ?? []).slice(0, 100).map(aboutImage));
   byId("objects").replaceChildren();
   byId("more-objects").replaceChildren(listing(byId("objects"), objectsOf(image), objectRow, 100));
@@ -603,6 +692,12 @@ function showImage(image) {
 function aboutImage(finding) {
   const kind = kinds[findings.kind[finding]];
   return element("li", { class: kind.severity }, element("b", {}, `${kind.severity}: ${kind.name}`), findings.message[finding]);
+}
+
+function aboutDoubt(doubt) {
+  const object = doubts.object[doubt] - 1;
+  return element("li", { class: "warning", pointerenter: () => setHot(object), pointerleave: () => setHot(-1) },
+    element("b", {}, `${doubts.kinds[doubts.kind[doubt]]} ${doubts.score[doubt].toFixed(2)}`), doubtText(doubt));
 }
 
 function objectRow(object) {
@@ -716,11 +811,14 @@ function complete() {
   clearCells();
   byId("overview").replaceChildren();
   byId("findings").replaceChildren();
+  byId("doubts").replaceChildren();
   if (viewed >= 0) drawFrame();
   show();
 }
 
 byId("num-findings").textContent = digits.format(findings.kind.length);
+byId("num-doubts").textContent = digits.format(doubts?.kind.length ?? 0);
+byId("to-doubts").hidden = doubts === null;
 byId("num-images").textContent = digits.format(numImages);
 tellOfPreviews();
 makeFilters();

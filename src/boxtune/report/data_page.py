@@ -11,8 +11,10 @@ from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names
 from boxtune.data.label_map import LabelMap
 from boxtune.data.workers import map_in_processes
 from boxtune.errors import printable
+from boxtune.metrics.label_doubts import Kind, LabelDoubts, Seen
 from boxtune.report import page
 from boxtune.report.anchor_fit import AnchorFit
+from boxtune.report.label_doubts import about
 from boxtune.report.page import Columns, floats, integers, starts
 from boxtune.report.previews import choose_previews, preview_base64, preview_limits
 
@@ -25,6 +27,7 @@ def write_page(
     findings: Sequence[Finding],
     label_map: LabelMap,
     fit: AnchorFit | None = None,
+    doubts: LabelDoubts | None = None,
 ) -> None:
     """Write a page that shows a data set.
 
@@ -34,13 +37,15 @@ def write_page(
         findings: what was not as it should be.
         label_map: the classes; those of objects that it lacks are shown as such.
         fit: of the objects of all parts, in their order, if they are to be held against a detector's anchors.
+        doubts: about labels of all parts, if a model has looked at the images.
 
     Raises:
         DataError: the file cannot be written.
     """
     records = [image for part in parts.values() for image in part]
     links = _links(records, findings)
-    previewed = choose_previews(len(records), {image for images in links for image in images})
+    doubted = {doubt.image for doubt in doubts.doubts} if doubts else set()
+    previewed = choose_previews(len(records), doubted.union(*links))
     side, max_bytes = preview_limits(len(previewed))
     class_numbers, classes = _classes(records, label_map)
     data = {
@@ -53,6 +58,7 @@ def write_page(
         "objects": _objects([item for image in records for item in image.objects], class_numbers),
         "findings": _findings(findings, links),
         "fit": _fit(fit, sum(len(image.objects) for image in records)) if fit else None,
+        "doubts": _doubts(doubts, records, class_numbers) if doubts else None,
         "previews": {"side": side, "block": page.PREVIEWS_IN_BLOCK},
     }
     sources = [(records[image].source, records[image].orientation) for image in previewed]
@@ -108,6 +114,28 @@ def _findings(findings: Sequence[Finding], links: Sequence[Sequence[int]]) -> Co
         "message": [finding.message for finding in findings],
         "images": integers([image for images in links for image in images]),
         "links": starts(map(len, links)),
+    }
+
+
+def _doubts(doubts: LabelDoubts, records: Sequence[ImageRecord], class_numbers: Mapping[str, int]) -> Columns:
+    """Return the columns of the doubts. Objects, of all images, and classes that are seen count from 1; 0 is none."""
+    first_object = np.cumsum([0, *(len(image.objects) for image in records)])
+    kinds, own = list(Kind), [class_numbers[name] for name in doubts.class_names]
+    found, nothing = doubts.doubts, Seen(-1, 0.0, (0.0,) * 4)
+    seen = [doubt.seen or nothing for doubt in found]
+    sides = [(records[doubt.image].height, records[doubt.image].width) * 2 for doubt in found]
+    return {
+        "about": [printable(line) for line in about(doubts)],
+        "kinds": kinds,
+        "kind": integers([kinds.index(doubt.kind) for doubt in found]),
+        "score": floats([doubt.score for doubt in found]),
+        "image": integers([doubt.image for doubt in found]),
+        "object": integers(
+            [0 if doubt.label is None else first_object[doubt.image] + doubt.label + 1 for doubt in found]
+        ),
+        "seen": integers([0 if one is nothing else own[one.cls] + 1 for one in seen]),
+        "seen_score": floats([one.score for one in seen]),
+        "seen_box": floats([np.divide(one.box, size) for one, size in zip(seen, sides, strict=True)]),
     }
 
 

@@ -5,12 +5,15 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from boxtune.data.findings import Action, Finding, Severity, by_kind
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared, class_counts
 from boxtune.errors import escaped, printable
+from boxtune.metrics.label_doubts import LabelDoubts
+from boxtune.report.label_doubts import doubt_lines, doubts_json
 
 JSON_NAME = "report.json"
 """Beside the records: everything that was counted and found."""
@@ -21,10 +24,11 @@ _LINE = 90
 _COLUMN = 12
 
 
-def text(title: str, prepared: Prepared, verdict: str) -> str:
-    """Return a data set as a page for people: a title, counts, findings, and a verdict behind their summary."""
+def text(title: str, prepared: Prepared, verdict: str, doubts: LabelDoubts | None = None) -> str:
+    """Return a data set as a page for people: a title, counts, findings, doubts, and a verdict behind their summary."""
     counts, findings = counts_table(prepared.parts, prepared.label_map), finding_lines(prepared.findings)
-    lines = [title, "", *counts, *findings, "", f"{summary(prepared.findings)}; {verdict}"]
+    doubted = doubt_lines(doubts, prepared.images) if doubts else []
+    lines = [title, "", *counts, *findings, *doubted, "", f"{summary(prepared.findings)}; {verdict}"]
     return escaped("\n".join(lines))
 
 
@@ -99,10 +103,14 @@ def summary(findings: Iterable[Finding]) -> str:
     return ", ".join(f"{count:,} {severity}{'s' * (count != 1)}" for severity, count in counts.items())
 
 
-def to_json(prepared: Prepared, files: Mapping[str, Sequence[str]] | None = None) -> str:
-    """Return counts and every finding for programs; `files` names what was written of each part."""
+def to_json(
+    prepared: Prepared,
+    files: Mapping[str, Sequence[str]] | None = None,
+    doubts: LabelDoubts | None = None,
+) -> str:
+    """Return counts, every finding and every doubt for programs; `files` names what was written of each part."""
     of_finding = ("file", "location", "image", "message")
-    content = {
+    content: dict[str, Any] = {
         "version": 2,
         "format": ", ".join(prepared.reading.format_names),
         "annotated_images": prepared.reading.num_annotations,
@@ -117,6 +125,8 @@ def to_json(prepared: Prepared, files: Mapping[str, Sequence[str]] | None = None
             for finding in prepared.findings
         ],
     }
+    if doubts:
+        content["doubts"] = doubts_json(doubts, prepared.images)
     return json.dumps(content, indent=2) + "\n"
 
 

@@ -23,6 +23,9 @@ BEST = "best"
 BEST_JSON = "best.json"
 """Beside that checkpoint: its evaluation."""
 
+PIPELINE_CONFIG = "pipeline.config"
+"""In the folder of a training or an export: the configuration, as it was given."""
+
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""
 
@@ -78,6 +81,16 @@ def own_label_map(checkpoint: str | Path) -> Path | None:
     beside = {BEST: LABEL_MAP, "checkpoint": "label_map.pbtxt"}.get(folder.name)
     found = [folder / LABEL_MAP, *([folder.parent / beside] if beside else [])]
     return next((path for path in found if os.path.lexists(path)), None)
+
+
+def config_beside(checkpoint: Path) -> Path | None:
+    """Return the configuration of a checkpoint, given by its folder, prefix or file; None if there is none near it."""
+    if checkpoint.is_dir():
+        folders = [checkpoint, checkpoint.parent] if checkpoint.name in ("checkpoint", BEST) else [checkpoint]
+    else:
+        folders = list(checkpoint.parents)[:2]
+    near = (folder / name for folder in folders for name in (COMPLETE_CONFIG, PIPELINE_CONFIG))
+    return next((path for path in near if path.is_file()), None)
 
 
 def holds_run(model_dir: Path) -> bool:

@@ -1,0 +1,93 @@
+"""What a model finds in images as they lie on the disk, image after image, with few of them in memory."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from keras import ops
+
+from boxtune import config
+from boxtune.backends import compiled
+from boxtune.config import pipeline_pb2
+from boxtune.data import images
+from boxtune.data.image_record import ImageSource
+from boxtune.data.resize import Resized, Resizer, resizer
+from boxtune.data.workers import map_in_threads
+from boxtune.evaluation.evaluator import parts_found, require_finite
+from boxtune.evaluation.exported import detect_in_image
+from boxtune.models import Detector
+from boxtune.structures import Inputs
+
+BATCH_SIZE = 8
+"""Of models that give every image one size; others take one image at a time."""
+
+
+class Source(NamedTuple):
+    """An image to look at: its name for errors, where it is, and its EXIF orientation."""
+
+    name: str
+    image: ImageSource
+    orientation: int
+
+
+class Found(NamedTuple):
+    """What was found in an image, best first."""
+
+    boxes: npt.NDArray[np.floating]  # [k, 4], fractions of the upright image, [ymin, xmin, ymax, xmax]
+    classes: npt.NDArray[np.integer]  # [k], 0-based
+    scores: npt.NDArray[np.floating]  # [k]
+
+
+def found_by_exported(detect: Callable[[Any], dict[str, Any]], sources: Iterable[Source]) -> Iterator[Found]:
+    """Yield what an exported model, as `load_exported` returns it, finds in each image.
+
+    Raises:
+        DataError: naming the image that cannot be read.
+        CheckpointError: as `detect_exported` does.
+    """
+    for source, image in map_in_threads(_read, sources):
+        found = detect_in_image(detect, image, source.name)
+        yield Found(found["boxes"], found["classes"], found["scores"])
+
+
+def found_by_detector(
+    detector: Detector, section: pipeline_pb2.ImageResizer, sources: Iterable[Source]
+) -> Iterator[Found]:
+    """Yield what a detector finds in each image, resized as its `image_resizer` says.
+
+    Raises:
+        DataError: naming the image that cannot be read.
+        CheckpointError: naming the image whose predictions are not finite.
+    """
+    detect = compiled(partial(_detect, detector), detector.variables)
+    read = map_in_threads(partial(_read_resized, resizer(section)), sources)
+    batch_size = BATCH_SIZE if config.fixed_size(section) else 1
+    for batch in iter(lambda: list(islice(read, batch_size)), []):
+        parts = keras.tree.map_structure(ops.convert_to_numpy, detect(_inputs([part for _, part in batch])))
+        require_finite(parts["finite"], [source.name for source, _ in batch])
+        for i, count in enumerate(parts["count"]):
+            yield Found(*(parts[name][i, :count] for name in Found._fields))
+
+
+def _detect(detector: Detector, inputs: Inputs) -> dict[str, Any]:
+    return parts_found(detector, inputs, detector(inputs, training=False))
+
+
+def _inputs(batch: Sequence[Resized]) -> Inputs:
+    return Inputs(
+        images=tf.stack([one.image for one in batch]),
+        sizes=tf.stack([one.size for one in batch]),
+    )
+
+
+def _read(source: Source) -> tuple[Source, npt.NDArray[np.uint8]]:
+    return source, np.asarray(images.read_rgb(source.image, source.orientation))
+
+
+def _read_resized(resize: Resizer, source: Source) -> tuple[Source, Resized]:
+    return source, resize(tf.cast(_read(source)[1], tf.float32))

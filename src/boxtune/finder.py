@@ -1,0 +1,98 @@
+"""A model from wherever it lies, as what finds objects in images: exported, of a training, or a checkpoint."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from boxtune import config, models
+from boxtune.backends import prepare_backend
+from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
+from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.errors import CheckpointError, ConfigError
+from boxtune.evaluation.detecting import Found, Source, found_by_detector, found_by_exported
+from boxtune.evaluation.exported import (
+    LABEL_MAP,
+    PIPELINE_CONFIG,
+    beside_model,
+    is_exported,
+    load_exported,
+)
+from boxtune.training import averages, checkpoints
+from boxtune.training.project import best_checkpoint, best_run, runs_of
+from boxtune.training.run_state import config_beside, own_label_map
+
+
+@dataclass(frozen=True)
+class Finder:
+    """A model that is loaded.
+
+    Attributes:
+        label_map: its classes.
+        find: yields what it finds in each of some images, in order.
+        records: the folder of the records that it was trained on, by its configuration, if that says it.
+    """
+
+    label_map: LabelMap
+    find: Callable[[Iterable[Source]], Iterator[Found]]
+    records: Path | None
+
+
+def load_finder(model: Path) -> Finder:
+    """Load a model.
+
+    Args:
+        model: what `export` wrote, an export of the API, a model directory or project (the best checkpoint of its best
+            run), or a checkpoint with its configuration beside it: a folder, a prefix or an `.index` file.
+
+    Raises:
+        BoxtuneError: if there is no model, it is damaged, or nothing beside it says what its classes are.
+    """
+    prepare_backend()
+    if not (model.exists() or Path(f"{model}.index").exists()):
+        raise CheckpointError(
+            f"{model}: no such model. Give what `boxtune export` wrote, the --model_dir of a training, or a checkpoint"
+        )
+    return _exported(model) if is_exported(model) else _trained(model)
+
+
+def _exported(model: Path) -> Finder:
+    pipeline = TrainEvalPipelineConfig()
+    if path := beside_model(model, PIPELINE_CONFIG):
+        with suppress(
+            ConfigError
+        ):  # of another program's model, perhaps: then nothing says what it was trained on
+            pipeline = config.load(path, needs_model=False)
+    label_map = _label_map(model, beside_model(model, LABEL_MAP))
+    return Finder(label_map, partial(found_by_exported, load_exported(model)), _records(pipeline))
+
+
+def _trained(model: Path) -> Finder:
+    checkpoint = best_checkpoint(best_run(runs_of(model))) if model.is_dir() else model
+    prefix = checkpoints.find(checkpoint)
+    path = config_beside(checkpoint)
+    if path is None:
+        raise CheckpointError(
+            f"{model}: there is no configuration beside this checkpoint: give the folder of its training, or what "
+            "`boxtune export` makes of it"
+        )
+    pipeline = config.load(path)
+    config.refuse(pipeline, path, config.MODEL)
+    label_map = _label_map(model, own_label_map(prefix))
+    detector = models.build(pipeline.model)
+    averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
+    find = partial(found_by_detector, detector, models.image_resizer(pipeline.model))
+    return Finder(label_map, find, _records(pipeline))
+
+
+def _label_map(model: Path, path: Path | None) -> LabelMap:
+    if path is None:
+        raise CheckpointError(f"{model}: what are its classes? Put its label map beside it, as {LABEL_MAP}")
+    return read_label_map(path)
+
+
+def _records(pipeline: TrainEvalPipelineConfig) -> Path | None:
+    """Return the folder of the first records that a configuration trains on."""
+    paths = pipeline.train_input_reader.tf_record_input_reader.input_path
+    return Path(paths[0]).parent if paths else None
