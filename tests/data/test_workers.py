@@ -9,7 +9,7 @@ import pytest
 import patience
 from boxtune.data import workers
 from boxtune.data.reading import read
-from boxtune.data.workers import kept_processes, map_in_processes
+from boxtune.data.workers import kept_processes, map_in_processes, map_in_threads
 from boxtune.errors import DataError
 from voc_folder import annotated, element
 
@@ -32,6 +32,27 @@ def give_up(_):
 def test_results_come_in_order(num_workers):
     items = list(range(1000))
     assert list(map_in_processes(neg, items, num_workers=num_workers, chunk_size=7)) == [-i for i in items]
+
+
+def test_threads_give_results_in_order_and_are_only_a_little_ahead():
+    taken = []
+
+    def items():
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    results = map_in_threads(neg, items())
+    assert [next(results) for _ in range(3)] == [0, -1, -2]
+    assert len(taken) <= 3 + 2 * workers.num_cores()
+    assert list(results) == [-number for number in range(3, 1000)]
+
+
+def test_what_fails_in_a_thread_fails_where_its_result_is_taken():
+    results = map_in_threads(fail_at_seven, range(10))
+    assert [next(results) for _ in range(7)] == list(range(7))
+    with pytest.raises(DataError, match="seven"):
+        next(results)
 
 
 def test_work_is_done_in_other_processes_but_not_for_one_chunk():

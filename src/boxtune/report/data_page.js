@@ -681,7 +681,7 @@ function showImage(image) {
   hot = -1;
   showHead(image, [parts.length > 1 ? parts[images.part[image]] : "",
     `${by([images.width[image], images.height[image]])} pixels`, many(numObjectsOf(image), "object")]);
-  byId("image-doubts").replaceChildren(...(doubtsOf.get(image) ?? []).slice(0, 100).map(aboutDoubt));
+  byId("image-doubts").replaceChildren(...(doubtsOf.get(image) ?? []).filter(fitsDoubt).slice(0, 100).map(aboutDoubt));
   byId("image-findings").replaceChildren(...(findingsOf.get(image) ?? []).slice(0, 100).map(aboutImage));
   byId("objects").replaceChildren();
   byId("more-objects").replaceChildren(listing(byId("objects"), objectsOf(image), objectRow, 100));
