@@ -17,6 +17,7 @@ from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.draw import draw
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
+from boxtune.evaluation.thresholds import read_thresholds
 from boxtune.learning_rate_range import learning_rate_range
 from boxtune.training import checkpoints
 from boxtune.training.callbacks import StepCallbacks
@@ -105,6 +106,12 @@ def test_the_best_is_the_best_of_its_metric(run, tmp_path):
         json.loads((tmp_path / "best" / "best.json").read_text())["values"]
         == evaluated(tmp_path)[result.best.step]
     )
+
+
+def test_the_best_has_its_thresholds_beside_it(run, tmp_path):
+    result = run(evaluate_every_n=6)
+    found = read_thresholds(tmp_path / "best" / "thresholds.json")
+    assert (found.step, found.num_images, found.min_precision) == (result.best.step, 2, 0)
 
 
 def test_a_run_without_improvement_stops_and_stays_stopped(run, tmp_path, capsys):

@@ -29,7 +29,7 @@ class State:
 def evaluation(step, value):
     return Evaluation(
         step=step, metrics={MAP: value}, losses={"Loss/total_loss": 2.0},
-        results=[image_result()] * 40, class_names=(), seconds=1.0,
+        results=[image_result()] * 40, class_names=("cat",), seconds=1.0,
     )  # fmt: skip
 
 

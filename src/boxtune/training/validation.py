@@ -1,6 +1,7 @@
 """Evaluates a run while it trains: reports the evaluation, keeps the best checkpoint, and stops early.
 
-The best checkpoint is kept beside the newest ones: in `best/`, with its metrics in `best.json`.
+The best checkpoint is kept beside the newest ones: in `best/`, with its metrics in `best.json`, and the thresholds that
+were the best for its scores.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ from pathlib import Path
 from boxtune.data.files import read_text, whole_file
 from boxtune.errors import DataError
 from boxtune.evaluation.evaluator import Evaluator
+from boxtune.evaluation.thresholds import thresholds_of, write_thresholds
 from boxtune.metrics.results import Evaluation
 from boxtune.training.early_stopping import EarlyStopping
 from boxtune.training.loggers import Journal, Progress
@@ -87,6 +89,7 @@ def keep_if_best(evaluation: Evaluation, stopping: EarlyStopping, state: RunStat
         )
         with whole_file(state.model_dir / BEST / BEST_JSON) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(best), indent=2) + "\n", encoding="utf-8")
+        write_thresholds(thresholds_of(evaluation), state.model_dir / BEST)
     stopping.history.append((evaluation.step, value))
     return improved
 
