@@ -17,7 +17,7 @@ from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.models import Detector
-from boxtune.training import devices, learning_rates, provenance
+from boxtune.training import batch_norm, devices, learning_rates, provenance
 from boxtune.training.averages import averages
 from boxtune.training.build import build_detector, load_initial_weights
 from boxtune.training.checkpoint_manager import CheckpointOptions
@@ -157,7 +157,7 @@ def _configuration(
         print(
             f"Learning rates times {factor:g}: batches of {pipeline.train_config.batch_size}, not {scale_lr}."
         )
-    for warning in learning_rates.warnings(pipeline.train_config):
+    for warning in (*learning_rates.warnings(pipeline.train_config), *batch_norm.warnings(pipeline)):
         _log.warning(warning)
     return pipeline
 
