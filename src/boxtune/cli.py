@@ -400,6 +400,8 @@ def _add_training_options(add: Add, *, evaluate_every_n: int | None) -> None:
     add("--best_metric", default="mAP", help="to choose the best checkpoint by, such as AP50 (%(default)s)")
     add("--patience", type=integer(1), help="stop after this many evaluations without improvement (never)")
     add("--min_delta", type=amount, default=0.0, help="of an improvement (%(default)s)")
+    recalibrate = "for each evaluation and the best checkpoint estimate batch normalization's statistics anew"
+    add("--recalibrate", action="store_true", help=recalibrate)
     add("--num_devices", type=integer(1, 1024), help="GPUs of this machine that share each batch (all)")
     add("--overwrite", action="store_true", help="remove what the model_dir holds of runs, and begin anew")
 
@@ -413,6 +415,7 @@ def _evaluation_options(options: dict[str, Any]) -> Any:
         metric=options.pop("best_metric"),
         patience=options.pop("patience"),
         min_delta=options.pop("min_delta"),
+        recalibrate=options.pop("recalibrate"),
     )
 
 

@@ -1,20 +1,31 @@
-"""The statistics that batch normalizations use outside training: a decay that fits, and a warning about others.
+"""The statistics that batch normalizations use outside training: a decay that fits, and estimating them anew.
 
 They are moving averages of the batches' means and variances, and start from 0 and 1, or from those of a checkpoint.
 After n batches they still keep decay ** n of that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
+import keras
+import numpy as np
 from google.protobuf.message import Message
 
+from boxtune.backends import compiled
 from boxtune.config import pipeline_pb2
+from boxtune.models import Detector
+from boxtune.structures import Inputs
+from boxtune.training.averages import restored
 
 SETTLING_FRACTION, LEAST_DECAY = 1 / 20, 0.9
 
 MOST_KEPT = 0.01
 """Of the first values that harms nobody."""
+
+NUM_BATCHES = 32
+"""By which statistics are estimated anew."""
 
 
 @dataclass(frozen=True)
@@ -80,5 +91,67 @@ def warnings(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> list[str]:
     return [
         f"Batch normalization with a decay of {decay:.4g} is for longer trainings: after these {batches} batches its "
         f"statistics are still {decay**batches:.0%} those of the start, so that the trained detector would see other "
-        f"activations than in training, and give low scores. Add {flags}"
+        f"activations than in training, and give low scores. Add --recalibrate, or {flags}"
     ]
+
+
+class Recalibration:
+    """Estimates the statistics anew, from images of the training, for the weights as they are.
+
+    Moving averages lag behind weights that still move, and behind all of them the weights' own averages. Here each
+    statistic is the plain mean of those of NUM_BATCHES batches, all by the same weights. Source: PyTorch's
+    torch.optim.swa_utils.update_bn, of Izmailov et al. 2018 (arXiv:1803.05407).
+    """
+
+    def __init__(self, detector: Detector, batches: Iterable[Inputs]):
+        """Prepare for batches of training, which may be read many times; the first of them are used."""
+        self._detector, self._batches = detector, batches
+        self._normalizations = [
+            layer
+            for layer in detector._flatten_layers()
+            if hasattr(layer, "moving_mean") and not getattr(layer, "frozen", False)
+        ]
+        self.statistics: list[keras.Variable] = [
+            variable
+            for layer in self._normalizations
+            for variable in (layer.moving_mean, layer.moving_variance)
+        ]
+        """Those that are trained."""
+        self._random_states = list(detector.random_states().values())
+        self._see = compiled(self._pass_forward, detector.variables)
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Give the detector back at the end what it had: training goes on as if nothing had been estimated."""
+        with restored(self.statistics), restored(self._random_states):
+            yield
+
+    def estimate(self) -> None:
+        """Give the statistics their means over the batches."""
+        with self._decay_of(0.0):  # so that a batch leaves its own
+            batches = islice(iter(self._batches), NUM_BATCHES + 1)
+            self._see_images(next(batches))  # near its values the next differences lose no digits
+            sums = [np.zeros(variable.shape) for variable in self.statistics]
+            for inputs in batches:
+                self._see_images(inputs)
+                for total, variable in zip(sums, self.statistics, strict=True):
+                    total += variable.numpy()
+        for total, variable in zip(sums, self.statistics, strict=True):
+            variable.assign(np.float32(total / NUM_BATCHES))
+
+    def _see_images(self, inputs: Inputs) -> None:
+        self._see(Inputs(images=inputs["images"], sizes=inputs["sizes"]))
+
+    def _pass_forward(self, inputs: Inputs) -> None:
+        self._detector(inputs, training=True)
+
+    @contextmanager
+    def _decay_of(self, decay: float) -> Iterator[None]:
+        kept = [layer.momentum for layer in self._normalizations]
+        try:
+            for layer in self._normalizations:
+                layer.momentum = decay
+            yield
+        finally:
+            for layer, own in zip(self._normalizations, kept, strict=True):
+                layer.momentum = own
