@@ -16,6 +16,7 @@ EVALUATING = {
     "best_metric": "metric",
     "patience": "patience",
     "min_delta": "min_delta",
+    "recalibrate": "recalibrate",
 }
 
 

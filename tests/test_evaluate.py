@@ -20,6 +20,7 @@ from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.preparation import Options
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, DataError
 from boxtune.evaluate import evaluate, evaluate_checkpoints
+from boxtune.evaluation.thresholds import read_thresholds, write_thresholds
 from boxtune.metrics.analysis import Analysis
 from boxtune.report.evaluation import read_evaluation
 from boxtune.report.evaluation_json import from_json, to_json
@@ -124,6 +125,36 @@ class TestACheckpoint:
             events.Tags()["tensors"]
         )
         assert [event.step for event in events.Tensors(MAP)] == [10]
+
+    def test_keeps_thresholds_of_a_precision_beside_it(self, base, tmp_path, capsys):
+        """And where a training has exported it: what is there of another step stays."""
+        shutil.copytree(base / "model", tmp_path / "model")
+        best, exported = tmp_path / "model" / "best", tmp_path / "model" / "exported"
+        exported.mkdir()
+        analysis = evaluate(model_dir=tmp_path / "model", min_precision=0)
+        ball = next(row for row in analysis.per_class if row.best_threshold)
+        kept = read_thresholds(best / "thresholds.json")
+        assert (kept.step, kept.num_images, [one.name for one in kept.classes]) == (10, 9, [ball.name])
+        assert 0 <= ball.best_threshold - kept.classes[0].min_score < 1e-4
+        assert f"  kept in {best / 'thresholds.json'}, for `predict`\n" in capsys.readouterr().out
+        write_thresholds(dataclasses.replace(kept, num_images=1), exported)
+        evaluate(model_dir=tmp_path / "model", min_precision=0)
+        assert read_thresholds(exported / "thresholds.json") == kept
+        write_thresholds(dataclasses.replace(kept, step=20), exported)
+        evaluate(model_dir=tmp_path / "model", min_precision=0)
+        assert read_thresholds(exported / "thresholds.json").step == 20
+
+    def test_says_for_which_classes_no_threshold_has_that_precision(self, base, tmp_path, capsys):
+        shutil.copytree(base / "model", tmp_path / "model")
+        evaluate(base / "pipeline.config", tmp_path / "model" / "ckpt-1", min_precision=1)
+        out = capsys.readouterr().out
+        assert "Thresholds of the highest F1 with a precision of 1 or more on 9 images: ball 0.5" in out
+        assert "; for leaf, mug, star none\n" in out
+
+    @pytest.mark.parametrize("wanted", [1.1, -0.1, float("nan")])
+    def test_refuses_what_is_no_precision(self, base, wanted):
+        with pytest.raises(ConfigError, match=f"min_precision is {wanted:g}; it must be from 0 to 1"):
+            of_checkpoint(base, min_precision=wanted)
 
     def test_leaves_nothing_unless_asked_for(self, base):
         before = set(base.rglob("*"))
@@ -491,6 +522,11 @@ def images_in_tensorboard(folder):
     return sum(tag.startswith("eval_side_by_side") for tag in events.Tags()["tensors"])
 
 
+def test_detections_have_no_model_to_keep_thresholds_beside(tmp_path):
+    with pytest.raises(ConfigError, match="leave it out with --detections"):
+        evaluate(detections=tmp_path / "found.json", data=tmp_path, min_precision=0.5)
+
+
 class TestAnExportedModel:
     def test_is_measured_whoever_exported_it(self, base, exported):
         analysis = evaluate(saved_model=exported, data=base / "records")
@@ -506,6 +542,12 @@ class TestAnExportedModel:
         )
         same = evaluate(saved_model=exported / "saved_model", data=base / "records")
         assert same.metrics == analysis.metrics
+
+    @pytest.mark.parametrize("given", [".", "saved_model"])
+    def test_keeps_its_thresholds(self, base, exported, tmp_path, given):
+        shutil.copytree(exported, tmp_path / "model")
+        evaluate(saved_model=tmp_path / "model" / given, data=base / "records", min_precision=0)
+        assert read_thresholds(tmp_path / "model" / "thresholds.json").num_images == 9
 
     def test_shows_as_many_images_as_it_is_told(self, exported, base, tmp_path):
         some = ["eval_config.num_visualizations=4"]
@@ -695,6 +737,7 @@ class TestCommandLine:
             (["--wait"], "--wait goes with --which all"),
             (["--which", "all", "--timeout", "3"], "--timeout goes with --wait"),
             (["--which", "all", "--compare_with", "a.json"], "--compare_with goes with one evaluation"),
+            (["--which", "all", "--min_precision", "0"], "--min_precision goes with one evaluation"),
             (["--saved_model", "a"], "--saved_model and --detections go without --model_dir"),
             (["--detections", "a", "--which", "best"], "go without --model_dir, --which best"),
         ],

@@ -1,6 +1,7 @@
 """The verb `predict` on a model that finds the same anywhere: what is drawn, what is passed over."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from PIL import Image
 from boxtune import cli
 from boxtune.data.files import whole_file
 from boxtune.data.image_writer import unique_stems
+from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.errors import DataError
+from boxtune.evaluation.thresholds import ClassThreshold, Thresholds, write_thresholds
 from boxtune.predict import predict
 from voc_folder import image_file
 
@@ -54,7 +57,8 @@ def test_images_are_drawn_under_names_of_their_own(run, tmp_path, capsys):
     for name in ("a.jpg", "a.png", "b/c-d.jpg", "b-c/d.jpg"):
         image_file(tmp_path / "photos" / name)
     status, out, found = run(capsys)
-    assert (status, out) == (0, f"4 objects in 4 images, drawn in {tmp_path / 'o'}\n")
+    shown = "Shown from a score of 0.5 on: there is no thresholds.json beside the model.\n"
+    assert (status, out) == (0, f"{shown}4 objects in 4 images, drawn in {tmp_path / 'o'}\n")
     assert [len(one["detections"]) for one in found] == [1] * 4
     drawn = sorted(path.name for path in (tmp_path / "o").glob("*.png"))
     assert drawn == ["a.jpg.png", "a.png.png", "b-c-d.jpg-2.png", "b-c-d.jpg.png"]
@@ -68,7 +72,7 @@ def test_one_that_cannot_be_read_is_named_and_passed_over(run, tmp_path, capsys,
     broken.write_bytes(content)
     status, out, found = run(capsys)
     assert status == 1
-    assert out == f"2 objects in 2 images, drawn in {tmp_path / 'o'}; 1 could not be read\n"
+    assert out.endswith(f"\n2 objects in 2 images, drawn in {tmp_path / 'o'}; 1 could not be read\n")
     assert "b.jpg: it cannot be decoded" in caplog.text
     assert [(len(one["detections"]), "error" in one) for one in found] == [(1, False), (0, True), (1, False)]
     assert sorted(path.name for path in (tmp_path / "o").iterdir()) == [
@@ -90,6 +94,88 @@ def test_long_names_are_cut(model, tmp_path, character):
     assert all(one.drawn.is_file() for one in predictions)
     (alone,) = predict(model, paths[0], tmp_path / "alone")
     assert alone.drawn.is_file()
+
+
+class TestThresholds:
+    """The model finds one object of class 1, of score 0.9, in an image that is not black."""
+
+    @pytest.fixture
+    def exported(self, model, tmp_path):
+        folder = tmp_path / "exported"
+        shutil.copytree(model, folder / "saved_model")
+        write_label_map(LabelMap.from_names(["cat", "dog"]), folder / "label_map.pbtxt")
+        image_file(tmp_path / "photos" / "a.jpg")
+        Image.new("RGB", (40, 20)).save(tmp_path / "photos" / "black.png")
+        return folder
+
+    def thresholds(self, folder, cat, name="cat", number=1):
+        one = ClassThreshold(number, name, cat, 0.9, 0.8)
+        write_thresholds(Thresholds(600, 40, 0.0, (one,)), folder)
+
+    @pytest.mark.parametrize(("cat", "count"), [(0.3, 1), (0.9, 1), (0.9001, 0)])
+    @pytest.mark.parametrize("given", [".", "saved_model"])
+    def test_those_beside_the_model_count(self, exported, tmp_path, capsys, cat, count, given):
+        self.thresholds(exported, cat)
+        shown, black = predict(exported / given, tmp_path / "photos", tmp_path / "o")
+        assert [len(one.detections) for one in (shown, black)] == [count, 0]
+        assert (shown.highest.name, shown.highest.score, black.highest) == ("cat", 0.9, None)
+        out = capsys.readouterr().out
+        assert out.startswith(
+            f"Shown from the scores in {exported / 'thresholds.json'} on, of the highest F1 on 40 images: "
+            f"cat {cat:g}; other classes 0.5.\n"
+        )
+
+    def test_a_class_without_one_is_shown_from_a_half_on(self, exported, tmp_path):
+        self.thresholds(exported, 1.0, "dog", 2)
+        assert predict(exported, tmp_path / "photos", tmp_path / "o")[0].detections
+
+    def test_a_flag_goes_before_them(self, exported, tmp_path, capsys):
+        (exported / "thresholds.json").write_text("damaged")
+        predictions = predict(exported, tmp_path / "photos", tmp_path / "o", min_score=0.8)
+        assert [len(one.detections) for one in predictions] == [1, 0]
+        assert capsys.readouterr().out == "Shown from a score of 0.8 on, as --min_score says.\n"
+
+    def test_where_nothing_reaches_them_the_highest_score_is_named(self, exported, tmp_path, capsys):
+        self.thresholds(exported, 0.95)
+        predict(exported, tmp_path / "photos", tmp_path / "o")
+        assert capsys.readouterr().out.endswith(
+            f"No detection reaches these scores. The highest is 0.9: cat, in {tmp_path / 'photos' / 'a.jpg'}. "
+            "--min_score 0.89 shows it.\n"
+        )
+        (one,) = predict(exported, tmp_path / "photos" / "a.jpg", tmp_path / "o", min_score=0.89)
+        assert len(one.detections) == 1
+
+    def test_where_nothing_is_found_at_all(self, exported, tmp_path, capsys):
+        predict(exported, tmp_path / "photos" / "black.png", tmp_path / "o")
+        assert capsys.readouterr().out.endswith("No image has any detection, whatever its score.\n")
+
+    @pytest.mark.parametrize(
+        ("number", "name", "fault"),
+        [
+            (1, "owl", 'class 1 "owl", and .* calls it "cat"'),
+            (3, "owl", 'class 3 "owl", and .* has no such class'),
+        ],
+    )
+    def test_those_of_other_classes_are_refused(self, exported, tmp_path, number, name, fault):
+        self.thresholds(exported, 0.5, name, number)
+        with pytest.raises(DataError, match=rf"thresholds\.json: has {fault}.*--min_score"):
+            predict(exported, tmp_path / "photos", tmp_path / "o")
+
+    def test_names_in_another_language_change_nothing(self, exported, tmp_path):
+        self.thresholds(exported, 0.6)
+        write_label_map(LabelMap.from_names(["Hund", "Katze"]), tmp_path / "german.pbtxt")
+        first, _ = predict(exported, tmp_path / "photos", tmp_path / "o", label_map=tmp_path / "german.pbtxt")
+        assert [one.name for one in first.detections] == ["Hund"]
+
+    def test_damaged_ones_are_an_error_of_one_line(self, exported, tmp_path, capsys):
+        (exported / "thresholds.json").write_text("{}")
+        status = cli.main(
+            ["predict", str(exported), str(tmp_path / "photos"), "--output_dir", str(tmp_path / "o")]
+        )
+        assert status == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert f"{exported}/thresholds.json: these are no thresholds: " in error
 
 
 def test_names_are_cut_between_characters():

@@ -1,5 +1,6 @@
 """The verb `retrain`: what it prints and exports belongs to the data and the settings that the command names."""
 
+import dataclasses
 import importlib
 import json
 import re
@@ -13,6 +14,7 @@ from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options
 from boxtune.draw import draw
 from boxtune.errors import CheckpointError, ConfigError, DataError
+from boxtune.evaluation.thresholds import read_thresholds, write_thresholds
 from boxtune.report.evaluation import read_evaluation
 from boxtune.retrain import retrain
 from boxtune.training import changes
@@ -89,6 +91,20 @@ def test_the_same_again_makes_nothing_again(folder, capsys):
     same = {path for path in before if path.parts[0] in ("records", "best", "metrics.jsonl")}
     assert {path: after[path] for path in same} == {path: before[path] for path in same}
     assert after[Path("ckpt-1.data-00000-of-00001")] == before[Path("ckpt-1.data-00000-of-00001")]
+
+
+def test_what_is_exported_has_the_thresholds_of_its_checkpoint(folder, caplog):
+    from boxtune.export import export
+
+    best, exported = folder / "mine/best", folder / "mine/exported"
+    kept = read_thresholds(best / "thresholds.json")
+    assert read_thresholds(exported / "thresholds.json") == kept
+    write_thresholds(dataclasses.replace(kept, step=1), best)
+    export(folder / "mine/pipeline.config", best, exported)
+    assert (
+        f"thresholds.json is of step 1, ckpt-1 of step {STEPS}: exported without thresholds." in caplog.text
+    )
+    assert not (exported / "thresholds.json").exists()
 
 
 def test_the_folder_may_have_another_name_by_now(folder, capsys):

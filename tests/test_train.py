@@ -17,6 +17,7 @@ from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.draw import draw
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
+from boxtune.evaluation.thresholds import read_thresholds
 from boxtune.learning_rate_range import learning_rate_range
 from boxtune.training import checkpoints
 from boxtune.training.callbacks import StepCallbacks
@@ -105,6 +106,54 @@ def test_the_best_is_the_best_of_its_metric(run, tmp_path):
         json.loads((tmp_path / "best" / "best.json").read_text())["values"]
         == evaluated(tmp_path)[result.best.step]
     )
+
+
+def test_the_best_has_its_thresholds_beside_it(run, tmp_path):
+    result = run(evaluate_every_n=6)
+    found = read_thresholds(tmp_path / "best" / "thresholds.json")
+    assert (found.step, found.num_images, found.min_precision) == (result.best.step, 2, 0)
+
+
+def test_recalibrated_statistics_are_evaluated_and_kept_and_training_goes_on_without(run, folder, tmp_path):
+    """Two trainings, which differ in nothing but the best checkpoint, and what it was evaluated with."""
+    options = {"evaluate_every_n": 4, "best_metric": "loss"}
+    run(recalibrate=True, num_train_steps=6, **options)  # and stopped, and gone on with
+    run(recalibrate=True, **options)
+    train_by_flags(folder / "pipeline.config", tmp_path / "without", checkpoint_every_n=4, **options)
+    assert read_weights(tmp_path) == read_weights(tmp_path / "without")
+    assert losses(tmp_path) == losses(tmp_path / "without")
+    best, step = read_weights(tmp_path / "best"), step_of(find(tmp_path / "best"))
+    before = read_weights(tmp_path / "without" / f"ckpt-{step // 4}")
+    different = {key for key, value in best.items() if value != before[key]}
+    assert different == {"model/norm/moving_mean", "model/norm/moving_variance"}
+    train_by_flags(folder / "pipeline.config", tmp_path / "whole", recalibrate=True, **options)
+    assert read_weights(tmp_path / "whole" / "best") == best
+
+
+def test_recalibrating_where_nothing_is_evaluated(run):
+    with pytest.raises(ConfigError, match="--recalibrate is for what is evaluated"):
+        run(recalibrate=True, overrides=["eval_input_reader=[]"])
+
+
+def test_no_statistics_to_recalibrate(run, monkeypatch, caplog):
+    def frozen(section, options=None):
+        detector = TinyDetector()
+        detector.network.get_layer("model--norm").frozen = True
+        return detector
+
+    monkeypatch.setattr(models, "build", frozen)
+    run(recalibrate=True, num_train_steps=1)
+    assert "--recalibrate changes nothing: no batch normalization has statistics" in caplog.text
+
+
+def read_weights(model_dir):
+    reader = Reader(find(model_dir))
+    return {key: reader[key].tolist() for key in reader.shapes if key.startswith("model/")}
+
+
+def losses(model_dir):
+    lines = map(json.loads, (model_dir / "metrics.jsonl").read_text().splitlines())
+    return [line["Loss/total_loss"] for line in lines if "learning_rate" in line]
 
 
 def test_a_run_without_improvement_stops_and_stays_stopped(run, tmp_path, capsys):

@@ -423,6 +423,8 @@ def _add_training_options(add: Add, *, evaluate_every_n: int | None) -> None:
     add("--best_metric", default="mAP", help="to choose the best checkpoint by, such as AP50 (%(default)s)")
     add("--patience", type=integer(1), help="stop after this many evaluations without improvement (never)")
     add("--min_delta", type=amount, default=0.0, help="of an improvement (%(default)s)")
+    recalibrate = "for each evaluation and the best checkpoint estimate batch normalization's statistics anew"
+    add("--recalibrate", action="store_true", help=recalibrate)
     add("--num_devices", type=integer(1, 1024), help="GPUs of this machine that share each batch (all)")
     add("--overwrite", action="store_true", help="remove what the model_dir holds of runs, and begin anew")
 
@@ -436,6 +438,7 @@ def _evaluation_options(options: dict[str, Any]) -> Any:
         metric=options.pop("best_metric"),
         patience=options.pop("patience"),
         min_delta=options.pop("min_delta"),
+        recalibrate=options.pop("recalibrate"),
     )
 
 
@@ -491,6 +494,10 @@ def _add_evaluate(verbs: Any) -> None:
     _add_list(where.add_argument, "--metrics_set", "NAME", metrics)
     add("--output_dir", type=Path, help="for evaluation.html, evaluation.json and summaries (the model_dir)")
     add("--compare_with", type=Path, help="the evaluation.json of another run on the same images")
+    add(
+        "--min_precision", type=amount,
+        help="keep for `predict` the thresholds of the highest F1 that have this precision, such as 0.9",
+    )  # fmt: skip
     add("--wait", action="store_true", help="with --which all: wait until the training has ended")
     add("--timeout", type=amount, help="seconds to wait for a new checkpoint (3600)")
     _add_overrides(add)
@@ -510,7 +517,7 @@ def _evaluate(**options: Any) -> None:
     if metrics_set := options.pop("metrics_set"):
         options["overrides"].append(f"eval_config.metrics_set={json.dumps(metrics_set)}")
     if which == "all":
-        for only_of_one in ("saved_model", "detections", "compare_with"):
+        for only_of_one in ("saved_model", "detections", "compare_with", "min_precision"):
             del options[only_of_one]
         limit = {} if timeout is None else {"timeout": timeout}
         verb.evaluate_checkpoints(config_path, checkpoint, wait=wait, **limit, **options)
@@ -539,8 +546,9 @@ def _check_evaluate_flags(*, which: str | None, wait: bool, timeout: float | Non
         raise BoxtuneError("--wait goes with --which all")
     if timeout is not None and not wait:
         raise BoxtuneError("--timeout goes with --wait")
-    if options["compare_with"] and which == "all":
-        raise BoxtuneError("--compare_with goes with one evaluation: leave --which all out")
+    for flag in ("compare_with", "min_precision"):
+        if options[flag] is not None and which == "all":
+            raise BoxtuneError(f"--{flag} goes with one evaluation: leave --which all out")
 
 
 def _add_export(verbs: Any) -> None:
@@ -591,7 +599,7 @@ def _add_predict(verbs: Any) -> None:
     add("images", type=Path, help="an image, or a folder of images")
     add("--output_dir", type=Path, required=True, help="for the drawn images")
     add("--label_map", type=Path, help="names of the classes; else the one beside the model")
-    add("--min_score", type=float, default=0.5, help="of the boxes to draw (%(default)s)")
+    add("--min_score", type=float, help="of the boxes to draw (thresholds.json beside the model; else 0.5)")
 
 
 def _predict(output_dir: Path, **options: Any) -> int:

@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from google.protobuf.message import Message
-
 from boxtune import config, weights
 from boxtune.config import pipeline_pb2, zoo
 from boxtune.convert import LABEL_MAP_NAME
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.tfrecord import RecordIndex
 from boxtune.errors import ConfigError
-from boxtune.training import checkpoints
+from boxtune.training import batch_norm, checkpoints
 from boxtune.training.learning_rates import RATE_PER_IMAGE
 from boxtune.training.project import best_checkpoint, best_run, runs_of
 from boxtune.training.run_state import LABEL_MAP, PIPELINE_CONFIG, config_beside
@@ -26,7 +24,6 @@ _RATES = {"all_but_classes": 0.75, "full": 0.25}
 """The fractions of these rates by what of a checkpoint is loaded: with the same classes little is left to learn."""
 MIN_STEPS, MIN_EPOCHS = 600, 30
 WARMUP_FRACTION, WARMUP_FACTOR = 1 / 6, 1 / 3
-SETTLING_FRACTION, LEAST_DECAY = 1 / 20, 0.9
 
 
 def configure(
@@ -94,7 +91,7 @@ def configure(
         usual = min(RATE_PER_IMAGE * batch_size, MAX_LEARNING_RATE)
         learning_rate = usual * (_RATES[pipeline.train_config.fine_tune_checkpoint_type] if checkpoint else 1)
     _set_optimizer(pipeline.train_config.optimizer, learning_rate, num_steps)
-    _let_batch_norm_settle(pipeline.model, num_steps)
+    batch_norm.lower_decays(pipeline)
 
     pipeline.ClearField("train_input_reader")
     pipeline.ClearField("eval_input_reader")
@@ -207,16 +204,3 @@ def _set_optimizer(section: pipeline_pb2.Optimizer, learning_rate: float, steps:
     cosine.total_steps = steps
     cosine.warmup_learning_rate = round(learning_rate * WARMUP_FACTOR, 6)
     cosine.warmup_steps = round(steps * WARMUP_FRACTION)
-
-
-def _let_batch_norm_settle(message: Message, steps: int) -> None:
-    """Lower the decay of every batch normalization so that its averages span a twentieth of the training.
-
-    Stock decays span hundreds of steps. After a short training the averages of new layers would still depend on their
-    initial values, and the detector would see other activations than in training.
-    """
-    for field, value in message.ListFields():
-        if isinstance(value, pipeline_pb2.BatchNorm):
-            value.decay = round(min(value.decay, max(LEAST_DECAY, 1 - 1 / (SETTLING_FRACTION * steps))), 4)
-        elif field.message_type is not None and not field.is_repeated:
-            _let_batch_norm_settle(value, steps)

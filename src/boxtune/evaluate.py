@@ -26,9 +26,16 @@ from boxtune.evaluation.exported import (
     SAVED_MODEL,
     beside_model,
     detect_exported,
+    folder_of_exported,
     load_exported,
 )
 from boxtune.evaluation.groundtruth import class_names
+from boxtune.evaluation.thresholds import (
+    THRESHOLDS,
+    read_thresholds,
+    thresholds_of,
+    write_thresholds,
+)
 from boxtune.metrics import metric_sets
 from boxtune.metrics.analysis import Analysis, results_of
 from boxtune.metrics.comparison import compare
@@ -50,7 +57,7 @@ from boxtune.report.previews import Previews
 from boxtune.training import averages, checkpoints
 from boxtune.training.checkpoint_watcher import watch_checkpoints
 from boxtune.training.project import best_checkpoint, best_run, runs_of
-from boxtune.training.run_state import BEST, own_label_map, trained_in
+from boxtune.training.run_state import BEST, EXPORTED, own_label_map, trained_in
 
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
 """Of a folder of records, those that fit the first of these that any fits."""
@@ -73,6 +80,7 @@ def evaluate(
     label_map: str | Path | None = None,
     output_dir: str | Path | None = None,
     compare_with: str | Path | None = None,
+    min_precision: float | None = None,
     overrides: Sequence[str] = (),
 ) -> Analysis:
     """Evaluate a checkpoint, an exported model or a file of detections; return all there is to say about it.
@@ -91,6 +99,8 @@ def evaluate(
         label_map: of the model; by default the configuration's, the one beside the model, or that of the data.
         output_dir: if given, takes `evaluation.json`, the page `evaluation.html`, and TensorBoard's `eval` folder.
         compare_with: the `evaluation.json` of an earlier run on the same images, to be shown beside this one.
+        min_precision: if given, from 0 to 1: for each class the threshold of the highest F1 with at least that
+            precision is kept beside the model, in `thresholds.json`, where `predict` takes it from.
         overrides: "path.to.field=value" changes of the configuration, such as "eval_config.metrics_set=[...]".
 
     Raises:
@@ -99,6 +109,10 @@ def evaluate(
     prepare_backend()
     if sum(given is not None for given in (model_dir or checkpoint, saved_model, detections)) != 1:
         raise ConfigError("give --model_dir or --checkpoint, or else one of --saved_model and --detections")
+    if min_precision is not None and not 0 <= min_precision <= 1:
+        raise ConfigError(f"min_precision is {min_precision:g}; it must be from 0 to 1")
+    if min_precision is not None and detections:
+        raise ConfigError("--min_precision keeps thresholds beside a model: leave it out with --detections")
     if model_dir is not None and checkpoint is None:
         model_dir = best_run(runs_of(Path(model_dir)))
         checkpoint = best_checkpoint(model_dir)
@@ -146,6 +160,8 @@ def evaluate(
     if earlier:
         comparison = compare(results_of(earlier), evaluation.results, evaluation.class_names)
         print(comparison_text(comparison, earlier.title), flush=True)
+    if min_precision is not None:
+        _keep_thresholds(evaluation, min_precision, _folder_of_model(prefix, saved_model))
     if output_dir is not None:
         folder = writable_folder(Path(output_dir))
         write_json(analysis, folder / JSON_NAME)
@@ -216,6 +232,23 @@ def default_output_dir(model_dir: Path | None, checkpoint: Path | None) -> Path 
     if model_dir or not checkpoint:
         return None if model_dir else Path("evaluation")
     return checkpoint if checkpoint.is_dir() else checkpoint.parent
+
+
+def _folder_of_model(prefix: str | None, saved_model: str | Path | None) -> Path:
+    """Return the folder of a checkpoint, or else of an exported model, given that folder or its `saved_model`."""
+    return Path(prefix).parent if prefix is not None else folder_of_exported(Path(saved_model or ""))
+
+
+def _keep_thresholds(evaluation: Evaluation, min_precision: float, folder: Path) -> None:
+    """Keep the best thresholds beside the model in `folder`, and where a training has exported that one, there, too."""
+    found = thresholds_of(evaluation, min_precision)
+    exported = (folder.parent if folder.name == BEST else folder) / EXPORTED
+    is_same = (exported / THRESHOLDS).exists() and read_thresholds(exported / THRESHOLDS).step == found.step
+    kept = [write_thresholds(found, one) for one in (folder, *([exported] if is_same else []))]
+    known = {one.name for one in found.classes}
+    without = [printable(name) for name in evaluation.class_names if name not in known]
+    print(f"Thresholds {found}{f'; for {some(without, 5)} none' if without else ''}")
+    print(f"  kept in {', '.join(map(str, kept))}, for `predict`", flush=True)
 
 
 def _configuration(

@@ -19,6 +19,7 @@ from boxtune.data.files import LOCK, PARTIAL, held, writing
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
+from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds, write_thresholds
 from boxtune.models import Detector
 from boxtune.structures import Inputs
 from boxtune.training import averages, checkpoints
@@ -37,8 +38,9 @@ def export(
 ) -> Path:
     """Write `saved_model/`, `checkpoint/ckpt-0`, `pipeline.config` and the label map; return the folder.
 
-    The layout is that of the API's exporter and of its zoo, so the result can be fine-tuned again. An earlier export
-    there is replaced once the new one is complete.
+    The layout is that of the API's exporter and of its zoo, so the result can be fine-tuned again; beside it are the
+    thresholds of scores that an evaluation found for the checkpoint, if one did. An earlier export there is replaced
+    once the new one is complete.
 
     Args:
         pipeline_config_path: the configuration that the checkpoint was trained with.
@@ -66,6 +68,7 @@ def export(
     label_map = own_label_map(prefix) or Path(pipeline.train_input_reader.label_map_path)
     if os.path.lexists(label_map):
         read_label_map(label_map)
+    thresholds = _thresholds_of(prefix)
     above = output_dir.parent  # a model directory, perhaps, of which retrain replaces this folder
     with (
         held(above) if (above / LOCK).exists() else nullcontext(),
@@ -86,12 +89,31 @@ def export(
             _log.warning(
                 "%s: exported without names of the classes: there is no label map %s", output_dir, label_map
             )
+        if thresholds:
+            write_thresholds(thresholds, partial)
+        (output_dir / THRESHOLDS).unlink(missing_ok=True)  # of an earlier export
         for entry in sorted(partial.iterdir()):
             path = output_dir / entry.name
             if path.is_dir():
                 shutil.rmtree(path)
             entry.replace(path)
     return output_dir
+
+
+def _thresholds_of(prefix: str) -> Thresholds | None:
+    """Return the thresholds that were found for a checkpoint, None if there are none, or those of another."""
+    path, step = Path(prefix).parent / THRESHOLDS, checkpoints.step_of(prefix)
+    if not os.path.lexists(path):
+        return None
+    found = read_thresholds(path)
+    if found.step != step:
+        _log.warning(
+            "%s is of step %d, %s of step %d: exported without thresholds. Find them with `boxtune evaluate "
+            "--min_precision 0`.",
+            path, found.step, Path(prefix).name, step,
+        )  # fmt: skip
+        return None
+    return found
 
 
 class Serving(tf.Module):

@@ -156,8 +156,8 @@ def retrain(
         batch_size: images in a step; "auto" for the largest that surely fits into memory.
         num_steps: how long to train.
         learning_rate: the highest.
-        evaluation_options: when to evaluate (EVALUATIONS times), by which metric the exported checkpoint is chosen, and
-            when to stop early.
+        evaluation_options: when to evaluate (EVALUATIONS times), by which metric the exported checkpoint is chosen,
+            when to stop early, and whether the statistics of batch normalizations are estimated anew before.
         num_devices: how many GPUs of this machine share each batch; None for all.
         overrides: "path.to.field=value" changes of the configuration.
         overwrite: remove the runs that the model directory holds, and begin anew.

@@ -17,7 +17,7 @@ from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.models import Detector
-from boxtune.training import devices, learning_rates, memory, provenance
+from boxtune.training import batch_norm, devices, learning_rates, memory, provenance
 from boxtune.training.averages import averages
 from boxtune.training.build import build_detector, load_initial_weights
 from boxtune.training.checkpoint_manager import CheckpointOptions
@@ -81,7 +81,8 @@ def train(
         num_train_steps: in place of `train_config.num_steps`.
         scale_lr: the batch size that the learning rates were made for; they are scaled to that of the configuration.
         checkpoint_options: which checkpoints are written, and which are kept; whether to begin anew.
-        evaluation_options: when to evaluate (every EVALUATE_EVERY_N steps), by which metric, and when to stop early.
+        evaluation_options: when to evaluate (every EVALUATE_EVERY_N steps), by which metric, when to stop early, and
+            whether the statistics of batch normalizations are estimated anew before.
         seed: of the first weights, the order of the examples and their augmentation.
         num_devices: how many GPUs of this machine share each batch; None for all, or for those of TF_CONFIG.
         reporting: how the run is shown while it trains.
@@ -101,7 +102,9 @@ def train(
         with held(model_dir), lent(model_dir):  # to the chief
             devices.train_in_processes(arguments, processes)
         return TrainResult(model_dir, step_of(find(model_dir)), read_best(model_dir))
-    pipeline = _configuration(pipeline_config_path, overrides, num_train_steps, scale_lr)
+    pipeline = _configuration(
+        pipeline_config_path, overrides, num_train_steps, scale_lr, recalibrate=evaluating.recalibrate
+    )
     team = devices.join(num_devices, pipeline.train_config.batch_size)
 
     # The data first: its errors are reported before the model is built.
@@ -143,7 +146,12 @@ def train(
 
 
 def _configuration(
-    path: str | Path, overrides: Sequence[str], num_train_steps: int | None, scale_lr: int | None
+    path: str | Path,
+    overrides: Sequence[str],
+    num_train_steps: int | None,
+    scale_lr: int | None,
+    *,
+    recalibrate: bool,
 ) -> pipeline_pb2.TrainEvalPipelineConfig:
     """Read a configuration as it is to be trained, and log warnings about it."""
     pipeline = config.load(path, overrides)
@@ -157,7 +165,8 @@ def _configuration(
         print(
             f"Learning rates times {factor:g}: batches of {pipeline.train_config.batch_size}, not {scale_lr}."
         )
-    for warning in learning_rates.warnings(pipeline.train_config):
+    of_batch_norm = [] if recalibrate else batch_norm.warnings(pipeline)
+    for warning in (*learning_rates.warnings(pipeline.train_config), *of_batch_norm):
         _log.warning(warning)
     return pipeline
 
@@ -176,6 +185,10 @@ def _open_data(
     ):
         raise ConfigError(
             "patience counts evaluations: it needs an eval_input_reader and evaluate_every_n above 0"
+        )
+    if evaluation_options.recalibrate and not pipeline.eval_input_reader:
+        raise ConfigError(
+            "--recalibrate is for what is evaluated and kept as the best: it needs an eval_input_reader"
         )
     training, evaluation = open_records(pipeline.train_input_reader, num_classes, for_training=True), None
     if team.is_chief and pipeline.eval_input_reader:

@@ -26,6 +26,13 @@ OPTIONS = {"checkpoint_every_n": 3, "evaluate_every_n": 3, "best_metric": "loss"
 TOTAL_LOSSES = [1.553678, 1.214260, 1.115722, 1.269492, 1.084861, 1.055185]
 """Of the steps, as TensorFlow computed them."""
 
+ALIVE = [0, 1, 3, 7]
+RECALIBRATED = {
+    "moving_mean": [0.0217623, 0.0323154, 0.306982, 0.0702861],
+    "moving_variance": [0.00125358, 0.00351061, 0.0183993, 0.00672046],
+}
+"""Statistics of the best checkpoint, of the channels that are not always 0, as TensorFlow computed them."""
+
 
 @pytest.fixture
 def tiny(monkeypatch):
@@ -104,6 +111,15 @@ def test_a_resumed_run_makes_the_same_steps(folder, whole, tiny):
         assert value.dtype == after[key].dtype
         np.testing.assert_allclose(after[key], value, rtol=1e-4, atol=1e-6, err_msg=key)
     assert any(np.abs(value).max() > 0 for key, value in before.items() if key.startswith("optimizer/"))
+
+
+def test_recalibrated_statistics_are_those_of_tensorflow(folder, whole, tiny):
+    train_by_flags(folder / "pipeline.config", folder / "recalibrated", recalibrate=True, **OPTIONS)
+    np.testing.assert_allclose(losses(folder / "recalibrated"), TOTAL_LOSSES, rtol=1e-5)
+    best = checkpoints.Reader(checkpoints.find(folder / "recalibrated" / "best"))
+    assert int(best["step"]) == STEPS
+    for name, expected in RECALIBRATED.items():
+        np.testing.assert_allclose(best[f"model/norm/{name}"][ALIVE], expected, rtol=1e-4, err_msg=name)
 
 
 def test_a_checkpoint_has_the_keys_and_types_of_tensorflow(whole):

@@ -131,6 +131,7 @@ def _may_be_passed_over(path, verb, damage):
         or (is_one_of_several and damage in ("remove", "empty"))
         or (path.name == "checkpoint" and damage == "put_folder")  # as in a zoo download
         or (path.name == "split.json" and damage == "remove")  # then there was no split before
+        or (path.name == "thresholds.json" and damage == "remove")
     )
 
 

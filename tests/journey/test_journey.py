@@ -174,7 +174,7 @@ def test_retrain_leaves_figures_and_an_export(donor):
         if key.startswith("model/"):
             np.testing.assert_array_equal(exported[key], kept[key], err_msg=key)
     assert {path.name for path in donor.iterdir()} == {
-        "saved_model", "checkpoint", "pipeline.config", "label_map.pbtxt",
+        "saved_model", "checkpoint", "pipeline.config", "label_map.pbtxt", "thresholds.json",
     }  # fmt: skip
 
 

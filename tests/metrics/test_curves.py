@@ -35,6 +35,17 @@ def test_of_equal_f1_the_higher_threshold_is_best():
     assert best.score == 0.9
 
 
+@pytest.mark.parametrize(("wanted", "score"), [(0.0, 0.3), (0.6, 0.3), (2 / 3, 0.3), (0.7, 0.9), (1.0, 0.9)])
+def test_best_threshold_of_a_precision(wanted, score):
+    # Precision 1, 1/2, 2/3 and F1 0.4, 1/3, 4/7.
+    drawn = curve(np.array([0.9, 0.6, 0.3]), np.array([True, False, True]), 4)
+    assert best_threshold(drawn, wanted).score == score
+
+
+def test_no_threshold_has_the_precision():
+    assert best_threshold(curve(np.array([0.9, 0.6]), np.array([False, True]), 4), 0.6) is None
+
+
 @pytest.mark.parametrize(("right", "objects"), [([False], 3), ([], 3), ([False], 0)])
 def test_no_threshold_where_nothing_right_is_found(right, objects):
     drawn = curve(np.full(len(right), 0.5), np.array(right, bool), objects)

@@ -39,6 +39,7 @@ OPTIONS = {
     "best_metric": "loss",
     "patience": 2,
     "min_delta": 9.0,
+    "recalibrate": True,
 }
 """With a progress that nobody makes, the third evaluation, by the chief alone, ends the run of all after STEPS."""
 
@@ -102,7 +103,7 @@ def worker(folder, tmp_path):
 
     def start(rank):
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
-        options = [f"--{name}={value}" for name, value in OPTIONS.items()]
+        options = [f"--{name}" if value is True else f"--{name}={value}" for name, value in OPTIONS.items()]
         paths = [
             f"--pipeline_config_path={folder / 'pipeline.config'}",
             f"--model_dir={tmp_path / str(rank)}",

@@ -21,7 +21,13 @@ from tiny_run import SIDE, Runner
 pytestmark = pytest.mark.thorough
 
 STEPS, KILLS = 40, 5
-OPTIONS = {"checkpoint_every_n": 3, "checkpoint_max_to_keep": 2, "evaluate_every_n": 5, "best_metric": "loss"}
+OPTIONS = {
+    "checkpoint_every_n": 3,
+    "checkpoint_max_to_keep": 2,
+    "evaluate_every_n": 5,
+    "best_metric": "loss",
+    "recalibrate": True,
+}
 TIMES = {"time", "images_per_sec", "seconds"}
 
 

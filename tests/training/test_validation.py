@@ -29,7 +29,7 @@ class State:
 def evaluation(step, value):
     return Evaluation(
         step=step, metrics={MAP: value}, losses={"Loss/total_loss": 2.0},
-        results=[image_result()] * 40, class_names=(), seconds=1.0,
+        results=[image_result()] * 40, class_names=("cat",), seconds=1.0,
     )  # fmt: skip
 
 
@@ -88,9 +88,11 @@ def test_another_metric_starts_anew(state, caplog):
     assert json.loads((state.model_dir / "best" / "best.json").read_text())["step"] == 100
 
 
+@pytest.mark.parametrize("recalibrated", [True, False])
 @pytest.mark.parametrize("averaged", [True, False])
-def test_averages_are_evaluated_if_configured(state, averaged):
-    weights = {"now": "weights"}
+def test_what_is_evaluated_and_what_is_kept(state, averaged, recalibrated):
+    """Of averages the statistics are estimated; what is kept is the state of the run, with these statistics."""
+    weights, statistics = {"now": "weights"}, {"now": "of training"}
     seen = []
 
     @contextlib.contextmanager
@@ -100,20 +102,32 @@ def test_averages_are_evaluated_if_configured(state, averaged):
         weights["now"] = "weights"
 
     def evaluate(step):
-        seen.append(weights["now"])
+        seen.append((weights["now"], statistics["now"]))
         return evaluation(step, 0.1)
 
     state.averages = SimpleNamespace(swapped_in=swapped_in)
-    state.save_as_best = lambda: seen.append(weights["now"]) or "ckpt-1"
+
+    @contextlib.contextmanager
+    def undone():
+        yield
+        statistics["now"] = "of training"
+
+    def estimate():
+        statistics["now"] = f"of {weights['now']}"
+
+    recalibration = SimpleNamespace(undone=undone, estimate=estimate) if recalibrated else None
+    state.save_as_best = lambda: seen.append((weights["now"], statistics["now"])) or "ckpt-1"
     evaluator = SimpleNamespace(records=[1], detector=SimpleNamespace(), evaluate=evaluate)
     journal = SimpleNamespace(has_evaluation=lambda step: False, add_evaluation=lambda found: None)
     progress = SimpleNamespace(show=lambda text: None, clear=lambda: None)
     validate = Validation(
-        evaluator, EarlyStopping(MAP), state, journal, progress, publish=lambda found: None, averaged=averaged
+        evaluator, EarlyStopping(MAP), state, journal, progress, lambda found: None, averaged, recalibration
     )
     validate(100)
-    # What is kept is the state of the run, which has both.
-    assert seen == ["averages" if averaged else "weights", "weights"]
+    evaluated = "averages" if averaged else "weights"
+    used = f"of {evaluated}" if recalibrated else "of training"
+    assert seen == [(evaluated, used), ("weights", used)]
+    assert statistics["now"] == "of training"
 
 
 def test_validation_writes_the_journal_last(state, tmp_path):

@@ -74,10 +74,15 @@ def _check_input(folder: Path, specs: list[Any]) -> None:
         )
 
 
+def folder_of_exported(path: Path) -> Path:
+    """Return the folder of an exported model, given that folder or its `saved_model`."""
+    return path.parent if (path / _GRAPH).is_file() else path
+
+
 def beside_model(path: Path, name: str) -> Path | None:
     """Return the file of that name in the folder of an exported model, given that folder or its `saved_model`."""
-    folder = path.parent if (path / _GRAPH).is_file() else path
-    return folder / name if os.path.lexists(folder / name) else None
+    found = folder_of_exported(path) / name
+    return found if os.path.lexists(found) else None
 
 
 def detect_exported(

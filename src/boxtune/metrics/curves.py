@@ -66,9 +66,12 @@ class Threshold:
     f1: float
 
 
-def best_threshold(curve: Curve) -> Threshold | None:
-    """Return the threshold of the highest F1, of equals the highest threshold; None where nothing right is found."""
-    f1 = curve.f1
+def best_threshold(curve: Curve, min_precision: float = 0.0) -> Threshold | None:
+    """Return the threshold of the highest F1 with a precision of at least `min_precision`; of equals the highest one.
+
+    None where nothing right is found so.
+    """
+    f1 = np.where(curve.precision >= min_precision, curve.f1, 0.0)
     if not f1.any():
         return None
     best = int(np.argmax(f1))

@@ -81,8 +81,8 @@ def match_at_50(table: Table, pairs: Pairs) -> Ints:
     return match(table, pairs, np.array([MATCH_IOU]), ignored, ignored)[0]
 
 
-def reaches(score: Floats, threshold: float) -> Bools:
-    """Return bool [k]: the score is `threshold` or better, read to six digits: 0.9 as float32 is 0.9."""
+def reaches(score: Floats, threshold: float | Floats) -> Bools:
+    """Return bool [k]: the score is `threshold`, one or [k], or better, read to six digits: 0.9 as float32 is 0.9."""
     return np.round(score, SCORE_DIGITS) >= threshold
 
 

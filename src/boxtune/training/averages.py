@@ -1,6 +1,6 @@
 """Decaying averages of the weights, which often detect better than the weights themselves (Polyak, Juditsky 1992)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -69,14 +69,21 @@ class Averages:
     @contextmanager
     def swapped_in(self) -> Iterator[None]:
         """Give the variables the values of their averages; afterwards they have their own again, bit for bit."""
-        kept = [variable.numpy() for _, variable in self._pairs]
-        try:
+        with restored([variable for _, variable in self._pairs]):
             for average, variable in self._pairs:
                 variable.assign(average)
             yield
-        finally:
-            for value, (_, variable) in zip(kept, self._pairs, strict=True):
-                variable.assign(value)
+
+
+@contextmanager
+def restored(variables: Sequence[keras.Variable]) -> Iterator[None]:
+    """Give the variables back at the end the values that they have now, bit for bit."""
+    kept = [variable.numpy() for variable in variables]
+    try:
+        yield
+    finally:
+        for value, variable in zip(kept, variables, strict=True):
+            variable.assign(value)
 
 
 def averages(section: pipeline_pb2.Optimizer, detector: Detector) -> Averages:

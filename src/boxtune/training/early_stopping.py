@@ -29,6 +29,8 @@ class EvaluationOptions:
     """How many evaluations without improvement end the run; None for no early stopping."""
     min_delta: float = 0.0
     """How much better than the best before it an evaluation has to be to count as an improvement."""
+    recalibrate: bool = False
+    """Whether the statistics of batch normalizations are estimated anew for each evaluation, and kept with the best."""
 
 
 def full_name(metric: str, known: Collection[str]) -> str:

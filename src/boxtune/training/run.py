@@ -1,5 +1,6 @@
 """A training run: what happens before, between and after its steps."""
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from boxtune.metrics.results import Evaluation
 from boxtune.models import Detector
 from boxtune.structures import Inputs
 from boxtune.training import devices, memory, provenance
+from boxtune.training.batch_norm import Recalibration
 from boxtune.training.batches import batches, images_of_step, images_per_step
 from boxtune.training.callbacks import Callback, StepCallbacks, StopSignals, every, is_due
 from boxtune.training.checkpoint_manager import CheckpointOptions
@@ -27,6 +29,8 @@ from boxtune.training.nan_guard import NanGuard
 from boxtune.training.run_state import RunState
 from boxtune.training.team import Team
 from boxtune.training.validation import Validation, values_so_far
+
+_log = logging.getLogger("boxtune")
 
 
 @dataclass(frozen=True)
@@ -112,8 +116,9 @@ class Run:
         history = values_so_far(journal.evaluations, options.metric, folder)
         stopping = EarlyStopping(options.metric, history, options.patience, options.min_delta)
         averaged = self.pipeline.eval_config.use_moving_averages
+        recalibration = self._recalibration() if options.recalibrate and self.evaluator else None
         validation = Validation(
-            self.evaluator, stopping, self.state, journal, progress, self._publish, averaged
+            self.evaluator, stopping, self.state, journal, progress, self._publish, averaged, recalibration
         )
 
         def validate(step: int) -> None:
@@ -121,6 +126,16 @@ class Run:
             self.detector.stop_training = self.team.as_chief_says(self.detector.stop_training)
 
         return stopping, validate
+
+    def _recalibration(self) -> Recalibration | None:
+        """Return what estimates the statistics of batch normalizations anew; None if none of them is trained."""
+        # By whole batches, the first of the training: the chief evaluates alone, and always by the same images.
+        whole = batches(self.pipeline, self.data.training, seed=self.data.seed, start_step=0)
+        recalibration = Recalibration(self.detector, whole)
+        if recalibration.statistics:
+            return recalibration
+        _log.warning("--recalibrate changes nothing: no batch normalization has statistics that are trained.")
+        return None
 
     def _publish(self, evaluation: Evaluation) -> None:
         if self.reporting.publish:

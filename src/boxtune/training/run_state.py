@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from boxtune.errors import CheckpointError
+from boxtune.evaluation.thresholds import THRESHOLDS
 from boxtune.models import Detector
 from boxtune.training import checkpoints, provenance
 from boxtune.training.averages import Averages
@@ -45,12 +46,12 @@ ANEW = "Give another --model_dir, or --overwrite to remove that run and begin an
 
 _CHECKPOINTS = ("checkpoint", "ckpt-*.index", "ckpt-*.data-*-of-*")
 _FILES = {
-    ".": (*_CHECKPOINTS, JOURNAL, provenance.RUN, COMPLETE_CONFIG, LABEL_MAP, "evaluation.json",
+    ".": (*_CHECKPOINTS, JOURNAL, provenance.RUN, COMPLETE_CONFIG, LABEL_MAP, THRESHOLDS, "evaluation.json",
           "evaluation.html", "results.json"),
-    BEST: (*_CHECKPOINTS, BEST_JSON),
+    BEST: (*_CHECKPOINTS, BEST_JSON, THRESHOLDS),
     "train": ("events.out.tfevents.*",),
     "eval": ("events.out.tfevents.*",),
-    EXPORTED: ("pipeline.config", "label_map.pbtxt"),
+    EXPORTED: ("pipeline.config", "label_map.pbtxt", THRESHOLDS),
 }  # fmt: skip
 """What a run leaves in its model directory, by folders."""
 _FOLDERS = (f"{EXPORTED}/saved_model", f"{EXPORTED}/checkpoint")

@@ -1,6 +1,7 @@
 """Evaluates a run while it trains: reports the evaluation, keeps the best checkpoint, and stops early.
 
-The best checkpoint is kept beside the newest ones: in `best/`, with its metrics in `best.json`.
+The best checkpoint is kept beside the newest ones: in `best/`, with its metrics in `best.json`, and the thresholds that
+were the best for its scores.
 """
 
 import dataclasses
@@ -15,7 +16,9 @@ from pathlib import Path
 from boxtune.data.files import read_text, whole_file
 from boxtune.errors import DataError
 from boxtune.evaluation.evaluator import Evaluator
+from boxtune.evaluation.thresholds import thresholds_of, write_thresholds
 from boxtune.metrics.results import Evaluation
+from boxtune.training.batch_norm import Recalibration
 from boxtune.training.early_stopping import EarlyStopping
 from boxtune.training.loggers import Journal, Progress
 from boxtune.training.run_state import BEST, BEST_JSON, RunState
@@ -38,21 +41,31 @@ class Validation:
     publish: Callable[[Evaluation], object]
     averaged: bool = False
     """Whether the averages of the weights are evaluated in their place."""
+    recalibration: Recalibration | None = None
+    """Estimates the statistics that are evaluated, and kept with the best, and that training does not see."""
 
     def __call__(self, step: int) -> None:
         """Evaluate after `step` steps, unless the journal says that it was done."""
         if self.evaluator is None or self.journal.has_evaluation(step):
             return
-        self.progress.show(f"step {step}: evaluating on {len(self.evaluator.records)} images")
-        with self.state.averages.swapped_in() if self.averaged else nullcontext():
-            evaluation = self.evaluator.evaluate(step)
-        self.progress.clear()
-        self.publish(evaluation)
+        with self.recalibration.undone() if self.recalibration else nullcontext():
+            evaluation = self._evaluate(self.evaluator, step)
+            self.publish(evaluation)
+            keep_if_best(evaluation, self.stopping, self.state)
         # The journal last: a run that is killed before that line evaluates this step again.
-        keep_if_best(evaluation, self.stopping, self.state)
         self.journal.add_evaluation(evaluation)
         self.progress.note = str(self.stopping)
         self.evaluator.detector.stop_training = self.stopping.exhausted
+
+    def _evaluate(self, evaluator: Evaluator, step: int) -> Evaluation:
+        with self.state.averages.swapped_in() if self.averaged else nullcontext():
+            if self.recalibration:
+                self.progress.show(f"step {step}: estimating the statistics of batch normalization")
+                self.recalibration.estimate()
+            self.progress.show(f"step {step}: evaluating on {len(evaluator.records)} images")
+            evaluation = evaluator.evaluate(step)
+        self.progress.clear()
+        return evaluation
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,7 @@ def keep_if_best(evaluation: Evaluation, stopping: EarlyStopping, state: RunStat
         )
         with whole_file(state.model_dir / BEST / BEST_JSON) as temporary:
             temporary.write_text(json.dumps(dataclasses.asdict(best), indent=2) + "\n", encoding="utf-8")
+        write_thresholds(thresholds_of(evaluation), state.model_dir / BEST)
     stopping.history.append((evaluation.step, value))
     return improved
 
