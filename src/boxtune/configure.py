@@ -13,10 +13,9 @@ from boxtune.errors import ConfigError
 from boxtune.training import checkpoints
 from boxtune.training.learning_rates import RATE_PER_IMAGE
 from boxtune.training.project import best_checkpoint, best_run, runs_of
-from boxtune.training.run_state import BEST, COMPLETE_CONFIG, LABEL_MAP
+from boxtune.training.run_state import LABEL_MAP, PIPELINE_CONFIG, config_near
 from boxtune.training.warm_start import known_classes
 
-PIPELINE_CONFIG = "pipeline.config"
 BATCH_SIZE = 8
 MAX_LEARNING_RATE = 0.08
 NEW_LAYERS_FACTOR = 4
@@ -171,7 +170,7 @@ def _require_checkpoint(found: Path) -> None:
 
 def _path_of_config(checkpoint: Path, model: str | None) -> Path | None:
     """Return the configuration that a checkpoint brings; None if it brings none and a model is given instead."""
-    path = next((path for path in _near(checkpoint) if path.is_file()), None)
+    path = config_near(checkpoint)
     if path and model is not None:
         raise ConfigError(
             f'checkpoint {checkpoint} and model "{model}": give one of them; the checkpoint has a model of its own, by '
@@ -185,15 +184,6 @@ def _path_of_config(checkpoint: Path, model: str | None) -> Path | None:
     if path is None:
         checkpoints.find(checkpoint)
     return path
-
-
-def _near(checkpoint: Path) -> list[Path]:
-    """Return where the configuration of a folder, a prefix or a file of a checkpoint may be."""
-    if checkpoint.is_dir():
-        folders = [checkpoint, checkpoint.parent] if checkpoint.name in ("checkpoint", BEST) else [checkpoint]
-    else:
-        folders = list(checkpoint.parents)[:2]
-    return [folder / name for folder in folders for name in (COMPLETE_CONFIG, PIPELINE_CONFIG)]
 
 
 def _set_optimizer(section: pipeline_pb2.Optimizer, learning_rate: float, steps: int) -> None:

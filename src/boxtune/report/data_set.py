@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
-from boxtune.data.findings import Action, Finding, Severity, by_kind
+from boxtune.data.findings import Action, Finding, Severity, by_kind, flags_of
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared, class_counts
-from boxtune.errors import escaped, printable
+from boxtune.errors import escaped, many, printable
 
 JSON_NAME = "report.json"
 """Beside the records: everything that was counted and found."""
@@ -44,7 +44,7 @@ def counts_table(parts: Mapping[str, Sequence[ImageRecord]], label_map: LabelMap
     ]
     if rest:
         sums = [sum(count[name] for name in rest) for count in counts.values()]
-        rows += [(f"  ... and {len(rest):,} classes with fewer", sums)]
+        rows += [(f"  ... and {many(len(rest), 'class', 'classes')} with fewer", sums)]
     widest = _LINE - _COLUMN * len(parts)
     names = [_shortened(printable(name), widest) for name, _ in rows]
     width = max(map(columns, names))
@@ -88,6 +88,8 @@ def finding_lines(findings: Iterable[Finding], *, num_examples: int = _NUM_EXAMP
         lines += [f"  {finding}" for finding in group[:num_examples]]
         if len(group) > num_examples:
             lines.append(f"  ... and {len(group) - num_examples:,} more")
+        if flags := flags_of(group):
+            lines.append(f"  to copy: {flags}")
     return lines
 
 
@@ -96,12 +98,12 @@ def summary(findings: Iterable[Finding]) -> str:
     counts = dict.fromkeys(Severity, 0)
     for finding in findings:
         counts[finding.kind.severity] += 1
-    return ", ".join(f"{count:,} {severity}{'s' * (count != 1)}" for severity, count in counts.items())
+    return ", ".join(many(count, severity) for severity, count in counts.items())
 
 
 def to_json(prepared: Prepared, files: Mapping[str, Sequence[str]] | None = None) -> str:
     """Return counts and every finding for programs; `files` names what was written of each part."""
-    of_finding = ("file", "location", "image", "message")
+    of_finding = ("file", "location", "image", "message", "flags")
     content = {
         "version": 2,
         "format": prepared.reading.format.name,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from boxtune.errors import CheckpointError
+from boxtune.errors import CheckpointError, many
 from boxtune.models import Detector
 from boxtune.training import checkpoints, provenance
 from boxtune.training.averages import Averages
@@ -25,6 +25,9 @@ BEST_JSON = "best.json"
 
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""
+
+PIPELINE_CONFIG = "pipeline.config"
+"""Beside a checkpoint that another program, or an export, has written."""
 
 LABEL_MAP = "model_label_map.pbtxt"
 """In the model directory: the label map that the run was begun with, which export and evaluation use."""
@@ -78,6 +81,16 @@ def own_label_map(checkpoint: str | Path) -> Path | None:
     beside = {BEST: LABEL_MAP, "checkpoint": "label_map.pbtxt"}.get(folder.name)
     found = [folder / LABEL_MAP, *([folder.parent / beside] if beside else [])]
     return next((path for path in found if os.path.lexists(path)), None)
+
+
+def config_near(checkpoint: Path) -> Path | None:
+    """Return the configuration that is kept with a checkpoint, given by its folder, prefix or file, if one is."""
+    if checkpoint.is_dir():
+        folders = [checkpoint, checkpoint.parent] if checkpoint.name in ("checkpoint", BEST) else [checkpoint]
+    else:
+        folders = list(checkpoint.parents)[:2]
+    paths = (folder / name for folder in folders for name in (COMPLETE_CONFIG, PIPELINE_CONFIG))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def holds_run(model_dir: Path) -> bool:
@@ -215,7 +228,7 @@ class RunState:
         broken = not_finite(self.model_variables | self.optimizer_variables)
         if broken:
             raise CheckpointError(
-                f"Step {self.step}: {broken[0]} is infinite or NaN ({len(broken)} variables are): no "
+                f"Step {self.step}: {broken[0]} is infinite or NaN ({many(len(broken), 'variable')} in all): no "
                 f"checkpoint is written. The last one is {checkpoints.latest(self.model_dir)}"
             )
 

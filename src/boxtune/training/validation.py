@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxtune.data.files import read_text, whole_file
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.results import Evaluation
 from boxtune.training.early_stopping import EarlyStopping
@@ -43,7 +43,7 @@ class Validation:
         """Evaluate after `step` steps, unless the journal says that it was done."""
         if self.evaluator is None or self.journal.has_evaluation(step):
             return
-        self.progress.show(f"step {step}: evaluating on {len(self.evaluator.records)} images")
+        self.progress.show(f"step {step}: evaluating on {many(len(self.evaluator.records), 'image')}")
         with self.state.averages.swapped_in() if self.averaged else nullcontext():
             evaluation = self.evaluator.evaluate(step)
         self.progress.clear()
