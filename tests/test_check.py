@@ -37,7 +37,7 @@ def test_a_set_that_convert_would_refuse_has_its_own_status(photos, tmp_path, ca
     (tmp_path / "labels.pbtxt").write_text("item { id: 1 name: 'dog' }")
     assert cli.main(["check", str(photos), "--label_map", str(tmp_path / "labels.pbtxt")]) == 1
     page = capsys.readouterr().out
-    assert "error: class not in the label map (10): refuse." in page
+    assert "error: class not in the label map (1): refuse." in page
     assert "convert would refuse this: " in page
     assert (
         cli.main(["check", str(photos), "--label_map", str(tmp_path / "labels.pbtxt"), "--rename", "cat=dog"])

@@ -215,8 +215,11 @@ def test_an_absent_folder_and_one_without_annotations_are_errors(tmp_path):
     with pytest.raises(DataError, match="absent is not a folder"):
         convert(tmp_path / "absent", tmp_path / "out")
     image_file(tmp_path / "photos" / "a.jpg")
-    with pytest.raises(DataError, match=r"holds no annotations that can be read\."):
+    with pytest.raises(DataError, match=r"holds no annotations that can be read\.") as caught:
         convert(tmp_path / "photos", tmp_path / "out")
+    # How to begin.
+    assert "It holds 1 image. If no boxes are drawn yet, draw them" in str(caught.value)
+    assert str(caught.value).endswith("\n  a.jpg, a.xml")
 
 
 def test_a_folder_that_cannot_be_written_to_is_an_error(photos, tmp_path):
@@ -362,7 +365,7 @@ class TestKeptSplit:
         assert ids(before, "validation") & {f"{number}.jpg" for number in range(10)} == validation
         assert len(ids(before, "validation")) == 6  # a fifth of thirty
         assert "8 images for training and 2 for validation stay there" in str(report)
-        assert "20 are new" in str(report)
+        assert "new: 20" in str(report)
 
     def test_a_renamed_image_stays_by_its_content_and_a_changed_one_by_its_name(self, photos, before):
         renamed, changed = sorted(ids(before, "validation"))

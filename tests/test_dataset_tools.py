@@ -98,7 +98,7 @@ def test_pascal_needs_neither_year_nor_lists(pascal, tmp_path):
     flags = [f"--data_dir={tmp_path / 'VOC2007'}", "--ignore_difficult_instances"]
     also = run("create_pascal_tf_record", *pascal, *flags)
     assert "no list of images train.txt" in also
-    assert "2 objects are left out" in also
+    assert "2 objects left out" in also
     assert {name: ids(features) for name, features in examples(pascal[-1]).items()} == {
         f"{name}.jpg": [1] for name in "abcd"
     }
@@ -167,7 +167,7 @@ def test_coco_writes_the_shards_of_the_api(coco, tmp_path):
 
 def test_coco_with_masks_and_persons_only(coco, tmp_path):
     also = run("create_coco_tf_record", *coco[:2], coco[-1], "--include_masks", "--remove_non_person_images")
-    assert "1 images are left out" in also
+    assert "1 image left out" in also
     train = examples(*(tmp_path / "out").glob("coco_train*"))
     assert list(train) == ["a.jpg"]
     [png] = train["a.jpg"]["image/object/mask"].bytes_list.value
@@ -182,7 +182,7 @@ def test_coco_with_masks_and_persons_only(coco, tmp_path):
 
 def test_coco_without_the_objects_that_are_no_persons(coco, tmp_path):
     also = run("create_coco_tf_record", *coco[:2], coco[-1], "--remove_non_person_annotations")
-    assert "1 objects are left out" in also
+    assert "1 object left out" in also
     train = examples(*(tmp_path / "out").glob("coco_train*"))
     assert {name: classes(features) for name, features in train.items()} == {"a.jpg": ["person"], "b.jpg": []}
 
@@ -308,7 +308,7 @@ def kitti(tmp_path):
 
 def test_kitti_divides_by_number_and_leaves_out_what_overlaps_a_region(kitti, tmp_path):
     also = run("create_kitti_tf_record", *kitti, "--validation_set_size=1")
-    assert "1 objects are left out" in also  # the tram
+    assert "1 object left out" in also  # the tram
     validation = examples(tmp_path / "out" / "kitti_val.tfrecord")
     assert {name: ids(features) for name, features in validation.items()} == {"000000.png": [1]}
     np.testing.assert_allclose(boxes(validation["000000.png"]), [[0.1, 0.1, 0.6, 0.5]], rtol=1e-6)
@@ -359,7 +359,7 @@ def open_images(tmp_path):
 
 def test_open_images_of_the_classes_of_the_label_map(open_images, tmp_path):
     also = run("create_oid_tf_record", *open_images)
-    assert "1 objects are left out" in also
+    assert "1 object left out" in also
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir()} == {
         "oid.tfrecord-00000-of-00002",

@@ -562,7 +562,7 @@ class TestAnExportedModel:
     def test_with_a_label_map_of_fewer_classes(self, base, exported, tmp_path):
         write_records(tmp_path / "one.record", [record_of_image("a.jpg")])
         write_label_map(LabelMap.from_names(["cat"]), tmp_path / "one.pbtxt")
-        with pytest.raises(DataError, match=r"a\.jpg: a detection is of class 3, but there are 1 classes"):
+        with pytest.raises(DataError, match=r"a\.jpg: a detection is of class 3, but the highest is 1"):
             evaluate(saved_model=exported, data=tmp_path / "one.record", label_map=tmp_path / "one.pbtxt")
 
     def test_that_is_none(self, base, tmp_path):

@@ -106,7 +106,7 @@ def test_what_is_not_there_is_said(data, tmp_path):
         evaluate(detections=boxes, data=data, overrides=["eval_config.metrics_set=[coco_keypoint_metrics]"])
     drawn = found(tmp_path, segmentation=rectangle(10, 10, 30, 30))
     boxes = coco_folder(tmp_path / "boxes")
-    with pytest.raises(DataError, match="none of the 1 objects has a mask"):
+    with pytest.raises(DataError, match="none of 1 object has a mask"):
         evaluate(detections=drawn, data=boxes, overrides=["eval_config.metrics_set=[coco_mask_metrics]"])
 
 

@@ -206,7 +206,7 @@ def test_images_without_xml_are_reported(tmp_path, capsys):
     annotated(tmp_path, "a")
     image_file(tmp_path / "b.png")
     assert partition_dataset.main(["-x", "-r", "0", "-i", str(tmp_path)]) == 0
-    assert "1 images have no XML file" in capsys.readouterr().out
+    assert "1 image without an XML file" in capsys.readouterr().out
     assert names(tmp_path / "train") == {"a.jpg", "a.xml", "b.png"}
     assert names(tmp_path / "test") == set()
 

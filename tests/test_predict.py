@@ -11,7 +11,7 @@ from PIL import Image
 from boxtune import cli
 from boxtune.data.files import whole_file
 from boxtune.data.image_writer import unique_stems
-from boxtune.data.label_map import LabelMap, write_label_map
+from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.errors import DataError
 from boxtune.evaluation.thresholds import ClassThreshold, Thresholds, write_thresholds
 from boxtune.predict import predict
@@ -62,6 +62,31 @@ def test_images_are_drawn_under_names_of_their_own(run, tmp_path, capsys):
     assert [len(one["detections"]) for one in found] == [1] * 4
     drawn = sorted(path.name for path in (tmp_path / "o").glob("*.png"))
     assert drawn == ["a.jpg.png", "a.png.png", "b-c-d.jpg-2.png", "b-c-d.jpg.png"]
+
+
+class TestALabelMap:
+    def predicted(self, model, tmp_path, given, own=("cat", "dog")):
+        """Return the names of what is found; `given` and `own` are names in the order of their numbers."""
+        folder = tmp_path / "exported"
+        shutil.copytree(model, folder / "saved_model")
+        for path, names in ((tmp_path / "given.pbtxt", given), (folder / "label_map.pbtxt", own)):
+            if names:
+                labels = (Label(number, name) for number, name in enumerate(names, start=1))
+                write_label_map(LabelMap(tuple(labels)), path)
+        image_file(tmp_path / "a.jpg")
+        (found,) = predict(folder, tmp_path / "a.jpg", tmp_path / "o", label_map=tmp_path / "given.pbtxt")
+        return [one.name for one in found.detections]
+
+    def test_with_the_names_of_the_model_in_another_order_is_refused(self, model, tmp_path):
+        message = r'other numbers than in the model\'s own .*"dog" is 1 there and 2 here; "cat" is 2 there and 1 here\.'
+        with pytest.raises(DataError, match=message):
+            self.predicted(model, tmp_path, ("dog", "cat"))
+        assert not (tmp_path / "o").exists()
+
+    @pytest.mark.parametrize("own", [("cat", "dog"), ()])
+    @pytest.mark.parametrize("given", [("cat", "dog"), ("Katze", "Hund")])
+    def test_with_the_same_order_or_other_names_is_taken(self, model, tmp_path, given, own):
+        assert self.predicted(model, tmp_path, given, own) == [given[0]]
 
 
 @pytest.mark.parametrize("content", [b"", b"<html></html>", b"\xff\xd8\xff\xe0 half of a JPEG"])

@@ -170,8 +170,7 @@ def test_a_run_without_improvement_stops_and_stays_stopped(run, tmp_path, capsys
     }
     assert run(**options).step == 6
     assert (
-        "2 evaluations in a row were no better than the best: the run ends after step 6"
-        in capsys.readouterr().out
+        "2 evaluations in a row no better than the best: the run ends after step 6" in capsys.readouterr().out
     )
     assert step_of(find(tmp_path)) == 6
     before = (tmp_path / "metrics.jsonl").read_bytes()

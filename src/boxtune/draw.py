@@ -22,7 +22,7 @@ from PIL import Image
 from boxtune.data.files import whole_file, writable_folder, write_text
 from boxtune.data.formats import voc
 from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 
 WIDTH, HEIGHT = 320, 240
 MAX_IMAGES = 9999
@@ -44,7 +44,7 @@ class DrawReport:
     def __str__(self) -> str:
         classes = ", ".join(f"{count} {name}" for name, count in self.classes.items())
         objects = sum(self.classes.values())
-        return f"{self.images} images with {objects} objects ({classes}) in {self.output_dir}"
+        return f"{many(self.images, 'image')} with {many(objects, 'object')} ({classes}) in {self.output_dir}"
 
 
 def draw(output_dir: Path, *, num_images: int = 120, seed: int = 0) -> DrawReport:

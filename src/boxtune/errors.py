@@ -1,6 +1,9 @@
 """The errors that users see: one line that says what, where and the way out."""
 
 import difflib
+import os
+import shlex
+import subprocess
 from collections.abc import Iterable, Sequence
 
 _READABLE = 400  # characters of a text that an error repeats
@@ -28,8 +31,24 @@ class WorkerLostError(BoxtuneError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``' Did you mean "x"?'`` for the known word nearest to `word`, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f' Did you mean "{near[0]}"?' if near else ""
+    near = nearest(word, known)
+    return f' Did you mean "{near}"?' if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the known word nearest to `word`, or an empty string where none is near."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)), "")
+
+
+def many(number: int, one: str, more: str = "") -> str:
+    """Return a number of things: "1 image", "2,000 images", and of irregular nouns what `more` says."""
+    return f"{number:,} {one if number == 1 else more or f'{one}s'}"
+
+
+def to_copy(*words: object) -> str:
+    """Return words of a command line as a shell reads them, so that a printed command can be copied."""
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    return join(list(map(str, words)))
 
 
 def some(names: Sequence[str], most: int) -> str:

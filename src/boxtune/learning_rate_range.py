@@ -15,7 +15,7 @@ from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.data.files import held, whole_file, writing
 from boxtune.data.input import naming_faults, open_records
-from boxtune.errors import BoxtuneError, ConfigError
+from boxtune.errors import BoxtuneError, ConfigError, many
 from boxtune.report.chart import Curve, Mark, draw_chart
 from boxtune.training.batches import batches, images_per_step
 from boxtune.training.build import build_detector, load_initial_weights
@@ -45,7 +45,7 @@ class RangeResult:
                 f"({self.output_dir / IMAGE}). Start lower (--lowest) or make more steps (--num_steps)"
             )
         return (
-            f"The loss was lowest at {lowest:.2g}; a tenth of that is {suggested:.2g}, the configuration has "
+            f"The loss was lowest at {lowest:.2g}; a third of that is {suggested:.2g}, the configuration has "
             f"{self.configured:.2g}.\n{self.output_dir / IMAGE} shows the curve. To train so:  "
             f"--set {self.field}={suggested:.2g}"
         )
@@ -96,14 +96,13 @@ def learning_rate_range(
 
     rates: list[float] = []
     losses: list[float] = []
-    test = RangeTest(rates, losses)
 
     def note(step: Step) -> None:
         broken = not math.isfinite(step.total_loss)
         if not broken:
             rates.append(step.learning_rate)
             losses.append(step.total_loss)
-        detector.stop_training = broken or test.diverged
+        detector.stop_training = broken or RangeTest(rates, losses).diverged
 
     progress = Progress(0, num_steps)
     batches_per_step = pipeline.boxtune.accumulate_batches
@@ -122,8 +121,9 @@ def learning_rate_range(
         progress.clear()
         if len(losses) <= MIN_STEPS:
             raise BoxtuneError(
-                f"After {len(losses)} steps the loss was infinite or NaN; start lower (--lowest)"
+                f"After {many(len(losses), 'step')} the loss was infinite or NaN; start lower (--lowest)"
             )
+        test = RangeTest(rates, losses)
         _write(test, output_dir)
     return RangeResult(output_dir, test, field, rate)
 
@@ -133,8 +133,8 @@ def _write(test: RangeTest, output_dir: Path) -> None:
     with whole_file(output_dir / IMAGE) as temporary:
         curve.save(temporary, format="PNG")
     content = [
-        {"learning_rate": rate, "loss": loss, "running_mean": mean}
-        for rate, loss, mean in zip(test.learning_rates, test.losses, test.smoothed, strict=True)
+        {"learning_rate": rate, "loss": loss, "mean": mean}
+        for rate, loss, mean in zip(test.learning_rates, test.losses, test.means, strict=True)
     ]
     with whole_file(output_dir / NUMBERS) as temporary:
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -148,19 +148,19 @@ def _write(test: RangeTest, output_dir: Path) -> None:
 
 def draw(test: RangeTest) -> Image.Image:
     """Return the curve of a range test."""
-    means = test.smoothed
+    means = test.means
     marks = []
     if test.lowest is not None and test.suggested is not None:
         marks = [
             Mark(test.lowest, f"lowest at {test.lowest:.2g}"),
-            Mark(test.suggested, f"a tenth of that: {test.suggested:.2g}", "#3cb44b"),
+            Mark(test.suggested, f"a third of that: {test.suggested:.2g}", "#3cb44b"),
         ]
     return draw_chart(
         "Loss while the learning rate grows",
         "learning rate",
         [
             Curve("each step", test.learning_rates, test.losses, "#a8c4e8", 1),
-            Curve("running mean", test.learning_rates, means, "#1f4e9a", 3),
+            Curve("mean", test.learning_rates, means, "#1f4e9a", 3),
         ],
         y_range=(min(means) * 0.9, max(means[:MIN_STEPS]) * 1.1),
         marks=marks,

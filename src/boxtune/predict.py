@@ -18,7 +18,7 @@ from boxtune.data.image_lookup import ImageFiles
 from boxtune.data.image_record import ImageSource
 from boxtune.data.image_writer import unique_stems
 from boxtune.data.images import RARE_SUFFIXES, SUFFIXES, read_rgb
-from boxtune.data.label_map import read_label_map
+from boxtune.data.label_map import read_label_map, require_numbers_of_model
 from boxtune.data.listing import list_files
 from boxtune.errors import DataError, printable
 from boxtune.evaluation.exported import LABEL_MAP, beside_model, load_exported
@@ -104,7 +104,10 @@ def predict(
     """
     model = _exported(Path(model))
     detect = load_exported(model)
-    label_map_path = Path(label_map) if label_map else beside_model(model, LABEL_MAP)
+    label_map_path = beside_model(model, LABEL_MAP)
+    if label_map:
+        require_numbers_of_model(Path(label_map), label_map_path)
+        label_map_path = Path(label_map)
     names = read_label_map(label_map_path).shown_names if label_map_path else {}
     if not names:
         _log.warning("There is no %s beside the model: classes are shown by their numbers.", LABEL_MAP)

@@ -14,7 +14,7 @@ from boxtune.config import pipeline_pb2
 from boxtune.data.files import held, lent
 from boxtune.data.input import doubt_about_both, doubts_about, open_records
 from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
-from boxtune.errors import CheckpointError, ConfigError
+from boxtune.errors import CheckpointError, ConfigError, many
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.models import Detector
 from boxtune.training import batch_norm, devices, learning_rates, memory, provenance
@@ -277,7 +277,7 @@ def _outcome(run: Run, stopping: EarlyStopping) -> str:
     step, lines = run.state.step, []
     if step < run.last:
         lines.append(
-            f"{stopping.waited} evaluations in a row were no better than the best: the run ends after step {step}. "
+            f"{many(stopping.waited, 'evaluation')} in a row no better than the best: the run ends after step {step}. "
             "Raise --patience to continue."
         )
     elif run.start >= run.last:

@@ -20,7 +20,7 @@ import rich.progress
 
 from boxtune.config import zoo
 from boxtune.data.files import PARTIAL, held, read_bytes, whole_file, writing
-from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, printable
+from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, printable, to_copy
 
 CACHE, MIRROR = "BOXTUNE_CACHE", "BOXTUNE_WEIGHTS_URL"
 """Environment variables: the folder in which downloads are kept, and a place to take those of the zoo from."""
@@ -328,7 +328,7 @@ def _ways(url: str) -> str:
     name = PurePosixPath(urlsplit(url).path).name
     return (
         f" Behind a proxy set HTTPS_PROXY and HTTP_PROXY; from a mirror set {MIRROR} to its folder; without a network "
-        f"download it elsewhere, copy it here, and give --checkpoint {name}"
+        f"download it elsewhere, copy it here, and give {to_copy('--checkpoint', name)}"
     )
 
 

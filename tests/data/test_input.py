@@ -674,12 +674,12 @@ class TestDoubts:
         monkeypatch.setattr("boxtune.data.input._MOST_LOOKED_AT", 1)
         (doubt,) = doubts_about(some, "train_input_reader")
         assert doubt.endswith(", so nothing can be learnt there")
-        assert "of some 1 records" in doubt
+        assert "of some 1 record" in doubt
 
     def test_some_boxes_without_area(self, records):
         some = records([record(0), changed(record(1), bbox__xmin=[1.0])])
         (doubt,) = doubts_about(some, "train_input_reader")
-        assert "of all 2 records 1 boxes have no area, first in " in doubt
+        assert "of all 2 records 1 box without area, first in " in doubt
         assert "record 1 at byte" in doubt
 
     def test_only_crowds(self, records):

@@ -45,7 +45,7 @@ def test_entries_of_one_file_are_joined_and_equal_boxes_count_once(tmp_path):
     found = read(tmp_path)
     assert objects(found) == [("cat", Box(0.1, 0.1, 0.6, 0.5)), ("dog", Box(0.1, 0.6, 0.6, 0.8))]
     assert kinds(found) == ["annotations joined"]
-    assert "2 entries; 1 of their objects are equal" in found.findings[0].message
+    assert "2 entries; equal objects: 1" in found.findings[0].message
     assert found.num_annotations == 1
 
 

@@ -39,12 +39,28 @@ def test_classes_are_numbered_in_the_order_of_their_names(photos):
     assert made_ready(photos).label_map.names == ["cat", "dog"]
 
 
-def test_a_class_that_the_label_map_lacks_is_refused_with_every_image(photos, tmp_path):
+def test_a_class_that_the_label_map_lacks_is_refused_once_with_the_flag_to_copy(photos, tmp_path):
     prepared = made_ready(photos, label_map=label_file(tmp_path, (1, "cat"), (2, "dogs")))
-    unknown = [finding for finding in prepared.findings if finding.kind.name == "class not in the label map"]
-    assert [(finding.file, finding.image) for finding in unknown] == [("3.xml", "3.jpg"), ("7.xml", "7.jpg")]
+    (unknown,) = [one for one in prepared.findings if one.kind.name == "class not in the label map"]
+    assert (unknown.file, unknown.image) == ("3.xml", "3.jpg")
+    assert "It is the class of 2 objects in 2 images" in unknown.message
     assert 'no class "dog". Did you mean "dogs"?' in prepared.refusal
-    assert "--rename" in prepared.refusal
+    assert prepared.refusal.endswith("To copy: --rename dog=dogs")
+
+
+def test_the_flags_of_all_wrong_names_are_one_line_to_copy(photos, tmp_path):
+    for number in range(4):
+        annotation(photos / f"{number}.xml", element("Big Cat"), element("kow", xmin=8), element("zzz"))
+    labels = label_file(tmp_path, (1, "big cat"), (2, "cow"), (3, "cat"), (4, "dog"))
+    prepared = made_ready(photos, label_map=labels)
+    unknown = [one for one in prepared.findings if one.kind.name == "class not in the label map"]
+    # Nothing is like "zzz".
+    assert [one.flags for one in unknown] == ["--rename 'Big Cat=big cat'", "--rename kow=cow", ""]
+    text = str(CheckResult(prepared))
+    assert "error: class not in the label map (3): refuse." in text
+    assert "  to copy: --rename 'Big Cat=big cat' --rename kow=cow\n" in text
+    names = {"Big Cat": "big cat", "kow": "cow"}
+    assert made_ready(photos, label_map=labels, rename=names, drop=["zzz"]).refusal == ""
 
 
 def test_a_class_can_be_renamed(photos, tmp_path):
@@ -71,6 +87,8 @@ def test_spellings_are_reported_and_never_folded(photos):
     prepared = made_ready(photos)
     (finding,) = [f for f in prepared.findings if f.kind.name == "class spelled in several ways"]
     assert '"CAT" and "Cat" and "c-a-t" and "cat"' in finding.message
+    # Most are called "cat".
+    assert finding.flags == "--rename CAT=cat --rename Cat=cat --rename c-a-t=cat"
     assert prepared.label_map.names == ["CAT", "Cat", "c-a-t", "cat", "dog"]
 
 
@@ -123,7 +141,7 @@ def test_a_class_of_crowds_only_is_reported(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(document))
     prepared = made_ready(tmp_path, validation_fraction=0.0)
     found = [f.message for f in prepared.findings if f.kind.name == "class of crowds only"]
-    assert found == ['all 3 objects of "flock" are crowds.']
+    assert found == ['every object of "flock" is a crowd (3).']
 
 
 def test_a_split_that_lost_images_make_impossible_is_a_refusal_beside_the_findings(tmp_path):

@@ -125,8 +125,8 @@ class TestFrames:
     @pytest.mark.parametrize(
         ("lists", "fault"),
         [
-            ({"xmax": [floats(0.75), floats(), floats(1)]}, "region/bbox/xmax has 1 values for 2 boxes"),
-            ({"string": [texts(b"cat"), texts(), texts()]}, "region/label/string has 1 values for 2 boxes"),
+            ({"xmax": [floats(0.75), floats(), floats(1)]}, "region/bbox/xmax has 1 value for 2 boxes"),
+            ({"string": [texts(b"cat"), texts(), texts()]}, "region/label/string has 1 value for 2 boxes"),
             ({"string": None}, "region/label/string has 0 values for 2 boxes"),
             ({"string": [whole(1)] * 3}, "region/label/string has 0 values for 2 boxes"),
             ({"confidence": [floats()] * 3}, "region/label/confidence has 0 values for 2 boxes"),
@@ -143,8 +143,8 @@ class TestFrames:
             (b"no record", "it is not a tf.train.SequenceExample"),
             (sequence([]), "it has no image/encoded of frames"),
             (tf.train.Example().SerializeToString(), "it has no image/encoded of frames"),
-            (sequence(xmax=[floats(0.75, 1)]), "region/bbox/xmax has 1 entries for 3 frames"),
-            (sequence(annotated=[1]), "region/is_annotated has 1 entries for 3 frames"),
+            (sequence(xmax=[floats(0.75, 1)]), "region/bbox/xmax has 1 entry for 3 frames"),
+            (sequence(annotated=[1]), "region/is_annotated has 1 entry for 3 frames"),
         ],
     )
     def test_what_is_no_sequence_of_images(self, record, fault):

@@ -138,7 +138,7 @@ def test_unknown_images_are_an_error_with_their_number_unless_another_split_is_a
 def test_an_image_on_both_sides_is_an_error(tmp_path):
     yolo(tmp_path)
     lists(tmp_path, train=[f"{n}.jpg" for n in ALL[:6]], val=[f"{n}.jpg" for n in ALL[4:]])
-    assert "2 images are listed for training and for something else" in prepared(tmp_path).refusal
+    assert "2 images listed for training and for something else" in prepared(tmp_path).refusal
 
 
 def test_a_list_of_one_side_only_is_reported(tmp_path):

@@ -103,11 +103,11 @@ class TestMasks:
     @pytest.mark.parametrize(
         ("parts", "said"),
         [
-            ({"mask": [png(MASK)]}, "image/object/mask has 1 values, not 2"),
+            ({"mask": [png(MASK)]}, "image/object/mask has 1 value, not 2"),
             ({"mask": [png(MASK), png(MASK.T)]}, "its mask is 4 x 3 pixels"),
             ({"mask": [png(MASK), b"GIF89a"]}, "its mask is not a PNG that can be decoded"),
             ({"mask": [1.0] * 23}, "image/object/mask has 23 numbers for 2 boxes and 3 x 4 pixels"),
-            ({"mask": [png(MASK)] * 2, "mask__weight": [1.0]}, "mask/weight has 1 values, not 2"),
+            ({"mask": [png(MASK)] * 2, "mask__weight": [1.0]}, "mask/weight has 1 value, not 2"),
         ],
     )
     def test_that_do_not_fit_name_the_record(self, opened, parts, said):
@@ -157,7 +157,7 @@ class TestKeypoints:
         [
             (keypoints([0.5] * 3, [0.5] * 3), "3 values of x and 3 of y for 2 boxes"),
             (keypoints([0.5] * 4, [0.5] * 2), "4 values of x and 2 of y for 2 boxes"),
-            (keypoints([0.5] * 4, [0.5] * 4, ["nose"]), "keypoint/text has 1 values, not 4"),
+            (keypoints([0.5] * 4, [0.5] * 4, ["nose"]), "keypoint/text has 1 value, not 4"),
             (keypoints([0.5] * 4, [0.5] * 4, (), [1] * 3), "keypoint/visibility has 3 values, not 4"),
             (keypoints([0.5] * 4, [0.5] * 4), "have 2 keypoints, not 1, and no names"),
             (

@@ -82,7 +82,7 @@ class TestLabels:
         assert labels_of(groundtruth) == expected
 
     def test_that_disagree_with_their_confidences_name_the_record(self, read):
-        with pytest.raises(DataError, match=r"a\.record: record 0 .*confidence has 2 values for 1 labels"):
+        with pytest.raises(DataError, match=r"a\.record: record 0 .*confidence has 2 values for 1 label"):
             read(record(1, class__label=[1], class__confidence=[1.0, 0.0]))
 
     def test_an_image_without_labels_may_mean_that_nothing_is_known(self, read):

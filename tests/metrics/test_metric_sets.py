@@ -113,7 +113,7 @@ class TestWithoutMasks:
     def test_of_any_object(self, name):
         (drawn,) = with_masks([image_result([(BOX, 0)], [(BOX, 0, 0.5)])], seed=0)
         for groundtruth_masks in (None, [masks.from_array(np.zeros((200, 200)))]):
-            with pytest.raises(DataError, match=f"{name}: none of the 1 objects has a mask"):
+            with pytest.raises(DataError, match=f"{name}: none of 1 object has a mask"):
                 measure([name], [replace(drawn, groundtruth_masks=groundtruth_masks)], NAMES)
 
     def test_of_any_detection(self, name):
@@ -148,7 +148,7 @@ def test_recalls_that_are_none(results, bounds):
 
 
 def test_bad_results_are_refused(results):
-    with pytest.raises(DataError, match="class 4, but there are 3"):
+    with pytest.raises(DataError, match="class 4, but the highest is 3"):
         measure([], results, NAMES[:3])
 
 

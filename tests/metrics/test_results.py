@@ -29,14 +29,14 @@ def test_good_results():
             r"object 0 .*minimum above its maximum, \[5.0, 0.0, 4.0, 5.0\]",
         ),
         ({"boxes": np.array([BOX, [0, 5, 4, 4]])}, "detection 1 has a box with its minimum"),
-        ({"scores": np.array([0.5, np.inf])}, "1 times a score is inf"),
+        ({"scores": np.array([0.5, np.inf])}, "1 score not finite, such as inf"),
         ({"scores": np.array([0.5])}, r"scores are of shape \(1,\), not \(2,\)"),
         ({"boxes": np.zeros((2, 5))}, r"boxes are of shape \(2, 5\)"),
         ({"is_crowd": np.zeros(2, bool)}, "is_crowd are of shape"),
-        ({"classes": np.array([0, 2])}, "a detection is of class 3, but there are 2"),
+        ({"classes": np.array([0, 2])}, "a detection is of class 3, but the highest is 2"),
         ({"groundtruth_classes": np.array([-1])}, "an object is of class 0"),
         ({"absent_classes": np.array([7])}, "a label is of class 8"),
-        ({"groundtruth_areas": np.array([np.nan])}, "annotated area is nan"),
+        ({"groundtruth_areas": np.array([np.nan])}, "1 annotated area not finite, such as nan"),
         ({"masks": []}, "there are 0 masks, not 2"),
         (
             {"groundtruth_masks": [masks.Mask(3, 4, np.zeros(0, int))]},
@@ -47,7 +47,7 @@ def test_good_results():
             {"groundtruth_keypoints": np.zeros((1, 4, 2)), "keypoints": np.zeros((2, 5, 2))},
             r"keypoints are of shape \(2, 5, 2\)",
         ),
-        ({"keypoints": np.full((2, 3, 2), np.nan)}, "12 times a keypoint is nan"),
+        ({"keypoints": np.full((2, 3, 2), np.nan)}, "12 keypoints not finite, such as nan"),
     ],
 )
 def test_bad_results(change, message):
@@ -61,7 +61,7 @@ def test_no_images():
 
 
 def test_images_of_the_same_name():
-    with pytest.raises(DataError, match=r"1 images are evaluated twice, such as 'a\.jpg'"):
+    with pytest.raises(DataError, match=r"1 image evaluated twice, such as 'a\.jpg'"):
         check_results([GOOD, image_result(name="b.jpg"), GOOD], 2)
 
 

@@ -152,9 +152,10 @@ def test_published_under_the_tags_of_the_api(tmp_path, capsys):
     assert capsys.readouterr().out == report.text(analysis(), 1.26) + "\n"
     assert json.loads((tmp_path / "run" / "evaluation.json").read_text())["title"] == "run"
     events = EventAccumulator(str(tmp_path / "run" / "eval" / "held_out")).Reload()
-    # What TensorFlow 2 writes as scalars and images are tensors to TensorBoard. There are no cats.
+    # What TensorFlow 2 writes as scalars and images are tensors to TensorBoard. There are no cats, and all is medium.
+    measured = {name for name in NAMES if "(small)" not in name and "(large)" not in name}
     assert set(events.Tags()["tensors"]) == {
-        *NAMES, "Loss/total_loss", "eval_side_by_side_0_0", "eval_side_by_side_1_0", "confusion_matrix",
+        *measured, "Loss/total_loss", "eval_side_by_side_0_0", "eval_side_by_side_1_0", "confusion_matrix",
         "precision_over_recall/dog", "DetectionBoxes_PerformanceByCategory/mAP/dog",
         "DetectionBoxes_Precision/mAP@.50IOU ByCategory/dog", "DetectionBoxes_Precision/mAP@.75IOU ByCategory/dog",
         "DetectionBoxes_Recall/AR@100 ByCategory/dog",

@@ -72,8 +72,7 @@ def test_a_high_rate_gets_a_warning_with_numbers():
     # Rate times steps is 4 at least; with batches of 8 the rate is 0.08 at most.
     [
         (0.005, 300, "=0.013"),
-        (0.005, 20, "=0.08"),
-        (0.08, 20, "Train longer"),
+        (0.005, 50, "=0.08"),
         (0.0134, 300, None),
         (0.005, 800, None),
     ],
@@ -87,8 +86,18 @@ def test_a_low_rate_for_few_steps(rate, steps, advice):
         assert f"is low for {steps} steps" in found[0]
 
 
+def test_a_rate_that_may_not_be_higher_for_few_steps():
+    (found,) = warnings(settings("constant_learning_rate { learning_rate: 0.01 }", 1, num_steps=100))
+    assert found.endswith("Train longer")
+
+
+@pytest.mark.parametrize("schedule", [COSINE, "constant_learning_rate { learning_rate: 0.005 }"])
+def test_runs_of_so_few_steps_that_they_only_try_get_no_advice(schedule):
+    assert warnings(settings(schedule, batch_size=1, num_steps=2)) == []
+
+
 def test_a_detector_of_the_same_classes_may_learn_slowly():
-    given = settings("constant_learning_rate { learning_rate: 0.005 }", 8, num_steps=20)
+    given = settings("constant_learning_rate { learning_rate: 0.005 }", 8, num_steps=300)
     given.fine_tune_checkpoint, given.fine_tune_checkpoint_type = "ckpt-1", "full"
     assert warnings(given) == []
 
@@ -106,9 +115,31 @@ def test_the_advice_of_a_warning_gets_none():
 
 
 def test_a_run_that_ends_before_it_is_warm():
-    (warning,) = warnings(settings(num_steps=100))
-    assert "warms up for 100 steps, but the run ends after 100" in warning
-    assert not warnings(settings(num_steps=101))
+    (warning,) = warnings(settings(num_steps=90))
+    assert "is for 600 steps, and the run ends after 90, while it warms up, at a rate of 0.074" in warning
+
+
+def test_a_run_that_ends_in_the_middle_of_its_schedule():
+    (warning,) = warnings(settings(num_steps=300))
+    # 200 of 500 steps down from 0.08: 0.04 * (1 + cos(0.4 pi)).
+    assert "is for 600 steps, and the run ends after 300, in the middle of it, at a rate of 0.052" in warning
+    fitting = settings(num_steps=300)
+    for flag in warning.partition("To fit: ")[2].split("--set ")[1:]:
+        path, _, value = flag.strip().rpartition("=")
+        parent, name = fitting, path.removeprefix("train_config.")
+        while "." in name:
+            part, _, name = name.partition(".")
+            parent = getattr(parent, part)
+        setattr(parent, name, int(value))
+    assert warnings(fitting) == []
+    cosine = fitting.optimizer.momentum_optimizer.learning_rate.cosine_decay_learning_rate
+    assert (cosine.total_steps, cosine.warmup_steps) == (300, 50)
+
+
+def test_a_run_that_goes_on_behind_its_schedule():
+    (warning,) = warnings(settings(num_steps=900))
+    assert "is 0 after step 600" in warning
+    assert "goes on to step 900" in warning
 
 
 def test_how_to_stabilize():

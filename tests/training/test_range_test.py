@@ -14,17 +14,19 @@ def valley(at):
     return np.where(distance < 0, 2 - 0.3 * (6 + distance), 0.2 + 10 ** (2 * distance) - 1).tolist()
 
 
-def test_the_running_mean_starts_at_the_first_loss():
-    assert RangeTest(RATES, [3.0] * 61).smoothed == pytest.approx([3.0] * 61)
-    # 0.1 * 1 / 0.1; (0.9 * 0.1 * 1 + 0.1 * 2) / (1 - 0.81)
-    assert RangeTest(RATES, [1.0, 2.0]).smoothed == pytest.approx([1.0, 0.29 / 0.19])
+def test_the_mean_is_over_the_rates_around():
+    losses = [1.0, *[0.0] * 60]
+    # A quarter of a decade on both sides, as far as there is one: two rates.
+    assert RangeTest(RATES, losses).means[:5] == pytest.approx([1 / 3, 1 / 4, 1 / 5, 0, 0])
 
 
-def test_the_lowest_point_is_found():
-    test = RangeTest(RATES, valley(0.1))
-    # The running mean lags behind by a few tenths of a decade.
-    assert 0.1 <= test.lowest <= 0.5
-    assert test.suggested == test.lowest / 10
+@pytest.mark.parametrize("num_steps", [31, 61, 301])
+def test_the_lowest_point_does_not_depend_on_the_number_of_steps(num_steps):
+    rates = np.geomspace(1e-5, 10, num_steps)
+    test = RangeTest(rates.tolist(), np.interp(np.log(rates), np.log(RATES), valley(0.1)).tolist())
+    # Behind the valley the loss rises so steeply that the mean is lowest a little before it.
+    assert 0.05 < test.lowest <= 0.1
+    assert test.suggested == test.lowest / 3
 
 
 def test_it_ends_when_the_loss_has_diverged():

@@ -1,3 +1,4 @@
+import shutil
 from functools import cache
 
 import numpy as np
@@ -8,7 +9,7 @@ from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.models.tf1_names import keys_by_name
 from boxtune.training import checkpoints
-from boxtune.training.build import factors
+from boxtune.training.build import factors, load_initial_weights
 from boxtune.training.warm_start import known_classes, warm_start
 from tf1_checkpoint import NAMES, write_tf1
 
@@ -105,6 +106,32 @@ def test_other_anchors_need_the_type_detection(checkpoint):
     warm_start(detector, checkpoint, "detection")
 
 
+def test_the_fields_in_which_the_own_configuration_of_a_checkpoint_differs(checkpoint, tmp_path):
+    """It lies above the folder of the checkpoint, as in a zoo download, and leaves most sections out."""
+    folder = tmp_path / "source"
+    shutil.copytree(checkpoint, folder)
+    extractor = "type: 'ssd_mobilenet_v2_fpn_keras' depth_multiplier: 0.5"
+    text = f"model {{ ssd {{ num_classes: 9 feature_extractor {{ {extractor} }} }} }}"
+    (folder / "pipeline.config").write_text(text)
+    pipeline = config.recipe("ssd_mobilenet_v2_fpn_keras")
+    pipeline.model.ssd.num_classes = 2
+    pipeline.train_config.fine_tune_checkpoint = str(folder / "checkpoint" / "ckpt-0")
+    pipeline.train_config.fine_tune_checkpoint_type = "detection"
+    detector = build_anew(width=0.5)
+    with pytest.raises(CheckpointError) as caught:
+        load_initial_weights(detector, pipeline, LabelMap.from_names(["a", "b"]))
+    first, *lines = str(caught.value).split("\n  ")
+    assert first.endswith(f" The model of {folder / 'pipeline.config'} → the one to train:")
+    # 1.0 is the value of the stock recipe; another number of classes is no fault. What the section leaves out has
+    # the defaults of the schema.
+    assert lines[0] == "model.ssd.feature_extractor.depth_multiplier: 0.5 → 1.0"
+    assert "model.ssd.feature_extractor.use_depthwise: absent → True" in lines
+    assert not [line for line in lines if "min_depth" in line or "num_classes" in line]
+    (folder / "pipeline.config").write_text("model { faster_rcnn { } }")
+    with pytest.raises(CheckpointError, match=r"as the configuration\.$"):
+        load_initial_weights(detector, pipeline, LabelMap.from_names(["a", "b"]))
+
+
 def logits(detector, images):
     return np.asarray(detector({"images": images}, training=False)["class_predictions_with_background"])
 
@@ -121,7 +148,7 @@ def test_known_classes_keep_what_they_have_learned(feature_extractor, tmp_path):
     expected, found = logits(before, images), logits(now, images)
     np.testing.assert_allclose(found[..., [0, 2, 4]], expected[..., [0, 2, 1]], rtol=1e-5, atol=1e-5)
     assert warm.kept == []
-    assert "what 2 classes have learned included." in str(warm)
+    assert "with what was learned of 2 known classes." in str(warm)
     for key, value in now.class_layers().items():
         if key.endswith("bias"):
             columns = np.arange(value.shape[0]) % 5 % 2 == 1  # of the ant and the bee

@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.config.text import TextError, expected, fill, is_map, no_such_field, quoted
-from boxtune.errors import ConfigError
+from boxtune.errors import ConfigError, many
 
 _STEP = re.compile(r"([A-Za-z_]\w*)(?:\[(\d{1,9})\])?")
 
@@ -85,9 +85,7 @@ def _field(message: Message, step: _Step) -> FieldDescriptor:
             raise ConfigError(f'"{step.name}" is not a list; write it without [{step.index}].')
         length = len(getattr(message, step.name))
         if step.index >= length:
-            raise ConfigError(
-                f'there is no "{step}": the list has {length} item{"s" * (length != 1)}, counted from 0.'
-            )
+            raise ConfigError(f'there is no "{step}": the list has {many(length, "item")}, counted from 0.')
     return field
 
 

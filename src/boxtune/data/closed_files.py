@@ -1,7 +1,6 @@
 """Files that may hold annotations and that no format can open, with what they are and the way out."""
 
 import codecs
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from boxtune.data.findings import SkipError
 from boxtune.data.formats import json_text, xml_tree
 from boxtune.data.formats.text import start_of
 from boxtune.data.listing import Listing
+from boxtune.errors import to_copy
 
 _SHEETS = frozenset((".xlsx", ".xlsm", ".xls", ".ods", ".numbers"))
 _ARCHIVES = frozenset((".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"))
@@ -35,7 +35,7 @@ def why_closed(path: Path) -> str:
         return f"it is compressed with gzip. Unpack it (in its folder: {gunzip(path)})."
     if suffix in _ARCHIVES:
         command = ["tar", "-xf"] if is_tar else ["unzip"] if suffix == ".zip" else []
-        how = f" (in its folder: {shlex.join([*command, path.name])})" if command else ""
+        how = f" (in its folder: {to_copy(*command, path.name)})" if command else ""
         return f"it is an archive, which is not looked into. Unpack it{how}."
     if start.startswith(b"version https://git-lfs"):
         return "it is a pointer of Git LFS. Fetch the file itself (git lfs pull)."

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from boxtune.data import pixels
 from boxtune.data.label_map import LabelMap
 from boxtune.data.tfrecord import MAX_OBJECTS
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 
 Sample = dict[str, Any]
 """An image and its objects: `image` uint8 [h, w, 3], `boxes` float32 [n, 4], `classes` int32 [n] (0-based), `weights`
@@ -287,7 +287,7 @@ def example_of_frame(record: bytes, frame: int) -> bytes:
     for key, name in _OF_OBJECTS.items():
         values = content[name].bytes_list.value if key == _NAME else content[name].float_list.value
         if len(values) != count and (key in parts or key != _WEIGHT):
-            raise DataError(f"{key} has {len(values)} values for {count} boxes.")
+            raise DataError(f"{key} has {many(len(values), 'value')} for {many(count, 'box', 'boxes')}.")
     return tf.train.Example(features=tf.train.Features(feature=content)).SerializeToString()
 
 
@@ -306,5 +306,5 @@ def _lists(record: bytes) -> dict[str, list[Any]]:
     count = len(lists[_IMAGE])
     for key, parts in lists.items():
         if len(parts) != count:
-            raise DataError(f"{key} has {len(parts)} entries for {count} frames.")
+            raise DataError(f"{key} has {many(len(parts), 'entry', 'entries')} for {many(count, 'frame')}.")
     return lists

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import platform
-import shlex
 import shutil
 import stat
 import sys
@@ -15,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from boxtune.errors import DataError, printable
+from boxtune.errors import DataError, printable, to_copy
 
 MAX_TEXT_BYTES = 2**30
 
@@ -75,7 +74,7 @@ def refuse_remote(path: Path) -> None:
     scheme, slash, rest = path.as_posix().partition(":/")
     if slash and len(scheme) > 1 and scheme.isalnum() and not path.exists():
         url = f"{scheme}://{rest}"
-        command = f": {_COPYING[scheme].format(shlex.quote(url))}" if scheme in _COPYING else "."
+        command = f": {_COPYING[scheme].format(to_copy(url))}" if scheme in _COPYING else "."
         fault = f"{url} is not on this machine, and nothing is read from elsewhere."
         raise DataError(f"{fault} Copy it first{command}")
 
@@ -89,8 +88,8 @@ def decoded(data: bytes, *, errors: str = "strict") -> str:
 def gunzip(path: Path) -> str:
     """Return the command that unpacks a file that is compressed with gzip, in its folder."""
     compressed = path.name if path.suffix.lower() == ".gz" else f"{path.name}.gz"
-    command = shlex.join(["gunzip", compressed])
-    return command if compressed == path.name else f"{shlex.join(['mv', path.name, compressed])} && {command}"
+    command = to_copy("gunzip", compressed)
+    return command if compressed == path.name else f"{to_copy('mv', path.name, compressed)} && {command}"
 
 
 def read_lines(path: Path) -> list[str]:
@@ -205,7 +204,7 @@ def _acquire(lock: Any, folder: Path) -> None:
         "pid": os.getpid(),
         "host": platform.node(),
         "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "command": shlex.join(sys.argv),
+        "command": to_copy(*sys.argv),
     }
     with suppress(OSError):  # it holds on a full disk, too
         (folder / LOCK).write_text(json.dumps(holder) + "\n", encoding="utf-8")

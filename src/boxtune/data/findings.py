@@ -46,7 +46,8 @@ class Finding(Compact):
     """Something that was not as it should be.
 
     `file` is a path within the data set, `location` where in it ("line 14", "annotations[3]", or empty), `image` the
-    name of the image that it is about, if there is one.
+    name of the image that it is about, if there is one. `flags` are those of the command line that set it right, where
+    some do.
     """
 
     kind: Kind
@@ -54,6 +55,7 @@ class Finding(Compact):
     message: str
     location: str = ""
     image: str = ""
+    flags: str = ""
 
     @property
     def where(self) -> str:
@@ -89,7 +91,9 @@ class Findings:
     root: Path
     items: list[Finding] = field(default_factory=list)
 
-    def add(self, kind: Kind, path: Path, message: str, *, location: str = "", image: str = "") -> None:
+    def add(
+        self, kind: Kind, path: Path, message: str, *, location: str = "", image: str = "", flags: str = ""
+    ) -> None:
         """Add a finding about a file below the root (or another, which is then named whole).
 
         A message that starts with the path does not repeat it.
@@ -97,7 +101,7 @@ class Findings:
         message = message.removeprefix(f"{path}: ")
         if message.startswith(f"{path} "):
             message = f"it{message.removeprefix(str(path))}"
-        texts = map(printable, (self.name(path), message, location, image))
+        texts = map(printable, (self.name(path), message, location, image, flags))
         self.items.append(Finding(kind, *texts))
 
     @contextmanager
@@ -119,6 +123,11 @@ def by_kind(findings: Iterable[Finding]) -> dict[Kind, list[Finding]]:
     for finding in findings:
         groups[finding.kind].append(finding)
     return {kind: group for kind, group in groups.items() if group}
+
+
+def flags_of(findings: Iterable[Finding]) -> str:
+    """Return the flags that set several findings right, each once."""
+    return " ".join(dict.fromkeys(finding.flags for finding in findings if finding.flags))
 
 
 def _kinds(severity: Severity, action: Action) -> Callable[[str, str], Kind]:

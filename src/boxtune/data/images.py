@@ -158,17 +158,22 @@ def read_rgb(
     Raises DataError, naming the file, if it cannot be read or is too large.
     """
     try:
-        with opened(repaired(read_bytes(source))) as image:
-            if max_side:
-                image.draft("RGB", (max_side, max_side))
-            image.load()  # behind the pixels there may be an orientation
-            turn = _orientation(image) if orientation is None else orientation
-            upright = to_rgb(_turned(image, turn))
-            if max_side:
-                upright.thumbnail((max_side, max_side))
-            return upright
+        return decoded_rgb(read_bytes(source), orientation, max_side=max_side)
     except DataError as error:
         raise DataError(f"{source.path}: {error}") from error
+
+
+def decoded_rgb(data: bytes, orientation: int | None = None, *, max_side: int | None = None) -> Image.Image:
+    """Return an encoded image as `read_rgb` does; raise DataError."""
+    with opened(repaired(data)) as image:
+        if max_side:
+            image.draft("RGB", (max_side, max_side))
+        image.load()  # behind the pixels there may be an orientation
+        turn = _orientation(image) if orientation is None else orientation
+        upright = to_rgb(_turned(image, turn))
+        if max_side:
+            upright.thumbnail((max_side, max_side))
+        return upright
 
 
 def read_bytes(source: ImageSource) -> bytes:

@@ -22,7 +22,7 @@ from boxtune.data.example_pb2 import Example
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.shuffling import weighted_probabilities
 from boxtune.data.tfrecord import RecordIndex, correct_types, parse_example
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 
 ANY_FRAME = -1
 """The `frame_index` of a reader that stands for any frame of a sequence."""
@@ -232,6 +232,15 @@ class Records:
         names = (features[key].bytes_list.value for key in ("image/filename", "image/source_id"))
         return next((name[0].decode("utf-8", "replace") for name in names if name), "")
 
+    def encoded_image(self, number: int) -> bytes:
+        """Return the image of record `number`, as it is encoded there.
+
+        Raises:
+            DataError: if it is not a tf.train.Example.
+        """
+        feature = parse_example(self.read(number)).features.feature["image/encoded"]
+        return b"".join(feature.bytes_list.value)
+
     def _location(self, position: int) -> str:
         file = self.index.paths[self.index.file_numbers[position]]
         return f"{file}: record {position} at byte {self.index.offsets[position]}"
@@ -301,7 +310,7 @@ def doubts_about(records: Records, name: str, *, evaluation: bool = False) -> li
     numbers = records.spread_numbers()
     objects, without_area, crowds, example = _counted(records, numbers)
     is_whole = len(numbers) == len(records)
-    of_them = f"{name}: of {'all' if is_whole else 'some'} {len(numbers)} records"
+    of_them = f"{name}: of {'all' if is_whole else 'some'} {many(len(numbers), 'record')}"
     if objects == without_area:
         none = f"{of_them} {'no box has an area' if objects else 'none has an object'}"
         if is_whole and not evaluation:
@@ -309,7 +318,7 @@ def doubts_about(records: Records, name: str, *, evaluation: bool = False) -> li
         return [f"{none}, so nothing can be {'measured' if evaluation else 'learnt'} there"]
     doubts = []
     if without_area:
-        doubts.append(f"{of_them} {without_area} boxes have no area, first in {example}")
+        doubts.append(f"{of_them} {many(without_area, 'box', 'boxes')} without area, first in {example}")
     if crowds == objects:
         doubts.append(f"{of_them} every object is a crowd (is_crowd), which no evaluation counts")
     return doubts
@@ -331,8 +340,7 @@ def _digests(records: Records) -> set[bytes]:
     digests = set()
     for number in records.spread_numbers():
         with suppress(DataError):  # which is named when it is read
-            feature = parse_example(records.read(number)).features.feature["image/encoded"]
-            digests.add(hashlib.sha256(b"".join(feature.bytes_list.value)).digest())
+            digests.add(hashlib.sha256(records.encoded_image(number)).digest())
     return digests
 
 

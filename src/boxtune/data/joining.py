@@ -95,7 +95,7 @@ class Joiner:
             return used[0]._replace(record=None, findings=list(dict.fromkeys(findings)))
         if len(used) > 1:
             where, name = used[1].annotation, records[0].name
-            message = f"{name} has {len(used)} entries; {num_equal} of their objects are equal."
+            message = f"{name} has {len(used)} entries; equal objects: {num_equal}."
             kind, location = kinds.ANNOTATION_JOINED, where.location
             self.findings.add(kind, where.path, message, location=location, image=name)
             self._note_parts(used, name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from boxtune.data.files import read_text
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.splits import TEST, TRAIN, VALIDATION
-from boxtune.errors import DataError
+from boxtune.errors import DataError, to_copy
 
 SPLIT_NAME = "split.json"
 """In the folder of the records: the part of each image, by its content and by its name."""
@@ -59,9 +59,9 @@ def read(folder: Path) -> KeptSplit | None:
             validation_fraction=None if fraction is None else float(fraction),
         )
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        keep = to_copy("--validation_files", folder / LIST_NAME.format("validation"))
         raise DataError(
-            f"{path} is damaged. To keep the split, give --validation_files {folder / LIST_NAME.format('validation')}; "
-            "to draw another, --new_split."
+            f"{path} is damaged. To keep the split, give {keep}; to draw another, --new_split."
         ) from error
 
 

@@ -1,9 +1,8 @@
 """Label maps: which class has which number. Only here and in TFRecords do classes count from 1."""
 
 import logging
-import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from boxtune import config
 from boxtune.config.pipeline_pb2 import LVISFrequency, StringIntLabelMapItem
 from boxtune.data.files import write_text
-from boxtune.errors import DataError, did_you_mean
+from boxtune.errors import DataError, did_you_mean, to_copy
 
 MAX_ID = 10_000  # of a class: a detector has an output for each number up to the highest
 _MOST_NAMED = 3
@@ -154,14 +153,43 @@ def _how_to_merge(labels: Iterable[Label], number: int) -> str:
     first, *others = (label.name for label in labels if label.id == number)
     if not others:
         return ""
-    renaming = " ".join(shlex.join(["--rename", f"{name}={first}"]) for name in others)
+    flags = renaming(dict.fromkeys(others, first))
     names = ", ".join([first, *others])
-    return f" To make one class of {names}, leave one item of that id, and convert with {renaming}."
+    return f" To make one class of {names}, leave one item of that id, and convert with {flags}."
+
+
+def renaming(names: Mapping[str, str]) -> str:
+    """Return the flags that give classes other names, old to new."""
+    return " ".join(to_copy("--rename", f"{old}={new}") for old, new in names.items())
 
 
 def read_label_map(path: Path) -> LabelMap:
     """Read a .pbtxt label map; raise DataError if it cannot be read, or as `LabelMap.from_items`."""
     return LabelMap.from_items(config.read_label_map(path).item, path)
+
+
+def require_numbers_of_model(given: Path, own: Path | None) -> None:
+    """Raise DataError if a label map gives classes other numbers than the model's own, if that is known.
+
+    Other names are no fault: they may be translations. Nor is an own label map that cannot be read, which another
+    replaces.
+    """
+    try:
+        numbers = {label.name: label.id for label in read_label_map(own).labels} if own else {}
+    except DataError:
+        return
+    moved = [
+        f'"{label.name}" is {label.id} there and {numbers[label.name]} here'
+        for label in read_label_map(given).labels
+        if numbers.get(label.name, label.id) != label.id
+    ]
+    if moved:
+        more = "; ..." if len(moved) > _MOST_NAMED else ""
+        raise DataError(
+            f"{given}: its classes have other numbers than in the model's own label map, {own}, so that detections "
+            f"would get wrong names: {'; '.join(moved[:_MOST_NAMED])}{more}. Leave "
+            "--label_map out: the model's own is taken then."
+        )
 
 
 def write_label_map(label_map: LabelMap, path: Path) -> None:

@@ -16,11 +16,11 @@ from boxtune.data.bursts import bursts
 from boxtune.data.conventions import Assumed
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names, rounded
-from boxtune.data.label_map import LabelMap
+from boxtune.data.label_map import LabelMap, renaming
 from boxtune.data.merging import read_folders
 from boxtune.data.reading import Reading, what_was_skipped, why_unusable
 from boxtune.data.splits import Split
-from boxtune.errors import DataError, did_you_mean
+from boxtune.errors import DataError, did_you_mean, many, nearest
 
 VALIDATION_FRACTION = 0.2
 FEW_IMAGES, FEW_OF_A_CLASS = 30, 5
@@ -127,7 +127,7 @@ def prepare(photos: Path | Sequence[Path], options: Options) -> Prepared:
             lost = len(reading.images) < reading.num_annotations  # which is probably why
             not_split = f"{error} {what_was_skipped(reading)}" if lost else str(error)
     refused = (
-        f"{reading.root}: {kind.name} ({len(group)}). {group[0]} {kind.advice}"
+        f"{reading.root}: {kind.name} ({len(group)}). {group[0]} {kind.advice}{_to_set_right(group)}"
         for kind, group in by_kind(findings.items).items()
         if kind.action is Action.REFUSE
     )
@@ -144,7 +144,7 @@ def _without(
     _require_classes(images, dropped)
     for name in dropped:
         count = sum(item.class_name == name for image in images for item in image.objects)
-        findings.add(kinds.CLASS_DROPPED, findings.root, f'{count} objects of the class "{name}".')
+        findings.add(kinds.CLASS_DROPPED, findings.root, f'{many(count, "object")} of the class "{name}".')
     return [
         replace(image, objects=tuple(item for item in image.objects if item.class_name not in dropped))
         for image in images
@@ -180,7 +180,7 @@ def _require_classes(images: Sequence[ImageRecord], names: Iterable[str]) -> Non
 
 def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findings) -> LabelMap:
     """Return the label map, and report classes that do not agree with it."""
-    _note_spellings(class_names(images), findings)
+    _note_spellings(images, findings)
     if path is None:
         return LabelMap.from_names(class_names(images))
     written = config.read_label_map(path)
@@ -188,20 +188,41 @@ def _numbered(images: Sequence[ImageRecord], path: Path | None, findings: Findin
     ids = [item.id for item in written.item if item.id > 0]
     if ids != list(range(1, len(ids) + 1)):
         findings.add(kinds.LABEL_IDS, path, f"the ids are {', '.join(map(str, ids))}.")
-    for image in images:
-        counts = Counter(item.class_name for item in image.objects)
-        for name in sorted(counts, key=str.encode):
-            try:
-                label_map.label(name)
-            except DataError as error:
-                message = f"{error} It is the class of {counts[name]} objects here."
-                findings.add(kinds.CLASS_UNKNOWN, findings.root / image.annotation, message, image=image.name)
+    for name in class_names(images):
+        if name not in label_map.by_any_name:
+            _note_unknown(name, images, label_map, findings)
     return label_map
 
 
-def _note_spellings(names: Iterable[str], findings: Findings) -> None:
+def _note_unknown(name: str, images: Sequence[ImageRecord], label_map: LabelMap, findings: Findings) -> None:
+    """Report a class that the label map lacks, once, with the flag that reads it as the class of the nearest name."""
+    having = [image for image in images if any(item.class_name == name for item in image.objects)]
+    count = sum(item.class_name == name for image in having for item in image.objects)
+    known = label_map.by_any_name
+    alike = [other for other in known if spelling.plain(other) == spelling.plain(name)]
+    meant = next(iter(alike), "") or nearest(name, known)
+    hint = f' Did you mean "{meant}"?' if meant else ""
+    findings.add(
+        kinds.CLASS_UNKNOWN,
+        findings.root / having[0].annotation,
+        f'The label map has no class "{name}".{hint} It is the class of '
+        f"{many(count, 'object')} in {many(len(having), 'image')}, of which this is the first.",
+        image=having[0].name,
+        flags=renaming({name: meant}) if meant else "",
+    )
+
+
+def _to_set_right(group: Sequence[Finding]) -> str:
+    """Return the flags that set findings of one kind right, as a sentence, or nothing."""
+    flags = kinds.flags_of(group)
+    return f" To copy: {flags}" if flags else ""
+
+
+def _note_spellings(images: Sequence[ImageRecord], findings: Findings) -> None:
+    """Report names of classes that differ in spelling only, with the flags that give all the most frequent one."""
+    counts = Counter(item.class_name for image in images for item in image.objects)
     alike: dict[str, list[str]] = {}
-    for name in names:
+    for name in class_names(images):
         alike.setdefault(spelling.plain(name), []).append(name)
     for spellings in alike.values():
         if len(spellings) > 1:
@@ -209,7 +230,9 @@ def _note_spellings(names: Iterable[str], findings: Findings) -> None:
             looks = Counter(map(spelling.look, spellings))
             if same := [name for name in spellings if looks[spelling.look(name)] > 1]:
                 written += f"; these look alike and are not: {' and '.join(map(ascii, same))}"
-            findings.add(kinds.CLASS_SPELLINGS, findings.root, f"there is {written}.")
+            usual = max(spellings, key=lambda name: counts[name])
+            flags = renaming({name: usual for name in spellings if name != usual})
+            findings.add(kinds.CLASS_SPELLINGS, findings.root, f"there is {written}.", flags=flags)
 
 
 def _split(reading: Reading, options: Options, findings: Findings) -> dict[str, Sequence[ImageRecord]]:
@@ -274,8 +297,8 @@ def _kept(reading: Reading, options: Options, findings: Findings) -> dict[str, i
         findings.add(
             kinds.SPLIT_KEPT,
             findings.root,
-            f"{counts[splits.TRAIN]} images for training and {counts[splits.VALIDATION]} for validation stay there, as "
-            f"{folder} has them; {num_new} are new.",
+            f"{many(counts[splits.TRAIN], 'image')} for training and {counts[splits.VALIDATION]} for validation stay "
+            f"there, as {folder} has them; new: {num_new}.",
         )
     return kept
 
@@ -309,7 +332,7 @@ def _note_classes(
         elif not num_measured[name]:
             findings.add(kinds.CLASS_NOT_IN_VALIDATION, findings.root, message)
         elif name not in single:
-            crowds = f'all {num_measured[name]} objects of "{name}" are crowds.'
+            crowds = f'every object of "{name}" is a crowd ({num_measured[name]}).'
             findings.add(kinds.CLASS_ONLY_CROWDS, findings.root, crowds)
 
 

@@ -27,7 +27,7 @@ from boxtune.data.pixels import ImageTooLargeError
 from boxtune.data.repair import image_record
 from boxtune.data.split_lists import SplitLists
 from boxtune.data.workers import map_in_processes
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 
 _MOST_SHOWN = 3
 
@@ -185,10 +185,10 @@ def _choose(
     if not found:
         unread = chain(recognition.unopened(annotated), recognition.complaints(annotated))
         complaints = _examples(unread, annotated.root)
-        known = ", ".join(one.title for one in recognition.FORMATS)
+        way_out = " Give the folder or file that holds them, or name their format with --format."
+        more = "" if complaints else f" Known are {_known_formats()}.{_how_to_begin(annotated)}"
         raise DataError(
-            f"{_shown(annotated)} holds no annotations that can be read.{complaints} Give the folder or file that holds"
-            f" them, or name their format with --format.{'' if complaints else f' Known are {known}.'}"
+            f"{_shown(annotated)} holds no annotations that can be read.{complaints}{way_out}{more}"
         )
     if len(found) == 1:
         return found[0]
@@ -198,9 +198,28 @@ def _choose(
         # What is about no image only looks like annotations.
         if other is not chosen and any(covered[other.name]):
             for_other, for_chosen = sum(covered[other.name]), sum(covered[chosen.name])
-            message = f"{other.title} is there too, for {for_other} images; {chosen.title} is read, for {for_chosen}."
+            there_too = f"{other.title} is there too, for {many(for_other, 'image')}"
+            message = f"{there_too}; {chosen.title} is read, for {for_chosen}."
             findings.add(kinds.OTHER_FORMAT, annotated.root, message)
     return chosen
+
+
+def _known_formats() -> str:
+    return ", ".join(one.title for one in recognition.FORMATS)
+
+
+def _how_to_begin(listing: Listing) -> str:
+    """Return how images get their annotations, as lines; nothing where there are no images."""
+    paths = listing.ending(images.SUFFIXES)
+    if not paths:
+        return ""
+    lines = [
+        f"It holds {many(len(paths), 'image')}. If no boxes are drawn yet, draw them with a program such as LabelImg, "
+        "Label Studio, CVAT or makesense.ai, and save them as Pascal VOC XML, YOLO or COCO JSON. With Pascal VOC XML "
+        "there is a file of the same name beside each image:",
+        *(f"{path.name}, {path.stem}.xml" for path in paths[:_MOST_SHOWN]),
+    ]
+    return "".join(f"\n  {line}" for line in lines)
 
 
 def _num_covered(

@@ -20,7 +20,7 @@ from boxtune.data.image_record import ImageRecord
 from boxtune.data.images import SUFFIXES
 from boxtune.data.listing import Listing
 from boxtune.data.splits import TRAIN, VALIDATION, Split
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 
 _MAX_BYTES = 64 * 2**20
 _IMAGE_SETS = "ImageSets"
@@ -79,7 +79,7 @@ def by_lists(images: Sequence[ImageRecord], found: SplitLists, findings: Finding
         for name in _resolved(one, found.known or {}, findings):
             num_twice += parts.setdefault(name, one.part) == TRAIN != one.part
     if num_twice:
-        message = f"{num_twice} images are listed for training and for something else."
+        message = f"{many(num_twice, 'image')} listed for training and for something else."
         findings.add(kinds.LIST_WRONG, found.lists[0].path.parent, message)
     usable = {image.name for image in images}
     parts = {name: part for name, part in parts.items() if name in usable}

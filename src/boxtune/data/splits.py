@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from boxtune.data.files import read_lines
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.stratification import BACKGROUND, Unit, stratify
-from boxtune.errors import DataError, did_you_mean, printable
+from boxtune.errors import DataError, did_you_mean, many, printable
 
 TRAIN, VALIDATION, TEST = range(3)
 
@@ -85,8 +85,8 @@ def by_ratio(
         split = _split(images, {**kept, **drawn})
         if not (split.train and split.validation):
             raise DataError(
-                f"The split of before leaves {len(split.train)} images for training and {len(split.validation)} for "
-                "validation. Draw another with --new_split."
+                f"The split of before leaves {many(len(split.train), 'image')} for training and "
+                f"{len(split.validation)} for validation. Draw another with --new_split."
             )
         return split
     units = _units(images, groups or {}, at_least=2)

@@ -18,7 +18,7 @@ from boxtune.data.example_pb2 import Feature
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.data.tfrecord import parse_example
-from boxtune.errors import ConfigError, DataError, did_you_mean, some
+from boxtune.errors import ConfigError, DataError, did_you_mean, many, some
 from boxtune.metrics import masks, metric_sets
 from boxtune.metrics.coco import KeypointClass
 from boxtune.metrics.masks import Mask
@@ -246,7 +246,7 @@ class ExtrasReader:
         return label_map.ancestors(count), label_map.descendants(count)
 
     def _verified(self, features: Features) -> tuple[set[int], set[int]]:
-        """Return the classes that people saw in the image, and those that they looked for and did not on_image."""
+        """Return the classes that people saw in the image, and those that they looked for and did not find."""
         texts = features.get("image/class/text", _NOTHING).bytes_list.value
         numbers = _numbers(features, "image/class/label")
         confidences = _numbers(features, "image/class/confidence")
@@ -254,7 +254,9 @@ class ExtrasReader:
         labels = [by_name.get(text.decode("utf-8", "replace")) for text in texts]
         ids = [label.id if label else 0 for label in labels] if texts else numbers
         if len(confidences) not in (0, len(ids)):
-            raise DataError(f"image/class/confidence has {len(confidences)} values for {len(ids)} labels.")
+            raise DataError(
+                f"image/class/confidence has {many(len(confidences), 'value')} for {many(len(ids), 'label')}."
+            )
         pairs = list(zip(ids, confidences or [1.0] * len(ids), strict=True))
         return (
             self._in_range(number for number, confidence in pairs if confidence > 0),
@@ -368,7 +370,7 @@ def _numbers(features: Features, key: str) -> Sequence[float]:
 def _one_each(values: Sequence[T], key: str, count: int) -> Sequence[T]:
     """Return the values of a list; raise DataError unless they are none or as many as expected."""
     if len(values) not in (0, count):
-        raise DataError(f"{key} has {len(values)} values, not {count}.")
+        raise DataError(f"{key} has {many(len(values), 'value')}, not {count}.")
     return values
 
 

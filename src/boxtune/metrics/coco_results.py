@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 from boxtune.metrics import masks
 from boxtune.metrics.masks import Mask
 from boxtune.metrics.results import ImageResult
@@ -72,7 +72,7 @@ def read_detections(
                 listed.append(f"number {index}: {fault.what}")
     if faults:
         summaries = (
-            f"{count} detection{'s' if count > 1 else ''} {_KINDS[kind]}, such as {', '.join(examples[kind])}"
+            f"{many(count, 'detection')} {_KINDS[kind]}, such as {', '.join(examples[kind])}"
             for kind, count in faults.items()
         )
         raise DataError(f"{path}: {'; '.join(summaries)}.")

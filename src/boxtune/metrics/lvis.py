@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from boxtune.errors import ConfigError
+from boxtune.errors import ConfigError, many
 from boxtune.metrics.coco import AT_50, AT_75, NO_OPTIONS, Averages, Options, averages, mean
 from boxtune.metrics.metric_sets import MetricSet
 from boxtune.metrics.results import (
@@ -130,7 +130,7 @@ def _by_frequency(frequencies: Sequence[str], class_names: Sequence[str]) -> lis
         return [[], [], []]
     if len(frequencies) != len(class_names) or not set(frequencies) <= {*FREQUENCIES, ""}:
         raise ConfigError(
-            f"frequencies of LVIS have to be one of r, c, f for each of {len(class_names)} classes, "
+            f"frequencies of LVIS have to be one of r, c, f for each of {many(len(class_names), 'class', 'classes')}, "
             f"not {list(frequencies)!r:.80}."
         )
     return [[index for index, one in enumerate(frequencies) if one == letter] for letter in FREQUENCIES]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from boxtune.errors import ConfigError, DataError, did_you_mean
+from boxtune.errors import ConfigError, DataError, did_you_mean, many
 from boxtune.metrics import coco
 from boxtune.metrics.coco import Options
 from boxtune.metrics.results import ImageResult, Numbers, Results, check_results, without_unknown_classes
@@ -38,6 +38,9 @@ IMAGE_LABELS = frozenset(
 )
 """The sets that use labels of whole images."""
 
+
+NOT_MEASURED = -1.0
+"""The number of a metric that no object counts for, as COCO writes it."""
 
 MetricSet = Callable[[Results, Sequence[str], Options], Numbers]
 """From the results of all images and the names of the classes to numbers by the API's tags."""
@@ -140,7 +143,7 @@ def _check_masks(name: str, results: Results) -> None:
     objects = sum(len(result.groundtruth_classes) for result in results)
     if objects and not any(len(mask.edges) for result in results for mask in result.groundtruth_masks or ()):
         raise DataError(
-            f"eval_config.metrics_set: {name}: none of the {objects} objects has a mask (image/object/mask of the "
+            f"eval_config.metrics_set: {name}: none of {many(objects, 'object')} has a mask (image/object/mask of the "
             "records): leave it out, or measure on images with masks."
         )
 

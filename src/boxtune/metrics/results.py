@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 from boxtune.metrics.masks import Mask
 
 Boxes = npt.NDArray[np.floating]
@@ -142,8 +142,8 @@ def check_results(results: Results, num_classes: int) -> None:
     times = Counter(result.name for result in results)
     if twice := [repr(name) for name, count in times.items() if count > 1]:
         raise DataError(
-            f"{len(twice)} images are evaluated twice, such as {', '.join(twice[:_MANY])}: each needs a name of its "
-            "own."
+            f"{many(len(twice), 'image')} evaluated twice, such as {', '.join(twice[:_MANY])}: each needs a name of "
+            "its own."
         )
     for result in results:
         _check_lengths(result)
@@ -213,7 +213,7 @@ def _check_classes(result: ImageResult, num_classes: int) -> None:
         bad = classes[(classes < 0) | (classes >= num_classes)]
         if len(bad):
             raise DataError(
-                f"{result.name}: {what} is of class {bad[0] + 1}, but there are {num_classes} classes: "
+                f"{result.name}: {what} is of class {bad[0] + 1}, but the highest is {num_classes}: "
                 "do the label map and the detector belong together?"
             )
 
@@ -226,7 +226,7 @@ def _check_numbers(result: ImageResult) -> None:
     ):
         if numbers is not None and not np.isfinite(numbers).all():
             bad = numbers[~np.isfinite(numbers)]
-            raise DataError(f"{result.name}: {len(bad)} times a {what} is {bad[0]}, which is not finite.")
+            raise DataError(f"{result.name}: {many(len(bad), what)} not finite, such as {bad[0]}.")
     if result.groundtruth_keypoints is not None and result.groundtruth_visibility is not None:
         shown = result.groundtruth_keypoints[result.groundtruth_visibility > 0]
         if not np.isfinite(shown).all():

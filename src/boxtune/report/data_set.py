@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from boxtune.data.findings import Action, Finding, Severity, by_kind
+from boxtune.data.findings import Action, Finding, Severity, by_kind, flags_of
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared, class_counts
-from boxtune.errors import escaped, printable
+from boxtune.errors import escaped, many, printable
 from boxtune.metrics.label_doubts import LabelDoubts
 from boxtune.report.label_doubts import doubt_lines, doubts_json
 
@@ -48,7 +48,7 @@ def counts_table(parts: Mapping[str, Sequence[ImageRecord]], label_map: LabelMap
     ]
     if rest:
         sums = [sum(count[name] for name in rest) for count in counts.values()]
-        rows += [(f"  ... and {len(rest):,} classes with fewer", sums)]
+        rows += [(f"  ... and {many(len(rest), 'class', 'classes')} with fewer", sums)]
     widest = _LINE - _COLUMN * len(parts)
     names = [_shortened(printable(name), widest) for name, _ in rows]
     width = max(map(columns, names))
@@ -92,6 +92,8 @@ def finding_lines(findings: Iterable[Finding], *, num_examples: int = _NUM_EXAMP
         lines += [f"  {finding}" for finding in group[:num_examples]]
         if len(group) > num_examples:
             lines.append(f"  ... and {len(group) - num_examples:,} more")
+        if flags := flags_of(group):
+            lines.append(f"  to copy: {flags}")
     return lines
 
 
@@ -100,7 +102,7 @@ def summary(findings: Iterable[Finding]) -> str:
     counts = dict.fromkeys(Severity, 0)
     for finding in findings:
         counts[finding.kind.severity] += 1
-    return ", ".join(f"{count:,} {severity}{'s' * (count != 1)}" for severity, count in counts.items())
+    return ", ".join(many(count, severity) for severity, count in counts.items())
 
 
 def to_json(
@@ -109,7 +111,7 @@ def to_json(
     doubts: LabelDoubts | None = None,
 ) -> str:
     """Return counts, every finding and every doubt for programs; `files` names what was written of each part."""
-    of_finding = ("file", "location", "image", "message")
+    of_finding = ("file", "location", "image", "message", "flags")
     content: dict[str, Any] = {
         "version": 2,
         "format": ", ".join(prepared.reading.format_names),

@@ -10,11 +10,11 @@ from PIL import Image
 
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import read_text, whole_file, writable_folder
-from boxtune.errors import DataError, printable
+from boxtune.errors import DataError, many, printable
 from boxtune.metrics.analysis import Analysis, analyse
 from boxtune.metrics.coco import NAMES
 from boxtune.metrics.comparison import Comparison, Difference
-from boxtune.metrics.metric_sets import explain
+from boxtune.metrics.metric_sets import NOT_MEASURED, explain
 from boxtune.metrics.results import Evaluation, Example
 from boxtune.report.box_drawing import Box, draw_boxes, side_by_side
 from boxtune.report.evaluation_json import from_json, to_json
@@ -125,8 +125,13 @@ def show_in_tensorboard(
 def text(analysis: Analysis, seconds: float) -> str:
     """Return an evaluation as lines: the headline numbers, the classes, and the kinds of error."""
     what = "Evaluation" if analysis.step is None else f"Evaluation of step {analysis.step}"
-    title = f"{what} on {len(analysis.images)} images with {analysis.num_objects} objects ({seconds:.1f} s)"
+    of = _on(len(analysis.images), analysis.num_objects)
+    title = f"{what} on {of} ({seconds:.1f} s)"
     return "\n".join([title, *_numbers(analysis), *_classes(analysis), *_errors(analysis)])
+
+
+def _on(num_images: int, num_objects: int) -> str:
+    return f"{many(num_images, 'image')} with {many(num_objects, 'object')}"
 
 
 def _numbers(analysis: Analysis) -> Iterator[str]:
@@ -136,7 +141,7 @@ def _numbers(analysis: Analysis) -> Iterator[str]:
     width = max(map(len, shown.values()), default=0) + 1
     for tag, name in shown.items():
         value = analysis.metrics[tag]
-        line = f"{value:6.3f}" if value != -1 else f" {explain(tag)}"
+        line = f"{value:6.3f}" if value != NOT_MEASURED else f" {explain(tag)}"
         interval = analysis.intervals.get(tag)
         within = f"   95 % confidence interval {interval[0]:.3f} to {interval[1]:.3f}" if interval else ""
         yield f"  {name:{width}}{line}{within}"
@@ -155,7 +160,7 @@ def _classes(analysis: Analysis) -> list[str]:
             f"  {name:{width}}" + "".join(f"  {_shown(getattr(row, one)):>10}" for one in _COLUMNS.values())
             for name, row in zip(names, rows, strict=True)
         ),
-        *([f"  and {more} classes of higher AP, or without objects"] if more else []),
+        *([f"  and {many(more, 'class', 'classes')} of higher AP, or without objects"] if more else []),
     ]
 
 
@@ -219,11 +224,11 @@ def side_by_side_images(
 def table_head(evaluation: Evaluation) -> str:
     """Return the first line of a table of evaluations."""
     columns = "".join(f"  {name:>7}" for name in _TABLE)
-    return f"On {evaluation.num_images} images with {evaluation.num_objects} objects\n{'step':>9}{columns}"
+    return f"On {_on(evaluation.num_images, evaluation.num_objects)}\n{'step':>9}{columns}"
 
 
 def table_row(evaluation: Evaluation) -> str:
     """Return a line of a table of evaluations."""
     values = (evaluation.values.get(tag) for tag in _TABLE.values())
-    cells = ("-" if value is None or value == -1 else f"{value:.3f}" for value in values)
+    cells = ("-" if value is None or value == NOT_MEASURED else f"{value:.3f}" for value in values)
     return f"{evaluation.step:>9}" + "".join(f"  {cell:>7}" for cell in cells)

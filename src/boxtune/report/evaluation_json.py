@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 import numpy as np
 import numpy.typing as npt
 
-from boxtune.errors import DataError, printable
+from boxtune.errors import DataError, many, printable
 from boxtune.metrics.analysis import Analysis, DetectionTable, GroundtruthTable, rows_by_image
 from boxtune.metrics.bootstrap import Interval
 from boxtune.metrics.error_kinds import KINDS
@@ -104,7 +104,9 @@ def from_json(document: Any) -> Analysis:
         raise DataError("the evaluation's kinds of error are others. Evaluate again.")
     for name in ("per_class", "curves"):
         if len(read[name]) != len(read["class_names"]):
-            raise DataError(f"it has {len(read['class_names'])} classes, but {len(read[name])} in {name}.")
+            raise DataError(
+                f"it has {many(len(read['class_names']), 'class', 'classes')}, but {len(read[name])} in {name}."
+            )
     for number, image in enumerate(read["images"]):
         if not (1 <= image.height < 2**31 and 1 <= image.width < 2**31):
             raise DataError(f"images[{number}] is of {image.height} x {image.width} pixels.")

@@ -13,6 +13,7 @@ from tensorboard.plugins.pr_curve import metadata as pr_curve
 from boxtune.data.files import writing
 from boxtune.metrics.analysis import Analysis
 from boxtune.metrics.error_kinds import KINDS
+from boxtune.metrics.metric_sets import NOT_MEASURED
 from boxtune.report.confusion_image import draw_confusion_matrix
 
 NUM_THRESHOLDS = 101
@@ -33,7 +34,8 @@ def write_summaries(
 ) -> None:
     """Write an evaluation after `step` steps to a folder of TensorBoard's.
 
-    That is: metrics and losses; for each class with objects, its numbers and its curve of precision over recall at an
+    That is: metrics, but for those that there are no objects for, which would be flat lines at -1, and losses; for each
+    class with objects, its numbers and its curve of precision over recall at an
     IoU of 0.5; the confusion matrix at a score of 0.5; and `images` uint8 [h, w, 3], each under a tag of its own.
     """
     with (
@@ -41,7 +43,8 @@ def write_summaries(
         closing(tf.summary.create_file_writer(str(folder))) as writer,
         writer.as_default(step),
     ):
-        for tag, value in (analysis.metrics | analysis.losses | class_numbers(analysis)).items():
+        measured = {tag: value for tag, value in analysis.metrics.items() if value != NOT_MEASURED}
+        for tag, value in (measured | analysis.losses | class_numbers(analysis)).items():
             tf.summary.scalar(tag, value)
         for tag, curve in class_curves(analysis).items():
             metadata = pr_curve.create_summary_metadata(tag, "at an IoU of 0.5", NUM_THRESHOLDS)

@@ -6,13 +6,17 @@ from pathlib import Path
 
 import keras
 
-from boxtune import models
+from boxtune import config, models
 from boxtune.config import pipeline_pb2
 from boxtune.data.label_map import LabelMap, read_label_map
-from boxtune.errors import ConfigError, DataError, did_you_mean
+from boxtune.errors import BoxtuneError, ConfigError, DataError, did_you_mean, many
 from boxtune.models import Detector
 from boxtune.training.optimizer import optimizer
-from boxtune.training.warm_start import known_classes, warm_start
+from boxtune.training.provenance import config_differences
+from boxtune.training.run_state import config_beside
+from boxtune.training.warm_start import MisfitError, known_classes, warm_start
+
+_MOST_FIELDS = 12
 
 
 def build_detector(
@@ -70,7 +74,28 @@ def load_initial_weights(
     if not settings.fine_tune_checkpoint:
         return "Starting from random weights."
     known = known_classes(read_label_map(Path(path)), label_map) if path else None
-    return str(warm_start(detector, settings.fine_tune_checkpoint, settings.fine_tune_checkpoint_type, known))
+    try:
+        return str(
+            warm_start(detector, settings.fine_tune_checkpoint, settings.fine_tune_checkpoint_type, known)
+        )
+    except MisfitError as error:
+        raise MisfitError(f"{error}{_other_fields(pipeline, Path(settings.fine_tune_checkpoint))}") from None
+
+
+def _other_fields(pipeline: pipeline_pb2.TrainEvalPipelineConfig, checkpoint: Path) -> str:
+    """Return as lines in what a model differs from that of the checkpoint's own configuration, if there is one."""
+    path = config_beside(checkpoint)
+    try:
+        own = config.complete(config.load(path)) if path else None
+    except BoxtuneError:  # it may be of a model that boxtune does not have
+        return ""
+    changes = config_differences(own.model, pipeline.model) if own else []
+    lines = [f"model.{change}" for change in changes if "num_classes:" not in change]
+    if not lines:
+        return ""
+    more = len(lines) - _MOST_FIELDS
+    lines[_MOST_FIELDS:] = [f"and {many(more, 'more field', 'more fields')}"] if more > 0 else []
+    return "\n  ".join([f" The model of {path} → the one to train:", *lines])
 
 
 def class_weights(

@@ -23,7 +23,7 @@ import keras
 import tensorflow as tf
 
 from boxtune.backends import require_tensorflow
-from boxtune.errors import BoxtuneError, ConfigError, WorkerLostError
+from boxtune.errors import BoxtuneError, ConfigError, WorkerLostError, many
 from boxtune.training.cluster import TF_CONFIG, Cluster, cluster_from_environment, meet
 from boxtune.training.team import ALONE, Team, share_of
 
@@ -85,8 +85,8 @@ def join(num_devices: int | None, batch_size: int) -> Team:
     share = share_of(batch_size, cluster.count)
     use_gpu(cluster.local_rank, f"worker {cluster.rank} on {cluster.addresses[cluster.rank]}")
     print(
-        f"Worker {cluster.rank} of {cluster.count}, {share} images of each batch of {batch_size}: waiting for the "
-        f"others at {cluster.addresses[0]}.",
+        f"Worker {cluster.rank} of {cluster.count}, {many(share, 'image')} of each batch of {batch_size}: waiting for "
+        f"the others at {cluster.addresses[0]}.",
         flush=True,
     )
     meet(cluster, WAIT_SECONDS)

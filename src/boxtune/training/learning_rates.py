@@ -14,13 +14,16 @@ from keras import ops
 
 from boxtune import config
 from boxtune.config import pipeline_pb2
-from boxtune.errors import ConfigError
+from boxtune.errors import ConfigError, many
 
 RATE_PER_IMAGE = 0.01
 """With momentum: of the runs in docs/recipes.md, those above it for each image of a batch were worse on some data."""
 
 LEAST_RATE_TIMES_STEPS = 4.0
 """With momentum: of those runs, all below it learned too little."""
+
+FEWEST_STEPS = 50
+"""Shorter runs only try whether everything works: no rate is too low for them, and no schedule too long."""
 
 Schedule = Callable[[Any], Any]
 """From the step (a float scalar, 0 before the first update) to the learning rate."""
@@ -170,25 +173,46 @@ def how_to_stabilize(settings: pipeline_pb2.TrainConfig) -> str:
 
 def warnings(settings: pipeline_pb2.TrainConfig) -> list[str]:
     """Return what is probably a mistake, each as a sentence with the way out."""
+    if settings.num_steps < FEWEST_STEPS:
+        return []
     kind = settings.optimizer.WhichOneof("optimizer")
     section = getattr(settings.optimizer, kind).learning_rate
     found = list(_warnings_about_height(settings)) if kind == "momentum_optimizer" else []
-    warmup = section.cosine_decay_learning_rate.warmup_steps
-    if section.HasField("cosine_decay_learning_rate") and warmup >= settings.num_steps:
+    if section.HasField("cosine_decay_learning_rate"):
         path = f"train_config.optimizer.{kind}.learning_rate.cosine_decay_learning_rate"
-        found.append(
-            f"The learning rate warms up for {warmup} steps, but the run ends after {settings.num_steps}: it never "
-            f"reaches its height. Set {path}.warmup_steps and .total_steps to fit"
-        )
+        found += _warnings_about_length(section.cosine_decay_learning_rate, path, settings.num_steps)
     return found
+
+
+def _warnings_about_length(
+    section: pipeline_pb2.CosineDecayLearningRate, path: str, num_steps: int
+) -> Iterator[str]:
+    total = section.total_steps
+    if num_steps == total:
+        return
+    names = ("total_steps", "warmup_steps", "hold_base_rate_steps")
+    scaled = {name: round(getattr(section, name) * num_steps / total) for name in names}
+    fitting = " ".join(f"--set {path}.{name}={value}" for name, value in scaled.items() if value)
+    if num_steps > total:
+        yield (
+            f"The learning rate is 0 after step {total:,}, where its schedule ends, and the run goes on to step "
+            f"{num_steps:,}: the rest of it learns nothing. To fit: {fitting}"
+        )
+        return
+    rate = float(ops.convert_to_numpy(_cosine_decay(section)(float(num_steps))))
+    where = "while it warms up" if num_steps <= section.warmup_steps else "in the middle of it"
+    yield (
+        f"The schedule of the learning rate is for {total:,} steps, and the run ends after {num_steps:,}, {where}, at "
+        f"a rate of {rate:.2g}: it has not settled by then. To fit: {fitting}"
+    )
 
 
 def _warnings_about_height(settings: pipeline_pb2.TrainConfig) -> Iterator[str]:
     highest, safe_rate = highest_rate(settings), RATE_PER_IMAGE * settings.batch_size
     if highest.value > safe_rate * 1.001:
         yield (
-            f"The learning rate {highest.value:g} is high for batches of {settings.batch_size} images. Such runs in "
-            "docs/recipes.md gained 0.03 mAP on some photographs, lost 0.28 on others, or diverged. "
+            f"The learning rate {highest.value:g} is high for batches of {many(settings.batch_size, 'image')}. Such "
+            "runs in docs/recipes.md gained 0.03 mAP on some photographs, lost 0.28 on others, or diverged. "
             f"Should the results be poor, try --set {highest.path}={safe_rate:.2g}"
         )
     if settings.fine_tune_checkpoint and settings.fine_tune_checkpoint_type == "full":

@@ -163,8 +163,15 @@ _COMPARED = ("seed", "versions", onednn.KEY, "data")
 
 
 def config_differences(before: Message, now: Message) -> list[str]:
-    """Return the fields in which two configurations differ, as "path: before → now"."""
-    fields = ({path: value for path, _, value in set_fields(config)} for config in (before, now))
+    """Return the fields in which two configurations differ, as "path: before → now".
+
+    One that is set to its default is not different from one that is left out.
+    """
+    fields = [{path: value for path, _, value in set_fields(config)} for config in (before, now)]
+    for path, field, value in (*set_fields(before), *set_fields(now)):
+        if not field.is_repeated and value == field.default_value:
+            for other in fields:
+                other.setdefault(path, value)
     return _changes(*fields)
 
 

@@ -5,17 +5,26 @@ Source: Smith 2017, Cyclical learning rates for training neural networks (arXiv:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from boxtune.config import pipeline_pb2
 
 SMOOTHING = 0.9
-"""Of the running mean of the losses."""
+"""Of the running mean of the losses, by which it is seen that they diverge."""
 
 DIVERGED = 2.0
 """A running mean this many times its lowest has diverged."""
 
 MIN_STEPS = 10
-"""Before the running mean is reliable."""
+"""Before a mean is reliable."""
+
+WINDOW = 10**0.25
+"""The mean at a rate is over the rates within this factor of it, on both sides."""
+
+MARGIN = 3
+"""How many times lower than the rate of the lowest loss the suggested one is: docs/training.md has the measurements."""
 
 
 @dataclass(frozen=True)
@@ -25,32 +34,38 @@ class RangeTest:
     learning_rates: Sequence[float]
     losses: Sequence[float]
 
-    @property
-    def smoothed(self) -> list[float]:
-        """The running mean of the losses, without a bias to 0 at the start."""
-        mean, means = 0.0, []
-        for made, loss in enumerate(self.losses, start=1):
-            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
-            means.append(mean / (1 - SMOOTHING**made))
-        return means
+    @cached_property
+    def means(self) -> list[float]:
+        """The mean loss of the steps around each one.
+
+        A running mean would lag behind the loss, by a factor of the learning rate that depends on the number of steps.
+        """
+        rates, losses = np.asarray(self.learning_rates), np.asarray(self.losses)
+        starts = np.searchsorted(rates, rates / WINDOW)
+        ends = np.searchsorted(rates, rates * WINDOW, side="right")
+        return [float(losses[start:end].mean()) for start, end in zip(starts, ends, strict=True)]
 
     @property
     def diverged(self) -> bool:
         """Whether the loss has diverged, so that higher rates need not be tried."""
-        means = self.smoothed[MIN_STEPS:]
+        mean, means = 0.0, []
+        for made, loss in enumerate(self.losses, start=1):
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+            means.append(mean / (1 - SMOOTHING**made))
+        means = means[MIN_STEPS:]
         return bool(means) and means[-1] > DIVERGED * min(means)
 
     @property
     def lowest(self) -> float | None:
-        """The learning rate at which the running mean was lowest; None if that is the first, or after too few steps."""
-        means = self.smoothed[MIN_STEPS:]
+        """The learning rate at which the mean was lowest; None if that is the first, or after too few steps."""
+        means = self.means[MIN_STEPS:]
         position = means.index(min(means)) if means else 0
         return self.learning_rates[MIN_STEPS + position] if position else None
 
     @property
     def suggested(self) -> float | None:
-        """A tenth of that: there the loss still falls, with a margin for harder batches."""
-        return None if self.lowest is None else self.lowest / 10
+        """The MARGIN-th part of that: there the loss still falls, with a margin for harder batches."""
+        return None if self.lowest is None else self.lowest / MARGIN
 
 
 def set_growing_rate(section: pipeline_pb2.Optimizer, lowest: float, highest: float, num_steps: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from boxtune.errors import CheckpointError
+from boxtune.errors import CheckpointError, many
 from boxtune.evaluation.thresholds import THRESHOLDS
 from boxtune.models import Detector
 from boxtune.training import checkpoints, provenance
@@ -29,6 +29,9 @@ PIPELINE_CONFIG = "pipeline.config"
 
 COMPLETE_CONFIG = "complete_pipeline.config"
 """In the model directory: the configuration with every section filled in, as it was trained."""
+
+PIPELINE_CONFIG = "pipeline.config"
+"""Beside a checkpoint that another program, or an export, has written."""
 
 LABEL_MAP = "model_label_map.pbtxt"
 """In the model directory: the label map that the run was begun with, which export and evaluation use."""
@@ -229,7 +232,7 @@ class RunState:
         broken = not_finite(self.model_variables | self.optimizer_variables)
         if broken:
             raise CheckpointError(
-                f"Step {self.step}: {broken[0]} is infinite or NaN ({len(broken)} variables are): no "
+                f"Step {self.step}: {broken[0]} is infinite or NaN ({many(len(broken), 'variable')} in all): no "
                 f"checkpoint is written. The last one is {checkpoints.latest(self.model_dir)}"
             )
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxtune.data.files import read_text, whole_file
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.evaluation.thresholds import thresholds_of, write_thresholds
 from boxtune.metrics.results import Evaluation
@@ -62,7 +62,7 @@ class Validation:
             if self.recalibration:
                 self.progress.show(f"step {step}: estimating the statistics of batch normalization")
                 self.recalibration.estimate()
-            self.progress.show(f"step {step}: evaluating on {len(evaluator.records)} images")
+            self.progress.show(f"step {step}: evaluating on {many(len(evaluator.records), 'image')}")
             evaluation = evaluator.evaluate(step)
         self.progress.clear()
         return evaluation

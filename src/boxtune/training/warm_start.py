@@ -7,12 +7,16 @@ import keras
 import numpy as np
 
 from boxtune.data.label_map import LabelMap
-from boxtune.errors import CheckpointError
+from boxtune.errors import CheckpointError, many
 from boxtune.models import Detector
 from boxtune.training import checkpoints
 
 _CLASSIFICATION_PREFIX = "feature_extractor/"
 """Of the backbone's keys in the API's checkpoints of classification networks."""
+
+
+class MisfitError(CheckpointError):
+    """A checkpoint of another model than the one to train."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,12 @@ class WarmStart:
     def __str__(self) -> str:
         kept = f"; {len(self.kept)} start anew" if self.kept else ""
         count = self.num_known_classes
-        known = "" if count is None else f", what {count} classes have learned included"
-        return f"Warm start: {len(self.loaded)} variables from {self.prefix}{known}{kept}."
+        known = (
+            ""
+            if count is None
+            else f", with what was learned of {many(count, 'known class', 'known classes')}"
+        )
+        return f"Warm start: {many(len(self.loaded), 'variable')} from {self.prefix}{known}{kept}."
 
 
 def known_classes(before: LabelMap, now: LabelMap) -> dict[int, int]:
@@ -53,8 +61,8 @@ def warm_start(
             "all_but_classes" leaves out, they keep what they have learned.
 
     Raises:
-        CheckpointError: if any variable of that part is missing, left over or of another shape; then nothing is
-            loaded.
+        MisfitError: if any variable of that part is missing, left over or of another shape; then nothing is loaded.
+        CheckpointError: if the checkpoint cannot be read.
         ConfigError: for an unknown type.
     """
     parts = detector.restore_map(fine_tune_type)
@@ -74,7 +82,7 @@ def warm_start(
         stored = stored_as[prefix]
         difference = checkpoints.misfit(variables, reader, prefix, stored)
         if difference:
-            raise CheckpointError(
+            raise MisfitError(
                 f'{reader.prefix}: does not fit this model for a warm start of type "{fine_tune_type}": {difference}.'
                 f"{_advice(difference, fine_tune_type)}"
             )
@@ -138,7 +146,7 @@ def with_known_classes(
     value = initial.reshape(*initial.shape[:-1], anchors, scores).copy()
     old = stored.reshape(*stored.shape[:-1], anchors, -1)
     if max(known.values()) + before >= old.shape[-1]:
-        raise ValueError(f"has {old.shape[-1] - before} classes, fewer than its label map")
+        raise ValueError(f"has {many(old.shape[-1] - before, 'class', 'classes')}, fewer than its label map")
     value[..., :before] = old[..., :before]
     value[..., [before + new for new in known]] = old[..., [before + number for number in known.values()]]
     return value.reshape(initial.shape)

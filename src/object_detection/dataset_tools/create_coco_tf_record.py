@@ -18,7 +18,7 @@ from boxtune.data.findings import SkipError
 from boxtune.data.formats.json_text import as_dict, as_list, as_text, load_json
 from boxtune.data.image_record import Box, ImageRecord, Keypoint, ObjectRecord, class_names
 from boxtune.data.label_map import Label, LabelMap
-from boxtune.errors import ConfigError, DataError
+from boxtune.errors import ConfigError, DataError, many
 from object_detection.dataset_tools import script
 
 FLAGS = flags.FLAGS
@@ -134,7 +134,7 @@ def _selected(images: Iterable[ImageRecord]) -> list[ImageRecord]:
         with_persons = [
             image for image in selected if any(item.class_name == _PERSON for item in image.objects)
         ]
-        print(f"{len(selected) - len(with_persons):,} images are left out, as the flags say.")
+        print(f"{many(len(selected) - len(with_persons), 'image')} left out, as the flags say.")
         selected = with_persons
     return selected if FLAGS.include_masks else list(map(_without_masks, selected))
 

@@ -19,7 +19,7 @@ from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.findings import Findings
 from boxtune.data.images import SUFFIXES
 from boxtune.data.listing import list_files
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 
 _SEED = 0
 
@@ -59,8 +59,8 @@ def _partition(image_dir: Path, output_dir: Path | None, ratio: float, xml: bool
         annotations = _annotations(parts[part]) if xml else []
         for path in (*parts[part], *annotations):
             _copy(path, folder / path.name)
-        also = f" and {len(annotations):,} XML files" if xml else ""
-        print(f"Copied {len(parts[part]):,} images{also} to {folder}")
+        also = f" and {many(len(annotations), 'XML file')}" if xml else ""
+        print(f"Copied {many(len(parts[part]), 'image')}{also} to {folder}")
 
 
 def _images(folder: Path) -> list[Path]:
@@ -95,7 +95,7 @@ def _annotations(images: Sequence[Path]) -> list[Path]:
     found = [path.with_suffix(".xml") for path in images if path.with_suffix(".xml").is_file()]
     without = [path for path in images if not path.with_suffix(".xml").is_file()]
     if without:
-        print(f"{len(without):,} images have no XML file, for example {without[0]}.")
+        print(f"{many(len(without), 'image')} without an XML file, for example {without[0]}.")
     return found
 
 

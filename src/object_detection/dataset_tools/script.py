@@ -14,7 +14,7 @@ from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names
 from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.data.reading import read, why_unusable
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 from boxtune.report.data_set import finding_lines
 
 LABEL_MAP_NAME = "label_map.pbtxt"
@@ -48,7 +48,7 @@ def keep_objects(images: Iterable[ImageRecord], keep: Callable[[ObjectRecord], b
     after = [replace(image, objects=tuple(filter(keep, image.objects))) for image in before]
     left_out = _num_objects(before) - _num_objects(after)
     if left_out:
-        print(f"{left_out:,} objects are left out, as the flags say.")
+        print(f"{many(left_out, 'object')} left out, as the flags say.")
     return after
 
 
@@ -81,16 +81,18 @@ def label_map_beside(records: Path, images: Sequence[ImageRecord], new: LabelMap
 def write(images: Sequence[ImageRecord], label_map: LabelMap, path: Path) -> None:
     """Write one TFRecord file, and print what is in it; raise DataError if that fails."""
     _write({path: images}, label_map)
-    print(f"Wrote {len(images):,} images with {_num_objects(images):,} objects to {path}")
+    print(f"Wrote {_counted(images)} to {path}")
 
 
 def write_shards(images: Sequence[ImageRecord], label_map: LabelMap, base: Path, num_shards: int) -> None:
     """Deal images out to ``BASE-00000-of-0000N`` and so on, and print how many; raise DataError if that fails."""
     names = [f"{base.name}-{shard:05d}-of-{num_shards:05d}" for shard in range(num_shards)]
     _write({base.with_name(name): images[shard::num_shards] for shard, name in enumerate(names)}, label_map)
-    print(
-        f"Wrote {len(images):,} images with {_num_objects(images):,} objects to {base}-?????-of-{num_shards:05d}"
-    )
+    print(f"Wrote {_counted(images)} to {base}-?????-of-{num_shards:05d}")
+
+
+def _counted(images: Sequence[ImageRecord]) -> str:
+    return f"{many(len(images), 'image')} with {many(_num_objects(images), 'object')}"
 
 
 def _write(files: dict[Path, Sequence[ImageRecord]], label_map: LabelMap) -> None:

@@ -115,7 +115,7 @@ FORMAT = json_format("coco", _TITLE, _belongs, _read, form="sides")
 def _require_objects(path: Path, annotations: list[Any]) -> None:
     """Raise SkipError if a file is not about objects."""
     if annotations and not any(_OUTLINES & item.keys() for item in dicts_in(annotations)):
-        message = f"its {len(annotations)} annotations, such as captions, have neither boxes nor outlines."
+        message = f"its annotations ({len(annotations)}), such as captions, have neither boxes nor outlines."
         raise SkipError(kinds.FOREIGN, message)
     objects = path.with_name(path.name.replace("stuff_", "instances_", 1))
     if path.name.startswith("stuff_") and objects.is_file():

@@ -16,6 +16,7 @@ from boxtune.data.findings import SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.formats.json_text import as_dict, as_list, as_text, json_format, numbered
 from boxtune.data.masks import Mask
+from boxtune.errors import many
 
 _POLYGONS = ("polygon", "rotation", "oriented_rectangle")
 _OF_TWO_POINTS = ("rectangle", "mask", "circle")
@@ -96,7 +97,9 @@ def _outline(shape_type: str, points: list[shapes.Point]) -> tuple[Edges, Mask |
     if shape_type not in _OF_TWO_POINTS:
         raise shapes.other_shape(shape_type)
     if len(points) < 2:
-        raise SkipError(kinds.OBJECT_WITHOUT_BOX, f"its {shape_type} has {len(points)} points; it takes two.")
+        raise SkipError(
+            kinds.OBJECT_WITHOUT_BOX, f"its {shape_type} has {many(len(points), 'point')}; it takes two."
+        )
     if shape_type == "circle":
         centre, rim = points[:2]
         return shapes.ellipse(*centre, dist(centre, rim), dist(centre, rim)), None

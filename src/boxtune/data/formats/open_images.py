@@ -20,6 +20,7 @@ from boxtune.data.findings import Findings, SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.images import SUFFIXES
 from boxtune.data.listing import Listing
+from boxtune.errors import many
 
 _EDGES = ("XMin", "YMin", "XMax", "YMax")
 _COLUMNS = ("ImageID", "LabelName", *_EDGES)
@@ -99,7 +100,7 @@ def _rows(file: AnnotationFile, image_ids: frozenset[str]) -> Iterator[Row]:
                 yield Row(f"line {number}", f"{cells['ImageID']}.jpg", None, cells)
     finally:
         if num_elsewhere:
-            message = f"{num_elsewhere:,} rows are about images that are not there."
+            message = f"{many(num_elsewhere, 'row')} about images that are not there."
             file.findings.add(kinds.NOT_READ, file.path, message)
 
 

@@ -8,6 +8,7 @@ from boxtune.data import findings as kinds
 from boxtune.data.annotations import Edges
 from boxtune.data.findings import SkipError
 from boxtune.data.masks import Mask
+from boxtune.errors import many
 
 Point = tuple[float, float]
 
@@ -105,7 +106,9 @@ def polygon(points: Sequence[Point]) -> tuple[Edges, Mask]:
     Raises SkipError (OBJECT_WITHOUT_BOX) if it has fewer than three points.
     """
     if len(points) < 3:
-        raise SkipError(kinds.OBJECT_WITHOUT_BOX, f"its polygon has {len(points)} points; it takes three.")
+        raise SkipError(
+            kinds.OBJECT_WITHOUT_BOX, f"its polygon has {many(len(points), 'point')}; it takes three."
+        )
     return enclosing(points), Mask(polygons=(tuple(chain.from_iterable(points)),))
 
 

@@ -8,7 +8,6 @@ that the API's `tf_example_decoder` reads, and those of its tools that write; a 
 """
 
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
@@ -25,11 +24,11 @@ from boxtune.data.example_pb2 import Feature
 from boxtune.data.findings import Findings, SkipError, skipped_as
 from boxtune.data.formats import shapes
 from boxtune.data.image_record import ImageSource, Keypoint
-from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.label_map import LabelMap, read_label_map, renaming
 from boxtune.data.listing import Listing
 from boxtune.data.masks import Mask
 from boxtune.data.tfrecord import RecordIndex
-from boxtune.errors import DataError
+from boxtune.errors import DataError, many
 
 MAX_LABEL_MAP_BYTES = 16 * 2**20
 
@@ -169,11 +168,11 @@ class _Records:
             return "there is no label map (.pbtxt) in the same folder."
         if number == 0 < max(self.names) > max(self._numbers):
             names = [self.names.get(number, f"class {number}") for number in range(max(self.names) + 1)]
-            flags = [shlex.join(["--rename", f"{wrong}={right}"]) for wrong, right in pairwise(names)]
-            renaming = " ".join(flags[:_MAX_NAMED]) + (" and so on" if len(flags) > _MAX_NAMED else "")
+            flags = renaming(dict(islice(pairwise(names), _MAX_NAMED)))
+            more = " and so on" if len(names) > _MAX_NAMED + 1 else ""
             return (
                 "the labels of its objects count from 0 and those of the label map from 1: each is taken for the class"
-                f" before its own. Write the records again with 1 added to each, or give {renaming}."
+                f" before its own. Write the records again with 1 added to each, or give {flags}{more}."
             )
         known = [f"{key} {name}" for key, name in islice(self.names.items(), _MAX_NAMED)]
         return f"the label map names {', '.join(known)}{', ...' * (len(self.names) > _MAX_NAMED)}."
@@ -272,7 +271,7 @@ def _usable(item: AnnotatedObject, location: str) -> AnnotatedObject:
 def _one_each(values: Sequence[Any], key: str, count: int, default: Any) -> Sequence[Any]:
     """Return the values of a list, one for each of `count` objects, or as many defaults where it is absent."""
     if len(values) not in (0, count):
-        message = f"it has {len(values)} values of {key} for {count} boxes."
+        message = f"it has {many(len(values), 'value')} of {key} for {many(count, 'box', 'boxes')}."
         raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
     return values or [default] * count
 
