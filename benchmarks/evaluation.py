@@ -34,7 +34,7 @@ from boxtune.convert import convert
 from boxtune.data.input import open_records
 from boxtune.data.preparation import Options
 from boxtune.evaluation.evaluator import Evaluator
-from boxtune.report.previews import Previews
+from boxtune.report.previews import previews_by_name
 from boxtune.structures import Inputs
 from data_sets import make
 
@@ -80,10 +80,9 @@ def measure(evaluator: Evaluator, repeats: int, *, previews: bool) -> None:
     ratios: dict[str, list[np.ndarray]] = {name: [] for name in passes}
     times = passes_for(count)
     for _ in range(repeats):
-        see = Previews(count).add if previews else None
         # Before and after: the load of the machine changes.
         before = {name: seconds_of(one, times) for name, one in passes.items()}
-        whole = seconds_of(partial(evaluator.evaluate, 1, see), 1) / count
+        whole = seconds_of(partial(evaluate, evaluator, previews), 1) / count
         behind = {name: seconds_of(one, times) for name, one in passes.items()}
         told = f"evaluation {1 / whole[0]:7.2f} images/s"
         for name in passes:
@@ -97,6 +96,13 @@ def measure(evaluator: Evaluator, repeats: int, *, previews: bool) -> None:
             f"evaluation / {name}: {by_clock:.3f} by the clock, {by_processors:.3f} by the time of processors"
         )
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
+
+
+def evaluate(evaluator: Evaluator, previews: bool) -> None:
+    """Evaluate, and make the small images of the page if `previews`."""
+    results = evaluator.evaluate(1).results
+    if previews:
+        previews_by_name([result.name for result in results], evaluator.records.encoded_image)
 
 
 def bare_passes(evaluator: Evaluator) -> dict[str, Callable[[], object]]:

@@ -22,6 +22,13 @@ def filter_by(page, label, option):
     page.get_by_label(label, exact=True).select_option(label=option)
 
 
+def cut_tables(page):
+    """Return the names of the tables in view that are wider than their place, and so cut off."""
+    return page.locator(".scroll").evaluate_all(
+        "all => all.filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.getAttribute('aria-label'))"
+    )
+
+
 def unnamed_controls(page):
     """Return the controls and images that a screen reader could not name."""
     session = page.context.new_cdp_session(page)

@@ -337,9 +337,16 @@ class TestNextRun:
         add_images(folder, 5, "most")
         result = start(folder / "photos", folder / "mine", next_run=True)
         assert result.model_dir == folder / "mine" / "runs" / "3"
-        assert cli.main(["runs", "mine"]) == 0
+        assert cli.main(["runs", "mine", "--page", "new/runs.html"]) == 0
         table = capsys.readouterr().out
         assert "Run 3 began from" in table
+        assert "The page: new/runs.html" in table
+        page = (folder / "new" / "runs.html").read_text()
+        told = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["runs"]
+        assert [run["number"] for run in told] == [1, 2, 3]
+        assert [run["history"]["steps"] for run in told] == [[1, 2]] * 3
+        # Of the first there is nothing before.
+        assert [run["difference"] is None for run in told] == [True, False, False]
         assert "images added: 1 (images/practice-0015.jpg)" in table
 
     def test_killed_before_its_first_step_it_is_begun_again(self, folder, monkeypatch):

@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import boxtune
 from boxtune import onednn
-from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean, escaped
+from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean, escaped, many, to_copy
 from boxtune.silence_stderr import silenced_stderr
 
 Add = Callable[..., Any]
@@ -341,7 +341,8 @@ def _config(output: Path, overrides: list[str], **options: Any) -> None:
     for override in overrides:
         config.apply_override(pipeline, override)
     config.write(pipeline, output)
-    print(f"Wrote {output}. Next: boxtune train --pipeline_config_path {output} --model_dir FOLDER")
+    following = to_copy("boxtune", "train", "--pipeline_config_path", output, "--model_dir", "FOLDER")
+    print(f"Wrote {output}. Next: {following}")
 
 
 def _add_model(verb: argparse.ArgumentParser) -> None:
@@ -401,7 +402,7 @@ def _add_train(verbs: Any) -> None:
     add = _verb(verbs, "train", _train).add_argument
     add("--pipeline_config_path", type=Path, required=True, help="the configuration")
     add("--model_dir", type=Path, required=True, help="for checkpoints and summaries")
-    add("--num_train_steps", type=integer(1), help="in place of train_config.num_steps")
+    add("--num_train_steps", type=integer(1), help="in place of train_config.num_steps; no schedule changes")
     add(
         "--scale_lr", "--scale-lr", type=integer(1), nargs="?", const=128, metavar="BATCH_SIZE",
         help="scale the learning rates from this batch size (%(const)s) to that of the configuration",
@@ -583,14 +584,14 @@ def _export(output_dir: Path, model_dir: Path | None, which: str, **options: Any
 
 
 def _add_runs(verbs: Any) -> None:
-    _verb(verbs, "runs", _runs).add_argument(
-        "project", type=Path, help="the --model_dir of `boxtune retrain`"
-    )
+    add = _verb(verbs, "runs", _runs).add_argument
+    add("project", type=Path, help="the --model_dir of `boxtune retrain`")
+    add("--page", type=Path, help="an HTML file to write, with the curves of all runs")
 
 
-def _runs(project: Path) -> None:
+def _runs(**options: Any) -> None:
     """List the runs of a project, what changed from one to the next, and which is the best."""
-    print(load("runs").runs(project))
+    print(load("runs").runs(**options))
 
 
 def _add_predict(verbs: Any) -> None:
@@ -609,7 +610,9 @@ def _predict(output_dir: Path, **options: Any) -> int:
     count = sum(len(prediction.detections) for prediction in predictions)
     num_unread = sum(bool(prediction.error) for prediction in predictions)
     unread = f"; {num_unread} could not be read" if num_unread else ""
-    print(f"{count} objects in {len(predictions) - num_unread} images, drawn in {output_dir}{unread}")
+    print(
+        f"{many(count, 'object')} in {many(len(predictions) - num_unread, 'image')}, drawn in {output_dir}{unread}"
+    )
     return int(num_unread > 0)
 
 

@@ -1,6 +1,7 @@
 """The verb `evaluate`: measure a checkpoint, an exported model, or what any other program has found."""
 
 import glob
+import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,9 @@ from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME, convert
 from boxtune.data.files import refuse_remote, writable_folder
 from boxtune.data.input import Records, open_records
-from boxtune.data.label_map import LabelMap, read_label_map
+from boxtune.data.label_map import LabelMap, read_label_map, require_numbers_of_model
 from boxtune.data.preparation import Options
-from boxtune.errors import ConfigError, DataError, printable, some
+from boxtune.errors import BoxtuneError, ConfigError, DataError, many, printable, some
 from boxtune.evaluation.detections_file import detections_in_file
 from boxtune.evaluation.evaluator import Evaluator, evaluate_found
 from boxtune.evaluation.exported import (
@@ -53,11 +54,14 @@ from boxtune.report.evaluation import (
     write_json,
 )
 from boxtune.report.evaluation_page import PAGE_NAME, write_page
-from boxtune.report.previews import Previews
+from boxtune.report.previews import previews_by_name
+from boxtune.run_history import RunHistory, read_history, run_of
 from boxtune.training import averages, checkpoints
 from boxtune.training.checkpoint_watcher import watch_checkpoints
 from boxtune.training.project import best_checkpoint, best_run, runs_of
 from boxtune.training.run_state import BEST, EXPORTED, own_label_map, trained_in
+
+_log = logging.getLogger("boxtune")
 
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
 """Of a folder of records, those that fit the first of these that any fits."""
@@ -134,28 +138,28 @@ def evaluate(
         if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
             others = some(list(map(printable, earlier.class_names)), 5)
             raise DataError(f"{compare_with}: is of other classes: {others}")
-        previews = Previews(len(records))
-        on_image = previews.add if output_dir else None
         if prefix is not None:
             detector = models.build(pipeline.model)
             averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
             evaluator = Evaluator.from_config(detector, records, pipeline)
-            evaluation = evaluator.evaluate(checkpoints.step_of(prefix), on_image)
+            evaluation = evaluator.evaluate(checkpoints.step_of(prefix))
         elif saved_model is not None:
             find = partial(detect_exported, load_exported(Path(saved_model)))
-            evaluation = evaluate_found(find, records, pipeline.eval_config, on_image)
+            evaluation = evaluate_found(find, records, pipeline.eval_config)
         else:
             annotated = (reading and reading.annotations) or data
             where = Path(annotated) if annotated else None
             renamed = reading.rename if reading else {}
             find = partial(detections_in_file, Path(detections or ""), where, renamed=renamed)
-            evaluation = evaluate_found(find, records, pipeline.eval_config, on_image)
+            evaluation = evaluate_found(find, records, pipeline.eval_config)
+        names = [result.name for result in evaluation.results]
+        previews = previews_by_name(names, records.encoded_image) if output_dir is not None else None
 
     # What people call it: the name of its file or folder, of a part of it that of the whole.
     measured = Path(checkpoint or saved_model or detections or "").resolve()
     is_part = measured.name.startswith(("ckpt-", BEST, SAVED_MODEL, CHECKPOINT))
     title = measured.parent.name if is_part else measured.name
-    analysis, comparison = analysis_of(evaluation, title, previews.urls), None
+    analysis, comparison = analysis_of(evaluation, title, previews), None
     print(text(analysis, evaluation.seconds), flush=True)
     if earlier:
         comparison = compare(results_of(earlier), evaluation.results, evaluation.class_names)
@@ -165,10 +169,20 @@ def evaluate(
     if output_dir is not None:
         folder = writable_folder(Path(output_dir))
         write_json(analysis, folder / JSON_NAME)
-        write_page(folder / PAGE_NAME, analysis, earlier, comparison)
+        write_page(folder / PAGE_NAME, analysis, earlier, comparison, _history(prefix))
         show_in_tensorboard(analysis, evaluation.examples, pipeline, folder)
         print(f"The page: {folder / PAGE_NAME}", flush=True)
     return analysis
+
+
+def _history(prefix: str | None) -> RunHistory | None:
+    """Return the history of the run that has written a checkpoint, as far as its folder knows."""
+    run = run_of(prefix) if prefix else None
+    try:
+        return read_history(run) if run else None
+    except BoxtuneError as error:
+        _log.warning("The page has no learning curve: %s", error)
+        return None
 
 
 def evaluate_checkpoints(
@@ -283,10 +297,11 @@ def _label_map(
     prefix: str | None,
 ) -> Path | None:
     """Return the label map of the model, None if only the data can know; that of a run is kept with its checkpoints."""
-    if given is not None:
-        return Path(given)
     beside = beside_model(Path(saved_model), LABEL_MAP) if saved_model else None
     beside = beside or (own_label_map(prefix) if prefix else None)
+    if given is not None:
+        require_numbers_of_model(Path(given), beside)
+        return Path(given)
     readers = [*pipeline.eval_input_reader, pipeline.train_input_reader]
     configured = [Path(reader.label_map_path) for reader in readers if reader.label_map_path]
     return beside or next(iter(configured), None)
@@ -326,8 +341,8 @@ def _num_classes(pipeline: pipeline_pb2.TrainEvalPipelineConfig, labels: LabelMa
     num_classes = models.num_classes(pipeline.model)
     if highest > num_classes:
         raise ConfigError(
-            f"{where} has a class of id {highest}, the model has {num_classes} classes: they do not belong together; "
-            "give the model's own with --label_map"
+            f"{where} has a class of id {highest}, the model has {many(num_classes, 'class', 'classes')}: they do not "
+            "belong together; give the model's own with --label_map"
         )
     return num_classes
 

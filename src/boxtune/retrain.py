@@ -13,7 +13,7 @@ from boxtune.configure import BATCH_SIZE, configure, find_start
 from boxtune.convert import ConvertResult, convert, move
 from boxtune.data.files import PARTIAL, held, whole_file
 from boxtune.data.preparation import Options, too_few_to_validate
-from boxtune.errors import BoxtuneError, ConfigError, some
+from boxtune.errors import BoxtuneError, ConfigError, many, some, to_copy
 from boxtune.evaluate import evaluate
 from boxtune.export import export
 from boxtune.report.box_drawing import training_images
@@ -26,7 +26,16 @@ from boxtune.training.changes import changes_since, reading_from
 from boxtune.training.checkpoint_manager import CheckpointOptions
 from boxtune.training.cluster import cluster_from_environment
 from boxtune.training.early_stopping import SHORT_NAMES, EvaluationOptions
-from boxtune.training.project import RESULTS, Start, begin_next, best_checkpoint, best_run, runs_of, start_of
+from boxtune.training.project import (
+    BEST_BEFORE,
+    RESULTS,
+    Start,
+    begin_next,
+    best_checkpoint,
+    best_run,
+    runs_of,
+    start_of,
+)
 from boxtune.training.run_state import (
     ANEW,
     BEST,
@@ -42,7 +51,7 @@ EVALUATIONS = 5
 
 MOST_NAMED = 5
 
-RECORDS, CONFIG, BEST_BEFORE = "records", "pipeline.config", "best_before"
+RECORDS, CONFIG = "records", "pipeline.config"
 
 
 @dataclass(frozen=True)
@@ -93,13 +102,13 @@ class RetrainResult:
             [
                 "",
                 f"mAP {_shown(self.mean_average_precision)}   AP50 {_shown(self.ap50)}   "
-                f"on {self.best.num_images} validation images, after {self.best.step} steps",
+                f"on {many(self.best.num_images, 'validation image')}, after {many(self.best.step, 'step')}",
                 *self._against_best_before(),
                 "",
                 *(f"{path:{width}}   {what}" for path, what in rows),
                 "",
-                f"See it work:     boxtune predict {folder / EXPORTED} IMAGES --output_dir drawn",
-                f"See it learn:    tensorboard --logdir {folder}",
+                f"See it work:     {to_copy('boxtune', 'predict', folder / EXPORTED)} IMAGES --output_dir drawn",
+                f"See it learn:    {to_copy('tensorboard', '--logdir', folder)}",
             ]
         )
 

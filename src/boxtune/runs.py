@@ -1,71 +1,167 @@
 """The verb `runs`: the runs of a project, what changed from one to the next, and which is the best."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from boxtune import config
 from boxtune.config.pipeline_pb2 import InputReader
+from boxtune.data.files import writable_folder
 from boxtune.data.label_map import read_label_map
 from boxtune.data.tfrecord import RecordIndex
-from boxtune.errors import ConfigError
+from boxtune.errors import BoxtuneError, ConfigError
+from boxtune.metrics.analysis import Analysis, results_of
+from boxtune.metrics.bootstrap import Interval
+from boxtune.metrics.comparison import Difference, compare
+from boxtune.report import runs_page
 from boxtune.report.evaluation import JSON_NAME, read_evaluation
+from boxtune.run_history import RunHistory, read_history
 from boxtune.training.early_stopping import SHORT_NAMES
-from boxtune.training.project import best_run, results_of, runs_of, start_of
+from boxtune.training.project import BEST_BEFORE, best_run, runs_of, start_of
+from boxtune.training.project import results_of as figures_of
 from boxtune.training.run_state import COMPLETE_CONFIG, LABEL_MAP
 
 _COLUMNS = ("RUN", "IMAGES", "CLASSES", "STEPS", "mAP", "95 %", "BEFORE")
+_MAP = SHORT_NAMES["mAP"]
 
 
-def runs(project: str | Path) -> str:
+@dataclass(frozen=True)
+class RunSummary:
+    """A run in a row; None where something is not known (yet).
+
+    Attributes:
+        number: from 1 on.
+        folder: of the run.
+        start: the checkpoint that it began from.
+        changes: what was different from the run before.
+        images: for training and for validation, a question mark where the records are gone.
+        num_classes: of its label map.
+        step: of the checkpoint that is its best, if the run has ended.
+        mean_average_precision, interval: on its validation images, with 95 % confidence.
+        before: mAP of the best run before on the same images.
+    """
+
+    number: int
+    folder: str
+    start: str
+    changes: list[str]
+    images: list[str]
+    num_classes: int | None
+    step: int | None
+    mean_average_precision: float | None
+    interval: Interval | None
+    before: float | None
+
+
+def runs(project: str | Path, page: str | Path | None = None) -> str:
     """Return a table of the runs of a project, the folder that `retrain` wrote: a row for each, and what changed.
 
+    Args:
+        project: the folder.
+        page: an HTML file to write, which shows them with their curves.
+
     Raises:
-        BoxtuneError: if there is none, or files of one are damaged.
+        BoxtuneError: if there is none, files of one are damaged, or the page cannot be written.
     """
     folders = runs_of(Path(project))
     if not (folders[0] / COMPLETE_CONFIG).is_file():
         raise ConfigError(
             f"{project} holds no run: give the --model_dir of `boxtune retrain` or `boxtune train`"
         )
-    rows = [_COLUMNS, *(_row(number, run) for number, run in enumerate(folders, start=1))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rows = [_summary(number, run) for number, run in enumerate(folders, start=1)]
+    best = folders.index(best_run(folders))
+    lines = [*_table(rows), *_changes(rows), ""]
+    lines.append(f"The best: run {best + 1}, {folders[best]}. `evaluate`, `export` and `predict` take it.")
+    if page is not None:
+        writable_folder(Path(page).parent)
+        told = [
+            runs_page.Run(row, _history(folder), _difference(folder))
+            for row, folder in zip(rows, folders, strict=True)
+        ]
+        runs_page.write_page(Path(page), Path(project).resolve().name, told, best)
+        lines.append(f"The page: {page}")
+    return "\n".join(lines)
+
+
+def _table(rows: Sequence[RunSummary]) -> list[str]:
+    cells = [_COLUMNS, *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
     ]
-    lines += [
+    return [
+        *lines,
         "",
         "IMAGES: for training and for validation, on which the mAP is that of the run; 95 %: its confidence interval;",
         "BEFORE: the mAP of the best run before, on the same images.",
     ]
-    for number, run in enumerate(folders[1:], start=2):
-        start = start_of(run)
-        changes = start.changes if start else []
-        lines += ["", f"Run {number} began from {start.checkpoint if start else 'random weights'}:"]
-        lines += [f"  {change}" for change in changes]
-    best = best_run(folders)
-    lines += [
-        "",
-        f"The best: run {folders.index(best) + 1}, {best}. `evaluate`, `export` and `predict` take it.",
-    ]
-    return "\n".join(lines)
 
 
-def _row(number: int, run: Path) -> tuple[str, ...]:
-    """Return the row of a run; what is not known yet is a dash."""
-    pipeline, results = config.load(run / COMPLETE_CONFIG), results_of(run)
-    readers = [pipeline.train_input_reader, *pipeline.eval_input_reader]
-    counts = [_num_records(reader) for reader in readers]
-    measured = read_evaluation(run / JSON_NAME) if (run / JSON_NAME).is_file() else None
-    interval = measured.intervals.get(SHORT_NAMES["mAP"]) if measured else None
-    label_map = run / LABEL_MAP
+def _cells(row: RunSummary) -> tuple[str, ...]:
+    """Return the cells of a run; what is not known yet is a dash."""
+    low_to_high = " to ".join(f"{bound:.3f}" for bound in row.interval or ())
     return (
-        str(number),
-        " + ".join(counts),
-        str(len(read_label_map(label_map).labels)) if label_map.is_file() else "-",
-        f"{results['step']}" if results else "not ended",
-        f"{measured.metrics[SHORT_NAMES['mAP']]:.3f}" if measured else "-",
-        f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "-",
-        f"{before:.3f}" if results and (before := results.get("mAP_of_best_before")) is not None else "-",
+        str(row.number),
+        " + ".join(row.images),
+        _shown(row.num_classes),
+        "not ended" if row.step is None else str(row.step),
+        _shown(row.mean_average_precision),
+        low_to_high or "-",
+        _shown(row.before),
     )
+
+
+def _shown(value: float | int | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _changes(rows: Sequence[RunSummary]) -> list[str]:
+    lines: list[str] = []
+    for row in rows[1:]:
+        lines += ["", f"Run {row.number} began from {row.start}:", *(f"  {change}" for change in row.changes)]
+    return lines
+
+
+def _summary(number: int, run: Path) -> RunSummary:
+    pipeline, figures, start = config.load(run / COMPLETE_CONFIG), figures_of(run), start_of(run)
+    measured = _evaluation(run)
+    label_map = run / LABEL_MAP
+    before = figures.get("mAP_of_best_before") if figures else None
+    checkpoint = start.checkpoint if start else pipeline.train_config.fine_tune_checkpoint
+    return RunSummary(
+        number=number,
+        folder=str(run),
+        start=checkpoint or "random weights",
+        changes=start.changes if start else [],
+        images=[_num_records(one) for one in (pipeline.train_input_reader, *pipeline.eval_input_reader)],
+        num_classes=len(read_label_map(label_map).labels) if label_map.is_file() else None,
+        step=figures["step"] if figures else None,
+        mean_average_precision=measured.metrics.get(_MAP) if measured else None,
+        interval=measured.intervals.get(_MAP) if measured else None,
+        before=None if before is None else float(before),
+    )
+
+
+def _evaluation(folder: Path) -> Analysis | None:
+    return read_evaluation(folder / JSON_NAME) if (folder / JSON_NAME).is_file() else None
+
+
+def _history(run: Path) -> RunHistory | None:
+    """Return the history of a run; None if its files do not tell it."""
+    try:
+        return read_history(run)
+    except BoxtuneError:
+        return None
+
+
+def _difference(run: Path) -> Difference | None:
+    """Return by how much a run differs in mAP from the best before, on the same images, if that was measured."""
+    now, before = _evaluation(run), _evaluation(run / BEST_BEFORE)
+    if not (now and before) or now.class_names != before.class_names:
+        return None
+    found = compare(results_of(before), results_of(now), now.class_names)
+    return next((one for one in found.differences if one.name == _MAP), None)
 
 
 def _num_records(reader: InputReader) -> str:

@@ -4,9 +4,21 @@ import pytest
 
 from boxtune.metrics.bootstrap import Interval
 from boxtune.metrics.comparison import Comparison, Difference
+from boxtune.report import previews
 from boxtune.report.evaluation_json import from_json
 from boxtune.report.evaluation_page import write_page
-from browser_pages import DESKTOP, HOSTILE, PHONE, count, filter_by, plain, shown, unnamed_controls
+from boxtune.run_history import RunHistory, Size
+from browser_pages import (
+    DESKTOP,
+    HOSTILE,
+    PHONE,
+    count,
+    cut_tables,
+    filter_by,
+    plain,
+    shown,
+    unnamed_controls,
+)
 from evaluation_results import (
     MAP,
     A,
@@ -31,6 +43,29 @@ COMPARISON = Comparison(
 def page_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("evaluation") / "page.html"
     write_page(path, from_json(hand_drawn()))
+    return path
+
+
+HISTORY = RunHistory(
+    model="ssd_mobilenet_v2_fpn_keras, 320 x 320 pixels",
+    start="random weights",
+    time="2026-01-02T03:04:05+0000",
+    command="boxtune retrain photos --model_dir owls",
+    batch_size=8,
+    parts={"training": Size(20, 31), "evaluation": Size(5, None)},
+    steps=[500, 1000, 1500, 2000, 2500],
+    losses=[2.0, 1.5, 1.2, 1.1, 1.05],
+    evaluated=[1000, 2000],
+    mean_average_precision=[0.4, 0.65],
+    ap50=[0.7, None],
+    evaluation_losses=[1.6, 1.2],
+)
+
+
+@pytest.fixture(scope="session")
+def with_history(tmp_path_factory):
+    path = tmp_path_factory.mktemp("history") / "page.html"
+    write_page(path, from_json(hand_drawn()), history=HISTORY)
     return path
 
 
@@ -81,6 +116,87 @@ def test_minus_one_is_explained(visit, tmp_path):
     tile = visit(path).get_by_label("mAP", exact=True)
     assert tile.locator(".value").inner_text() == NONE
     assert "no object that this number could be about" in tile.inner_text()
+
+
+def test_how_the_run_was_made_and_has_learned(visit, with_history):
+    page = visit(with_history)
+    facts = page.get_by_label("The run")
+    values = [plain(value) for value in facts.locator("dd").all_inner_texts()]
+    assert dict(zip(facts.locator("dt").all_inner_texts(), values, strict=True)) == {
+        "Model": "ssd_mobilenet_v2_fpn_keras, 320 x 320 pixels",
+        "Weights from": "random weights",
+        "Training": "20 images, 31 objects",
+        "Validation": "5 images",
+        "Length": "2,500 steps of 8 images",
+        "Started": "2026-01-02 03:04",
+        "Command": "boxtune retrain photos --model_dir owls",
+    }
+    validation, loss = page.get_by_label("Learning curve").locator(".plot").all()
+    validation.locator(".scatterlayer .trace").first.wait_for()
+    assert validation.get_attribute("aria-label") == (
+        "validation by step. mAP 0.650 at step 2000, AP50 unknown at step 2000"
+    )
+    # The step that the page is about.
+    assert validation.locator(".shapelayer path").count() == 1
+    loss.locator(".scatterlayer .trace").nth(1).wait_for()
+    assert "training 1.050 at step 2500" in loss.get_attribute("aria-label")
+
+
+def test_without_a_run_there_is_no_curve(visit, page_file):
+    page = visit(page_file)
+    assert page.get_by_label("Learning curve").count() == 0
+
+
+def test_the_worst_mistakes_lead_to_their_images(visit, page_file):
+    page = visit(page_file)
+    worst = page.get_by_label("Worst mistakes")
+    # As the gallery sorts them; nothing is wrong in a.
+    assert [name[0] for name in worst.locator(".name").all_inner_texts()] == list("bced")
+    assert worst.locator("path.line.wrong").count() > 0
+    worst.get_by_role("button", name="photos/c.png: 1 correct, 1 wrong, 1 missed").click()
+    assert page.locator("#image-name").inner_text() == "photos/c.png"
+    assert page.locator("#image-about").inner_text().startswith("2 of 4 ")
+    page.get_by_role("button", name="Close", exact=True).click()
+    worst.get_by_role("button", name="All 4 images with mistakes").click()
+    assert "".join(name[0] for name in shown(page)) == "bced"
+    page.go_back()
+    slide(page, 1)
+    assert [name[0] for name in worst.locator(".name").all_inner_texts()] == list("cbea")
+
+
+def test_what_is_missed_for_its_score_alone_is_told(visit, page_file):
+    page = visit(page_file)
+    assert "found at a lower score" not in rows(page, "Kinds of mistakes")[-1][0]
+    slide(page, 0.92)
+    # The owl of a has a score of 0.9.
+    assert rows(page, "Kinds of mistakes")[-1][0].endswith("1 of these is found at a lower score.")
+
+
+def test_where_nothing_right_scores_0_5_the_threshold_is_that_of_the_highest_f1(visit, tmp_path):
+    made = hand_drawn()
+    for item in made["images"]:
+        item["detections"]["score"] = [round(score / 2, 3) for score in item["detections"]["score"]]
+    path = tmp_path / "page.html"
+    write_page(path, from_json(made))
+    page = visit(path)
+    assert page.locator("[data-threshold-value]").first.inner_text() == "0.41"
+    assert numbers(page)["correct"] == "2"
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_it_says_how_large_its_images_are(visit, tmp_path, monkeypatch, many):
+    path = tmp_path / "page.html"
+    if many:
+        monkeypatch.setattr(previews, "MAX_PREVIEW_CHARACTERS", 300_000)
+    write_page(path, from_json(hand_drawn()))
+    page = visit(path, "#/images")
+    assert page.locator("#without-preview").is_visible() == many
+    size = (
+        "514 pixels on the longer side, so that all of them take"
+        if many
+        else "1,024 pixels on the longer side."
+    )
+    assert f"Images are kept in this page at up to {size}" in page.locator("#about-previews").text_content()
 
 
 def test_counts_at_a_threshold(visit, page_file):
@@ -364,6 +480,7 @@ def test_every_control_has_a_name_and_nothing_is_cut_off(visit, two_runs, size):
         page.locator("#viewer[open]" if query else "#viewer:not([open])").wait_for(state="attached")
         assert unnamed_controls(page) == [], view
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+        assert cut_tables(page) == [], view
     assert page.locator(".strip").evaluate("(strip) => strip.scrollWidth <= strip.clientWidth")
 
 
@@ -390,6 +507,7 @@ def test_hostile_names_are_text(visit, tmp_path):
     page = visit(path)
     assert page.title() == page.locator("h1").inner_text() == HOSTILE
     page.locator(".plot .trace").first.wait_for()
+    page.locator(".plot").first.scroll_into_view_if_needed()
     plot = page.locator(".plot").first.bounding_box()
     page.mouse.move(plot["x"] + 120, plot["y"] + 30)
     page.locator(".hoverlayer .hovertext").first.wait_for()

@@ -19,11 +19,17 @@ def test_json_keeps_every_string_and_ends_no_script(text):
     assert not set("<>&") & set(escaped)
 
 
-@pytest.mark.parametrize("template", ["data_page.html", "evaluation_page.html"])
+@pytest.mark.parametrize("template", ["data_page.html", "evaluation_page.html", "runs_page.html"])
 def test_a_page_asks_for_nothing(template):
     files = resources.files("boxtune.report")
     text = "".join(
-        files.joinpath(name).read_text(encoding="utf-8") for name in (template, "page.js", "page.css")
+        files.joinpath(name).read_text(encoding="utf-8")
+        for name in (
+            template,
+            *(f"{part}.js" for part in ("page", "gallery", "charts")),
+            "page.css",
+            "charts.css",
+        )
     )
     assert "default-src 'none'" in text
     # The only address in it is the name of SVG, which is not fetched.

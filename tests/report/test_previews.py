@@ -7,18 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from boxtune.metrics.results import Example
 from boxtune.report import previews as module
 from boxtune.report.previews import (
     MAX_PREVIEW_CHARACTERS,
     MAX_PREVIEW_SIDE,
     MAX_PREVIEWS,
-    Previews,
     choose_previews,
     encode_preview,
     preview_limits,
+    previews_by_name,
 )
-from image_results import image_result
 
 
 def test_beyond_the_limit_those_with_findings_come_first():
@@ -56,50 +54,32 @@ def test_a_preview_never_has_more_bytes_than_allowed(max_bytes, size):
     assert height <= size[1]
 
 
-def shown(name, size, taken):
-    """Return an image of `size` that a model took as `taken` (width, height): its left half black, the right white."""
-    pixels = np.zeros((taken[1], taken[0], 3), np.uint8)
-    pixels[:, taken[0] // 2 :] = 255
-    result = image_result(name=name)
-    object.__setattr__(result, "width", size[0])
-    object.__setattr__(result, "height", size[1])
-    return Example(result, pixels)
-
-
 def decoded(url):
     kind, comma, content = url.partition(",")
     assert (kind, comma) == ("data:image/jpeg;base64", ",")
     return Image.open(io.BytesIO(base64.b64decode(content, validate=True)))
 
 
-class TestPreviews:
-    @pytest.mark.parametrize(
-        ("size", "expected"),
-        [
-            ((24, 18), (24, 18)),
-            # No larger than the 32 pixels that there are to see.
-            ((4000, 1000), (32, 8)),
-            ((1, 9000), (1, 32)),
-        ],
-    )
-    def test_the_shape_is_that_of_the_image_not_of_what_the_model_took(self, size, expected):
-        previews = Previews(1)
-        previews.add(shown("a.jpg", size, (32, 32)))
-        small = decoded(previews.urls["a.jpg"])
-        assert small.size == expected
-        if expected[0] > 1:
-            assert small.getpixel((2, 2))[0] < 50
-            assert small.getpixel((expected[0] - 3, 2))[0] > 200
+def png(width, height):
+    stream = io.BytesIO()
+    Image.new("RGB", (width, height)).save(stream, "PNG")
+    return stream.getvalue()
 
-    def test_no_larger_than_a_page_can_carry(self):
-        previews = Previews(1)
-        previews.add(shown("a.jpg", (4000, 1000), (1000, 250)))
-        assert decoded(previews.urls["a.jpg"]).size == (MAX_PREVIEW_SIDE, MAX_PREVIEW_SIDE // 4)
+
+class TestByName:
+    @pytest.mark.parametrize(
+        ("size", "expected"), [((24, 18), (24, 18)), ((4096, 1024), (1024, 256)), ((1, 9000), (1, 1024))]
+    )
+    def test_an_image_is_as_large_as_can_be(self, size, expected):
+        urls = previews_by_name(["a"], {0: png(*size)}.get)
+        assert decoded(urls["a"]).size == expected
 
     def test_of_too_many_images_some_have_none(self, monkeypatch):
         monkeypatch.setattr(module, "MAX_PREVIEWS", 3)
-        previews = Previews(8)
-        for number in range(8):
-            previews.add(shown(f"{number}.jpg", (8, 8), (8, 8)))
-        assert len(previews.urls) == 3
-        assert list(previews.urls) == [f"{number}.jpg" for number in choose_previews(8, set())]
+        names = list("abcdefgh")
+        urls = previews_by_name(names, lambda number: png(8, 8))
+        assert list(urls) == [names[number] for number in choose_previews(8, set())]
+        assert len(urls) == 3
+
+    def test_one_that_cannot_be_read_any_more_has_none(self):
+        assert list(previews_by_name(["a", "b"], {0: b"no image", 1: png(8, 8)}.get)) == ["b"]

@@ -89,8 +89,8 @@ class Evaluator:
         tags = metric_sets.tags(self.section.metrics_set, self.class_names, self._metric_options)
         return [*tags, *(f"Loss/{name}" for name in terms)]
 
-    def evaluate(self, step: int, on_image: OnImage | None = None) -> Evaluation:
-        """Return the evaluation of the detector as it is now, after `step` steps; `on_image` is shown every image.
+    def evaluate(self, step: int) -> Evaluation:
+        """Return the evaluation of the detector as it is now, after `step` steps.
 
         Raises:
             DataError: naming the record that cannot be read.
@@ -117,9 +117,6 @@ class Evaluator:
                 require_finite(found["finite"], [result.name for result in batch])
                 results += batch
                 examples += _examples(inputs, batch[: self.section.num_visualizations - len(examples)])
-                if on_image:
-                    for example in _examples(inputs, batch):
-                        on_image(example)
         means = {f"Loss/{name}": sum(batch[name] for batch in losses) / len(results) for name in losses[0]}
         regularization = ops.convert_to_numpy(self.detector.regularization_loss())
         means[f"Loss/{REGULARIZATION}"] = float(regularization)
@@ -152,9 +149,8 @@ def evaluate_found(
     find: Callable[[Records, OnImage, Needs], list[ImageResult]],
     records: Records,
     section: pipeline_pb2.EvalConfig,
-    on_image: OnImage | None = None,
 ) -> Evaluation:
-    """Return the evaluation by `eval_config` of what `find` returns of all records; `on_image` is shown every image."""
+    """Return the evaluation by `eval_config` of what `find` returns of all records."""
     started = time.perf_counter()
     needs = needs_of(section, records)
     options = metric_options(section, records, needs.keypoints)
@@ -163,8 +159,6 @@ def evaluate_found(
     def keep_first(example: Example) -> None:
         if len(images) < section.num_visualizations:
             images.append(example.image)
-        if on_image:
-            on_image(example)
 
     results, names = find(records, keep_first, needs), class_names(records.label_map, records.num_classes)
     return Evaluation(

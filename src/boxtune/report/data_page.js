@@ -184,11 +184,11 @@ function classCard() {
   const most = Math.max(1, ...order.slice(0, 1).map(total));
   const body = element("tbody");
   const heads = ["Class", ...(parts.length > 1 ? [...parts, "total"] : ["objects"]), "images"];
-  const table = element("table", {}, element("thead", {}, element("tr", {},
+  const table = element("table", { class: "upright" }, element("thead", {}, element("tr", {},
     ...heads.map((head, i) => element("th", { scope: "col", class: i ? "number" : null }, head)),
     element("th", { class: "fraction", "aria-hidden": "true" }))), body);
   const made = card("Classes", null, partLine(), scrolling("Table of classes", table));
-  made.append(listing(body, order, (number) => classRow(number, counts[number], total(number), most), 15, 200));
+  made.append(listing(body, order, (number) => withHeads(classRow(number, counts[number], total(number), most), [...heads, ""]), 15, 200));
   made.classList.add("wide");
   return made;
 }
@@ -523,6 +523,7 @@ function kindCard(kind, members) {
     element("header", {}, element("span", { class: `badge ${kind.severity}` }, kind.severity),
       element("h3", {}, kind.name), element("span", { class: "pill" }, digits.format(members.length))),
     element("p", { class: "advice" }, kind.advice),
+    kind.flags ? element("p", { class: "flags" }, "To copy: ", element("code", {}, kind.flags)) : null,
     element("p", { class: "action" }, "What convert does: ", element("b", {}, kind.action)),
     seen.size ? button(`Show ${many(seen.size, "image")}`, () => go({ ...filter, view: "images" }, { push: true }),
       { "aria-label": `Show ${many(seen.size, "image")}: ${kind.name}` }) : null,
@@ -531,11 +532,11 @@ function kindCard(kind, members) {
 
 function place(finding, filter) {
   const image = imagesOf[finding][0];
-  const where = [findings.file[finding], findings.location[finding]].filter(Boolean).join(", ");
+  const where = [findings.file[finding], findings.location[finding]].filter((part) => part && part !== ".").join(", ");
   return element("li", {},
     image === undefined ? null : element("button", { type: "button", class: "thumb", "aria-label": `Look at ${images.name[image]}`,
       click: () => openImage(image, filter) }, thumbnail(image)),
-    element("div", {}, element("div", { class: "where" }, where), element("div", {}, findings.message[finding])));
+    element("div", {}, where ? element("div", { class: "where" }, ...breakable(where)) : null, element("div", {}, ...breakable(findings.message[finding]))));
 }
 
 // ---- Doubts: labels against which a model speaks ----
@@ -628,8 +629,8 @@ function makeCell(position, width, height) {
   return galleryCell(position, width, height, {
     label: `${name}, ${many(number, "object")}${about ? `, ${many(about, "finding")}` : ""}`,
     drawn: overlay(image),
-    words: [severity && element("span", { class: `dot ${severity}` }), element("span", { class: "name" }, basename(name)),
-      element("span", {}, digits.format(number))],
+    below: element("span", { class: "caption" }, severity ? element("span", { class: `dot ${severity}` }) : null,
+      element("span", { class: "name" }, basename(name)), element("span", {}, digits.format(number))),
   });
 }
 
@@ -788,14 +789,6 @@ const KEYS = {
   n: () => switchNames(!byId("labels").checked),
 };
 
-function tellOfPreviews() {
-  const without = images.preview.filter((number) => number === 0).length;
-  byId("about-previews").textContent = `Images are kept in this page at up to ${data.previews.side} pixels.`;
-  byId("without-preview").textContent = `For want of room ${digits.format(without)} of ${many(numImages, "image")} have no preview:`
-    + " those with findings came first, the others were drawn.";
-  byId("without-preview").hidden = without === 0;
-}
-
 // ---- Start ----
 
 function listenHere() {
@@ -820,6 +813,6 @@ byId("num-findings").textContent = digits.format(findings.kind.length);
 byId("num-doubts").textContent = digits.format(doubts?.kind.length ?? 0);
 byId("to-doubts").hidden = doubts === null;
 byId("num-images").textContent = digits.format(numImages);
-tellOfPreviews();
+tellOfPreviews("those with findings came first, the others were drawn");
 makeFilters();
 start(KEYS);

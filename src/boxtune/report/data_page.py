@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from boxtune.data.findings import KINDS, Finding
+from boxtune.data.findings import KINDS, Finding, by_kind, flags_of
 from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names
 from boxtune.data.label_map import LabelMap
 from boxtune.data.workers import map_in_processes
@@ -52,18 +52,20 @@ def write_page(
         "parts": [printable(name) for name in parts],
         "classes": classes,
         "kinds": [
-            {key: getattr(kind, key) for key in ("name", "severity", "action", "advice")} for kind in KINDS
+            {key: getattr(kind, key) for key in ("name", "severity", "action", "advice")}
+            | {"flags": flags_of(by_kind(findings).get(kind, ()))}
+            for kind in KINDS
         ],
         "images": _images(parts, previewed),
         "objects": _objects([item for image in records for item in image.objects], class_numbers),
         "findings": _findings(findings, links),
         "fit": _fit(fit, sum(len(image.objects) for image in records)) if fit else None,
         "doubts": _doubts(doubts, records, class_numbers) if doubts else None,
-        "previews": {"side": side, "block": page.PREVIEWS_IN_BLOCK},
+        "previews": page.about_previews(len(previewed)),
     }
     sources = [(records[image].source, records[image].orientation) for image in previewed]
     previews = map_in_processes(partial(preview_base64, side=side, max_bytes=max_bytes), sources)
-    page.write(path, "data_page", title=title, data=data, previews=previews)
+    page.write(path, "data_page", title=title, data=data, parts=[page.GALLERY], previews=previews)
 
 
 def _classes(records: Iterable[ImageRecord], label_map: LabelMap) -> tuple[dict[str, int], Columns]:

@@ -109,6 +109,14 @@ function ofClass(of, number) {
   return quality(correct[number], wrong[number], missed[number]);
 }
 
+/** The scores that a threshold may have: 0 to 1, or what there is. */
+const bounds = { low: 0, high: 1 };
+for (const of of runs) {
+  for (const score of of.score) {
+    bounds.low = Math.min(bounds.low, score);
+    bounds.high = Math.max(bounds.high, score);
+  }
+}
 /** Precision, recall and F1 of a class (-1: of all) at a hundred thresholds. */
 function tradeOff(of, number) {
   const { low, high } = bounds, bins = 100;
@@ -126,6 +134,9 @@ function tradeOff(of, number) {
     return { at: low + b / bins * (high - low), ...quality(correct, wrong, objects - correct) };
   }).reverse();
 }
+
+/** The point of the highest F1, null if nothing is right at any threshold. */
+const bestTradeOff = (of, number) => tradeOff(of, number).reduce((best, point) => point.f1 > (best?.f1 ?? 0) ? point : best, null);
 
 // ---- Words ----
 
@@ -172,12 +183,19 @@ function headlines(of) {
 }
 const between = ([low, high], shown = (value) => value.toFixed(2)) => `95 % confidence interval ${shown(low)} to ${shown(high)}`;
 
+/** 0.5; where nothing right scores that much, the threshold of the highest F1. */
+function usualThreshold() {
+  if (runs.some((of) => of.kind.some((kind, d) => kind === CORRECT && of.score[d] >= 0.5))) return "0.5";
+  const best = bestTradeOff(runs[0], -1);
+  return best ? shownScore(best.at) : "0.5";
+}
+
 // ---- State ----
 
 const VIEWS = { results: showResults, confusions: showConfusions, ...(runs.length > 1 && { comparison: showComparison }), images: showImages };
 const NEUTRAL = {
   view: "results", search: "", class: "", kind: "", pair: "", scores: "", change: "", sort: "", zoom: "", open: "",
-  run: "0", curve: "", threshold: "0.5",
+  run: "0", curve: "", threshold: usualThreshold(),
 };
 const FILTERS = ["search", "class", "kind", "pair", "scores", "change"], KEPT = ["threshold", "run", "curve"];
 const NO_FILTERS = Object.fromEntries([...FILTERS, "sort"].map((name) => [name, ""]));
@@ -207,14 +225,6 @@ const toImages = (filters) => go({ ...NO_FILTERS, ...filters, view: "images" }, 
 
 // ---- The threshold ----
 
-/** The scores that a threshold may have: 0 to 1, or what there is. */
-const bounds = { low: 0, high: 1 };
-for (const of of runs) {
-  for (const score of of.score) {
-    bounds.low = Math.min(bounds.low, score);
-    bounds.high = Math.max(bounds.high, score);
-  }
-}
 const thresholdStep = (bounds.high - bounds.low) / 100;
 
 function makeThresholds() {
@@ -274,6 +284,7 @@ function follow(view, draw) {
 
 // ---- Tables ----
 
+const head = (name, note) => element("span", {}, name, element("span", { class: "note" }, note));
 const numberCell = (...content) => element("td", { class: "number" }, ...content);
 const headRow = (heads) => element("thead", {}, element("tr", {}, ...heads.map((head, i) =>
   element("th", { scope: "col", class: i ? "number" : null }, head))));
@@ -298,10 +309,10 @@ function sortable(label, columns, { sort, few = 25 }) {
     }
     const order = range(0, classes.length).sort((a, b) => compare(sorting.value(a), sorting.value(b), descending) || a - b);
     body.replaceChildren();
-    more.replaceChildren(listing(body, order, (number) => element("tr", {}, ...columns.map(({ cell, text }) =>
-      element("td", { class: text ? null : "number" }, cell(number)))), few, 200));
+    more.replaceChildren(listing(body, order, (number) => withHeads(element("tr", {}, ...columns.map(({ cell, text }) =>
+      element("td", { class: text ? null : "number" }, cell(number)))), columns.map(({ name }) => name)), few, 200));
   }
-  const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), body);
+  const table = element("table", { class: "upright" }, element("thead", {}, element("tr", {}, ...heads)), body);
   return { node: element("div", {}, scrolling(label, table), more), draw };
 }
 /** Compare numbers or texts; null comes last, whichever way. */
@@ -317,66 +328,8 @@ function classButton(number) {
   return made;
 }
 
-// ---- Charts, drawn by plotly.js ----
-
-const SHADES = ["#4a7fd4", "#dd7f2a", "#2b9f6f", "#c94f80", "#8468cc", "#95733f", "#2c9cb1", "#9c9a2f"];
 const shadeOf = new Map(frequent.map((number, i) => [number, SHADES[i % SHADES.length]]));
 const shade = (number) => shadeOf.get(number);
-const CONFIG = { displayModeBar: false, responsive: true, doubleClick: false };
-const LAYOUT = {
-  paper_bgcolor: "transparent", plot_bgcolor: "transparent", showlegend: false, hovermode: "closest", dragmode: false,
-  margin: { l: 48, r: 12, t: 10, b: 44 }, font: { family: getComputedStyle(document.body).fontFamily, size: 12 },
-  hoverlabel: { bgcolor: "#22262c", bordercolor: "#22262c", font: { color: "#fff" }, align: "left" },
-};
-const AXIS = { fixedrange: true, zeroline: false, automargin: true, ticks: "" };
-
-let library = null;
-/** Start plotly.js, which lies in the page compressed. */
-function plotly() {
-  library ??= (async () => {
-    const packed = new Blob([bytes(byId("charts").textContent)]).stream().pipeThrough(new DecompressionStream("gzip"));
-    const script = element("script");
-    script.textContent = await new Response(packed).text();
-    document.head.append(script);
-  })();
-  return library;
-}
-/** Text for plotly.js, which knows a few tags. */
-const plain = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
-
-const seen = new IntersectionObserver((entries) => {
-  for (const { isIntersecting, target } of entries) if (isIntersecting) target.dispatchEvent(new Event("seen"));
-}, { rootMargin: "300px" });
-
-/** Return a chart that is drawn when it first comes near the view. `figure` gives traces, layout and a summary. */
-function chart(figure, click) {
-  const plot = element("div", { class: "plot", role: "img" });
-  let visible = false;
-  async function draw() {
-    const { traces, layout, summary } = figure();
-    plot.setAttribute("aria-label", summary);
-    if (!visible) return;
-    try {
-      await plotly();
-    } catch {
-      plot.textContent = "This browser cannot draw the chart. The tables have its numbers.";
-      return;
-    }
-    const first = !plot.classList.contains("js-plotly-plot");
-    await Plotly.react(plot, traces, { ...LAYOUT, ...layout }, CONFIG);
-    byId("js-plotly-tester").setAttribute("aria-hidden", "true");  // where it measures texts
-    if (first) plot.on("plotly_click", ({ points: [point] }) => click(point));
-  }
-  plot.addEventListener("seen", () => {
-    if (visible) return;
-    visible = true;
-    draw();
-  });
-  seen.observe(plot);
-  return { plot, draw };
-}
-const axis = (title, more = {}) => ({ ...AXIS, title: { text: title, standoff: 8 }, ...more });
-const mark = (x) => ({ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, line: { color: "#8b9097", width: 1.5, dash: "dot" } });
 
 // ---- Results ----
 
@@ -389,7 +342,7 @@ function showResults() {
       tiles.replaceChildren(...headlines(run()).map(tile));
     });
     view.append(about, tiles, element("div", { class: "cards" },
-      kindCard(), curveCard(), classCard(), tradeCard(), calibrationCard(), groupCard(), numbersCard()));
+      ...(data.history ? [historyCard(data.history), learningCard(data.history)] : []), worstCard(), kindCard(), curveCard(), classCard(), tradeCard(), calibrationCard(), groupCard(), numbersCard()));
   }
   refresh();
 }
@@ -417,21 +370,80 @@ function tile(tag) {
     element("p", {}, isNumber(value) ? about : "There is no object that this number could be about: evaluations write −1 then."));
 }
 
+const mark = (x) => ({ type: "line", xref: "x", yref: "paper", x0: x, x1: x, y0: 0, y1: 1, line: { color: "#8b9097", width: 1.5, dash: "dot" } });
+
+// ---- Results: how the run was made, and how it has learned ----
+
+function historyCard({ model, start, time, command, batch_size, parts, steps }) {
+  const size = (part) => part && [many(part.images, "image"), part.objects === null ? "" : many(part.objects, "object")].filter(Boolean).join(", ");
+  const facts = [
+    ["Model", breakable(model)], ["Weights from", breakable(start)], ["Training", size(parts.training)], ["Validation", size(parts.evaluation)],
+    ["Length", steps.length ? `${many(steps.at(-1), "step")} of ${many(batch_size, "image")}` : null],
+    ["Started", time.slice(0, 16).replace("T", " ")], ["Command", command && element("code", {}, ...commandWords(command))],
+  ];
+  return card("The run", null, factList(facts));
+}
+function learningCard({ steps, losses, evaluated, mean_average_precision, ap50, evaluation_losses }) {
+  const here = run().step === null ? [] : [mark(run().step)];
+  const shown = (title, lines, range) => {
+    const figure = learningFigure(title, lines, range);
+    return chart(() => ({ ...figure, layout: { ...figure.layout, shapes: here } }), null);
+  };
+  const charts = [
+    shown("validation", [{ name: "mAP", color: SHADES[0], x: evaluated, y: mean_average_precision },
+      { name: "AP50", color: SHADES[1], x: evaluated, y: ap50 }], [0, 1.03]),
+    shown("loss", [{ name: "training", color: SHADES[0], x: steps, y: losses },
+      { name: "validation", color: SHADES[1], x: evaluated, y: evaluation_losses }]),
+  ];
+  for (const { draw } of charts) follow("results", draw);
+  return card("Learning curve", here.length ? "Dotted: the step that this page is about." : null,
+    element("div", { class: "low" }, ...charts.map(({ plot }) => plot)));
+}
+
+// ---- Results: the worst mistakes ----
+
+const WORST = 6;
+function worstCard() {
+  const list = element("ul", { class: "worst" }), more = element("div", { class: "row" });
+  const number = (image) => mistakes(tallies(run(), image));
+  follow("results", () => {
+    const some = sortedBy(range(0, numImages).filter((image) => number(image) > 0), (image) => worstFirst(image, number(image)));
+    list.replaceChildren(...some.slice(0, WORST).map(worstImage));
+    more.replaceChildren(some.length ? button(`All ${many(some.length, "image")} with mistakes`, () => toImages({ kind: "mistake" }))
+      : element("p", { class: "muted" }, "There are no mistakes at this threshold."));
+  });
+  return wide(card("Worst mistakes", "Images with most mistakes at this threshold.", list, more));
+}
+function worstImage(image) {
+  const name = images.name[image], numbers = tallies(run(), image);
+  const frame = element("span", { class: "frame", "--aspect": String(images.width[image] / images.height[image]) },
+    thumbnail(image) ?? noPreview(), overlay(run(), image));
+  return element("li", {}, element("button", { type: "button", class: "cell", title: name, "aria-label": `${name}: ${tallyWords(numbers)}`,
+    click: () => openImage(image, { ...NO_FILTERS, view: "images", kind: "mistake" }) },
+  element("span", { class: "mat" }, frame), caption(image, numbers)));
+}
+
 // ---- Results: kinds of mistakes ----
 
 function kindCard() {
   const body = element("tbody");
   follow("results", () => body.replaceChildren(...run().error_kinds.map(kindRow)));
-  const about = "How many there are at this threshold, and how much mAP at IoU 0.5 would gain if all mistakes of a kind, at any score, were fixed.";
-  return card("Kinds of mistakes", about, element("div", { id: "kinds" }, table("Kinds of mistakes", ["Kind", "Number", "mAP gain"], body)));
+  const about = "How many there are at the threshold above, and how much mAP at IoU 0.5 would gain if all mistakes of a kind were fixed."
+    + " mAP looks at detections of every score, so the gains do not follow the threshold.";
+  const heads = ["Kind", head("Number", "at this threshold"), head("mAP gain", "over all scores")];
+  return card("Kinds of mistakes", about, element("div", { id: "kinds" }, table("Kinds of mistakes", heads, body)));
 }
 function kindRow({ kind, AP50_gain: gain }) {
   const number = kind === "missed" ? sum(counts(run()).missed) : counts(run()).kinds[kinds.indexOf(kind)] ?? 0;
   const most = Math.max(1e-9, ...run().error_kinds.map((row) => row.AP50_gain ?? 0));
+  const lower = kind === "missed" ? foundLower(run()) : 0;
+  const note = `${KINDS[kind]?.[1] ?? ""}${lower ? ` ${digits.format(lower)} of these ${lower === 1 ? "is" : "are"} found at a lower score.` : ""}`;
   return element("tr", {},
-    element("td", {}, link(kindName(kind), () => toImages({ kind })), element("span", { class: "note" }, KINDS[kind]?.[1] ?? "")),
+    element("td", {}, link(kindName(kind), () => toImages({ kind })), element("span", { class: "note" }, note)),
     numberCell(digits.format(number)), numberCell(signed(gain), meter(Math.max(0, gain ?? 0) / most)));
 }
+/** How many objects are missed at the threshold, but not at a lower one. */
+const foundLower = (of) => range(0, numObjects).filter((object) => isMissed(of, object) && of.foundAt[object] > -Infinity).length;
 function meter(fraction) {
   const filling = element("span");
   filling.style.width = `${100 * fraction}%`;
@@ -537,7 +549,7 @@ function tradeCard() {
   const { plot, draw } = chart(tradeFigure, ({ x }) => go({ threshold: shownScore(x) }));
   const about = element("p"), use = button("", () => go({ threshold: use.value }));
   follow("results", () => {
-    const best = tradeOff(run(), tradedClass()).reduce((best, point) => point.f1 > (best?.f1 ?? 0) ? point : best, null);
+    const best = bestTradeOff(run(), tradedClass());
     const of = state.curve === "" ? "all classes together" : classes[Number(state.curve)];
     const hint = best
       ? `F1 is highest, ${fixed(best.f1, 2)}, at a threshold of ${shownScore(best.at)}. Click into the chart to set it.`
@@ -560,8 +572,7 @@ function tradeFigure() {
     traces: [line("precision", "precision", SHADES[0]), line("recall", "recall", SHADES[1]), line("f1", "F1", SHADES[2])],
     summary: "Precision, recall and F1 against the threshold of scores",
     layout: {
-      showlegend: true, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", itemclick: false, itemdoubleclick: false },
-      margin: { ...LAYOUT.margin, t: 36 }, shapes: [mark(Number(state.threshold))],
+      ...LEGEND, shapes: [mark(Number(state.threshold))],
       xaxis: axis("score at least", { range: [bounds.low, bounds.high] }), yaxis: axis("", { range: [0, 1.03] }),
     },
   };
@@ -740,8 +751,10 @@ function showComparison() {
 }
 function verdictCard() {
   const heads = ["", "Before", "Now", "Difference", "95 % confidence interval"];
-  return wide(card("Which run is better?", inTime(runs).map((of) => `${titleOf(of)}.`).join(" "), element("p", { class: "verdict" }, verdict()),
-    table("Numbers of both runs", heads, element("tbody", {}, ...headlines(runs[0]).map(metricRow)))));
+  const rows = headlines(runs[0]).map((tag) => withHeads(metricRow(tag), heads));
+  const numbers = table("Numbers of both runs", heads, element("tbody", {}, ...rows));
+  numbers.firstChild.classList.add("upright");
+  return wide(card("Which run is better?", inTime(runs).map((of) => `${titleOf(of)}.`).join(" "), element("p", { class: "verdict" }, verdict()), numbers));
 }
 function metricRow(tag) {
   const [now, before] = runs.map((of) => known(of.metrics[tag])), interval = judgement(tag)?.interval;
@@ -869,9 +882,11 @@ function surestMistake(of, image) {
 const rankOfName = new Uint32Array(numImages);
 range(0, numImages).sort((a, b) => images.name[a] < images.name[b] ? -1 : 1).forEach((image, rank) => { rankOfName[image] = rank; });
 const orWorst = (value, otherwise) => Number.isNaN(value) ? otherwise : value;
+/** To sort images by: of equally many mistakes those of the lowest AP50 come first. */
+const worstFirst = (image, number) => orWorst(run().AP50[image], 1) / 2 - number;
 const SORTS = {
   __proto__: null,
-  "": { name: "Worst first: most mistakes", key: (image) => orWorst(run().AP50[image], 1) / 2 - mistakesIn(run(), image) },
+  "": { name: "Worst first: most mistakes", key: (image) => worstFirst(image, mistakesIn(run(), image)) },
   AP50: { name: "Lowest AP50 first", key: (image) => orWorst(run().AP50[image], 2) },
   surest: { name: "Surest mistake first", key: (image) => -surestMistake(run(), image) },
   name: { name: "By name", key: (image) => rankOfName[image] },
@@ -913,14 +928,18 @@ function chips() {
 }
 
 function makeCell(position, width, height) {
-  const image = chosen[position], name = images.name[image], numbers = tallies(run(), image);
-  const words = Object.entries(numbers).map(([key, number]) => `${number} ${key}`).join(", ");
-  const tally = ([key, number]) => number ? element("span", { class: `tally ${key}`, title: `${number} ${key}` }, digits.format(number)) : null;
+  const image = chosen[position], numbers = tallies(run(), image);
   return galleryCell(position, width, height, {
-    label: `${name}: ${words}`, drawn: overlay(run(), image),
-    words: [element("span", { class: "name" }, basename(name)), ...Object.entries(numbers).map(tally)],
+    label: `${images.name[image]}: ${tallyWords(numbers)}`, drawn: overlay(run(), image), below: caption(image, numbers),
   });
 }
+/** Return the line below an image: its name, and what is found, wrong and missed in it. */
+function caption(image, numbers) {
+  const tally = ([key, number]) => number ? element("span", { class: `tally ${key}`, title: `${number} ${key}` }, digits.format(number)) : null;
+  return element("span", { class: "caption" }, element("span", { class: "name" }, basename(images.name[image])), ...Object.entries(numbers).map(tally));
+}
+const tallyWords = (numbers) => Object.entries(numbers).map(([key, number]) => `${number} ${key}`).join(", ");
+const mistakes = ({ wrong, missed }) => wrong + missed;
 function tallies(of, image) {
   const numbers = { correct: 0, wrong: 0, missed: 0 };
   eachKept(of, image, (d) => {
@@ -963,15 +982,14 @@ function showImage(image) {
   const numbers = tallies(run(), image);
   hot = null;
   showHead(image, [`${by([images.width[image], images.height[image]])} pixels`,
-    runs.length > 1 ? "" : Object.entries(numbers).map(([key, number]) => `${number} ${key}`).join(", ")]);
+    runs.length > 1 ? "" : tallyWords(numbers)]);
   byId("frames").replaceChildren(...inTime(runs).map((of) => frameOf(of, image)));
   byId("lists").replaceChildren(...inTime(runs).flatMap((of) => listOf(of, image)));
   byId("lists").parentElement.scrollTop = 0;
   drawHot();
 }
 function frameOf(of, image) {
-  const source = preview(image), numbers = tallies(of, image);
-  const words = Object.entries(numbers).map(([key, number]) => `${number} ${key}`).join(", ");
+  const source = preview(image), words = tallyWords(tallies(of, image));
   const img = source ? element("img", { src: source, alt: `${images.name[image]}: ${words}` }) : noPreview();
   const frame = element("div", { class: "frame", "--aspect": String(images.width[image] / images.height[image]) },
     img, overlay(of, image), element("div", { class: "labels", "aria-hidden": "true" }));
@@ -1107,9 +1125,11 @@ function listenHere() {
 function complete() {
   clearCells();
   renderCells();
+  refresh();
   if (viewed >= 0) showImage(viewed);
 }
 
+tellOfPreviews("they were drawn by lot");
 byId("num-images").textContent = digits.format(numImages);
 makeThresholds();
 makeFilters();

@@ -1,18 +1,11 @@
-"""An evaluation as one page: its numbers, its mistakes, its images; or two runs side by side.
+"""An evaluation as one page: its numbers, its mistakes, its images; or two runs side by side."""
 
-Its charts are drawn by plotly.js, which travels in the page,
-compressed, and is started when the first chart comes into view.
-"""
-
-import base64
-import gzip
 import re
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from plotly.offline import get_plotlyjs
 
 from boxtune.errors import DataError, printable
 from boxtune.metrics.analysis import Analysis, DetectionTable, GroundtruthTable, ImageRow
@@ -37,13 +30,20 @@ _TOLERANCE = 0.1  # pixels, between the boxes of two runs
 
 
 def write_page(
-    path: Path, analysis: Analysis, earlier: Analysis | None = None, comparison: Comparison | None = None
+    path: Path,
+    analysis: Analysis,
+    earlier: Analysis | None = None,
+    comparison: Comparison | None = None,
+    history: Any = None,
 ) -> None:
     """Write a page that shows an evaluation.
 
     Args:
+        path: of the page.
+        analysis: what it shows.
         earlier: that of an earlier run on the same images, shown beside it.
         comparison: of the two, which says that the images are the same.
+        history: of the run that was evaluated, a `RunHistory`, if it is known.
 
     Raises:
         DataError: a preview is not a JPEG, or the file cannot be written.
@@ -57,7 +57,8 @@ def write_page(
         "groundtruth": _groundtruth(analysis.groundtruth, len(analysis.images)),
         "runs": [_run(run) for run in runs],
         "comparison": None,
-        "previews": {"block": page.PREVIEWS_IN_BLOCK},
+        "history": plain(history),
+        "previews": page.about_previews(sum(preview is not None for preview in previews)),
     }
     if comparison:  # objects that are fixed or broken are counted in the page
         keys = ("name", "difference", "interval", "p_value")
@@ -68,15 +69,9 @@ def write_page(
         "evaluation_page",
         title=" against ".join(run.title or _UNTITLED for run in runs),
         data=data,
+        parts=(page.GALLERY, page.CHARTS),
         previews=(preview.removeprefix(_PREVIEW_START) for preview in previews if preview),
-        charts=[_charts()],
     )
-
-
-@cache
-def _charts() -> str:
-    """Return plotly.js (under the MIT licence), compressed, in base64."""
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode("ascii")
 
 
 def _groundtruth(table: GroundtruthTable, num_images: int) -> Columns:

@@ -4,16 +4,17 @@ import base64
 import io
 import math
 import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from PIL import Image
 
 from boxtune.data import images
 from boxtune.data.image_record import ImageSource
 from boxtune.errors import DataError
-from boxtune.metrics.results import Example
 
 MAX_PREVIEWS = 10_000
-MAX_PREVIEW_SIDE = 800
+MAX_PREVIEW_SIDE = 1024
 MAX_PREVIEW_CHARACTERS = 60_000_000  # of base64, all previews together
 # Bytes that a small JPEG of quality 80 takes, divided by the square of its longer side: measured on images.
 _BYTES_PER_SQUARE = 0.17
@@ -54,29 +55,22 @@ def encode_preview(image: Image.Image, max_bytes: int) -> bytes:
         image = image.reduce(2)
 
 
-class Previews:
-    """Small copies of the images of an evaluation, made as they come by.
+def previews_by_name(names: Sequence[str], encoded: Callable[[int], bytes]) -> dict[str, str]:
+    """Return small copies of images as data URLs, by their names; `encoded` returns an image of that number.
 
-    Attributes:
-        urls: data URLs, by the names of the images.
+    Of images beyond MAX_PREVIEWS, and of those that cannot be read any more, there is none.
     """
+    chosen = choose_previews(len(names), set())
+    side, max_bytes = preview_limits(len(chosen))
 
-    def __init__(self, num_images: int):
-        self._selected = set(choose_previews(num_images, set()))
-        self._side, self._max_bytes = preview_limits(len(self._selected))
-        self._count = 0
-        self.urls: dict[str, str] = {}
+    def preview(number: int) -> str:
+        try:
+            # Of records, which know no orientation: their boxes are in the pixels as they are stored.
+            small = images.decoded_rgb(encoded(number), orientation=1, max_side=side)
+        except DataError:
+            return ""
+        return base64.b64encode(encode_preview(small, max_bytes)).decode("ascii")
 
-    def add(self, example: Example) -> None:
-        """Take the next image, which may have been squeezed into the shape of a model's input."""
-        self._count += 1
-        if self._count - 1 not in self._selected:
-            return
-        height, width = example.result.height, example.result.width
-        # No larger than what the model saw: there is nothing more to see.
-        side = min(self._side, max(example.image.shape[:2]))
-        scale = min(1.0, side / max(height, width))
-        size = max(round(width * scale), 1), max(round(height * scale), 1)
-        small = Image.fromarray(example.image).resize(size, Image.Resampling.BILINEAR)
-        encoded = base64.b64encode(encode_preview(small, self._max_bytes)).decode("ascii")
-        self.urls[example.result.name] = f"data:image/jpeg;base64,{encoded}"
+    with ThreadPoolExecutor() as threads:
+        made = zip(chosen, threads.map(preview, chosen), strict=True)
+        return {names[number]: f"data:image/jpeg;base64,{text}" for number, text in made if text}

@@ -8,7 +8,7 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -232,31 +232,45 @@ def read_journal(path: Path, start_step: int) -> tuple[Evaluations, int]:
     """
     evaluations: Evaluations = []
     end = 0
-    if os.path.lexists(path):
-        require_files([path])
-        with path.open("rb") as file:
-            for number, line in enumerate(iter(partial(file.readline, MAX_LINE_BYTES), b""), start=1):
-                if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
-                    break  # the last, of a run that was killed while it wrote
-                step, values = _parsed(line, f"{path}:{number}")
-                if step > start_step:
-                    break
-                if values is not None:
-                    evaluations.append((step, values))
-                end += len(line)
+    for content, behind in journal_lines(path):
+        if content["step"] > start_step:
+            break
+        if "evaluation" in content:
+            evaluations.append((content["step"], content["evaluation"]))
+        end = behind
     return evaluations, end
 
 
-def _parsed(line: bytes, place: str) -> tuple[int, dict[str, float] | None]:
+def journal_lines(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield the content of each whole line of a journal, as `Journal` writes it, and the byte behind the line.
+
+    Raises:
+        DataError: if the file cannot be read, or a line does not belong to a journal.
+    """
+    if not os.path.lexists(path):
+        return
+    require_files([path])
+    end = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(iter(partial(file.readline, MAX_LINE_BYTES), b""), start=1):
+            if not line.endswith(b"\n") and len(line) < MAX_LINE_BYTES:
+                return  # the last, of a run that was killed while it wrote
+            end += len(line)
+            yield _parsed(line, f"{path}:{number}"), end
+
+
+def _parsed(line: bytes, place: str) -> dict[str, Any]:
     try:
-        content = json.loads(line)
-        step, values = content["step"], content.get("evaluation")
-        if not isinstance(step, int):
+        content: dict[str, Any] = json.loads(line)
+        if not isinstance(content["step"], int):
             raise TypeError
-        if values is not None:
-            values = {name: math.nan if value is None else float(value) for name, value in values.items()}
+        if "evaluation" in content:
+            values = content["evaluation"].items()
+            content["evaluation"] = {name: math.nan if one is None else float(one) for name, one in values}
+        elif "Loss/total_loss" in content:
+            content["Loss/total_loss"] = float(content["Loss/total_loss"])
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(
             f"{place} is not a line of a training's journal. Repair or remove the file, or give a new --model_dir"
         ) from error
-    return step, values
+    return content
