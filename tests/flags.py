@@ -5,6 +5,7 @@ from boxtune.report.evaluation import publish
 from boxtune.train import Reporting, train
 from boxtune.training.checkpoint_manager import CheckpointOptions
 from boxtune.training.early_stopping import EvaluationOptions
+from boxtune.training.memory import doubt
 
 CHECKPOINTING = {
     "checkpoint_every_n": "every_n",
@@ -30,6 +31,6 @@ def train_by_flags(*paths, **options):
         *paths,
         checkpoint_options=CheckpointOptions(**taken(CHECKPOINTING)),
         evaluation_options=EvaluationOptions(**taken(EVALUATING)),
-        reporting=Reporting(publish, training_images),
+        reporting=Reporting(publish, training_images, doubt),
         **options,
     )

@@ -468,7 +468,9 @@ def _train(**options: Any) -> None:
         checkpoint_options=verb.CheckpointOptions(**saving, overwrite=options.pop("overwrite")),
         evaluation_options=_evaluation_options(options),
         reporting=verb.Reporting(
-            load("report.evaluation").publish, load("report.box_drawing").training_images
+            load("report.evaluation").publish,
+            load("report.box_drawing").training_images,
+            load("training.memory").doubt,
         ),
         **options,
     )

@@ -31,7 +31,9 @@ def _train(arguments: dict[str, Any], error_file: Path) -> int:
             **arguments,
             **given,
             reporting=verb.Reporting(
-                cli.load("report.evaluation").publish, cli.load("report.box_drawing").training_images
+                cli.load("report.evaluation").publish,
+                cli.load("report.box_drawing").training_images,
+                cli.load("training.memory").doubt,
             ),
         )
     except BoxtuneError as error:

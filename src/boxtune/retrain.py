@@ -26,6 +26,7 @@ from boxtune.training.changes import changes_since, reading_from
 from boxtune.training.checkpoint_manager import CheckpointOptions
 from boxtune.training.cluster import cluster_from_environment
 from boxtune.training.early_stopping import SHORT_NAMES, EvaluationOptions
+from boxtune.training.memory import doubt
 from boxtune.training.project import (
     BEST_BEFORE,
     RESULTS,
@@ -343,7 +344,7 @@ def _train(
         evaluation_options=evaluation_options,
         seed=seed,
         num_devices=num_devices,
-        reporting=Reporting(publish, training_images),
+        reporting=Reporting(publish, training_images, doubt),
     )
     if trained.best is None:
         raise BoxtuneError(f"{model_dir}: nothing was evaluated")

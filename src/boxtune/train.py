@@ -17,7 +17,7 @@ from boxtune.data.label_map import LabelMap, read_label_map, write_label_map
 from boxtune.errors import CheckpointError, ConfigError, many
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.models import Detector
-from boxtune.training import batch_norm, devices, learning_rates, memory, provenance
+from boxtune.training import batch_norm, devices, learning_rates, provenance
 from boxtune.training.averages import averages
 from boxtune.training.build import build_detector, load_initial_weights
 from boxtune.training.checkpoint_manager import CheckpointOptions
@@ -108,7 +108,8 @@ def train(
     team = devices.join(num_devices, pipeline.train_config.batch_size)
 
     # The data first: its errors are reported before the model is built.
-    data = _open_data(pipeline, pipeline_config_path, team, evaluating, seed)
+    showing = reporting or Reporting()
+    data = _open_data(pipeline, pipeline_config_path, team, evaluating, seed, showing)
     facts = provenance.facts(pipeline, data.training.index)
     with team.telling_who_is_gone():
         team.require_same(facts | {"seed": str(seed), "evaluate_every_n": str(evaluating.every_n)})
@@ -136,7 +137,6 @@ def train(
         team.draw_apart(detector.random_states().values())
 
         # The remaining steps.
-        showing = reporting or Reporting()
         run = Run(pipeline, data, detector, state, evaluator, saving, evaluating, showing, team)
         stopping = run.train()
         if team.is_chief:
@@ -177,6 +177,7 @@ def _open_data(
     team: Team,
     evaluation_options: EvaluationOptions,
     seed: int,
+    reporting: Reporting,
 ) -> Data:
     """Open the records of a configuration; only the chief evaluates."""
     num_classes = models.num_classes(pipeline.model)
@@ -200,9 +201,9 @@ def _open_data(
     if evaluation:
         doubts += doubts_about(evaluation, "eval_input_reader", evaluation=True)
         doubts += filter(None, [doubt_about_both(training, evaluation)])
-    if team.is_chief:
-        size, gpus = pipeline.train_config.batch_size, team.count if has_gpu() else 0
-        doubts += filter(None, [memory.doubt(size, pipeline.model, len(training), num_gpus=gpus)])
+    if team.is_chief and reporting.doubt:
+        gpus = team.count if has_gpu() else 0
+        doubts += filter(None, [reporting.doubt(pipeline, len(training), gpus)])
     for doubt in doubts:
         _log.warning("%s.", doubt)
     return Data(training.label_map, training, evaluation, seed)

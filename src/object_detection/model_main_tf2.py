@@ -52,7 +52,9 @@ def _train() -> None:
         checkpoint_options=verb.CheckpointOptions(every_n=FLAGS.checkpoint_every_n),
         evaluation_options=verb.EvaluationOptions(every_n=FLAGS.checkpoint_every_n),
         reporting=verb.Reporting(
-            cli.load("report.evaluation").publish, cli.load("report.box_drawing").training_images
+            cli.load("report.evaluation").publish,
+            cli.load("report.box_drawing").training_images,
+            cli.load("training.memory").doubt,
         ),
     )
 

@@ -7,6 +7,7 @@ from boxtune import config
 from boxtune.config import zoo
 from boxtune.errors import ConfigError
 from boxtune.training import memory
+from boxtune.training.run import _telling_of_memory
 
 GIB = 2**30
 FPNLITE = "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8"
@@ -18,6 +19,12 @@ def model(name=FPNLITE, side=None):
         resizer = config.family_of(section).image_resizer(section).fixed_shape_resizer
         resizer.height, resizer.width = side, side
     return section
+
+
+def batches_of(size):
+    pipeline = zoo.recipe_of(FPNLITE)
+    pipeline.train_config.batch_size = size
+    return pipeline
 
 
 @pytest.fixture
@@ -69,18 +76,18 @@ def test_the_largest_batch_on_a_gpu(of_gib):
 
 def test_a_batch_that_is_too_large_is_told_with_one_that_fits(of_gib):
     of_gib(2)
-    assert memory.doubt(8, model(), 100, num_gpus=0) == ""  # 8 / 4 GiB, just
-    said = memory.doubt(16, model(), 100, num_gpus=0)
+    assert memory.doubt(batches_of(8), 100, 0) == ""  # 8 / 4 GiB, just
+    said = memory.doubt(batches_of(16), 100, 0)
     assert "train_config.batch_size 16 needs about 4 GiB, and there are 2" in said
     assert said.endswith("4 would fit")
     of_gib(64, gpu=2)
-    assert memory.doubt(16, model(), 100, num_gpus=2) == ""  # 8 on each
-    assert memory.doubt(32, model(), 100, num_gpus=2).endswith("8 would fit")
+    assert memory.doubt(batches_of(16), 100, 2) == ""  # 8 on each
+    assert memory.doubt(batches_of(32), 100, 2).endswith("8 would fit")
 
 
 def test_a_batch_larger_than_the_set_is_told(of_gib):
     of_gib(64)
-    assert "more than the 5 images for training" in memory.doubt(8, model(), 5, num_gpus=0)
+    assert "more than the 5 images for training" in memory.doubt(batches_of(8), 5, 0)
 
 
 @pytest.mark.parametrize(
@@ -93,10 +100,10 @@ def test_a_batch_larger_than_the_set_is_told(of_gib):
 )
 def test_a_step_without_memory_says_what_to_try(error):
     fits = r"batch of 8 images did not fit.*train_config\.batch_size 4"
-    with pytest.raises(ConfigError, match=fits), memory.telling_what_fits(8):
+    with pytest.raises(ConfigError, match=fits), _telling_of_memory(8):
         raise error
 
 
 def test_other_errors_are_passed_on():
-    with pytest.raises(ValueError, match="other"), memory.telling_what_fits(8):
+    with pytest.raises(ValueError, match="other"), _telling_of_memory(8):
         raise ValueError("other")

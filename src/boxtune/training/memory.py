@@ -6,15 +6,13 @@ an estimate: what fits by a margin fits, and what does not by a margin does not.
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from boxtune import config
-from boxtune.backends import has_gpu, is_out_of_memory
+from boxtune.backends import has_gpu
 from boxtune.config import zoo
-from boxtune.config.pipeline_pb2 import DetectionModel
-from boxtune.errors import ConfigError
+from boxtune.config.pipeline_pb2 import DetectionModel, TrainEvalPipelineConfig
 
 MOST_ON_CPU, MOST_ON_GPU = 8, 32
 """Images in a batch that is chosen: on a CPU, larger ones are no faster."""
@@ -72,16 +70,16 @@ def largest_batch(model: DetectionModel, num_images: int) -> int:
     return min(most, _power_of_two_below(USABLE * memory / each))
 
 
-def doubt(batch_size: int, model: DetectionModel, num_images: int, *, num_gpus: int) -> str:
+def doubt(pipeline: TrainEvalPipelineConfig, num_images: int, num_gpus: int) -> str:
     """Return why a batch is too large, with one that is not; "" if it seems right.
 
     Args:
-        batch_size: images in it.
-        model: what is trained.
+        pipeline: the configuration.
         num_images: for training.
-        num_gpus: that share it; 0 if a CPU trains.
+        num_gpus: that share the batch; 0 if a CPU trains.
     """
-    memory, each = gpu_bytes() if num_gpus else total_bytes(), bytes_per_image(model)
+    batch_size = pipeline.train_config.batch_size
+    memory, each = gpu_bytes() if num_gpus else total_bytes(), bytes_per_image(pipeline.model)
     on_one = batch_size / max(num_gpus, 1)
     if memory is not None and each is not None and each * on_one > memory:
         fitting = _power_of_two_below(USABLE * memory / each) * max(num_gpus, 1)
@@ -95,21 +93,6 @@ def doubt(batch_size: int, model: DetectionModel, num_images: int, *, num_gpus: 
             f"of them several times. {num_images} is enough"
         )
     return ""
-
-
-@contextmanager
-def telling_what_fits(batch_size: int) -> Iterator[None]:
-    """Raise ConfigError where the memory runs out within the block."""
-    try:
-        yield
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        smaller = f" {batch_size // 2}" if batch_size > 1 else ""
-        raise ConfigError(
-            f"a step with a batch of {batch_size} images did not fit into the memory: try a smaller "
-            f"train_config.batch_size{smaller}, or a smaller image_resizer"
-        ) from error
 
 
 def _power_of_two_below(number: float) -> int:

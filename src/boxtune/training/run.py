@@ -11,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from boxtune.backends import is_out_of_memory
 from boxtune.config import pipeline_pb2
 from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import LabelMap
+from boxtune.errors import ConfigError
 from boxtune.evaluation.evaluator import Evaluator
 from boxtune.metrics.results import Evaluation
 from boxtune.models import Detector
 from boxtune.structures import Inputs
-from boxtune.training import devices, memory, provenance
+from boxtune.training import devices, provenance
 from boxtune.training.batch_norm import Recalibration
 from boxtune.training.batches import batches, images_of_step, images_per_step
 from boxtune.training.callbacks import Callback, StepCallbacks, StopSignals, every, is_due
@@ -53,6 +55,9 @@ Publish = Callable[[Evaluation, pipeline_pb2.TrainEvalPipelineConfig, Path], obj
 Draw = Callable[[Inputs, Mapping[int, str]], Sequence[npt.NDArray[np.uint8]]]
 """Draws boxes on some images of a batch, with the names of the 0-based classes."""
 
+Doubt = Callable[[pipeline_pb2.TrainEvalPipelineConfig, int, int], str]
+"""Says why a batch is too large for so many images and GPUs, "" if it is not."""
+
 
 @dataclass(frozen=True)
 class Reporting:
@@ -62,6 +67,8 @@ class Reporting:
     """Shows each evaluation, such as `report.evaluation.publish`, which prints it and writes JSON and summaries."""
     draw: Draw | None = None
     """Draws training images for TensorBoard, such as `report.box_drawing.training_images`."""
+    doubt: Doubt | None = None
+    """Warns of too large a batch before the first step, such as `training.memory.doubt`."""
 
 
 @dataclass(eq=False)
@@ -165,7 +172,7 @@ class Run:
     def _fit(self, signals: StopSignals, callbacks: list[Callback]) -> None:
         num_batches = self.pipeline.boxtune.accumulate_batches
         images = images_per_step(self.pipeline)
-        with memory.telling_what_fits(self.pipeline.train_config.batch_size):
+        with _telling_of_memory(self.pipeline.train_config.batch_size):
             self.detector.fit(
                 self._first_batches,
                 steps_per_epoch=(self.last - self.start) * num_batches,
@@ -210,3 +217,18 @@ class Run:
             if step and self.team.is_chief:
                 print(f"\nStopped after step {step}, saved as {self._save(step)}.", flush=True)
             raise
+
+
+@contextmanager
+def _telling_of_memory(batch_size: int) -> Iterator[None]:
+    """Raise ConfigError, with what to try, where the memory runs out within the block."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        smaller = f" {batch_size // 2}" if batch_size > 1 else ""
+        raise ConfigError(
+            f"a step with a batch of {batch_size} images did not fit into the memory: try a smaller "
+            f"train_config.batch_size{smaller}, or a smaller image_resizer"
+        ) from error
