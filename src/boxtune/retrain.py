@@ -92,7 +92,10 @@ class RetrainResult:
     def __str__(self) -> str:
         folder = self.model_dir
         rows = [
-            (f"{folder / EXPORTED}", "the detector: saved_model, checkpoint, pipeline.config, label map"),
+            (
+                f"{folder / EXPORTED}",
+                "the detector: saved_model, checkpoint, pipeline.config, label map, thresholds",
+            ),
             (f"{folder / PAGE_NAME}", "its detections, and every mistake: open it in a browser"),
             (f"{folder / RESULTS}", "these figures and all the others"),
             (f"{folder / CONFIG}", "the configuration, to change for the next run"),

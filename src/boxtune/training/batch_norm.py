@@ -128,7 +128,7 @@ class Recalibration:
 
     def estimate(self) -> None:
         """Give the statistics their means over the batches."""
-        with self._decay_of(0.0):  # so that a batch leaves its own
+        with self._decay_of(0.0):  # so that a batch leaves its own: each layer is used once in a pass
             batches = islice(iter(self._batches), NUM_BATCHES + 1)
             self._see_images(next(batches))  # near its values the next differences lose no digits
             sums = [np.zeros(variable.shape) for variable in self.statistics]
