@@ -376,6 +376,14 @@ class TestNextRun:
         objects = {row.name: row.num_objects for row in measured.per_class}
         assert objects["mug"] == 0 < min(objects[name] for name in names)
         assert best_run(runs_of(Path("mine"))) == Path("mine/runs/2")
+        # All runs on the images of the newest.
+        assert cli.main(["runs", "mine", "--same_images", "--page", "runs.html"]) == 0
+        table = capsys.readouterr().out
+        first, second = (line.split() for line in table.splitlines() if line.startswith(("1 ", "2 ")))
+        assert first[-1] == f"{result.comparison.before:.3f}"
+        assert second[-1] == f"{result.mean_average_precision:.3f}"
+        assert "SAME IMAGES: the mAP on the validation images of run 2" in table
+        assert "same_images" in Path("runs.html").read_text()
 
     def test_without_a_class_in_common_nothing_is_compared(self, folder, capsys):
         for number, name in enumerate(read_label_map(Path("mine/records/label_map.pbtxt")).names):

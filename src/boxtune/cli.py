@@ -589,6 +589,11 @@ def _add_runs(verbs: Any) -> None:
     add = _verb(verbs, "runs", _runs).add_argument
     add("project", type=Path, help="the --model_dir of `boxtune retrain`")
     add("--page", type=Path, help="an HTML file to write, with the curves of all runs")
+    add(
+        "--same_images",
+        action="store_true",
+        help="measure all of them on the validation images of the newest",
+    )
 
 
 def _runs(**options: Any) -> None:

@@ -10,10 +10,10 @@ def list_models() -> str:
     """Return a table of the models of the API's zoo that boxtune can train, and how to choose one."""
     models = zoo.zoo_models()
     width = max(len(model.name) for model in models)
-    lines = [f"{'MODEL':{width}}  INPUT  PARAMETERS     GMAC      STEP  COCO mAP"]
+    lines = [f"{'MODEL':{width}}  INPUT  PARAMETERS     GMAC      STEP    MEMORY  COCO mAP"]
     lines += [
         f"{model.name:{width}}  {model.size:5}  {model.parameters:8.1f} M  {model.multiply_adds:7.1f}"
-        f"  {_seconds(model):>8}  {model.coco_map:8.1f}"
+        f"  {_seconds(model):>8}  {_memory(model):>8}  {model.coco_map:8.1f}"
         for model in models
     ]
     lines += ["", "A good choice for"]
@@ -39,6 +39,10 @@ def list_downloads() -> str:
     for name, download in weights.kept().items():
         lines.append(f"  {name}  {download.date}  {download.source}  SHA-256 {download.sha256}")
     return "\n".join(lines)
+
+
+def _memory(model: zoo.ZooModel) -> str:
+    return "-" if model.memory is None else f"{model.memory:.2f} GiB"
 
 
 def _seconds(model: zoo.ZooModel) -> str:

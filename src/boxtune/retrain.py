@@ -29,6 +29,7 @@ from boxtune.training.early_stopping import SHORT_NAMES, EvaluationOptions
 from boxtune.training.memory import doubt
 from boxtune.training.project import (
     BEST_BEFORE,
+    RECORDS,
     RESULTS,
     Start,
     begin_next,
@@ -52,7 +53,7 @@ EVALUATIONS = 5
 
 MOST_NAMED = 5
 
-RECORDS, CONFIG = "records", "pipeline.config"
+CONFIG = "pipeline.config"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The verb `runs`: the runs of a project, what changed from one to the next, and which is the best."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boxtune import config
@@ -17,12 +17,16 @@ from boxtune.report import runs_page
 from boxtune.report.evaluation import JSON_NAME, read_evaluation
 from boxtune.run_history import RunHistory, read_history
 from boxtune.training.early_stopping import SHORT_NAMES
-from boxtune.training.project import BEST_BEFORE, best_run, runs_of, start_of
+from boxtune.training.project import BEST_BEFORE, RECORDS, best_run, runs_of, start_of
 from boxtune.training.project import results_of as figures_of
 from boxtune.training.run_state import COMPLETE_CONFIG, LABEL_MAP
 
 _COLUMNS = ("RUN", "IMAGES", "CLASSES", "STEPS", "mAP", "95 %", "BEFORE")
+_SAME = "SAME IMAGES"
 _MAP = SHORT_NAMES["mAP"]
+
+SAME_IMAGES = "same_images"
+"""In the folder of the newest run: the evaluations of the others on its validation images, each in a folder."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class RunSummary:
         step: of the checkpoint that is its best, if the run has ended.
         mean_average_precision, interval: on its validation images, with 95 % confidence.
         before: mAP of the best run before on the same images.
+        same_images: mAP on the validation images of the newest run, over the classes that both know.
     """
 
     number: int
@@ -51,14 +56,16 @@ class RunSummary:
     mean_average_precision: float | None
     interval: Interval | None
     before: float | None
+    same_images: float | None = None
 
 
-def runs(project: str | Path, page: str | Path | None = None) -> str:
+def runs(project: str | Path, page: str | Path | None = None, *, same_images: bool = False) -> str:
     """Return a table of the runs of a project, the folder that `retrain` wrote: a row for each, and what changed.
 
     Args:
         project: the folder.
         page: an HTML file to write, which shows them with their curves.
+        same_images: whether to measure the runs before on the validation images of the newest, those that are not yet.
 
     Raises:
         BoxtuneError: if there is none, files of one are damaged, or the page cannot be written.
@@ -69,6 +76,8 @@ def runs(project: str | Path, page: str | Path | None = None) -> str:
             f"{project} holds no run: give the --model_dir of `boxtune retrain` or `boxtune train`"
         )
     rows = [_summary(number, run) for number, run in enumerate(folders, start=1)]
+    if same_images:
+        rows = _on_same_images(rows, folders)
     best = folders.index(best_run(folders))
     lines = [*_table(rows), *_changes(rows), ""]
     lines.append(f"The best: run {best + 1}, {folders[best]}. `evaluate`, `export` and `predict` take it.")
@@ -83,18 +92,39 @@ def runs(project: str | Path, page: str | Path | None = None) -> str:
     return "\n".join(lines)
 
 
+def _on_same_images(rows: Sequence[RunSummary], folders: Sequence[Path]) -> list[RunSummary]:
+    """Return the rows with the mAP of all runs on the validation images of the newest, measured if it was not yet."""
+    from boxtune.same_images import compare, measure  # with TensorFlow, which takes seconds to load
+
+    newest = folders[-1]
+    own = rows[-1].mean_average_precision
+    measured = []
+    for row, folder in zip(rows[:-1], folders, strict=False):
+        output_dir = newest / SAME_IMAGES / str(row.number)
+        known = (output_dir / JSON_NAME).is_file() or measure(folder, newest, newest / RECORDS, output_dir)
+        value = compare(folder, newest, output_dir).before if known and own is not None else None
+        measured.append(replace(row, same_images=value))
+    return [*measured, replace(rows[-1], same_images=own)]
+
+
 def _table(rows: Sequence[RunSummary]) -> list[str]:
-    cells = [_COLUMNS, *map(_cells, rows)]
+    is_same = any(row.same_images is not None for row in rows)
+    heads = (*_COLUMNS, _SAME) if is_same else _COLUMNS
+    cells = [heads, *(_cells(row)[: len(heads)] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     lines = [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
+    about_same = (
+        f"{_SAME}: the mAP on the validation images of run {len(rows)}, over the classes that both know."
+    )
     return [
         *lines,
         "",
         "IMAGES: for training and for validation, on which the mAP is that of the run; 95 %: its confidence interval;",
-        "BEFORE: the mAP of the best run before, on the same images.",
+        f"BEFORE: the mAP of the best run before, on the same images{';' if is_same else '.'}",
+        *([about_same] if is_same else []),
     ]
 
 
@@ -109,6 +139,7 @@ def _cells(row: RunSummary) -> tuple[str, ...]:
         _shown(row.mean_average_precision),
         low_to_high or "-",
         _shown(row.before),
+        _shown(row.same_images),
     )
 
 

@@ -56,6 +56,15 @@ def page_file(tmp_path):
     return tmp_path / "runs.html"
 
 
+def test_all_runs_on_the_same_images_are_a_column(visit, tmp_path):
+    rows = [dataclasses.replace(FIRST, same_images=0.55), dataclasses.replace(SECOND, same_images=0.62)]
+    write_page(tmp_path / "runs.html", "owls", [Run(row, HISTORY, None) for row in rows], best=1)
+    table = visit(tmp_path / "runs.html", **DESKTOP).get_by_role("region", name="Runs", exact=True)
+    assert plain(table.locator("thead th").last.inner_text()) == "Same images"
+    shown = [plain(row.locator("td").last.inner_text()) for row in table.locator("tbody tr").all()]
+    assert shown == ["0.550", "0.620"]
+
+
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_what_changed_from_run_to_run(visit, page_file, size):
     page = visit(page_file, **size)

@@ -32,10 +32,14 @@ class ZooModel:
     """Billions of multiplications with additions for one image, forward, with 90 classes."""
     seconds: float | None = None
     """Of a training step for each image of its batch; None if it was not measured."""
-    memory: float | None = None
-    """GiB that each image of a batch takes in a training step; None if it was not measured."""
     suits: str = ""
     """What it is a good choice for."""
+
+    @property
+    def memory(self) -> float | None:
+        """GiB that each image of a batch takes in a training step; None if it was not measured."""
+        of_a_pixel = memory_per_pixel(self.feature_extractor)
+        return of_a_pixel and of_a_pixel * self.size**2
 
     @property
     def address(self) -> str:
@@ -50,8 +54,8 @@ def zoo_models() -> Sequence[ZooModel]:
 
 def memory_per_pixel(feature_extractor: str) -> float | None:
     """Return the GiB that a pixel of each image of a batch takes in a training step; None if it was not measured."""
-    known = (one for one in zoo_models() if one.feature_extractor == feature_extractor and one.memory)
-    return next((one.memory / one.size**2 for one in known if one.memory), None)
+    of_a_megapixel = _table()["memory"].get(feature_extractor)
+    return of_a_megapixel and of_a_megapixel / 1e6
 
 
 def sources() -> dict[str, str]:

@@ -10,13 +10,15 @@ const shade = ({ number }) => SHADES[(number - 1) % SHADES.length];
 
 // ---- The table ----
 
-const HEADS = ["Run", "Images", "Classes", "Steps", "mAP", "Best before", "Difference"];
+const onSameImages = runs.some((run) => run.same_images !== null);
+const HEADS = ["Run", "Images", "Classes", "Steps", "mAP", "Best before", "Difference", ...(onSameImages ? ["Same images"] : [])];
 function tableCard() {
   const body = element("tbody", {}, ...runs.map((run) => withHeads(rowOf(run), HEADS)));
   const heads = HEADS.map((head, i) => element("th", { scope: "col", class: i ? "number" : null }, head));
   const table = element("table", { class: "upright" }, element("thead", {}, element("tr", {}, ...heads)), body);
   const made = card("Runs", "Images: for training and for validation. mAP is that of a run on its own validation images, with its"
-    + " 95 % confidence interval. Best before: the best of the runs before, on the same images; the difference is of these two.",
+    + " 95 % confidence interval. Best before: the best of the runs before, on the same images; the difference is of these two."
+    + (onSameImages ? ` Same images: mAP on the validation images of run ${runs.length}, over the classes that both know.` : ""),
   scrolling("Runs", table));
   made.classList.add("wide");
   return made;
@@ -27,7 +29,7 @@ function rowOf(run) {
     runs.indexOf(run) === best ? element("span", { class: "best" }, "the best") : null];
   return element("tr", {}, element("td", {}, ...name.filter(Boolean)), number(run.images.join(" + ")), number(String(run.num_classes ?? NONE)),
     number(run.step === null ? "not ended" : digits.format(run.step)), number(fixed(run.mean_average_precision), note(run.interval, fixed)),
-    number(fixed(run.before)), number(...differenceOf(run)));
+    number(fixed(run.before)), number(...differenceOf(run)), ...(onSameImages ? [number(fixed(run.same_images))] : []));
 }
 const note = (interval, shown, more = "") => interval ? element("span", { class: "note" }, `${interval.map(shown).join(" to ")}${more}`) : "";
 function differenceOf({ difference: found }) {

@@ -16,6 +16,9 @@ from boxtune.training.run_state import BEST, RUNS, START, later_runs
 RESULTS = "results.json"
 """In the folder of a run that has ended: its figures."""
 
+RECORDS = "records"
+"""In the folder of a run: what it is trained and measured on."""
+
 BEST_BEFORE = "best_before"
 """In the folder of a later run: the evaluation of the best run before, on the images of this one."""
 
