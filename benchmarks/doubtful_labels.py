@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="for the damaged sets, the models and the reports")
     options = parser.parse_args()
-    print(f"{'damage':10}{'labels':>8}" + "".join(f"{f'first {part:.0%}':>12}" for part in LISTED))
+    print(f"{'damage':14}{'labels':>8}" + "".join(f"{f'first {part:.0%}':>12}" for part in LISTED))
     for damage in options.damage:
         with tempfile.TemporaryDirectory() as made:
             folder = (options.keep or Path(made)) / damage
@@ -73,13 +73,17 @@ def one_damage(damage: str, folder: Path, options: argparse.Namespace) -> None:
         done = damage_labels(photos, kinds, options.fraction, random.Random(options.seed))
         (folder / "damage.json").write_text(json.dumps([vars(one) for one in done]))
     done = [Damage(**one) for one in json.loads((folder / "damage.json").read_text())]
+    if not done:
+        print(f"{damage:14}{0:8}   cannot be done to these labels")
+        return
     doubts = doubts_of(photos, folder, options)
     num_labels = sum(len(objects_of(path)) for path in photos.rglob("*.xml"))
     for kind in kinds:
+        name = kind if damage == kind else f"{damage}: {kind}"
         of_kind = [one for one in done if one.kind == kind]
         found = [sum(is_found(one, doubts[: round(part * num_labels)]) for one in of_kind) for part in LISTED]
         numbers = (f"{count:>4} ({count / max(1, len(of_kind)):4.0%})" for count in found)
-        print(f"{kind:10}{len(of_kind):8}" + "".join(f"{number:>12}" for number in numbers), flush=True)
+        print(f"{name:14}{len(of_kind):8}" + "".join(f"{number:>12}" for number in numbers), flush=True)
 
 
 def doubts_of(photos: Path, folder: Path, options: argparse.Namespace) -> list[dict]:
