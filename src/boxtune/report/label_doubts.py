@@ -41,8 +41,8 @@ def about(doubts: LabelDoubts) -> list[str]:
     sentences = [f"{who}: {number:,} doubt{'s' * (number != 1)} about {compared}."]
     if doubts.num_trained_on:
         sentences.append(
-            f"{doubts.num_trained_on:,} of the images were trained on: there the model may have learned what is wrong. "
-            "Models of several folds, each with --model, look at what they have not seen."
+            f"{doubts.num_trained_on:,} of the images were trained on: a long training learns what is wrong there, "
+            "too. A short one, or models of several folds, each with --model, find more."
         )
     if doubts.unknown:
         names = some(
