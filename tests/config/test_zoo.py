@@ -5,6 +5,7 @@ import pytest
 from boxtune import cli, config
 from boxtune.config import zoo
 from boxtune.errors import ConfigError
+from conftest import REPOSITORY
 
 FPNLITE = "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8"
 STOCK = {
@@ -73,3 +74,16 @@ def test_the_list(capsys):
     assert next(row for row in rows if row[0].startswith("efficientdet_d0"))[1:4] == ["512", "5.6", "M"]
     assert "ssd_mobilenet_v1_keras" in printed  # has no published weights
     assert zoo.zoo_models()[0].address in printed.replace("MODEL", zoo.zoo_models()[0].name)
+
+
+def test_the_docs_name_the_figures_the_address_and_the_licence_of_each():
+    documented = (REPOSITORY / "docs" / "models.md").read_text()
+    for model in zoo.zoo_models():
+        seconds = "-" if model.seconds is None else f"{model.seconds:.2f} s"
+        row = (
+            f"| [{model.name}]({model.address}) | {model.size} | {model.parameters:.1f} M | "
+            f"{model.multiply_adds:.1f} | {seconds} | {model.memory:.2f} GiB | {model.coco_map:.1f} |"
+        )
+        assert row in documented
+    for text in zoo.sources().values():
+        assert text in documented

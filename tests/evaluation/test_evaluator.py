@@ -109,13 +109,12 @@ def test_what_is_found_is_measured_in_the_frame_of_the_image(records):
 
 def test_labels_of_whole_images_are_read_where_they_are_needed(records):
     # Without labels nothing but the objects' classes is known, which changes no number here; the readers count along.
-    seen = []
     section = pipeline_pb2.EvalConfig(
         metrics_set=["oid_challenge_detection_metrics"], image_classes_field_map_empty_to_ones=False
     )
     evaluator = Evaluator(Stub([TRUTH]), records, section, image_resizer=PADDED, batch_size=2)
-    evaluation = evaluator.evaluate(1, seen.append)
-    assert [example.result.absent_classes.tolist() for example in seen] == [[], [], []]
+    evaluation = evaluator.evaluate(1)
+    assert [result.absent_classes.tolist() for result in evaluation.results] == [[], [], []]
     assert evaluation.metrics["OpenImagesDetectionChallenge_Precision/mAP@0.5IOU"] == pytest.approx(1)
 
 
