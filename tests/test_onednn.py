@@ -114,6 +114,7 @@ def test_each_command_that_may_go_on_asks_the_run(verb, tmp_path, monkeypatch):
         retrain=lambda **options: None,
         publish=None,
         training_images=None,
+        doubt=None,
         CheckpointOptions=dict,
         Reporting=lambda *parts: parts,
         EvaluationOptions=dict,

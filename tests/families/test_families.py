@@ -223,7 +223,7 @@ def test_what_it_does_not_detect_cannot_be_measured(trained, capsys):
     assert cli.main(arguments) == cli.USER_ERROR
     message = capsys.readouterr().err
     if family.name == "object_queries":
-        assert "none of the 7 objects has a mask" in message  # of the records: it would be measured
+        assert "none of 7 objects has a mask" in message  # of the records: it would be measured
     else:
         assert "this model finds boxes" in message
 
