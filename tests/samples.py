@@ -1,4 +1,4 @@
-"""Pictures with boxes, as `tf.data` hands them from step to step, and steps of augmentation done to them."""
+"""Images with boxes, as `tf.data` hands them from step to step, and steps of augmentation done to them."""
 
 import numpy as np
 import tensorflow as tf
@@ -12,7 +12,7 @@ BOXES = [[0.0, 0.0, 0.5, 0.25], [0.25, 0.5, 0.75, 1.0], [0.5, 0.5, 0.6, 0.6]]
 
 
 def sample(boxes=BOXES, height=40, width=60, image=None):
-    """A picture whose pixels say where they are (row, column, 7), or `image`, and as many objects as boxes.
+    """An image whose pixels say where they are (row, column, 7), or `image`, and as many objects as boxes.
 
     The class scores of object k are k, 10 k and 100 k.
     """

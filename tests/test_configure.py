@@ -16,7 +16,7 @@ from boxtune.training import checkpoints
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory):
-    """Eight pictures for training and two for validation."""
+    """Eight images for training and two for validation."""
     folder = tmp_path_factory.mktemp("configure")
     draw(folder / "photos", num_images=10)
     convert(folder / "photos", folder / "records")
@@ -57,7 +57,7 @@ def test_it_is_complete_and_can_be_trained(records, tmp_path):
 
 def test_the_length_is_600_steps_or_thirty_times_through_the_images(records):
     assert configure(records).train_config.num_steps == 600
-    # Batches of one picture: 8 x 30 steps are fewer than 600. Of a hundredth: more.
+    # Batches of one image: 8 x 30 steps are fewer than 600. Of a hundredth: more.
     assert configure(records, batch_size=1).train_config.num_steps == 600
     assert configure(records, num_steps=50).train_config.num_steps == 50
 

@@ -32,7 +32,7 @@ def write_records(path, count=6):
             writer.write(example(*SIZES[number % 3], f"{number}.png"))
 
 
-def picture(height, width):
+def image_of(height, width):
     pixels = np.random.default_rng(height).integers(0, 80, [height, width, 3]).astype(np.uint8)
     top, left, bottom, right = _pixels(height, width)
     pixels[top:bottom, left:right] += 150
@@ -45,7 +45,7 @@ def _pixels(height, width):
 
 def example(height, width, name):
     stream = io.BytesIO()
-    Image.fromarray(picture(height, width)).save(stream, "PNG")
+    Image.fromarray(image_of(height, width)).save(stream, "PNG")
 
     def feature(values):
         if isinstance(values[0], bytes):
@@ -116,7 +116,7 @@ def test_the_exported_model_has_the_detections_of_the_checkpoint(trained):
     detector = models.build(pipeline.model)
     checkpoints.load(detector.checkpoint_variables(), checkpoints.find(trained))
     for height, width in SIZES:
-        image = picture(height, width)
+        image = image_of(height, width)
         inputs = {"images": image[None].astype(np.float32), "sizes": np.int32([[height, width]])}
         predictions = detector(inputs, training=False)
         expected = detector.detect(inputs, predictions)
@@ -193,7 +193,7 @@ def test_a_box_is_the_same_in_training_evaluation_and_export(folder, text):
     serve = Serving(detector, resizer(section), "image_tensor").__call__
     for size in SIZES:
         np.testing.assert_allclose(
-            serve(tf.constant(picture(*size)[None]))["detection_boxes"], [[BOX]], atol=1e-6
+            serve(tf.constant(image_of(*size)[None]))["detection_boxes"], [[BOX]], atol=1e-6
         )
 
 

@@ -32,7 +32,7 @@ STEPS = 12
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Records of a few pictures, and a configuration."""
+    """Records of a few images, and a configuration."""
     folder = tmp_path_factory.mktemp("train")
     draw(folder / "photos", num_images=10)
     convert(folder / "photos", folder / "records")

@@ -41,7 +41,7 @@ def tiny(monkeypatch):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Records of a few pictures, weights to start from, and a configuration with all that a run has to remember."""
+    """Records of a few images, weights to start from, and a configuration with all that a run has to remember."""
     folder = tmp_path_factory.mktemp("backends")
     draw(folder / "photos", num_images=10)
     convert(folder / "photos", folder / "records")

@@ -95,7 +95,7 @@ def test_optimizers(about, training):
         # A change may be a large part of a small norm, and is known no better than that.
         norm = pytest.approx(after["norm"], rel=1e-4, abs=0.1 * after["change"])
         assert np.linalg.norm(value) == norm, key
-    # The batch statistics of two pictures make much of little: weights that differ in the seventh digit move the
+    # The batch statistics of two images make much of little: weights that differ in the seventh digit move the
     # changes by up to 0.08 for one variable and by 0.05 on average, and the losses by up to 0.013.
     assert max(off.values()) <= 0.15, off
     assert np.mean(list(off.values())) <= 0.08, off

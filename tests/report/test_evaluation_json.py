@@ -12,7 +12,7 @@ from hand_drawn import FAR, A, B, image, random_images
 from image_results import coco_metrics
 
 NAMES = ["a", "b", "c", "d", "e"]
-PICTURES = [
+IMAGES = [
     image([(A, 0)], name="a.jpg"),
     image([(A, 0), (B, 1)], [(A, 0, 0.9), (A, 0, 0.8), (B, 0, 0.7), (FAR, 1, 0.6)], name="b.jpg"),
 ]
@@ -42,9 +42,7 @@ def test_scores_as_near_as_floats_can_be_are_kept_apart():
 
 
 def test_what_is_not_finite_becomes_null():
-    assert to_json(analyse(PICTURES, ["cat", "dog"], losses={"Loss": float("nan")}))["losses"] == {
-        "Loss": None
-    }
+    assert to_json(analyse(IMAGES, ["cat", "dog"], losses={"Loss": float("nan")}))["losses"] == {"Loss": None}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +65,7 @@ def test_what_is_not_finite_becomes_null():
     ],
 )
 def test_damaged_json_is_refused(damage):
-    document = to_json(analyse(PICTURES, ["cat", "dog"]))
+    document = to_json(analyse(IMAGES, ["cat", "dog"]))
     damage(document)
     with pytest.raises(DataError, match=r"evaluation|images|per_class|image"):
         from_json(document)
