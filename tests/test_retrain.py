@@ -327,6 +327,7 @@ class TestNextRun:
             assert names <= listed(records, part)
         assert len(listed(records, "train") | listed(records, "validation")) == 14
 
+    @pytest.mark.thorough
     def test_again_it_is_resumed_and_changed_again_there_is_a_third(self, folder, capsys):
         add_images(folder)
         start(folder / "photos", folder / "mine", next_run=True)
@@ -399,6 +400,7 @@ class TestNextRun:
         )
         assert "a ssd_mobilenet_v2_fpn_keras, and this asks for a ssd_efficientnet-b0_bifpn_keras" in said
 
+    @pytest.mark.thorough
     def test_overwrite_removes_all_runs(self, folder):
         add_images(folder)
         start(folder / "photos", folder / "mine", next_run=True)
