@@ -20,6 +20,7 @@ VERBS = (
     "cross_validate",
     "evaluate",
     "export",
+    "load",
     "predict",
     "retrain",
     "runs",
