@@ -18,15 +18,22 @@ VERBS = (
     "configure",
     "convert",
     "cross_validate",
+    "draw",
     "evaluate",
     "export",
+    "list_models",
     "load",
+    "lr_range",
     "predict",
     "retrain",
     "runs",
     "train",
 )
-"""Each is a function in the module of its name."""
+"""Each is a function in the module of its name.
+
+They are those of the command line, `config` as `configure`, `models` as `list_models` and `lr-range` as `lr_range`;
+`load`, which is for Python alone; and `cross_validate`, which is `retrain --folds`.
+"""
 
 
 class _Package(ModuleType):
