@@ -82,7 +82,9 @@ def _doubts(prepared: Prepared, models: Sequence[Path]) -> LabelDoubts:
 def _anchor_fit(prepared: Prepared, pipeline_config_path: Path) -> AnchorFit | None:
     with silenced_stderr():  # only this needs Keras, which takes seconds to load
         from boxtune import models
+        from boxtune.backends import prepare_backend
 
+    prepare_backend()
     section = config.complete(config.load(pipeline_config_path)).model
     anchors = models.anchors(section)
     if anchors is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from boxtune.backends import prepare_backend
 from boxtune.data.files import refuse_remote, whole_file, writable_folder
 from boxtune.data.findings import Findings
 from boxtune.data.image_lookup import ImageFiles
@@ -76,6 +77,7 @@ def predict(
         BoxtuneError: if the model or its thresholds cannot be used, there is no image, or the detections cannot be
             written.
     """
+    prepare_backend()
     model = _exported(Path(model))
     detect = load_exported(model)
     label_map_path = beside_model(model, LABEL_MAP)
