@@ -37,7 +37,7 @@ def models(monkeypatch):
 
     def load(path):
         find, label_map, records = known[path.name]
-        return Finder(label_map, lambda sources: (find(source.name) for source in sources), records)
+        return Finder(label_map, lambda sources: map(find, sources), records, path)
 
     monkeypatch.setattr(doubts, "load_finder", load)
     return known
@@ -46,8 +46,8 @@ def models(monkeypatch):
 def finds(*objects):
     """Return a function that finds the same everywhere: boxes, 0-based classes and scores."""
     boxes, classes, scores = zip(*objects, strict=True)
-    found = Found(np.float32(boxes), np.array(classes), np.float32(scores))
-    return lambda name: found
+    found = np.float32(boxes), np.array(classes), np.float32(scores)
+    return lambda source: Found(source, (20, 40), *found)
 
 
 BOTH = finds((CAT_BOX, 0, 0.8), (DOG_BOX, 1, 0.9))
@@ -123,7 +123,7 @@ def test_of_several_models_one_looks_that_has_not_seen_the_image(photos, models,
         name = f"fold{fold}"
         convert(photos, tmp_path / name, Options(folds=2, fold=fold))
         asked[name] = []
-        find = lambda image, names=asked[name]: names.append(image) or BOTH(image)  # noqa: E731
+        find = lambda image, names=asked[name]: names.append(image.name) or BOTH(image)  # noqa: E731
         models[name] = find, LabelMap.from_names(["cat", "dog"]), tmp_path / name
     found = find_doubts(prepare(photos, Options()), [tmp_path / name for name in asked])
     assert found.num_trained_on == 0

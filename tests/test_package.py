@@ -1,15 +1,21 @@
 """`import boxtune`: its verbs are functions, whatever was imported before, and cost nothing until they are called."""
 
+import ast
 import importlib
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 import boxtune
 import patience
+from boxtune import cli
+
+IN_PYTHON = {"config": "configure", "lr-range": "lr_range", "models": "list_models"}
+"""The verbs of the command line that are called otherwise there: two are packages, one has a hyphen."""
 
 
 def runs(code):
@@ -28,6 +34,22 @@ def test_a_verb_is_the_function_in_the_module_of_its_name(verb):
     assert inspect.isfunction(getattr(boxtune, verb))
     assert getattr(boxtune, verb) is getattr(module, verb)
     assert verb in dir(boxtune)
+
+
+def test_every_verb_of_the_command_line_is_there():
+    (verbs,) = (
+        action for action in cli.parser()._actions if action.dest == "==SUPPRESS==" and action.choices
+    )
+    in_python = {IN_PYTHON.get(name, name) for name in verbs.choices}
+    assert {*boxtune.VERBS} - in_python == {"cross_validate", "load"}
+    assert in_python <= {*boxtune.VERBS}
+
+
+def test_type_checkers_know_every_verb():
+    stub = ast.parse(Path(boxtune.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    imports = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    known = [(node.module, alias.name, alias.asname) for node in imports for alias in node.names]
+    assert known == [(f"boxtune.{verb}", verb, verb) for verb in boxtune.VERBS]
 
 
 def test_the_order_of_imports_does_not_matter():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from boxtune import cli
 from boxtune.data.files import whole_file
 from boxtune.data.image_writer import unique_stems
 from boxtune.data.label_map import Label, LabelMap, write_label_map
-from boxtune.errors import DataError
+from boxtune.errors import CheckpointError, DataError
+from boxtune.evaluation.exported import load_exported
 from boxtune.evaluation.thresholds import ClassThreshold, Thresholds, write_thresholds
 from boxtune.predict import predict
 from voc_folder import image_file
@@ -225,3 +227,13 @@ def test_every_kind_of_image_is_turned_upright(model, tmp_path):
         with Image.open(one.drawn) as drawn:
             assert np.asarray(drawn).shape == (40, 20, 3)
         assert (one.detections[0].xmax, one.detections[0].ymax) == (10, 20)
+
+
+def test_a_model_whose_scores_are_not_finite_is_refused(model, tmp_path, monkeypatch):
+    path = image_file(tmp_path / "a.jpg")
+    detect = load_exported(model)
+    broken = {"detection_scores": tf.constant([[np.nan]])}
+    module = sys.modules["boxtune.predict"]
+    monkeypatch.setattr(module, "load_exported", lambda folder: lambda image: detect(image) | broken)
+    with pytest.raises(CheckpointError, match=r"a\.jpg: detection_scores of the model are not finite"):
+        predict(model, path, tmp_path / "o")

@@ -18,7 +18,7 @@ from boxtune.convert import convert
 from boxtune.draw import draw
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
 from boxtune.evaluation.thresholds import read_thresholds
-from boxtune.learning_rate_range import learning_rate_range
+from boxtune.lr_range import lr_range
 from boxtune.training import checkpoints
 from boxtune.training.callbacks import StepCallbacks
 from boxtune.training.checkpoints import Reader, find, step_of
@@ -346,7 +346,7 @@ def test_training_images_are_shown(begun):
 
 
 def test_a_range_test_finds_a_rate_and_draws_it(run, folder, tmp_path):
-    result = learning_rate_range(folder / "pipeline.config", tmp_path / "range", num_steps=60)
+    result = lr_range(folder / "pipeline.config", tmp_path / "range", num_steps=60)
     assert result.field.endswith("cosine_decay_learning_rate.learning_rate_base")
     assert result.configured == pytest.approx(0.01)
     assert 1e-5 < result.test.suggested < 1
@@ -364,7 +364,7 @@ def test_a_range_test_finds_a_rate_and_draws_it(run, folder, tmp_path):
 @pytest.mark.parametrize("options", [{"lowest": 0.0}, {"lowest": 1.0, "highest": 1.0}, {"num_steps": 10}])
 def test_an_invalid_range(run, folder, tmp_path, options):
     with pytest.raises(ConfigError, match="has to grow"):
-        learning_rate_range(folder / "pipeline.config", tmp_path / "range", **options)
+        lr_range(folder / "pipeline.config", tmp_path / "range", **options)
 
 
 def script_record(path: Path, photos: Path):

@@ -7,7 +7,7 @@ import pytest
 import boxtune
 from boxtune.errors import ConfigError
 from boxtune.evaluate import evaluate_checkpoints
-from boxtune.learning_rate_range import learning_rate_range
+from boxtune.lr_range import lr_range
 
 TEXT = """model {
   ssd {
@@ -26,7 +26,7 @@ def configure(folder: Path, pipeline: Path) -> None:
 
 VERBS = {
     "train": lambda folder, pipeline: boxtune.train(pipeline, folder),
-    "lr-range": lambda folder, pipeline: learning_rate_range(pipeline, folder),
+    "lr-range": lambda folder, pipeline: lr_range(pipeline, folder),
     "evaluate": lambda folder, pipeline: boxtune.evaluate(pipeline, folder / "ckpt-0"),
     "evaluate_checkpoints": lambda folder, pipeline: evaluate_checkpoints(
         pipeline, folder, output_dir=folder

@@ -18,14 +18,22 @@ VERBS = (
     "configure",
     "convert",
     "cross_validate",
+    "draw",
     "evaluate",
     "export",
+    "list_models",
+    "load",
+    "lr_range",
     "predict",
     "retrain",
     "runs",
     "train",
 )
-"""Each is a function in the module of its name."""
+"""Each is a function in the module of its name.
+
+They are those of the command line, `config` as `configure`, `models` as `list_models` and `lr-range` as `lr_range`;
+`load`, which is for Python alone; and `cross_validate`, which is `retrain --folds`.
+"""
 
 
 class _Package(ModuleType):
@@ -38,7 +46,10 @@ class _Package(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name not in VERBS:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(f"{self.__name__}.{name}"), name)
+        from boxtune.silence_stderr import silenced_stderr
+
+        with silenced_stderr():  # most load TensorFlow, which tells of devices that are not there
+            return getattr(importlib.import_module(f"{self.__name__}.{name}"), name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         is_module = name in VERBS and isinstance(value, ModuleType)

@@ -3,7 +3,9 @@
 Under every backend, TensorFlow reads data and writes checkpoints and TensorBoard; the backend computes the network.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import keras
@@ -12,9 +14,13 @@ import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
+from boxtune.silence_stderr import silenced_stderr
 
 BACKENDS = ("tensorflow", "jax", "torch")
 """Those that can train and evaluate, by their names in the environment variable KERAS_BACKEND."""
+
+_NVIDIA_DEVICES = ("/dev/nvidiactl", "/dev/dxg")
+"""One of these is there where the driver of a GPU is: on Linux, and on Linux within Windows."""
 
 
 def prepare_backend() -> None:
@@ -30,9 +36,15 @@ def prepare_backend() -> None:
         )
     if backend != "tensorflow":
         tf.config.set_visible_devices([], "GPU")
-    elif not tf.config.list_physical_devices("GPU"):
+    elif not _gpus():
         # It finds the layout of images that a GPU prefers; on a CPU it only takes seconds at the start.
         tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
+
+
+def _gpus() -> list[Any]:
+    """Return TensorFlow's GPUs. The first search complains of their driver, which is of interest only where one is."""
+    with nullcontext() if any(map(os.path.exists, _NVIDIA_DEVICES)) else silenced_stderr():
+        return tf.config.list_physical_devices("GPU")
 
 
 def require_tensorflow(what: str) -> None:
@@ -53,7 +65,7 @@ def has_gpu() -> bool:
     """Say whether the backend computes on a GPU."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
-        return bool(tf.config.list_physical_devices("GPU"))
+        return bool(_gpus())
     if backend == "jax":
         import jax
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boxtune import config
-from boxtune.data.files import writable_folder, write_text
+from boxtune.data.files import Paths, paths_of, writable_folder, write_text
 from boxtune.data.preparation import Options, Prepared, prepare
 from boxtune.data.workers import kept_processes
 from boxtune.metrics.label_doubts import LabelDoubts
@@ -30,13 +30,13 @@ class CheckResult:
 
 @kept_processes()
 def check(
-    photos: Path | Sequence[Path],
+    photos: Paths,
     options: Options | None = None,
     *,
-    pipeline_config_path: Path | None = None,
-    page: Path | None = None,
-    report: Path | None = None,
-    models: Sequence[Path] = (),
+    pipeline_config_path: str | Path | None = None,
+    page: str | Path | None = None,
+    report: str | Path | None = None,
+    models: Paths = (),
 ) -> CheckResult:
     """Look at everything in a data set and change nothing.
 
@@ -46,7 +46,7 @@ def check(
         pipeline_config_path: a configuration, to whose anchors the boxes are compared on the page.
         page: an HTML file to write, to look at.
         report: a JSON file to write, for programs.
-        models: that look at the images and doubt labels, as `boxtune.doubts.find_doubts` takes them.
+        models: one or several that look at the images and doubt labels, as `boxtune.doubts.find_doubts` takes them.
 
     Raises:
         DataError: if there is nothing that can be looked at, or a file cannot be written.
@@ -54,19 +54,19 @@ def check(
         CheckpointError: if a model cannot be used.
     """
     prepared = prepare(photos, options or Options())
-    doubts = _doubts(prepared, models) if models else None
+    doubts = _doubts(prepared, paths_of(models)) if models else None
     if report:
-        writable_folder(report.parent)
-        write_text(report, data_set.to_json(prepared, doubts=doubts))
+        writable_folder(Path(report).parent)
+        write_text(Path(report), data_set.to_json(prepared, doubts=doubts))
     if page:
-        writable_folder(page.parent)
+        writable_folder(Path(page).parent)
         write_page(
-            page,
+            Path(page),
             title=" and ".join(folder.resolve().name for folder in prepared.reading.formats),
             parts=prepared.parts,
             findings=prepared.findings,
             label_map=prepared.label_map,
-            fit=_anchor_fit(prepared, pipeline_config_path) if pipeline_config_path else None,
+            fit=_anchor_fit(prepared, Path(pipeline_config_path)) if pipeline_config_path else None,
             doubts=doubts,
         )
     return CheckResult(prepared, doubts)
@@ -82,7 +82,9 @@ def _doubts(prepared: Prepared, models: Sequence[Path]) -> LabelDoubts:
 def _anchor_fit(prepared: Prepared, pipeline_config_path: Path) -> AnchorFit | None:
     with silenced_stderr():  # only this needs Keras, which takes seconds to load
         from boxtune import models
+        from boxtune.backends import prepare_backend
 
+    prepare_backend()
     section = config.complete(config.load(pipeline_config_path)).model
     anchors = models.anchors(section)
     if anchors is None:

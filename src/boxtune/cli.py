@@ -456,7 +456,7 @@ def _add_lr_range(verbs: Any) -> None:
 
 def _lr_range(**options: Any) -> None:
     """Try learning rates from low to high, and show the loss."""
-    print(load("learning_rate_range").learning_rate_range(**options))
+    print(load("lr_range").lr_range(**options))
 
 
 def _train(**options: Any) -> None:

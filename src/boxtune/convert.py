@@ -10,7 +10,7 @@ from itertools import dropwhile
 from pathlib import Path
 
 from boxtune.data import kept_split, recognition, record_writer
-from boxtune.data.files import whole_file, writable_folder
+from boxtune.data.files import Paths, whole_file, writable_folder
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.image_writer import write_images
 from boxtune.data.label_map import LabelMap
@@ -42,7 +42,7 @@ class ConvertResult:
 
 @kept_processes()
 def convert(
-    photos: Path | Sequence[Path], output_dir: Path, options: Options | None = None, *, to: str = TFRECORD
+    photos: Paths, output_dir: str | Path, options: Options | None = None, *, to: str = TFRECORD
 ) -> ConvertResult:
     """Turn an annotated folder of any known format into TFRecords (or another format), a label map and a report.
 
@@ -62,7 +62,7 @@ def convert(
         DataError: there is nothing to convert or too much of it is unusable, a class is not in the label map,
             the split is not possible, or the folder cannot be written to.
     """
-    options = options or Options()
+    options, output_dir = options or Options(), Path(output_dir)
     if to not in (TFRECORD, *recognition.WRITERS):
         raise DataError(f'"{to}" cannot be written; {", ".join((TFRECORD, *recognition.WRITERS))} can.')
     if options.kept_split is None and to == TFRECORD:

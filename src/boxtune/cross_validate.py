@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from boxtune.data.files import whole_file
+from boxtune.data.files import Paths, whole_file
 from boxtune.data.preparation import Options
 from boxtune.errors import DataError
 from boxtune.retrain import RetrainResult, retrain
@@ -68,7 +68,7 @@ class CrossValidation:
 
 
 def cross_validate(
-    photos: str | Path | Sequence[str | Path], model_dir: str | Path, *, options: Options, **training: Any
+    photos: Paths, model_dir: str | Path, *, options: Options, **training: Any
 ) -> CrossValidation:
     """Retrain once for each of `options.folds`, in folders of their own, and return mean and spread of their mAP.
 

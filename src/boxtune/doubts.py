@@ -14,7 +14,7 @@ from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared
 from boxtune.data.splits import TRAIN
 from boxtune.errors import DataError, printable, some
-from boxtune.evaluation.detecting import Found, Source
+from boxtune.evaluation.detecting import Source
 from boxtune.evaluation.groundtruth import with_detections
 from boxtune.finder import Finder, load_finder
 from boxtune.metrics.label_doubts import MIN_SCORE, Doubt, LabelDoubts, label_doubts
@@ -77,7 +77,7 @@ def _results(
         classes = np.array([numbers.get(name, len(names)) for name in own_names], np.int64)
         seen = np.array([of_model.get(int(number), -1) for number in found.classes], np.int64)
         kept = (seen >= 0) & (found.scores >= MIN_SCORE)
-        detections = Found(found.boxes[kept], seen[kept], found.scores[kept])
+        detections = found.boxes[kept], seen[kept], found.scores[kept]
         results.append(with_detections(_labels(image, classes), *detections))
     return results
 

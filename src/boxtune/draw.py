@@ -47,12 +47,13 @@ class DrawReport:
         return f"{many(self.images, 'image')} with {many(objects, 'object')} ({classes}) in {self.output_dir}"
 
 
-def draw(output_dir: Path, *, num_images: int = 120, seed: int = 0) -> DrawReport:
+def draw(output_dir: str | Path, *, num_images: int = 120, seed: int = 0) -> DrawReport:
     """Draw images to ``images/*.jpg`` and their boxes to ``annotations/*.xml``, Pascal VOC like LabelImg's.
 
     The seed and an image's number alone decide what is in it. What an earlier call drew in the same folder
     is replaced. Raises DataError if `num_images` is not in [1, 9999] or the folder cannot be written to.
     """
+    output_dir = Path(output_dir)
     if not 1 <= num_images <= MAX_IMAGES:
         raise DataError(f"{num_images} images cannot be drawn: from 1 to {MAX_IMAGES} can.")
     for folder in (writable_folder(output_dir / "images"), writable_folder(output_dir / "annotations")):

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune import config, models
-from boxtune.backends import require_tensorflow
+from boxtune.backends import prepare_backend, require_tensorflow
 from boxtune.data import resize
 from boxtune.data.decoder import decoded_anywhere
 from boxtune.data.files import LOCK, PARTIAL, held, writing
@@ -53,6 +53,7 @@ def export(
         BoxtuneError: for anything the user can fix.
     """
     require_tensorflow("A SavedModel")
+    prepare_backend()
     if input_type not in INPUT_TYPES:
         raise ConfigError(
             f'--input_type "{input_type}" is not one of {", ".join(INPUT_TYPES)}.'

@@ -11,11 +11,18 @@ from boxtune.backends import prepare_backend
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.errors import CheckpointError, ConfigError
-from boxtune.evaluation.detecting import Found, Source, found_by_detector, found_by_exported
+from boxtune.evaluation.detecting import (
+    Found,
+    Source,
+    compiled_detector,
+    found_by_detector,
+    found_by_exported,
+)
 from boxtune.evaluation.exported import (
     LABEL_MAP,
     PIPELINE_CONFIG,
     beside_model,
+    folder_of_exported,
     is_exported,
     load_exported,
 )
@@ -32,11 +39,15 @@ class Finder:
         label_map: its classes.
         find: yields what it finds in each of some images, in order.
         records: the folder of the records that it was trained on, by its configuration, if that says it.
+        folder: in which it lies, and its thresholds, if it has some.
+        step: of the checkpoint; None of an exported model.
     """
 
     label_map: LabelMap
     find: Callable[[Iterable[Source]], Iterator[Found]]
     records: Path | None
+    folder: Path
+    step: int | None = None
 
 
 def load_finder(model: Path) -> Finder:
@@ -65,7 +76,8 @@ def _exported(model: Path) -> Finder:
         ):  # of another program's model, perhaps: then nothing says what it was trained on
             pipeline = config.load(path, needs_model=False)
     label_map = _label_map(model, beside_model(model, LABEL_MAP))
-    return Finder(label_map, partial(found_by_exported, load_exported(model)), _records(pipeline))
+    find = partial(found_by_exported, load_exported(model))
+    return Finder(label_map, find, _records(pipeline), folder_of_exported(model))
 
 
 def _trained(model: Path) -> Finder:
@@ -82,8 +94,8 @@ def _trained(model: Path) -> Finder:
     label_map = _label_map(model, own_label_map(prefix))
     detector = models.build(pipeline.model)
     averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
-    find = partial(found_by_detector, detector, models.image_resizer(pipeline.model))
-    return Finder(label_map, find, _records(pipeline))
+    find = partial(found_by_detector, compiled_detector(detector), models.image_resizer(pipeline.model))
+    return Finder(label_map, find, _records(pipeline), Path(prefix).parent, checkpoints.step_of(prefix))
 
 
 def _label_map(model: Path, path: Path | None) -> LabelMap:

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import tensorflow as tf
 
+from boxtune.backends import prepare_backend
 from boxtune.data.files import refuse_remote, whole_file, writable_folder
 from boxtune.data.findings import Findings
 from boxtune.data.image_lookup import ImageFiles
@@ -21,32 +20,22 @@ from boxtune.data.images import RARE_SUFFIXES, SUFFIXES, read_rgb
 from boxtune.data.label_map import read_label_map, require_numbers_of_model
 from boxtune.data.listing import list_files
 from boxtune.errors import DataError, printable
-from boxtune.evaluation.exported import LABEL_MAP, beside_model, load_exported
-from boxtune.evaluation.groundtruth import class_names
-from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds
-from boxtune.metrics.matching import reaches
+from boxtune.evaluation.exported import (
+    LABEL_MAP,
+    beside_model,
+    detect_in_image,
+    folder_of_exported,
+    load_exported,
+)
+from boxtune.evaluation.min_scores import MinScores, kept_beside, same_for_all
+from boxtune.image_detections import Detection
 from boxtune.report.box_drawing import Box, draw_boxes
 from boxtune.training.project import best_run, runs_of
 from boxtune.training.run_state import EXPORTED
 
 DETECTIONS = "detections.json"
 
-MIN_SCORE = 0.5
-"""Of a class without a threshold."""
-
 _log = logging.getLogger("boxtune")
-
-
-@dataclass(frozen=True)
-class Detection:
-    """A detection: its class, score, and box in pixels of the upright image."""
-
-    name: str
-    score: float
-    ymin: float
-    xmin: float
-    ymax: float
-    xmax: float
 
 
 @dataclass(frozen=True)
@@ -59,20 +48,6 @@ class Prediction:
     error: str = ""
     highest: Detection | None = None
     """The detection of the highest score, whether it is shown or not; None where there is none."""
-
-
-@dataclass(frozen=True)
-class _MinScores:
-    """From which scores on detections are shown."""
-
-    by_class: dict[int, float]
-    """By the number of the class, from 1 on."""
-    others: float
-    source: str
-
-    def of(self, classes: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
-        """Return float [k]: the lowest score for each of the classes [k]."""
-        return np.array([self.by_class.get(cls, self.others) for cls in classes.tolist()], np.float64)
 
 
 def predict(
@@ -102,6 +77,7 @@ def predict(
         BoxtuneError: if the model or its thresholds cannot be used, there is no image, or the detections cannot be
             written.
     """
+    prepare_backend()
     model = _exported(Path(model))
     detect = load_exported(model)
     label_map_path = beside_model(model, LABEL_MAP)
@@ -133,37 +109,12 @@ def _exported(model: Path) -> Path:
     return best if best.is_dir() else model
 
 
-def _min_scores(model: Path, given: float | None) -> _MinScores:
-    """Return the lowest score that is `given`, else those beside the model, else MIN_SCORE."""
+def _min_scores(model: Path, given: float | None) -> MinScores:
+    """Return the lowest score that is `given`, else those beside the model."""
     if given is not None:
-        return _MinScores({}, given, f"Shown from a score of {given:g} on, as --min_score says.")
-    path = beside_model(model, THRESHOLDS)
-    if path is None:
-        why = f"there is no {THRESHOLDS} beside the model"
-        return _MinScores({}, MIN_SCORE, f"Shown from a score of {MIN_SCORE:g} on: {why}.")
-    thresholds = read_thresholds(path)
-    _check_classes(thresholds, path, beside_model(model, LABEL_MAP))
-    return _MinScores(
-        {one.id: one.min_score for one in thresholds.classes},
-        MIN_SCORE,
-        f"Shown from the scores in {path} on, {thresholds}; other classes {MIN_SCORE:g}.",
-    )
-
-
-def _check_classes(thresholds: Thresholds, path: Path, label_map_path: Path | None) -> None:
-    """Raise DataError if the classes of thresholds are not those of the model, by the label map beside it if any."""
-    if label_map_path is None:
-        return
-    label_map = read_label_map(label_map_path)
-    known = dict(enumerate(class_names(label_map, max(label.id for label in label_map.labels)), start=1))
-    for one in thresholds.classes:
-        own = known.get(one.id)
-        if own != one.name:
-            there = "has no such class" if own is None else f'calls it "{printable(own)}"'
-            raise DataError(
-                f'{path}: has class {one.id} "{printable(one.name)}", and {label_map_path} {there}. Remove the file if '
-                "it is of another model, or give --min_score"
-            )
+        return same_for_all(given, "--min_score")
+    path = beside_model(model, LABEL_MAP)
+    return kept_beside(folder_of_exported(model), read_label_map(path) if path else None)
 
 
 def _nothing_shown(predictions: Sequence[Prediction]) -> str:
@@ -201,26 +152,25 @@ def _images(path: Path) -> list[tuple[Path, str]]:
 
 
 def _predict_one(
-    detect: Any, path: Path, drawn: Path, names: dict[int, str], min_scores: _MinScores
+    detect: Any, path: Path, drawn: Path, names: dict[int, str], min_scores: MinScores
 ) -> Prediction:
     try:
         image = read_rgb(ImageSource(path))
     except DataError as error:
         _log.warning("%s It is passed over.", printable(str(error)))
         return Prediction(path, None, error=str(error))
-    found = {name: part.numpy()[0] for name, part in detect(tf.constant(np.asarray(image))[None]).items()}
-    boxes, scores = found["detection_boxes"], found["detection_scores"].astype(np.float64)
-    classes = found["detection_classes"].astype(int)
+    found = detect_in_image(detect, np.asarray(image), str(path))
+    boxes, classes, scores = found["boxes"], found["classes"], found["scores"].astype(np.float64)
     to_pixels = np.array([image.height, image.width] * 2)
 
     def detection(row: int) -> Detection:
-        name = names.get(int(classes[row]) - 1, f"class {classes[row]}")
+        name = names.get(int(classes[row]), f"class {classes[row] + 1}")
         return Detection(name, round(float(scores[row]), 4), *np.round(boxes[row] * to_pixels, 1).tolist())
 
-    shown = np.flatnonzero(reaches(scores, min_scores.of(classes))).tolist()
+    shown = min_scores.shown(classes, scores).tolist()
     detections = [detection(row) for row in shown]
     labels = [
-        Box(boxes[row], f"{one.name} {scores[row]:.0%}", int(classes[row]) - 1)
+        Box(boxes[row], f"{one.name} {scores[row]:.0%}", int(classes[row]))
         for row, one in zip(shown, detections, strict=True)
     ]
     with whole_file(drawn) as temporary:

@@ -11,7 +11,7 @@ from boxtune.backends import require_tensorflow
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.configure import BATCH_SIZE, configure, find_start
 from boxtune.convert import ConvertResult, convert, move
-from boxtune.data.files import PARTIAL, held, whole_file
+from boxtune.data.files import PARTIAL, Paths, held, whole_file
 from boxtune.data.preparation import Options, too_few_to_validate
 from boxtune.errors import BoxtuneError, ConfigError, many, some, to_copy
 from boxtune.evaluate import evaluate
@@ -140,7 +140,7 @@ def _shown(value: float) -> str:
 
 
 def retrain(
-    photos: str | Path | Sequence[str | Path],
+    photos: Paths,
     model_dir: str | Path,
     *,
     checkpoint: str | Path | None = None,
@@ -195,7 +195,7 @@ def retrain(
         if options.kept_split is None and not overwrite:
             options = replace(options, kept_split=_last_split(runs))
         with tempfile.TemporaryDirectory(dir=project, prefix=PARTIAL) as made:
-            converted = convert(_paths(photos), Path(made) / RECORDS, options)
+            converted = convert(photos, Path(made) / RECORDS, options)
             if overwrite:
                 folder, pipeline = project, command.configured(converted, project)
                 refuse_to_remove(project, pipeline.train_config.fine_tune_checkpoint)
@@ -307,10 +307,6 @@ def _run_to_make(
         )
     folder = begin_next(runs[0], Start(str(checkpoint), changes))
     return folder, command.configured(converted, folder, checkpoint)
-
-
-def _paths(photos: str | Path | Sequence[str | Path]) -> list[Path]:
-    return [Path(photos)] if isinstance(photos, str | Path) else list(map(Path, photos))
 
 
 def _last_split(runs: Sequence[Path]) -> Path:

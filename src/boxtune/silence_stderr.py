@@ -8,9 +8,17 @@ from contextlib import contextmanager
 
 @contextmanager
 def silenced_stderr() -> Iterator[None]:
-    """Discard everything that is written to standard error, by any library; exceptions pass."""
-    sys.stderr.flush()
-    saved = os.dup(2)
+    """Discard everything that is written to standard error, by any library; exceptions pass.
+
+    A program without standard error, as some without a terminal are, has nothing to discard.
+    """
+    if sys.stderr:
+        sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:
+        yield
+        return
     with open(os.devnull, "wb") as null:
         os.dup2(null.fileno(), 2)
     try:

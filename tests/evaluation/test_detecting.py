@@ -9,7 +9,13 @@ from PIL import Image
 from boxtune.config import pipeline_pb2
 from boxtune.data.image_record import ImageSource
 from boxtune.errors import CheckpointError, DataError
-from boxtune.evaluation.detecting import BATCH_SIZE, Source, found_by_detector, found_by_exported
+from boxtune.evaluation.detecting import (
+    BATCH_SIZE,
+    Source,
+    compiled_detector,
+    found_by_detector,
+    found_by_exported,
+)
 from boxtune.structures import Detections
 from small_detector import SIDE, SmallDetector
 
@@ -40,7 +46,7 @@ def sources(folder, values, orientation=1):
 @pytest.mark.parametrize("section", [ANY_SIZE, FIXED], ids=["one by one", "in batches"])
 def test_a_detector_looks_at_every_image_in_order(tmp_path, section):
     values = [*range(0, 20 * BATCH_SIZE, 10), 255]  # two batches, and one more
-    found = list(found_by_detector(Mean(), section, sources(tmp_path, values)))
+    found = list(found_by_detector(compiled_detector(Mean()), section, sources(tmp_path, values)))
     assert [round(255 * float(one.scores[0])) for one in found] == values
     assert [len(one.scores) for one in found] == [1 + (value > 127) for value in values]
     assert found[-1].boxes.tolist() == [[0, 0, 0.5, 1]] * 2
@@ -54,7 +60,7 @@ def test_predictions_that_are_no_numbers_are_an_error_that_names_the_image(tmp_p
             return keras.ops.where(predictions > 0.5, float("nan"), predictions)
 
     with pytest.raises(CheckpointError, match=r"^200\.png: .*not a number"):
-        list(found_by_detector(Broken(), FIXED, sources(tmp_path, [10, 200, 20])))
+        list(found_by_detector(compiled_detector(Broken()), FIXED, sources(tmp_path, [10, 200, 20])))
 
 
 def test_an_exported_model_is_given_every_image_upright(tmp_path):
@@ -81,4 +87,4 @@ def test_an_exported_model_is_given_every_image_upright(tmp_path):
 def test_an_image_that_is_gone_is_named(tmp_path):
     gone = Source("gone.png", ImageSource(tmp_path / "gone.png"), 1)
     with pytest.raises(DataError, match=r"gone\.png"):
-        list(found_by_detector(Mean(), FIXED, [*sources(tmp_path, [1, 2]), gone]))
+        list(found_by_detector(compiled_detector(Mean()), FIXED, [*sources(tmp_path, [1, 2]), gone]))

@@ -9,10 +9,10 @@ import stat
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from boxtune.errors import DataError, printable, to_copy
 
@@ -24,10 +24,18 @@ LOCK = ".lock"
 PARTIAL = ".partial-"
 """The start of the names of folders that hold what is not complete yet."""
 
+Paths: TypeAlias = str | Path | Sequence[str | Path]
+"""One path or several, as callers give them."""
+
 _COPYING = {"gs": "gsutil -m cp -r {} .", "s3": "aws s3 cp --recursive {} FOLDER"}
 _LONGEST_NAME = 150  # bytes of a file's name that a temporary name repeats; file systems take 255
 
 _log = logging.getLogger("boxtune")
+
+
+def paths_of(paths: Paths) -> list[Path]:
+    """Return one path or several as a list."""
+    return [Path(paths)] if isinstance(paths, str | Path) else list(map(Path, paths))
 
 
 def read_text(path: Path, *, max_bytes: int = MAX_TEXT_BYTES) -> str:

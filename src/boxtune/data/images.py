@@ -15,7 +15,16 @@ from PIL import Image
 
 from boxtune.data import duplicates
 from boxtune.data.image_record import ImageSource
-from boxtune.data.pixels import ImageTooLargeError, depth, eight_bits, file_format, opened, repaired, to_rgb
+from boxtune.data.pixels import (
+    ImageTooLargeError,
+    depth,
+    eight_bits,
+    file_format,
+    opened,
+    refuse_unusable,
+    repaired,
+    to_rgb,
+)
 from boxtune.errors import DataError
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -174,6 +183,16 @@ def decoded_rgb(data: bytes, orientation: int | None = None, *, max_side: int | 
         if max_side:
             upright.thumbnail((max_side, max_side))
         return upright
+
+
+def of_pillow(image: Image.Image) -> Image.Image:
+    """Return an image that Pillow has opened or made as `read_rgb` returns that of a file; raise DataError."""
+    refuse_unusable(image)
+    try:
+        image.load()
+    except OSError as error:
+        raise DataError(f"it cannot be decoded: {error}.") from error
+    return to_rgb(_turned(image, _orientation(image)))
 
 
 def read_bytes(source: ImageSource) -> bytes:

@@ -105,10 +105,7 @@ def opened(data: bytes) -> Iterator[Image.Image]:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         with _open(data) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise _too_large(f"{image.width} x {image.height}")
-            if image.mode in ("I", "F"):
-                raise DataError(f"its pixels are {image.mode} (32 bit), which have no agreed range.")
+            refuse_unusable(image)
             if image.format != "PNG":
                 yield image
                 return
@@ -121,6 +118,14 @@ def opened(data: bytes) -> Iterator[Image.Image]:
         raise _too_large("far too many") from error
     except Exception as error:  # Pillow's readers raise errors of any kind
         raise DataError(f"it cannot be decoded: {_why_not(data, error)}") from error
+
+
+def refuse_unusable(image: Image.Image) -> None:
+    """Raise DataError for an image of too many pixels, or of values that have no agreed range."""
+    if image.width * image.height > MAX_PIXELS:
+        raise _too_large(f"{image.width} x {image.height}")
+    if image.mode in ("I", "F"):
+        raise DataError(f"its pixels are {image.mode} (32 bit), which have no agreed range.")
 
 
 def _open(data: bytes) -> Image.Image:

@@ -14,6 +14,7 @@ from boxtune.data import duplicates, kept_split, spelling, split_lists, splits
 from boxtune.data import findings as kinds
 from boxtune.data.bursts import bursts
 from boxtune.data.conventions import Assumed
+from boxtune.data.files import Paths, paths_of
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names, rounded
 from boxtune.data.label_map import LabelMap, renaming
@@ -32,7 +33,7 @@ _ROBOFLOW_SOURCE = re.compile(r"([^/]+)\.rf\.[0-9a-f]{32}\.[^/.]+$")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
-    """How to read and split a data set.
+    """How to read and split a data set. Its paths may be given as text.
 
     Attributes:
         annotations: a file or folder of annotations that is not in the folder of the images.
@@ -77,6 +78,9 @@ class Options:
     num_workers: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("annotations", "label_map", "validation_files", "kept_split"):
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
         if self.fold is not None and self.folds is None:
             raise DataError("--fold is one of --folds: give their number, too.")
 
@@ -97,14 +101,14 @@ class Prepared:
         return [image for part in self.parts.values() for image in part]
 
 
-def prepare(photos: Path | Sequence[Path], options: Options) -> Prepared:
+def prepare(photos: Paths, options: Options) -> Prepared:
     """Read and split the data set of one folder, or of several, without writing anything.
 
     A split that is not possible is a refusal. Raises DataError where nothing can be said of the set: no annotations, or
     an unreadable label map.
     """
     reading = read_folders(
-        [photos] if isinstance(photos, Path) else photos,
+        paths_of(photos),
         annotations=options.annotations,
         format_name=options.format_name,
         assumed=Assumed(options.boxes, options.exif, options.image_names),

@@ -1,4 +1,4 @@
-"""What a model finds in images as they lie on the disk, image after image, with few of them in memory."""
+"""What a model finds in images, on the disk or in memory, image after image, with few of them decoded at a time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -28,16 +28,18 @@ BATCH_SIZE = 8
 
 
 class Source(NamedTuple):
-    """An image to look at: its name for errors, where it is, and its EXIF orientation."""
+    """An image to look at: its name for errors, where it is or its pixels, and its EXIF orientation."""
 
     name: str
-    image: ImageSource
-    orientation: int
+    image: ImageSource | npt.NDArray[np.uint8]  # [h, w, 3], upright
+    orientation: int | None  # of a file; None for the one that it has itself
 
 
 class Found(NamedTuple):
     """What was found in an image, best first."""
 
+    source: Source
+    size: tuple[int, int]  # height and width of the upright image in pixels
     boxes: npt.NDArray[np.floating]  # [k, 4], fractions of the upright image, [ymin, xmin, ymax, xmax]
     classes: npt.NDArray[np.integer]  # [k], 0-based
     scores: npt.NDArray[np.floating]  # [k]
@@ -52,26 +54,36 @@ def found_by_exported(detect: Callable[[Any], dict[str, Any]], sources: Iterable
     """
     for source, image in map_in_threads(_read, sources):
         found = detect_in_image(detect, image, source.name)
-        yield Found(found["boxes"], found["classes"], found["scores"])
+        yield Found(source, image.shape[:2], found["boxes"], found["classes"], found["scores"])
+
+
+def compiled_detector(detector: Detector) -> Callable[[Inputs], dict[str, Any]]:
+    """Return what `found_by_detector` calls: compiled once, however often images are looked at."""
+    return compiled(partial(_detect, detector), detector.variables)
 
 
 def found_by_detector(
-    detector: Detector, section: pipeline_pb2.ImageResizer, sources: Iterable[Source]
+    detect: Callable[[Inputs], dict[str, Any]], section: pipeline_pb2.ImageResizer, sources: Iterable[Source]
 ) -> Iterator[Found]:
-    """Yield what a detector finds in each image, resized as its `image_resizer` says.
+    """Yield what a detector finds in each image.
+
+    Args:
+        detect: as `compiled_detector` returns it.
+        section: its `image_resizer`.
+        sources: the images.
 
     Raises:
         DataError: naming the image that cannot be read.
         CheckpointError: naming the image whose predictions are not finite.
     """
-    detect = compiled(partial(_detect, detector), detector.variables)
     read = map_in_threads(partial(_read_resized, resizer(section)), sources)
     batch_size = BATCH_SIZE if config.fixed_size(section) else 1
     for batch in iter(lambda: list(islice(read, batch_size)), []):
-        parts = keras.tree.map_structure(ops.convert_to_numpy, detect(_inputs([part for _, part in batch])))
-        require_finite(parts["finite"], [source.name for source, _ in batch])
-        for i, count in enumerate(parts["count"]):
-            yield Found(*(parts[name][i, :count] for name in Found._fields))
+        inputs = _inputs([resized for _, _, resized in batch])
+        parts = keras.tree.map_structure(ops.convert_to_numpy, detect(inputs))
+        require_finite(parts["finite"], [source.name for source, _, _ in batch])
+        for i, ((source, size, _), count) in enumerate(zip(batch, parts["count"], strict=True)):
+            yield Found(source, size, *(parts[name][i, :count] for name in ("boxes", "classes", "scores")))
 
 
 def _detect(detector: Detector, inputs: Inputs) -> dict[str, Any]:
@@ -85,9 +97,17 @@ def _inputs(batch: Sequence[Resized]) -> Inputs:
     )
 
 
+def pixels_of(source: Source) -> npt.NDArray[np.uint8]:
+    """Return an image upright, [h, w, 3]; raise DataError, naming its file, if it cannot be read."""
+    if isinstance(source.image, ImageSource):
+        return np.asarray(images.read_rgb(source.image, source.orientation))
+    return source.image
+
+
 def _read(source: Source) -> tuple[Source, npt.NDArray[np.uint8]]:
-    return source, np.asarray(images.read_rgb(source.image, source.orientation))
+    return source, pixels_of(source)
 
 
-def _read_resized(resize: Resizer, source: Source) -> tuple[Source, Resized]:
-    return source, resize(tf.cast(_read(source)[1], tf.float32))
+def _read_resized(resize: Resizer, source: Source) -> tuple[Source, tuple[int, int], Resized]:
+    image = pixels_of(source)
+    return source, image.shape[:2], resize(tf.cast(image, tf.float32))

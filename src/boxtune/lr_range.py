@@ -51,7 +51,7 @@ class RangeResult:
         )
 
 
-def learning_rate_range(
+def lr_range(
     pipeline_config_path: str | Path,
     output_dir: str | Path,
     *,

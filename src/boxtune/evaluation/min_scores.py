@@ -1,0 +1,92 @@
+"""From which scores on detections are shown: from one that is given, else from the thresholds beside the model."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from boxtune.data.label_map import LabelMap
+from boxtune.errors import DataError, printable
+from boxtune.evaluation.groundtruth import class_names
+from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds
+from boxtune.metrics.matching import reaches
+
+MIN_SCORE = 0.5
+"""Of a class without a threshold."""
+
+_log = logging.getLogger("boxtune")
+
+
+@dataclass(frozen=True)
+class MinScores:
+    """The lowest score of each class, and where it comes from."""
+
+    by_class: dict[int, float]
+    """By the 0-based number of the class."""
+    others: float
+    source: str
+    """As a sentence."""
+
+    def of(self, number: int) -> float:
+        """Return the lowest score of a class, 0-based."""
+        return self.by_class.get(number, self.others)
+
+    def shown(
+        self, classes: npt.NDArray[np.integer], scores: npt.NDArray[np.floating]
+    ) -> npt.NDArray[np.intp]:
+        """Return int [m]: which of k detections reach them, by their 0-based classes [k] and scores [k]."""
+        lowest = np.array([self.of(number) for number in classes.tolist()], np.float64)
+        return np.flatnonzero(reaches(scores.astype(np.float64), lowest))
+
+
+def same_for_all(min_score: float, flag: str) -> MinScores:
+    """Return one lowest score for all classes, which `flag` says."""
+    return MinScores({}, min_score, f"Shown from a score of {min_score:g} on, as {flag} says.")
+
+
+def kept_beside(folder: Path, label_map: LabelMap | None, step: int | None = None) -> MinScores:
+    """Return the lowest scores that an evaluation has found for a model: MIN_SCORE where there is none.
+
+    Args:
+        folder: that of the model.
+        label_map: of the model, if it has one.
+        step: of the checkpoint that is the model; thresholds of another one are logged and left out.
+
+    Raises:
+        DataError: if the thresholds cannot be read, or are of other classes.
+    """
+    path = folder / THRESHOLDS
+    try:
+        path.lstat()
+    except OSError:
+        why = f"there is no {THRESHOLDS} beside the model"
+        return MinScores({}, MIN_SCORE, f"Shown from a score of {MIN_SCORE:g} on: {why}.")
+    thresholds = read_thresholds(path)
+    if step is not None and thresholds.step != step:
+        why = f"{path} is of step {thresholds.step}, the model of step {step}"
+        _log.warning(
+            "%s: its thresholds are not used. Find others with `boxtune evaluate --min_precision 0`.", why
+        )
+        return MinScores({}, MIN_SCORE, f"Shown from a score of {MIN_SCORE:g} on: {why}.")
+    if label_map:
+        _check_classes(thresholds, path, label_map)
+    return MinScores(
+        {one.id - 1: one.min_score for one in thresholds.classes},
+        MIN_SCORE,
+        f"Shown from the scores in {path} on, {thresholds}; other classes {MIN_SCORE:g}.",
+    )
+
+
+def _check_classes(thresholds: Thresholds, path: Path, label_map: LabelMap) -> None:
+    """Raise DataError if the classes of thresholds are not those of the model."""
+    known = dict(enumerate(class_names(label_map, max(label.id for label in label_map.labels)), start=1))
+    for one in thresholds.classes:
+        own = known.get(one.id)
+        if own != one.name:
+            there = "has no such class" if own is None else f'calls it "{printable(own)}"'
+            raise DataError(
+                f'{path}: has class {one.id} "{printable(one.name)}", and the label map of the model {there}. Remove '
+                "the file if it is of another model, or give --min_score"
+            )

@@ -1,0 +1,136 @@
+"""What a model has found in one image: to count, to go through, to look at, and to hand on.
+
+Dimension letters: k detections, h w pixels of the upright image.
+"""
+
+import base64
+import html
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from boxtune.errors import BoxtuneError, ConfigError, many, some
+from boxtune.evaluation.detecting import Source, pixels_of
+from boxtune.report.box_drawing import Box, draw_boxes
+from boxtune.report.previews import encode_preview
+
+_MOST_NAMED = 5
+_MOST_ROWS = 20
+_SHOWN_SIDE, _SHOWN_BYTES = 800, 400_000  # of an image in a notebook, which keeps it
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A detection: its class, score, and box in pixels of the upright image."""
+
+    name: str
+    score: float
+    ymin: float
+    xmin: float
+    ymax: float
+    xmax: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ImageDetections:
+    """The detections of an image, the best first. It has a length, and iterating over it gives each as a Detection.
+
+    Attributes:
+        source: the image: a file, which is read again to be drawn, or pixels, which are kept.
+        height, width: of the upright image, in pixels.
+        boxes: float32 [k, 4] as (ymin, xmin, ymax, xmax), in pixels of the upright image; `xyxy` has the other order.
+        classes: int64 [k], 0-based: the ids of the label map less 1.
+        names: of the classes, k of them.
+        scores: float32 [k].
+    """
+
+    source: Source
+    height: int
+    width: int
+    boxes: npt.NDArray[np.float32]
+    classes: npt.NDArray[np.int64]
+    names: list[str]
+    scores: npt.NDArray[np.float32]
+
+    @property
+    def xyxy(self) -> npt.NDArray[np.float32]:
+        """The boxes, float32 [k, 4], as (xmin, ymin, xmax, ymax)."""
+        return self.boxes[:, [1, 0, 3, 2]]
+
+    @property
+    def image(self) -> Image.Image:
+        """The upright image in RGB; raises DataError if its file cannot be read any more."""
+        return Image.fromarray(pixels_of(self.source))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[Detection]:
+        for name, score, box in zip(self.names, self.scores.tolist(), self.boxes.tolist(), strict=True):
+            yield Detection(name, score, *box)
+
+    def __repr__(self) -> str:
+        counts = [f"{count} {name}" for name, count in Counter(self.names).most_common()]
+        told = f": {some(counts, _MOST_NAMED)}" if counts else ""
+        return f"<{many(len(self), 'detection')} in {self.source.name}{told}>"
+
+    def draw(self) -> Image.Image:
+        """Return a copy of the image with the boxes on it; raises DataError if it cannot be read any more."""
+        to_fractions = 1 / np.array([self.height, self.width] * 2)
+        boxes = [
+            Box(box, f"{name} {score:.0%}", number)
+            for box, name, score, number in zip(
+                self.boxes * to_fractions,
+                self.names,
+                self.scores.tolist(),
+                self.classes.tolist(),
+                strict=True,
+            )
+        ]
+        return draw_boxes(self.image, boxes[::-1])  # the best on top
+
+    def to_supervision(self) -> Any:
+        """Return them as `supervision.Detections`, with `class_name` in its data.
+
+        Raises:
+            ConfigError: if the package supervision is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise ConfigError(
+                'to_supervision needs the package supervision: pip install "boxtune[supervision]"'
+            ) from error
+        return supervision.Detections(
+            xyxy=self.xyxy,
+            confidence=self.scores,
+            class_id=self.classes,
+            data={"class_name": np.array(self.names, dtype=str)},
+        )
+
+    def _repr_html_(self) -> str:
+        """Return the drawn image and a table of the best detections: what a notebook shows."""
+        rows = [
+            f"<tr><td>{html.escape(one.name)}</td><td>{one.score:.3f}</td>"
+            f"<td>{one.xmin:.0f}, {one.ymin:.0f}, {one.xmax:.0f}, {one.ymax:.0f}</td></tr>"
+            for one in list(self)[:_MOST_ROWS]
+        ]
+        more = f"<p>and {len(self) - _MOST_ROWS} more</p>" if len(self) > _MOST_ROWS else ""
+        head = "<tr><th>class</th><th>score</th><th>xmin, ymin, xmax, ymax</th></tr>"
+        table = f"<table>{head}{''.join(rows)}</table>{more}" if rows else ""
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{self._shown_image()}{table}"
+
+    def _shown_image(self) -> str:
+        """Return the drawn image for a page; why it cannot be read, if so."""
+        try:
+            drawn = self.draw()
+        except BoxtuneError as error:
+            return f"<p>{html.escape(str(error))}</p>"
+        drawn.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+        data = base64.b64encode(encode_preview(drawn, _SHOWN_BYTES)).decode("ascii")
+        return f'<img alt="" src="data:image/jpeg;base64,{data}">'

@@ -1,0 +1,210 @@
+"""`load`: a model to call from Python: images in, detections out."""
+
+import math
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from boxtune.data import images
+from boxtune.data.files import refuse_remote
+from boxtune.data.image_record import ImageSource
+from boxtune.errors import ConfigError, DataError, some
+from boxtune.evaluation.detecting import Found, Source
+from boxtune.evaluation.groundtruth import class_names
+from boxtune.evaluation.min_scores import MinScores, kept_beside, same_for_all
+from boxtune.finder import Finder, load_finder
+from boxtune.image_detections import Detection as Detection
+from boxtune.image_detections import ImageDetections as ImageDetections
+
+ImageLike: TypeAlias = str | Path | npt.NDArray[np.uint8] | Image.Image
+"""An image: its file, its pixels uint8 [h, w, 3] (RGB) or grey [h, w], or one of Pillow's."""
+
+_MOST_NAMED = 5
+
+
+class Model:
+    """A model that is loaded. Called with an image it returns an ImageDetections, with several a list of them.
+
+    Attributes:
+        path: where it lies.
+        names: of its classes, in the order of their numbers.
+        thresholds: of each class, by its name, the score from which on its detections are returned: that of the
+            highest F1 where an evaluation has found it, else 0.5.
+    """
+
+    def __init__(self, path: Path, finder: Finder) -> None:
+        self.path = path
+        self.names = class_names(finder.label_map, finder.label_map.labels[-1].id)
+        self._finder = finder
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """The score of each class, by its name, from which on its detections are returned."""
+        return {name: self._min_scores.of(number) for number, name in enumerate(self.names)}
+
+    @cached_property
+    def _min_scores(self) -> MinScores:
+        finder = self._finder
+        return kept_beside(finder.folder, finder.label_map, finder.step)
+
+    def __repr__(self) -> str:
+        return f"<model {self.path} of {some(self.names, _MOST_NAMED)}>"
+
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a path as text is one image, though it can be iterated over
+        self, images: ImageLike, *, min_score: float | None = None
+    ) -> ImageDetections: ...
+
+    @overload
+    def __call__(
+        self, images: Iterable[ImageLike], *, min_score: float | None = None
+    ) -> list[ImageDetections]: ...
+
+    def __call__(
+        self, images: ImageLike | Iterable[ImageLike], *, min_score: float | None = None
+    ) -> ImageDetections | list[ImageDetections]:
+        """Return what is found in an image, or a list of that for several, in their order.
+
+        Args:
+            images: one, or any iterable of them. A file may be of any format that `check` reads, and is turned as its
+                EXIF orientation says; so is an image of Pillow, of any mode but 32 bit. Transparency is ignored.
+                An array is uint8, RGB [h, w, 3] or grey [h, w], and taken as it is.
+            min_score: detections below it are left out, in place of those below the thresholds of the model.
+
+        Raises:
+            DataError: naming the image that cannot be read, or is none.
+            ConfigError: for a `min_score` that is no number.
+            CheckpointError: if the model fails, naming the image.
+        """
+        if _is_one(images):
+            (found,) = self._find([_source(images, "the image")], min_score)
+            return found
+        return list(self._find(_sources(images), min_score))
+
+    def stream(
+        self, images: Iterable[ImageLike], *, min_score: float | None = None
+    ) -> Iterator[ImageDetections]:
+        """Yield what is found in each of any number of images, with few of them in memory; else as a call."""
+        if _is_one(images):
+            raise DataError("stream takes several images: give a list of them, or call the model itself")
+        return self._find(_sources(images), min_score)
+
+    def _find(self, sources: Iterable[Source], min_score: float | None) -> Iterator[ImageDetections]:
+        min_scores = self._min_scores if min_score is None else _checked(min_score)
+        return (self._detections(found, min_scores) for found in self._finder.find(sources))
+
+    def _detections(self, found: Found, min_scores: MinScores) -> ImageDetections:
+        shown = min_scores.shown(found.classes, found.scores)
+        classes = found.classes[shown].astype(np.int64)
+        height, width = found.size
+        return ImageDetections(
+            source=found.source,
+            height=height,
+            width=width,
+            boxes=(found.boxes[shown] * np.array([height, width] * 2)).astype(np.float32),
+            classes=classes,
+            names=[self._name(number) for number in classes.tolist()],
+            scores=found.scores[shown].astype(np.float32),
+        )
+
+    def _name(self, number: int) -> str:
+        return self.names[number] if number < len(self.names) else f"class {number + 1}"
+
+
+def load(model: str | Path) -> Model:
+    """Load a model, to call it with images.
+
+    Args:
+        model: what `export` wrote, an export of the API, the folder of `retrain` or `train` (the best checkpoint of its
+            best run), or a checkpoint with its configuration beside it.
+
+    Raises:
+        BoxtuneError: if there is no model, it or its thresholds are damaged, or nothing beside it says what its classes
+            are.
+    """
+    return Model(Path(model), load_finder(Path(model)))
+
+
+def _is_one(images: Any) -> bool:
+    """Say whether this is one image, or at least no collection of images."""
+    return (
+        isinstance(images, str | Path | Image.Image)
+        or hasattr(images, "__array__")
+        or not _can_iterate(images)
+    )
+
+
+def _can_iterate(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, bytes | dict)
+
+
+def _sources(images: Any) -> Iterator[Source]:
+    return (_source(image, f"images[{number}]") for number, image in enumerate(images))
+
+
+def _source(image: Any, name: str) -> Source:
+    """Return an image as detectors take it; one without a file is called `name`."""
+    if isinstance(image, str | Path):
+        return Source(str(image), ImageSource(_file(Path(image))), None)
+    if isinstance(image, Image.Image):
+        try:
+            return Source(name, np.asarray(images.of_pillow(image)), None)
+        except DataError as error:
+            raise DataError(f"{name}: {error}") from error
+    if hasattr(image, "__array__"):
+        return Source(name, _pixels(np.asarray(image), name), None)
+    raise DataError(
+        f"{name} is of the type {type(image).__name__}: give a path, an array uint8 [h, w, 3] or an image of Pillow"
+    )
+
+
+def _file(path: Path) -> Path:
+    refuse_remote(path)
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: give the images in it, such as sorted(Path(...).glob('*.jpg'))")
+    if not path.exists():
+        raise DataError(f"{path}: no such image")
+    return path
+
+
+def _pixels(array: np.ndarray, name: str) -> npt.NDArray[np.uint8]:
+    """Return an array as RGB uint8 [h, w, 3]; raise DataError for one that may mean anything else."""
+    if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] != 3):
+        raise DataError(f"{name} has the shape {list(array.shape)}{_way_out(array.shape)}")
+    if array.dtype != np.uint8:
+        hint = ": if its values are from 0 to 1, give (255 * image).round().astype('uint8')"
+        raise DataError(
+            f"{name} is {array.dtype}; an image has values uint8 from 0 to 255"
+            f"{hint if array.dtype.kind == 'f' else ''}"
+        )
+    return np.ascontiguousarray(array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2))
+
+
+def _way_out(shape: tuple[int, ...]) -> str:
+    """Say, behind a shape, what an image has and how to make one."""
+    match shape:
+        case _ if 0 in shape:
+            how = ", and no side is 0"
+        case (_, _, 4):
+            how = ": without transparency it is image[..., :3]"
+        case (_, _, 1):
+            how = ": as grey it is image[..., 0]"
+        case (3, _, _):
+            how = ": with channels last it is image.transpose(1, 2, 0)"
+        case (_, _, _, _):
+            how = ": give several images as a list, list(images)"
+        case _:
+            how = ""
+    return f"; an image has [h, w, 3] or, if grey, [h, w]{how}"
+
+
+def _checked(min_score: float) -> MinScores:
+    is_number = isinstance(min_score, int | float | np.number) and not isinstance(min_score, bool)
+    if not is_number or not math.isfinite(min_score):
+        raise ConfigError(f"min_score is {min_score!r}; give a number, such as 0.5")
+    return same_for_all(float(min_score), "min_score")
