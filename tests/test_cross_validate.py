@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 SIZE = f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"
 
 
+@pytest.mark.thorough
 def test_the_command_trains_all_folds_and_measures_every_image_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(models, "build", lambda section, options=None: TinyDetector())
     draw(tmp_path / "photos", num_images=6)

@@ -318,6 +318,7 @@ class TestNextRun:
         assert result.comparison.is_of_all
         assert step_of(find(folder / "mine/runs/2")) == 3
 
+    @pytest.mark.thorough
     def test_no_image_changes_sides(self, folder):
         parts = {part: listed(folder / "mine" / "records", part) for part in ("train", "validation")}
         add_images(folder)
@@ -386,6 +387,7 @@ class TestNextRun:
         assert "SAME IMAGES: the mAP on the validation images of run 2" in table
         assert "same_images" in Path("runs.html").read_text()
 
+    @pytest.mark.thorough
     def test_without_a_class_in_common_nothing_is_compared(self, folder, capsys):
         for number, name in enumerate(read_label_map(Path("mine/records/label_map.pbtxt")).names):
             rename(folder / "photos", name, f"new {number}")

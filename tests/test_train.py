@@ -114,6 +114,7 @@ def test_the_best_has_its_thresholds_beside_it(run, tmp_path):
     assert (found.step, found.num_images, found.min_precision) == (result.best.step, 2, 0)
 
 
+@pytest.mark.thorough
 def test_recalibrated_statistics_are_evaluated_and_kept_and_training_goes_on_without(run, folder, tmp_path):
     """Two trainings, which differ in nothing but the best checkpoint, and what it was evaluated with."""
     options = {"evaluate_every_n": 4, "best_metric": "loss"}

@@ -178,6 +178,7 @@ def test_retrain_leaves_figures_and_an_export(donor):
     }  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("verb", ["model_main_tf2", "exporter_main_v2"])
 def test_the_api_command_lines(verb, uninterrupted, folder, pipeline_config):
     model_dir, _ = uninterrupted

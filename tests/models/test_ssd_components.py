@@ -63,6 +63,7 @@ SQUARES = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("text", [SAMPLED, SQUARES])
 def test_it_trains_and_finds(text):
     keras.utils.set_random_seed(1)
