@@ -36,7 +36,7 @@ class ConvertResult:
     files: Mapping[str, Sequence[str]]
 
     def __str__(self) -> str:
-        folder, title = self.output_dir, f"{self.prepared.reading.title} is now in {self.output_dir}"
+        folder, title = self.output_dir, f"{self.output_dir} now holds {self.prepared.reading.title}"
         return data_set.text(title, self.prepared, f"all of them are in {folder / data_set.JSON_NAME}")
 
 

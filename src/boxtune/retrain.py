@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -52,6 +52,12 @@ EVALUATIONS = 5
 """During the training, including the one at the end."""
 
 MOST_NAMED = 5
+
+WITHOUT_WEIGHTS = (
+    "without --checkpoint the training starts from random weights, which takes many times the steps and images: see "
+    "docs/recipes.md. `boxtune models` lists the weights that there are."
+)
+"""Measured: docs/recipes.md."""
 
 CONFIG = "pipeline.config"
 
@@ -204,8 +210,8 @@ def retrain(
                 folder, pipeline = _run_to_make(command, converted, runs, options.seed, next_run)
             move(converted, folder / RECORDS)
             print(replace(converted, output_dir=folder / RECORDS), flush=True)
-            if options.folds is None and (few := too_few_to_validate(converted.prepared)):
-                print(f"warning: {few}. Their mAP is mostly chance: annotate more, or add --folds 5.")
+            for warning in _warnings(converted, options, pipeline):
+                print(f"warning: {warning}", flush=True)
             config.write(pipeline, folder / CONFIG)
         best = _train(folder, pipeline, evaluation_options or EvaluationOptions(), options.seed, num_devices)
         export(folder / CONFIG, folder / BEST, folder / EXPORTED)
@@ -307,6 +313,14 @@ def _run_to_make(
         )
     folder = begin_next(runs[0], Start(str(checkpoint), changes))
     return folder, command.configured(converted, folder, checkpoint)
+
+
+def _warnings(converted: ConvertResult, options: Options, pipeline: TrainEvalPipelineConfig) -> Iterator[str]:
+    """Yield what makes the result worse or less sure than it could be, with the way out."""
+    if not pipeline.train_config.fine_tune_checkpoint:
+        yield WITHOUT_WEIGHTS
+    if options.folds is None and (few := too_few_to_validate(converted.prepared)):
+        yield f"{few}. Their mAP is mostly chance: annotate more, or add --folds 5."
 
 
 def _last_split(runs: Sequence[Path]) -> Path:

@@ -140,7 +140,7 @@ def test_a_folder_without_annotations_is_named(folders, tmp_path):
 def test_the_commands_take_several_folders(folders, tmp_path, capsys):
     assert cli.main(["check", *map(str, folders)]) == 0
     first, second = folders
-    assert f"Pascal VOC XML of {first}, COCO JSON of {second}" in capsys.readouterr().out
+    assert f"Pascal VOC XML of {first} and COCO JSON of {second}" in capsys.readouterr().out
     assert cli.main(["convert", *map(str, folders), "--output_dir", str(tmp_path / "records")]) == 0
     assert read_text(tmp_path / "records" / "label_map.pbtxt").count("item") == 3
     assert json.loads(read_text(tmp_path / "records" / "report.json"))["format"] == "voc, coco"

@@ -59,7 +59,7 @@ class Reading:
     @property
     def title(self) -> str:
         """The folders with their formats, for people."""
-        return ", ".join(f"{one.title} of {folder}" for folder, one in self.formats.items())
+        return " and ".join(f"{one.title} of {folder}" for folder, one in self.formats.items())
 
 
 def read(
