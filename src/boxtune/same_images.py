@@ -40,7 +40,7 @@ def measure(run: Path, other: Path, records: Path, output_dir: Path) -> bool:
         output_dir: for `evaluation.json` and the page.
     """
     own, others = read_label_map(run / LABEL_MAP), read_label_map(other / LABEL_MAP)
-    if knows_all(run, other):
+    if _are_same(own, others):
         evaluate(run / COMPLETE_CONFIG, run / BEST, data=records, output_dir=output_dir)
     elif known := known_names(own, others):
         print(f"(of the classes that it knows: {', '.join(known)})", flush=True)
@@ -54,7 +54,12 @@ def measure(run: Path, other: Path, records: Path, output_dir: Path) -> bool:
 
 def knows_all(run: Path, other: Path) -> bool:
     """Say whether two runs have the same classes, of the same ids."""
-    return read_label_map(run / LABEL_MAP).names == read_label_map(other / LABEL_MAP).names
+    return _are_same(read_label_map(run / LABEL_MAP), read_label_map(other / LABEL_MAP))
+
+
+def _are_same(one: LabelMap, other: LabelMap) -> bool:
+    own, others = ([(label.id, label.name) for label in labels.labels] for labels in (one, other))
+    return own == others
 
 
 def known_names(one: LabelMap, other: LabelMap) -> list[str]:

@@ -6,7 +6,7 @@ The root is the innermost folder that holds them all, and names of images and fi
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -80,10 +80,8 @@ def merged(readings: Sequence[Reading]) -> Reading:
 
 def _common_folder(roots: Sequence[Path]) -> Path:
     """Return the innermost folder that holds all of them, relative if they are."""
-    for one, other in combinations(roots, 2):
-        for outer, inner in ((one, other), (other, one)):
-            if not inner.resolve().is_relative_to(outer.resolve()):
-                continue
+    for outer, inner in permutations(roots, 2):
+        if inner.resolve().is_relative_to(outer.resolve()):
             raise DataError(f"{inner} is within {outer}: give {outer} alone, so that no image is read twice.")
     relative = not any(root.is_absolute() or ".." in root.parts for root in roots)
     paths = [os.fspath(root) if relative else os.path.abspath(root) for root in roots]

@@ -21,7 +21,7 @@ from boxtune.data.label_map import LabelMap, renaming
 from boxtune.data.merging import read_folders
 from boxtune.data.reading import Reading, what_was_skipped, why_unusable
 from boxtune.data.splits import Split
-from boxtune.errors import DataError, did_you_mean, many, nearest
+from boxtune.errors import DataError, did_you_mean, many, nearest, some
 
 VALIDATION_FRACTION = 0.2
 FEW_IMAGES, FEW_OF_A_CLASS = 30, 5
@@ -349,7 +349,7 @@ def too_few_to_validate(prepared: Prepared) -> str:
     few = [f"{name} {counts[name]}" for name in prepared.label_map.names if 0 < counts[name] < FEW_OF_A_CLASS]
     reasons = [f"{len(measured)} images to validate on are few"] if len(measured) < FEW_IMAGES else []
     if few:
-        shown = f"{', '.join(few[:_MOST_NAMED])}{', ...' if len(few) > _MOST_NAMED else ''}"
+        shown = some(few, _MOST_NAMED)
         reasons.append(f"classes in fewer than {FEW_OF_A_CLASS} images to validate on: {shown}")
     return "; ".join(reasons)
 
