@@ -373,7 +373,10 @@ def _add_model(verb: argparse.ArgumentParser) -> None:
 
 
 def _batch_size(text: str) -> int | str:
-    return text if text == "auto" else integer(1)(text)
+    try:
+        return text if text == "auto" else integer(1)(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f'"{text}" is neither a number nor auto') from None
 
 
 def _require_sha256(options: dict[str, Any]) -> None:

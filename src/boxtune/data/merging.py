@@ -40,6 +40,7 @@ def read_folders(
             f"--annotations {annotations} goes with one folder of images, not with {len(folders)}. Put annotations "
             "into the folder of their images."
         )
+    _refuse_nested([folder.parent if folder.is_file() else folder for folder in folders])
     readings = [
         read(
             folder,
@@ -54,7 +55,7 @@ def read_folders(
 
 
 def merged(readings: Sequence[Reading]) -> Reading:
-    """Return the readings of several folders as one. Raises DataError if one of the folders is within another."""
+    """Return the readings of several folders, none of which is within another, as one."""
     root = _common_folder([reading.root for reading in readings])
     readings = [_seen_from(root, reading) for reading in readings]
     images = [image for reading in readings for image in reading.images]
@@ -78,11 +79,15 @@ def merged(readings: Sequence[Reading]) -> Reading:
     )
 
 
-def _common_folder(roots: Sequence[Path]) -> Path:
-    """Return the innermost folder that holds all of them, relative if they are."""
+def _refuse_nested(roots: Sequence[Path]) -> None:
+    """Raise DataError if one of the folders is within another, or the same."""
     for outer, inner in permutations(roots, 2):
         if inner.resolve().is_relative_to(outer.resolve()):
             raise DataError(f"{inner} is within {outer}: give {outer} alone, so that no image is read twice.")
+
+
+def _common_folder(roots: Sequence[Path]) -> Path:
+    """Return the innermost folder that holds all of them, relative if they are."""
     relative = not any(root.is_absolute() or ".." in root.parts for root in roots)
     paths = [os.fspath(root) if relative else os.path.abspath(root) for root in roots]
     try:
