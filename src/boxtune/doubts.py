@@ -15,6 +15,7 @@ from boxtune.data.preparation import Prepared
 from boxtune.data.splits import TRAIN
 from boxtune.errors import DataError, printable, some
 from boxtune.evaluation.detecting import Source
+from boxtune.evaluation.exported import LABEL_MAP
 from boxtune.evaluation.groundtruth import with_detections
 from boxtune.finder import Finder, load_finder
 from boxtune.metrics.label_doubts import MIN_SCORE, Doubt, LabelDoubts, label_doubts
@@ -122,7 +123,7 @@ def _no_shared_class(
 ) -> DataError:
     theirs = some(list(map(printable, sorted(counts))), 5) or "none"
     shown = chain(*(finder.label_map.shown_names.values() for finder in finders))
-    own = some([printable(name) for name in shown], 5)
+    own = some([printable(name) for name in shown], 5) or f"none, as there is no {LABEL_MAP} beside the model"
     return DataError(
         f"{', '.join(map(str, models))}: no class of {prepared.reading.root} is known here. The data have {theirs}; "
         f"known are {own}. Give a model of the classes of the data, or --rename OLD=NEW"

@@ -12,6 +12,7 @@ from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.detecting import (
+    BATCH_SIZE,
     Found,
     Source,
     compiled_detector,
@@ -36,7 +37,7 @@ class Finder:
     """A model that is loaded.
 
     Attributes:
-        label_map: its classes.
+        label_map: its classes; without any where nothing beside it says what they are.
         find: yields what it finds in each of some images, in order.
         records: the folder of the records that it was trained on, by its configuration, if that says it.
         folder: in which it lies, and its thresholds, if it has some.
@@ -50,22 +51,23 @@ class Finder:
     step: int | None = None
 
 
-def load_finder(model: Path) -> Finder:
+def load_finder(model: Path, batch_size: int = BATCH_SIZE) -> Finder:
     """Load a model.
 
     Args:
         model: what `export` wrote, an export of the API, a model directory or project (the best checkpoint of its best
             run), or a checkpoint with its configuration beside it: a folder, a prefix or an `.index` file.
+        batch_size: images that it is given at a time, if it takes several: exported models take one.
 
     Raises:
-        BoxtuneError: if there is no model, it is damaged, or nothing beside it says what its classes are.
+        BoxtuneError: if there is no model, or it is damaged.
     """
     prepare_backend()
     if not (model.exists() or Path(f"{model}.index").exists()):
         raise CheckpointError(
             f"{model}: no such model. Give what `boxtune export` wrote, the --model_dir of a training, or a checkpoint"
         )
-    return _exported(model) if is_exported(model) else _trained(model)
+    return _exported(model) if is_exported(model) else _trained(model, batch_size)
 
 
 def _exported(model: Path) -> Finder:
@@ -75,12 +77,12 @@ def _exported(model: Path) -> Finder:
             ConfigError
         ):  # of another program's model, perhaps: then nothing says what it was trained on
             pipeline = config.load(path, needs_model=False)
-    label_map = _label_map(model, beside_model(model, LABEL_MAP))
+    label_map = _label_map(beside_model(model, LABEL_MAP))
     find = partial(found_by_exported, load_exported(model))
     return Finder(label_map, find, _records(pipeline), folder_of_exported(model))
 
 
-def _trained(model: Path) -> Finder:
+def _trained(model: Path, batch_size: int) -> Finder:
     checkpoint = best_checkpoint(best_run(runs_of(model))) if model.is_dir() else model
     prefix = checkpoints.find(checkpoint)
     path = config_beside(checkpoint)
@@ -91,17 +93,20 @@ def _trained(model: Path) -> Finder:
         )
     pipeline = config.load(path)
     config.refuse(pipeline, path, config.MODEL)
-    label_map = _label_map(model, own_label_map(prefix))
+    label_map = _label_map(own_label_map(prefix))
     detector = models.build(pipeline.model)
     averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
-    find = partial(found_by_detector, compiled_detector(detector), models.image_resizer(pipeline.model))
+    find = partial(
+        found_by_detector,
+        compiled_detector(detector),
+        models.image_resizer(pipeline.model),
+        batch_size=batch_size,
+    )
     return Finder(label_map, find, _records(pipeline), Path(prefix).parent, checkpoints.step_of(prefix))
 
 
-def _label_map(model: Path, path: Path | None) -> LabelMap:
-    if path is None:
-        raise CheckpointError(f"{model}: what are its classes? Put its label map beside it, as {LABEL_MAP}")
-    return read_label_map(path)
+def _label_map(path: Path | None) -> LabelMap:
+    return read_label_map(path) if path else LabelMap(())
 
 
 def _records(pipeline: TrainEvalPipelineConfig) -> Path | None:

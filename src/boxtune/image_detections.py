@@ -7,13 +7,15 @@ import base64
 import html
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from boxtune.data import image_record
+from boxtune.data.image_record import ImageRecord, ImageSource, ObjectRecord, clip
 from boxtune.errors import BoxtuneError, ConfigError, many, some
 from boxtune.evaluation.detecting import Source, pixels_of
 from boxtune.report.box_drawing import Box, draw_boxes
@@ -79,13 +81,35 @@ class ImageDetections:
         told = f": {some(counts, _MOST_NAMED)}" if counts else ""
         return f"<{many(len(self), 'detection')} in {self.source.name}{told}>"
 
+    def select(self, rows: npt.NDArray[np.intp]) -> "ImageDetections":
+        """Return some of them, by their numbers [m]."""
+        return replace(
+            self,
+            boxes=self.boxes[rows],
+            classes=self.classes[rows],
+            names=[self.names[row] for row in rows.tolist()],
+            scores=self.scores[rows],
+        )
+
+    @property
+    def fractions(self) -> npt.NDArray[np.float64]:
+        """The boxes, float64 [k, 4], as (ymin, xmin, ymax, xmax) in fractions of the image."""
+        return self.boxes / np.array([self.height, self.width] * 2, np.float64)
+
+    def to_record(self, name: str, source: ImageSource) -> ImageRecord:
+        """Return them as an annotated image, of which `name` is the path within its data set."""
+        objects = (
+            ObjectRecord(one, clip(image_record.Box(*box)), score=score)
+            for one, box, score in zip(self.names, self.fractions.tolist(), self.scores.tolist(), strict=True)
+        )
+        return ImageRecord(name, source, "", self.width, self.height, tuple(objects))
+
     def draw(self) -> Image.Image:
         """Return a copy of the image with the boxes on it; raises DataError if it cannot be read any more."""
-        to_fractions = 1 / np.array([self.height, self.width] * 2)
         boxes = [
             Box(box, f"{name} {score:.0%}", number)
             for box, name, score, number in zip(
-                self.boxes * to_fractions,
+                self.fractions,
                 self.names,
                 self.scores.tolist(),
                 self.classes.tolist(),

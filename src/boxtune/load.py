@@ -37,20 +37,22 @@ class Model:
             highest F1 where an evaluation has found it, else 0.5.
     """
 
-    def __init__(self, path: Path, finder: Finder) -> None:
+    def __init__(self, path: Path, finder: Finder, names: Sequence[str], find: Find) -> None:
         self.path = path
-        self.names = class_names(finder.label_map, finder.label_map.labels[-1].id)
-        self._finder = finder
+        self.names = list(names)
+        self._finder, self._find_in = finder, find
 
     @property
     def thresholds(self) -> dict[str, float]:
         """The score of each class, by its name, from which on its detections are returned."""
-        return {name: self._min_scores.of(number) for number, name in enumerate(self.names)}
+        return {name: self.min_scores.of(number) for number, name in enumerate(self.names)}
 
     @cached_property
-    def _min_scores(self) -> MinScores:
+    def min_scores(self) -> MinScores:
+        """From which scores on detections are returned, and where that comes from."""
         finder = self._finder
-        return kept_beside(finder.folder, finder.label_map, finder.step)
+        own = finder.label_map if finder.label_map.labels else None
+        return kept_beside(finder.folder, own, finder.step)
 
     def __repr__(self) -> str:
         return f"<model {self.path} of {some(self.names, _MOST_NAMED)}>"
@@ -95,8 +97,8 @@ class Model:
         return self._find(_sources(images), min_score)
 
     def _find(self, sources: Iterable[Source], min_score: float | None) -> Iterator[ImageDetections]:
-        min_scores = self._min_scores if min_score is None else _checked(min_score)
-        return (self._detections(found, min_scores) for found in self._finder.find(sources))
+        min_scores = self.min_scores if min_score is None else _checked(min_score)
+        return (self._detections(found, min_scores) for found in self._find_in(sources))
 
     def _detections(self, found: Found, min_scores: MinScores) -> ImageDetections:
         shown = min_scores.shown(found.classes, found.scores)
@@ -116,18 +118,39 @@ class Model:
         return self.names[number] if number < len(self.names) else f"class {number + 1}"
 
 
-def load(model: str | Path) -> Model:
+def load(
+    model: str | Path,
+    *,
+    label_map: str | Path | None = None,
+    tile: int | None = None,
+    overlap: float = OVERLAP,
+    batch_size: int = BATCH_SIZE,
+) -> Model:
     """Load a model, to call it with images.
 
     Args:
         model: what `export` wrote, an export of the API, the folder of `retrain` or `train` (the best checkpoint of its
             best run), or a checkpoint with its configuration beside it.
+        label_map: names of the classes; by default the label map beside the model. Where there is none, classes are
+            called by their numbers.
+        tile: side in pixels of the tiles in which objects are found as well as in the whole image; for small objects.
+        overlap: fraction of their side by which tiles overlap.
+        batch_size: images that the model is given at a time, if it takes several: exported models take one.
 
     Raises:
-        BoxtuneError: if there is no model, it or its thresholds are damaged, or nothing beside it says what its classes
-            are.
+        BoxtuneError: if there is no model, it or its thresholds are damaged, or the label map numbers its classes in
+            another way.
     """
-    return Model(Path(model), load_finder(Path(model)))
+    path = Path(model)
+    finder = load_finder(path, batch_size)
+    labels = finder.label_map
+    if label_map:
+        require_numbers_of_model(Path(label_map), labels)
+        labels = read_label_map(Path(label_map))
+    if not labels.labels:
+        _log.warning("There is no %s beside the model: classes are called by their numbers.", LABEL_MAP)
+    names = class_names(labels, max((label.id for label in labels.labels), default=0))
+    return Model(path, finder, names, tiled(finder.find, tiling_of(tile, overlap)))
 
 
 def _is_one(images: Any) -> bool:

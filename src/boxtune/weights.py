@@ -20,6 +20,7 @@ import rich.progress
 
 from boxtune.config import zoo
 from boxtune.data.files import PARTIAL, held, read_bytes, whole_file, writing
+from boxtune.data.http import TIMEOUT, failure, without_secrets
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, printable, to_copy
 
 CACHE, MIRROR = "BOXTUNE_CACHE", "BOXTUNE_WEIGHTS_URL"
@@ -32,8 +33,6 @@ MAX_RATIO, MAX_MEMBERS, MAX_HEADER = 20, 10_000, 2**20
 """What an archive may hold: bytes for each of its own (beyond 64 MiB), files, and bytes in a header of one."""
 ATTEMPTS = 5
 """To go on with a download that breaks off without a new byte."""
-TIMEOUT = (20, 60)
-"""Seconds to connect, and to wait for the next bytes."""
 
 _ARCHIVE, _FILES, _RECORD = "archive", "files", "download.json"
 _BLOCK = 2**16
@@ -130,7 +129,7 @@ def _from_archive(path: Path, expected: str | None) -> Path:
 
 def _from_cache(name: str, url: str, expected: str | None) -> Path:
     """Return the folder in the cache with what an archive at a URL holds, downloaded unless it is there."""
-    folder, source = cache() / name, _without_secrets(url)
+    folder, source = cache() / name, without_secrets(url)
     with held(folder):
         record = _unpacked(folder)
         if record is None:
@@ -211,7 +210,7 @@ def _top(files: Path) -> Path:
 
 def _download(url: str, target: Path) -> None:
     """Download a file; go on with what is there of it, and again where it breaks off."""
-    partial, source = target.with_suffix(".partial"), _without_secrets(url)
+    partial, source = target.with_suffix(".partial"), without_secrets(url)
     failures = 0
     while True:
         before = _size(partial)
@@ -220,7 +219,7 @@ def _download(url: str, target: Path) -> None:
                 break
             reason = "the connection broke off"
         except requests.RequestException as error:
-            reason = _reason(error)
+            reason = failure(error)
         failures = 0 if _size(partial) > before else failures + 1
         if failures == ATTEMPTS:
             got = (
@@ -274,7 +273,7 @@ def _check_status(response: requests.Response, url: str) -> None:
         answer = f"the server answers {response.status_code} {response.reason}"
         if response.status_code >= 500 or response.status_code == requests.codes.too_many_requests:
             raise requests.HTTPError(answer)
-        raise CheckpointError(f"{_without_secrets(url)}: {answer}.{_ways(url)}")
+        raise CheckpointError(f"{without_secrets(url)}: {answer}.{_ways(url)}")
 
 
 def _length(response: requests.Response) -> int | None:
@@ -287,7 +286,7 @@ def _length(response: requests.Response) -> int | None:
 def _too_large(url: str, partial: Path) -> CheckpointError:
     partial.unlink(missing_ok=True)
     return CheckpointError(
-        f"{_without_secrets(url)} has more than {MAX_DOWNLOAD >> 30} GiB: it is not downloaded"
+        f"{without_secrets(url)} has more than {MAX_DOWNLOAD >> 30} GiB: it is not downloaded"
     )
 
 
@@ -307,22 +306,6 @@ def _shown(blocks: Iterator[bytes], have: int, total: int | None) -> Iterator[by
             bar.advance(task, len(block))
 
 
-def _reason(error: requests.RequestException) -> str:
-    if isinstance(error, requests.exceptions.ProxyError):
-        return "the proxy does not answer"
-    if isinstance(error, requests.Timeout):
-        return "no answer in time"
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate is not accepted"
-    if isinstance(
-        error, (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)
-    ):
-        return "the connection broke off"
-    if isinstance(error, requests.ConnectionError):
-        return "there is no connection"
-    return printable(str(error))
-
-
 def _ways(url: str) -> str:
     """Return what to do where a download fails."""
     name = PurePosixPath(urlsplit(url).path).name
@@ -330,13 +313,6 @@ def _ways(url: str) -> str:
         f" Behind a proxy set HTTPS_PROXY and HTTP_PROXY; from a mirror set {MIRROR} to its folder; without a network "
         f"download it elsewhere, copy it here, and give {to_copy('--checkpoint', name)}"
     )
-
-
-def _without_secrets(url: str) -> str:
-    """Return a URL without user, password and query."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return printable(f"{parts.scheme}://{host}{parts.path}")
 
 
 def _size(path: Path) -> int:

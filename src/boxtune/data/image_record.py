@@ -33,7 +33,10 @@ class Keypoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ObjectRecord(Compact):
-    """One annotated object. `area` is in pixels of the image, None for that of the box."""
+    """One annotated object, or one that a model has found.
+
+    `area` is in pixels of the image, None for that of the box. `score`, from 0 to 1, is None of an annotation.
+    """
 
     class_name: str
     box: Box
@@ -46,6 +49,7 @@ class ObjectRecord(Compact):
     area: float | None = None
     mask: Mask | None = None
     keypoints: tuple[Keypoint, ...] = ()
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

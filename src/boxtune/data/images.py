@@ -133,6 +133,11 @@ def fits_extension(file_format: str, path: Path) -> bool:
     return path.suffix.lower() in _SUFFIXES[file_format]
 
 
+def is_named_jpeg(name: str) -> bool:
+    """Say whether a file's name ends as those of JPEG do."""
+    return name.lower().endswith(_SUFFIXES["JPEG"])
+
+
 def extension(file_format: str) -> str:
     """Return the usual ending of a format's file names, such as ".jpg"."""
     return _SUFFIXES[file_format.upper()][0]

@@ -24,7 +24,7 @@ from boxtune.models import Detector
 from boxtune.structures import Inputs
 
 BATCH_SIZE = 8
-"""Of models that give every image one size; others take one image at a time."""
+"""Of models that give every image one size, unless told otherwise; others take one image at a time."""
 
 
 class Source(NamedTuple):
@@ -63,7 +63,11 @@ def compiled_detector(detector: Detector) -> Callable[[Inputs], dict[str, Any]]:
 
 
 def found_by_detector(
-    detect: Callable[[Inputs], dict[str, Any]], section: pipeline_pb2.ImageResizer, sources: Iterable[Source]
+    detect: Callable[[Inputs], dict[str, Any]],
+    section: pipeline_pb2.ImageResizer,
+    sources: Iterable[Source],
+    *,
+    batch_size: int = BATCH_SIZE,
 ) -> Iterator[Found]:
     """Yield what a detector finds in each image.
 
@@ -71,19 +75,20 @@ def found_by_detector(
         detect: as `compiled_detector` returns it.
         section: its `image_resizer`.
         sources: the images.
+        batch_size: images at a time, if the model gives them one size; else one at a time.
 
     Raises:
         DataError: naming the image that cannot be read.
         CheckpointError: naming the image whose predictions are not finite.
     """
     read = map_in_threads(partial(_read_resized, resizer(section)), sources)
-    batch_size = BATCH_SIZE if config.fixed_size(section) else 1
-    for batch in iter(lambda: list(islice(read, batch_size)), []):
+    size = batch_size if config.fixed_size(section) else 1
+    for batch in iter(lambda: list(islice(read, size)), []):
         inputs = _inputs([resized for _, _, resized in batch])
         parts = keras.tree.map_structure(ops.convert_to_numpy, detect(inputs))
         require_finite(parts["finite"], [source.name for source, _, _ in batch])
-        for i, ((source, size, _), count) in enumerate(zip(batch, parts["count"], strict=True)):
-            yield Found(source, size, *(parts[name][i, :count] for name in ("boxes", "classes", "scores")))
+        for i, ((source, hw, _), count) in enumerate(zip(batch, parts["count"], strict=True)):
+            yield Found(source, hw, *(parts[name][i, :count] for name in ("boxes", "classes", "scores")))
 
 
 def _detect(detector: Detector, inputs: Inputs) -> dict[str, Any]:

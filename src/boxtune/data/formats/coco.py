@@ -420,6 +420,7 @@ def _object_entry(item: ObjectRecord, record: ImageRecord) -> dict[str, Any]:
         "iscrowd": int(item.is_crowd),
         "segmentation": _segmentation(item.mask, record, is_crowd=item.is_crowd) if item.mask else [],
         **({"attributes": attributes} if attributes else {}),
+        **({} if item.score is None else {"score": item.score}),
     }
 
 
