@@ -326,7 +326,9 @@ def test_nothing_is_written_over(photos, tmp_path):
 
 
 def test_a_format_that_cannot_be_written_is_an_error(photos, tmp_path):
-    with pytest.raises(DataError, match='"via" cannot be written; tfrecord, voc, coco, yolo can'):
+    with pytest.raises(
+        DataError, match='"via" cannot be written; tfrecord, voc, coco, yolo, label_studio can'
+    ):
         convert(photos, tmp_path / "out", to="via")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from boxtune import cli, doubts
 from boxtune.convert import convert
-from boxtune.data.label_map import Label, LabelMap
+from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.preparation import Options, prepare
 from boxtune.doubts import find_doubts
 from boxtune.errors import DataError
@@ -31,13 +31,14 @@ def photos(tmp_path):
 
 
 @pytest.fixture
-def models(monkeypatch):
+def models(monkeypatch, tmp_path):
     """Models by name: each a function from an image's name to what is found there, its classes, its records."""
     known = {}
 
     def load(path):
         find, label_map, records = known[path.name]
-        return Finder(label_map, lambda sources: map(find, sources), records, path)
+        write_label_map(label_map, tmp_path / f"{path.name}.pbtxt")
+        return Finder(tmp_path / f"{path.name}.pbtxt", lambda sources: map(find, sources), records, path)
 
     monkeypatch.setattr(doubts, "load_finder", load)
     return known

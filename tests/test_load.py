@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import shutil
 import sys
@@ -316,11 +317,13 @@ class TestTheSameScores:
                 assert [one.scores.tolist() for one in model(images, min_score=0)] == [
                     pytest.approx(scores, abs=1e-6) for scores in expected
                 ]
-        predicted = predict(run / "exported", run / "photos", tmp_path / "drawn", min_score=0)
-        assert [one.image for one in predicted] == paths
-        assert [[one.score for one in image.detections] for image in predicted] == [
-            pytest.approx(scores, abs=1e-4) for scores in expected
-        ]
+        for number, model in enumerate((run / "exported", run / "best" / "ckpt-1")):
+            predict(model, run / "photos", tmp_path / f"{number}", min_score=0)
+            predicted = json.loads((tmp_path / f"{number}" / "detections.json").read_text())
+            assert [one["image"] for one in predicted] == list(map(str, paths))
+            assert [[one["score"] for one in image["detections"]] for image in predicted] == [
+                pytest.approx(scores, abs=2e-6) for scores in expected
+            ]
         scores = {path.name: scores for path, scores in zip(paths, expected, strict=True)}
         for measured in (
             evaluate(model_dir=run, output_dir=tmp_path / "trained"),

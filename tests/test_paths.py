@@ -17,6 +17,7 @@ from boxtune.retrain import RetrainResult
 from boxtune.training.early_stopping import EvaluationOptions
 from boxtune.training.validation import read_best
 from tiny_run import SIDE, TinyDetector
+from voc_folder import image_file
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
@@ -51,6 +52,7 @@ def finished(tmp_path_factory):
         boxtune.retrain(str(folder / "photos"), str(folder / "mine"), **TRAINING)
         shutil.copyfile(folder / "mine" / "evaluation.json", folder / "earlier.json")
         (folder / "found.json").write_text("[]")
+        image_file(folder / "unlabelled" / "a.jpg")
         config.write(boxtune.configure(str(folder / "mine" / "records")), folder / "stock.config")
         yield folder
 
@@ -75,8 +77,11 @@ CALLS = {
         {"detections": "found.json", "data": "photos"},
     ],
     "export": [{"pipeline_config_path": CONFIG, "checkpoint": "mine/best", "output_dir": "new"}],
+    "label": [
+        {"model": RUN, "images": "unlabelled", "output_dir": "new", "label_map": LABELS, "labelled": "photos"}
+    ],
     "list_models": [{}],
-    "load": [{"model": RUN}],
+    "load": [{"model": RUN, "label_map": LABELS}],
     "lr_range": [{"pipeline_config_path": CONFIG, "output_dir": "new", "num_steps": 25}],
     "predict": [{"model": EXPORTED, "images": "photos", "output_dir": "new", "label_map": LABELS}],
     "retrain": [{"photos": "photos", "model_dir": "new", "checkpoint": EXPORTED, **TRAINING}],

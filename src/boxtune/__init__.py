@@ -21,6 +21,7 @@ VERBS = (
     "draw",
     "evaluate",
     "export",
+    "label",
     "list_models",
     "load",
     "lr_range",

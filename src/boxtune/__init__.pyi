@@ -5,6 +5,7 @@ from boxtune.cross_validate import cross_validate as cross_validate
 from boxtune.draw import draw as draw
 from boxtune.evaluate import evaluate as evaluate
 from boxtune.export import export as export
+from boxtune.label import label as label
 from boxtune.list_models import list_models as list_models
 from boxtune.load import load as load
 from boxtune.lr_range import lr_range as lr_range

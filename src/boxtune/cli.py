@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 
 import boxtune
 from boxtune import onednn
-from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean, escaped, many, to_copy
+from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean, escaped, to_copy
 from boxtune.silence_stderr import silenced_stderr
 
 Add = Callable[..., Any]
@@ -171,7 +171,16 @@ def parser() -> Parser:
     main_parser.add_argument("--version", action="version", version=f"boxtune {boxtune.__version__}")
     verbs = main_parser.add_subparsers(metavar="VERB", required=True, parser_class=Parser)
     adders = (_add_retrain, _add_check, _add_convert, _add_models, _add_config, _add_train)
-    for add in (*adders, _add_lr_range, _add_evaluate, _add_export, _add_runs, _add_predict, _add_draw):
+    for add in (
+        *adders,
+        _add_lr_range,
+        _add_evaluate,
+        _add_export,
+        _add_runs,
+        _add_predict,
+        _add_label,
+        _add_draw,
+    ):
         add(verbs)
     return main_parser
 
@@ -314,7 +323,7 @@ def _add_convert(verbs: Any) -> None:
     add = _verb(verbs, "convert", _convert).add_argument
     _add_data_set(add)
     add("--output_dir", type=Path, required=True, help="for records, label map and report")
-    add("--to", default="tfrecord", help="tfrecord, voc, coco or yolo (%(default)s)")
+    add("--to", default="tfrecord", help="tfrecord, voc, coco, yolo or label_studio (%(default)s)")
 
 
 def _convert(**options: Any) -> None:
@@ -491,7 +500,11 @@ def _add_evaluate(verbs: Any) -> None:
     what.add_argument("--checkpoint", type=Path, help="a folder, a prefix or an .index file")
     what.add_argument("--pipeline_config_path", type=Path, help="the configuration it was trained with")
     what.add_argument("--saved_model", type=Path, help="of `boxtune export` or the API's exporter")
-    what.add_argument("--detections", type=Path, help="of any program, as COCO's results JSON")
+    what.add_argument(
+        "--detections",
+        type=Path,
+        help="of any program, as COCO's results JSON, or the detections.json of `boxtune predict`",
+    )
     where = verb.add_argument_group("what it is measured on")
     where.add_argument("--data", type=Path, help="records or annotated images (those of the configuration)")
     where.add_argument("--label_map", type=Path, help="of the model (its own)")
@@ -605,25 +618,75 @@ def _runs(**options: Any) -> None:
 
 
 def _add_predict(verbs: Any) -> None:
-    add = _verb(verbs, "predict", _predict).add_argument
-    add("model", type=Path, help="the folder that `boxtune export` wrote, or that of `boxtune retrain`")
-    add("images", type=Path, help="an image, or a folder of images")
-    add("--output_dir", type=Path, required=True, help="for the drawn images")
-    add("--label_map", type=Path, help="names of the classes; else the one beside the model")
-    add("--min_score", type=float, help="of the boxes to draw (thresholds.json beside the model; else 0.5)")
-
-
-def _predict(output_dir: Path, **options: Any) -> int:
-    """Draw the detections of an exported detector on images."""
-    onednn.leave_to_tensorflow()
-    predictions = load("predict").predict(output_dir=output_dir, **options)
-    count = sum(len(prediction.detections) for prediction in predictions)
-    num_unread = sum(bool(prediction.error) for prediction in predictions)
-    unread = f"; {num_unread} could not be read" if num_unread else ""
-    print(
-        f"{many(count, 'object')} in {many(len(predictions) - num_unread, 'image')}, drawn in {output_dir}{unread}"
+    verb = _verb(verbs, "predict", _predict)
+    add = verb.add_argument
+    add("model", type=Path, help="of `boxtune export` or `retrain`, or a checkpoint")
+    add(
+        "images",
+        nargs="+",
+        help="files, folders, patterns, lists of files (.txt), URLs, videos, camera:0, or - for standard input",
     )
-    return int(num_unread > 0)
+    add("--output_dir", type=Path, required=True, help="for all that is written")
+    _add_detecting(add)
+    _add_list(add, "--class", "NAME", "show only the objects of a class", dest="classes")
+    formats = "more formats of the detections: csv, voc, coco, yolo or label_studio"
+    _add_list(add, "--to", "FORMAT", formats)
+    add("--no_drawings", action="store_true", help="draw no images")
+    add("--crops", action="store_true", help="write what is in each box as an image, by class")
+    add(
+        "--frame_step",
+        type=integer(1),
+        default=1,
+        help="of videos: look at every so manieth frame (%(default)s)",
+    )
+
+
+def _add_detecting(add: Add) -> None:
+    """Add the flags for what finds objects, and from which score on."""
+    add("--label_map", type=Path, help="names of the classes; else the one beside the model")
+    add("--min_score", type=float, help="of what is shown (thresholds.json beside the model; else 0.5)")
+    add("--batch_size", type=integer(1), default=8, help="images at a time, of a checkpoint (%(default)s)")
+    add("--tile", type=integer(1), help="side of tiles to look at, besides the whole, for small objects")
+    add("--overlap", type=float, help="fraction by which tiles overlap (0.2)")
+
+
+def _predict(no_drawings: bool, **options: Any) -> int:
+    """Find objects in images and videos, draw them, and write what was found."""
+    onednn.leave_to_tensorflow()
+    result = load("predict").predict(drawings=not no_drawings, **options)
+    print(result)
+    return INTERRUPTED if result.stopped else int(bool(result.unread))
+
+
+def _add_label(verbs: Any) -> None:
+    add = _verb(verbs, "label", _label).add_argument
+    add("model", type=Path, help="of `boxtune export` or `retrain`, or a checkpoint")
+    add(
+        "images",
+        nargs="+",
+        help="files, folders, patterns or lists of files; those with annotations are left out",
+    )
+    add("--output_dir", type=Path, required=True, help="for copies of the images, and their annotations")
+    add("--to", default="voc", help="voc, coco, yolo or label-studio (%(default)s)")
+    add(
+        "--order",
+        choices=["least_sure", "surest"],
+        default="least_sure",
+        help="what comes first (%(default)s)",
+    )
+    add("--num_images", type=integer(1), help="to label, the first by that order (all)")
+    labelled = "a folder of which the images are labelled, or were by an earlier call"
+    _add_list(add, "--labelled", "FOLDER", labelled, type=Path)
+    _add_detecting(add)
+    _add_list(add, "--class", "NAME", "label only the objects of a class", dest="classes")
+
+
+def _label(**options: Any) -> int:
+    """Label images with a model, to be corrected in LabelImg, CVAT or Label Studio."""
+    onednn.leave_to_tensorflow()
+    result = load("label").label(**options)
+    print(result)
+    return int(bool(result.unread))
 
 
 def _add_draw(verbs: Any) -> None:

@@ -56,7 +56,7 @@ def convert(
         photos: the folder of the images, or several, whose classes are merged by name and whose formats may differ.
         output_dir: where to write; made if need be.
         options: how the data set is to be read and split.
-        to: "tfrecord", "voc", "coco" or "yolo".
+        to: "tfrecord", "voc", "coco", "yolo" or "label_studio".
 
     Raises:
         DataError: there is nothing to convert or too much of it is unusable, a class is not in the label map,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 from boxtune import config, models
@@ -37,18 +37,23 @@ class Finder:
     """A model that is loaded.
 
     Attributes:
-        label_map: its classes; without any where nothing beside it says what they are.
+        label_map_path: the file of its classes; None where nothing beside it says what they are.
         find: yields what it finds in each of some images, in order.
         records: the folder of the records that it was trained on, by its configuration, if that says it.
         folder: in which it lies, and its thresholds, if it has some.
         step: of the checkpoint; None of an exported model.
     """
 
-    label_map: LabelMap
+    label_map_path: Path | None
     find: Callable[[Iterable[Source]], Iterator[Found]]
     records: Path | None
     folder: Path
     step: int | None = None
+
+    @cached_property
+    def label_map(self) -> LabelMap:
+        """Its classes, none where nothing says what they are; raises DataError if their file is damaged."""
+        return read_label_map(self.label_map_path) if self.label_map_path else LabelMap(())
 
 
 def load_finder(model: Path, batch_size: int = BATCH_SIZE) -> Finder:
@@ -77,8 +82,8 @@ def _exported(model: Path) -> Finder:
             ConfigError
         ):  # of another program's model, perhaps: then nothing says what it was trained on
             pipeline = config.load(path, needs_model=False)
-    label_map = _label_map(beside_model(model, LABEL_MAP))
     find = partial(found_by_exported, load_exported(model))
+    label_map = beside_model(model, LABEL_MAP)
     return Finder(label_map, find, _records(pipeline), folder_of_exported(model))
 
 
@@ -93,7 +98,7 @@ def _trained(model: Path, batch_size: int) -> Finder:
         )
     pipeline = config.load(path)
     config.refuse(pipeline, path, config.MODEL)
-    label_map = _label_map(own_label_map(prefix))
+    label_map = own_label_map(prefix)
     detector = models.build(pipeline.model)
     averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
     find = partial(
@@ -103,10 +108,6 @@ def _trained(model: Path, batch_size: int) -> Finder:
         batch_size=batch_size,
     )
     return Finder(label_map, find, _records(pipeline), Path(prefix).parent, checkpoints.step_of(prefix))
-
-
-def _label_map(path: Path | None) -> LabelMap:
-    return read_label_map(path) if path else LabelMap(())
 
 
 def _records(pipeline: TrainEvalPipelineConfig) -> Path | None:

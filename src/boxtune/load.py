@@ -1,5 +1,6 @@
 """`load`: a model to call from Python: images in, detections out."""
 
+import logging
 import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -13,10 +14,14 @@ from PIL import Image
 from boxtune.data import images
 from boxtune.data.files import refuse_remote
 from boxtune.data.image_record import ImageSource
+from boxtune.data.label_map import Label, LabelMap, read_label_map, require_numbers_of_model
+from boxtune.data.tiling import tiling_of
 from boxtune.errors import ConfigError, DataError, some
-from boxtune.evaluation.detecting import Found, Source
+from boxtune.evaluation.detecting import BATCH_SIZE, Found, Source
+from boxtune.evaluation.exported import LABEL_MAP
 from boxtune.evaluation.groundtruth import class_names
 from boxtune.evaluation.min_scores import MinScores, kept_beside, same_for_all
+from boxtune.evaluation.tiles import Find, tiled
 from boxtune.finder import Finder, load_finder
 from boxtune.image_detections import Detection as Detection
 from boxtune.image_detections import ImageDetections as ImageDetections
@@ -26,6 +31,8 @@ ImageLike: TypeAlias = str | Path | npt.NDArray[np.uint8] | Image.Image
 
 _MOST_NAMED = 5
 
+_log = logging.getLogger("boxtune")
+
 
 class Model:
     """A model that is loaded. Called with an image it returns an ImageDetections, with several a list of them.
@@ -33,13 +40,15 @@ class Model:
     Attributes:
         path: where it lies.
         names: of its classes, in the order of their numbers.
+        label_map: the same with their numbers, from 1 on, among which there may be gaps.
         thresholds: of each class, by its name, the score from which on its detections are returned: that of the
             highest F1 where an evaluation has found it, else 0.5.
     """
 
-    def __init__(self, path: Path, finder: Finder, names: Sequence[str], find: Find) -> None:
+    def __init__(self, path: Path, finder: Finder, labels: LabelMap, find: Find) -> None:
         self.path = path
-        self.names = list(names)
+        self.names = class_names(labels, max((label.id for label in labels.labels), default=0))
+        self.label_map = LabelMap(tuple(Label(one.id, self.names[one.id - 1]) for one in labels.labels))
         self._finder, self._find_in = finder, find
 
     @property
@@ -123,7 +132,7 @@ def load(
     *,
     label_map: str | Path | None = None,
     tile: int | None = None,
-    overlap: float = OVERLAP,
+    overlap: float | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Model:
     """Load a model, to call it with images.
@@ -134,7 +143,7 @@ def load(
         label_map: names of the classes; by default the label map beside the model. Where there is none, classes are
             called by their numbers.
         tile: side in pixels of the tiles in which objects are found as well as in the whole image; for small objects.
-        overlap: fraction of their side by which tiles overlap.
+        overlap: fraction of their side by which tiles overlap, 0.2 by default.
         batch_size: images that the model is given at a time, if it takes several: exported models take one.
 
     Raises:
@@ -143,14 +152,12 @@ def load(
     """
     path = Path(model)
     finder = load_finder(path, batch_size)
-    labels = finder.label_map
     if label_map:
-        require_numbers_of_model(Path(label_map), labels)
-        labels = read_label_map(Path(label_map))
+        require_numbers_of_model(Path(label_map), finder.label_map_path)
+    labels = read_label_map(Path(label_map)) if label_map else finder.label_map
     if not labels.labels:
         _log.warning("There is no %s beside the model: classes are called by their numbers.", LABEL_MAP)
-    names = class_names(labels, max((label.id for label in labels.labels), default=0))
-    return Model(path, finder, names, tiled(finder.find, tiling_of(tile, overlap)))
+    return Model(path, finder, labels, tiled(finder.find, tiling_of(tile, overlap)))
 
 
 def _is_one(images: Any) -> bool:

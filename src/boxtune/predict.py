@@ -1,180 +1,195 @@
-"""The verb `predict`: draw the detections of an exported detector on images."""
+"""The verb `predict`: what a model finds in images and videos, drawn and written to files."""
 
-import json
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from boxtune.backends import prepare_backend
-from boxtune.data.files import refuse_remote, whole_file, writable_folder
-from boxtune.data.findings import Findings
-from boxtune.data.image_lookup import ImageFiles
-from boxtune.data.image_record import ImageSource
+from boxtune.data.files import Paths, writable_folder
+from boxtune.data.image_sources import find_given
 from boxtune.data.image_writer import unique_stems
-from boxtune.data.images import RARE_SUFFIXES, SUFFIXES, read_rgb
-from boxtune.data.label_map import read_label_map, require_numbers_of_model
-from boxtune.data.listing import list_files
-from boxtune.errors import DataError, printable
-from boxtune.evaluation.exported import (
-    LABEL_MAP,
-    beside_model,
-    detect_in_image,
-    folder_of_exported,
-    load_exported,
+from boxtune.detection_writers import (
+    CSV,
+    DETECTIONS,
+    FORMATS,
+    JSON,
+    TABLE,
+    Detected,
+    Writer,
+    annotations,
+    detections_csv,
+    detections_json,
 )
-from boxtune.evaluation.min_scores import MinScores, kept_beside, same_for_all
+from boxtune.errors import ConfigError, did_you_mean, many, printable, some
+from boxtune.evaluation.detecting import BATCH_SIZE
 from boxtune.image_detections import Detection
-from boxtune.report.box_drawing import Box, draw_boxes
-from boxtune.training.project import best_run, runs_of
-from boxtune.training.run_state import EXPORTED
+from boxtune.image_stream import Outputs, Pixels, Selection, Shown, in_images, in_video, selection_of
+from boxtune.interruption import Interruption
+from boxtune.load import Model, load
+from boxtune.progress import shown_progress
+from boxtune.training.project import exported_of
 
-DETECTIONS = "detections.json"
+_MOST_NAMED = 5
+_MARGIN = 1e-6  # scores are written with so many digits
 
 _log = logging.getLogger("boxtune")
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """An image, the file it was drawn to, and its detections; or why it could not be read."""
+@dataclass
+class Predicted:
+    """What was looked at and found; printed, it is a line for people."""
 
-    image: Path
-    drawn: Path | None
-    detections: list[Detection] = field(default_factory=list)
-    error: str = ""
-    highest: Detection | None = None
-    """The detection of the highest score, whether it is shown or not; None where there is none."""
+    output_dir: Path
+    num_images: int = 0
+    """That could be read, each frame of a video among them."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Detections that are shown, by the names of their classes."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Why an image or a video could not be read (to its end), by its name."""
+    highest: tuple[Detection, str] | None = None
+    """The detection of the highest score, shown or not, and its image; None where there is none."""
+    stopped: bool = False
+    """Interrupted; what was found until then is written."""
+
+    @property
+    def num_detections(self) -> int:
+        """How many detections are shown."""
+        return self.counts.total()
+
+    def __str__(self) -> str:
+        most = [f"{count:,} {printable(name)}" for name, count in self.counts.most_common()]
+        classes = f" ({some(most, _MOST_NAMED)})" if len(most) > 1 else ""
+        found = f"{many(self.num_detections, 'object')}{classes} in {many(self.num_images, 'image')}"
+        unread = f"; {len(self.unread)} could not be read" if self.unread else ""
+        stopped = "; interrupted" if self.stopped else ""
+        return f"{found}, written to {self.output_dir}{unread}{stopped}"
 
 
 def predict(
     model: str | Path,
-    images: str | Path,
+    images: Paths,
     output_dir: str | Path,
     *,
     label_map: str | Path | None = None,
     min_score: float | None = None,
-) -> list[Prediction]:
-    """Detect objects in an image, or in all images of a folder, and draw them.
+    classes: Sequence[str] = (),
+    to: Sequence[str] = (),
+    drawings: bool = True,
+    crops: bool = False,
+    tile: int | None = None,
+    overlap: float | None = None,
+    batch_size: int = BATCH_SIZE,
+    frame_step: int = 1,
+) -> Predicted:
+    """Detect objects in images and videos, draw them, and write all detections to `detections.json`.
 
-    Writes each image with its boxes under its own name as PNG, and all detections to `detections.json`. An image that
-    cannot be read is logged and passed over; its Prediction says why. Prints from which scores on detections are shown,
-    and the highest score if no detection reaches them.
+    Each image is drawn under its own name, as JPEG where it is one, else as PNG; a video as MP4. One that cannot be
+    read is logged and passed over. Prints from which scores on detections are shown, and the highest score if no
+    detection reaches them. An interruption ends it early; what was found until then is written.
 
     Args:
-        model: the folder that `export` wrote, or the `saved_model` in it, of input type image_tensor; or that of
-            `retrain`, whose best run is taken.
-        images: a file or a folder; EXIF orientation is applied.
+        model: as `boxtune.load` takes it; of a project of `retrain`, what was exported of its best run.
+        images: files, folders, patterns, lists of files, URLs, videos, "camera:0", or "-" for standard input, as
+            `image_sources.find_given` has them. EXIF orientation is applied.
         output_dir: created if necessary.
         label_map: names of the classes; by default the one beside the model.
         min_score: detections below it are left out; by default those below the threshold of their class in the
-            `thresholds.json` beside the model, and below MIN_SCORE where it has none.
+            `thresholds.json` beside the model, and below 0.5 where it has none.
+        classes: names of those to show; all where there is none.
+        to: more formats of the detections: "csv", "voc", "coco", "yolo" or "label_studio". For all but the first an image
+            that is no file of this machine, such as a frame of a video, is written to `images`.
+        drawings: whether images are drawn.
+        crops: whether to write what is in each box, to `crops`, in a folder for each class.
+        tile, overlap, batch_size: as `boxtune.load` takes them.
+        frame_step: of videos, every so manieth frame is looked at.
 
     Raises:
-        BoxtuneError: if the model or its thresholds cannot be used, there is no image, or the detections cannot be
-            written.
+        BoxtuneError: if the model or its thresholds cannot be used, there is no image, or something cannot be written.
     """
     prepare_backend()
-    model = _exported(Path(model))
-    detect = load_exported(model)
-    label_map_path = beside_model(model, LABEL_MAP)
-    if label_map:
-        require_numbers_of_model(Path(label_map), label_map_path)
-        label_map_path = Path(label_map)
-    names = read_label_map(label_map_path).shown_names if label_map_path else {}
-    if not names:
-        _log.warning("There is no %s beside the model: classes are shown by their numbers.", LABEL_MAP)
-    min_scores = _min_scores(model, min_score)
-    output_dir, found = writable_folder(Path(output_dir)), _images(Path(images))
-    print(min_scores.source, flush=True)
-    predictions = [_predict_one(detect, path, output_dir / name, names, min_scores) for path, name in found]
-    if hint := _nothing_shown(predictions):
-        print(hint, flush=True)
-    with whole_file(output_dir / DETECTIONS) as temporary:
-        content = [
-            {"image": str(one.image), "detections": list(map(asdict, one.detections))}
-            | ({"error": one.error} if one.error else {})
-            for one in predictions
-        ]
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return predictions
-
-
-def _exported(model: Path) -> Path:
-    """Return the exported model of a project's best run; anything else as it is."""
-    best = best_run(runs_of(model)) / EXPORTED
-    return best if best.is_dir() else model
-
-
-def _min_scores(model: Path, given: float | None) -> MinScores:
-    """Return the lowest score that is `given`, else those beside the model."""
-    if given is not None:
-        return same_for_all(given, "--min_score")
-    path = beside_model(model, LABEL_MAP)
-    return kept_beside(folder_of_exported(model), read_label_map(path) if path else None)
-
-
-def _nothing_shown(predictions: Sequence[Prediction]) -> str:
-    """Return, where nothing is shown, what has the highest score and which flag shows it; else nothing."""
-    if any(one.detections for one in predictions) or all(one.error for one in predictions):
-        return ""
-    found = [(one.highest, one.image) for one in predictions if one.highest]
-    if not found:
-        return "No image has any detection, whatever its score."
-    highest, image = max(found, key=lambda one: one[0].score)
-    below = max(math.floor((highest.score - 1e-4) * 100) / 100, 0.0)  # the score is rounded
-    return (
-        f"No detection reaches these scores. The highest is {highest.score:g}: {printable(highest.name)}, in "
-        f"{printable(str(image))}. --min_score {below:g} shows it."
+    formats, folder = _known_formats(to), Path(output_dir)
+    detector = load(
+        exported_of(Path(model)), label_map=label_map, tile=tile, overlap=overlap, batch_size=batch_size
     )
+    selection = selection_of(detector, min_score, classes)
+    print(selection.min_scores.source, flush=True)
+    find = partial(_find, detector, selection)
+    given = find_given([images] if isinstance(images, str | Path) else images, without=folder)
+    stems = unique_stems([one.stem for one in given])
+    outputs = Outputs(writable_folder(folder), drawings, crops, keeps_images=bool({*formats} - {CSV}))
+    outputs.refuse_overwriting(given, stems)
+    result = Predicted(folder)
+    with Interruption() as interruption, ExitStack() as stack:
+        writers = [_writer(name, folder, detector, stack) for name in (JSON, *formats)]
+        stills = [one for one in zip(given, stems, strict=True) if not one[0].is_video]
+        videos = [one for one in zip(given, stems, strict=True) if one[0].is_video]
+        detected = chain(
+            in_images(find, outputs, interruption.before(stills)),
+            *(in_video(find, outputs, *one, frame_step, interruption) for one in interruption.before(videos)),
+        )
+        advance = stack.enter_context(shown_progress(None if videos else len(stills), "images"))
+        for one in detected:
+            for writer in writers:
+                writer.add(one)
+            _count(one, result)
+            advance()
+        result.stopped = interruption.is_there
+    if hint := _nothing_shown(result):
+        print(hint, flush=True)
+    return result
 
 
-def _images(path: Path) -> list[tuple[Path, str]]:
-    """Return each image and the unique name of its drawing."""
-    if path.is_file():
-        return [(path, f"{unique_stems([path.name])[0]}.png")]
-    refuse_remote(path)
-    if not path.is_dir():
-        raise DataError(f"{path}: no such image or folder")
-    findings = Findings(path)
-    found = ImageFiles(list_files(path, findings).ending(SUFFIXES | RARE_SUFFIXES)).paths
-    for finding in findings.items:
-        name = Path(finding.file)
-        if name.suffix.lower() in SUFFIXES and not name.name.startswith("."):
-            _log.warning("%s is passed over: %s", path / name, finding.message)
-    if not found:
-        raise DataError(f"{path}: no images here")
-    stems = unique_stems(["-".join(file.relative_to(path).parts) + ".png" for file in found])
-    return [(file, f"{stem}.png") for file, stem in zip(found, stems, strict=True)]
+def _known_formats(to: Sequence[str]) -> list[str]:
+    """Return formats without those that are given twice; raise ConfigError for one that cannot be written."""
+    for name in to:
+        if name not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise ConfigError(f'"{name}" cannot be written.{did_you_mean(name, FORMATS)} Formats: {known}')
+    return list(dict.fromkeys(to))
 
 
-def _predict_one(
-    detect: Any, path: Path, drawn: Path, names: dict[int, str], min_scores: MinScores
-) -> Prediction:
-    try:
-        image = read_rgb(ImageSource(path))
-    except DataError as error:
-        _log.warning("%s It is passed over.", printable(str(error)))
-        return Prediction(path, None, error=str(error))
-    found = detect_in_image(detect, np.asarray(image), str(path))
-    boxes, classes, scores = found["boxes"], found["classes"], found["scores"].astype(np.float64)
-    to_pixels = np.array([image.height, image.width] * 2)
+def _writer(name: str, folder: Path, model: Model, stack: ExitStack) -> Writer:
+    """Return what writes detections in a format, until `stack` is left."""
+    if name == JSON:
+        return stack.enter_context(detections_json(folder / DETECTIONS))
+    if name == CSV:
+        return stack.enter_context(detections_csv(folder / TABLE))
+    return stack.enter_context(annotations(name, folder / name, model.label_map))
 
-    def detection(row: int) -> Detection:
-        name = names.get(int(classes[row]), f"class {classes[row] + 1}")
-        return Detection(name, round(float(scores[row]), 4), *np.round(boxes[row] * to_pixels, 1).tolist())
 
-    shown = min_scores.shown(classes, scores).tolist()
-    detections = [detection(row) for row in shown]
-    labels = [
-        Box(boxes[row], f"{one.name} {scores[row]:.0%}", int(classes[row]))
-        for row, one in zip(shown, detections, strict=True)
-    ]
-    with whole_file(drawn) as temporary:
-        draw_boxes(image, labels[::-1]).save(temporary, format="PNG")
-    scored = np.flatnonzero(scores > 0)  # the API's exporter fills up with detections of score 0
-    highest = detection(int(scored[np.argmax(scores[scored])])) if len(scored) else None
-    return Prediction(path, drawn, detections, highest=highest)
+def _find(model: Model, selection: Selection, images: Iterable[Pixels]) -> Iterator[Shown]:
+    for found in model.stream(images, min_score=0):
+        highest = next((one for one in selection.of_classes(found) if one.score > 0), None)
+        yield Shown(selection.shown(found), highest)
+
+
+def _count(one: Detected, result: Predicted) -> None:
+    if one.error:
+        _log.warning("%s It is passed over.", printable(one.error))
+        result.unread[one.name] = one.error
+        return
+    result.num_images += 1
+    if one.found is not None:
+        result.counts.update(one.found.names)
+    if one.highest and (result.highest is None or one.highest.score > result.highest[0].score):
+        result.highest = one.highest, one.name
+
+
+def _nothing_shown(result: Predicted) -> str:
+    """Return, where nothing is shown, what has the highest score and which flag shows it; else nothing."""
+    if result.num_detections or not result.num_images:
+        return ""
+    if result.highest is None:
+        return "No image has any detection, whatever its score."
+    highest, name = result.highest
+    below = max(math.floor((highest.score - _MARGIN) * 100) / 100, 0.0)
+    return (
+        f"No detection reaches these scores. The highest is {highest.score:.4g}: {printable(highest.name)}, in "
+        f"{printable(name)}. --min_score {below:g} shows it."
+    )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from boxtune.data import record_writer
 from boxtune.data.findings import Action
-from boxtune.data.formats import coco, voc, yolo
+from boxtune.data.formats import coco, label_studio, voc, yolo
 from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
 from boxtune.data.image_writer import write_images
 from boxtune.data.label_map import LabelMap, write_label_map
@@ -68,7 +68,7 @@ def read_again(folder, format_name):
 
 @settings(max_examples=25, deadline=None)
 @given(sets())
-def test_voc_tfrecord_coco_yolo_voc(records):
+def test_voc_tfrecord_coco_yolo_label_studio_voc(records):
     label_map = LabelMap.from_names(
         [item.class_name for record in records for item in record.objects] or ["x"]
     )
@@ -81,7 +81,8 @@ def test_voc_tfrecord_coco_yolo_voc(records):
         second = recorded(first, folder / "records", label_map)
         third = written(coco, second, folder / "coco", label_map)
         fourth = written(yolo, third, folder / "yolo", label_map)
-        last = written(voc, fourth, folder / "voc", label_map)
+        fifth = written(label_studio, fourth, folder / "studio", label_map)
+        last = written(voc, fifth, folder / "voc", label_map)
     for before, after in zip(records, last, strict=True):
         assert (before.width, before.height) == (after.width, after.height)
         assert [item.class_name for item in before.objects] == [item.class_name for item in after.objects]

@@ -174,3 +174,37 @@ def test_masks_and_keypoints_are_those_of_the_file(tmp_path: Path):
     _, found = read(tmp_path, [GOOD | shapes])
     np.testing.assert_array_equal(pixels(found.masks[0]), drawing)
     assert found.keypoints.tolist() == [[[2, 1], [0.5, 3]]]
+
+
+class TestWhatPredictWrites:
+    FOUND = {"name": "cat", "score": 0.5, "ymin": 2, "xmin": 1, "ymax": 3.5, "xmax": 4}
+
+    def test_goes_to_the_images_that_paths_end_with(self, tmp_path: Path):
+        content = [
+            {"image": "/photos/a/7.jpg", "width": 6, "height": 4, "detections": [self.FOUND]},
+            {"image": "C:\\photos\\b.png", "detections": [], "error": "it cannot be decoded"},
+        ]
+        first, second = read(tmp_path, content, categories={"cat": 1})
+        assert first.boxes.tolist() == [[2, 1, 3.5, 4]]
+        assert (first.classes.tolist(), first.scores.tolist()) == ([1], [0.5])
+        assert len(second.boxes) == 0
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"name": "dog"}, "1 detection of classes .*, such as number 0: name 'dog'"),
+            ({"xmin": None}, "1 detection that cannot be used, such as number 0: bbox"),
+            ({"xmin": "1"}, "1 detection that cannot be used, such as number 0: bbox"),
+            ({"xmax": 0}, "whose width or height is negative"),
+            ({"score": None}, "number 0: score None"),
+        ],
+    )
+    def test_that_cannot_be_used(self, tmp_path: Path, change, message):
+        content = [{"image": "b.png", "detections": [self.FOUND | change]}]
+        with pytest.raises(DataError, match=message):
+            read(tmp_path, content, categories={"cat": 1})
+
+    @pytest.mark.parametrize("image", ["c.png", "b.png/c", None, 8])
+    def test_of_other_images_is_refused(self, tmp_path: Path, image):
+        with pytest.raises(DataError, match="1 detection of images that are not evaluated"):
+            read(tmp_path, [{"image": image, "detections": [self.FOUND]}], categories={"cat": 1})

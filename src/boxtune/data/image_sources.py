@@ -26,7 +26,10 @@ from boxtune.errors import DataError, many, printable, to_copy
 STDIN = "-"
 CAMERA = "camera:"
 IMAGE_SUFFIXES = images.SUFFIXES | images.RARE_SUFFIXES
-VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .3gp .ts .ogv".split())
+VIDEO_SUFFIXES = frozenset(
+    [".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".3gp", ".ts", ".ogv"]
+)
+SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 LIST_SUFFIXES = frozenset((".txt", ".list", ".lst"))
 
 _BLOCK = 2**16
@@ -60,6 +63,11 @@ class Given:
         return self.name.startswith(CAMERA) or _suffix(self.path) in VIDEO_SUFFIXES
 
     @property
+    def stem(self) -> str:
+        """Its path without its extension."""
+        return str(PurePosixPath(self.path).with_suffix("")) if _suffix(self.path) in SUFFIXES else self.path
+
+    @property
     def is_jpeg(self) -> bool:
         """Whether it is a JPEG, by its name."""
         return images.is_named_jpeg(self.path)
@@ -75,7 +83,7 @@ def find_given(named: Sequence[str | Path], without: Path | None = None) -> list
         without: a folder of which nothing is taken, since it is written to.
 
     Raises:
-        DataError: for what is not there, and if there is no image at all.
+        DataError: for what is not there, what lies in that folder, and if there is no image at all.
     """
     found: dict[Path | str | bytes, Given] = {}
     for one in named:
@@ -131,12 +139,14 @@ def _expanded(named: str, without: Path | None) -> Iterator[Given]:
 
 
 def _of_folder(folder: Path, without: Path | None) -> Iterator[Given]:
+    if without and folder.resolve().is_relative_to(without.resolve()):
+        raise DataError(f"{without}: what is written there would mix with the images. Choose another folder.")
     findings = Findings(folder)
     listing = list_files(folder, findings)
     found = sorted([*ImageFiles(listing.ending(IMAGE_SUFFIXES)).paths, *listing.ending(VIDEO_SUFFIXES)])
     for finding in findings.items:
         name = Path(finding.file)
-        if name.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not name.name.startswith("."):
+        if name.suffix.lower() in SUFFIXES and not name.name.startswith("."):
             _log.warning("%s is passed over: %s", folder / name, finding.message)
     written = [path for path in found if without and path.resolve().is_relative_to(without.resolve())]
     if written:
@@ -148,7 +158,7 @@ def _of_folder(folder: Path, without: Path | None) -> Iterator[Given]:
 
 def _of_pattern(pattern: str) -> Iterator[Given]:
     paths = (Path(name) for name in sorted(glob.glob(pattern, recursive=True)))
-    found = [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+    found = [path for path in paths if path.suffix.lower() in SUFFIXES]
     if not found:
         raise DataError(f"{pattern}: no image has such a name")
     yield from (Given(str(path), path.name, path) for path in found)
@@ -165,7 +175,7 @@ def _of_list(lines: Iterable[str], name: str, folder: Path) -> Iterator[Given]:
         if line.lower().startswith(_URLS):
             yield _of_url(line)
             continue
-        if _suffix(line) not in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+        if _suffix(line) not in SUFFIXES:
             folder_or_pattern = to_copy(folder, folder / "*.jpg")
             raise DataError(
                 f'{name}: its line {number}, "{printable(line)}", does not name an image, so it is no list of images. '

@@ -123,6 +123,18 @@ def read(
     return replace(_reading(photos, chosen, found, len(found) + num_lost, findings), lists=lists)
 
 
+def annotated_files(folder: Path) -> set[Path]:
+    """Return the images below a folder that have annotations in any format, whether these can be used or not.
+
+    Raises:
+        DataError: if the folder does not exist or cannot be read.
+    """
+    listing = _list(folder, Findings(folder))
+    paths = listing.ending(images.SUFFIXES | images.RARE_SUFFIXES)
+    formats = recognition.recognise(listing)
+    return {path for one in formats for path in _covered(one, listing, listing, ImageFiles(paths))[0]}
+
+
 def why_unusable(reading: Reading, max_unusable: float) -> str:
     """Say why a data set cannot be used, "" if it can.
 
@@ -226,6 +238,14 @@ def _num_covered(
     one: Format, annotated: Listing, everything: Listing, image_files: ImageFiles
 ) -> tuple[int, int]:
     """Return for how many images there are annotations in a format: of files, and of those that it holds itself."""
+    files, num_held = _covered(one, annotated, everything, image_files)
+    return len(files), num_held
+
+
+def _covered(
+    one: Format, annotated: Listing, everything: Listing, image_files: ImageFiles
+) -> tuple[set[Path], int]:
+    """Return the images for which there are annotations in a format, and how many it holds itself."""
     unused = Findings(everything.root)
     files: set[Path] = set()
     num_held = 0
@@ -235,7 +255,7 @@ def _num_covered(
                 num_held += 1
             else:
                 files.add(image_files.of(annotation, unused))
-    return len(files), num_held
+    return files, num_held
 
 
 def _shown(listing: Listing) -> Path:

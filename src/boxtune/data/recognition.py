@@ -43,7 +43,7 @@ FORMATS: tuple[Format, ...] = (
     kitti.FORMAT,
     tfrecord.FORMAT,
 )
-WRITERS = {"voc": voc, "coco": coco, "yolo": yolo}
+WRITERS = {"voc": voc, "coco": coco, "yolo": yolo, "label_studio": label_studio}
 """The formats that can be written: modules with IMAGES_FOLDER and write()."""
 
 # So many files of an ending, from all over the folder, are looked into before a format is given up.

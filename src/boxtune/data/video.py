@@ -187,9 +187,7 @@ def _av() -> Any:
     try:
         import av
     except ImportError as error:
-        raise ConfigError(
-            'videos and cameras need the package PyAV: pip install "boxtune[video]"'
-        ) from error
+        raise ConfigError('videos and cameras need the package PyAV: pip install "boxtune[video]"') from error
     av.logging.set_level(None)  # its errors say it
     return av
 

@@ -35,7 +35,7 @@ def detections_in_file(
     *,
     renamed: Mapping[str, str] | None = None,
 ) -> list[ImageResult]:
-    """Return what a file of COCO's results JSON says was found in the image of every record.
+    """Return what a file of COCO's results JSON, or of `boxtune predict`, says was found in the image of every record.
 
     Args:
         file: of detections; `metrics.coco_results.read_detections` says what it holds.
@@ -58,7 +58,9 @@ def detections_in_file(
     images, classes = _identifiers(
         data, [result.name for result in groundtruth], records.label_map, renamed or {}
     )
-    found = read_detections(file, groundtruth, categories=classes, image_ids=images)
+    names = {name: label.id - 1 for name, label in records.label_map.by_any_name.items()}
+    own = {old: names[new] for old, new in (renamed or {}).items() if new in names}
+    found = read_detections(file, groundtruth, categories=names | own | classes, image_ids=images)
     _check_convention(file, found)
     return found
 

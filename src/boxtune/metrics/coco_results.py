@@ -1,4 +1,4 @@
-"""Detections as COCO's results JSON: what any program found in the images that are evaluated."""
+"""Detections as COCO's results JSON, or as `boxtune predict` writes them: what was found in images to be evaluated."""
 
 import json
 import math
@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TextIO
 
@@ -23,6 +24,7 @@ _CHUNK = 1 << 20
 # One detection: a mask's run lengths are the longest that it can have.
 _MAX_DETECTION = 1 << 26
 _EXAMPLES = 3
+_EDGES = ("ymin", "xmin", "ymax", "xmax")
 _MAX_POINTS = 1000
 
 
@@ -38,19 +40,20 @@ def read_detections(
     path: Path,
     groundtruth: Sequence[ImageResult],
     *,
-    categories: Mapping[int, int],
+    categories: Mapping[int | str, int],
     image_ids: Mapping[ImageId, str] | None = None,
 ) -> list[ImageResult]:
     """Return the images of `groundtruth` with the detections of a file in position of their own.
 
     The file is a JSON list of `{"image_id", "category_id", "bbox": [x, y, width, height], "score"}`, in pixels, with
     `segmentation` (run lengths) and `keypoints` (x, y, visibility, ...) for all or for none; without a `bbox` the box
-    is that of the mask. It is read piece by piece.
+    is that of the mask. Or it is the list of `{"image", "detections": [{"name", "score", "ymin", ...}]}` that `boxtune
+    predict` writes, where `image` is a path that ends with the name of an image. It is read piece by piece.
 
     Args:
         path: of the file.
         groundtruth: images with their groundtruth, each with a name of its own.
-        categories: from the `category_id` of the file to the class, as the label map has it.
+        categories: from the `category_id` of the file, or the name of a class, to the class, as the label map has it.
         image_ids: from the `image_id` of the file to the name of an image; None for `ids_of_names`.
 
     Raises:
@@ -63,7 +66,7 @@ def read_detections(
     faults: Counter[str] = Counter()
     examples: dict[str, list[str]] = {}
     ids: set[ImageId] = set()
-    for index, item in enumerate(_items(path)):
+    for index, item in enumerate(chain.from_iterable(_results(item, known) for item in _items(path))):
         try:
             _take(item, found, sizes, known, categories, ids)
         except _Fault as fault:
@@ -78,6 +81,26 @@ def read_detections(
         raise DataError(f"{path}: {'; '.join(summaries)}.")
     _check_parts(path, [one for of_image in found.values() for one in of_image])
     return [_with_detections(result, found[result.name]) for result in groundtruth]
+
+
+def _results(item: Any, known: Mapping[ImageId, str]) -> Iterator[Any]:
+    """Yield the detections of an image as `boxtune predict` writes it in COCO's form; anything else as it is."""
+    if not (isinstance(item, dict) and isinstance(item.get("detections"), list)):
+        yield item
+        return
+    image = item.get("image")
+    parts = image.replace("\\", "/").split("/") if isinstance(image, str) else []
+    ends = ("/".join(parts[start:]) for start in range(len(parts)))
+    image = next((end for end in ends if end in known), image)
+    for one in item["detections"]:
+        if not isinstance(one, dict):
+            yield one
+            continue
+        bbox: list[Any] = [one.get(edge) for edge in _EDGES]
+        if all(type(edge) in (int, float) for edge in bbox):
+            ymin, xmin, ymax, xmax = map(float, bbox)
+            bbox = [xmin, ymin, xmax - xmin, ymax - ymin]
+        yield {"image_id": image, "category_id": one.get("name"), "bbox": bbox, "score": one.get("score")}
 
 
 def ids_of_names(names: Sequence[str]) -> dict[ImageId, str]:
@@ -114,7 +137,7 @@ def _take(
     found: dict[str, list[_Detection]],
     sizes: dict[str, tuple[int, int]],
     known: Mapping[ImageId, str],
-    categories: Mapping[int, int],
+    categories: Mapping[int | str, int],
     ids: set[ImageId],
 ) -> None:
     """Add one detection to those of its image, or raise _Fault."""
@@ -126,8 +149,8 @@ def _take(
         name = known.get(unprinted(image_id).decode(errors="replace"))
     if name is None or name not in found:
         raise _Fault("images", f"image_id {image_id!r:.60}")
-    if type(category) is not int or category not in categories:
-        raise _Fault("classes", f"category_id {category!r:.60}")
+    if isinstance(category, bool) or not isinstance(category, int | str) or category not in categories:
+        raise _Fault("classes", f"{'name' if isinstance(category, str) else 'category_id'} {category!r:.60}")
     own = item.get("id")
     if own is not None:
         if not isinstance(own, int | str) or own in ids:

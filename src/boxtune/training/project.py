@@ -11,7 +11,7 @@ from pathlib import Path
 from boxtune.data.files import read_text, whole_file
 from boxtune.errors import BoxtuneError, DataError
 from boxtune.training import checkpoints
-from boxtune.training.run_state import BEST, RUNS, START, later_runs
+from boxtune.training.run_state import BEST, EXPORTED, RUNS, START, later_runs
 
 RESULTS = "results.json"
 """In the folder of a run that has ended: its figures."""
@@ -103,3 +103,9 @@ def _read(path: Path) -> dict:
         return content
     except (ValueError, TypeError, RecursionError, BoxtuneError) as error:
         raise DataError(f"{path} is damaged: {error or 'it holds no object'}.") from error
+
+
+def exported_of(model: Path) -> Path:
+    """Return the exported model of a project's best run, which starts sooner than its checkpoint; else the model."""
+    best = best_run(runs_of(model)) / EXPORTED
+    return best if best.is_dir() else model

@@ -10,14 +10,17 @@ of them.
 A turned rectangle is turned clockwise around its x and y, in pixels, and an ellipse around its centre.
 """
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
+from xml.sax.saxutils import quoteattr
 
 from boxtune.data import findings as kinds
 from boxtune.data.annotations import AnnotatedObject, Annotation, AnnotationFile, Edges
+from boxtune.data.files import write_text
 from boxtune.data.findings import SkipError
 from boxtune.data.formats import shapes
 from boxtune.data.formats.json_text import (
@@ -29,9 +32,16 @@ from boxtune.data.formats.json_text import (
     numbered,
     path_of_url,
 )
+from boxtune.data.image_record import ImageRecord, ObjectRecord
 from boxtune.data.images import SUFFIXES
+from boxtune.data.label_map import LabelMap
 from boxtune.data.masks import Mask
 from boxtune.errors import printable
+
+IMAGES_FOLDER = "images"
+TASKS, CONFIGURATION = "tasks.json", "labeling_config.xml"
+_IMAGE, _LABEL = "image", "label"
+"""The names of the data and of the control in the configuration."""
 
 _ANNOTATIONS = ("annotations", "completions")
 _OF_THE_IMAGE = ("original_width", "original_height", "image_rotation", "to_name", "item_index")
@@ -253,3 +263,78 @@ def _outline(region: dict[str, Any]) -> tuple[Edges, Mask | None]:
 
 def _size(region: dict[str, Any]) -> tuple[int, int] | None:
     return shapes.image_size(region.get("original_width"), region.get("original_height"))
+
+
+# Writing
+
+
+def write(
+    records: Sequence[ImageRecord],
+    file_names: Sequence[str],
+    folder: Path,
+    label_map: LabelMap,
+    *,
+    unlabelled: Sequence[str] = (),
+) -> None:
+    """Write ``tasks.json`` to be imported, and the labelling configuration that goes with it.
+
+    Objects with scores are a prediction, which Label Studio shows to be corrected; others, or none, an annotation.
+    Images are named as Label Studio serves local files, below the folder that holds `folder`. Masks, keypoints and all
+    else that a record says of an object but its box are left out.
+
+    Args:
+        records: the annotated images [n].
+        file_names: the path of each image within `folder`/images [n].
+        folder: where both are written, beside `images`.
+        label_map: the classes.
+        unlabelled: the paths of more images, which nobody has labelled.
+
+    Raises:
+        DataError: if a file cannot be written.
+    """
+    base = f"{folder.resolve().name}/{IMAGES_FOLDER}"
+    tasks = [
+        {"data": {_IMAGE: f"/data/local-files/?d={quote(f'{base}/{name}')}"}} | labelled
+        for name, labelled in chain(
+            zip(file_names, map(_labelled, records), strict=True), ((name, {}) for name in unlabelled)
+        )
+    ]
+    write_text(folder / TASKS, json.dumps(tasks, indent=1) + "\n")
+    labels = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in label_map.names)
+    write_text(
+        folder / CONFIGURATION,
+        f'<View>\n  <Image name="{_IMAGE}" value="${_IMAGE}"/>\n  <RectangleLabels name="{_LABEL}" '
+        f'toName="{_IMAGE}">\n{labels}  </RectangleLabels>\n</View>\n',
+    )
+
+
+def _labelled(record: ImageRecord) -> dict[str, Any]:
+    """Return what a task says of the objects of its image."""
+    results = [_result(item, record, number) for number, item in enumerate(record.objects, start=1)]
+    scores = [item.score for item in record.objects if item.score is not None]
+    if scores:
+        return {"predictions": [{"model_version": "boxtune", "score": min(scores), "result": results}]}
+    return {_ANNOTATIONS[0]: [{"result": results}]}
+
+
+def _result(item: ObjectRecord, record: ImageRecord, number: int) -> dict[str, Any]:
+    box = item.box
+    value = {
+        "x": 100 * box.xmin,
+        "y": 100 * box.ymin,
+        "width": 100 * (box.xmax - box.xmin),
+        "height": 100 * (box.ymax - box.ymin),
+        "rotation": 0,
+        "rectanglelabels": [item.class_name],
+    }
+    result = {
+        "id": f"box{number}",
+        "type": "rectanglelabels",
+        "from_name": _LABEL,
+        "to_name": _IMAGE,
+        "original_width": record.width,
+        "original_height": record.height,
+        "image_rotation": 0,
+        "value": value,
+    }
+    return result if item.score is None else result | {"score": item.score}
