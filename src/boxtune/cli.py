@@ -504,9 +504,22 @@ def _add_evaluate(verbs: Any) -> None:
         "--min_precision", type=amount,
         help="keep for `predict` the thresholds of the highest F1 that have this precision, such as 0.9",
     )  # fmt: skip
+    _add_tiles(add, "look at tiles of this many pixels and at the whole, for small objects in large images")
     add("--wait", action="store_true", help="with --which all: wait until the training has ended")
     add("--timeout", type=amount, help="seconds to wait for a new checkpoint (3600)")
     _add_overrides(add)
+
+
+def _add_tiles(add: Add, what: str) -> None:
+    add("--tile", type=int, metavar="PIXELS", help=what)
+    add("--overlap", type=float, help="of neighbouring tiles, as a fraction of their side (0.2)")
+
+
+def _tiling(options: dict[str, Any]) -> Any:
+    """Pop the flags about tiles from `options`; return how images are cut, None if they stay whole."""
+    from boxtune.data.tiling import tiling_of
+
+    return tiling_of(options.pop("tile"), options.pop("overlap"))
 
 
 def _evaluate(**options: Any) -> None:
@@ -517,13 +530,13 @@ def _evaluate(**options: Any) -> None:
         options.pop(name) for name in ("pipeline_config_path", "which", "wait", "timeout")
     )
     label_map = options.pop("label_map")  # of the model
-    options |= {"reading": _data_set(options), "label_map": label_map}
+    options |= {"tiling": _tiling(options), "reading": _data_set(options), "label_map": label_map}
     model_dir, checkpoint = options["model_dir"], options.pop("checkpoint")
     options["output_dir"] = options["output_dir"] or verb.default_output_dir(model_dir, checkpoint)
     if metrics_set := options.pop("metrics_set"):
         options["overrides"].append(f"eval_config.metrics_set={json.dumps(metrics_set)}")
     if which == "all":
-        for only_of_one in ("saved_model", "detections", "compare_with", "min_precision"):
+        for only_of_one in ("saved_model", "detections", "compare_with", "min_precision", "tiling"):
             del options[only_of_one]
         limit = {} if timeout is None else {"timeout": timeout}
         verb.evaluate_checkpoints(config_path, checkpoint, wait=wait, **limit, **options)
@@ -552,7 +565,7 @@ def _check_evaluate_flags(*, which: str | None, wait: bool, timeout: float | Non
         raise BoxtuneError("--wait goes with --which all")
     if timeout is not None and not wait:
         raise BoxtuneError("--timeout goes with --wait")
-    for flag in ("compare_with", "min_precision"):
+    for flag in ("compare_with", "min_precision", "tile"):
         if options[flag] is not None and which == "all":
             raise BoxtuneError(f"--{flag} goes with one evaluation: leave --which all out")
 

@@ -17,7 +17,9 @@ from boxtune.data.files import refuse_remote, writable_folder
 from boxtune.data.input import Records, open_records
 from boxtune.data.label_map import LabelMap, read_label_map, require_numbers_of_model
 from boxtune.data.preparation import Options
+from boxtune.data.tiling import Tiling
 from boxtune.errors import BoxtuneError, ConfigError, DataError, many, printable, some
+from boxtune.evaluation.detecting import compiled_detector, found_by_detector, found_by_exported
 from boxtune.evaluation.detections_file import detections_in_file
 from boxtune.evaluation.evaluator import Evaluator, evaluate_found
 from boxtune.evaluation.exported import (
@@ -30,6 +32,7 @@ from boxtune.evaluation.exported import (
     folder_of_exported,
     load_exported,
 )
+from boxtune.evaluation.extras import check_detector_finds
 from boxtune.evaluation.groundtruth import class_names
 from boxtune.evaluation.thresholds import (
     THRESHOLDS,
@@ -37,6 +40,7 @@ from boxtune.evaluation.thresholds import (
     thresholds_of,
     write_thresholds,
 )
+from boxtune.evaluation.tiles import Find, detect_in_tiles
 from boxtune.metrics import metric_sets
 from boxtune.metrics.analysis import Analysis, results_of
 from boxtune.metrics.comparison import compare
@@ -85,6 +89,7 @@ def evaluate(
     output_dir: str | Path | None = None,
     compare_with: str | Path | None = None,
     min_precision: float | None = None,
+    tiling: Tiling | None = None,
     overrides: Sequence[str] = (),
 ) -> Analysis:
     """Evaluate a checkpoint, an exported model or a file of detections; return all there is to say about it.
@@ -105,6 +110,7 @@ def evaluate(
         compare_with: the `evaluation.json` of an earlier run on the same images, to be shown beside this one.
         min_precision: if given, from 0 to 1: for each class the threshold of the highest F1 with at least that
             precision is kept beside the model, in `thresholds.json`, where `predict` takes it from.
+        tiling: if given, images larger than a tile are looked at in tiles and as a whole.
         overrides: "path.to.field=value" changes of the configuration, such as "eval_config.metrics_set=[...]".
 
     Raises:
@@ -117,6 +123,8 @@ def evaluate(
         raise ConfigError(f"min_precision is {min_precision:g}; it must be from 0 to 1")
     if min_precision is not None and detections:
         raise ConfigError("--min_precision keeps thresholds beside a model: leave it out with --detections")
+    if tiling and detections:
+        raise ConfigError("--tile is about how a model looks at images: leave it out with --detections")
     if model_dir is not None and checkpoint is None:
         model_dir = best_run(runs_of(Path(model_dir)))
         checkpoint = best_checkpoint(model_dir)
@@ -141,11 +149,22 @@ def evaluate(
         if prefix is not None:
             detector = models.build(pipeline.model)
             averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
-            evaluator = Evaluator.from_config(detector, records, pipeline)
-            evaluation = evaluator.evaluate(checkpoints.step_of(prefix))
+            step = checkpoints.step_of(prefix)
+            if tiling:
+                check_detector_finds(pipeline.eval_config, detector.finds)
+                look = partial(
+                    found_by_detector, compiled_detector(detector), models.image_resizer(pipeline.model)
+                )
+                evaluation = _in_tiles(look, tiling, records, pipeline, step)
+            else:
+                evaluation = Evaluator.from_config(detector, records, pipeline).evaluate(step)
         elif saved_model is not None:
-            find = partial(detect_exported, load_exported(Path(saved_model)))
-            evaluation = evaluate_found(find, records, pipeline.eval_config)
+            model = load_exported(Path(saved_model))
+            if tiling:
+                evaluation = _in_tiles(partial(found_by_exported, model), tiling, records, pipeline)
+            else:
+                find = partial(detect_exported, model)
+                evaluation = evaluate_found(find, records, pipeline.eval_config)
         else:
             annotated = (reading and reading.annotations) or data
             where = Path(annotated) if annotated else None
@@ -173,6 +192,18 @@ def evaluate(
         show_in_tensorboard(analysis, evaluation.examples, pipeline, folder)
         print(f"The page: {folder / PAGE_NAME}", flush=True)
     return analysis
+
+
+def _in_tiles(
+    find: Find,
+    tiling: Tiling,
+    records: Records,
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    step: int = 0,
+) -> Evaluation:
+    """Return the evaluation of what a model finds in tiles and the whole of each image."""
+    detect = partial(detect_in_tiles, find, tiling)
+    return evaluate_found(detect, records, pipeline.eval_config, step=step, how=f"in {tiling}")
 
 
 def _history(prefix: str | None) -> RunHistory | None:

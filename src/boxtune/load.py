@@ -13,10 +13,12 @@ from PIL import Image
 from boxtune.data import images
 from boxtune.data.files import refuse_remote
 from boxtune.data.image_record import ImageSource
+from boxtune.data.tiling import Tiling, tiling_of
 from boxtune.errors import ConfigError, DataError, some
 from boxtune.evaluation.detecting import Found, Source
 from boxtune.evaluation.groundtruth import class_names
 from boxtune.evaluation.min_scores import MinScores, kept_beside, same_for_all
+from boxtune.evaluation.tiles import tiled
 from boxtune.finder import Finder, load_finder
 from boxtune.image_detections import Detection as Detection
 from boxtune.image_detections import ImageDetections as ImageDetections
@@ -57,16 +59,31 @@ class Model:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a path as text is one image, though it can be iterated over
-        self, images: ImageLike, *, min_score: float | None = None
+        self,
+        images: ImageLike,
+        *,
+        min_score: float | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> ImageDetections: ...
 
     @overload
     def __call__(
-        self, images: Iterable[ImageLike], *, min_score: float | None = None
+        self,
+        images: Iterable[ImageLike],
+        *,
+        min_score: float | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> list[ImageDetections]: ...
 
     def __call__(
-        self, images: ImageLike | Iterable[ImageLike], *, min_score: float | None = None
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        min_score: float | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> ImageDetections | list[ImageDetections]:
         """Return what is found in an image, or a list of that for several, in their order.
 
@@ -75,28 +92,40 @@ class Model:
                 EXIF orientation says; so is an image of Pillow, of any mode but 32 bit. Transparency is ignored.
                 An array is uint8, RGB [h, w, 3] or grey [h, w], and taken as it is.
             min_score: detections below it are left out, in place of those below the thresholds of the model.
+            tile: look at squares of this many pixels, and at the whole, of each image that is larger: for small objects
+                in large images.
+            overlap: of neighbouring tiles, as a fraction of their side; 0.2 by default.
 
         Raises:
             DataError: naming the image that cannot be read, or is none.
-            ConfigError: for a `min_score` that is no number.
+            ConfigError: for a `min_score` that is no number, or tiles that cannot be.
             CheckpointError: if the model fails, naming the image.
         """
+        tiling = tiling_of(tile, overlap)
         if _is_one(images):
-            (found,) = self._find([_source(images, "the image")], min_score)
+            (found,) = self._find([_source(images, "the image")], min_score, tiling)
             return found
-        return list(self._find(_sources(images), min_score))
+        return list(self._find(_sources(images), min_score, tiling))
 
     def stream(
-        self, images: Iterable[ImageLike], *, min_score: float | None = None
+        self,
+        images: Iterable[ImageLike],
+        *,
+        min_score: float | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> Iterator[ImageDetections]:
         """Yield what is found in each of any number of images, with few of them in memory; else as a call."""
         if _is_one(images):
             raise DataError("stream takes several images: give a list of them, or call the model itself")
-        return self._find(_sources(images), min_score)
+        return self._find(_sources(images), min_score, tiling_of(tile, overlap))
 
-    def _find(self, sources: Iterable[Source], min_score: float | None) -> Iterator[ImageDetections]:
+    def _find(
+        self, sources: Iterable[Source], min_score: float | None, tiling: Tiling | None
+    ) -> Iterator[ImageDetections]:
         min_scores = self._min_scores if min_score is None else _checked(min_score)
-        return (self._detections(found, min_scores) for found in self._finder.find(sources))
+        find = tiled(self._finder.find, tiling)
+        return (self._detections(found, min_scores) for found in find(sources))
 
     def _detections(self, found: Found, min_scores: MinScores) -> ImageDetections:
         shown = min_scores.shown(found.classes, found.scores)
