@@ -644,6 +644,10 @@ def _add_draw(verbs: Any) -> None:
     add("output_dir", type=Path, help="for images and annotations")
     add("--num_images", type=integer(1), default=120, help="(%(default)s)")
     add("--seed", type=integer(0), default=0, help="(%(default)s)")
+    add("--size", type=int, default=320, help="width of the images in pixels (%(default)s)")
+    sizes = "diameters of the objects, from and to (a tenth to a half of the height of the images)"
+    add("--object_size", type=float, nargs=2, metavar="PIXELS", help=sizes)
+    add("--objects", type=int, help="in each image (1 to 4)")
 
 
 def _draw(**options: Any) -> None:
