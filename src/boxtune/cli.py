@@ -204,6 +204,7 @@ def _add_retrain(verbs: Any) -> None:
     add = verb.add_argument
     _add_data_set(add)
     add("--model_dir", type=Path, required=True, help="for everything that is written")
+    _add_cutting(add)
     _add_model(verb)
     _add_training_options(add, evaluate_every_n=None)
     next_run = "with other images, classes or settings train on from the best weights, as the next run"
@@ -214,7 +215,8 @@ def _add_retrain(verbs: Any) -> None:
 def _retrain(**options: Any) -> None:
     """Photographs in, a retrained, measured, exported detector out."""
     retrain = load("retrain", options["model_dir"]).retrain
-    data_set, evaluation = _data_set(options), _evaluation_options(options)
+    cutting, evaluation = _cutting(options), _evaluation_options(options)
+    data_set = dataclasses.replace(_data_set(options), cutting=cutting)
     _require_sha256(options)
     if data_set.folds and not data_set.fold:
         retrain = load("cross_validate").cross_validate
@@ -315,11 +317,34 @@ def _add_convert(verbs: Any) -> None:
     _add_data_set(add)
     add("--output_dir", type=Path, required=True, help="for records, label map and report")
     add("--to", default="tfrecord", help="tfrecord, voc, coco or yolo (%(default)s)")
+    _add_cutting(add)
 
 
 def _convert(**options: Any) -> None:
     """Convert annotated photographs to TFRecords, a label map and a report."""
-    print(load("convert").convert(options=_data_set(options), **options))
+    convert = load("convert").convert
+    cutting = _cutting(options)
+    print(convert(options=dataclasses.replace(_data_set(options), cutting=cutting), **options))
+
+
+def _add_cutting(add: Add) -> None:
+    _add_tiles(add, "cut larger images into squares of this many pixels, beside the whole, for small objects")
+    visible = (
+        "fraction of an object that a tile has to show; of less it is neither object nor background (0.5)"
+    )
+    add("--min_visible", type=float, help=visible)
+
+
+def _cutting(options: dict[str, Any]) -> Any:
+    """Pop the flags about cutting images from `options`; return how they are cut, None if they stay whole."""
+    from boxtune.data.cutting import MIN_VISIBLE, Cutting
+
+    tiling, visible = _tiling(options), options.pop("min_visible")
+    if tiling is None:
+        if visible is not None:
+            raise BoxtuneError("--min_visible goes with --tile, such as --tile 640")
+        return None
+    return Cutting(tiling, MIN_VISIBLE if visible is None else visible)
 
 
 def _add_config(verbs: Any) -> None:

@@ -13,6 +13,7 @@ from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME, convert
+from boxtune.data.cutting import WHOLE
 from boxtune.data.files import refuse_remote, writable_folder
 from boxtune.data.input import Records, open_records
 from boxtune.data.label_map import LabelMap, read_label_map, require_numbers_of_model
@@ -69,6 +70,9 @@ _log = logging.getLogger("boxtune")
 
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
 """Of a folder of records, those that fit the first of these that any fits."""
+
+_WHOLE_PATTERN = f"{WHOLE}-*.tfrecord"
+"""Of validation images that were cut for training, what `evaluate --tile` takes before all others."""
 
 _WITHOUT_MODEL = (
     "An exported model needs no model's section: give another file, of an eval_config alone or empty, with "
@@ -142,7 +146,9 @@ def evaluate(
     if labels is None and detections is None:
         raise ConfigError(f"{checkpoint or saved_model}: what are the model's classes? Give its --label_map")
 
-    with _records(pipeline, data, reading, labels, pipeline_config_path) as records:
+    if data is None and tiling:
+        data = _whole_images(pipeline)
+    with _records(pipeline, data, reading, labels, pipeline_config_path, tiling) as records:
         if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
             others = some(list(map(printable, earlier.class_names)), 5)
             raise DataError(f"{compare_with}: is of other classes: {others}")
@@ -345,6 +351,7 @@ def _records(
     reading: Options | None,
     label_map: Path | None,
     source: str | Path | None,
+    tiling: Tiling | None = None,
 ) -> Iterator[Records]:
     """Open what to measure on: the configuration's records, others, or annotated images made into records."""
     with tempfile.TemporaryDirectory(prefix="boxtune-") as folder:
@@ -355,7 +362,7 @@ def _records(
             config.check_for_evaluation(pipeline, source)
             reader = pipeline.eval_input_reader[0]
         else:
-            reader = _reader(Path(data), reading, label_map, Path(folder) / "records")
+            reader = _reader(Path(data), reading, label_map, Path(folder) / "records", tiling)
         labels = read_label_map(Path(reader.label_map_path))
         yield open_records(reader, _num_classes(pipeline, labels, reader.label_map_path), label_map=labels)
 
@@ -378,11 +385,27 @@ def _num_classes(pipeline: pipeline_pb2.TrainEvalPipelineConfig, labels: LabelMa
     return num_classes
 
 
+def _whole_images(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> Path | None:
+    """Return the records of whole images beside those of tiles that a configuration evaluates on, if there are any."""
+    paths = pipeline.eval_input_reader[0].tf_record_input_reader.input_path
+    folder = Path(paths[0]).parent if len(paths) == 1 else None
+    if folder is None or not any(folder.glob(_WHOLE_PATTERN)):
+        return None
+    print(
+        f"On the validation images as they were before they were cut, {folder / _WHOLE_PATTERN}.", flush=True
+    )
+    return Path(glob.escape(str(folder))) / _WHOLE_PATTERN
+
+
 def _reader(
-    data: Path, reading: Options | None, label_map: Path | None, made: Path
+    data: Path,
+    reading: Options | None,
+    label_map: Path | None,
+    made: Path,
+    tiling: Tiling | None = None,
 ) -> pipeline_pb2.InputReader:
     """Return an input reader for a folder or pattern of records, or for annotated images, made into records."""
-    pattern = _records_in(data)
+    pattern = _records_in(data, ((_WHOLE_PATTERN,) if tiling else ()) + _RECORD_PATTERNS)
     if pattern is None:
         refuse_remote(data)
         if not data.is_dir():
@@ -411,9 +434,9 @@ def _refuse_reading(reading: Options | None, records: str) -> None:
         )
 
 
-def _records_in(data: Path) -> Path | None:
-    """Return the pattern of the records that `data` stands for, None if it has none."""
+def _records_in(data: Path, patterns: Sequence[str]) -> Path | None:
+    """Return the pattern of the records that `data` stands for, of a folder the first that fits; None if none does."""
     if data.is_dir():
         folder = Path(glob.escape(str(data)))
-        return next((folder / pattern for pattern in _RECORD_PATTERNS if any(data.glob(pattern))), None)
+        return next((folder / pattern for pattern in patterns if any(data.glob(pattern))), None)
     return data if data.is_file() or glob.has_magic(str(data)) else None

@@ -13,6 +13,7 @@ from boxtune.configure import BATCH_SIZE, configure, find_start
 from boxtune.convert import ConvertResult, convert, move
 from boxtune.data.files import PARTIAL, Paths, held, whole_file
 from boxtune.data.preparation import Options, too_few_to_validate
+from boxtune.data.tiling import Tiling
 from boxtune.errors import BoxtuneError, ConfigError, many, some, to_copy
 from boxtune.evaluate import evaluate
 from boxtune.export import export
@@ -70,6 +71,8 @@ class RetrainResult:
     best: Best
     comparison: Comparison | None = None
     """With the best run before, if there was one that knows some of the classes."""
+    tiling: Tiling | None = None
+    """How the validation images were looked at for these figures, if not each as a whole."""
 
     @property
     def mean_average_precision(self) -> float:
@@ -118,10 +121,15 @@ class RetrainResult:
                 "",
                 *(f"{path:{width}}   {what}" for path, what in rows),
                 "",
-                f"See it work:     {to_copy('boxtune', 'predict', folder / EXPORTED)} IMAGES --output_dir drawn",
+                f"See it work:     {to_copy('boxtune', 'predict', folder / EXPORTED)} IMAGES --output_dir drawn"
+                f"{self._tile_flags()}",
                 f"See it learn:    {to_copy('tensorboard', '--logdir', folder)}",
             ]
         )
+
+    def _tile_flags(self) -> str:
+        """Return the flags by which `predict` looks at images as they were looked at for the figures."""
+        return f" --tile {self.tiling.side} --overlap {self.tiling.overlap:g}" if self.tiling else ""
 
     def _against_best_before(self) -> list[str]:
         """Return how the best run before does on the same images, as a line, if it is known."""
@@ -215,19 +223,23 @@ def retrain(
             config.write(pipeline, folder / CONFIG)
         best = _train(folder, pipeline, evaluation_options or EvaluationOptions(), options.seed, num_devices)
         export(folder / CONFIG, folder / BEST, folder / EXPORTED)
-        before = None if folder == project else _measure_best_before(project, folder)
+        tiling = options.cutting.tiling if options.cutting else None
+        before = None if folder == project else _measure_best_before(project, folder, tiling)
         print("\nThe best:")
-        evaluate(
+        analysis = evaluate(
             folder / CONFIG,
             folder / BEST,
             output_dir=folder,
+            tiling=tiling,
+            min_precision=0.0 if tiling else None,  # its thresholds are of tiles alone
             compare_with=folder / BEST_BEFORE / EVALUATION_JSON
             if before and knows_all(before, folder)
             else None,
         )
-        result = RetrainResult(
-            folder, best, compare(before, folder, folder / BEST_BEFORE) if before else None
-        )
+        if tiling:
+            best = replace(best, values=analysis.metrics, num_images=len(analysis.images))
+        comparison = compare(before, folder, folder / BEST_BEFORE) if before else None
+        result = RetrainResult(folder, best, comparison, tiling)
         with whole_file(folder / RESULTS) as temporary:
             temporary.write_text(result.to_json(), encoding="utf-8")
     return result
@@ -328,12 +340,12 @@ def _last_split(runs: Sequence[Path]) -> Path:
     return next((run / RECORDS for run in reversed(runs) if (run / RECORDS).is_dir()), runs[0] / RECORDS)
 
 
-def _measure_best_before(project: Path, folder: Path) -> Path | None:
+def _measure_best_before(project: Path, folder: Path, tiling: Tiling | None) -> Path | None:
     """Measure the best run before the one in `folder` on its images; return which, None if it knows no class of it."""
     runs = runs_of(project)
     before = best_run(runs[: runs.index(folder)])
     print(f"\nThe best run before, {before}, on the same images:")
-    if measure(before, folder, folder / RECORDS, folder / BEST_BEFORE):
+    if measure(before, folder, folder / RECORDS, folder / BEST_BEFORE, tiling):
         return before
     print("It knows none of these classes: it is not compared.")
     return None

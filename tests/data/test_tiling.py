@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from boxtune.data.tiling import Tile, Tiling, tiling_of
+from boxtune.data.image_record import Tile
+from boxtune.data.tiling import Tiling, tiling_of
 from boxtune.errors import ConfigError
 
 TILINGS = st.builds(Tiling, st.integers(32, 200), st.floats(0, 0.9))

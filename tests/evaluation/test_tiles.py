@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from boxtune.data.image_record import ImageSource
-from boxtune.data.tiling import Tile, Tiling
+from boxtune.data.image_record import ImageSource, Tile
+from boxtune.data.tiling import Tiling
 from boxtune.errors import DataError
 from boxtune.evaluation.detecting import Found, Source, pixels_of
 from boxtune.evaluation.tiles import (

@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from boxtune.data.geometry import Window, from_window
+from boxtune.data.image_record import Tile
 from boxtune.data.input import Records
-from boxtune.data.tiling import Tile, Tiling
+from boxtune.data.tiling import Tiling
 from boxtune.errors import ConfigError
 from boxtune.evaluation.detecting import Found, Source, pixels_of
 from boxtune.evaluation.extras import Needs
