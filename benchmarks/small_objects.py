@@ -1,7 +1,7 @@
 """What tiles gain and cost where small objects lie in large images.
 
-    python benchmarks/small_objects.py CHECKPOINT FOLDER [--tile 320] [--overlap 0.2] [--num_images 100]
-                                       [--num_steps 1500] [--size 2000] [--object_size 12 28] [--objects 30]
+    python benchmarks/small_objects.py CHECKPOINT FOLDER [--tile 224] [--overlap 0.2] [--num_images 100]
+                                       [--num_steps 800] [--size 2000] [--object_size 12 28] [--objects 30]
 
 Draws a practice set into FOLDER, trains on the images as they are and on their tiles, in as many steps, and measures
 both on the validation images, each as a whole and in tiles. CHECKPOINT is laid out like a zoo download. Run again, it
@@ -30,10 +30,10 @@ def main() -> None:
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--tile", type=int, default=320)
+    parser.add_argument("--tile", type=int, default=224)
     parser.add_argument("--overlap", type=float, default=0.2)
     parser.add_argument("--num_images", type=int, default=100)
-    parser.add_argument("--num_steps", type=int, default=1500)
+    parser.add_argument("--num_steps", type=int, default=800)
     parser.add_argument("--size", type=int, default=2000)
     parser.add_argument("--object_size", type=float, nargs=2, default=[12, 28])
     parser.add_argument("--objects", type=int, default=30)

@@ -60,6 +60,9 @@ WITHOUT_WEIGHTS = (
 )
 """Measured: docs/recipes.md."""
 
+CLIPPED_NORM = 10.0
+"""Of the gradients on tiles, of which few anchors match an object: by the number of these the loss is divided."""
+
 CONFIG = "pipeline.config"
 
 
@@ -200,10 +203,16 @@ def retrain(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
-    command = _Command(
-        find_start(checkpoint, model), model, batch_size, num_steps, learning_rate, tuple(overrides)
-    )
     options, project = options or Options(), Path(model_dir)
+    command = _Command(
+        find_start(checkpoint, model),
+        model,
+        batch_size,
+        num_steps,
+        learning_rate,
+        tuple(overrides),
+        on_tiles=options.cutting is not None,
+    )
     with held(project):
         runs = [project] if overwrite else runs_of(project)
         if options.kept_split is None and not overwrite:
@@ -255,6 +264,7 @@ class _Command:
     num_steps: int | None
     learning_rate: float | None
     overrides: tuple[str, ...]
+    on_tiles: bool
 
     def configured(
         self, converted: ConvertResult, folder: Path, checkpoint: Path | None = None
@@ -279,6 +289,8 @@ class _Command:
             learning_rate=self.learning_rate,
         )
         pipeline = reading_from(records, pipeline, made)
+        if self.on_tiles and not pipeline.train_config.gradient_clipping_by_norm:
+            pipeline.train_config.gradient_clipping_by_norm = CLIPPED_NORM
         for override in self.overrides:
             config.apply_override(pipeline, override)
         config.write(pipeline, made.parent / CONFIG)

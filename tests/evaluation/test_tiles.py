@@ -11,6 +11,7 @@ from PIL import Image
 from boxtune.data.image_record import ImageSource, Tile
 from boxtune.data.tiling import Tiling
 from boxtune.errors import DataError
+from boxtune.evaluation import tiles
 from boxtune.evaluation.detecting import Found, Source, pixels_of
 from boxtune.evaluation.tiles import (
     MOST,
@@ -121,6 +122,48 @@ def test_what_is_kept_is_sorted_and_no_two_of_different_tiles_show_the_same(seed
     assert sorted(again.tolist()) == list(range(len(kept)))
     if count:
         assert len(kept)
+
+
+def one_by_one(boxes, classes, scores, origin, is_cut):
+    """The rule as it is written: from the first to the last, each removes what shows the same object behind it."""
+    waiting = sorted(range(len(boxes)), key=lambda one: (is_cut[one], -scores[one]))
+    kept = []
+    while waiting:
+        one, *waiting = waiting
+        kept.append(one)
+        waiting = [
+            other
+            for other in waiting
+            if classes[one] != classes[other]
+            or origin[one] == origin[other]
+            or not shows_same(boxes[one], boxes[other], cut=is_cut[one] or is_cut[other])
+        ]
+    return sorted(kept, key=lambda one: -scores[one])
+
+
+def shows_same(one, other, *, cut):
+    height, width = (
+        min(one[2], other[2]) - max(one[0], other[0]),
+        min(one[3], other[3]) - max(one[1], other[1]),
+    )
+    shared = max(height, 0) * max(width, 0)
+    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
+    of = min(areas) if cut else sum(areas) - shared
+    return of > 0 and shared >= of / 2
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 40), st.sampled_from([1, 7, 10**6]))
+def test_it_is_the_rule_one_by_one(seed, count, at_a_time):
+    rng = np.random.default_rng(seed)
+    boxes = np.sort(rng.integers(0, 12, (count, 2, 2)), axis=1).reshape(count, 4).astype(float)
+    arrays = rng.integers(0, 2, count), rng.integers(0, 9, count) / 8, rng.integers(0, 3, count)
+    is_cut = rng.random(count) < 0.5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiles, "_PAIRS", at_a_time)
+        kept = suppressed_across_tiles(boxes, *arrays, is_cut).tolist()
+    expected = one_by_one(boxes.tolist(), *(part.tolist() for part in (*arrays, is_cut)))
+    assert sorted(kept) == sorted(expected)
+    assert [arrays[1][one] for one in kept] == [arrays[1][one] for one in expected]
 
 
 @given(
