@@ -9,10 +9,13 @@ from collections import Counter
 import pytest
 import tensorflow as tf
 
+from boxtune import cli
 from boxtune.check import check
 from boxtune.data import files, record_writer
+from boxtune.data.cutting import Cutting
 from boxtune.data.label_map import Label, LabelMap, read_label_map, write_label_map
 from boxtune.data.preparation import Options
+from boxtune.data.tiling import Tiling
 from boxtune.errors import DataError
 from voc_folder import annotated, annotation, element, image_file
 
@@ -170,10 +173,10 @@ def test_an_interrupted_call_leaves_what_was_there(photos, tmp_path, monkeypatch
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     to_example = record_writer.to_example
 
-    def fail_at_the_end(record, label_map):
+    def fail_at_the_end(record, label_map, image):
         if record.name in last:
             raise failure
-        return to_example(record, label_map)
+        return to_example(record, label_map, image)
 
     last = ids(out, "validation")
     monkeypatch.setattr(record_writer, "to_example", fail_at_the_end)
@@ -425,3 +428,92 @@ class TestKeptSplit:
         (before / "split.json").write_text(damage)
         with pytest.raises(DataError, match=r"split.json is damaged.*validation.list.*--new_split"):
             convert(photos, before)
+
+
+class TestTiles:
+    """Images of 40 x 20 pixels, cut into two tiles of 32 x 20."""
+
+    CUTTING = Cutting(Tiling(32))
+
+    @pytest.fixture
+    def few(self, tmp_path):
+        """Five images: a cat from column 4 to 20, which one tile shows whole, the other 12 of 16 columns of."""
+        for number in range(5):
+            annotated(tmp_path / "photos", f"{number}", element("cat"), element("dog", 36, 2, 40, 6))
+        return tmp_path / "photos"
+
+    def test_are_written_beside_the_whole_and_counted(self, few, tmp_path):
+        out = tmp_path / "out"
+        report = convert(few, out, cutting=self.CUTTING)
+        assert names(out) == sorted([*FILES, "whole-00000-of-00001.tfrecord"])
+        assert {part: len(ids(out, part)) for part in ("train", "validation", "whole")} == {
+            "train": 12, "validation": 3, "whole": 1,
+        }  # fmt: skip
+        (name,) = ids(out, "whole")
+        stem = name.removesuffix(".jpg")
+        assert ids(out, "validation") == {name, f"{stem}_y0_x0_32x20.jpg", f"{stem}_y0_x8_32x20.jpg"}
+        assert (out / "validation.list").read_text() == f"{name}\n"
+        content = json.loads((out / "report.json").read_text())
+        assert {key: content["tiles"][key] for key in ("tile", "overlap", "min_visible")} == {
+            "tile": 32, "overlap": 0.2, "min_visible": 0.5,
+        }  # fmt: skip
+        assert content["tiles"]["parts"]["train"] == {
+            "images": 4, "cut": 4, "tiles": 8, "background": 0, "background_left_out": 0,
+            "objects": 8, "cut_objects": 4, "ignored": 0, "only_whole": 0,
+        }  # fmt: skip
+        assert content["parts"]["train"]["images"] == 12
+        assert "train: 4 of 4 images became 8 tiles beside the whole (0 without an object); objects" in str(
+            report
+        )
+
+    def test_records_are_those_that_were_planned(self, few, tmp_path):
+        convert(few, tmp_path / "out", cutting=self.CUTTING)
+        for raw in records(tmp_path / "out", "train"):
+            features = tf.train.Example.FromString(raw.numpy()).features.feature
+            image = tf.io.decode_image(features["image/encoded"].bytes_list.value[0])
+            sides = [features[f"image/{side}"].int64_list.value[0] for side in ("height", "width")]
+            assert image.shape == (*sides, 3)
+            assert sides in ([20, 40], [20, 32])
+
+    def test_the_same_call_gives_the_same_and_images_stay_in_their_part(self, few, tmp_path):
+        convert(few, tmp_path / "out", cutting=self.CUTTING)
+        before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+        convert(few, tmp_path / "out", cutting=self.CUTTING)
+        assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+        validation = ids(tmp_path / "out", "whole")
+        convert(few, tmp_path / "out")
+        assert "whole-00000-of-00001.tfrecord" not in names(tmp_path / "out")
+        assert ids(tmp_path / "out", "validation") == validation
+
+    @pytest.mark.parametrize("to", ["voc", "coco", "yolo"])
+    def test_are_written_in_every_format(self, few, tmp_path, to):
+        dogs_cut = Cutting(Tiling(32), 0.9)  # 12 of 16 columns of a cat are not enough
+        report = convert(few, tmp_path / "out", to=to, cutting=dogs_cut)
+        assert {part: len(files) for part, files in report.files.items()} == {
+            "train": 12, "validation": 3, "whole": 1,
+        }  # fmt: skip
+        found = check(tmp_path / "out" / "validation", Options(num_workers=1)).prepared
+        objects = sorted((item.class_name, item.is_crowd) for image in found.images for item in image.objects)
+        cats = [("cat", False)] * 2 + [("cat", True)] * (to == "coco")  # what a format cannot say is left out
+        assert objects == sorted([*cats, ("dog", False), ("dog", False)])
+
+    def test_larger_than_all_images_are_told(self, few, tmp_path):
+        report = convert(few, tmp_path / "out", cutting=Cutting(Tiling(64)))
+        assert "warning: no image larger than a tile (2): keep." in str(report)
+        assert "train: none of 4 images is larger than 64 pixels." in str(report)
+        assert names(tmp_path / "out") == FILES
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--tile", "7"], "--tile is 7: give the side"),
+        (["--tile", "640", "--overlap", "1"], "--overlap is 1.0: give the fraction"),
+        (["--tile", "640", "--min_visible", "0"], "--min_visible is 0.0: give the fraction"),
+        (["--min_visible", "0.5"], "--min_visible goes with --tile"),
+        (["--overlap", "0.5"], "--overlap 0.5 goes with --tile"),
+    ],
+)
+def test_flags_of_tiles_that_cannot_be(tmp_path, capsys, flags, said):
+    assert cli.main(["convert", str(tmp_path), "--output_dir", str(tmp_path / "out"), *flags]) == 2
+    assert said in capsys.readouterr().err

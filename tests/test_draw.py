@@ -6,6 +6,16 @@ from boxtune.data.reading import read
 from boxtune.draw import HEIGHT, KINDS, MIN_VISIBLE, WIDTH, _scene, draw
 from boxtune.errors import DataError
 
+EARLIER = [
+    [2, 221, 88, 308],
+    [181, 104, 230, 154],
+    [143, 236, 232, 320],
+    [96, 62, 194, 165],
+    [88, 89, 166, 166],
+    [0, 222, 32, 260],
+    [125, 0, 167, 32],
+]
+
 
 def content(folder):
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.*")}
@@ -71,3 +81,50 @@ def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written to"):
         draw(tmp_path / "file", num_images=1)
+
+
+def test_small_objects_in_large_images(tmp_path):
+    report = draw(tmp_path, num_images=2, size=1000, object_size=(12, 28), objects=20)
+    assert sum(report.classes.values()) == 40
+    reading = read(tmp_path, num_workers=1)
+    assert reading.findings == ()
+    for image in reading.images:
+        assert (image.width, image.height) == (1000, 750)
+        for item in image.objects:
+            box = item.box
+            height, width = (box.ymax - box.ymin) * 750, (box.xmax - box.xmin) * 1000
+            assert min(height, width) >= 4
+            assert max(height, width) <= 30  # a pixel more on both sides, where an edge is soft
+
+
+def test_objects_that_find_no_room_are_left_out(tmp_path):
+    report = draw(tmp_path, num_images=1, size=64, object_size=(32, 32), objects=500)
+    assert 1 <= sum(report.classes.values()) < 50
+
+
+def test_boxes_are_those_of_earlier_versions(tmp_path):
+    draw(tmp_path, num_images=2, seed=3)
+    boxes = [
+        [round(edge * side) for edge, side in zip(item.box, (HEIGHT, WIDTH) * 2, strict=True)]
+        for image in read(tmp_path, num_workers=1).images
+        for item in image.objects
+    ]
+    assert boxes == EARLIER
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"size": 63}, "images of 63 pixels cannot be drawn: from 64 to 8000 can"),
+        ({"size": 8001}, "images of 8001 pixels"),
+        ({"object_size": (5, 20)}, "objects of 5 to 20 pixels cannot be drawn in images of 320: from 6 to 160 can"),
+        ({"object_size": (20, 10)}, "objects of 20 to 10 pixels .* the smallest first"),
+        ({"object_size": (20, 161)}, "objects of 20 to 161 pixels"),
+        ({"object_size": (float("nan"), 20)}, "objects of nan to 20 pixels"),
+        ({"objects": 0}, "0 objects in an image cannot be drawn: from 1 to 500 can"),
+        ({"objects": 501}, "501 objects"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_drawn_is_refused(tmp_path, options, said):
+    with pytest.raises(DataError, match=said):
+        draw(tmp_path, num_images=1, **options)

@@ -18,6 +18,7 @@ from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.preparation import Options
+from boxtune.data.tiling import Tiling
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, DataError
 from boxtune.evaluate import evaluate, evaluate_checkpoints
 from boxtune.evaluation.thresholds import read_thresholds, write_thresholds
@@ -594,6 +595,56 @@ def exported(base):
     return folder
 
 
+class TestInTiles:
+    TILING = Tiling(32)  # images of 40 x 20 pixels have two tiles of 32 x 20
+
+    def test_a_checkpoint_is_looked_through_in_tiles_and_the_whole(self, base, measured, tmp_path, capsys):
+        analysis = of_checkpoint(base, tiling=self.TILING, output_dir=tmp_path)
+        assert "9 images with 11 objects, in tiles of 32 pixels that overlap by 0.2, and the whole (" in (
+            capsys.readouterr().out
+        )
+        assert (analysis.step, len(analysis.images), analysis.losses) == (10, 9, {})
+        assert [image.name for image in analysis.images] == [image.name for image in measured[0].images]
+        assert len(measured[0].detections.score) == 9
+        assert 9 < len(analysis.detections.score) <= 27
+        read = read_evaluation(tmp_path / "evaluation.json")
+        assert read.how == analysis.how == "in tiles of 32 pixels that overlap by 0.2, and the whole"
+        assert analysis.how in (tmp_path / "evaluation.html").read_text()
+        assert measured[0].how == read_evaluation(measured[1] / "evaluation.json").how == ""
+
+    def test_tiles_as_large_as_the_images_change_nothing(self, base, measured):
+        analysis = of_checkpoint(base, tiling=Tiling(40))
+        assert analysis.metrics == pytest.approx(measured[0].metrics)
+        np.testing.assert_allclose(analysis.detections.score, measured[0].detections.score, atol=2e-6)
+
+    def test_an_exported_model_finds_the_same(self, base, exported):
+        one = evaluate(saved_model=exported, data=base / "records", tiling=Tiling(40))
+        other = evaluate(saved_model=exported, data=base / "records")
+        assert one.metrics == other.metrics
+        tiled = evaluate(saved_model=exported, data=base / "records", tiling=self.TILING)
+        # It finds all and a quarter of whatever it is shown: of a tile the first is cut by an inner edge, and part of
+        # the whole's; the second overlaps that of the whole (16 of 20 pixels), or is cut.
+        assert tiled.detections.box.tolist() == other.detections.box.tolist()
+
+    def test_is_nothing_for_detections(self, tmp_path):
+        with pytest.raises(ConfigError, match=r"--tile is about .*: leave it out with --detections"):
+            evaluate(detections=tmp_path / "found.json", data=tmp_path, tiling=self.TILING)
+
+    def test_masks_are_not_merged(self, base, exported):
+        with pytest.raises(ConfigError, match="--tile merges boxes, neither masks"):
+            evaluate(
+                saved_model=exported,
+                data=base / "records",
+                tiling=self.TILING,
+                overrides=["eval_config.metrics_set=[coco_mask_metrics]"],
+            )
+
+    def test_older_files_lack_how(self, measured):
+        document = json.loads((measured[1] / "evaluation.json").read_text())
+        assert document.pop("how") == ""
+        assert from_json(document).how == ""
+
+
 class TestComparison:
     def test_with_a_run_on_the_same_images(self, base, measured, tmp_path):
         evaluate(
@@ -738,6 +789,9 @@ class TestCommandLine:
             (["--which", "all", "--timeout", "3"], "--timeout goes with --wait"),
             (["--which", "all", "--compare_with", "a.json"], "--compare_with goes with one evaluation"),
             (["--which", "all", "--min_precision", "0"], "--min_precision goes with one evaluation"),
+            (["--which", "all", "--tile", "640"], "--tile goes with one evaluation"),
+            (["--overlap", "0.5"], "--overlap 0.5 goes with --tile"),
+            (["--tile", "3"], "--tile is 3: give the side of a tile"),
             (["--saved_model", "a"], "--saved_model and --detections go without --model_dir"),
             (["--detections", "a", "--which", "best"], "go without --model_dir, --which best"),
         ],

@@ -144,6 +144,22 @@ class TestImages:
         assert len(drawn) < 200
         assert len(list(found)) == 249
 
+    def test_large_ones_are_looked_through_in_tiles_where_that_is_wanted(self, model):
+        wide = np.zeros((40, 100, 3), np.uint8)
+        wide[:, 60:] = 255  # the last tile of three is white, so are four tenths of the whole
+        for found in (model(wide, min_score=0, tile=40), *model.stream([wide], min_score=0, tile=40)):
+            assert found.scores[0] == 1
+            assert found.boxes[0].tolist() == pytest.approx([0, 60, 20, 80])  # the dog of the last tile
+            assert len(found) > 2
+            assert (found.height, found.width) == (40, 100)
+        small, plain = model(wide, min_score=0, tile=100, overlap=0.5), model(wide, min_score=0)
+        assert small.boxes.tolist() == plain.boxes.tolist()
+        assert small.scores.tolist() == plain.scores.tolist()
+        with pytest.raises(ConfigError, match="--tile is 7"):
+            model(wide, tile=7)
+        with pytest.raises(ConfigError, match="goes with --tile"):
+            model.stream([wide], overlap=0.5)
+
     def test_grey_is_all_three_colors(self, model):
         grey = np.full((20, 40), 102, np.uint8)
         for image in (grey, Image.fromarray(grey)):

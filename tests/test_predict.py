@@ -252,7 +252,7 @@ def test_a_model_whose_scores_are_not_finite_is_refused(model, tmp_path, monkeyp
     detect = load_exported(model)
     broken = {"detection_scores": tf.constant([[np.nan]])}
     monkeypatch.setattr(finder, "load_exported", lambda folder: lambda image: detect(image) | broken)
-    with pytest.raises(CheckpointError, match=r"detection_scores of the model are not finite"):
+    with pytest.raises(CheckpointError, match=r"a\.jpg: detection_scores of the model are not finite"):
         predict(model, path, tmp_path / "o")
     assert files_in(tmp_path / "o") == set()
 

@@ -1,7 +1,9 @@
 """The verb `retrain`: what it prints and exports belongs to the data and the settings that the command names."""
 
+import contextlib
 import dataclasses
 import importlib
+import io
 import json
 import re
 import shutil
@@ -10,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from boxtune import cli, config, models
+from boxtune.data.cutting import Cutting
 from boxtune.data.label_map import read_label_map
 from boxtune.data.preparation import Options
+from boxtune.data.tiling import Tiling
 from boxtune.draw import draw
 from boxtune.errors import CheckpointError, ConfigError, DataError
 from boxtune.evaluation.thresholds import read_thresholds, write_thresholds
@@ -448,3 +452,55 @@ class TestNextRun:
 
 def interrupted(*_):
     raise KeyboardInterrupt
+
+
+CUTTING = Cutting(Tiling(160))
+
+
+@pytest.fixture(scope="class")
+def tiled(tmp_path_factory):
+    """What a training on tiles of images of 320 x 240 pixels prints and returns, and its folder."""
+    folder = tmp_path_factory.mktemp("tiled")
+    draw(folder / "photos", num_images=10)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "build", lambda section, options=None: TinyDetector())
+        with contextlib.redirect_stdout(io.StringIO()) as told:
+            result = start(folder / "photos", folder / "mine", options=Options(cutting=CUTTING))
+    return folder, result, told.getvalue()
+
+
+@pytest.mark.thorough
+class TestInTiles:
+    def test_it_is_measured_on_whole_images_looked_at_in_tiles(self, tiled):
+        folder, result, told = tiled
+        report = json.loads((folder / "mine" / "records" / "report.json").read_text())
+        assert report["parts"]["whole"]["images"] == 2
+        assert report["parts"]["validation"]["images"] == 2 + 2 * 6
+        analysis = read_evaluation(folder / "mine" / "evaluation.json")
+        assert analysis.how == "in tiles of 160 pixels that overlap by 0.2, and the whole"
+        assert [(image.width, image.height) for image in analysis.images] == [(320, 240)] * 2
+        assert result.best.num_images == 2
+        assert result.mean_average_precision == analysis.metrics["DetectionBoxes_Precision/mAP"]
+        assert "On the validation images as they were before they were cut" in told
+        assert "IMAGES --output_dir drawn --tile 160 --overlap 0.2" in str(result)
+
+    def test_thresholds_are_of_whole_images_too(self, tiled):
+        folder, _, _ = tiled
+        for place in ("best", "exported"):
+            assert read_thresholds(folder / "mine" / place / "thresholds.json").num_images == 2
+
+    def test_the_same_again_goes_on_and_other_tiles_are_another_run(self, tiled):
+        folder, result, _ = tiled
+        again = start(folder / "photos", folder / "mine", options=Options(cutting=CUTTING))
+        assert again.best.values == result.best.values
+        with pytest.raises(ConfigError, match="holds a run that differs"):
+            start(folder / "photos", folder / "mine", options=Options(cutting=Cutting(Tiling(128))))
+
+    def test_the_next_run_is_compared_on_the_same_whole_images(self, tiled, tmp_path):
+        folder = Path(shutil.copytree(tiled[0], tmp_path / "copy"))
+        draw(folder / "photos", num_images=12)
+        options = Options(cutting=CUTTING)
+        result = start(folder / "photos", folder / "mine", options=options, next_run=True)
+        assert result.comparison.is_of_all
+        before = read_evaluation(result.model_dir / "best_before" / "evaluation.json")
+        assert before.how.startswith("in tiles of 160 pixels")

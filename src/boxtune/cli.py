@@ -213,6 +213,7 @@ def _add_retrain(verbs: Any) -> None:
     add = verb.add_argument
     _add_data_set(add)
     add("--model_dir", type=Path, required=True, help="for everything that is written")
+    _add_cutting(add)
     _add_model(verb)
     _add_training_options(add, evaluate_every_n=None)
     next_run = "with other images, classes or settings train on from the best weights, as the next run"
@@ -223,7 +224,8 @@ def _add_retrain(verbs: Any) -> None:
 def _retrain(**options: Any) -> None:
     """Photographs in, a retrained, measured, exported detector out."""
     retrain = load("retrain", options["model_dir"]).retrain
-    data_set, evaluation = _data_set(options), _evaluation_options(options)
+    cutting, evaluation = _cutting(options), _evaluation_options(options)
+    data_set = dataclasses.replace(_data_set(options), cutting=cutting)
     _require_sha256(options)
     if data_set.folds and not data_set.fold:
         retrain = load("cross_validate").cross_validate
@@ -324,11 +326,34 @@ def _add_convert(verbs: Any) -> None:
     _add_data_set(add)
     add("--output_dir", type=Path, required=True, help="for records, label map and report")
     add("--to", default="tfrecord", help="tfrecord, voc, coco, yolo or label_studio (%(default)s)")
+    _add_cutting(add)
 
 
 def _convert(**options: Any) -> None:
     """Convert annotated photographs to TFRecords, a label map and a report."""
-    print(load("convert").convert(options=_data_set(options), **options))
+    convert = load("convert").convert
+    cutting = _cutting(options)
+    print(convert(options=dataclasses.replace(_data_set(options), cutting=cutting), **options))
+
+
+def _add_cutting(add: Add) -> None:
+    _add_tiles(add, "cut larger images into squares of this many pixels, beside the whole, for small objects")
+    visible = (
+        "fraction of an object that a tile has to show; of less it is neither object nor background (0.5)"
+    )
+    add("--min_visible", type=float, help=visible)
+
+
+def _cutting(options: dict[str, Any]) -> Any:
+    """Pop the flags about cutting images from `options`; return how they are cut, None if they stay whole."""
+    from boxtune.data.cutting import MIN_VISIBLE, Cutting
+
+    tiling, visible = _tiling(options), options.pop("min_visible")
+    if tiling is None:
+        if visible is not None:
+            raise BoxtuneError("--min_visible goes with --tile, such as --tile 640")
+        return None
+    return Cutting(tiling, MIN_VISIBLE if visible is None else visible)
 
 
 def _add_config(verbs: Any) -> None:
@@ -517,9 +542,22 @@ def _add_evaluate(verbs: Any) -> None:
         "--min_precision", type=amount,
         help="keep for `predict` the thresholds of the highest F1 that have this precision, such as 0.9",
     )  # fmt: skip
+    _add_tiles(add, "look at tiles of this many pixels and at the whole, for small objects in large images")
     add("--wait", action="store_true", help="with --which all: wait until the training has ended")
     add("--timeout", type=amount, help="seconds to wait for a new checkpoint (3600)")
     _add_overrides(add)
+
+
+def _add_tiles(add: Add, what: str) -> None:
+    add("--tile", type=int, metavar="PIXELS", help=what)
+    add("--overlap", type=float, help="of neighbouring tiles, as a fraction of their side (0.2)")
+
+
+def _tiling(options: dict[str, Any]) -> Any:
+    """Pop the flags about tiles from `options`; return how images are cut, None if they stay whole."""
+    from boxtune.data.tiling import tiling_of
+
+    return tiling_of(options.pop("tile"), options.pop("overlap"))
 
 
 def _evaluate(**options: Any) -> None:
@@ -530,13 +568,13 @@ def _evaluate(**options: Any) -> None:
         options.pop(name) for name in ("pipeline_config_path", "which", "wait", "timeout")
     )
     label_map = options.pop("label_map")  # of the model
-    options |= {"reading": _data_set(options), "label_map": label_map}
+    options |= {"tiling": _tiling(options), "reading": _data_set(options), "label_map": label_map}
     model_dir, checkpoint = options["model_dir"], options.pop("checkpoint")
     options["output_dir"] = options["output_dir"] or verb.default_output_dir(model_dir, checkpoint)
     if metrics_set := options.pop("metrics_set"):
         options["overrides"].append(f"eval_config.metrics_set={json.dumps(metrics_set)}")
     if which == "all":
-        for only_of_one in ("saved_model", "detections", "compare_with", "min_precision"):
+        for only_of_one in ("saved_model", "detections", "compare_with", "min_precision", "tiling"):
             del options[only_of_one]
         limit = {} if timeout is None else {"timeout": timeout}
         verb.evaluate_checkpoints(config_path, checkpoint, wait=wait, **limit, **options)
@@ -565,7 +603,7 @@ def _check_evaluate_flags(*, which: str | None, wait: bool, timeout: float | Non
         raise BoxtuneError("--wait goes with --which all")
     if timeout is not None and not wait:
         raise BoxtuneError("--timeout goes with --wait")
-    for flag in ("compare_with", "min_precision"):
+    for flag in ("compare_with", "min_precision", "tile"):
         if options[flag] is not None and which == "all":
             raise BoxtuneError(f"--{flag} goes with one evaluation: leave --which all out")
 
@@ -646,8 +684,7 @@ def _add_detecting(add: Add) -> None:
     add("--label_map", type=Path, help="names of the classes; else the one beside the model")
     add("--min_score", type=float, help="of what is shown (thresholds.json beside the model; else 0.5)")
     add("--batch_size", type=integer(1), default=8, help="images at a time, of a checkpoint (%(default)s)")
-    add("--tile", type=integer(1), help="side of tiles to look at, besides the whole, for small objects")
-    add("--overlap", type=float, help="fraction by which tiles overlap (0.2)")
+    _add_tiles(add, "look at tiles of this many pixels and at the whole, for small objects in large images")
 
 
 def _predict(no_drawings: bool, **options: Any) -> int:
@@ -694,6 +731,10 @@ def _add_draw(verbs: Any) -> None:
     add("output_dir", type=Path, help="for images and annotations")
     add("--num_images", type=integer(1), default=120, help="(%(default)s)")
     add("--seed", type=integer(0), default=0, help="(%(default)s)")
+    add("--size", type=int, default=320, help="width of the images in pixels (%(default)s)")
+    sizes = "diameters of the objects, from and to (a tenth to a half of the height of the images)"
+    add("--object_size", type=float, nargs=2, metavar="PIXELS", help=sizes)
+    add("--objects", type=int, help="in each image (1 to 4)")
 
 
 def _draw(**options: Any) -> None:

@@ -4,13 +4,15 @@ import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import dropwhile
 from pathlib import Path
 
 from boxtune.data import kept_split, recognition, record_writer
+from boxtune.data.cutting import Counts, cut_parts
 from boxtune.data.files import Paths, whole_file, writable_folder
+from boxtune.data.findings import Findings
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.image_writer import write_images
 from boxtune.data.label_map import LabelMap
@@ -21,7 +23,9 @@ from boxtune.report import data_set
 
 LABEL_MAP_NAME = "label_map.pbtxt"
 TFRECORD = "tfrecord"
-_OF_A_PART = re.compile(r"(train|validation|test)(-\d{5}-of-\d{5}\.tfrecord|\.list)")
+_CAN_IGNORE = (TFRECORD, "coco")
+"""What is written in them can say of an object that it counts neither as right nor as wrong."""
+_OF_A_PART = re.compile(r"(train|validation|whole|test)(-\d{5}-of-\d{5}\.tfrecord|\.list)")
 _NUM_IMAGES_FOR_ONE = 500  # below this, starting processes takes longer than what they save
 
 _log = logging.getLogger("boxtune")
@@ -34,6 +38,8 @@ class ConvertResult:
     output_dir: Path
     prepared: Prepared
     files: Mapping[str, Sequence[str]]
+    cut: Mapping[str, Counts] = field(default_factory=dict)
+    """What became of the images of each part that was cut into tiles."""
 
     def __str__(self) -> str:
         folder, title = self.output_dir, f"{self.output_dir} now holds {self.prepared.reading.title}"
@@ -51,6 +57,9 @@ def convert(
     Those of an earlier call in the same folder are replaced; images that they have stay in their part. Nothing gets its
     name before all of it is whole. In another format, each part is a folder of images and annotations (or
     `output_dir` itself, if there is only one part), and must not exist yet.
+
+    With `options.cutting` the images for training and validation become tiles and the whole; those for validation are
+    written as they are, too: ``whole-?????-of-?????.tfrecord``.
 
     Args:
         photos: the folder of the images, or several, whose classes are merged by name and whose formats may differ.
@@ -72,22 +81,35 @@ def convert(
         if prepared.findings:
             _log.warning("%s\n", "\n".join(data_set.finding_lines(prepared.findings)).lstrip())
         raise DataError(prepared.refusal)
+    written, cut = _cut(prepared, options, can_ignore=to in _CAN_IGNORE)
     writable_folder(output_dir)
     with ExitStack() as stack:
         if to == TFRECORD:
-            files = _write_records(prepared, output_dir, options.num_workers, stack)
+            files = _write_records(written, output_dir, options.num_workers, stack)
         else:
-            files = _write_folders(prepared, output_dir, to, options.num_workers)
+            files = _write_folders(written, output_dir, to, options.num_workers)
         given = options.label_map
         label_text = given.read_bytes() if given else prepared.label_map.to_text().encode()
         stack.enter_context(whole_file(output_dir / LABEL_MAP_NAME)).write_bytes(label_text)
         if to == TFRECORD:
             _write_split(prepared, output_dir, options.validation_fraction, stack)
-        report = data_set.to_json(prepared, files)
+        tiles = data_set.tiles_json(options.cutting, cut) if options.cutting else None
+        report = data_set.to_json(written, files, tiles=tiles)
         stack.enter_context(whole_file(output_dir / data_set.JSON_NAME)).write_text(report, encoding="utf-8")
     if to == TFRECORD:
         _remove_others(output_dir, files)
-    return ConvertResult(output_dir, prepared, files)
+    return ConvertResult(output_dir, written, files, cut)
+
+
+def _cut(prepared: Prepared, options: Options, *, can_ignore: bool) -> tuple[Prepared, dict[str, Counts]]:
+    """Return a data set of tiles, if they are wanted, and what became of the images of each part."""
+    if options.cutting is None:
+        return prepared, {}
+    findings = Findings(prepared.reading.root, list(prepared.findings))
+    parts, counts = cut_parts(
+        prepared.parts, options.cutting, findings, seed=options.seed, can_ignore=can_ignore
+    )
+    return replace(prepared, parts=parts, findings=tuple(findings.items)), counts
 
 
 def _write_split(

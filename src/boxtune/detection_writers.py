@@ -11,7 +11,7 @@ from boxtune.data import recognition
 from boxtune.data.files import whole_file, writable_folder
 from boxtune.data.image_record import ImageRecord, ImageSource
 from boxtune.data.label_map import Label, LabelMap
-from boxtune.image_detections import Detection, ImageDetections
+from boxtune.image_detections import ImageDetections
 
 DETECTIONS, TABLE = "detections.json", "detections.csv"
 COLUMNS = ("filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax", "score", "seconds")
@@ -33,8 +33,8 @@ class Detected(NamedTuple):
     """Of a frame, from the start of its video on."""
     drawn: str = ""
     """The path of its drawing."""
-    highest: Detection | None = None
-    """That of the highest score, whether it is shown or not; None where there is none."""
+    everything: ImageDetections | None = None
+    """What was found, whether it is shown or not."""
 
 
 class Writer(Protocol):

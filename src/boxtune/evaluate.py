@@ -13,11 +13,14 @@ from boxtune import config, models
 from boxtune.backends import prepare_backend
 from boxtune.config import pipeline_pb2
 from boxtune.convert import LABEL_MAP_NAME, convert
+from boxtune.data.cutting import WHOLE
 from boxtune.data.files import refuse_remote, writable_folder
 from boxtune.data.input import Records, open_records
 from boxtune.data.label_map import LabelMap, read_label_map, require_numbers_of_model
 from boxtune.data.preparation import Options
+from boxtune.data.tiling import Tiling
 from boxtune.errors import BoxtuneError, ConfigError, DataError, many, printable, some
+from boxtune.evaluation.detecting import compiled_detector, found_by_detector, found_by_exported
 from boxtune.evaluation.detections_file import detections_in_file
 from boxtune.evaluation.evaluator import Evaluator, evaluate_found
 from boxtune.evaluation.exported import (
@@ -30,6 +33,7 @@ from boxtune.evaluation.exported import (
     folder_of_exported,
     load_exported,
 )
+from boxtune.evaluation.extras import check_detector_finds
 from boxtune.evaluation.groundtruth import class_names
 from boxtune.evaluation.thresholds import (
     THRESHOLDS,
@@ -37,6 +41,7 @@ from boxtune.evaluation.thresholds import (
     thresholds_of,
     write_thresholds,
 )
+from boxtune.evaluation.tiles import Find, detect_in_tiles
 from boxtune.metrics import metric_sets
 from boxtune.metrics.analysis import Analysis, results_of
 from boxtune.metrics.comparison import compare
@@ -66,6 +71,9 @@ _log = logging.getLogger("boxtune")
 _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "*.record*")
 """Of a folder of records, those that fit the first of these that any fits."""
 
+_WHOLE_PATTERN = f"{WHOLE}-*.tfrecord"
+"""Of validation images that were cut for training, what `evaluate --tile` takes before all others."""
+
 _WITHOUT_MODEL = (
     "An exported model needs no model's section: give another file, of an eval_config alone or empty, with "
     "--pipeline_config_path."
@@ -85,6 +93,7 @@ def evaluate(
     output_dir: str | Path | None = None,
     compare_with: str | Path | None = None,
     min_precision: float | None = None,
+    tiling: Tiling | None = None,
     overrides: Sequence[str] = (),
 ) -> Analysis:
     """Evaluate a checkpoint, an exported model or a file of detections; return all there is to say about it.
@@ -105,6 +114,7 @@ def evaluate(
         compare_with: the `evaluation.json` of an earlier run on the same images, to be shown beside this one.
         min_precision: if given, from 0 to 1: for each class the threshold of the highest F1 with at least that
             precision is kept beside the model, in `thresholds.json`, where `predict` takes it from.
+        tiling: if given, images larger than a tile are looked at in tiles and as a whole.
         overrides: "path.to.field=value" changes of the configuration, such as "eval_config.metrics_set=[...]".
 
     Raises:
@@ -117,6 +127,8 @@ def evaluate(
         raise ConfigError(f"min_precision is {min_precision:g}; it must be from 0 to 1")
     if min_precision is not None and detections:
         raise ConfigError("--min_precision keeps thresholds beside a model: leave it out with --detections")
+    if tiling and detections:
+        raise ConfigError("--tile is about how a model looks at images: leave it out with --detections")
     if model_dir is not None and checkpoint is None:
         model_dir = best_run(runs_of(Path(model_dir)))
         checkpoint = best_checkpoint(model_dir)
@@ -134,18 +146,31 @@ def evaluate(
     if labels is None and detections is None:
         raise ConfigError(f"{checkpoint or saved_model}: what are the model's classes? Give its --label_map")
 
-    with _records(pipeline, data, reading, labels, pipeline_config_path) as records:
+    if data is None and tiling:
+        data = _whole_images(pipeline)
+    with _records(pipeline, data, reading, labels, pipeline_config_path, tiling) as records:
         if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
             others = some(list(map(printable, earlier.class_names)), 5)
             raise DataError(f"{compare_with}: is of other classes: {others}")
         if prefix is not None:
             detector = models.build(pipeline.model)
             averages.load(detector, prefix, averaged=pipeline.eval_config.use_moving_averages)
-            evaluator = Evaluator.from_config(detector, records, pipeline)
-            evaluation = evaluator.evaluate(checkpoints.step_of(prefix))
+            step = checkpoints.step_of(prefix)
+            if tiling:
+                check_detector_finds(pipeline.eval_config, detector.finds)
+                look = partial(
+                    found_by_detector, compiled_detector(detector), models.image_resizer(pipeline.model)
+                )
+                evaluation = _in_tiles(look, tiling, records, pipeline, step)
+            else:
+                evaluation = Evaluator.from_config(detector, records, pipeline).evaluate(step)
         elif saved_model is not None:
-            find = partial(detect_exported, load_exported(Path(saved_model)))
-            evaluation = evaluate_found(find, records, pipeline.eval_config)
+            model = load_exported(Path(saved_model))
+            if tiling:
+                evaluation = _in_tiles(partial(found_by_exported, model), tiling, records, pipeline)
+            else:
+                find = partial(detect_exported, model)
+                evaluation = evaluate_found(find, records, pipeline.eval_config)
         else:
             annotated = (reading and reading.annotations) or data
             where = Path(annotated) if annotated else None
@@ -173,6 +198,18 @@ def evaluate(
         show_in_tensorboard(analysis, evaluation.examples, pipeline, folder)
         print(f"The page: {folder / PAGE_NAME}", flush=True)
     return analysis
+
+
+def _in_tiles(
+    find: Find,
+    tiling: Tiling,
+    records: Records,
+    pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    step: int = 0,
+) -> Evaluation:
+    """Return the evaluation of what a model finds in tiles and the whole of each image."""
+    detect = partial(detect_in_tiles, find, tiling)
+    return evaluate_found(detect, records, pipeline.eval_config, step=step, how=f"in {tiling}")
 
 
 def _history(prefix: str | None) -> RunHistory | None:
@@ -314,6 +351,7 @@ def _records(
     reading: Options | None,
     label_map: Path | None,
     source: str | Path | None,
+    tiling: Tiling | None = None,
 ) -> Iterator[Records]:
     """Open what to measure on: the configuration's records, others, or annotated images made into records."""
     with tempfile.TemporaryDirectory(prefix="boxtune-") as folder:
@@ -324,7 +362,7 @@ def _records(
             config.check_for_evaluation(pipeline, source)
             reader = pipeline.eval_input_reader[0]
         else:
-            reader = _reader(Path(data), reading, label_map, Path(folder) / "records")
+            reader = _reader(Path(data), reading, label_map, Path(folder) / "records", tiling)
         labels = read_label_map(Path(reader.label_map_path))
         yield open_records(reader, _num_classes(pipeline, labels, reader.label_map_path), label_map=labels)
 
@@ -347,11 +385,27 @@ def _num_classes(pipeline: pipeline_pb2.TrainEvalPipelineConfig, labels: LabelMa
     return num_classes
 
 
+def _whole_images(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> Path | None:
+    """Return the records of whole images beside those of tiles that a configuration evaluates on, if there are any."""
+    paths = pipeline.eval_input_reader[0].tf_record_input_reader.input_path
+    folder = Path(paths[0]).parent if len(paths) == 1 else None
+    if folder is None or not any(folder.glob(_WHOLE_PATTERN)):
+        return None
+    print(
+        f"On the validation images as they were before they were cut, {folder / _WHOLE_PATTERN}.", flush=True
+    )
+    return Path(glob.escape(str(folder))) / _WHOLE_PATTERN
+
+
 def _reader(
-    data: Path, reading: Options | None, label_map: Path | None, made: Path
+    data: Path,
+    reading: Options | None,
+    label_map: Path | None,
+    made: Path,
+    tiling: Tiling | None = None,
 ) -> pipeline_pb2.InputReader:
     """Return an input reader for a folder or pattern of records, or for annotated images, made into records."""
-    pattern = _records_in(data)
+    pattern = _records_in(data, ((_WHOLE_PATTERN,) if tiling else ()) + _RECORD_PATTERNS)
     if pattern is None:
         refuse_remote(data)
         if not data.is_dir():
@@ -380,9 +434,9 @@ def _refuse_reading(reading: Options | None, records: str) -> None:
         )
 
 
-def _records_in(data: Path) -> Path | None:
-    """Return the pattern of the records that `data` stands for, None if it has none."""
+def _records_in(data: Path, patterns: Sequence[str]) -> Path | None:
+    """Return the pattern of the records that `data` stands for, of a folder the first that fits; None if none does."""
     if data.is_dir():
         folder = Path(glob.escape(str(data)))
-        return next((folder / pattern for pattern in _RECORD_PATTERNS if any(data.glob(pattern))), None)
+        return next((folder / pattern for pattern in patterns if any(data.glob(pattern))), None)
     return data if data.is_file() or glob.has_magic(str(data)) else None

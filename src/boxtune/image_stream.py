@@ -19,12 +19,14 @@ from PIL import Image
 from boxtune.data.files import whole_file
 from boxtune.data.image_sources import Given, read_given
 from boxtune.data.image_writer import unique_stems
+from boxtune.data.tiling import Tiling
 from boxtune.data.video import Frame, VideoWriter, opened_video, written_video
 from boxtune.data.workers import map_in_threads
 from boxtune.detection_writers import Detected
 from boxtune.errors import ConfigError, DataError, did_you_mean, printable, some
+from boxtune.evaluation.detecting import Source
 from boxtune.evaluation.min_scores import MinScores, same_for_all
-from boxtune.image_detections import Detection, ImageDetections
+from boxtune.image_detections import ImageDetections
 from boxtune.interruption import Interruption
 from boxtune.load import Model
 
@@ -44,13 +46,14 @@ Named: TypeAlias = tuple[Given, str]
 
 
 class Shown(NamedTuple):
-    """What is to be shown of what was found in an image, and the detection of the highest score, shown or not."""
+    """What is shown of what was found in an image, and all of that."""
 
     found: ImageDetections
-    highest: Detection | None
+    everything: ImageDetections
 
 
-Find: TypeAlias = Callable[[Iterable[Pixels]], Iterator[Shown]]
+Find: TypeAlias = Callable[[Iterable[Source]], Iterator[Shown]]
+"""Takes images by their pixels."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,11 @@ class Selection:
     min_scores: MinScores
     classes: Sequence[int]
 
-    def of_classes(self, found: ImageDetections) -> ImageDetections:
-        """Return the detections of these classes, whatever their scores."""
-        return found.select(np.flatnonzero(np.isin(found.classes, self.classes))) if self.classes else found
-
-    def shown(self, found: ImageDetections) -> ImageDetections:
-        """Return the detections that are shown."""
-        of_classes = self.of_classes(found)
-        return of_classes.select(self.min_scores.shown(of_classes.classes, of_classes.scores))
+    def of(self, found: ImageDetections) -> Shown:
+        """Return what is shown of what was found, and all that is of these classes."""
+        if self.classes:
+            found = found.select(np.flatnonzero(np.isin(found.classes, self.classes)))
+        return Shown(found.select(self.min_scores.shown(found.classes, found.scores)), found)
 
 
 def selection_of(model: Model, min_score: float | None, classes: Sequence[str]) -> Selection:
@@ -83,6 +83,11 @@ def selection_of(model: Model, min_score: float | None, classes: Sequence[str]) 
             raise ConfigError(f'--class "{printable(name)}": the model has no such class.{hint}')
     min_scores = model.min_scores if min_score is None else same_for_all(min_score, "--min_score")
     return Selection(min_scores, [model.names.index(name) for name in classes])
+
+
+def finding(model: Model, selection: Selection, tiling: Tiling | None) -> Find:
+    """Return what finds objects in images, in tiles where there is a tiling, and says what is shown of them."""
+    return lambda sources: map(selection.of, model.find(sources, 0, tiling))
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ class Outputs:
         if drawing:
             self._save(found.draw(), drawing)
         path = self.write_parts(found, stem, given)
-        return Detected(given.name, path, found, drawn=drawing, highest=shown.highest)
+        return Detected(given.name, path, found, drawn=drawing, everything=shown.everything)
 
     def write_parts(self, found: ImageDetections, stem: str, given: Given, number: int | None = None) -> str:
         """Write what is in the boxes of an image, and itself where it is no file of this name; return its path.
@@ -157,11 +162,11 @@ def in_images(find: Find, outputs: Outputs, named: Iterable[Named]) -> Iterator[
     """
     read: deque[tuple[Named, str]] = deque()  # with an error, if so, and not yet yielded
 
-    def readable() -> Iterator[Pixels]:
+    def readable() -> Iterator[Source]:
         for one, pixels, error in map_in_threads(_read, named):
             read.append((one, error))
             if pixels is not None:
-                yield pixels
+                yield Source(one[0].name, pixels, None)
 
     def in_order() -> Iterator[tuple[Named, Shown | str]]:
         for shown in find(readable()):
@@ -199,12 +204,12 @@ def in_video(
     frames: deque[Frame] = deque()
     error = ""
 
-    def pixels(source: Iterable[Frame]) -> Iterator[Pixels]:
+    def sources(video: Iterable[Frame]) -> Iterator[Source]:
         nonlocal error
         try:
-            for frame in interruption.before(source):
+            for frame in interruption.before(video):
                 frames.append(frame)
-                yield frame.pixels
+                yield Source(f"{given.name}, frame {frame.number}", frame.pixels, None)
         except DataError as fault:
             error = str(fault)
 
@@ -216,7 +221,7 @@ def in_video(
             return
         writer: VideoWriter | None = None
         drawing = outputs.drawing(given, stem)
-        for shown in find(pixels(video.frames(frame_step))):
+        for shown in find(sources(video.frames(frame_step))):
             frame, found = frames.popleft(), shown.found
             if outputs.drawings and writer is None:
                 target = outputs.folder / drawing
@@ -232,7 +237,7 @@ def in_video(
                 found,
                 seconds=frame.seconds,
                 drawn=drawing if writer else "",
-                highest=shown.highest,
+                everything=shown.everything,
             )
     if error:
         yield Detected(given.name, stem, None, error=error)

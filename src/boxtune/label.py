@@ -5,7 +5,6 @@ import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,11 +20,12 @@ from boxtune.data.image_record import ImageRecord, ImageSource
 from boxtune.data.image_sources import Given, find_given
 from boxtune.data.image_writer import write_images
 from boxtune.data.reading import annotated_files
+from boxtune.data.tiling import tiling_of
 from boxtune.errors import ConfigError, DataError, did_you_mean, many, printable, to_copy
 from boxtune.evaluation.detecting import BATCH_SIZE
 from boxtune.evaluation.min_scores import MinScores
 from boxtune.image_detections import ImageDetections
-from boxtune.image_stream import Outputs, Pixels, Selection, Shown, in_images, selection_of
+from boxtune.image_stream import Find, Outputs, finding, in_images, selection_of
 from boxtune.load import Model, load
 from boxtune.progress import shown_progress
 from boxtune.training.project import exported_of
@@ -130,6 +130,7 @@ def label(
     prepare_backend()
     to, folder = to.replace("-", "_"), Path(output_dir)
     _check_choices(to, order)
+    tiling = tiling_of(tile, overlap)
     if folder.exists() and any(writable_folder(folder).iterdir()):
         raise DataError(
             f"{folder} is not empty. Choose another folder, so that nothing of it is overwritten."
@@ -138,14 +139,12 @@ def label(
     given = _files_of(named, folder)
     annotated = [Path(one) if Path(one).is_dir() else Path(one).parent for one in named]
     wanted = _without_labelled(given, annotated, paths_of(labelled))
-    detector = load(
-        exported_of(Path(model)), label_map=label_map, tile=tile, overlap=overlap, batch_size=batch_size
-    )
+    detector = load(exported_of(Path(model)), label_map=label_map, batch_size=batch_size)
     selection = selection_of(detector, min_score, classes)
     print(selection.min_scores.source, flush=True)
     unread: dict[str, str] = {}
     found = sorted(
-        _label_all(detector, selection, wanted, unread),
+        _label_all(finding(detector, selection, tiling), selection.min_scores, wanted, unread),
         key=lambda one: one.sureness if order == LEAST_SURE else -one.sureness,
     )
     chosen = found[:num_images]
@@ -240,12 +239,12 @@ def _digest(path: Path) -> str:
 
 
 def _label_all(
-    model: Model, selection: Selection, given: Sequence[Given], unread: dict[str, str]
+    find: Find, min_scores: MinScores, given: Sequence[Given], unread: dict[str, str]
 ) -> Iterator[_Labelled]:
     """Yield each image with what was found in it; why one cannot be read goes to `unread`."""
     by_name = {one.name: one for one in given}
     outputs = Outputs(Path(), drawings=False, crops=False, keeps_images=False)
-    detected = in_images(partial(_find_all, model), outputs, [(one, one.stem) for one in given])
+    detected = in_images(find, outputs, [(one, one.stem) for one in given])
     with shown_progress(len(given), "images") as advance:
         for one in detected:
             advance()
@@ -255,12 +254,8 @@ def _label_all(
                 continue
             file = by_name[one.name]
             assert file.file
-            record = selection.shown(one.found).to_record(file.path, ImageSource(file.file))
-            yield _Labelled(record, _sureness_of(selection.of_classes(one.found), selection.min_scores))
-
-
-def _find_all(model: Model, images: Iterable[Pixels]) -> Iterator[Shown]:
-    return (Shown(found, None) for found in model.stream(images, min_score=0))
+            record = one.found.to_record(file.path, ImageSource(file.file))
+            yield _Labelled(record, _sureness_of(one.everything or one.found, min_scores))
 
 
 def _sureness_of(found: ImageDetections, min_scores: MinScores) -> float:

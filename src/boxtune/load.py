@@ -15,13 +15,13 @@ from boxtune.data import images
 from boxtune.data.files import refuse_remote
 from boxtune.data.image_record import ImageSource
 from boxtune.data.label_map import Label, LabelMap, read_label_map, require_numbers_of_model
-from boxtune.data.tiling import tiling_of
+from boxtune.data.tiling import Tiling, tiling_of
 from boxtune.errors import ConfigError, DataError, some
 from boxtune.evaluation.detecting import BATCH_SIZE, Found, Source
 from boxtune.evaluation.exported import LABEL_MAP
 from boxtune.evaluation.groundtruth import class_names
 from boxtune.evaluation.min_scores import MinScores, kept_beside, same_for_all
-from boxtune.evaluation.tiles import Find, tiled
+from boxtune.evaluation.tiles import tiled
 from boxtune.finder import Finder, load_finder
 from boxtune.image_detections import Detection as Detection
 from boxtune.image_detections import ImageDetections as ImageDetections
@@ -45,11 +45,11 @@ class Model:
             highest F1 where an evaluation has found it, else 0.5.
     """
 
-    def __init__(self, path: Path, finder: Finder, labels: LabelMap, find: Find) -> None:
+    def __init__(self, path: Path, finder: Finder, labels: LabelMap) -> None:
         self.path = path
         self.names = class_names(labels, max((label.id for label in labels.labels), default=0))
         self.label_map = LabelMap(tuple(Label(one.id, self.names[one.id - 1]) for one in labels.labels))
-        self._finder, self._find_in = finder, find
+        self._finder = finder
 
     @property
     def thresholds(self) -> dict[str, float]:
@@ -68,16 +68,31 @@ class Model:
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a path as text is one image, though it can be iterated over
-        self, images: ImageLike, *, min_score: float | None = None
+        self,
+        images: ImageLike,
+        *,
+        min_score: float | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> ImageDetections: ...
 
     @overload
     def __call__(
-        self, images: Iterable[ImageLike], *, min_score: float | None = None
+        self,
+        images: Iterable[ImageLike],
+        *,
+        min_score: float | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> list[ImageDetections]: ...
 
     def __call__(
-        self, images: ImageLike | Iterable[ImageLike], *, min_score: float | None = None
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        min_score: float | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> ImageDetections | list[ImageDetections]:
         """Return what is found in an image, or a list of that for several, in their order.
 
@@ -86,28 +101,41 @@ class Model:
                 EXIF orientation says; so is an image of Pillow, of any mode but 32 bit. Transparency is ignored.
                 An array is uint8, RGB [h, w, 3] or grey [h, w], and taken as it is.
             min_score: detections below it are left out, in place of those below the thresholds of the model.
+            tile: look at squares of this many pixels, and at the whole, of each image that is larger: for small objects
+                in large images.
+            overlap: of neighbouring tiles, as a fraction of their side; 0.2 by default.
 
         Raises:
             DataError: naming the image that cannot be read, or is none.
-            ConfigError: for a `min_score` that is no number.
+            ConfigError: for a `min_score` that is no number, or tiles that cannot be.
             CheckpointError: if the model fails, naming the image.
         """
+        tiling = tiling_of(tile, overlap)
         if _is_one(images):
-            (found,) = self._find([_source(images, "the image")], min_score)
+            (found,) = self.find([_source(images, "the image")], min_score, tiling)
             return found
-        return list(self._find(_sources(images), min_score))
+        return list(self.find(_sources(images), min_score, tiling))
 
     def stream(
-        self, images: Iterable[ImageLike], *, min_score: float | None = None
+        self,
+        images: Iterable[ImageLike],
+        *,
+        min_score: float | None = None,
+        tile: int | None = None,
+        overlap: float | None = None,
     ) -> Iterator[ImageDetections]:
         """Yield what is found in each of any number of images, with few of them in memory; else as a call."""
         if _is_one(images):
             raise DataError("stream takes several images: give a list of them, or call the model itself")
-        return self._find(_sources(images), min_score)
+        return self.find(_sources(images), min_score, tiling_of(tile, overlap))
 
-    def _find(self, sources: Iterable[Source], min_score: float | None) -> Iterator[ImageDetections]:
+    def find(
+        self, sources: Iterable[Source], min_score: float | None, tiling: Tiling | None
+    ) -> Iterator[ImageDetections]:
+        """Yield what is found in each of some images, which have names for errors; else as `stream`."""
         min_scores = self.min_scores if min_score is None else _checked(min_score)
-        return (self._detections(found, min_scores) for found in self._find_in(sources))
+        find = tiled(self._finder.find, tiling)
+        return (self._detections(found, min_scores) for found in find(sources))
 
     def _detections(self, found: Found, min_scores: MinScores) -> ImageDetections:
         shown = min_scores.shown(found.classes, found.scores)
@@ -131,8 +159,6 @@ def load(
     model: str | Path,
     *,
     label_map: str | Path | None = None,
-    tile: int | None = None,
-    overlap: float | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> Model:
     """Load a model, to call it with images.
@@ -142,8 +168,6 @@ def load(
             best run), or a checkpoint with its configuration beside it.
         label_map: names of the classes; by default the label map beside the model. Where there is none, classes are
             called by their numbers.
-        tile: side in pixels of the tiles in which objects are found as well as in the whole image; for small objects.
-        overlap: fraction of their side by which tiles overlap, 0.2 by default.
         batch_size: images that the model is given at a time, if it takes several: exported models take one.
 
     Raises:
@@ -157,7 +181,7 @@ def load(
     labels = read_label_map(Path(label_map)) if label_map else finder.label_map
     if not labels.labels:
         _log.warning("There is no %s beside the model: classes are called by their numbers.", LABEL_MAP)
-    return Model(path, finder, labels, tiled(finder.find, tiling_of(tile, overlap)))
+    return Model(path, finder, labels)
 
 
 def _is_one(images: Any) -> bool:

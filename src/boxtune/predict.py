@@ -3,10 +3,9 @@
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from boxtune.backends import prepare_backend
 from boxtune.data.files import Paths, writable_folder
 from boxtune.data.image_sources import find_given
 from boxtune.data.image_writer import unique_stems
+from boxtune.data.tiling import tiling_of
 from boxtune.detection_writers import (
     CSV,
     DETECTIONS,
@@ -29,7 +29,7 @@ from boxtune.detection_writers import (
 from boxtune.errors import ConfigError, did_you_mean, many, printable, some
 from boxtune.evaluation.detecting import BATCH_SIZE
 from boxtune.image_detections import Detection
-from boxtune.image_stream import Outputs, Pixels, Selection, Shown, in_images, in_video, selection_of
+from boxtune.image_stream import Outputs, finding, in_images, in_video, selection_of
 from boxtune.interruption import Interruption
 from boxtune.load import Model, load
 from boxtune.progress import shown_progress
@@ -102,24 +102,23 @@ def predict(
         min_score: detections below it are left out; by default those below the threshold of their class in the
             `thresholds.json` beside the model, and below 0.5 where it has none.
         classes: names of those to show; all where there is none.
-        to: more formats of the detections: "csv", "voc", "coco", "yolo" or "label_studio". For all but the first an image
-            that is no file of this machine, such as a frame of a video, is written to `images`.
+        to: more formats of the detections: "csv", "voc", "coco", "yolo" or "label_studio". For all but the first an
+            image that is no file of this machine, such as a frame of a video, is written to `images`.
         drawings: whether images are drawn.
         crops: whether to write what is in each box, to `crops`, in a folder for each class.
-        tile, overlap, batch_size: as `boxtune.load` takes them.
+        tile, overlap: as a model of `boxtune.load` takes them.
+        batch_size: as `boxtune.load` takes it.
         frame_step: of videos, every so manieth frame is looked at.
 
     Raises:
         BoxtuneError: if the model or its thresholds cannot be used, there is no image, or something cannot be written.
     """
     prepare_backend()
-    formats, folder = _known_formats(to), Path(output_dir)
-    detector = load(
-        exported_of(Path(model)), label_map=label_map, tile=tile, overlap=overlap, batch_size=batch_size
-    )
+    formats, tiling, folder = _known_formats(to), tiling_of(tile, overlap), Path(output_dir)
+    detector = load(exported_of(Path(model)), label_map=label_map, batch_size=batch_size)
     selection = selection_of(detector, min_score, classes)
     print(selection.min_scores.source, flush=True)
-    find = partial(_find, detector, selection)
+    find = finding(detector, selection, tiling)
     given = find_given([images] if isinstance(images, str | Path) else images, without=folder)
     stems = unique_stems([one.stem for one in given])
     outputs = Outputs(writable_folder(folder), drawings, crops, keeps_images=bool({*formats} - {CSV}))
@@ -163,12 +162,6 @@ def _writer(name: str, folder: Path, model: Model, stack: ExitStack) -> Writer:
     return stack.enter_context(annotations(name, folder / name, model.label_map))
 
 
-def _find(model: Model, selection: Selection, images: Iterable[Pixels]) -> Iterator[Shown]:
-    for found in model.stream(images, min_score=0):
-        highest = next((one for one in selection.of_classes(found) if one.score > 0), None)
-        yield Shown(selection.shown(found), highest)
-
-
 def _count(one: Detected, result: Predicted) -> None:
     if one.error:
         _log.warning("%s It is passed over.", printable(one.error))
@@ -177,8 +170,10 @@ def _count(one: Detected, result: Predicted) -> None:
     result.num_images += 1
     if one.found is not None:
         result.counts.update(one.found.names)
-    if one.highest and (result.highest is None or one.highest.score > result.highest[0].score):
-        result.highest = one.highest, one.name
+    best = next(iter(one.everything or ()), None)
+    # The API's exporter fills up with detections of score 0.
+    if best and best.score > 0 and (result.highest is None or best.score > result.highest[0].score):
+        result.highest = best, one.name
 
 
 def _nothing_shown(result: Predicted) -> str:

@@ -13,6 +13,7 @@ from boxtune.configure import BATCH_SIZE, configure, find_start
 from boxtune.convert import ConvertResult, convert, move
 from boxtune.data.files import PARTIAL, Paths, held, whole_file
 from boxtune.data.preparation import Options, too_few_to_validate
+from boxtune.data.tiling import Tiling
 from boxtune.errors import BoxtuneError, ConfigError, many, some, to_copy
 from boxtune.evaluate import evaluate
 from boxtune.export import export
@@ -59,6 +60,9 @@ WITHOUT_WEIGHTS = (
 )
 """Measured: docs/recipes.md."""
 
+CLIPPED_NORM = 10.0
+"""Of the gradients on tiles, of which few anchors match an object: by the number of these the loss is divided."""
+
 CONFIG = "pipeline.config"
 
 
@@ -70,6 +74,8 @@ class RetrainResult:
     best: Best
     comparison: Comparison | None = None
     """With the best run before, if there was one that knows some of the classes."""
+    tiling: Tiling | None = None
+    """How the validation images were looked at for these figures, if not each as a whole."""
 
     @property
     def mean_average_precision(self) -> float:
@@ -118,10 +124,15 @@ class RetrainResult:
                 "",
                 *(f"{path:{width}}   {what}" for path, what in rows),
                 "",
-                f"See it work:     {to_copy('boxtune', 'predict', folder / EXPORTED)} IMAGES --output_dir drawn",
+                f"See it work:     {to_copy('boxtune', 'predict', folder / EXPORTED)} IMAGES --output_dir drawn"
+                f"{self._tile_flags()}",
                 f"See it learn:    {to_copy('tensorboard', '--logdir', folder)}",
             ]
         )
+
+    def _tile_flags(self) -> str:
+        """Return the flags by which `predict` looks at images as they were looked at for the figures."""
+        return f" --tile {self.tiling.side} --overlap {self.tiling.overlap:g}" if self.tiling else ""
 
     def _against_best_before(self) -> list[str]:
         """Return how the best run before does on the same images, as a line, if it is known."""
@@ -192,10 +203,16 @@ def retrain(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
-    command = _Command(
-        find_start(checkpoint, model), model, batch_size, num_steps, learning_rate, tuple(overrides)
-    )
     options, project = options or Options(), Path(model_dir)
+    command = _Command(
+        find_start(checkpoint, model),
+        model,
+        batch_size,
+        num_steps,
+        learning_rate,
+        tuple(overrides),
+        on_tiles=options.cutting is not None,
+    )
     with held(project):
         runs = [project] if overwrite else runs_of(project)
         if options.kept_split is None and not overwrite:
@@ -215,19 +232,23 @@ def retrain(
             config.write(pipeline, folder / CONFIG)
         best = _train(folder, pipeline, evaluation_options or EvaluationOptions(), options.seed, num_devices)
         export(folder / CONFIG, folder / BEST, folder / EXPORTED)
-        before = None if folder == project else _measure_best_before(project, folder)
+        tiling = options.cutting.tiling if options.cutting else None
+        before = None if folder == project else _measure_best_before(project, folder, tiling)
         print("\nThe best:")
-        evaluate(
+        analysis = evaluate(
             folder / CONFIG,
             folder / BEST,
             output_dir=folder,
+            tiling=tiling,
+            min_precision=0.0 if tiling else None,  # its thresholds are of tiles alone
             compare_with=folder / BEST_BEFORE / EVALUATION_JSON
             if before and knows_all(before, folder)
             else None,
         )
-        result = RetrainResult(
-            folder, best, compare(before, folder, folder / BEST_BEFORE) if before else None
-        )
+        if tiling:
+            best = replace(best, values=analysis.metrics, num_images=len(analysis.images))
+        comparison = compare(before, folder, folder / BEST_BEFORE) if before else None
+        result = RetrainResult(folder, best, comparison, tiling)
         with whole_file(folder / RESULTS) as temporary:
             temporary.write_text(result.to_json(), encoding="utf-8")
     return result
@@ -243,6 +264,7 @@ class _Command:
     num_steps: int | None
     learning_rate: float | None
     overrides: tuple[str, ...]
+    on_tiles: bool
 
     def configured(
         self, converted: ConvertResult, folder: Path, checkpoint: Path | None = None
@@ -267,6 +289,8 @@ class _Command:
             learning_rate=self.learning_rate,
         )
         pipeline = reading_from(records, pipeline, made)
+        if self.on_tiles and not pipeline.train_config.gradient_clipping_by_norm:
+            pipeline.train_config.gradient_clipping_by_norm = CLIPPED_NORM
         for override in self.overrides:
             config.apply_override(pipeline, override)
         config.write(pipeline, made.parent / CONFIG)
@@ -328,12 +352,12 @@ def _last_split(runs: Sequence[Path]) -> Path:
     return next((run / RECORDS for run in reversed(runs) if (run / RECORDS).is_dir()), runs[0] / RECORDS)
 
 
-def _measure_best_before(project: Path, folder: Path) -> Path | None:
+def _measure_best_before(project: Path, folder: Path, tiling: Tiling | None) -> Path | None:
     """Measure the best run before the one in `folder` on its images; return which, None if it knows no class of it."""
     runs = runs_of(project)
     before = best_run(runs[: runs.index(folder)])
     print(f"\nThe best run before, {before}, on the same images:")
-    if measure(before, folder, folder / RECORDS, folder / BEST_BEFORE):
+    if measure(before, folder, folder / RECORDS, folder / BEST_BEFORE, tiling):
         return before
     print("It knows none of these classes: it is not compared.")
     return None

@@ -2,19 +2,21 @@
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from boxtune.data import record_writer
+from boxtune.data.cutting import WHOLE
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.reading import read
+from boxtune.data.tiling import Tiling
 from boxtune.evaluate import evaluate
 from boxtune.metrics.analysis import ClassResult
 from boxtune.report.evaluation import JSON_NAME, read_evaluation
 from boxtune.training.run_state import BEST, COMPLETE_CONFIG, LABEL_MAP
 
-VALIDATION = "validation-*.tfrecord"
+VALIDATION, WHOLE_IMAGES = "validation-*.tfrecord", f"{WHOLE}-*.tfrecord"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Comparison:
     now: float
 
 
-def measure(run: Path, other: Path, records: Path, output_dir: Path) -> bool:
+def measure(run: Path, other: Path, records: Path, output_dir: Path, tiling: Tiling | None = None) -> bool:
     """Measure the best checkpoint of `run` on the validation images of `other`; return whether it knows any class.
 
     Objects of classes that the run does not know are left out. If it knows none, nothing is measured.
@@ -38,15 +40,19 @@ def measure(run: Path, other: Path, records: Path, output_dir: Path) -> bool:
         other: that of another.
         records: of that one.
         output_dir: for `evaluation.json` and the page.
+        tiling: as `evaluate` takes it; then on the images as they were before they were cut.
     """
     own, others = read_label_map(run / LABEL_MAP), read_label_map(other / LABEL_MAP)
     if _are_same(own, others):
-        evaluate(run / COMPLETE_CONFIG, run / BEST, data=records, output_dir=output_dir)
+        evaluate(run / COMPLETE_CONFIG, run / BEST, data=records, output_dir=output_dir, tiling=tiling)
     elif known := known_names(own, others):
         print(f"(of the classes that it knows: {', '.join(known)})", flush=True)
         with tempfile.TemporaryDirectory(prefix="boxtune-") as made:
-            known_objects = _with_known_objects(records, own, Path(made))
-            evaluate(run / COMPLETE_CONFIG, run / BEST, data=known_objects, output_dir=output_dir)
+            of = WHOLE_IMAGES if tiling and any(records.glob(WHOLE_IMAGES)) else VALIDATION
+            known_objects = _with_known_objects(records.glob(of), own, Path(made))
+            evaluate(
+                run / COMPLETE_CONFIG, run / BEST, data=known_objects, output_dir=output_dir, tiling=tiling
+            )
     else:
         return False
     return True
@@ -82,10 +88,10 @@ def _mean(rows: Sequence[ClassResult], names: Sequence[str]) -> float:
     return sum(values) / len(values) if values else -1.0
 
 
-def _with_known_objects(records: Path, label_map: LabelMap, folder: Path) -> Path:
-    """Write the validation records once more, without objects of classes that a label map lacks; return the file."""
+def _with_known_objects(records: Iterable[Path], label_map: LabelMap, folder: Path) -> Path:
+    """Write records once more, without objects of classes that a label map lacks; return the file."""
     (folder / "all").mkdir()
-    for path in records.glob(VALIDATION):
+    for path in records:
         shutil.copy(path, folder / "all")
     known = label_map.by_any_name
     images = (

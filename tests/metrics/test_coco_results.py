@@ -176,12 +176,13 @@ def test_masks_and_keypoints_are_those_of_the_file(tmp_path: Path):
     assert found.keypoints.tolist() == [[[2, 1], [0.5, 3]]]
 
 
-class TestWhatPredictWrites:
-    FOUND = {"name": "cat", "score": 0.5, "ymin": 2, "xmin": 1, "ymax": 3.5, "xmax": 4}
+FOUND = {"name": "cat", "score": 0.5, "ymin": 2, "xmin": 1, "ymax": 3.5, "xmax": 4}
 
+
+class TestWhatPredictWrites:
     def test_goes_to_the_images_that_paths_end_with(self, tmp_path: Path):
         content = [
-            {"image": "/photos/a/7.jpg", "width": 6, "height": 4, "detections": [self.FOUND]},
+            {"image": "/photos/a/7.jpg", "width": 6, "height": 4, "detections": [FOUND]},
             {"image": "C:\\photos\\b.png", "detections": [], "error": "it cannot be decoded"},
         ]
         first, second = read(tmp_path, content, categories={"cat": 1})
@@ -200,11 +201,11 @@ class TestWhatPredictWrites:
         ],
     )
     def test_that_cannot_be_used(self, tmp_path: Path, change, message):
-        content = [{"image": "b.png", "detections": [self.FOUND | change]}]
+        content = [{"image": "b.png", "detections": [FOUND | change]}]
         with pytest.raises(DataError, match=message):
             read(tmp_path, content, categories={"cat": 1})
 
     @pytest.mark.parametrize("image", ["c.png", "b.png/c", None, 8])
     def test_of_other_images_is_refused(self, tmp_path: Path, image):
         with pytest.raises(DataError, match="1 detection of images that are not evaluated"):
-            read(tmp_path, [{"image": image, "detections": [self.FOUND]}], categories={"cat": 1})
+            read(tmp_path, [{"image": image, "detections": [FOUND]}], categories={"cat": 1})

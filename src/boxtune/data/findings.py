@@ -298,6 +298,14 @@ BURSTS = _note(
     "each series is kept on one side of a drawn split.",
 )
 SPLIT_KEPT = _note("split of before", "Only what is new was drawn; --new_split draws all images.")
+CUT_INTO_TILES = _note(
+    "images cut into tiles", "You asked for it with --tile. Images that are not larger stay as they are."
+)
+NOTHING_CUT = _warn("no image larger than a tile", "They stay as they are: give a smaller --tile, or none.")
+ONLY_IN_WHOLE = _note(
+    "object in no tile",
+    "Only the whole image has it, scaled down: a larger --tile, or more --overlap, shows it.",
+)
 LIST_WRONG = _refuse(
     "list of another data set",
     "Correct the lists, or ask for another split with --validation_fraction, --validation_files or --folds.",

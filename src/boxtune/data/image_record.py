@@ -22,6 +22,28 @@ class Box(NamedTuple):
     xmax: float
 
 
+class Tile(NamedTuple):
+    """A rectangle of whole pixels in an upright image."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def bottom(self) -> int:
+        """The first row below it."""
+        return self.top + self.height
+
+    @property
+    def right(self) -> int:
+        """The first column to the right of it."""
+        return self.left + self.width
+
+    def __str__(self) -> str:
+        return f"tile y{self.top} x{self.left} of {self.width}x{self.height}"
+
+
 class Keypoint(NamedTuple):
     """A named point as fractions of height and width; `visibility` as COCO counts it: 0 absent, 1 hidden, 2 visible."""
 
@@ -66,7 +88,8 @@ class ImageRecord(Compact):
 
     `name` is the path within the data set, unique there. `width` and `height` are pixels of the image as it
     will be written: turned upright as its EXIF `orientation` says, which is 1 where nothing is to be turned. `subset`
-    is the part of the data set that it belongs to, as its annotation calls it.
+    is the part of the data set that it belongs to, as its annotation calls it. Of a tile, `crop` is where it lies in
+    the upright image, and all else is about the tile.
     """
 
     name: str
@@ -77,6 +100,7 @@ class ImageRecord(Compact):
     objects: tuple[ObjectRecord, ...]
     orientation: int = 1
     subset: str = ""
+    crop: Tile | None = None
 
 
 def class_names(images: Iterable[ImageRecord]) -> list[str]:
@@ -96,6 +120,25 @@ def clip(box: Box) -> Box:
     return Box(*(min(max(value, 0.0), 1.0) for value in box))
 
 
+def within(box: Box, window: Box) -> Box:
+    """Return a box in the frame of a window, both of one image; not cut to it.
+
+    It is `data.geometry.to_window` for one box, without TensorFlow, which takes seconds to load.
+    """
+    height, width = window.ymax - window.ymin, window.xmax - window.xmin
+    return Box(
+        (box.ymin - window.ymin) / height,
+        (box.xmin - window.xmin) / width,
+        (box.ymax - window.ymin) / height,
+        (box.xmax - window.xmin) / width,
+    )
+
+
+def area(box: Box) -> float:
+    """Return the area of a box as a fraction of its image's."""
+    return (box.ymax - box.ymin) * (box.xmax - box.xmin)
+
+
 def rounded(box: Box) -> tuple[float, ...]:
     """Return the box to the digits in which equal boxes agree."""
     return tuple(round(side, _ROUNDING) for side in box)
@@ -106,7 +149,7 @@ def overlap(one: Box, other: Box) -> float:
     height = min(one.ymax, other.ymax) - max(one.ymin, other.ymin)
     width = min(one.xmax, other.xmax) - max(one.xmin, other.xmin)
     shared = max(height, 0.0) * max(width, 0.0)
-    union = sum((box.ymax - box.ymin) * (box.xmax - box.xmin) for box in (one, other)) - shared
+    union = area(one) + area(other) - shared
     return shared / union if union > 0 else 0.0
 
 

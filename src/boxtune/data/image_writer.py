@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import chain, groupby
 from pathlib import Path
 
 from boxtune.data import images
@@ -28,8 +29,12 @@ def write_images(
     which follows the content. Raises DataError if one cannot be read or written.
     """
     stems = unique_stems([record.name for record in records])
-    write = partial(_write, folder)
-    return list(map_in_processes(write, list(zip(records, stems, strict=True)), num_workers=num_workers))
+    # Tiles of one image together, so that it is decoded once.
+    groups = (
+        list(group) for _, group in groupby(zip(records, stems, strict=True), lambda one: one[0].source)
+    )
+    written = map_in_processes(partial(_write, folder), groups, num_workers=num_workers)
+    return list(chain.from_iterable(written))
 
 
 def unique_stems(names: Sequence[str]) -> list[str]:
@@ -54,12 +59,12 @@ def _safe_stem(name: str) -> str:
     return "/".join([*kept[:-1], stem if extension.lower() in images.SUFFIXES else stem + extension])
 
 
-def _write(folder: Path, item: tuple[ImageRecord, str]) -> str:
-    record, stem = item
-    try:
-        encoded = images.encode(record.source, record.orientation)
-    except DataError as error:
-        raise DataError(f"{record.source.path}: {error}") from error
+def _write(folder: Path, items: Sequence[tuple[ImageRecord, str]]) -> list[str]:
+    encoded = images.encode_records(record for record, _ in items)
+    return [_write_one(folder, stem, image) for (_, image), (_, stem) in zip(encoded, items, strict=True)]
+
+
+def _write_one(folder: Path, stem: str, encoded: images.EncodedImage) -> str:
     name = stem + images.extension(encoded.format)
     path = folder / name
     try:

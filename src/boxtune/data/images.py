@@ -7,14 +7,16 @@ find damage) before the split; they are encoded one at a time while records are 
 import hashlib
 import io
 import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 
 from PIL import Image
 
 from boxtune.data import duplicates
-from boxtune.data.image_record import ImageSource
+from boxtune.data.image_record import ImageRecord, ImageSource
 from boxtune.data.pixels import (
     ImageTooLargeError,
     depth,
@@ -155,12 +157,49 @@ def encode(source: ImageSource, orientation: int = 1) -> EncodedImage:
         is_fit = not _recoding_reason(name, mode, 8)
         if orientation == 1 and is_fit:
             return EncodedImage(data, _TENSORFLOW_FORMATS[name])
-        pixels, output = to_rgb(_turned(image, orientation)), io.BytesIO()
-        if name == "JPEG" and is_fit:
-            pixels.save(output, "JPEG", quality=95, subsampling="4:4:4")
-            return EncodedImage(output.getvalue(), "jpeg")
+        return _encoded(to_rgb(_turned(image, orientation)), as_jpeg=name == "JPEG" and is_fit)
+
+
+def _encoded(pixels: Image.Image, *, as_jpeg: bool) -> EncodedImage:
+    output = io.BytesIO()
+    if as_jpeg:
+        pixels.save(output, "JPEG", quality=95, subsampling="4:4:4")
+    else:
         pixels.save(output, "PNG")
-        return EncodedImage(output.getvalue(), "png")
+    return EncodedImage(output.getvalue(), "jpeg" if as_jpeg else "png")
+
+
+def encode_records(records: Iterable[ImageRecord]) -> Iterator[tuple[ImageRecord, EncodedImage]]:
+    """Yield each record with its image, as `encode` returns it; of tiles their parts, in the same formats.
+
+    An image is decoded once for all of its tiles that follow each other, and none is held longer. Raises DataError,
+    naming the file.
+    """
+    for (source, orientation, _), group in groupby(
+        records, lambda one: (one.source, one.orientation, one.crop is None)
+    ):
+        try:
+            yield from _encode_group(source, orientation, group)
+        except DataError as error:
+            raise DataError(f"{source.path}: {error}") from error
+
+
+def _encode_group(
+    source: ImageSource, orientation: int, records: Iterable[ImageRecord]
+) -> Iterator[tuple[ImageRecord, EncodedImage]]:
+    """Yield records of one image with that image, or those of its tiles with their parts of it."""
+    first, *others = records
+    if first.crop is None:
+        image = encode(source, orientation)
+        yield from ((record, image) for record in (first, *others))
+        return
+    with opened(repaired(read_bytes(source))) as stored:
+        as_jpeg = file_format(stored) == "JPEG" and not _recoding_reason("JPEG", stored.mode, 8)
+        pixels = to_rgb(_turned(stored, orientation))
+    for record in (first, *others):
+        if tile := record.crop:
+            part = pixels.crop((tile.left, tile.top, tile.right, tile.bottom))
+            yield record, _encoded(part, as_jpeg=as_jpeg)
 
 
 def read_rgb(

@@ -121,6 +121,24 @@ def to_runs(mask: Mask, height: int, width: int) -> list[int]:
     return run_lengths.of_array(to_array(mask, height, width)).tolist()
 
 
+def cropped(mask: Mask, tile: tuple[int, int, int, int], height: int, width: int) -> Mask | None:
+    """Return a mask of the upright image of `height` by `width` pixels in the frame of a tile; None if none is left.
+
+    `tile` is its top, left, height and width in pixels. Polygons stay polygons, cut to the tile. Raises DataError as
+    `to_array` does.
+    """
+    top, left, rows, columns = tile
+    if mask.polygons:
+        moved = (_points(polygon) * (width, height) - (left, top) for polygon in mask.polygons)
+        cut = (_clipped(points / (columns, rows)) for points in moved)
+        # What touches the tile from outside becomes a line of its edge.
+        areas = (points for points in cut if len(points) >= 3 and np.ptp(points, axis=0).min() > 0)
+        polygons = tuple(tuple(points.ravel().tolist()) for points in areas)
+        return Mask(polygons=polygons) if polygons else None
+    array = to_array(mask, height, width)[top : top + rows, left : left + columns]
+    return from_array(array) if array.any() else None
+
+
 # Polygons
 
 

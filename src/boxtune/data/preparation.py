@@ -14,6 +14,7 @@ from boxtune.data import duplicates, kept_split, spelling, split_lists, splits
 from boxtune.data import findings as kinds
 from boxtune.data.bursts import bursts
 from boxtune.data.conventions import Assumed
+from boxtune.data.cutting import WHOLE, Cutting
 from boxtune.data.files import Paths, paths_of
 from boxtune.data.findings import Action, Finding, Findings, by_kind
 from boxtune.data.image_record import ImageRecord, ObjectRecord, class_names, rounded
@@ -57,6 +58,7 @@ class Options:
         new_split: whether to draw a split without regard to that.
         max_unusable: the fraction in [0, 1] of the annotated images, and of the objects, that may be unusable.
         num_workers: processes to use; by default one for each core.
+        cutting: how `convert` cuts images into tiles, if it is to.
     """
 
     annotations: Path | None = None
@@ -76,6 +78,7 @@ class Options:
     new_split: bool = False
     max_unusable: float = 0.5
     num_workers: int | None = None
+    cutting: Cutting | None = None
 
     def __post_init__(self) -> None:
         for name in ("annotations", "label_map", "validation_files", "kept_split"):
@@ -342,7 +345,7 @@ def _note_classes(
 
 def too_few_to_validate(prepared: Prepared) -> str:
     """Say that there are few images to validate on, all or of a class; "" if there are enough, or none."""
-    measured = prepared.parts.get("validation", ())
+    measured = prepared.parts.get(WHOLE, prepared.parts.get("validation", ()))
     if not measured:
         return ""
     counts = Counter(name for image in measured for name in class_counts([image], prepared.label_map))

@@ -37,11 +37,12 @@ def write_file(records: Iterable[ImageRecord], label_map: LabelMap, path: Path) 
     Raises DataError if an image, a mask or a class is unusable by now, or the file cannot be written.
     """
     with writing(path), open(path, "wb") as file:
-        for record in records:
-            file.writelines(framed(to_example(record, label_map).SerializeToString(deterministic=True)))
+        for record, image in images.encode_records(records):
+            example = to_example(record, label_map, image)
+            file.writelines(framed(example.SerializeToString(deterministic=True)))
 
 
-def to_example(record: ImageRecord, label_map: LabelMap) -> Example:
+def to_example(record: ImageRecord, label_map: LabelMap, image: images.EncodedImage | None = None) -> Example:
     """Return an image and its objects under the API's keys.
 
     Source: its `create_pascal_tf_record`, and for areas, masks and keypoints `create_coco_tf_record`. Their keys, and
@@ -49,10 +50,11 @@ def to_example(record: ImageRecord, label_map: LabelMap) -> Example:
     an object without area has that of its box, one without mask an empty one of `image/object/mask/weight` 0, and one
     without a keypoint that another has that point with visibility 0.
 
-    Raises DataError if the image or a mask cannot be read, or a class is not in the label map.
+    `image` is that of the record; it is read where it is not given. Raises DataError if the image or a mask cannot be
+    read, or a class is not in the label map.
     """
     try:
-        image = images.encode(record.source, record.orientation)
+        image = image or images.encode(record.source, record.orientation)
         features = _image_features(record, image) | _object_features(record.objects, label_map)
         features |= _optional_features(record) | _mask_features(record) | _keypoint_features(record.objects)
     except DataError as error:

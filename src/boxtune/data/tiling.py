@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import NamedTuple
 
+from boxtune.data.image_record import Tile
 from boxtune.errors import ConfigError, many
 
 OVERLAP = 0.2
@@ -13,28 +13,6 @@ OVERLAP = 0.2
 MIN_SIDE, MAX_SIDE = 32, 2**15
 MAX_TILES = 1024
 """In one image: 26 x 26 of 640 pixels are in the largest that can be read."""
-
-
-class Tile(NamedTuple):
-    """A rectangle of whole pixels in an upright image."""
-
-    top: int
-    left: int
-    height: int
-    width: int
-
-    @property
-    def bottom(self) -> int:
-        """The first row below it."""
-        return self.top + self.height
-
-    @property
-    def right(self) -> int:
-        """The first column to the right of it."""
-        return self.left + self.width
-
-    def __str__(self) -> str:
-        return f"tile y{self.top} x{self.left} of {self.width}x{self.height}"
 
 
 @dataclass(frozen=True, slots=True)

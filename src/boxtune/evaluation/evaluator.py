@@ -149,8 +149,14 @@ def evaluate_found(
     find: Callable[[Records, OnImage, Needs], list[ImageResult]],
     records: Records,
     section: pipeline_pb2.EvalConfig,
+    *,
+    step: int = 0,
+    how: str = "",
 ) -> Evaluation:
-    """Return the evaluation by `eval_config` of what `find` returns of all records."""
+    """Return the evaluation by `eval_config` of what `find` returns of all records, without losses.
+
+    `step` is that of the checkpoint, and `how` says how images were looked at; both are kept as they are.
+    """
     started = time.perf_counter()
     needs = needs_of(section, records)
     options = metric_options(section, records, needs.keypoints)
@@ -164,8 +170,10 @@ def evaluate_found(
     return Evaluation(
         results=results,
         class_names=names,
+        step=step,
         metrics=metric_sets.measure(section.metrics_set, results, names, options),
         seconds=time.perf_counter() - started,
+        how=how,
         examples=[Example(result, image) for result, image in zip(results, images, strict=False)],
     )
 

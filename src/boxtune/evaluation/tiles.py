@@ -5,7 +5,7 @@ Any model can do it: `tiled` takes what finds objects in images and returns what
 A tile may cut an object. What is found of it then reaches to an inner edge of that tile, an edge that is not one of the
 image, and is called cut here. Neighbours overlap so that an object of less than that is whole in one of them.
 
-Dimension letters: k detections, m of them that are kept, t tiles.
+Dimension letters: k detections, m of them that are kept, p pairs of them.
 """
 
 from collections import deque
@@ -18,8 +18,14 @@ import numpy as np
 import numpy.typing as npt
 
 from boxtune.data.geometry import Window, from_window
-from boxtune.data.tiling import Tile, Tiling
+from boxtune.data.image_record import Tile
+from boxtune.data.input import Records
+from boxtune.data.tiling import Tiling
+from boxtune.errors import ConfigError
 from boxtune.evaluation.detecting import Found, Source, pixels_of
+from boxtune.evaluation.extras import Needs
+from boxtune.evaluation.groundtruth import read_groundtruth, with_detections
+from boxtune.metrics.results import Example, ImageResult
 
 Find: TypeAlias = Callable[[Iterable[Source]], Iterator[Found]]
 """Yields what is found in each of some images, in order."""
@@ -36,6 +42,10 @@ EDGE = 0.01
 
 MOST = 1000
 """Detections of an image that are kept, the best; of one that is not cut into tiles all."""
+
+
+_PAIRS = 1_000_000
+"""Of boxes that are compared at a time: 100 MB."""
 
 
 class _Plan(NamedTuple):
@@ -73,6 +83,46 @@ def find_in_tiles(find: Find, tiling: Tiling, sources: Iterable[Source]) -> Iter
         plan = plans.popleft()
         of_tiles = list(islice(found, len(plan.tiles)))
         yield _merged(plan, whole, of_tiles) if plan.tiles else whole._replace(source=plan.source)
+
+
+def detect_in_tiles(
+    find: Find,
+    tiling: Tiling,
+    records: Records,
+    on_image: Callable[[Example], object] | None = None,
+    needs: Needs | None = None,
+) -> list[ImageResult]:
+    """Return what is found in the image of every record, in its tiles and the whole; `on_image` is shown every image.
+
+    Args:
+        find, tiling: as `find_in_tiles` takes them.
+        records: of which the label map belongs to the model.
+        on_image: called with every image and what was found in it.
+        needs: what is read besides boxes.
+
+    Raises:
+        DataError: naming the record that cannot be read.
+        ConfigError: if masks or keypoints are measured, which are not merged; else as `find_in_tiles`.
+    """
+    needs = needs or Needs()
+    if needs.masks or needs.keypoints:
+        raise ConfigError(
+            "--tile merges boxes, neither masks nor keypoints: leave out the metrics that are about them"
+        )
+    groundtruth: deque[ImageResult] = deque()
+
+    def sources() -> Iterator[Source]:
+        for one, image in read_groundtruth(records, needs=needs):
+            groundtruth.append(one)
+            yield Source(one.name, image, None)
+
+    results = []
+    for found in find_in_tiles(find, tiling, sources()):
+        result = with_detections(groundtruth.popleft(), found.boxes, found.classes, found.scores)
+        results.append(result)
+        if on_image:
+            on_image(Example(result, pixels_of(found.source)))
+    return results
 
 
 def _parts(sources: Iterable[Source], tiling: Tiling, plans: deque[_Plan]) -> Iterator[Source]:
@@ -143,28 +193,62 @@ def suppressed_across_tiles(
         origin: [k], the number of the tile in which each was found.
         is_cut: [k], which of them reach to an inner edge of their tile.
     """
-    areas = _areas(boxes)
-    waiting = np.lexsort((-scores, is_cut))
-    kept = []
-    while len(waiting):
-        one, waiting = waiting[0], waiting[1:]
-        kept.append(one)
-        shared = _shared(boxes[one], boxes[waiting])
-        smaller = np.minimum(areas[one], areas[waiting])
-        union = areas[one] + areas[waiting] - shared
-        of = np.where(is_cut[one] | is_cut[waiting], smaller, union)
-        is_same = (shared >= SAME * of) & (of > 0)
-        is_same &= (classes[waiting] == classes[one]) & (origin[waiting] != origin[one])
-        waiting = waiting[~is_same]
-    order = np.array(kept, np.intp)
-    return order[np.argsort(-scores[order], kind="stable")]
+    order = np.lexsort((-scores, is_cut))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    ranks = np.sort(rank[_same_objects(boxes, classes, origin, is_cut)], axis=1)
+    ranks = ranks[np.argsort(ranks[:, 0], kind="stable")]
+    first, starts = np.unique(ranks[:, 0], return_index=True)
+    ends = [*starts[1:].tolist(), len(ranks)]
+    is_left = np.ones(len(order), bool)
+    for one, start, end in zip(first.tolist(), starts.tolist(), ends, strict=False):
+        if is_left[one]:
+            is_left[ranks[start:end, 1]] = False
+    kept = order[is_left]
+    return kept[np.argsort(-scores[kept], kind="stable")]
+
+
+def _same_objects(
+    boxes: Floats, classes: npt.NDArray[np.integer], origin: npt.NDArray[np.integer], is_cut: Flags
+) -> npt.NDArray[np.intp]:
+    """Return int [p, 2]: the pairs of detections that show the same object, in no order."""
+    found = [np.zeros((0, 2), np.intp)]
+    for number in np.unique(classes):
+        rows = np.flatnonzero(classes == number)
+        for pairs in _beside_each_other(boxes[rows]):
+            one, other = rows[pairs[:, 0]], rows[pairs[:, 1]]
+            is_near = origin[one] != origin[other]
+            one, other = one[is_near], other[is_near]
+            is_same = _shows_same(boxes[one], boxes[other], is_cut[one] | is_cut[other])
+            found.append(np.stack([one[is_same], other[is_same]], axis=1))
+    return np.concatenate(found)
+
+
+def _beside_each_other(boxes: Floats) -> Iterator[npt.NDArray[np.intp]]:
+    """Yield the pairs of boxes [k, 4] that share columns, int [p, 2] with about _PAIRS at a time.
+
+    In the order of their left edges those that begin before one ends follow each other.
+    """
+    order = np.argsort(boxes[:, 1], kind="stable")
+    left, right = boxes[order, 1], boxes[order, 3]
+    places = np.arange(len(order))
+    counts = np.maximum(np.searchsorted(left, right) - places - 1, 0)
+    total = np.cumsum(counts)
+    for some in np.split(places, np.flatnonzero(np.diff(total // _PAIRS)) + 1):
+        one = np.repeat(some, counts[some])
+        before = np.repeat(np.cumsum(counts[some]) - counts[some], counts[some])
+        other = one + 1 + np.arange(len(one)) - before
+        yield np.stack([order[one], order[other]], axis=1)
+
+
+def _shows_same(one: Floats, other: Floats, either_cut: Flags) -> Flags:
+    """Return bool [p]: which pairs of boxes [p, 4] show the same object, where `either_cut` of them is cut or not."""
+    sides = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
+    shared = np.maximum(sides, 0).prod(axis=1)
+    areas = _areas(one), _areas(other)
+    of = np.where(either_cut, np.minimum(*areas), sum(areas) - shared)
+    return (shared >= SAME * of) & (of > 0)
 
 
 def _areas(boxes: Floats) -> Floats:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-
-
-def _shared(box: Floats, boxes: Floats) -> Floats:
-    """Return the areas [k] that a box [4] shares with boxes [k, 4]."""
-    sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
-    return np.maximum(sides, 0).prod(axis=1)

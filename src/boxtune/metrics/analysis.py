@@ -120,6 +120,7 @@ class Analysis:
         calibration: of scores.
         images: by name.
         groundtruth, detections: tables.
+        how: the images were looked at, such as "in tiles of 640 pixels"; "" for each as a whole.
     """
 
     title: str
@@ -137,6 +138,7 @@ class Analysis:
     images: list[ImageRow] = field(repr=False)
     groundtruth: GroundtruthTable = field(repr=False)
     detections: DetectionTable = field(repr=False)
+    how: str = ""
 
     def confusion_matrix(self, threshold: float = 0.5) -> Ints:
         """Return int [c + 1, c + 1], groundtruth by row, detections by column, background last; see `confusion`."""
@@ -161,6 +163,7 @@ def analyse(
     metrics: Mapping[str, float] | None = None,
     losses: Mapping[str, float] | None = None,
     previews: Mapping[str, str] | None = None,
+    how: str = "",
     seed: int = 0,
 ) -> Analysis:
     """Look at `results` from all sides; their order does not matter.
@@ -173,6 +176,7 @@ def analyse(
         metrics: the headline numbers by the API's tags, kept as they are.
         losses: likewise.
         previews: data URLs of small images, by name of image.
+        how: the images were looked at, kept as it is.
         seed: of the resampling for intervals.
 
     Raises:
@@ -220,6 +224,7 @@ def analyse(
             kind=errors.kind,
             iou=pairs.best,
         ),
+        how=how,
     )
 
 

@@ -85,6 +85,8 @@ class Evaluation:
     step: int = 0
     """After how many steps of training; 0 where nobody knows."""
     seconds: float
+    how: str = ""
+    """The images were looked at, if not each as a whole."""
     examples: Sequence[Example] = field(default=(), repr=False)
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from boxtune.data.cutting import Counts, Cutting
 from boxtune.data.findings import Action, Finding, Severity, by_kind, flags_of
 from boxtune.data.image_record import ImageRecord
 from boxtune.data.label_map import LabelMap
@@ -109,8 +110,12 @@ def to_json(
     prepared: Prepared,
     files: Mapping[str, Sequence[str]] | None = None,
     doubts: LabelDoubts | None = None,
+    tiles: dict[str, Any] | None = None,
 ) -> str:
-    """Return counts, every finding and every doubt for programs; `files` names what was written of each part."""
+    """Return counts, every finding and every doubt for programs.
+
+    `files` names what was written of each part, `tiles` is what `tiles_json` returns where images were cut.
+    """
     of_finding = ("file", "location", "image", "message", "flags")
     content: dict[str, Any] = {
         "version": 2,
@@ -127,9 +132,21 @@ def to_json(
             for finding in prepared.findings
         ],
     }
+    if tiles:
+        content["tiles"] = tiles
     if doubts:
         content["doubts"] = doubts_json(doubts, prepared.images)
     return json.dumps(content, indent=2) + "\n"
+
+
+def tiles_json(cutting: Cutting, counts: Mapping[str, Counts]) -> dict[str, Any]:
+    """Return how images were cut into tiles, and what became of those of each part."""
+    return {
+        "tile": cutting.tiling.side,
+        "overlap": cutting.tiling.overlap,
+        "min_visible": cutting.min_visible,
+        "parts": {part: asdict(one) for part, one in counts.items()},
+    }
 
 
 def _part(images: Sequence[ImageRecord], label_map: LabelMap) -> dict[str, object]:

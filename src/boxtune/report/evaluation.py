@@ -79,6 +79,7 @@ def analysis_of(evaluation: Evaluation, title: str, previews: Mapping[str, str] 
         metrics=evaluation.metrics,
         losses=evaluation.losses,
         previews=previews,
+        how=evaluation.how,
     )
 
 
@@ -126,7 +127,8 @@ def text(analysis: Analysis, seconds: float) -> str:
     """Return an evaluation as lines: the headline numbers, the classes, and the kinds of error."""
     what = "Evaluation" if analysis.step is None else f"Evaluation of step {analysis.step}"
     of = _on(len(analysis.images), analysis.num_objects)
-    title = f"{what} on {of} ({seconds:.1f} s)"
+    how = f", {analysis.how}" if analysis.how else ""
+    title = f"{what} on {of}{how} ({seconds:.1f} s)"
     return "\n".join([title, *_numbers(analysis), *_classes(analysis), *_errors(analysis)])
 
 

@@ -21,6 +21,8 @@ _KEYS = {"cls": "class", "class_names": "classes"}
 _PARTS = ("groundtruth", "detections")
 _LISTED = ("images", *_PARTS)
 """What JSON has image by image."""
+_LATER = ("how",)
+"""What files of this version may lack."""
 _LEAVES = {str: "a text", int: "an integer", float: "a finite number"}
 
 
@@ -98,7 +100,7 @@ def from_json(document: Any) -> Analysis:
     read = {
         name: _read(hints[name], _member(document, _key(name)), _key(name))
         for name in _names(Analysis)
-        if name not in _PARTS
+        if name not in _PARTS and (name in document or name not in _LATER)
     }
     if _read(list[str], _member(document, "kinds"), "kinds") != list(KINDS):
         raise DataError("the evaluation's kinds of error are others. Evaluate again.")

@@ -355,7 +355,7 @@ function aboutRun(of) {
   const objects = range(0, numObjects).filter(isCounted).length, others = numObjects - objects;
   return [
     of.title, of.step === null ? "" : `step ${digits.format(of.step)}`, many(numImages, "image"), many(objects, "object"),
-    others ? `${digits.format(others)} that do not count` : "", many(classes.length, "class", "classes"), many(of.class.length, "detection"),
+    others ? `${digits.format(others)} that do not count` : "", many(classes.length, "class", "classes"), many(of.class.length, "detection"), of.how,
   ].filter(Boolean).join(" · ");
 }
 

@@ -22,7 +22,7 @@ _PREVIEW_START = "data:image/jpeg;base64,"
 _PREVIEW = re.compile(re.escape(_PREVIEW_START) + "[A-Za-z0-9+/]+={0,2}")
 _OF_RUN = (
     *("title", "step", "metrics", "losses", "intervals", "per_class", "curves"),
-    *("error_kinds", "groups", "calibration"),
+    *("error_kinds", "groups", "calibration", "how"),
 )
 
 _UNTITLED = "Evaluation"
@@ -89,6 +89,7 @@ def _run(run: Analysis) -> Columns:
     return {
         **{key: plain(getattr(run, key)) for key in _OF_RUN},
         "title": printable(run.title or _UNTITLED),
+        "how": printable(run.how),
         "AP50": floats(np.round([np.nan if image.AP50 is None else image.AP50 for image in run.images], 6)),
         "start": _starts(found, len(run.images)),
         "box": floats(np.round(found.box, 4)),
