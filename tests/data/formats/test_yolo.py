@@ -158,7 +158,6 @@ def test_only_labels_are_read(folder):
     assert [(finding.kind, finding.file) for finding in findings] == [
         (kinds.FOREIGN, "README.txt"),
         (kinds.FOREIGN, "empty.txt"),
-        (kinds.FOREIGN, "labels/classes.txt"),
         (kinds.FOREIGN, "labels/notes.txt"),
         (kinds.OBJECT_WITHOUT_NAME, "photo.txt"),
         (kinds.FOREIGN, "train.txt"),
@@ -374,7 +373,13 @@ def test_labels_and_names_are_written(tmp_path):
     assert (tmp_path / "labels" / "sub" / "b.v1.txt").read_text() == ""
     data = yaml.safe_load((tmp_path / "data.yaml").read_text())
     assert data == {"train": "images", "val": "images", "nc": 2, "names": ["cat", "no: 'dog'"]}
-    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["a.txt", "b.v1.txt", "data.yaml"]
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == [
+        "a.txt",
+        "b.v1.txt",
+        "classes.txt",
+        "data.yaml",
+    ]
+    assert (tmp_path / "labels" / "classes.txt").read_text() == "cat\nno: 'dog'\n"
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ _LIST_SUFFIXES = frozenset({".names"})
 def _read(file: AnnotationFile, data_set: "_DataSet") -> Iterator[Annotation]:
     path = file.path
     has_image = _has_image(path)
+    if path.name.lower() in _LIST_NAMES and not has_image:
+        return  # read with the other lists
     with skipped_as(kinds.ANNOTATION_UNREADABLE if has_image else kinds.FOREIGN):
         lines = fields_of_lines(read_text(path, max_bytes=MAX_BYTES))
     # Without an image it may be any text.
@@ -361,7 +363,7 @@ FORMAT = Format(
 def write(
     records: Sequence[ImageRecord], file_names: Sequence[str], folder: Path, label_map: LabelMap
 ) -> None:
-    """Write labels/NAME.txt for each image, and data.yaml, as Ultralytics reads them.
+    """Write labels/NAME.txt for each image, data.yaml for Ultralytics, and labels/classes.txt for LabelImg.
 
     Classes are numbered from 0 in the order of the label map. Boxes keep all digits. YOLO's labels have no place for
     difficult, truncated, crowd and group objects, views, weights and areas; masks and keypoints are left out too.
@@ -380,7 +382,7 @@ def write(
     for path, name in zip(labels, file_names, strict=True):
         if (other := first.setdefault(path, name)) != name:
             raise DataError(f"{other} and {name} would share the labels {path.name}. Rename one of them.")
-    for parent in sorted({path.parent for path in labels} | {folder}):
+    for parent in sorted({path.parent for path in labels} | {folder / _LABELS_FOLDER}):
         writable_folder(parent)
     numbers = {label.id: number for number, label in enumerate(label_map.labels)}
     for record, path in zip(records, labels, strict=True):
@@ -391,6 +393,8 @@ def write(
             number = numbers[label_map.label(item.class_name).id]
             lines.append(f"{number} {' '.join(map(repr, map(float, values)))}\n")
         write_text(path, "".join(lines))
+    if all([name] == name.strip().splitlines() for name in label_map.names):  # a list of lines can hold them
+        write_text(folder / _LABELS_FOLDER / _LIST_NAMES[0], "".join(f"{name}\n" for name in label_map.names))
     write_text(folder / "data.yaml", _data_yaml(file_names, label_map))
 
 
