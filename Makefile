@@ -79,6 +79,11 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# A site of docs/ and of the docstrings; a link that leads nowhere ends it.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -b html docs site
+	@echo "Look at site/index.html."
+
 # Builds the wheel and the source archive, installs the wheel elsewhere, runs the demo there, and uploads nothing.
 release: $(VENV)/.installed-dev
 	$(BIN)/python tools/release.py --num_steps $(DEMO_STEPS)
@@ -106,6 +111,10 @@ $(VENV)/.installed-backends: $(VENV)/.installed-dev
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --group dev
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --group docs
 	touch $@
 
 # Node.js comes from a wheel: none has to be there.

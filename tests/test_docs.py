@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import boxtune
+
 REPOSITORY = Path(__file__).parent.parent
 PAGES = [*sorted((REPOSITORY / "docs").glob("*.md")), *sorted(REPOSITORY.glob("*.md"))]
 LINK = re.compile(r"\[(?:[^\[\]]|\[[^\]]*\])*\]\(([^()\s]+)\)")
@@ -59,4 +61,19 @@ def test_a_broken_link_is_noticed(tmp_path):
 def test_every_page_is_named_in_the_readme():
     linked = LINK.findall(prose(REPOSITORY / "README.md"))
     named = {target.partition("#")[0] for target in linked}
-    assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} - named == set()
+    own = {"docs/index.md", "docs/changelog.md"}  # of the site: they include pages of the folder above
+    assert {f"docs/{page.name}" for page in PAGES if page.parent.name == "docs"} - named == own
+
+
+def test_every_page_has_its_place_in_the_navigation():
+    index = (REPOSITORY / "docs" / "index.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\w+$", index, re.MULTILINE)
+    pages = [path.stem for path in (REPOSITORY / "docs").iterdir() if path.suffix in (".md", ".rst")]
+    assert sorted(listed) == sorted({*pages} - {"index"})
+
+
+def test_the_reference_has_every_verb():
+    reference = (REPOSITORY / "docs" / "reference.rst").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"autofunction:: boxtune\.(\w+)$", reference, re.MULTILINE)) == sorted(
+        boxtune.VERBS
+    )
