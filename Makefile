@@ -9,12 +9,17 @@ BACKEND_TESTS = $(BIN)/python -m pytest $(WORKERS) tests/backends tests/detectio
 	  -k "not coco17 or fpnlite_320x320"
 CONTRACT = $(BIN)/python -m pytest tests/models/test_contract.py -m "not large"
 
-.PHONY: demo test lint lint-pages unit test-slow test-thorough test-contract test-golden test-hostile test-backends fuzz \
-	  format proto clean
+.PHONY: demo run-demo test lint lint-pages unit test-slow test-thorough test-contract test-golden test-hostile test-backends fuzz \
+	  format docs release proto clean
 
 demo: $(VENV)/.installed
+	$(MAKE) --no-print-directory run-demo
+
+# `make demo` runs this with what is installed in the checkout, `make release` with an installed wheel, in another folder.
+DEMO_STEPS ?= 1300
+run-demo:
 	$(BIN)/boxtune draw demo/photos --num_images 240
-	$(BIN)/boxtune retrain demo/photos --model_dir demo/model --num_steps 1300 \
+	$(BIN)/boxtune retrain demo/photos --model_dir demo/model --num_steps $(DEMO_STEPS) \
 	  --set 'model.image_resizer.fixed_shape_resizer={height: 224 width: 224}' \
 	  --set model.feature_extractor.depth_multiplier=0.5
 	$(BIN)/boxtune draw demo/unseen --num_images 12 --seed 1
@@ -74,12 +79,21 @@ format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# A site of docs/ and of the docstrings; a link that leads nowhere ends it.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --fresh-env -b html docs site
+	@echo "Look at site/index.html."
+
+# Builds the wheel and the source archive, installs the wheel elsewhere, runs the demo there, and uploads nothing.
+release: $(VENV)/.installed-dev
+	$(BIN)/python tools/release.py --num_steps $(DEMO_STEPS)
+
 proto: $(VENV)/.installed-dev
 	$(BIN)/python -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src \
 	  src/boxtune/config/pipeline.proto src/boxtune/data/example.proto
 
 clean:
-	rm -rf $(VENV) demo .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo dist site .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 
 $(VENV)/.pip:
 	$(PYTHON) -m venv $(VENV)
@@ -97,6 +111,10 @@ $(VENV)/.installed-backends: $(VENV)/.installed-dev
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --group dev
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --group docs
 	touch $@
 
 # Node.js comes from a wheel: none has to be there.

@@ -4,8 +4,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,8 @@ def export(
         partial = Path(name)
         serving = Serving(detector, resize.resizer(models.image_resizer(pipeline.model)), input_type)
         signature = serving.__call__.get_concrete_function()
-        tf.saved_model.save(serving, str(partial / SAVED_MODEL), {"serving_default": signature})
+        with _without_notes():
+            tf.saved_model.save(serving, str(partial / SAVED_MODEL), {"serving_default": signature})
         tree = checkpoints.tree(detector.checkpoint_variables())
         tf.train.CheckpointManager(tree, str(partial / CHECKPOINT), 1).save(checkpoint_number=0)
         config.write(pipeline, partial / PIPELINE_CONFIG)
@@ -99,6 +100,18 @@ def export(
                 shutil.rmtree(path)
             entry.replace(path)
     return output_dir
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Leave out TensorFlow's notes within the block: they name a folder that is gone when they are read."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _thresholds_of(prefix: str) -> Thresholds | None:

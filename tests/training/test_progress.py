@@ -1,7 +1,9 @@
-"""How a run gets on: one line on a terminal, few lines elsewhere."""
+"""How a run gets on: one line on a terminal, one below a bar in a notebook, few lines in a file."""
 
 import io
 import re
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -104,3 +106,61 @@ def test_messages_between_steps_are_for_terminals(clock):
         progress.clear()
     assert plain.getvalue() == ""
     assert terminal.getvalue() == "\r\x1b[Kevaluating\r\x1b[K"
+
+
+class Cell(io.StringIO):
+    """What a notebook's kernel has as standard output."""
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What a notebook is given to show, the first in a place of its own and each later one in its place."""
+    display = pytest.importorskip("IPython.display")
+    contents = []
+
+    def show(content, *, raw, display_id):
+        assert (raw, display_id, contents) == (True, True, [])
+        contents.append(content)
+        return SimpleNamespace(update=lambda content, raw: contents.append(content))
+
+    monkeypatch.setattr(display, "display", show)
+    monkeypatch.setitem(sys.modules, "ipykernel.iostream", SimpleNamespace(OutStream=Cell))
+    return contents
+
+
+def values(shown):
+    return [float(re.search(r'<progress max="1" value="([\d.]+)"', one["text/html"])[1]) for one in shown]
+
+
+def test_a_notebook_has_a_bar(shown, clock):
+    stream = Cell()
+    run(Progress(0, 4, stream), clock, [1, 2, 3, 4], seconds=0.6)
+    assert values(shown) == [0.25, 0.5, 0.75, 1]
+    assert shown[-1]["text/plain"].startswith("step 4/4  loss 2.000 ")
+    assert f">{shown[-1]['text/plain']}</pre>" in shown[-1]["text/html"]
+    assert stream.getvalue() == ""
+
+
+def test_a_notebook_is_not_flooded(shown, clock):
+    run(Progress(0, 1000, Cell()), clock, range(1, 201), seconds=0.01)
+    assert len(shown) <= 6
+
+
+def test_a_notebook_shows_each_evaluation_when_it_comes(shown, clock):
+    progress = Progress(0, 4, Cell())
+    progress.note = "nothing yet"
+    assert shown == []
+    run(progress, clock, [1])
+    progress.show("step 1: evaluating on <40> images")
+    progress.clear()
+    assert "evaluating on &lt;40&gt; images</pre>" in shown[-1]["text/html"]
+    progress.note = "mAP 0.400 at 1"
+    assert shown[-1]["text/plain"].endswith("20.0 images/s  mAP 0.400 at 1")
+    assert values(shown) == [0.25] * 3
+
+
+def test_what_a_notebook_writes_to_a_file_is_as_ever(shown, clock):
+    stream = io.StringIO()
+    run(Progress(0, 1, stream), clock, [1])
+    assert stream.getvalue().startswith("step 1/1 ")
+    assert shown == []

@@ -1,5 +1,6 @@
-"""Where a run is logged: a line on the terminal, TensorBoard under the API's tags, and the journal `metrics.jsonl`."""
+"""Where a run is logged: for whoever looks on, in TensorBoard under the API's tags, in the journal `metrics.jsonl`."""
 
+import html
 import json
 import math
 import os
@@ -23,8 +24,8 @@ from boxtune.errors import DataError
 from boxtune.metrics.results import Evaluation
 from boxtune.training.callbacks import Step
 
-LIVE_SECONDS, PLAIN_SECONDS = 0.1, 10.0
-"""Least time between two lines, on a terminal and elsewhere."""
+LIVE_SECONDS, NOTEBOOK_SECONDS, PLAIN_SECONDS = 0.1, 0.5, 10.0
+"""Least time between two lines, on a terminal, in a notebook and in a file."""
 
 _ERASE_LINE = "\r\x1b[K"
 
@@ -37,50 +38,55 @@ MAX_LINE_BYTES = 1 << 20
 class Progress:
     """A line with step, losses, learning rate, images per second, the last evaluation and the time left.
 
-    On a terminal it is overwritten, and cut to the terminal's width; elsewhere, in a file or a notebook, a line is
-    added every PLAIN_SECONDS.
+    On a terminal it is overwritten, and cut to the terminal's width; in a notebook it changes in its place, below a
+    bar; in a file a line is added every PLAIN_SECONDS.
     """
 
     def __init__(self, start_step: int, last_step: int, stream: TextIO | None = None):
         self.start_step, self.last_step = start_step, last_step
-        self.stream = stream or sys.stdout
-        self.live = self.stream.isatty()
-        self.note = ""
-        """Shown at the end of each line; for the newest evaluation."""
+        self._view = _view_of(stream or sys.stdout)
+        self._note = ""
+        self._newest: Step | None = None
         self._seconds: deque[float] = deque(maxlen=20)
         self._shown = self._first_done = -1.0
+
+    @property
+    def note(self) -> str:
+        """What the end of each line says; for the newest evaluation."""
+        return self._note
+
+    @note.setter
+    def note(self, text: str) -> None:
+        self._note = text
+        if self._newest and self._view.stays:
+            self._add(self._newest, time.monotonic())
 
     def add_step(self, step: Step) -> None:
         """Show the line if it is time, and always after the first and the last step."""
         now = time.monotonic()
+        self._newest = step
         self._seconds.append(step.seconds)
         first, last = step.number == self.start_step + 1, step.number == self.last_step
-        if first or last or now - self._shown >= (LIVE_SECONDS if self.live else PLAIN_SECONDS):
+        if first or last or now - self._shown >= self._view.seconds:
             self._shown = now
-            self._show(self._line(step, now))
-        if self.live and last:
-            print(file=self.stream)
+            self._add(step, now)
+        if last:
+            self._view.end()
         if first:
             # It took longer than the others will: the network was compiled in it.
             self._first_done = now
             self._seconds.clear()
 
     def show(self, text: str) -> None:
-        """Show what happens between two steps, on a terminal only."""
-        if self.live:
-            self._show(text)
+        """Show what happens between two steps, but not in a file."""
+        self._view.show(text)
 
     def clear(self) -> None:
-        """Clear the line for other output."""
-        if self.live:
-            print(_ERASE_LINE, end="", file=self.stream, flush=True)
+        """Clear the line of a terminal for other output."""
+        self._view.clear()
 
-    def _show(self, text: str) -> None:
-        if self.live:
-            width = shutil.get_terminal_size().columns - 1
-            print(_ERASE_LINE + text[:width], end="", file=self.stream, flush=True)
-        else:
-            print(text, file=self.stream, flush=True)
+    def _add(self, step: Step, now: float) -> None:
+        self._view.add(self._line(step, now), step.number / self.last_step)
 
     def _line(self, step: Step, now: float) -> str:
         terms = " ".join(f"{name.removesuffix('_loss')} {value:.3f}" for name, value in step.losses.items())
@@ -88,7 +94,7 @@ class Progress:
             f"step {step.number}/{self.last_step}",
             f"loss {step.total_loss:.3f} ({terms})",
             f"lr {step.learning_rate:.4g}",
-            f"{step.num_images / statistics.median(self._seconds):.1f} images/s",
+            f"{step.num_images / statistics.median(self._seconds or [step.seconds]):.1f} images/s",
             self._time_left(step.number, now),
             self.note,
         ]
@@ -101,6 +107,80 @@ class Progress:
             return ""
         left = round((now - self._first_done) / made * (self.last_step - step))
         return f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+
+
+class _File:
+    """Lines, one below the other."""
+
+    seconds, stays = PLAIN_SECONDS, False
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def add(self, line: str, done: float) -> None:
+        """Show the line of a step, after which `done` of all is made."""
+        print(line, file=self.stream, flush=True)
+
+    def show(self, text: str) -> None:
+        """Show what happens between two steps."""
+
+    def clear(self) -> None:
+        """Make room for other output."""
+
+    def end(self) -> None:
+        """Leave the line of the last step."""
+
+
+class _Terminal(_File):
+    """One line, written over again and again."""
+
+    seconds = LIVE_SECONDS
+
+    def add(self, line: str, done: float) -> None:
+        self.show(line)
+
+    def show(self, text: str) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        print(_ERASE_LINE + text[:width], end="", file=self.stream, flush=True)
+
+    def clear(self) -> None:
+        print(_ERASE_LINE, end="", file=self.stream, flush=True)
+
+    def end(self) -> None:
+        print(file=self.stream)
+
+
+class _Notebook(_File):
+    """A bar and a line in the output of a cell, changed in their place; what is printed meanwhile stands below."""
+
+    seconds, stays = NOTEBOOK_SECONDS, True
+    _done = 0.0
+    _handle: Any = None
+
+    def add(self, line: str, done: float) -> None:
+        self._done = done
+        self.show(line)
+
+    def show(self, text: str) -> None:
+        from IPython.display import display  # is there where a notebook is
+
+        bar = f'<progress max="1" value="{self._done:.4f}" style="width: 100%"></progress>'
+        line = f'<pre style="margin: 0; white-space: pre-wrap">{html.escape(text)}</pre>'
+        shown = {"text/plain": text, "text/html": bar + line}
+        if self._handle:
+            self._handle.update(shown, raw=True)
+        else:
+            self._handle = display(shown, raw=True, display_id=True)
+
+
+def _view_of(stream: TextIO) -> _File:
+    """Return how progress is shown on a stream."""
+    kernel = sys.modules.get(
+        "ipykernel.iostream"
+    )  # which notebooks have loaded: theirs are the cells' streams
+    if kernel and isinstance(stream, kernel.OutStream):
+        return _Notebook(stream)
+    return _Terminal(stream) if stream.isatty() else _File(stream)
 
 
 class Summaries(AbstractContextManager["Summaries"]):
