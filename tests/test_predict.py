@@ -125,6 +125,14 @@ def test_one_that_cannot_be_read_is_named_and_passed_over(run, tmp_path, capsys,
     assert files_in(tmp_path / "o") == {"a.jpg", "c.jpg", "detections.json"}
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_a_pipe_is_no_image(model, tmp_path, caplog):
+    os.mkfifo(tmp_path / "a.jpg")
+    found = predict(model, [tmp_path / "a.jpg", image_file(tmp_path / "b.jpg")], tmp_path / "o")
+    assert found.num_images == 1
+    assert "a.jpg: it is no file." in caplog.text
+
+
 @pytest.mark.parametrize("character", ["x", "ü", "猫", "😀"])
 def test_long_names_are_cut(model, tmp_path, character):
     name = character * (244 // len(character.encode()))

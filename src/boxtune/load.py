@@ -1,7 +1,6 @@
 """`load`: a model to call from Python: images in, detections out."""
 
 import logging
-import math
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from boxtune.data.files import refuse_remote
 from boxtune.data.image_record import ImageSource
 from boxtune.data.label_map import Label, LabelMap, read_label_map, require_numbers_of_model
 from boxtune.data.tiling import Tiling, tiling_of
-from boxtune.errors import ConfigError, DataError, some
+from boxtune.errors import DataError, some
 from boxtune.evaluation.detecting import BATCH_SIZE, Found, Source
 from boxtune.evaluation.exported import LABEL_MAP
 from boxtune.evaluation.groundtruth import class_names
@@ -133,7 +132,7 @@ class Model:
         self, sources: Iterable[Source], min_score: float | None, tiling: Tiling | None
     ) -> Iterator[ImageDetections]:
         """Yield what is found in each of some images, which have names for errors; else as `stream`."""
-        min_scores = self.min_scores if min_score is None else _checked(min_score)
+        min_scores = self.min_scores if min_score is None else same_for_all(min_score, "min_score")
         find = tiled(self._finder.find, tiling)
         return (self._detections(found, min_scores) for found in find(sources))
 
@@ -255,10 +254,3 @@ def _way_out(shape: tuple[int, ...]) -> str:
         case _:
             how = ""
     return f"; an image has [h, w, 3] or, if grey, [h, w]{how}"
-
-
-def _checked(min_score: float) -> MinScores:
-    is_number = isinstance(min_score, int | float | np.number) and not isinstance(min_score, bool)
-    if not is_number or not math.isfinite(min_score):
-        raise ConfigError(f"min_score is {min_score!r}; give a number, such as 0.5")
-    return same_for_all(float(min_score), "min_score")

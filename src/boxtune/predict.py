@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 
 from boxtune.backends import prepare_backend
-from boxtune.data.files import Paths, writable_folder
+from boxtune.data.files import Paths, held, writable_folder
 from boxtune.data.image_sources import find_given
 from boxtune.data.image_writer import unique_stems
 from boxtune.data.tiling import tiling_of
@@ -124,7 +124,7 @@ def predict(
     outputs = Outputs(writable_folder(folder), drawings, crops, keeps_images=bool({*formats} - {CSV}))
     outputs.refuse_overwriting(given, stems)
     result = Predicted(folder)
-    with Interruption() as interruption, ExitStack() as stack:
+    with held(folder), Interruption() as interruption, ExitStack() as stack:
         writers = [_writer(name, folder, detector, stack) for name in (JSON, *formats)]
         stills = [one for one in zip(given, stems, strict=True) if not one[0].is_video]
         videos = [one for one in zip(given, stems, strict=True) if one[0].is_video]

@@ -7,6 +7,7 @@ find damage) before the split; they are encoded one at a time while records are 
 import hashlib
 import io
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -246,8 +247,10 @@ def read_bytes(source: ImageSource) -> bytes:
             from boxtune.data.tfrecord import encoded_image
 
             return encoded_image(source.path, source.span)
-        size = os.stat(source.path).st_size
-        if size > MAX_FILE_BYTES:
+        found = os.stat(source.path)
+        if not stat.S_ISREG(found.st_mode):  # from a pipe reading may never end
+            raise DataError("it is no file.")
+        if found.st_size > MAX_FILE_BYTES:
             raise ImageTooLargeError(f"the file has more than {MAX_FILE_BYTES >> 20} MiB.")
         return source.path.read_bytes()
     except OSError as error:

@@ -131,7 +131,7 @@ def _how_to_open(content: Path | str) -> tuple[str, dict[str, Any]]:
         limits = {"format_whitelist": _STREAMS, "protocol_whitelist": "rtsp,rtp,udp,tcp"}
         return device, timeouts | {"options": limits}
     name, pattern = CAMERAS.get(sys.platform, CAMERAS["linux"])
-    return pattern.format(device) if device.isdecimal() else device, {"format": name}
+    return device if device and not device.isdecimal() else pattern.format(device or 0), {"format": name}
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """From which scores on detections are shown: from one that is given, else from the thresholds beside the model."""
 
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boxtune.data.label_map import LabelMap
-from boxtune.errors import DataError, printable
+from boxtune.errors import ConfigError, DataError, printable
 from boxtune.evaluation.groundtruth import class_names
 from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds
 from boxtune.metrics.matching import reaches
@@ -42,7 +43,11 @@ class MinScores:
 
 
 def same_for_all(min_score: float, flag: str) -> MinScores:
-    """Return one lowest score for all classes, which `flag` says."""
+    """Return one lowest score for all classes, which `flag` says; raise ConfigError if it is no number."""
+    is_number = isinstance(min_score, int | float | np.number) and not isinstance(min_score, bool)
+    if not is_number or not math.isfinite(min_score):
+        raise ConfigError(f"{flag} is {min_score!r}; give a number, such as 0.5")
+    min_score = float(min_score)
     return MinScores({}, min_score, f"Shown from a score of {min_score:g} on, as {flag} says.")
 
 
