@@ -9,6 +9,7 @@ import stat
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -143,8 +144,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises DataError if the file system has no room or refuses.
     """
-    # Always the same name, so that what a killed process left is written over.
-    temporary = path.with_name(os.fsdecode(os.fsencode(path.name)[:_LONGEST_NAME]) + ".partial")
+    # Always the same name, so that what a killed process left is written over, and that of no other file.
+    name = os.fsencode(path.name)
+    mark = f"-{zlib.crc32(name):08x}" if len(name) > _LONGEST_NAME else ""
+    temporary = path.with_name(f"{os.fsdecode(name[:_LONGEST_NAME])}{mark}.partial")
     try:
         with writing(path):
             yield temporary
