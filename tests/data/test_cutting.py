@@ -296,6 +296,24 @@ def test_an_image_is_decoded_once_for_its_tiles_and_turned_upright(tmp_path, mon
         assert np.abs(decoded(part) - expected).mean() < 15  # both were compressed once more
 
 
+@pytest.mark.parametrize("size", [(1, 700), (700, 1), (30_000, 20)])
+def test_strips_are_cut(tmp_path, size):
+    width, height = size
+    path = photo(tmp_path, "a.png", size=size)
+    item = ObjectRecord("cat", Box(0, 0, 1, 1))
+    image = ImageRecord("a.png", ImageSource(path), "a.xml", width, height, (item,))
+    parts, counts = cut_parts({"validation": [image]}, Cutting(Tiling(640, 0.2)), Findings(tmp_path))
+    pixels = np.asarray(Image.open(path))
+    assert counts["validation"].tiles == len(parts["validation"]) - 1 > 0
+    for one, encoded in images.encode_records(parts["validation"][1:]):
+        tile = one.crop
+        np.testing.assert_array_equal(
+            decoded(encoded), pixels[tile.top : tile.bottom, tile.left : tile.right]
+        )
+        (part,) = one.objects
+        assert part.box == pytest.approx((0, 0, 1, 1))
+
+
 def test_an_image_that_is_gone_by_then_is_named(tmp_path):
     image = ImageRecord("a.jpg", ImageSource(tmp_path / "a.jpg"), "a.xml", WIDTH, HEIGHT, ())
     parts, _ = cut_parts({"validation": [image]}, CUTTING, Findings(tmp_path))
