@@ -48,7 +48,7 @@ def main() -> None:
     for name, flags in runs.items():
         boxtune(
             "retrain", photos, "--checkpoint", options.checkpoint, "--model_dir", model_dir(options, name),
-            "--num_steps", options.num_steps, *flags,
+            "--num_steps", options.num_steps, "--evaluate_every_n", 0, *flags,
         )  # fmt: skip
     images = model_dir(options, f"tiles of {options.tile}") / "records" / "whole-*"
     print(f"{'trained on':16} {'looked at as':16} {'mAP':>6} {'AP50':>6} {'small':>6}  seconds an image")

@@ -439,7 +439,7 @@ class TestTiles:
     def few(self, tmp_path):
         """Five images: a cat from column 4 to 20, which one tile shows whole, the other 12 of 16 columns of."""
         for number in range(5):
-            annotated(tmp_path / "photos", f"{number}", element("cat"), element("dog", 36, 2, 40, 6))
+            annotated(tmp_path / "photos", f"{number}", element("cat"), element("dog", 34, 2, 40, 8))
         return tmp_path / "photos"
 
     def test_are_written_beside_the_whole_and_counted(self, few, tmp_path):
@@ -459,7 +459,7 @@ class TestTiles:
         }  # fmt: skip
         assert content["tiles"]["parts"]["train"] == {
             "images": 4, "cut": 4, "tiles": 8, "background": 0, "background_left_out": 0,
-            "objects": 8, "cut_objects": 4, "ignored": 0, "only_whole": 0,
+            "objects": 8, "cut_objects": 4, "ignored": 0, "only_whole": 0, "too_small": 0,
         }  # fmt: skip
         assert content["parts"]["train"]["images"] == 12
         assert "train: 4 of 4 images became 8 tiles beside the whole (0 without an object); objects" in str(

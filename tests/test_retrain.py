@@ -18,6 +18,7 @@ from boxtune.data.preparation import Options
 from boxtune.data.tiling import Tiling
 from boxtune.draw import draw
 from boxtune.errors import CheckpointError, ConfigError, DataError
+from boxtune.evaluate import evaluate
 from boxtune.evaluation.thresholds import read_thresholds, write_thresholds
 from boxtune.report.evaluation import read_evaluation
 from boxtune.retrain import retrain
@@ -483,6 +484,11 @@ class TestInTiles:
         assert result.mean_average_precision == analysis.metrics["DetectionBoxes_Precision/mAP"]
         assert "On the validation images as they were before they were cut" in told
         assert "IMAGES --output_dir drawn --tile 160 --overlap 0.2" in str(result)
+
+    def test_an_evaluation_without_tiles_says_that_it_is_of_tiles(self, tiled, tmp_path, capsys):
+        analysis = evaluate(model_dir=tiled[0] / "mine", output_dir=tmp_path)
+        assert len(analysis.images) == 2 + 2 * 6
+        assert "On tiles of the validation images; with --tile it is" in capsys.readouterr().out
 
     def test_thresholds_are_of_whole_images_too(self, tiled):
         folder, _, _ = tiled

@@ -74,6 +74,9 @@ _RECORD_PATTERNS = ("validation-*.tfrecord", "test-*.tfrecord", "*.tfrecord*", "
 _WHOLE_PATTERN = f"{WHOLE}-*.tfrecord"
 """Of validation images that were cut for training, what `evaluate --tile` takes before all others."""
 
+_ON_WHOLE_IMAGES = "On the validation images as they were before they were cut into tiles."
+_ON_TILES = "On tiles of the validation images; with --tile it is measured on the whole images."
+
 _WITHOUT_MODEL = (
     "An exported model needs no model's section: give another file, of an eval_config alone or empty, with "
     "--pipeline_config_path."
@@ -146,8 +149,9 @@ def evaluate(
     if labels is None and detections is None:
         raise ConfigError(f"{checkpoint or saved_model}: what are the model's classes? Give its --label_map")
 
-    if data is None and tiling:
-        data = _whole_images(pipeline)
+    if data is None and detections is None and (whole := _whole_images(pipeline)):
+        data = whole if tiling else None
+        print(_ON_WHOLE_IMAGES if tiling else _ON_TILES, flush=True)
     with _records(pipeline, data, reading, labels, pipeline_config_path, tiling) as records:
         if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
             others = some(list(map(printable, earlier.class_names)), 5)
@@ -391,9 +395,6 @@ def _whole_images(pipeline: pipeline_pb2.TrainEvalPipelineConfig) -> Path | None
     folder = Path(paths[0]).parent if len(paths) == 1 else None
     if folder is None or not any(folder.glob(_WHOLE_PATTERN)):
         return None
-    print(
-        f"On the validation images as they were before they were cut, {folder / _WHOLE_PATTERN}.", flush=True
-    )
     return Path(glob.escape(str(folder))) / _WHOLE_PATTERN
 
 

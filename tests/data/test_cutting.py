@@ -2,6 +2,7 @@
 
 import io
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def cut(*objects, cutting=CUTTING, part="validation", **options):
     findings = Findings(ROOT)
     parts, counts = cut_parts({part: [record(*objects)]}, cutting, findings, **options)
     whole, *tiles = parts[part]
-    assert whole == record(*objects)
+    assert whole == record(*objects)  # nothing is too small in it
     return {tile.name: tile for tile in tiles}, counts[part], findings.items
 
 
@@ -87,6 +88,21 @@ def test_an_object_in_no_tile_is_named():
     (finding,) = [one for one in findings if one.kind == kinds.ONLY_IN_WHOLE]
     assert finding.message == "road of 100x30 pixels is in no tile to 0.5."
     assert (finding.file, finding.image) == ("a.xml", "a.jpg")
+
+
+def test_what_is_too_small_in_the_whole_counts_in_tiles_alone():
+    # The whole is scaled by 0.4, to the 40 pixels of a tile: 9 x 9 become 3.6, 11 x 11 become 4.4.
+    small, large, crowd = square(0, 0, 9, 9), square(0, 15, 11, 26), square(20, 0, 25, 5, is_crowd=True)
+    for can_ignore in (True, False):
+        parts, counts = cut_parts(
+            {"validation": [record(small, large, crowd)]}, CUTTING, Findings(ROOT), can_ignore=can_ignore
+        )
+        ignored = [(0, True)] if can_ignore else []
+        whole, first = parts["validation"][:2]
+        assert [(item.weight, item.is_crowd) for item in whole.objects] == [*ignored, (1, False), (1, True)]
+        assert [(item.weight, item.is_crowd) for item in first.objects] == [(1, False), (1, False), (1, True)]
+        assert counts["validation"].too_small == 1
+        assert parts["whole"] == [record(small, large, crowd)]
 
 
 def test_crowds_and_groups_stay_what_they_are_however_little_is_visible():
@@ -208,7 +224,8 @@ def test_every_object_stays_within_its_tile_and_none_is_lost(height, width, seed
     cutting = Cutting(Tiling(32, 0.3), min_visible)
     parts, counts = cut_parts({"validation": [image]}, cutting, Findings(ROOT))
     made, one = parts["validation"], counts["validation"]
-    assert made[0] == image
+    assert replace(made[0], objects=()) == replace(image, objects=())
+    assert [item.box for item in made[0].objects] == [item.box for item in objects]
     assert len(made) == 1 + one.tiles
     for tile in made[1:]:
         assert (tile.crop.height, tile.crop.width) == (tile.height, tile.width)
@@ -277,6 +294,24 @@ def test_an_image_is_decoded_once_for_its_tiles_and_turned_upright(tmp_path, mon
         tile = one.crop
         expected = whole[tile.top : tile.bottom, tile.left : tile.right]
         assert np.abs(decoded(part) - expected).mean() < 15  # both were compressed once more
+
+
+@pytest.mark.parametrize("size", [(1, 700), (700, 1), (30_000, 20)])
+def test_strips_are_cut(tmp_path, size):
+    width, height = size
+    path = photo(tmp_path, "a.png", size=size)
+    item = ObjectRecord("cat", Box(0, 0, 1, 1))
+    image = ImageRecord("a.png", ImageSource(path), "a.xml", width, height, (item,))
+    parts, counts = cut_parts({"validation": [image]}, Cutting(Tiling(640, 0.2)), Findings(tmp_path))
+    pixels = np.asarray(Image.open(path))
+    assert counts["validation"].tiles == len(parts["validation"]) - 1 > 0
+    for one, encoded in images.encode_records(parts["validation"][1:]):
+        tile = one.crop
+        np.testing.assert_array_equal(
+            decoded(encoded), pixels[tile.top : tile.bottom, tile.left : tile.right]
+        )
+        (part,) = one.objects
+        assert part.box == pytest.approx((0, 0, 1, 1))
 
 
 def test_an_image_that_is_gone_by_then_is_named(tmp_path):

@@ -8,8 +8,9 @@ what is below it is left out there, as background, and is not counted as right o
 """
 
 import hashlib
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from boxtune.data import findings as kinds
@@ -30,6 +31,9 @@ from boxtune.data.tiling import Tiling
 from boxtune.errors import ConfigError, many
 
 MIN_VISIBLE = 0.5
+MIN_IN_WHOLE = 4.0
+"""Pixels of the side of an object where the whole image is scaled down to the side of a tile: of less nothing can be
+recognised, and nothing is learned."""
 WHOLE = "whole"
 """The part of the validation images as they are, for `evaluate --tile`; `validation` has their tiles."""
 
@@ -69,6 +73,7 @@ class Counts:
         objects: whole in a tile, once for each tile; `cut_objects` at its edge and visible enough.
         ignored: less visible, and so neither object nor background; or left out, where the format cannot say that.
         only_whole: objects, each once, that are in no tile visible enough: only the whole image has them.
+        too_small: objects, each once, that are too small in the whole image, and ignored there: tiles have them.
     """
 
     images: int = 0
@@ -80,6 +85,7 @@ class Counts:
     cut_objects: int = 0
     ignored: int = 0
     only_whole: int = 0
+    too_small: int = 0
 
 
 def cut_parts(
@@ -139,11 +145,28 @@ class _Cutter:
             return [image]
         self.counts.cut += 1
         shown: set[int] = set()
-        records = [image, *(self._tile(image, tile, shown) for tile in tiles)]
+        records = [self._tile(image, tile, shown) for tile in tiles]
+        return [self._whole(image, shown), *records]
+
+    def _whole(self, image: ImageRecord, shown: Collection[int]) -> ImageRecord:
+        """Return the whole image, where objects that are `shown` in a tile may be too small to count."""
+        objects = []
         for number, item in enumerate(image.objects):
+            is_small = self._side_in_whole(item, image) < MIN_IN_WHOLE * _ALL_OF_IT
             if number not in shown:
                 self._note_only_whole(image, item)
-        return records
+            elif is_small and not (item.is_crowd or item.group_of):
+                self.counts.too_small += 1
+                if self.can_ignore:
+                    objects.append(_ignored(item))
+                continue
+            objects.append(item)
+        return replace(image, objects=tuple(objects))
+
+    def _side_in_whole(self, item: ObjectRecord, image: ImageRecord) -> float:
+        """Return the side of a square like an object, in pixels of the image scaled down to a tile."""
+        scale = self.cutting.tiling.side / max(image.height, image.width)
+        return math.sqrt(area(item.box) * image.height * image.width) * scale
 
     def _tile(self, image: ImageRecord, tile: Tile, shown: set[int]) -> ImageRecord:
         """Return the record of a tile; the numbers of the objects that count there are added to `shown`."""
@@ -220,8 +243,12 @@ def _moved(
         mask=masks.cropped(item.mask, tile, image.height, image.width) if item.mask else None,
         keypoints=tuple(_moved_point(point, window) for point in item.keypoints),
     )
-    # Of no weight in training, and no mistake in an evaluation, whether it is found or not.
-    return replace(moved, difficult=True, is_crowd=True, weight=0.0) if ignored else moved
+    return _ignored(moved) if ignored else moved
+
+
+def _ignored(item: ObjectRecord) -> ObjectRecord:
+    """Return an object that has no weight in training, and is no mistake in an evaluation, found or not."""
+    return replace(item, difficult=True, is_crowd=True, weight=0.0)
 
 
 def _moved_point(point: Keypoint, window: Box) -> Keypoint:
@@ -265,5 +292,6 @@ def _tell(part: str, cutting: Cutting, counts: Counts, findings: Findings, can_i
         findings.root,
         f"{part}: {counts.cut:,} of {many(counts.images, 'image')} became {many(counts.tiles, 'tile')} beside the "
         f"whole ({counts.background:,} without an object{left_out}); objects in them: {counts.objects:,} whole, "
-        f"{counts.cut_objects:,} cut, of {counts.ignored:,} less than {cutting.min_visible:g} is visible ({ignored}).",
+        f"{counts.cut_objects:,} cut, of {counts.ignored:,} less than {cutting.min_visible:g} is visible ({ignored}); "
+        f"{counts.too_small:,} are too small in the whole ({ignored} there).",
     )

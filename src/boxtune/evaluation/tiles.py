@@ -37,8 +37,8 @@ SAME = 0.5
 """Two detections of one class in different tiles show one object from this overlap on: IoU, or where one is cut, the
 fraction of the smaller that lies in the other (SAHI's IOS, and its threshold)."""
 
-EDGE = 0.01
-"""A detection is cut if it comes as near as this fraction of the tile to an inner edge."""
+EDGE = 0.05
+"""A detection is cut if it comes as near to an inner edge, as a fraction of the tile: docs/small_objects.md."""
 
 MOST = 1000
 """Detections of an image that are kept, the best; of one that is not cut into tiles all."""
