@@ -56,8 +56,8 @@ def load_exported(path: Path) -> Any:
 
 
 def is_exported(path: Path) -> bool:
-    """Return whether a folder is that of an exported model, or the `saved_model` in it."""
-    return (path / _GRAPH).is_file() or (path / SAVED_MODEL / _GRAPH).is_file()
+    """Return whether a folder is that of an exported model, damaged or not, or the `saved_model` in it."""
+    return os.path.lexists(path / _GRAPH) or (path / SAVED_MODEL).is_dir()
 
 
 def _check_input(folder: Path, specs: list[Any]) -> None:
