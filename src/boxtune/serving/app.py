@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request, Response
@@ -16,6 +17,7 @@ from starlette.routing import Route
 
 import boxtune
 from boxtune.errors import BoxtuneError, did_you_mean, printable
+from boxtune.evaluation.exported import SAVED_MODEL
 from boxtune.evaluation.min_scores import MIN_SCORE, MinScores, same_for_all
 from boxtune.load import Detection, Model
 from boxtune.serving.bodies import Upload, read_uploads
@@ -24,8 +26,10 @@ from boxtune.serving.limits import Limits, RefusedError, Room, busy
 from boxtune.serving.metrics import Metrics
 from boxtune.serving.page import page
 from boxtune.serving.pipeline import Answer, Pipeline
+from boxtune.training.run_state import BEST, EXPORTED
 
 _PARAMETERS = ("min_score",)
+_UNNAMED = (EXPORTED, SAVED_MODEL, BEST)
 
 
 class ImageAnswer(BaseModel):
@@ -193,7 +197,7 @@ class _Service:
 
 def _about(model: Model, limits: Limits) -> About:
     return About(
-        model=model.path.resolve().name,
+        model=_name(model.path.resolve()),
         boxtune=boxtune.__version__,
         names=model.names,
         thresholds=model.thresholds,
@@ -204,6 +208,11 @@ def _about(model: Model, limits: Limits) -> About:
             images=limits.images,
         ),
     )
+
+
+def _name(path: Path) -> str:
+    """Return what a model is called: by its own folder, not by one that is called so in every project."""
+    return path.name if path.name not in _UNNAMED or not path.parent.name else _name(path.parent)
 
 
 def _refuse_unknown(request: Request) -> None:
@@ -218,7 +227,7 @@ async def _all(
     request: Request, futures: Sequence["Future[Answer]"], seconds: float
 ) -> list[Answer | BaseException]:
     """Return the answers, or what went wrong with each; give them up if the client goes away or it takes too long."""
-    answers = asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+    answers = asyncio.ensure_future(_outcomes(futures))
     gone = asyncio.ensure_future(request.receive())  # the body is read: only its end can come
     either: set[asyncio.Future[Any]] = {answers, gone}
     try:
@@ -231,6 +240,10 @@ async def _all(
     finally:
         answers.cancel()
         gone.cancel()
+
+
+async def _outcomes(futures: Sequence["Future[Answer]"]) -> list[Answer | BaseException]:
+    return await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
 
 
 def _answered(names: Sequence[str], answers: Sequence[Answer | BaseException]) -> JSONResponse:
