@@ -137,7 +137,7 @@ def build(
     app.add_api_route("/health", service.health, methods=["HEAD"], include_in_schema=False)
     app.add_api_route("/model", service.tell, responses={401: {"model": Refusal}})
     app.add_api_route("/metrics", service.count, response_class=Response)
-    paths = [route.path for route in app.routes if isinstance(route, Route)]
+    paths = sorted({route.path for route in app.routes if isinstance(route, Route)})
     _refuse_in_json(app, paths)
     return Guard(app, metrics, token=token, hosts=hosts, paths=paths)
 
@@ -298,10 +298,10 @@ def _refuse_in_json(app: FastAPI, paths: Sequence[str]) -> None:
 
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> Response:
-        path, method = printable(request.url.path), printable(request.method)
-        allowed = Headers(error.headers).get("allow", "others")
+        path, method = printable(request.scope["path"]), printable(request.method)
+        allowed = ", ".join(sorted(Headers(error.headers).get("allow", "others").split(", ")))
         told = {
-            404: f'there is no "{path}" here; there are {", ".join(sorted(paths))}',
+            404: f'there is no "{path}" here; there are {", ".join(paths)}',
             405: f"{path} does not take {method}; it takes {allowed}",
         }.get(error.status_code, error.detail)
         response = refusal(request.scope, RefusedError(error.status_code, told))

@@ -3,6 +3,7 @@
 What an image is, its content says, later: types and names that a client gives are not believed.
 """
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import NamedTuple, Protocol
 
@@ -11,6 +12,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from boxtune.errors import many, printable
 from boxtune.serving.limits import Limits, RefusedError, megabytes
+
+# What is damaged is told by the error, once.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 _FORM = b"multipart/form-data"
 _RAW = (b"", b"application/octet-stream", b"binary/octet-stream")

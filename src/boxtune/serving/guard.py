@@ -38,6 +38,7 @@ _HEADERS = {
     "x-content-type-options": "nosniff",
     "cache-control": "no-store",
 }
+_TOO_SLOW = 408
 _LINGER_SECONDS = 2.0
 
 _log = logging.getLogger("boxtune")
@@ -156,8 +157,9 @@ class _Exchange:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            await self._linger()
             self.status = message["status"]
+            if self.status != _TOO_SLOW:
+                await self._linger()
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():
                 headers.setdefault(name, value)

@@ -78,7 +78,7 @@ def busy(why: str, status: int = 503) -> RefusedError:
 
 def megabytes(count: int) -> str:
     """Return a number of bytes, such as "32 MiB", as one that was given in MiB reads best."""
-    return f"{count / 2**20:g} MiB" if count >= 2**20 else many(count, "byte")
+    return f"{count / 2**20:g} MiB" if count >= 2**16 else many(count, "byte")
 
 
 def megapixels(count: int) -> str:

@@ -43,7 +43,7 @@ class Answer(NamedTuple):
 @dataclass(eq=False)
 class _Job:
     name: str
-    data: bytes  # empty once it is decoded
+    data: bytes | None  # None once it is decoded, or given up
     min_scores: MinScores
     future: Future[Answer] = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
@@ -115,7 +115,7 @@ class Pipeline:
         with self._lock:
             if len(self._jobs) + len(jobs) > self._limits.waiting:
                 raise busy(
-                    f"{many(len(self._jobs), 'image')} are waiting, of {self._limits.waiting} that may"
+                    f"{len(self._jobs)} of {many(self._limits.waiting, 'image')} that may wait are waiting"
                 )
             self._jobs.update(jobs)
         for job in jobs:
@@ -124,14 +124,14 @@ class Pipeline:
         return [job.future for job in jobs]
 
     def _leave(self, job: _Job, _: Future[Answer]) -> None:
-        job.data = b""
+        job.data = None
         with self._lock:
             self._jobs.discard(job)
 
     def _decode(self, job: _Job) -> None:
         """Decode an image and hand it on, if its answer is still wanted."""
         try:
-            if data := job.data:
+            if (data := job.data) is not None:
                 self._hand_on(job, data)
         except DataError as error:
             _fail(job, _unreadable(job.name, error))
@@ -145,7 +145,7 @@ class Pipeline:
         try:
             if not job.future.cancelled():
                 pixels = np.asarray(decoded_rgb(data))
-                job.data = b""
+                job.data = None
                 self._decoded.put(_Decoded(job, pixels, share))
                 is_handed_on = True
         finally:
