@@ -5,13 +5,16 @@ What an image is, its content says, later: types and names that a client gives a
 
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from boxtune.errors import many, printable
 from boxtune.serving.limits import Limits, RefusedError, megabytes
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 # What is damaged is told by the error, once.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
@@ -136,19 +139,11 @@ class _Form:
         self._header = bytearray()
         self._value = bytearray()
         self._disposition = b""
+        # What the parser meets is noted and then done, rather than done by what it calls: an object that has a parser
+        # which has its methods would stay in memory, with the images, until Python looks for such circles.
+        self._met: list[tuple[str, bytes]] = []
         try:
-            self._parser = MultipartParser(
-                boundary,
-                {
-                    "on_part_begin": self._begin,
-                    "on_header_field": lambda data, start, end: self._header.extend(data[start:end]),
-                    "on_header_value": lambda data, start, end: self._value.extend(data[start:end]),
-                    "on_header_end": self._end_header,
-                    "on_headers_finished": self._end_headers,
-                    "on_part_data": self._take,
-                    "on_end": self._end,
-                },
-            )
+            self._parser = MultipartParser(boundary, _noting(self._met))
         except FormParserError as error:
             raise _no_form(error) from error
 
@@ -157,6 +152,26 @@ class _Form:
             self._parser.write(chunk)
         except FormParserError as error:
             raise _no_form(error) from error
+        for what, data in self._met:
+            self._do(what, data)
+        self._met.clear()
+
+    def _do(self, what: str, data: bytes) -> None:
+        match what:
+            case "part_begin":
+                self._disposition = b""
+            case "header_field":
+                self._header += data
+            case "header_value":
+                self._value += data
+            case "header_end":
+                self._end_header()
+            case "headers_finished":
+                self._end_headers()
+            case "part_data" if self._file:
+                self._file.write(data)
+            case "end":
+                self._has_ended = True
 
     def uploads(self) -> list[Upload]:
         if not self._has_ended:
@@ -172,9 +187,6 @@ class _Form:
         if not self._files:
             raise RefusedError(422, f"the form has no file: {_HOW}")
         return [file.upload() for file in self._files]
-
-    def _begin(self) -> None:
-        self._disposition = b""
 
     def _end_header(self) -> None:
         if self._header.lower() == b"content-disposition":
@@ -199,12 +211,25 @@ class _Form:
         self._file = _File(printable(name) or f"image {len(self._files) + 1}", self._limits)
         self._files.append(self._file)
 
-    def _take(self, data: bytes, start: int, end: int) -> None:
-        if self._file:
-            self._file.write(data[start:end])
 
-    def _end(self) -> None:
-        self._has_ended = True
+def _noting(met: list[tuple[str, bytes]]) -> "MultipartCallbacks":
+    """Return the callbacks of a parser that note what it meets, with the bytes if it has some."""
+
+    def some(what: str) -> Callable[[bytes, int, int], None]:
+        return lambda data, start, end: met.append((what, data[start:end]))
+
+    def bare(what: str) -> Callable[[], None]:
+        return lambda: met.append((what, b""))
+
+    return {
+        "on_part_begin": bare("part_begin"),
+        "on_header_field": some("header_field"),
+        "on_header_value": some("header_value"),
+        "on_header_end": bare("header_end"),
+        "on_headers_finished": bare("headers_finished"),
+        "on_part_data": some("part_data"),
+        "on_end": bare("end"),
+    }
 
 
 def _no_form(error: FormParserError) -> RefusedError:

@@ -91,6 +91,10 @@ class Guard:
             await self._app(scope, exchange.receive, exchange.send)
         except RefusedError as error:
             await refusal(scope, error)(scope, exchange.receive, exchange.send)
+        except asyncio.CancelledError:  # the server stops, and waits no longer
+            exchange.lingers = False
+            stops = RefusedError(503, "the server stops at once. Ask it when it runs again")
+            await refusal(scope, stops)(scope, exchange.receive, exchange.send)
         except Exception:  # it has been answered: what is left is to say where the fault lies
             _log.exception("%s %s failed", scope["method"], printable(scope["path"]))
         self._count(scope["path"], exchange.status)
@@ -145,6 +149,7 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers = Headers(scope=scope)
         self.status: int | None = None
+        self.lingers = True
         self._receive = receive
         self._send = send
         has_body = "transfer-encoding" in self.headers or self.headers.get("content-length", "0") != "0"
@@ -158,7 +163,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            if self.status != _TOO_SLOW:
+            if self.lingers and self.status != _TOO_SLOW:
                 await self._linger()
             headers = MutableHeaders(scope=message)
             for name, value in _HEADERS.items():

@@ -5,6 +5,7 @@ is neither decoded nor looked at. Pixels are counted before they are decoded: al
 more than one image may have.
 """
 
+import itertools
 import queue
 import threading
 import time
@@ -74,7 +75,8 @@ class Pipeline:
         self._batch_size = batch_size
         self._pixels = _Pixels(limits.image_pixels)
         self._lock = threading.Lock()
-        self._jobs: set[_Job] = set()
+        self._jobs: dict[int, _Job] = {}
+        self._numbers = itertools.count()
         self._decoded: queue.SimpleQueue[_Decoded | None] = queue.SimpleQueue()
         self._decoders = ThreadPoolExecutor(num_cores(), "decode")
         self._detector = threading.Thread(target=self._detect, name="detect", daemon=True)
@@ -95,7 +97,7 @@ class Pipeline:
     def __exit__(self, *exc_info: object) -> None:
         """Give up what is waiting, and wait for what is under way."""
         with self._lock:
-            jobs = list(self._jobs)
+            jobs = list(self._jobs.values())
         for job in jobs:
             job.future.cancel()
         self._decoders.shutdown()
@@ -111,22 +113,22 @@ class Pipeline:
         Raises:
             RefusedError: if too many images are waiting.
         """
-        jobs = [_Job(upload.name, upload.data, min_scores) for upload in uploads]
+        jobs = {next(self._numbers): _Job(upload.name, upload.data, min_scores) for upload in uploads}
         with self._lock:
             if len(self._jobs) + len(jobs) > self._limits.waiting:
                 raise busy(
                     f"{len(self._jobs)} of {many(self._limits.waiting, 'image')} that may wait are waiting"
                 )
             self._jobs.update(jobs)
-        for job in jobs:
-            job.future.add_done_callback(partial(self._leave, job))
+        for number, job in jobs.items():
+            job.future.add_done_callback(partial(self._leave, number))
             self._decoders.submit(self._decode, job)
-        return [job.future for job in jobs]
+        return [job.future for job in jobs.values()]
 
-    def _leave(self, job: _Job, _: Future[Answer]) -> None:
-        job.data = None
+    def _leave(self, number: int, _: Future[Answer]) -> None:
+        """Forget an image, by its number: a future that had its job would stay in memory, since the job has it."""
         with self._lock:
-            self._jobs.discard(job)
+            self._jobs.pop(number).data = None
 
     def _decode(self, job: _Job) -> None:
         """Decode an image and hand it on, if its answer is still wanted."""

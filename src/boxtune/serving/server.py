@@ -1,6 +1,7 @@
 """Listening on an address, and uvicorn on it until it is stopped."""
 
 import asyncio
+import gc
 import ipaddress
 import socket
 import sys
@@ -86,6 +87,10 @@ def run(
     with Pipeline(model, limits, metrics) as pipeline:
         hosts = list(dict.fromkeys((*LOOPBACK, host)))
         app = build(model, pipeline, limits, metrics, token=token, hosts=hosts)
+        # What is there now stays. Left to itself, Python goes through all of it before it gives up a circle of objects
+        # of a request, and so hardly ever does.
+        gc.collect()
+        gc.freeze()
         Server(app, limits, _ready(model, listener, token, shown_token)).run([listener])
 
 
