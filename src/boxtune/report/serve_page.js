@@ -13,7 +13,7 @@ const token = new URLSearchParams(location.search).get("token");
 const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const nextTurn = () => new Promise((resolve) => { requestAnimationFrame(resolve); });
 const milliseconds = (ms) => ms < 1000 ? `${Math.round(ms)} ms` : `${(ms / 1000).toFixed(1)} s`;
-const mebibytes = (bytes) => `${Number((bytes / 2 ** 20).toFixed(1))} MiB`;
+const mebibytes = (bytes) => `${Math.ceil(10 * bytes / 2 ** 20) / 10} MiB`;
 
 // ---- State ----
 
