@@ -46,6 +46,7 @@ def serve(
     server = _server()
     _check(token)
     drawn = None if token or server.is_loopback(host) else secrets.token_urlsafe(_TOKEN_BYTES)
+    server.keep_memory_small()
     with closing(server.bound(host, port)) as listener:
         server.run(load(model), listener, limits, host=host, token=token or drawn, shown_token=drawn)
 

@@ -169,7 +169,8 @@ class Pipeline:
         while not batch or (len(batch) < self._batch_size and not self._decoded.empty()):
             one = self._decoded.get()
             if one is None:
-                return batch
+                self._decoded.put(None)  # for the next call, which finds the end, too
+                break
             batch.append(one)
         return batch
 

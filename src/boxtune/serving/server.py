@@ -1,10 +1,12 @@
 """Listening on an address, and uvicorn on it until it is stopped."""
 
 import asyncio
+import ctypes
 import gc
 import ipaddress
 import socket
 import sys
+from contextlib import suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,6 +22,7 @@ from boxtune.serving.pipeline import Pipeline
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """The names of this machine, for itself."""
 
+_M_ARENA_MAX, _POOLS = -8, 2  # malloc.h
 _BACKLOG = 128
 _KEEP_ALIVE_SECONDS = 5
 
@@ -98,6 +101,15 @@ def _ready(model: Model, listener: socket.socket, token: str | None, shown_token
     behind = f"?token={shown_token}" if shown_token else ""
     hint = " (behind the address: ?token= and the token)" if token and not shown_token else ""
     return f"Serving {printable(str(model.path))} at {address_of(listener)}{behind}{hint}. Ctrl-C stops it."
+
+
+def keep_memory_small() -> None:
+    """Have glibc, where it is that, keep few pools of memory; by itself it has eight for each core, which only grow.
+
+    To be called before there are threads.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, _POOLS)
 
 
 class Server(uvicorn.Server):
