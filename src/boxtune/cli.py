@@ -659,6 +659,8 @@ def _add_serve(verbs: Any) -> None:
 
 def _serve(**options: Any) -> None:
     """Serve a model: a page to try it with images or a camera, and detections as JSON."""
+    if (options["model"] / "saved_model").is_dir():
+        onednn.leave_to_tensorflow()
     verb = load("serve")
     limits = verb.Limits(
         request_bytes=int(options.pop("max_request_mb") * 2**20),
