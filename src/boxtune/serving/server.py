@@ -94,7 +94,10 @@ def run(
         # of a request, and so hardly ever does.
         gc.collect()
         gc.freeze()
-        Server(app, limits, _ready(model, listener, token, shown_token)).run([listener])
+        server = Server(app, limits, _ready(model, listener, token, shown_token))
+        server.run([listener])
+    if server.should_exit:  # by a signal that is ignored otherwise, as those of background jobs are
+        raise KeyboardInterrupt
 
 
 def _ready(model: Model, listener: socket.socket, token: str | None, shown_token: str | None) -> str:
