@@ -8,9 +8,9 @@ The first prints images a second of `boxtune.load(MODEL).stream(...)` over the f
 of its own; and the ratio of the last to the first. The clients are threads of one process, with a connection each that
 is kept; they share the cores with the server.
 
-The second sends requests at random for so many minutes: images of any size, several in one, what is no image, bodies
-that are cut, clients that go away. It prints the resident memory of the server at intervals, and how many answers of
-each status there were; a status of 500 or a wrong answer ends it.
+The second sends requests at random for so many minutes: the largest images first, by all clients; then images of any
+size, several in one, what is no image, bodies that are cut, clients that go away. It prints the resident memory of the
+server at intervals, and how many answers of each status there were; a status of 500 or a wrong answer ends it.
 """
 
 import argparse
@@ -35,6 +35,7 @@ import numpy as np
 from PIL import Image
 
 _INTERVALS = 20
+_LARGEST_SIDE, _LARGEST_FIRST = 2048, 10
 _PATIENCE = 120
 _FORM = "multipart/form-data; boundary=between"
 _WATCHED = ("process_resident_memory_bytes", "boxtune_images_total", "process_open_fds")
@@ -169,6 +170,8 @@ def soak(model: str, files: list[Path], minutes: float, clients: int, seed: int)
 
         def client(number: int) -> None:
             random_client = RandomClient(port, random.Random(1000 * seed + number), contents, expected)
+            for _ in range(_LARGEST_FIRST):  # so that no more is needed later
+                random_client.drawn(_LARGEST_SIDE, _LARGEST_SIDE)
             while time.perf_counter() < until and not wrong:
                 try:
                     statuses[random_client.send()] += 1
@@ -237,10 +240,10 @@ class RandomClient:
             raise WrongAnswer(f"of the files {numbers}: {text}")
         return status
 
-    def drawn(self) -> int:
-        """Send an image of any size and format."""
+    def drawn(self, width: int = 0, height: int = 0) -> int:
+        """Send an image of any format, and of any size that is not given."""
         draw = self._draw
-        width, height = (round(2 ** draw.uniform(3, 11)) for _ in range(2))
+        width, height = (side or round(_LARGEST_SIDE ** draw.uniform(0.25, 1)) for side in (width, height))
         noise = np.random.default_rng(draw.getrandbits(32)).integers(0, 255, (height, width, 3), np.uint8)
         written = io.BytesIO()
         Image.fromarray(noise).save(written, draw.choice(["JPEG", "PNG", "WEBP", "BMP", "TIFF"]))

@@ -23,6 +23,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """The names of this machine, for itself."""
 
 _M_ARENA_MAX, _POOLS = -8, 2  # malloc.h
+_M_MMAP_THRESHOLD, _LARGE = -3, 8 * 2**20
 _BACKLOG = 128
 _KEEP_ALIVE_SECONDS = 5
 
@@ -107,12 +108,15 @@ def _ready(model: Model, listener: socket.socket, token: str | None, shown_token
 
 
 def keep_memory_small() -> None:
-    """Have glibc, where it is that, keep few pools of memory; by itself it has eight for each core, which only grow.
+    """Have glibc, where it is that, give back the memory of large images at once, and keep few pools of the rest.
 
-    To be called before there are threads.
+    By itself it has eight pools for each core, which only grow, and puts ever larger pieces into them. To be called
+    before there are threads.
     """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(_M_ARENA_MAX, _POOLS)
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(_M_ARENA_MAX, _POOLS)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 class Server(uvicorn.Server):
