@@ -9,6 +9,7 @@ PARTS = {
     "data_page": [page.GALLERY],
     "evaluation_page": [page.GALLERY, page.CHARTS],
     "runs_page": [page.CHARTS],
+    "serve_page": [],
 }
 
 if __name__ == "__main__":

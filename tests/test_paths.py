@@ -14,6 +14,7 @@ import boxtune
 from boxtune import config, models
 from boxtune.data.preparation import Options
 from boxtune.retrain import RetrainResult
+from boxtune.serving.server import Server
 from boxtune.training.early_stopping import EvaluationOptions
 from boxtune.training.validation import read_best
 from tiny_run import SIDE, TinyDetector
@@ -86,6 +87,7 @@ CALLS = {
     "predict": [{"model": EXPORTED, "images": "photos", "output_dir": "new", "label_map": LABELS}],
     "retrain": [{"photos": "photos", "model_dir": "new", "checkpoint": EXPORTED, **TRAINING}],
     "runs": [{"project": RUN, "page": "new/runs.html"}],
+    "serve": [{"model": RUN, "port": 0}],
     "train": [{"pipeline_config_path": CONFIG, "model_dir": "new"}],
 }  # fmt: skip
 
@@ -107,5 +109,6 @@ def test_paths_may_be_text(finished, tmp_path, monkeypatch, verb, call):
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module("boxtune.cross_validate")  # whose trainings are those of retrain
     monkeypatch.setattr(module, "retrain", retrained)
+    monkeypatch.setattr(Server, "run", lambda *_: None)  # it is interrupted at once
     getattr(boxtune, verb)(**call)
     assert any("new" in str(path) for path in call.values() if isinstance(path, str)) == Path("new").exists()

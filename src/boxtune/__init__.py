@@ -28,6 +28,7 @@ VERBS = (
     "predict",
     "retrain",
     "runs",
+    "serve",
     "train",
 )
 """Each is a function in the module of its name.

@@ -12,6 +12,7 @@ from boxtune.lr_range import lr_range as lr_range
 from boxtune.predict import predict as predict
 from boxtune.retrain import retrain as retrain
 from boxtune.runs import runs as runs
+from boxtune.serve import serve as serve
 from boxtune.train import train as train
 
 __version__: str

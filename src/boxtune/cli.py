@@ -179,6 +179,7 @@ def parser() -> Parser:
         _add_runs,
         _add_predict,
         _add_label,
+        _add_serve,
         _add_draw,
     ):
         add(verbs)
@@ -724,6 +725,46 @@ def _label(**options: Any) -> int:
     result = load("label").label(**options)
     print(result)
     return int(bool(result.unread))
+
+
+def _add_serve(verbs: Any) -> None:
+    verb = _verb(verbs, "serve", _serve)
+    add = verb.add_argument
+    add("model", type=Path, help="the folder of `boxtune retrain` or `export`, or a checkpoint")
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on (%(default)s: only this machine is answered)",
+    )
+    add("--port", type=integer(0, 65535), default=8000, help="0 for any that is free (%(default)s)")
+    token = "that every request has to bring; else that of the environment's BOXTUNE_TOKEN"
+    add("--token", help=f"{token}; on other hosts than this machine one is drawn if there is none")
+    limit = verb.add_argument_group("what is taken at most").add_argument
+    limit("--max_request_mb", type=amount, default=64, help="MiB of a request (%(default)s)")
+    limit("--max_image_mb", type=amount, default=32, help="MiB of an image (%(default)s)")
+    limit("--max_megapixels", type=amount, default=50, help="of an image (%(default)s)")
+    limit("--max_images", type=integer(1), default=16, help="in a request (%(default)s)")
+    limit("--max_waiting", type=integer(1), default=64, help="images that are not answered yet (%(default)s)")
+    limit("--receive_seconds", type=amount, default=60, help="for a request to arrive (%(default)s)")
+    limit("--answer_seconds", type=amount, default=60, help="for its answer, from then on (%(default)s)")
+
+
+def _serve(**options: Any) -> None:
+    """Serve a model: a page to try it with images or a camera, and detections as JSON."""
+    if (options["model"] / "saved_model").is_dir():
+        onednn.leave_to_tensorflow()
+    verb = load("serve")
+    limits = verb.Limits(
+        request_bytes=int(options.pop("max_request_mb") * 2**20),
+        image_bytes=int(options.pop("max_image_mb") * 2**20),
+        image_pixels=int(options.pop("max_megapixels") * 10**6),
+        images=options.pop("max_images"),
+        waiting=options.pop("max_waiting"),
+        receive_seconds=options.pop("receive_seconds"),
+        answer_seconds=options.pop("answer_seconds"),
+    )
+    token = options.pop("token") or os.environ.get(verb.TOKEN) or None
+    verb.serve(token=token, limits=limits, **options)
 
 
 def _add_draw(verbs: Any) -> None:

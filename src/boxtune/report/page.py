@@ -43,7 +43,24 @@ def write(
     parts: Collection[str] = (),
     previews: Iterable[str] = (),
 ) -> None:
-    """Write a page.
+    """Write a page, of what `text_of` takes.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as page:
+        page.writelines(text_of(name, title=title, data=data, parts=parts, previews=previews))
+
+
+def text_of(
+    name: str,
+    *,
+    title: str,
+    data: Columns,
+    parts: Collection[str] = (),
+    previews: Iterable[str] = (),
+) -> Iterator[str]:
+    """Yield the text of a page, piece by piece.
 
     Args:
         name: of the template, its style and its script: `NAME.html`, `NAME.css` and `NAME.js`.
@@ -51,9 +68,6 @@ def write(
         data: of JSON values.
         parts: which of GALLERY and CHARTS it has.
         previews: JPEGs in base64, one for each image that has a number of a preview; may be empty strings.
-
-    Raises:
-        DataError: the file cannot be written.
     """
     texts: dict[str, Iterable[str]] = {
         "title": [html.escape(printable(title))],
@@ -65,9 +79,8 @@ def write(
     }
     # What is put in is not looked through for names of the template's: one of them may be the name of an image.
     pieces = re.split(r"<!-- (\w+) -->", _resource(f"{name}.html"))
-    with whole_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as page:
-        for number, piece in enumerate(pieces):
-            page.writelines(texts[piece] if number % 2 else [piece])
+    for number, piece in enumerate(pieces):
+        yield from texts[piece] if number % 2 else [piece]
 
 
 @cache
