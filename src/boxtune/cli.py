@@ -749,7 +749,7 @@ def _add_serve(verbs: Any) -> None:
     limit("--answer_seconds", type=amount, default=60, help="for its answer, from then on (%(default)s)")
 
 
-def _serve(**options: Any) -> None:
+def _serve(**options: Any) -> int:
     """Serve a model: a page to try it with images or a camera, and detections as JSON."""
     if (options["model"] / "saved_model").is_dir():
         onednn.leave_to_tensorflow()
@@ -764,7 +764,11 @@ def _serve(**options: Any) -> None:
         answer_seconds=options.pop("answer_seconds"),
     )
     token = options.pop("token") or os.environ.get(verb.TOKEN) or None
-    verb.serve(token=token, limits=limits, **options)
+    try:
+        verb.serve(token=token, limits=limits, **options)
+    except KeyboardInterrupt:
+        print("boxtune: stopped", file=sys.stderr)
+    return INTERRUPTED
 
 
 def _add_draw(verbs: Any) -> None:

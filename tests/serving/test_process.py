@@ -74,7 +74,7 @@ def test_other_programs_ask_and_a_stop_answers_what_is_under_way(exported, tmp_p
         assert told[0].startswith('GET /lost: 404: there is no "/lost" here')
         assert told[1:] == [
             "boxtune: answering what is under way; Ctrl-C quits at once",
-            "boxtune: interrupted; run the same command again to continue",
+            "boxtune: stopped",
         ]
 
 
