@@ -30,6 +30,14 @@ class HeldModel:
         self.asked.clear()
         self.may_go_on.set()
 
+    @contextlib.contextmanager
+    def holding(self):
+        self.may_go_on.clear()
+        try:
+            yield
+        finally:
+            self.may_go_on.set()
+
     def __call__(self, images, **options):
         return self._model(images, **options)
 

@@ -37,26 +37,24 @@ def test_the_end_gives_up_what_waits_and_lets_end_what_is_under_way(held):
 
 def test_images_that_are_given_up_are_not_looked_at(held):
     with Pipeline(held, Limits(), Metrics(), batch_size=2) as pipeline:
-        held.may_go_on.clear()
-        first = pipeline.submit(images(1), ALL)
-        assert held.asked.wait(patience.SECONDS)
-        others = pipeline.submit(images(*range(2, 20)), ALL)
-        last = pipeline.submit(images(20), ALL)
-        for other in others:
-            assert other.cancel()
-        held.may_go_on.set()
+        with held.holding():
+            first = pipeline.submit(images(1), ALL)
+            assert held.asked.wait(patience.SECONDS)
+            others = pipeline.submit(images(*range(2, 20)), ALL)
+            last = pipeline.submit(images(20), ALL)
+            for other in others:
+                assert other.cancel()
         assert [future.result().width for future in first + last] == [40, 40]
     assert held.given == [1, 1]
 
 
 def test_no_more_pixels_are_decoded_than_may_be_in_memory(held):
     with Pipeline(held, Limits(image_pixels=2000), Metrics(), batch_size=1) as pipeline:
-        held.may_go_on.clear()
-        futures = pipeline.submit(images(*range(8)), ALL)  # 800 pixels each
-        assert held.asked.wait(patience.SECONDS)
-        patience.wait_until(lambda: pipeline._pixels._free == 400)
-        assert pipeline._decoded.qsize() == 1
-        held.may_go_on.set()
+        with held.holding():
+            futures = pipeline.submit(images(*range(8)), ALL)  # 800 pixels each
+            assert held.asked.wait(patience.SECONDS)
+            patience.wait_until(lambda: pipeline._decoded.qsize() == 1)
+            assert pipeline._pixels._free == 400
         assert [round(255 * future.result().detections[0].score) for future in futures] == [*range(8)]
         patience.wait_until(lambda: pipeline._pixels._free == 2000)
 
