@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -52,7 +53,7 @@ class Several(TinyDetector):
 
     def candidates(self, inputs, predictions):
         boxes, scores = super().candidates(inputs, predictions)
-        boxes = keras.ops.concatenate([boxes, boxes * 0.98, boxes * 0.25], axis=1)
+        boxes = keras.ops.concatenate([boxes, boxes * 0.9, boxes * 0.25], axis=1)
         scores = keras.ops.concatenate([scores * 0.9, scores, scores * 0.8], axis=1)
         return boxes, keras.ops.concatenate([scores, scores / 2, scores / 4, scores / 3], axis=-1)
 
@@ -64,6 +65,14 @@ class OneClass(Several):
     def candidates(self, inputs, predictions):
         boxes, scores = super().candidates(inputs, predictions)
         return boxes, scores[..., :1]
+
+
+class Undecided(Several):
+    """Has learned nothing: all scores are equal, and rounding decides."""
+
+    def candidates(self, inputs, predictions):
+        boxes, scores = super().candidates(inputs, predictions)
+        return boxes, keras.ops.zeros_like(scores) + 0.5
 
 
 def write_checkpoint(folder):
@@ -253,6 +262,28 @@ class TestParity:
             export(run / "pipeline.config", run / "checkpoint", tmp_path, formats=["onnx"])
         assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
         assert (tmp_path / "model.onnx").read_bytes() == b"of an earlier export"
+
+    @pytest.mark.parametrize("agnostic", [False, True])
+    def test_rounding_may_decide_between_equal_scores(self, run, tmp_path, monkeypatch, capsys, agnostic):
+        """The file scores one of the boxes that are nearly the same by a hair higher than the checkpoint does."""
+        detector = Undecided()
+        detector.suppress = replace(detector.suppress, class_agnostic=agnostic)
+        monkeypatch.setattr(models, "build", lambda section, options=None: detector)
+        real = detector.candidates
+        traces = []
+
+        def rounded(inputs, predictions):
+            boxes, scores = real(inputs, predictions)
+            traces.append(1)
+            hair = [0, 1e-6, 0] if len(traces) == 1 else [1e-6, 0, 0]  # the file is written first
+            return boxes, scores + np.float32(hair)[:, None]
+
+        detector.candidates = rounded
+        export(run / "pipeline.config", run / "checkpoint", tmp_path, formats=["onnx"])
+        (compared,) = json.loads((tmp_path / "parity.json").read_text())
+        assert compared["by_ties"] == (compared["matched"] < compared["detections"])
+        assert ("rounding decides between equal scores" in capsys.readouterr().out) == compared["by_ties"]
+        assert compared["by_ties"]
 
     def test_what_counts_as_the_same(self):
         box = [0.2, 0.2, 0.6, 0.6]

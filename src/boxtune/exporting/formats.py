@@ -4,7 +4,8 @@ import filecmp
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def write_onnx(
     if nms == NATIVE:
         onnx.write(path, detector, pipeline.model, about)
         expected = found_by_detector(compiled_detector(detector), section, sources, batch_size=1)
-        found = found_by_exported(load_exported(path), sources)
+        found: Iterable[Found] = list(found_by_exported(load_exported(path), sources))
     else:
         compared_file = folder / ONNX_FILES[NONE]
         onnx.write_raw(compared_file, detector, pipeline.model, about)
@@ -101,6 +102,8 @@ def write_onnx(
         )
     size = compared_file.stat().st_size
     compared = parity.compare(expected, found, file=path.name, size=size, of=of)
+    if nms == NATIVE and compared.differs and detector.suppress is not None:
+        compared = replace(compared, by_ties=_is_right(detector, section, path, found))
     if nms == EFFICIENT:
         onnx.append_plugin(compared_file, path, detector)
         compared_file.unlink()
@@ -161,6 +164,66 @@ def _images(
             reasons.append(str(error))
     _log.warning("The file is compared on images of noise, since there are no records: %s", reasons[0])
     return parity.noise(), "noise"
+
+
+def _is_right(
+    detector: Detector, section: pipeline_pb2.ImageResizer, path: Path, found: Iterable[Found]
+) -> bool:
+    """Say whether a file's boxes and scores are those of the detector, and it chooses among them as boxtune does.
+
+    That it finds other detections is rounding then, which decides between scores that are equal without it.
+    """
+    of_file, of_detector = onnx.candidates_of(path), _candidates_of(detector, section)
+    chosen = []
+    for one in found:
+        image = pixels_of(one.source)[None]
+        candidates = of_file(image)
+        boxes, scores = candidates["boxes"], _by_anchor(candidates, detector.num_classes)
+        if not _alike((boxes, scores), of_detector(image)):
+            return False
+        kept = detector.suppress(*map(tf.convert_to_tensor, (boxes, scores, candidates["windows"])))
+        count = int(kept.count[0])
+        parts = (np.asarray(part)[0, :count] for part in (kept.boxes, kept.classes, kept.scores))
+        chosen.append(Found(one.source, one.size, *parts))
+    return not parity.compare(chosen, found, file=path.name, size=0, of="").differs
+
+
+def _alike(one: tuple[Any, Any], other: tuple[Any, Any]) -> bool:
+    """Say whether boxes [1, a, 4] and scores [1, a, c], below 0 where unknown, are the same but for rounding.
+
+    The boxes of anchors that no class is likely for do not matter.
+    """
+    (boxes, scores), (others, other_scores) = one, other
+    apart = np.where(scores < 0, 0, np.abs(scores - other_scores))
+    best = other_scores.max(-1)
+    boxes_apart = np.abs(boxes - others)[best > best.max() / 2]
+    return bool(
+        apart.max() <= parity.SCORE_BOUNDS["float32"] and boxes_apart.max(initial=0) <= parity.BOX_BOUND
+    )
+
+
+def _by_anchor(candidates: dict[str, Any], num_classes: int) -> Any:
+    """Return as scores [b, a, c] those of `traced.candidates`; where it has the best class alone, the others are -1."""
+    scores = candidates["scores"].transpose(0, 2, 1)
+    if "classes" not in candidates:
+        return scores
+    is_best = np.arange(num_classes) == candidates["classes"][..., None]
+    return np.where(is_best, scores, np.float32(-1))
+
+
+def _candidates_of(
+    detector: Detector, section: pipeline_pb2.ImageResizer
+) -> Callable[[Any], tuple[Any, Any]]:
+    """Return the function from images uint8 [b, h, w, 3] to the boxes and scores that a detector chooses among."""
+    resize = resizer(section)
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def run(images: Any) -> tuple[Any, Any]:
+        resized = resize(tf.cast(images, tf.float32))
+        inputs = Inputs(images=resized.image, sizes=tf.tile(resized.size[None], [tf.shape(images)[0], 1]))
+        return detector.candidates(inputs, detector(inputs, training=False))
+
+    return lambda images: tuple(part.numpy() for part in run(tf.constant(images)))
 
 
 def _run_of(detector: Detector) -> Callable[[Any], tuple[Any, Any]]:

@@ -2,7 +2,7 @@
 
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,29 @@ def write(path: Path, detector: Detector, model: pipeline_pb2.DetectionModel, ab
         append_suppression(proto.graph, suppress, num_anchors, int(num_classes or 1))
     _finish(proto, about, {"dtype": "uint8", "size": config.fixed_size(section)})
     _save(proto, path)
+
+
+def candidates_of(path: Path) -> Callable[[Any], dict[str, Any]]:
+    """Return the function of a file that `write` has written from images uint8 [b, h, w, 3] to what is chosen among.
+
+    That are the outputs of `traced.candidates`, by their names, as the file computes them.
+    """
+    import onnx
+    import onnxruntime
+
+    proto = onnx.load(str(path))
+    names = [name for name in ("boxes", "scores", "windows", "classes") if _computes(proto.graph, name)]
+    del proto.graph.output[:]
+    for name in names:
+        proto.graph.output.add(name=name)
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    return lambda images: dict(zip(names, session.run(names, {traced.INPUT: images}), strict=True))
+
+
+def _computes(graph: Any, name: str) -> bool:
+    return any(name in node.output for node in graph.node) or any(
+        one.name == name for one in graph.initializer
+    )
 
 
 def write_raw(path: Path, detector: Detector, model: pipeline_pb2.DetectionModel, about: About) -> None:
