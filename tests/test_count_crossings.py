@@ -9,7 +9,7 @@ import boxtune
 import count_crossings
 from boxtune.data.formats import voc
 from boxtune.data.image_record import Box, ImageRecord, ImageSource, ObjectRecord
-from boxtune.evaluation.detecting import Source
+from boxtune.evaluation.found import Source
 from boxtune.load import ImageDetections
 from boxtune.training.early_stopping import EvaluationOptions
 

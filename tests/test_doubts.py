@@ -11,7 +11,7 @@ from boxtune.data.label_map import Label, LabelMap, write_label_map
 from boxtune.data.preparation import Options, prepare
 from boxtune.doubts import find_doubts
 from boxtune.errors import DataError
-from boxtune.evaluation.detecting import Found
+from boxtune.evaluation.found import Found
 from boxtune.finder import Finder
 from boxtune.metrics.label_doubts import Kind
 from voc_folder import annotated, element

@@ -13,7 +13,7 @@ from boxtune.configure import configure
 from boxtune.convert import convert
 from boxtune.data.image_record import ImageSource
 from boxtune.errors import CheckpointError
-from boxtune.evaluation.detecting import Source
+from boxtune.evaluation.found import Source
 from boxtune.finder import load_finder
 from boxtune.training import checkpoints
 from tiny_run import SIDE, TinyDetector

@@ -525,7 +525,9 @@ def _add_evaluate(verbs: Any) -> None:
     )  # fmt: skip
     what.add_argument("--checkpoint", type=Path, help="a folder, a prefix or an .index file")
     what.add_argument("--pipeline_config_path", type=Path, help="the configuration it was trained with")
-    what.add_argument("--saved_model", type=Path, help="of `boxtune export` or the API's exporter")
+    what.add_argument(
+        "--saved_model", "--model", type=Path, help="of `boxtune export` (.onnx, too) or the API's exporter"
+    )
     what.add_argument(
         "--detections",
         type=Path,
@@ -622,11 +624,15 @@ def _add_export(verbs: Any) -> None:
         help="of its runs and checkpoints (%(default)s)",
     )
     add("--input_type", default="image_tensor", help="of the signature (%(default)s)")
+    _add_list(add, "--format", "FORMAT", "saved_model (the default) or onnx", dest="formats")
+    add("--nms", default="native", help="how an ONNX file ends: native, none or efficient_nms (%(default)s)")
+    add("--without_nms", action="store_const", const="none", dest="nms", help="the same as --nms none")
     _add_overrides(add)
 
 
 def _export(output_dir: Path, model_dir: Path | None, which: str, **options: Any) -> None:
-    """Export a checkpoint as a SavedModel."""
+    """Export a checkpoint as a SavedModel or an ONNX file."""
+    options["formats"] = options["formats"] or ["saved_model"]
     export = load("export").export
     from boxtune.training.project import best_checkpoint, best_run, runs_of
     from boxtune.training.run_state import trained_in

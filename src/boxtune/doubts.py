@@ -14,8 +14,8 @@ from boxtune.data.label_map import LabelMap
 from boxtune.data.preparation import Prepared
 from boxtune.data.splits import TRAIN
 from boxtune.errors import DataError, printable, some
-from boxtune.evaluation.detecting import Source
 from boxtune.evaluation.exported import LABEL_MAP
+from boxtune.evaluation.found import Source
 from boxtune.evaluation.groundtruth import with_detections
 from boxtune.finder import Finder, load_finder
 from boxtune.metrics.label_doubts import MIN_SCORE, Doubt, LabelDoubts, label_doubts

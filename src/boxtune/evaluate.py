@@ -16,11 +16,17 @@ from boxtune.convert import LABEL_MAP_NAME, convert
 from boxtune.data.cutting import WHOLE
 from boxtune.data.files import refuse_remote, writable_folder
 from boxtune.data.input import Records, open_records
-from boxtune.data.label_map import LabelMap, read_label_map, require_numbers_of_model
+from boxtune.data.label_map import (
+    LabelMap,
+    class_names,
+    read_label_map,
+    require_numbers_of_model,
+    write_label_map,
+)
 from boxtune.data.preparation import Options
 from boxtune.data.tiling import Tiling
 from boxtune.errors import BoxtuneError, ConfigError, DataError, many, printable, some
-from boxtune.evaluation.detecting import compiled_detector, found_by_detector, found_by_exported
+from boxtune.evaluation.detecting import compiled_detector, found_by_detector
 from boxtune.evaluation.detections_file import detections_in_file
 from boxtune.evaluation.evaluator import Evaluator, evaluate_found
 from boxtune.evaluation.exported import (
@@ -29,19 +35,19 @@ from boxtune.evaluation.exported import (
     PIPELINE_CONFIG,
     SAVED_MODEL,
     beside_model,
-    detect_exported,
     folder_of_exported,
+    found_by_exported,
     load_exported,
 )
 from boxtune.evaluation.extras import check_detector_finds
-from boxtune.evaluation.groundtruth import class_names
+from boxtune.evaluation.of_records import detect_exported, detect_in_tiles
 from boxtune.evaluation.thresholds import (
     THRESHOLDS,
     read_thresholds,
     thresholds_of,
     write_thresholds,
 )
-from boxtune.evaluation.tiles import Find, detect_in_tiles
+from boxtune.evaluation.tiles import Find
 from boxtune.metrics import metric_sets
 from boxtune.metrics.analysis import Analysis, results_of
 from boxtune.metrics.comparison import compare
@@ -61,6 +67,7 @@ from boxtune.report.evaluation import (
 from boxtune.report.evaluation_page import PAGE_NAME, write_page
 from boxtune.report.previews import previews_by_name
 from boxtune.run_history import RunHistory, read_history, run_of
+from boxtune.runtimes.onnx import OnnxModel
 from boxtune.training import averages, checkpoints
 from boxtune.training.checkpoint_watcher import watch_checkpoints
 from boxtune.training.project import best_checkpoint, best_run, runs_of
@@ -107,7 +114,7 @@ def evaluate(
         checkpoint: a folder (its newest checkpoint), a prefix or an `.index` file.
         model_dir: of a training, or a project of several: gives the two above, those of the best checkpoint of the best
             run, and `output_dir` their defaults.
-        saved_model: in place of a checkpoint: what `export` wrote, or an exporter of the API.
+        saved_model: in place of a checkpoint: what `export` wrote, a folder or an ONNX file, or an exporter of the API.
         detections: in place of a checkpoint: a file of COCO's results JSON.
         data: what to measure on, in place of the configuration's `eval_input_reader`: a folder or pattern of TFRecords,
             or a folder of annotated images in any known format.
@@ -144,15 +151,17 @@ def evaluate(
     earlier = read_evaluation(Path(compare_with)) if compare_with else None
     prefix = checkpoints.find(checkpoint) if checkpoint is not None else None
     labels = _label_map(pipeline, label_map, saved_model, prefix)
+    model = load_exported(Path(saved_model)) if saved_model is not None else None
+    own = model.label_map if isinstance(model, OnnxModel) and label_map is None else None
     if data is None and not pipeline.eval_input_reader:
         raise ConfigError("what is it measured on? No configuration says so: give --data")
-    if labels is None and detections is None:
+    if labels is None and own is None and detections is None:
         raise ConfigError(f"{checkpoint or saved_model}: what are the model's classes? Give its --label_map")
 
     if data is None and detections is None and (whole := _whole_images(pipeline)):
         data = whole if tiling else None
         print(_ON_WHOLE_IMAGES if tiling else _ON_TILES, flush=True)
-    with _records(pipeline, data, reading, labels, pipeline_config_path, tiling) as records:
+    with _records(pipeline, data, reading, labels, pipeline_config_path, tiling, own) as records:
         if earlier and earlier.class_names != tuple(class_names(records.label_map, records.num_classes)):
             others = some(list(map(printable, earlier.class_names)), 5)
             raise DataError(f"{compare_with}: is of other classes: {others}")
@@ -168,8 +177,7 @@ def evaluate(
                 evaluation = _in_tiles(look, tiling, records, pipeline, step)
             else:
                 evaluation = Evaluator.from_config(detector, records, pipeline).evaluate(step)
-        elif saved_model is not None:
-            model = load_exported(Path(saved_model))
+        elif model is not None:
             if tiling:
                 evaluation = _in_tiles(partial(found_by_exported, model), tiling, records, pipeline)
             else:
@@ -356,9 +364,16 @@ def _records(
     label_map: Path | None,
     source: str | Path | None,
     tiling: Tiling | None = None,
+    own: LabelMap | None = None,
 ) -> Iterator[Records]:
-    """Open what to measure on: the configuration's records, others, or annotated images made into records."""
+    """Open what to measure on: the configuration's records, others, or annotated images made into records.
+
+    `own` are the classes that the file of the model names, where there is no `label_map`.
+    """
     with tempfile.TemporaryDirectory(prefix="boxtune-") as folder:
+        if own is not None and label_map is None:
+            label_map = Path(folder) / LABEL_MAP
+            write_label_map(own, label_map)
         if data is None:
             _refuse_reading(reading, "the configuration's")
             for reader in pipeline.eval_input_reader:

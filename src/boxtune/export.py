@@ -1,4 +1,4 @@
-"""The verb `export`: a checkpoint becomes a SavedModel that any TensorFlow program can run."""
+"""The verb `export`: a checkpoint becomes a SavedModel that any TensorFlow program can run, or an ONNX file."""
 
 import logging
 import os
@@ -20,6 +20,8 @@ from boxtune.data.label_map import read_label_map
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
 from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds, write_thresholds
+from boxtune.exporting import formats as exporting
+from boxtune.exporting.onnx import About
 from boxtune.models import Detector
 from boxtune.structures import Inputs
 from boxtune.training import averages, checkpoints
@@ -34,19 +36,25 @@ def export(
     output_dir: str | Path,
     *,
     input_type: str = "image_tensor",
+    formats: Sequence[str] = (SAVED_MODEL,),
+    nms: str = "native",
     overrides: Sequence[str] = (),
 ) -> Path:
     """Write `saved_model/`, `checkpoint/ckpt-0`, `pipeline.config` and the label map; return the folder.
 
     The layout is that of the API's exporter and of its zoo, so the result can be fine-tuned again; beside it are the
     thresholds of scores that an evaluation found for the checkpoint, if one did. An earlier export there is replaced
-    once the new one is complete.
+    once the new one is complete. An ONNX file is compared with the checkpoint, which prints a table and writes
+    `parity.json`.
 
     Args:
         pipeline_config_path: the configuration that the checkpoint was trained with.
         checkpoint: a folder (its newest checkpoint), a prefix or an `.index` file.
         output_dir: created if necessary.
-        input_type: one of INPUT_TYPES.
+        input_type: one of INPUT_TYPES, of the SavedModel.
+        formats: of FORMATS; without "saved_model" there is no `saved_model/`.
+        nms: how the ONNX file ends: "native" (`model.onnx`, which runs everywhere), or for TensorRT "none" or
+            "efficient_nms" (its plugin), of which the input are images of the model's size.
         overrides: "path.to.field=value" changes of the configuration.
 
     Raises:
@@ -54,6 +62,7 @@ def export(
     """
     require_tensorflow("A SavedModel")
     prepare_backend()
+    exporting.check(formats, nms)
     if input_type not in INPUT_TYPES:
         raise ConfigError(
             f'--input_type "{input_type}" is not one of {", ".join(INPUT_TYPES)}.'
@@ -67,8 +76,7 @@ def export(
 
     output_dir = Path(output_dir)
     label_map = own_label_map(prefix) or Path(pipeline.train_input_reader.label_map_path)
-    if os.path.lexists(label_map):
-        read_label_map(label_map)
+    labels = read_label_map(label_map) if os.path.lexists(label_map) else None
     thresholds = _thresholds_of(prefix)
     above = output_dir.parent  # a model directory, perhaps, of which retrain replaces this folder
     with (
@@ -78,14 +86,17 @@ def export(
         tempfile.TemporaryDirectory(dir=output_dir, prefix=PARTIAL) as name,
     ):
         partial = Path(name)
-        serving = Serving(detector, resize.resizer(models.image_resizer(pipeline.model)), input_type)
-        signature = serving.__call__.get_concrete_function()
-        with _without_notes():
-            tf.saved_model.save(serving, str(partial / SAVED_MODEL), {"serving_default": signature})
+        if SAVED_MODEL in formats:
+            serving = Serving(detector, resize.resizer(models.image_resizer(pipeline.model)), input_type)
+            signature = serving.__call__.get_concrete_function()
+            with _without_notes():
+                tf.saved_model.save(serving, str(partial / SAVED_MODEL), {"serving_default": signature})
+        if "onnx" in formats:
+            exporting.write_onnx(partial, detector, pipeline, About(labels, thresholds), nms)
         tree = checkpoints.tree(detector.checkpoint_variables())
         tf.train.CheckpointManager(tree, str(partial / CHECKPOINT), 1).save(checkpoint_number=0)
         config.write(pipeline, partial / PIPELINE_CONFIG)
-        if os.path.lexists(label_map):
+        if labels:
             shutil.copyfile(label_map, partial / LABEL_MAP)
         else:
             _log.warning(
@@ -93,6 +104,7 @@ def export(
             )
         if thresholds:
             write_thresholds(thresholds, partial)
+        exporting.remove_others(output_dir, partial)
         (output_dir / THRESHOLDS).unlink(missing_ok=True)  # of an earlier export
         for entry in sorted(partial.iterdir()):
             path = output_dir / entry.name

@@ -1,4 +1,7 @@
-"""A model from wherever it lies, as what finds objects in images: exported, of a training, or a checkpoint."""
+"""A model from wherever it lies, as what finds objects in images: exported, of a training, or a checkpoint.
+
+TensorFlow and Keras are loaded for the models that need them: an ONNX file runs where they are not installed.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -6,30 +9,24 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from boxtune import config, models
-from boxtune.backends import prepare_backend
+from boxtune import config
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.errors import CheckpointError, ConfigError
-from boxtune.evaluation.detecting import (
-    BATCH_SIZE,
-    Found,
-    Source,
-    compiled_detector,
-    found_by_detector,
-    found_by_exported,
-)
 from boxtune.evaluation.exported import (
     LABEL_MAP,
     PIPELINE_CONFIG,
     beside_model,
     folder_of_exported,
+    found_by_exported,
     is_exported,
     load_exported,
+    onnx_file,
 )
-from boxtune.training import averages, checkpoints
-from boxtune.training.project import best_checkpoint, best_run, runs_of
-from boxtune.training.run_state import config_beside, own_label_map
+from boxtune.evaluation.found import BATCH_SIZE, Found, Source
+from boxtune.evaluation.thresholds import Thresholds, thresholds_in
+from boxtune.runtimes.onnx import OnnxModel
+from boxtune.silence_stderr import silenced_stderr
 
 
 @dataclass(frozen=True)
@@ -37,11 +34,13 @@ class Finder:
     """A model that is loaded.
 
     Attributes:
-        label_map_path: the file of its classes; None where nothing beside it says what they are.
+        label_map_path: the file of its classes; None where there is none beside it.
         find: yields what it finds in each of some images, in order.
         records: the folder of the records that it was trained on, by its configuration, if that says it.
         folder: in which it lies, and its thresholds, if it has some.
         step: of the checkpoint; None of an exported model.
+        own_labels: its classes, if its file says itself what they are.
+        own_thresholds: its file and the thresholds in it, if it has some.
     """
 
     label_map_path: Path | None
@@ -49,10 +48,14 @@ class Finder:
     records: Path | None
     folder: Path
     step: int | None = None
+    own_labels: LabelMap | None = None
+    own_thresholds: tuple[Path, Thresholds] | None = None
 
     @cached_property
     def label_map(self) -> LabelMap:
         """Its classes, none where nothing says what they are; raises DataError if their file is damaged."""
+        if self.own_labels is not None:
+            return self.own_labels
         return read_label_map(self.label_map_path) if self.label_map_path else LabelMap(())
 
 
@@ -60,18 +63,23 @@ def load_finder(model: Path, batch_size: int = BATCH_SIZE) -> Finder:
     """Load a model.
 
     Args:
-        model: what `export` wrote, an export of the API, a model directory or project (the best checkpoint of its best
-            run), or a checkpoint with its configuration beside it: a folder, a prefix or an `.index` file.
+        model: what `export` wrote, a folder or an ONNX file, an export of the API, a model directory or project (the
+            best checkpoint of its best run), or a checkpoint with its configuration beside it: a folder, a prefix or an
+            `.index` file.
         batch_size: images that it is given at a time, if it takes several: exported models take one.
 
     Raises:
         BoxtuneError: if there is no model, or it is damaged.
     """
-    prepare_backend()
     if not (model.exists() or Path(f"{model}.index").exists()):
         raise CheckpointError(
             f"{model}: no such model. Give what `boxtune export` wrote, the --model_dir of a training, or a checkpoint"
         )
+    if onnx_file(model) is None:
+        with silenced_stderr():  # TensorFlow tells of devices that are not there
+            from boxtune.backends import prepare_backend
+
+        prepare_backend()
     return _exported(model) if is_exported(model) else _trained(model, batch_size)
 
 
@@ -82,12 +90,29 @@ def _exported(model: Path) -> Finder:
             ConfigError
         ):  # of another program's model, perhaps: then nothing says what it was trained on
             pipeline = config.load(path, needs_model=False)
-    find = partial(found_by_exported, load_exported(model))
-    label_map = beside_model(model, LABEL_MAP)
-    return Finder(label_map, find, _records(pipeline), folder_of_exported(model))
+    detect = load_exported(model)
+    labels = thresholds = None
+    if isinstance(detect, OnnxModel):
+        labels = detect.label_map
+        text = detect.thresholds
+        thresholds = (detect.path, thresholds_in(text, detect.path)) if text is not None else None
+    return Finder(
+        beside_model(model, LABEL_MAP),
+        partial(found_by_exported, detect),
+        _records(pipeline),
+        folder_of_exported(model),
+        own_labels=labels,
+        own_thresholds=thresholds,
+    )
 
 
 def _trained(model: Path, batch_size: int) -> Finder:
+    from boxtune import models
+    from boxtune.evaluation.detecting import compiled_detector, found_by_detector
+    from boxtune.training import averages, checkpoints
+    from boxtune.training.project import best_checkpoint, best_run, runs_of
+    from boxtune.training.run_state import config_beside, own_label_map
+
     checkpoint = best_checkpoint(best_run(runs_of(model))) if model.is_dir() else model
     prefix = checkpoints.find(checkpoint)
     path = config_beside(checkpoint)

@@ -17,7 +17,7 @@ from PIL import Image
 from boxtune.data import image_record
 from boxtune.data.image_record import ImageRecord, ImageSource, ObjectRecord, clip
 from boxtune.errors import BoxtuneError, ConfigError, many, some
-from boxtune.evaluation.detecting import Source, pixels_of
+from boxtune.evaluation.found import Source, pixels_of
 from boxtune.report.box_drawing import Box, draw_boxes
 from boxtune.report.previews import encode_preview
 

@@ -24,7 +24,7 @@ from boxtune.data.video import Frame, VideoWriter, opened_video, written_video
 from boxtune.data.workers import map_in_threads
 from boxtune.detection_writers import Detected
 from boxtune.errors import ConfigError, DataError, did_you_mean, printable, some
-from boxtune.evaluation.detecting import Source
+from boxtune.evaluation.found import Source
 from boxtune.evaluation.min_scores import MinScores, same_for_all
 from boxtune.image_detections import ImageDetections
 from boxtune.interruption import Interruption

@@ -22,7 +22,7 @@ from boxtune.data.image_writer import write_images
 from boxtune.data.reading import annotated_files
 from boxtune.data.tiling import tiling_of
 from boxtune.errors import ConfigError, DataError, did_you_mean, many, printable, to_copy
-from boxtune.evaluation.detecting import BATCH_SIZE
+from boxtune.evaluation.found import BATCH_SIZE
 from boxtune.evaluation.min_scores import MinScores
 from boxtune.image_detections import ImageDetections
 from boxtune.image_stream import Find, Outputs, finding, in_images, selection_of

@@ -13,12 +13,17 @@ from PIL import Image
 from boxtune.data import images
 from boxtune.data.files import refuse_remote
 from boxtune.data.image_record import ImageSource
-from boxtune.data.label_map import Label, LabelMap, read_label_map, require_numbers_of_model
+from boxtune.data.label_map import (
+    Label,
+    LabelMap,
+    class_names,
+    read_label_map,
+    require_numbers_of_model,
+)
 from boxtune.data.tiling import Tiling, tiling_of
 from boxtune.errors import DataError, some
-from boxtune.evaluation.detecting import BATCH_SIZE, Found, Source
 from boxtune.evaluation.exported import LABEL_MAP
-from boxtune.evaluation.groundtruth import class_names
+from boxtune.evaluation.found import BATCH_SIZE, Found, Source
 from boxtune.evaluation.min_scores import MinScores, kept_beside, same_for_all
 from boxtune.evaluation.tiles import tiled
 from boxtune.finder import Finder, load_finder
@@ -60,7 +65,7 @@ class Model:
         """From which scores on detections are returned, and where that comes from."""
         finder = self._finder
         own = finder.label_map if finder.label_map.labels else None
-        return kept_beside(finder.folder, own, finder.step)
+        return kept_beside(finder.folder, own, finder.step, finder.own_thresholds)
 
     def __repr__(self) -> str:
         return f"<model {self.path} of {some(self.names, _MOST_NAMED)}>"
@@ -163,8 +168,8 @@ def load(
     """Load a model, to call it with images.
 
     Args:
-        model: what `export` wrote, an export of the API, the folder of `retrain` or `train` (the best checkpoint of its
-            best run), or a checkpoint with its configuration beside it.
+        model: what `export` wrote (a folder, or an ONNX file), an export of the API, the folder of `retrain` or `train`
+            (the best checkpoint of its best run), or a checkpoint with its configuration beside it.
         label_map: names of the classes; by default the label map beside the model. Where there is none, classes are
             called by their numbers.
         batch_size: images that the model is given at a time, if it takes several: exported models take one.

@@ -27,7 +27,7 @@ from boxtune.detection_writers import (
     detections_json,
 )
 from boxtune.errors import ConfigError, did_you_mean, many, printable, some
-from boxtune.evaluation.detecting import BATCH_SIZE
+from boxtune.evaluation.found import BATCH_SIZE
 from boxtune.image_detections import Detection
 from boxtune.image_stream import Outputs, finding, in_images, in_video, selection_of
 from boxtune.interruption import Interruption

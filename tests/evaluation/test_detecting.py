@@ -9,13 +9,9 @@ from PIL import Image
 from boxtune.config import pipeline_pb2
 from boxtune.data.image_record import ImageSource
 from boxtune.errors import CheckpointError, DataError
-from boxtune.evaluation.detecting import (
-    BATCH_SIZE,
-    Source,
-    compiled_detector,
-    found_by_detector,
-    found_by_exported,
-)
+from boxtune.evaluation.detecting import compiled_detector, found_by_detector
+from boxtune.evaluation.exported import found_by_exported
+from boxtune.evaluation.found import BATCH_SIZE, Source
 from boxtune.structures import Detections
 from small_detector import SIDE, SmallDetector
 

@@ -7,8 +7,9 @@ import tensorflow as tf
 from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.errors import CheckpointError
-from boxtune.evaluation.exported import beside_model, detect_exported, load_exported
+from boxtune.evaluation.exported import beside_model, load_exported
 from boxtune.evaluation.extras import Needs
+from boxtune.evaluation.of_records import detect_exported
 from boxtune.metrics import masks
 from image_records import record_of_image, write_records
 from image_results import pixels
@@ -46,7 +47,7 @@ class TestDetecting:
         given = []
 
         def detect(image):
-            given.append(image.numpy())
+            given.append(image)
             return finding()(image)
 
         detect_exported(detect, records)

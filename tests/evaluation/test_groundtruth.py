@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from boxtune.data.input import Records
-from boxtune.data.label_map import Label, LabelMap
+from boxtune.data.label_map import Label, LabelMap, class_names
 from boxtune.errors import DataError
-from boxtune.evaluation.groundtruth import Names, class_names, read_groundtruth, sample_of
+from boxtune.evaluation.groundtruth import Names, read_groundtruth, sample_of
 from image_records import record_of_image, write_records
 
 CLASSES = LabelMap.from_names(["cat", "dog"])

@@ -12,7 +12,7 @@ from boxtune.data.image_record import ImageSource, Tile
 from boxtune.data.tiling import Tiling
 from boxtune.errors import DataError
 from boxtune.evaluation import tiles
-from boxtune.evaluation.detecting import Found, Source, pixels_of
+from boxtune.evaluation.found import Found, Source, pixels_of
 from boxtune.evaluation.tiles import (
     MOST,
     cut_by,

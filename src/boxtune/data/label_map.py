@@ -163,6 +163,13 @@ def renaming(names: Mapping[str, str]) -> str:
     return " ".join(to_copy("--rename", f"{old}={new}") for old, new in names.items())
 
 
+def class_names(label_map: LabelMap, num_classes: int) -> list[str]:
+    """Return the names to show of `num_classes` classes, 0-based; each is there once."""
+    names = [label_map.shown_names.get(number, f"class {number + 1}") for number in range(num_classes)]
+    times = Counter(names)
+    return [name if times[name] == 1 else f"{name} ({number})" for number, name in enumerate(names, start=1)]
+
+
 def read_label_map(path: Path) -> LabelMap:
     """Read a .pbtxt label map; raise DataError if it cannot be read, or as `LabelMap.from_items`."""
     return LabelMap.from_items(config.read_label_map(path).item, path)

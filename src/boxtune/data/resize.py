@@ -13,9 +13,9 @@ from boxtune.errors import ConfigError
 
 @dataclass(frozen=True)
 class Resized:
-    """An image as a model takes it, and which part of it is image rather than padding."""
+    """An image, or several of one size, as a model takes them, and which part of them is image rather than padding."""
 
-    image: Any  # float32 [h, w, 3]
+    image: Any  # float32 [h, w, 3], or [b, h, w, 3]
     size: Any  # int32 [2]: the height and width of the part that is image, at the top left
 
 
@@ -23,7 +23,7 @@ Resizer = Callable[[Any], Resized]
 
 
 def resizer(section: pipeline_pb2.ImageResizer) -> Resizer:
-    """Read `image_resizer`: a function from float32 images [h, w, 3] to Resized.
+    """Read `image_resizer`: a function from a float32 image [h, w, 3], or several [b, h, w, 3], to Resized.
 
     Source: the API's builders.image_resizer_builder and core.preprocessor.
 
@@ -49,7 +49,7 @@ def _fixed_shape(section: pipeline_pb2.FixedShapeResizer) -> Resizer:
 
 def _keep_aspect_ratio(section: pipeline_pb2.KeepAspectRatioResizer) -> Resizer:
     def resize(image: Any) -> Resized:
-        height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
+        height, width = tf.unstack(tf.cast(_size_of(image), tf.float32))
         to_smallest = section.min_dimension / tf.minimum(height, width)
         to_largest = section.max_dimension / tf.maximum(height, width)
         # The shorter side reaches min_dimension unless the longer one would then pass max_dimension.
@@ -62,13 +62,13 @@ def _keep_aspect_ratio(section: pipeline_pb2.KeepAspectRatioResizer) -> Resizer:
         side = section.max_dimension
         padding = tf.constant(list(section.per_channel_pad_value) or [0.0], tf.float32)
         padded = _pad(resized - padding, [side, side]) + padding
-        return Resized(tf.ensure_shape(padded, [side, side, None]), size)
+        return Resized(tf.ensure_shape(padded, [*image.shape[:-3], side, side, None]), size)
 
     return resize
 
 
 def _identity(section: pipeline_pb2.IdentityResizer) -> Resizer:
-    return lambda image: Resized(image, tf.shape(image)[:2])
+    return lambda image: Resized(image, _size_of(image))
 
 
 def _conditional_shape(section: pipeline_pb2.ConditionalShapeResizer) -> Resizer:
@@ -80,7 +80,7 @@ def _conditional_shape(section: pipeline_pb2.ConditionalShapeResizer) -> Resizer
         )
 
     def resize(image: Any) -> Resized:
-        sides = tf.cast(tf.shape(image)[:2], tf.float32)
+        sides = tf.cast(_size_of(image), tf.float32)
         side = tf.reduce_max(sides) if greater else tf.reduce_min(sides)
         target = tf.minimum(side, threshold) if greater else tf.maximum(side, threshold)
         size = tf.maximum(tf.cast(sides * (target / side), tf.int32), 1)
@@ -98,16 +98,22 @@ def _pad_to_multiple(section: pipeline_pb2.PadToMultipleResizer) -> Resizer:
         )
 
     def resize(image: Any) -> Resized:
-        size = tf.shape(image)[:2]
+        size = _size_of(image)
         return Resized(_pad(image, (size + multiple - 1) // multiple * multiple), size)
 
     return resize
 
 
+def _size_of(image: Any) -> Any:
+    """Return the height and width of an image [..., h, w, 3] as int32 [2]."""
+    return tf.shape(image)[-3:-1]
+
+
 def _pad(image: Any, size: Any) -> Any:
-    """Return `image` [h, w, 3] with zeros below and to the right, up to `size` (int32 [2])."""
-    missing = size - tf.shape(image)[:2]
-    return tf.pad(image, [[0, missing[0]], [0, missing[1]], [0, 0]])
+    """Return `image` [..., h, w, 3] with zeros below and to the right, up to `size` (int32 [2])."""
+    missing = size - _size_of(image)
+    batch = [[0, 0]] * (len(image.shape) - 3)
+    return tf.pad(image, [*batch, [0, missing[0]], [0, missing[1]], [0, 0]])
 
 
 def _resize(image: Any, size: Any, section: Any, *, align_corners: bool = False) -> Any:

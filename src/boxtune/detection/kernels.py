@@ -5,6 +5,10 @@ matrix products; other backends use the plain form. The rest of the detection ar
 does not depend on the backend.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import keras
 import numpy as np
 from keras import ops
@@ -48,12 +52,25 @@ def _scale_and_shift(x, gamma, beta, mean, variance, epsilon):
     return x * scale + (beta - mean * scale)
 
 
+_convolutions_stay = ContextVar("_convolutions_stay", default=False)
+
+
+@contextmanager
+def staying_convolutions() -> Iterator[None]:
+    """Have `mix_channels` be a convolution: in graphs for runtimes that keep channels elsewhere than at the end."""
+    token = _convolutions_stay.set(True)
+    try:
+        yield
+    finally:
+        _convolutions_stay.reset(token)
+
+
 def mix_channels(x, kernel, bias=None):
     """Return the convolution [b, h, w, f] of `x` [b, h, w, d] by `kernel` [1, 1, d, f], plus `bias` [f] if any.
 
     A matrix product, except on PyTorch, which would have to move the channels to the end.
     """
-    if keras.backend.backend() == "torch":
+    if keras.backend.backend() == "torch" or _convolutions_stay.get():
         mixed = ops.conv(x, kernel)
         return mixed if bias is None else add_bias(mixed, bias)
     rows = ops.matmul(ops.reshape(x, (-1, kernel.shape[2])), ops.reshape(kernel, kernel.shape[2:]))

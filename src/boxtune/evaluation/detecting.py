@@ -3,58 +3,21 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from keras import ops
 
 from boxtune import config
 from boxtune.backends import compiled
 from boxtune.config import pipeline_pb2
-from boxtune.data import images
-from boxtune.data.image_record import ImageSource
 from boxtune.data.resize import Resized, Resizer, resizer
 from boxtune.data.workers import map_in_threads
 from boxtune.evaluation.evaluator import parts_found, require_finite
-from boxtune.evaluation.exported import detect_in_image
+from boxtune.evaluation.found import BATCH_SIZE, Found, Source, pixels_of
 from boxtune.models import Detector
 from boxtune.structures import Inputs
-
-BATCH_SIZE = 8
-"""Of models that give every image one size, unless told otherwise; others take one image at a time."""
-
-
-class Source(NamedTuple):
-    """An image to look at: its name for errors, where it is or its pixels, and its EXIF orientation."""
-
-    name: str
-    image: ImageSource | npt.NDArray[np.uint8]  # [h, w, 3], upright
-    orientation: int | None  # of a file; None for the one that it has itself
-
-
-class Found(NamedTuple):
-    """What was found in an image, best first."""
-
-    source: Source
-    size: tuple[int, int]  # height and width of the upright image in pixels
-    boxes: npt.NDArray[np.floating]  # [k, 4], fractions of the upright image, [ymin, xmin, ymax, xmax]
-    classes: npt.NDArray[np.integer]  # [k], 0-based
-    scores: npt.NDArray[np.floating]  # [k]
-
-
-def found_by_exported(detect: Callable[[Any], dict[str, Any]], sources: Iterable[Source]) -> Iterator[Found]:
-    """Yield what an exported model, as `load_exported` returns it, finds in each image.
-
-    Raises:
-        DataError: naming the image that cannot be read.
-        CheckpointError: as `detect_exported` does.
-    """
-    for source, image in map_in_threads(_read, sources):
-        found = detect_in_image(detect, image, source.name)
-        yield Found(source, image.shape[:2], found["boxes"], found["classes"], found["scores"])
 
 
 def compiled_detector(detector: Detector) -> Callable[[Inputs], dict[str, Any]]:
@@ -100,17 +63,6 @@ def _inputs(batch: Sequence[Resized]) -> Inputs:
         images=tf.stack([one.image for one in batch]),
         sizes=tf.stack([one.size for one in batch]),
     )
-
-
-def pixels_of(source: Source) -> npt.NDArray[np.uint8]:
-    """Return an image upright, [h, w, 3]; raise DataError, naming its file, if it cannot be read."""
-    if isinstance(source.image, ImageSource):
-        return np.asarray(images.read_rgb(source.image, source.orientation))
-    return source.image
-
-
-def _read(source: Source) -> tuple[Source, npt.NDArray[np.uint8]]:
-    return source, pixels_of(source)
 
 
 def _read_resized(resize: Resizer, source: Source) -> tuple[Source, tuple[int, int], Resized]:

@@ -14,6 +14,7 @@ from boxtune.backends import compiled, row_multiple
 from boxtune.config import pipeline_pb2
 from boxtune.data.batching import evaluation_batches
 from boxtune.data.input import Records, naming_faults
+from boxtune.data.label_map import class_names
 from boxtune.errors import CheckpointError
 from boxtune.evaluation.extras import (
     ExtrasReader,
@@ -26,7 +27,6 @@ from boxtune.evaluation.extras import (
 from boxtune.evaluation.groundtruth import (
     Arrays,
     Names,
-    class_names,
     groundtruth_of,
     sample_of,
     with_detections,

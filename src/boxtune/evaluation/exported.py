@@ -1,20 +1,20 @@
-"""Running an exported model, whoever exported it."""
+"""Running an exported model, whoever exported it. TensorFlow is loaded for a SavedModel only."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from boxtune.data.files import require_files
-from boxtune.data.input import Records
+from boxtune.data.workers import map_in_threads
 from boxtune.errors import CheckpointError
 from boxtune.evaluation.extras import Needs
-from boxtune.evaluation.groundtruth import read_groundtruth, with_detections
-from boxtune.metrics.results import Example, ImageResult
+from boxtune.evaluation.found import Found, Source, pixels_of
+from boxtune.runtimes.onnx import SUFFIX, OnnxModel
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
     "saved_model",
@@ -23,6 +23,9 @@ SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
     "label_map.pbtxt",
 )
 """What lies in the folder of an exported model."""
+
+ONNX = f"model{SUFFIX}"
+"""There, too, if it was exported so."""
 
 _GRAPH = "saved_model.pb"
 _PARTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
@@ -34,13 +37,19 @@ _RAW = "raw_detection_scores"
 def load_exported(path: Path) -> Any:
     """Return the function of an exported model: uint8 [1, h, w, 3] in, detections by the API's names out.
 
+    Of an ONNX file, and of a folder that has one but no SavedModel, it is an OnnxModel.
+
     Raises:
         BoxtuneError: if there is no such model, it is damaged, or it takes something else.
     """
+    if file := onnx_file(path):
+        return OnnxModel(file)
     folder = path / SAVED_MODEL if (path / SAVED_MODEL).is_dir() else path
     if not (folder / _GRAPH).is_file():
         raise CheckpointError(f"{path}: no saved model here; give a folder that `boxtune export` wrote")
     require_files(path for path in folder.rglob("*") if not path.is_dir())
+    import tensorflow as tf
+
     try:
         loaded = tf.saved_model.load(str(folder))
     except Exception as error:  # TensorFlow raises errors of any kind for a damaged model
@@ -51,13 +60,28 @@ def load_exported(path: Path) -> Any:
             f"{folder}: has no signature serving_default: it is not one of the API's exporters"
         )
     _check_input(folder, list(signature.structured_input_signature[1].values()))
-    signature.keep_alive = loaded  # the signature alone does not hold the variables
-    return signature
+
+    def detect(images: Any) -> dict[str, Any]:
+        return dict(loaded.signatures["serving_default"](tf.constant(images)))  # it holds the variables, too
+
+    return detect
 
 
 def is_exported(path: Path) -> bool:
-    """Return whether a folder is that of an exported model, damaged or not, or the `saved_model` in it."""
+    """Return whether this is the folder of an exported model, the `saved_model` in it, or an ONNX file."""
+    return _is_saved_model(path) or onnx_file(path) is not None
+
+
+def _is_saved_model(path: Path) -> bool:
+    """Return whether there is a SavedModel, damaged or not."""
     return os.path.lexists(path / _GRAPH) or (path / SAVED_MODEL).is_dir()
+
+
+def onnx_file(path: Path) -> Path | None:
+    """Return the ONNX file that a path names: itself, or the one in a folder without a SavedModel; else None."""
+    if path.suffix.lower() == SUFFIX and not path.is_dir():
+        return path
+    return path / ONNX if (path / ONNX).is_file() and not _is_saved_model(path) else None
 
 
 def _check_input(folder: Path, specs: list[Any]) -> None:
@@ -75,44 +99,14 @@ def _check_input(folder: Path, specs: list[Any]) -> None:
 
 
 def folder_of_exported(path: Path) -> Path:
-    """Return the folder of an exported model, given that folder or its `saved_model`."""
-    return path.parent if (path / _GRAPH).is_file() else path
+    """Return the folder of an exported model, given that folder, its `saved_model` or an ONNX file."""
+    return path.parent if (path / _GRAPH).is_file() or path.suffix.lower() == SUFFIX else path
 
 
 def beside_model(path: Path, name: str) -> Path | None:
-    """Return the file of that name in the folder of an exported model, given that folder or its `saved_model`."""
+    """Return the file of that name in the folder of an exported model, as `folder_of_exported` has it."""
     found = folder_of_exported(path) / name
     return found if os.path.lexists(found) else None
-
-
-def detect_exported(
-    detect: Callable[[Any], dict[str, Any]],
-    records: Records,
-    on_image: Callable[[Example], object] | None = None,
-    needs: Needs | None = None,
-) -> list[ImageResult]:
-    """Return what a model finds in the image of every record; `on_image` is shown every image.
-
-    Args:
-        detect: from an image uint8 [1, h, w, 3] to detections by the API's names, classes from 1 on.
-        records: of which the label map belongs to the model.
-        on_image: called with every image and what was found in it.
-        needs: what is read besides boxes, of detections `detection_masks` [1, k, gh, gw] within their boxes,
-            and `detection_keypoints` [1, k, p, 2] as (y, x) in fractions of the image.
-
-    Raises:
-        DataError: naming the record that cannot be read.
-        CheckpointError: naming the part that the model does not return, or the image for which a value is not
-            finite.
-    """
-    results = []
-    needs = needs or Needs()
-    for groundtruth, image in read_groundtruth(records, needs=needs):
-        result = with_detections(groundtruth, **detect_in_image(detect, image, groundtruth.name, needs))
-        results.append(result)
-        if on_image:
-            on_image(Example(result, image))
-    return results
 
 
 def detect_in_image(
@@ -140,14 +134,36 @@ def detect_in_image(
     return kept
 
 
+def found_by_exported(detect: Callable[[Any], dict[str, Any]], sources: Iterable[Source]) -> Iterator[Found]:
+    """Yield what an exported model, as `load_exported` returns it, finds in each image.
+
+    Raises:
+        DataError: naming the image that cannot be read.
+        CheckpointError: as `detect_exported` does.
+    """
+    for source, image in map_in_threads(_read, sources):
+        found = detect_in_image(detect, image, source.name)
+        yield Found(source, image.shape[:2], found["boxes"], found["classes"], found["scores"])
+
+
+def _read(source: Source) -> tuple[Source, npt.NDArray[np.uint8]]:
+    return source, pixels_of(source)
+
+
 def _detected(
     detect: Callable[[Any], dict[str, Any]], image: npt.NDArray[np.uint8], name: str, needs: Needs
 ) -> dict[str, np.ndarray]:
     """Return the parts of what a model finds in the image of that name, checked."""
     try:
-        found = detect(tf.constant(image[None]))
-    except tf.errors.OpError as error:
-        raise CheckpointError(f"{name}: the model fails: {error.message.partition(chr(10))[0]}") from error
+        found = detect(image[None])
+    except CheckpointError as error:
+        raise CheckpointError(f"{name}: {error}") from error
+    except Exception as error:
+        tensorflow = sys.modules.get("tensorflow")  # loaded, if the model is its
+        if tensorflow and isinstance(error, tensorflow.errors.OpError):
+            reason = error.message.partition("\n")[0]
+            raise CheckpointError(f"{name}: the model fails: {reason}") from error
+        raise
     missing = [part for part in _PARTS if part not in found]
     if missing:
         raise CheckpointError(

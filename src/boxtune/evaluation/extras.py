@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import pairwise
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,6 @@ import numpy.typing as npt
 from boxtune.config import pipeline_pb2
 from boxtune.data import masks as drawn_masks
 from boxtune.data.example_pb2 import Feature
-from boxtune.data.input import Records
 from boxtune.data.label_map import LabelMap
 from boxtune.data.tfrecord import parse_example
 from boxtune.errors import ConfigError, DataError, did_you_mean, many, some
@@ -23,6 +22,9 @@ from boxtune.metrics import masks, metric_sets
 from boxtune.metrics.coco import KeypointClass
 from boxtune.metrics.masks import Mask
 from boxtune.metrics.results import Classes, ImageResult
+
+if TYPE_CHECKING:  # it loads TensorFlow, without which exported models run
+    from boxtune.data.input import Records
 
 MAX_POINTS = 1000
 """Keypoints of an object."""
@@ -57,7 +59,7 @@ class Needs:
         return max(self.keypoints.values(), default=-1) + 1
 
 
-def needs_of(section: pipeline_pb2.EvalConfig, records: Records) -> Needs:
+def needs_of(section: pipeline_pb2.EvalConfig, records: "Records") -> Needs:
     """Return what the metrics of `eval_config` need of records.
 
     Keypoints are numbered by their ids in the label map; where it has none, as the records list them.
@@ -165,7 +167,7 @@ def _indices_of_labels(label_map: LabelMap) -> dict[str, int]:
     return indices
 
 
-def _indices_of_records(records: Records) -> dict[str, int]:
+def _indices_of_records(records: "Records") -> dict[str, int]:
     """Return indices in the order that all records have; {} if none has keypoints."""
     common: tuple[str, ...] = ()
     for number in range(len(records)):
@@ -191,7 +193,7 @@ def _indices_of_records(records: Records) -> dict[str, int]:
 class ExtrasReader:
     """Reads what is needed of records besides boxes; counts what the masks take of memory."""
 
-    def __init__(self, records: Records, needs: Needs) -> None:
+    def __init__(self, records: "Records", needs: Needs) -> None:
         self._records, self._needs = records, needs
         self._edges_left = MAX_EDGES
 
@@ -297,7 +299,7 @@ def _drawings(features: Features, count: int, size: tuple[int, int]) -> Sequence
     return [partial(drawn_masks.from_png, png, *size) for png in pngs]
 
 
-def _features(records: Records, number: int) -> Features:
+def _features(records: "Records", number: int) -> Features:
     return parse_example(records.read(number)).features.feature
 
 

@@ -1,6 +1,5 @@
 """The groundtruth of records, image by image, and the detections beside it."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,7 +11,6 @@ import tensorflow as tf
 
 from boxtune.data.decoder import PER_OBJECT
 from boxtune.data.input import Records, naming_faults
-from boxtune.data.label_map import LabelMap
 from boxtune.errors import DataError
 from boxtune.evaluation.extras import ExtrasReader, Needs
 from boxtune.metrics.masks import from_box
@@ -20,13 +18,6 @@ from boxtune.metrics.results import ImageResult
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
-
-
-def class_names(label_map: LabelMap, num_classes: int) -> list[str]:
-    """Return the names to show of `num_classes` classes, 0-based; each is there once."""
-    names = [label_map.shown_names.get(number, f"class {number + 1}") for number in range(num_classes)]
-    times = Counter(names)
-    return [name if times[name] == 1 else f"{name} ({number})" for number, name in enumerate(names, start=1)]
 
 
 class Names:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from boxtune.data.label_map import LabelMap
+from boxtune.data.label_map import LabelMap, class_names
 from boxtune.errors import ConfigError, DataError, printable
-from boxtune.evaluation.groundtruth import class_names
 from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds
 from boxtune.metrics.matching import reaches
 
@@ -51,13 +50,19 @@ def same_for_all(min_score: float, flag: str) -> MinScores:
     return MinScores({}, min_score, f"Shown from a score of {min_score:g} on, as {flag} says.")
 
 
-def kept_beside(folder: Path, label_map: LabelMap | None, step: int | None = None) -> MinScores:
+def kept_beside(
+    folder: Path,
+    label_map: LabelMap | None,
+    step: int | None = None,
+    within: tuple[Path, Thresholds] | None = None,
+) -> MinScores:
     """Return the lowest scores that an evaluation has found for a model: MIN_SCORE where there is none.
 
     Args:
         folder: that of the model.
         label_map: of the model, if it has one.
         step: of the checkpoint that is the model; thresholds of another one are logged and left out.
+        within: the file of the model and the thresholds in it, which count where there are none beside it.
 
     Raises:
         DataError: if the thresholds cannot be read, or are of other classes.
@@ -66,6 +71,8 @@ def kept_beside(folder: Path, label_map: LabelMap | None, step: int | None = Non
     try:
         path.lstat()
     except OSError:
+        if within:
+            return _of(within[1], within[0], label_map)
         why = f"there is no {THRESHOLDS} beside the model"
         return MinScores({}, MIN_SCORE, f"Shown from a score of {MIN_SCORE:g} on: {why}.")
     thresholds = read_thresholds(path)
@@ -75,6 +82,11 @@ def kept_beside(folder: Path, label_map: LabelMap | None, step: int | None = Non
             "%s: its thresholds are not used. Find others with `boxtune evaluate --min_precision 0`.", why
         )
         return MinScores({}, MIN_SCORE, f"Shown from a score of {MIN_SCORE:g} on: {why}.")
+    return _of(thresholds, path, label_map)
+
+
+def _of(thresholds: Thresholds, path: Path, label_map: LabelMap | None) -> MinScores:
+    """Return the lowest scores by the thresholds that a file holds."""
     if label_map:
         _check_classes(thresholds, path, label_map)
     return MinScores(

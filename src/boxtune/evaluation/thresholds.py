@@ -95,9 +95,13 @@ def read_thresholds(path: Path) -> Thresholds:
     Raises:
         DataError: naming the file and the value, if it cannot be read or is not what an evaluation writes.
     """
+    return thresholds_in(read_text(path, max_bytes=_MAX_BYTES), path)
+
+
+def thresholds_in(text: str, path: Path) -> Thresholds:
+    """Return the thresholds that a text of JSON holds, which is that of a file or within it; else as above."""
     try:
-        content = json.loads(read_text(path, max_bytes=_MAX_BYTES))
-        rows = _members(content, Thresholds)
+        rows = _members(json.loads(text), Thresholds)
         classes = tuple(ClassThreshold(**_members(row, ClassThreshold)) for row in rows.pop("classes"))
         found = Thresholds(**rows, classes=classes)
         _check(found)

@@ -17,15 +17,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from boxtune.data.geometry import Window, from_window
 from boxtune.data.image_record import Tile
-from boxtune.data.input import Records
 from boxtune.data.tiling import Tiling
-from boxtune.errors import ConfigError
-from boxtune.evaluation.detecting import Found, Source, pixels_of
-from boxtune.evaluation.extras import Needs
-from boxtune.evaluation.groundtruth import read_groundtruth, with_detections
-from boxtune.metrics.results import Example, ImageResult
+from boxtune.evaluation.found import Found, Source, pixels_of
 
 Find: TypeAlias = Callable[[Iterable[Source]], Iterator[Found]]
 """Yields what is found in each of some images, in order."""
@@ -85,46 +79,6 @@ def find_in_tiles(find: Find, tiling: Tiling, sources: Iterable[Source]) -> Iter
         yield _merged(plan, whole, of_tiles) if plan.tiles else whole._replace(source=plan.source)
 
 
-def detect_in_tiles(
-    find: Find,
-    tiling: Tiling,
-    records: Records,
-    on_image: Callable[[Example], object] | None = None,
-    needs: Needs | None = None,
-) -> list[ImageResult]:
-    """Return what is found in the image of every record, in its tiles and the whole; `on_image` is shown every image.
-
-    Args:
-        find, tiling: as `find_in_tiles` takes them.
-        records: of which the label map belongs to the model.
-        on_image: called with every image and what was found in it.
-        needs: what is read besides boxes.
-
-    Raises:
-        DataError: naming the record that cannot be read.
-        ConfigError: if masks or keypoints are measured, which are not merged; else as `find_in_tiles`.
-    """
-    needs = needs or Needs()
-    if needs.masks or needs.keypoints:
-        raise ConfigError(
-            "--tile merges boxes, neither masks nor keypoints: leave out the metrics that are about them"
-        )
-    groundtruth: deque[ImageResult] = deque()
-
-    def sources() -> Iterator[Source]:
-        for one, image in read_groundtruth(records, needs=needs):
-            groundtruth.append(one)
-            yield Source(one.name, image, None)
-
-    results = []
-    for found in find_in_tiles(find, tiling, sources()):
-        result = with_detections(groundtruth.popleft(), found.boxes, found.classes, found.scores)
-        results.append(result)
-        if on_image:
-            on_image(Example(result, pixels_of(found.source)))
-    return results
-
-
 def _parts(sources: Iterable[Source], tiling: Tiling, plans: deque[_Plan]) -> Iterator[Source]:
     """Yield each image, then its tiles; how it was cut goes to `plans` before."""
     for source in sources:
@@ -153,8 +107,10 @@ def _merged(plan: _Plan, whole: Found, of_tiles: Sequence[Found]) -> Found:
 
 def _in_image(boxes: Floats, tile: Tile, size: tuple[int, int]) -> Floats:
     """Return boxes [k, 4] of a tile as fractions of the image of `size` (height, width)."""
-    window = Window((tile.top, tile.left), (tile.height, tile.width), size)
-    return np.clip(from_window(boxes.astype(np.float32), window).numpy(), 0.0, 1.0)
+    start, sides, frame = (
+        np.array(pair * 2, np.float32) for pair in ((tile.top, tile.left), (tile.height, tile.width), size)
+    )
+    return np.clip((boxes.astype(np.float32) * sides + start) / frame, 0.0, 1.0)
 
 
 def cut_by(boxes: Floats, tile: Tile, size: tuple[int, int]) -> Flags:

@@ -69,6 +69,9 @@ class Detector(keras.Model, ABC):
     scores_before_classes: int = 0
     """How many scores of an anchor come before those of its classes, such as that of the background."""
 
+    suppress: Any = None
+    """The `detection.nms.NonMaxSuppression` that `detect` applies to `candidates` within `windows`; None if none."""
+
     finds: tuple[str, ...] = ()
     """What it detects besides boxes: "masks", "keypoints"."""
 
@@ -225,6 +228,12 @@ class Detector(keras.Model, ABC):
         weights = {id(weight) for weight in self.weights}
         states = [variable for variable in self.variables if id(variable) not in weights]
         return {f"random/{number}": state for number, state in enumerate(states)}
+
+
+def windows(inputs: Inputs):
+    """Return the part of each input that is image rather than padding, float32 [b, 4], as a box in its frame."""
+    extents = ops.cast(inputs["sizes"], "float32") / ops.cast(ops.shape(inputs["images"])[1:3], "float32")
+    return ops.concatenate([ops.zeros_like(extents), extents], axis=-1)
 
 
 def _sum_of_all(weights):

@@ -21,10 +21,11 @@ from boxtune.detection.localization import LocalizationLoss
 from boxtune.detection.matching import Targets, assign_targets
 from boxtune.detection.merging import merge_equal_boxes
 from boxtune.detection.mining import HardExampleMiner
+from boxtune.detection.nms import NonMaxSuppression
 from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError
 from boxtune.models import from_config, heads, tf1_names
-from boxtune.models.detector import Detector, Options, Predictions
+from boxtune.models.detector import Detector, Options, Predictions, windows
 from boxtune.models.layers import computing_in_bfloat16
 from boxtune.models.ssd_features import BACKBONE, EFFICIENTNET, FEATURES, feature_extractor
 from boxtune.structures import Detections, GroundTruth, Inputs
@@ -145,6 +146,7 @@ class SSDLoss:
 class SSD(Detector):
     """A single-shot detector."""
 
+    suppress: NonMaxSuppression
     loss_names = ("localization_loss", "classification_loss")
 
     def __init__(
@@ -198,9 +200,7 @@ class SSD(Detector):
 
     def detect(self, inputs: Inputs, predictions: Predictions) -> Detections:
         """Return the detections after suppression, clipped to the image; `extras` has their `anchors` [b, k]."""
-        boxes, scores = self.candidates(inputs, predictions)
-        extents = ops.cast(inputs["sizes"], "float32") / ops.cast(ops.shape(inputs["images"])[1:3], "float32")
-        return self.suppress(boxes, scores, ops.concatenate([ops.zeros_like(extents), extents], axis=-1))
+        return self.suppress(*self.candidates(inputs, predictions), windows(inputs))
 
     def candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[Any, Any]:
         """Return the decoded boxes [b, a, 4] and the scores [b, a, c] of every anchor."""

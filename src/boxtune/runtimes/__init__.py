@@ -1,0 +1,1 @@
+"""Running exported files where neither TensorFlow nor Keras is installed."""
