@@ -131,7 +131,11 @@ def _thresholds_of(prefix: str) -> Thresholds | None:
 
 
 class Serving(tf.Module):
-    """A detector behind the API's serving signature: one image in, its detections out, classes numbered from 1."""
+    """A detector behind the API's serving signature: images in, their detections out, classes numbered from 1.
+
+    A batch may have any number of images. As tensors they have one size; encoded ones may differ, as long as the
+    resizer gives them one.
+    """
 
     def __init__(self, detector: Detector, resizer: resize.Resizer, input_type: str):
         super().__init__()
@@ -139,10 +143,18 @@ class Serving(tf.Module):
         self._variables = [variable.value for variable in detector.checkpoint_variables().values()]
         spec, decode = INPUT_TYPES[input_type]
 
+        def read(one: Any) -> tuple[Any, Any]:
+            resized = resizer(decode(one))
+            return resized.image, resized.size
+
+        one = tf.TensorSpec(spec.shape[1:], spec.dtype)
+        traced = tf.function(read, autograph=False).get_concrete_function(one)
+        outputs = tuple(tf.TensorSpec(part.shape, part.dtype) for part in traced.outputs)
+
         @tf.function(input_signature=[spec], autograph=False)
         def serve(input_tensor: Any) -> dict[str, Any]:
-            resized = resizer(decode(input_tensor))
-            return detections_by_name(detector, Inputs(images=resized.image[None], sizes=resized.size[None]))
+            images, sizes = tf.map_fn(read, input_tensor, fn_output_signature=outputs)
+            return detections_by_name(detector, Inputs(images=images, sizes=sizes))
 
         self.__call__ = serve  # as an attribute, so that the loaded model can be called
 
@@ -175,24 +187,22 @@ def _decode(encoded: Any) -> Any:
 
 INPUT_TYPES: dict[str, tuple[tf.TensorSpec, Callable[[Any], Any]]] = {
     "image_tensor": (
-        tf.TensorSpec([1, None, None, 3], tf.uint8, "input_tensor"),
-        lambda images: tf.cast(images[0], tf.float32),
+        tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor"),
+        lambda image: tf.cast(image, tf.float32),
     ),
     "float_image_tensor": (
-        tf.TensorSpec([1, None, None, 3], tf.float32, "input_tensor"),
-        lambda images: images[0],
+        tf.TensorSpec([None, None, None, 3], tf.float32, "input_tensor"),
+        lambda image: image,
     ),
-    "encoded_image_string_tensor": (
-        tf.TensorSpec([1], tf.string, "input_tensor"),
-        lambda encoded: _decode(encoded[0]),
-    ),
+    "encoded_image_string_tensor": (tf.TensorSpec([None], tf.string, "input_tensor"), _decode),
     "tf_example": (
-        tf.TensorSpec([1], tf.string, "input_tensor"),
+        tf.TensorSpec([None], tf.string, "input_tensor"),
         lambda serialized: _decode(
-            tf.io.parse_single_example(
-                serialized[0], {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
-            )["image/encoded"]
+            tf.io.parse_single_example(serialized, {"image/encoded": tf.io.FixedLenFeature([], tf.string)})[
+                "image/encoded"
+            ]
         ),
     ),
 }
-"""By the API's names, the input of the serving signature, and the function from it to an image [h, w, 3]."""
+"""By the API's names, the input [b, ...] of the serving signature, and the function from one of it to an image
+[h, w, 3] in [0, 255]."""
