@@ -1,4 +1,4 @@
-"""What an exported model takes: any number of images, as tensors, encoded, or in records."""
+"""What an exported model takes, any number of images as tensors, encoded or in records, and what it leaves out."""
 
 import io
 
@@ -8,26 +8,38 @@ import tensorflow as tf
 from PIL import Image
 
 from boxtune import config, models
+from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.resize import resizer
-from boxtune.export import INPUT_TYPES, Serving
+from boxtune.errors import ConfigError
+from boxtune.evaluation.exported import load_exported
+from boxtune.evaluation.score_floor import floor_of_exported
+from boxtune.export import INPUT_TYPES, Serving, export
+from boxtune.finder import load_finder
+from boxtune.training import checkpoints
 
 SIZES = [(40, 60), (50, 30), (64, 64)]
 
 
 @pytest.fixture(scope="module")
-def detector():
-    section = config.recipe("ssd_mobilenet_v2_keras").model
+def pipeline():
+    pipeline = config.recipe("ssd_mobilenet_v2_keras")
+    section = pipeline.model
     section.ssd.num_classes = 3
     section.ssd.feature_extractor.depth_multiplier = 0.35
     section.ssd.image_resizer.fixed_shape_resizer.height = 64
     section.ssd.image_resizer.fixed_shape_resizer.width = 64
-    detector = models.build(section)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def detector(pipeline):
+    detector = models.build(pipeline.model)
     rng = np.random.default_rng(0)  # with the weights that training begins with, all images look alike to it
     for weight in detector.trainable_weights:
         if len(weight.shape) == 4:
             inputs = np.prod(weight.shape[:2] if weight.shape[3] == 1 else weight.shape[:3])
             weight.assign(rng.normal(size=weight.shape, scale=np.sqrt(2 / inputs)))
-    return detector, resizer(section.ssd.image_resizer)
+    return detector, resizer(pipeline.model.ssd.image_resizer)
 
 
 def noise(height, width):
@@ -86,3 +98,24 @@ def test_an_image_is_the_same_whatever_it_comes_in(detector):
         scores.append(serve(tf.convert_to_tensor(np.array([one])))["detection_scores"].numpy())
     for one in scores[1:]:
         np.testing.assert_array_equal(one, scores[0])
+
+
+def test_a_higher_floor_of_scores_leaves_out_what_is_below_and_says_so(pipeline, detector, tmp_path, capsys):
+    config.write(pipeline, tmp_path / "pipeline.config")
+    checkpoints.tree(detector[0].checkpoint_variables()).write(str(tmp_path / "ckpt-1"))
+    write_label_map(LabelMap.from_names(["a", "b", "c"]), tmp_path / "model_label_map.pbtxt")
+    image = noise(64, 64)
+    found = {}
+    for floor in (None, 0.5):
+        folder = export(
+            tmp_path / "pipeline.config", tmp_path / "ckpt-1", tmp_path / f"{floor}", score_threshold=floor
+        )
+        scores = load_exported(folder)(tf.constant(image[None]))["detection_scores"][0].numpy()
+        found[floor] = scores[scores > 0]
+        assert ("Detections that score 0.5 or less are left out" in capsys.readouterr().out) == bool(floor)
+    assert found[None].min() < 0.5 < found[None].max()
+    np.testing.assert_array_equal(found[0.5], found[None][found[None] > 0.5])
+    assert floor_of_exported(tmp_path / "0.5") == load_finder(tmp_path / "0.5").floor == 0.5
+    with pytest.raises(ConfigError, match="score_threshold is 7; it must be"):
+        export(tmp_path / "pipeline.config", tmp_path / "ckpt-1", tmp_path / "other", score_threshold=7)
+    assert not (tmp_path / "other").exists()

@@ -621,6 +621,7 @@ def _add_export(verbs: Any) -> None:
         help="of its runs and checkpoints (%(default)s)",
     )
     add("--input_type", default="image_tensor", help="of the signature (%(default)s)")
+    add("--score_threshold", type=float, help="leave out detections that score no more; may lower mAP")
     _add_overrides(add)
 
 

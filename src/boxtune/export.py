@@ -19,6 +19,7 @@ from boxtune.data.files import LOCK, PARTIAL, held, writing
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
+from boxtune.evaluation.score_floor import set_floor
 from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds, write_thresholds
 from boxtune.models import Detector
 from boxtune.structures import Inputs
@@ -34,6 +35,7 @@ def export(
     output_dir: str | Path,
     *,
     input_type: str = "image_tensor",
+    score_threshold: float | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
     """Write `saved_model/`, `checkpoint/ckpt-0`, `pipeline.config` and the label map; return the folder.
@@ -47,6 +49,9 @@ def export(
         checkpoint: a folder (its newest checkpoint), a prefix or an `.index` file.
         output_dir: created if necessary.
         input_type: one of INPUT_TYPES.
+        score_threshold: in [0, 1): detections have to score above it, in place of what the configuration says. It
+            may lower mAP, which counts all detections. The exported `pipeline.config` has it, and evaluations of the
+            export say so.
         overrides: "path.to.field=value" changes of the configuration.
 
     Raises:
@@ -60,6 +65,13 @@ def export(
             f"{did_you_mean(input_type, INPUT_TYPES)}"
         )
     pipeline = config.load(pipeline_config_path, overrides)
+    if score_threshold is not None:
+        set_floor(pipeline.model, score_threshold)
+        print(
+            f"Detections that score {score_threshold:g} or less are left out of the export: its mAP may be lower than "
+            "that of the checkpoint.",
+            flush=True,
+        )
     config.refuse(pipeline, pipeline_config_path, config.MODEL)
     prefix = checkpoints.find(checkpoint)
     detector = models.build(pipeline.model)

@@ -27,6 +27,7 @@ from boxtune.evaluation.exported import (
     is_exported,
     load_exported,
 )
+from boxtune.evaluation.score_floor import floor_of
 from boxtune.training import averages, checkpoints
 from boxtune.training.project import best_checkpoint, best_run, runs_of
 from boxtune.training.run_state import config_beside, own_label_map
@@ -42,6 +43,7 @@ class Finder:
         records: the folder of the records that it was trained on, by its configuration, if that says it.
         folder: in which it lies, and its thresholds, if it has some.
         step: of the checkpoint; None of an exported model.
+        floor: the score that its detections exceed, whatever is asked for.
     """
 
     label_map_path: Path | None
@@ -49,6 +51,7 @@ class Finder:
     records: Path | None
     folder: Path
     step: int | None = None
+    floor: float = 0.0
 
     @cached_property
     def label_map(self) -> LabelMap:
@@ -84,7 +87,8 @@ def _exported(model: Path) -> Finder:
             pipeline = config.load(path, needs_model=False)
     find = partial(found_by_exported, load_exported(model))
     label_map = beside_model(model, LABEL_MAP)
-    return Finder(label_map, find, _records(pipeline), folder_of_exported(model))
+    floor = floor_of(pipeline.model)
+    return Finder(label_map, find, _records(pipeline), folder_of_exported(model), floor=floor)
 
 
 def _trained(model: Path, batch_size: int) -> Finder:
@@ -107,7 +111,8 @@ def _trained(model: Path, batch_size: int) -> Finder:
         models.image_resizer(pipeline.model),
         batch_size=batch_size,
     )
-    return Finder(label_map, find, _records(pipeline), Path(prefix).parent, checkpoints.step_of(prefix))
+    folder, step, floor = Path(prefix).parent, checkpoints.step_of(prefix), floor_of(pipeline.model)
+    return Finder(label_map, find, _records(pipeline), folder, step, floor)
 
 
 def _records(pipeline: TrainEvalPipelineConfig) -> Path | None:
