@@ -550,6 +550,19 @@ class TestAnExportedModel:
         evaluate(saved_model=tmp_path / "model" / given, data=base / "records", min_precision=0)
         assert read_thresholds(tmp_path / "model" / "thresholds.json").num_images == 9
 
+    def test_what_it_leaves_out_is_said(self, base, exported, tmp_path, capsys):
+        model = shutil.copytree(exported, tmp_path / "model")
+        nms = "post_processing { batch_non_max_suppression { score_threshold: 0.3 } }"
+        kind = 'feature_extractor { type: "ssd_mobilenet_v2_keras" }'
+        (model / "pipeline.config").write_text(f"model {{ ssd {{ num_classes: 4 {kind} {nms} }} }}")
+        above = "only detections above a score of 0.3"
+        analysis = evaluate(saved_model=model, data=base / "records", output_dir=tmp_path)
+        assert analysis.how == read_evaluation(tmp_path / "evaluation.json").how == above
+        assert f"objects, {above} (" in capsys.readouterr().out
+        assert above in (tmp_path / "evaluation.html").read_text()
+        tiled = evaluate(saved_model=model, data=base / "records", tiling=Tiling(32))
+        assert tiled.how == f"in tiles of 32 pixels that overlap by 0.2, and the whole, {above}"
+
     def test_shows_as_many_images_as_it_is_told(self, exported, base, tmp_path):
         some = ["eval_config.num_visualizations=4"]
         evaluate(saved_model=exported, data=base / "records", output_dir=tmp_path, overrides=some)

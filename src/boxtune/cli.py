@@ -627,6 +627,7 @@ def _add_export(verbs: Any) -> None:
     _add_list(add, "--format", "FORMAT", "saved_model (the default) or onnx", dest="formats")
     add("--nms", default="native", help="how an ONNX file ends: native, none or efficient_nms (%(default)s)")
     add("--without_nms", action="store_const", const="none", dest="nms", help="the same as --nms none")
+    add("--score_threshold", type=float, help="leave out detections that score no more; may lower mAP")
     _add_overrides(add)
 
 

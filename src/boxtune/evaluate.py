@@ -41,6 +41,7 @@ from boxtune.evaluation.exported import (
 )
 from boxtune.evaluation.extras import check_detector_finds
 from boxtune.evaluation.of_records import detect_exported, detect_in_tiles
+from boxtune.evaluation.score_floor import floor_of, floor_of_exported, words
 from boxtune.evaluation.thresholds import (
     THRESHOLDS,
     read_thresholds,
@@ -174,15 +175,17 @@ def evaluate(
                 look = partial(
                     found_by_detector, compiled_detector(detector), models.image_resizer(pipeline.model)
                 )
-                evaluation = _in_tiles(look, tiling, records, pipeline, step)
+                floor = floor_of(pipeline.model)
+                evaluation = _in_tiles(look, tiling, records, pipeline, floor, step)
             else:
                 evaluation = Evaluator.from_config(detector, records, pipeline).evaluate(step)
         elif model is not None:
+            floor = floor_of_exported(Path(saved_model or ""))
             if tiling:
-                evaluation = _in_tiles(partial(found_by_exported, model), tiling, records, pipeline)
+                evaluation = _in_tiles(partial(found_by_exported, model), tiling, records, pipeline, floor)
             else:
                 find = partial(detect_exported, model)
-                evaluation = evaluate_found(find, records, pipeline.eval_config)
+                evaluation = evaluate_found(find, records, pipeline.eval_config, how=words(floor))
         else:
             annotated = (reading and reading.annotations) or data
             where = Path(annotated) if annotated else None
@@ -217,11 +220,13 @@ def _in_tiles(
     tiling: Tiling,
     records: Records,
     pipeline: pipeline_pb2.TrainEvalPipelineConfig,
+    floor: float,
     step: int = 0,
 ) -> Evaluation:
-    """Return the evaluation of what a model finds in tiles and the whole of each image."""
+    """Return the evaluation of what a model, whose detections exceed `floor`, finds in tiles and the whole of each."""
     detect = partial(detect_in_tiles, find, tiling)
-    return evaluate_found(detect, records, pipeline.eval_config, step=step, how=f"in {tiling}")
+    how = ", ".join(filter(None, (f"in {tiling}", words(floor))))
+    return evaluate_found(detect, records, pipeline.eval_config, step=step, how=how)
 
 
 def _history(prefix: str | None) -> RunHistory | None:

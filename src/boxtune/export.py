@@ -19,6 +19,7 @@ from boxtune.data.files import LOCK, PARTIAL, held, writing
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
+from boxtune.evaluation.score_floor import set_floor
 from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds, write_thresholds
 from boxtune.exporting import formats as exporting
 from boxtune.exporting.onnx import About
@@ -38,6 +39,7 @@ def export(
     input_type: str = "image_tensor",
     formats: Sequence[str] = (SAVED_MODEL,),
     nms: str = "native",
+    score_threshold: float | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
     """Write `saved_model/`, `checkpoint/ckpt-0`, `pipeline.config` and the label map; return the folder.
@@ -55,6 +57,9 @@ def export(
         formats: of FORMATS; without "saved_model" there is no `saved_model/`.
         nms: how the ONNX file ends: "native" (`model.onnx`, which runs everywhere), or for TensorRT "none" or
             "efficient_nms" (its plugin), of which the input are images of the model's size.
+        score_threshold: in [0, 1): detections have to score above it, in place of what the configuration says. It
+            may lower mAP, which counts all detections. The exported `pipeline.config` has it, and evaluations of the
+            export say so.
         overrides: "path.to.field=value" changes of the configuration.
 
     Raises:
@@ -69,6 +74,13 @@ def export(
             f"{did_you_mean(input_type, INPUT_TYPES)}"
         )
     pipeline = config.load(pipeline_config_path, overrides)
+    if score_threshold is not None:
+        set_floor(pipeline.model, score_threshold)
+        print(
+            f"Detections that score {score_threshold:g} or less are left out of the export: its mAP may be lower than "
+            "that of the checkpoint.",
+            flush=True,
+        )
     config.refuse(pipeline, pipeline_config_path, config.MODEL)
     prefix = checkpoints.find(checkpoint)
     detector = models.build(pipeline.model)
@@ -143,7 +155,11 @@ def _thresholds_of(prefix: str) -> Thresholds | None:
 
 
 class Serving(tf.Module):
-    """A detector behind the API's serving signature: one image in, its detections out, classes numbered from 1."""
+    """A detector behind the API's serving signature: images in, their detections out, classes numbered from 1.
+
+    A batch may have any number of images. As tensors they have one size; encoded ones may differ, as long as the
+    resizer gives them one.
+    """
 
     def __init__(self, detector: Detector, resizer: resize.Resizer, input_type: str):
         super().__init__()
@@ -151,10 +167,18 @@ class Serving(tf.Module):
         self._variables = [variable.value for variable in detector.checkpoint_variables().values()]
         spec, decode = INPUT_TYPES[input_type]
 
+        def read(one: Any) -> tuple[Any, Any]:
+            resized = resizer(decode(one))
+            return resized.image, resized.size
+
+        one = tf.TensorSpec(spec.shape[1:], spec.dtype)
+        traced = tf.function(read, autograph=False).get_concrete_function(one)
+        outputs = tuple(tf.TensorSpec(part.shape, part.dtype) for part in traced.outputs)
+
         @tf.function(input_signature=[spec], autograph=False)
         def serve(input_tensor: Any) -> dict[str, Any]:
-            resized = resizer(decode(input_tensor))
-            return detections_by_name(detector, Inputs(images=resized.image[None], sizes=resized.size[None]))
+            images, sizes = tf.map_fn(read, input_tensor, fn_output_signature=outputs)
+            return detections_by_name(detector, Inputs(images=images, sizes=sizes))
 
         self.__call__ = serve  # as an attribute, so that the loaded model can be called
 
@@ -187,24 +211,22 @@ def _decode(encoded: Any) -> Any:
 
 INPUT_TYPES: dict[str, tuple[tf.TensorSpec, Callable[[Any], Any]]] = {
     "image_tensor": (
-        tf.TensorSpec([1, None, None, 3], tf.uint8, "input_tensor"),
-        lambda images: tf.cast(images[0], tf.float32),
+        tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor"),
+        lambda image: tf.cast(image, tf.float32),
     ),
     "float_image_tensor": (
-        tf.TensorSpec([1, None, None, 3], tf.float32, "input_tensor"),
-        lambda images: images[0],
+        tf.TensorSpec([None, None, None, 3], tf.float32, "input_tensor"),
+        lambda image: image,
     ),
-    "encoded_image_string_tensor": (
-        tf.TensorSpec([1], tf.string, "input_tensor"),
-        lambda encoded: _decode(encoded[0]),
-    ),
+    "encoded_image_string_tensor": (tf.TensorSpec([None], tf.string, "input_tensor"), _decode),
     "tf_example": (
-        tf.TensorSpec([1], tf.string, "input_tensor"),
+        tf.TensorSpec([None], tf.string, "input_tensor"),
         lambda serialized: _decode(
-            tf.io.parse_single_example(
-                serialized[0], {"image/encoded": tf.io.FixedLenFeature([], tf.string)}
-            )["image/encoded"]
+            tf.io.parse_single_example(serialized, {"image/encoded": tf.io.FixedLenFeature([], tf.string)})[
+                "image/encoded"
+            ]
         ),
     ),
 }
-"""By the API's names, the input of the serving signature, and the function from it to an image [h, w, 3]."""
+"""By the API's names, the input [b, ...] of the serving signature, and the function from one of it to an image
+[h, w, 3] in [0, 255]."""

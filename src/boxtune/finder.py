@@ -24,6 +24,7 @@ from boxtune.evaluation.exported import (
     onnx_file,
 )
 from boxtune.evaluation.found import BATCH_SIZE, Found, Source
+from boxtune.evaluation.score_floor import floor_of
 from boxtune.evaluation.thresholds import Thresholds, thresholds_in
 from boxtune.runtimes.onnx import OnnxModel
 from boxtune.silence_stderr import silenced_stderr
@@ -41,6 +42,7 @@ class Finder:
         step: of the checkpoint; None of an exported model.
         own_labels: its classes, if its file says itself what they are.
         own_thresholds: its file and the thresholds in it, if it has some.
+        floor: the score that its detections exceed, whatever is asked for.
     """
 
     label_map_path: Path | None
@@ -50,6 +52,7 @@ class Finder:
     step: int | None = None
     own_labels: LabelMap | None = None
     own_thresholds: tuple[Path, Thresholds] | None = None
+    floor: float = 0.0
 
     @cached_property
     def label_map(self) -> LabelMap:
@@ -103,6 +106,7 @@ def _exported(model: Path) -> Finder:
         folder_of_exported(model),
         own_labels=labels,
         own_thresholds=thresholds,
+        floor=floor_of(pipeline.model),
     )
 
 
@@ -132,7 +136,8 @@ def _trained(model: Path, batch_size: int) -> Finder:
         models.image_resizer(pipeline.model),
         batch_size=batch_size,
     )
-    return Finder(label_map, find, _records(pipeline), Path(prefix).parent, checkpoints.step_of(prefix))
+    folder, step, floor = Path(prefix).parent, checkpoints.step_of(prefix), floor_of(pipeline.model)
+    return Finder(label_map, find, _records(pipeline), folder, step, floor=floor)
 
 
 def _records(pipeline: TrainEvalPipelineConfig) -> Path | None:

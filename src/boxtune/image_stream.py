@@ -82,6 +82,7 @@ def selection_of(model: Model, min_score: float | None, classes: Sequence[str]) 
             hint = did_you_mean(name, model.names) or f" It has {some(model.names, _MOST_NAMED)}."
             raise ConfigError(f'--class "{printable(name)}": the model has no such class.{hint}')
     min_scores = model.min_scores if min_score is None else same_for_all(min_score, "--min_score")
+    min_scores = min_scores.above(model.score_floor)
     return Selection(min_scores, [model.names.index(name) for name in classes])
 
 

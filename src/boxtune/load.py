@@ -67,6 +67,11 @@ class Model:
         own = finder.label_map if finder.label_map.labels else None
         return kept_beside(finder.folder, own, finder.step, finder.own_thresholds)
 
+    @property
+    def score_floor(self) -> float:
+        """The score that its detections exceed, however low the scores that are asked for; 0 if there is none."""
+        return self._finder.floor
+
     def __repr__(self) -> str:
         return f"<model {self.path} of {some(self.names, _MOST_NAMED)}>"
 

@@ -1,6 +1,9 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from boxtune.detection import kernels, nms
 from boxtune.detection.nms import NonMaxSuppression
 
 # B overlaps A by 1/2 (0.2 of 0.3 + 0.3 - 0.2), C overlaps neither.
@@ -184,3 +187,66 @@ def test_boxes_past_the_count_are_padding():
     boxes, scores = np.float32([[A, C], [A, C]]), np.full([2, 2, 1], 0.5, np.float32)
     found = NonMaxSuppression()(boxes, scores, counts=np.int32([1, 2]))
     np.testing.assert_array_equal(found.count, [1, 2])
+
+
+class TestOfManyOnlyTheBest:
+    """What is left out beforehand would not have been among the best; so nothing tells that it was."""
+
+    @given(st.data())
+    def test_the_detections_are_those_of_all(self, data):
+        draw = data.draw
+        images, anchors, classes = draw(st.integers(1, 2)), draw(st.integers(1, 60)), draw(st.integers(1, 4))
+        rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+        own_boxes = draw(st.booleans())
+        shape = (images, anchors, classes, 2) if own_boxes else (images, anchors, 2)
+        # Of a grid as coarse as this many are equal, empty or outside of the window.
+        corners = rng.integers(-1, 8, shape) / 8
+        boxes = np.concatenate([corners, corners + rng.integers(0, 5, shape) / 8], axis=-1)
+        scores = rng.uniform(-0.1, 1, (images, anchors, classes))
+        levels = draw(st.sampled_from([0, 1, 4, 32]))  # of scores, 0 for any
+        scores = np.ceil(scores * levels) / levels if levels else scores
+        scores = np.where(rng.uniform(size=scores.shape) < draw(st.sampled_from([0, 0.2, 0.9])), -1, scores)
+        suppress = NonMaxSuppression(
+            score_threshold=draw(st.sampled_from([0.0, 1e-8, 0.25, 0.6])),
+            iou_threshold=draw(st.sampled_from([0.0, 0.3, 0.5, 1.0])),
+            max_detections_per_class=draw(st.sampled_from([1, 2, 5, 100])),
+            max_total_detections=draw(st.sampled_from([1, 2, 7, 100])),
+            soft_nms_sigma=draw(st.sampled_from([0.0, 0.3])),
+            class_agnostic=draw(st.booleans()),
+        )
+        window = draw(st.sampled_from([None, [0, 0, 1, 1], [0, 0, 0.5, 1]]))
+        arguments = (
+            boxes.astype(np.float32),
+            scores.astype(np.float32),
+            None if window is None else np.float32([window] * images),
+            draw(st.sampled_from([None, np.int32([anchors // 2] * images)])),
+        )
+        found = parts(suppress(*arguments))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nms, "greedy_suppression", suppress_all)
+            expected = parts(suppress(*arguments))
+        for name, part in expected.items():
+            np.testing.assert_array_equal(found[name], part, err_msg=name)
+
+    def test_a_score_that_is_no_number_is_none(self):
+        apart = [[y / 10, 0, y / 10 + 0.05, 1] for y in range(10)]
+        scores = np.linspace(0.9, 0.1, 20).reshape(10, 2)
+        scores[[0, 3], [1, 0]] = np.nan
+        found = suppress(apart, scores, max_total_detections=1)
+        np.testing.assert_array_equal([found["anchors"], found["classes"]], [[0], [0]])
+
+    def test_images_are_looked_at_as_deep_as_each_needs(self):
+        # In the first image all boxes but the worst are one, in the second none overlap.
+        apart = np.linspace(0, 0.9, 40)
+        boxes = np.zeros([2, 40, 4], np.float32)
+        boxes[..., 2:] = [0.02, 1]
+        boxes[1, :, 0], boxes[1, :, 2] = apart, apart + 0.02
+        boxes[0, -1] = [0.5, 0.5, 1, 1]
+        scores = np.stack([np.linspace(0.9, 0.1, 40), np.full(40, 0.05)], axis=-1)
+        found = parts(NonMaxSuppression(max_total_detections=2)(boxes, np.float32([scores, scores])))
+        np.testing.assert_array_equal(found["anchors"], [[0, 39], [0, 1]])
+        np.testing.assert_array_equal(found["count"], [2, 2])
+
+
+def suppress_all(*arguments, enough, counts, **options):
+    return kernels.greedy_suppression(*arguments, **options)

@@ -55,6 +55,11 @@ class NonMaxSuppression:
         num_classes = scores.shape[2]
         limit = limit if scores.shape[1] is None else min(limit, scores.shape[1])
         boxes = boxes if len(boxes.shape) == 3 else ops.transpose(boxes, (0, 2, 1, 3))  # [b, c, a, 4]
+        counts = None
+        if window is not None:
+            counts = (
+                area(clip(boxes, window[:, None] if len(boxes.shape) == 3 else window[:, None, None])) > 0
+            )
         kept = greedy_suppression(
             boxes,
             ops.transpose(scores, (0, 2, 1)),
@@ -62,6 +67,8 @@ class NonMaxSuppression:
             iou_threshold=self.iou_threshold,
             score_threshold=self.score_threshold,
             soft_sigma=self.soft_nms_sigma,
+            enough=self.max_total_detections,
+            counts=counts,
         )
         anchors, per_class, valid = (ops.reshape(part, (-1, num_classes * limit)) for part in kept)
         kept_boxes = _take_boxes(boxes, anchors)

@@ -16,6 +16,7 @@ from boxtune.data.batching import evaluation_batches
 from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import class_names
 from boxtune.errors import CheckpointError
+from boxtune.evaluation import score_floor
 from boxtune.evaluation.extras import (
     ExtrasReader,
     KeypointIndices,
@@ -52,9 +53,11 @@ class Evaluator:
         image_resizer: pipeline_pb2.ImageResizer,
         batch_size: int,
         row_multiple: int = 1,
+        how: str = "",
     ):
-        """Prepare to compute what `section`, an `eval_config`, asks for."""
+        """Prepare to compute what `section`, an `eval_config`, asks for; `how` says what the detections lack."""
         self.detector, self.records, self.section = detector, records, section
+        self.how = how
         self.class_names = class_names(records.label_map, detector.num_classes)
         self._needs = needs_of(section, records)
         self._metric_options = metric_options(section, records, self._needs.keypoints)
@@ -80,6 +83,7 @@ class Evaluator:
             image_resizer=models.image_resizer(pipeline.model),
             batch_size=max(pipeline.eval_config.batch_size, 8),
             row_multiple=row_multiple(next(iter(pipeline.eval_input_reader), pipeline_pb2.InputReader())),
+            how=score_floor.words(score_floor.floor_of(pipeline.model)),
         )
 
     @property
@@ -129,6 +133,7 @@ class Evaluator:
             ),
             losses=means | {"Loss/total_loss": sum(means.values())},
             seconds=time.perf_counter() - started,
+            how=self.how,
             examples=examples,
         )
 

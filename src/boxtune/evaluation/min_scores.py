@@ -2,7 +2,7 @@
 
 import logging
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from boxtune.data.label_map import LabelMap, class_names
 from boxtune.errors import ConfigError, DataError, printable
+from boxtune.evaluation import score_floor
 from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds
 from boxtune.metrics.matching import reaches
 
@@ -32,6 +33,15 @@ class MinScores:
     def of(self, number: int) -> float:
         """Return the lowest score of a class, 0-based."""
         return self.by_class.get(number, self.others)
+
+    def above(self, floor: float) -> "MinScores":
+        """Return the same for a model whose detections exceed `floor`; the source says so where it matters."""
+        lowest = min([self.others, *self.by_class.values()])
+        if floor <= max(lowest, score_floor.NEGLIGIBLE):
+            return self
+        return replace(
+            self, source=f"{self.source} The model itself leaves out what scores {floor:g} or less."
+        )
 
     def shown(
         self, classes: npt.NDArray[np.integer], scores: npt.NDArray[np.floating]
