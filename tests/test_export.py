@@ -11,8 +11,7 @@ from boxtune import config, models
 from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.resize import resizer
 from boxtune.errors import ConfigError
-from boxtune.evaluation.exported import load_exported
-from boxtune.evaluation.score_floor import floor_of_exported
+from boxtune.evaluation.exported import floor_of_exported, load_exported
 from boxtune.export import INPUT_TYPES, Serving, export
 from boxtune.finder import load_finder
 from boxtune.training import checkpoints

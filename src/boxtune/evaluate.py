@@ -35,13 +35,14 @@ from boxtune.evaluation.exported import (
     PIPELINE_CONFIG,
     SAVED_MODEL,
     beside_model,
+    floor_of_exported,
     folder_of_exported,
     found_by_exported,
     load_exported,
 )
 from boxtune.evaluation.extras import check_detector_finds
 from boxtune.evaluation.of_records import detect_exported, detect_in_tiles
-from boxtune.evaluation.score_floor import floor_of, floor_of_exported, words
+from boxtune.evaluation.score_floor import floor_of, words
 from boxtune.evaluation.thresholds import (
     THRESHOLDS,
     read_thresholds,

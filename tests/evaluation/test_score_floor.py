@@ -7,8 +7,9 @@ from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
+from boxtune.evaluation.exported import floor_of_exported
 from boxtune.evaluation.min_scores import MinScores, same_for_all
-from boxtune.evaluation.score_floor import floor_of, floor_of_exported, set_floor, words
+from boxtune.evaluation.score_floor import floor_of, set_floor, words
 
 NMS = "batch_non_max_suppression { score_threshold: 0.25 }"
 

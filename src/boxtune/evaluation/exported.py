@@ -3,17 +3,20 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from boxtune import config
 from boxtune.data.files import require_files
 from boxtune.data.workers import map_in_threads
-from boxtune.errors import CheckpointError
+from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.extras import Needs
 from boxtune.evaluation.found import Found, Source, pixels_of
+from boxtune.evaluation.score_floor import floor_of
 from boxtune.runtimes.onnx import SUFFIX, OnnxModel
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
@@ -107,6 +110,14 @@ def beside_model(path: Path, name: str) -> Path | None:
     """Return the file of that name in the folder of an exported model, as `folder_of_exported` has it."""
     found = folder_of_exported(path) / name
     return found if os.path.lexists(found) else None
+
+
+def floor_of_exported(path: Path) -> float:
+    """Return that of an exported model by the configuration beside it; 0 where that is missing or cannot be read."""
+    if beside := beside_model(path, PIPELINE_CONFIG):
+        with suppress(ConfigError):
+            return floor_of(config.load(beside, needs_model=False).model)
+    return 0.0
 
 
 def detect_in_image(

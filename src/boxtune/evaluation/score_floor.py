@@ -4,13 +4,9 @@ It stands in the model's section of `pipeline.config`, of a checkpoint and of an
 """
 
 import math
-from contextlib import suppress
-from pathlib import Path
 
-from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
-from boxtune.evaluation.exported import PIPELINE_CONFIG, beside_model
 
 NEGLIGIBLE = 1e-6
 """A floor up to here, such as the zoo's 1e-8, leaves out nothing that any metric could show."""
@@ -22,14 +18,6 @@ def floor_of(model: pipeline_pb2.DetectionModel) -> float:
     """Return the score that detections exceed by a `model` section; 0 where it says nothing of it."""
     post_processing = _post_processing(model)
     return post_processing.batch_non_max_suppression.score_threshold if post_processing else 0.0
-
-
-def floor_of_exported(path: Path) -> float:
-    """Return that of an exported model by the configuration beside it; 0 where that is missing or cannot be read."""
-    if beside := beside_model(path, PIPELINE_CONFIG):
-        with suppress(ConfigError):
-            return floor_of(config.load(beside, needs_model=False).model)
-    return 0.0
 
 
 def set_floor(model: pipeline_pb2.DetectionModel, floor: float) -> None:
