@@ -775,7 +775,8 @@ def _serve(**options: Any) -> int:
         verb.serve(token=token, limits=limits, **options)
     except KeyboardInterrupt:
         print("boxtune: stopped", file=sys.stderr)
-    return INTERRUPTED
+        return INTERRUPTED
+    return 0
 
 
 def _add_draw(verbs: Any) -> None:

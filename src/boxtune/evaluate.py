@@ -153,10 +153,10 @@ def evaluate(
     earlier = read_evaluation(Path(compare_with)) if compare_with else None
     prefix = checkpoints.find(checkpoint) if checkpoint is not None else None
     labels = _label_map(pipeline, label_map, saved_model, prefix)
-    model = load_exported(Path(saved_model)) if saved_model is not None else None
-    own = model.label_map if isinstance(model, OnnxModel) and label_map is None else None
     if data is None and not pipeline.eval_input_reader:
         raise ConfigError("what is it measured on? No configuration says so: give --data")
+    model = load_exported(Path(saved_model)) if saved_model is not None else None
+    own = model.label_map if isinstance(model, OnnxModel) and label_map is None else None
     if labels is None and own is None and detections is None:
         raise ConfigError(f"{checkpoint or saved_model}: what are the model's classes? Give its --label_map")
 

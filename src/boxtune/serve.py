@@ -9,6 +9,7 @@ from types import ModuleType
 from boxtune.errors import ConfigError
 from boxtune.load import load
 from boxtune.serving.limits import Limits
+from boxtune.silence_stderr import silenced_stderr
 
 TOKEN = "BOXTUNE_TOKEN"
 """The environment variable of the token, which the list of processes does not show."""
@@ -54,7 +55,8 @@ def serve(
 def _server() -> ModuleType:
     """Return the module that needs the extra."""
     try:
-        from boxtune.serving import server
+        with silenced_stderr():  # TensorFlow tells of devices that are not there
+            from boxtune.serving import server
     except ImportError as error:
         raise ConfigError(f'serve needs the package {error.name}: pip install "boxtune[serve]"') from error
     return server

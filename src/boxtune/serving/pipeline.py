@@ -22,7 +22,7 @@ from boxtune.data.images import decoded_rgb
 from boxtune.data.pixels import ImageTooLargeError, opened
 from boxtune.data.workers import num_cores
 from boxtune.errors import DataError, many
-from boxtune.evaluation.detecting import BATCH_SIZE
+from boxtune.evaluation.found import BATCH_SIZE
 from boxtune.evaluation.min_scores import MinScores
 from boxtune.load import Detection, ImageDetections, Model
 from boxtune.serving.bodies import Upload
