@@ -675,7 +675,7 @@ def _add_predict(verbs: Any) -> None:
     add("--output_dir", type=Path, required=True, help="for all that is written")
     _add_detecting(add)
     _add_list(add, "--class", "NAME", "show only the objects of a class", dest="classes")
-    formats = "more formats of the detections: csv, voc, coco, yolo or label_studio"
+    formats = "more formats of the detections: csv, voc, coco or yolo"
     _add_list(add, "--to", "FORMAT", formats)
     add("--no_drawings", action="store_true", help="draw no images")
     add("--crops", action="store_true", help="write what is in each box as an image, by class")
@@ -683,7 +683,8 @@ def _add_predict(verbs: Any) -> None:
         "--frame_step",
         type=integer(1),
         default=1,
-        help="of videos: look at every so manieth frame (%(default)s)",
+        metavar="N",
+        help="of videos: look at every Nth frame (%(default)s)",
     )
 
 

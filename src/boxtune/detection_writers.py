@@ -16,8 +16,8 @@ from boxtune.image_detections import ImageDetections
 DETECTIONS, TABLE = "detections.json", "detections.csv"
 COLUMNS = ("filename", "width", "height", "class", "xmin", "ymin", "xmax", "ymax", "score", "seconds")
 JSON, CSV = "json", "csv"
-FORMATS = (CSV, *recognition.WRITERS)
-"""In which detections are written, besides JSON."""
+FORMATS = (CSV, "voc", "coco", "yolo")
+"""In which detections are written, besides JSON. Label Studio's tasks need images beside them: see `boxtune label`."""
 
 
 class Detected(NamedTuple):
@@ -113,7 +113,7 @@ def annotations(format_name: str, folder: Path, label_map: LabelMap) -> Iterator
     """Give what collects images and writes them at the end as annotations; raise DataError.
 
     Args:
-        format_name: one of `recognition.WRITERS`.
+        format_name: one of FORMATS but CSV.
         folder: where to write.
         label_map: of the model; classes that it lacks are added by their numbers.
     """

@@ -102,13 +102,13 @@ def predict(
         min_score: detections below it are left out; by default those below the threshold of their class in the
             `thresholds.json` beside the model, and below 0.5 where it has none.
         classes: names of those to show; all where there is none.
-        to: more formats of the detections: "csv", "voc", "coco", "yolo" or "label_studio". For all but the first an
-            image that is no file of this machine, such as a frame of a video, is written to `images`.
+        to: more formats of the detections: "csv", "voc", "coco" or "yolo". For all but the first an image that is no
+            file of this machine, such as a frame of a video, is written to `images`.
         drawings: whether images are drawn.
         crops: whether to write what is in each box, to `crops`, in a folder for each class.
         tile, overlap: as a model of `boxtune.load` takes them.
         batch_size: as `boxtune.load` takes it.
-        frame_step: of videos, every so manieth frame is looked at.
+        frame_step: of videos, every `frame_step`th frame is looked at.
 
     Raises:
         BoxtuneError: if the model or its thresholds cannot be used, there is no image, or something cannot be written.
