@@ -139,6 +139,8 @@ def label(
     given = _files_of(named, folder)
     annotated = [Path(one) if Path(one).is_dir() else Path(one).parent for one in named]
     wanted = _without_labelled(given, annotated, paths_of(labelled))
+    if not wanted:
+        raise DataError(f"all of {many(len(given), 'image')} are labelled: there is nothing to label")
     detector = load(exported_of(Path(model)), label_map=label_map, batch_size=batch_size)
     selection = selection_of(detector, min_score, classes)
     print(selection.min_scores.source, flush=True)
@@ -149,7 +151,7 @@ def label(
     )
     chosen = found[:num_images]
     if not chosen:
-        raise DataError(_nothing_to_label(given, wanted, unread))
+        raise DataError(f"none of {many(len(wanted), 'image')} could be read")
     _write(chosen, writable_folder(folder), to, detector)
     return LabelResult(
         output_dir=folder,
@@ -260,12 +262,6 @@ def _label_all(
 
 def _sureness_of(found: ImageDetections, min_scores: MinScores) -> float:
     return sureness(found.scores, np.array([min_scores.of(number) for number in found.classes.tolist()]))
-
-
-def _nothing_to_label(given: Sequence[Given], wanted: Sequence[Given], unread: Mapping[str, str]) -> str:
-    if unread:
-        return f"none of {many(len(wanted), 'image')} could be read"
-    return f"all of {many(len(given), 'image')} are labelled: there is nothing to label"
 
 
 def _write(chosen: Sequence[_Labelled], folder: Path, to: str, model: Model) -> None:

@@ -115,11 +115,11 @@ def predict(
     """
     prepare_backend()
     formats, tiling, folder = _known_formats(to), tiling_of(tile, overlap), Path(output_dir)
+    given = find_given([images] if isinstance(images, str | Path) else images, without=folder)
     detector = load(exported_of(Path(model)), label_map=label_map, batch_size=batch_size)
     selection = selection_of(detector, min_score, classes)
     print(selection.min_scores.source, flush=True)
     find = finding(detector, selection, tiling)
-    given = find_given([images] if isinstance(images, str | Path) else images, without=folder)
     stems = unique_stems([one.stem for one in given])
     outputs = Outputs(writable_folder(folder), drawings, crops, keeps_images=bool({*formats} - {CSV}))
     outputs.refuse_overwriting(given, stems)
