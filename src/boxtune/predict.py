@@ -108,7 +108,7 @@ def predict(
         crops: whether to write what is in each box, to `crops`, in a folder for each class.
         tile, overlap: as a model of `boxtune.load` takes them.
         batch_size: as `boxtune.load` takes it.
-        frame_step: of videos, every `frame_step`th frame is looked at.
+        frame_step: of a video, only every frame whose number is a multiple of this is looked at.
 
     Raises:
         BoxtuneError: if the model or its thresholds cannot be used, there is no image, or something cannot be written.
