@@ -49,17 +49,17 @@ def test_past_the_last_kept_box_indices_and_scores_are_0():
 def test_boxes_that_score_less_than_enough_others_may_be_missing():
     apart = np.linspace(0, 0.9, 40)
     boxes = np.float32([np.stack([apart, 0 * apart, apart + 0.02, 0 * apart + 1], axis=-1)])
-    scores = np.float32([np.linspace(0.9, 0.1, 80).reshape(2, 40)])
-    keep = partial(
-        kernels.greedy_suppression, boxes, scores, limit=40, iou_threshold=0.5, score_threshold=0.0
-    )
-    assert keep(enough=80)[2].numpy().sum() == keep()[2].numpy().sum() == 80
+    scores = np.float32([np.linspace(0.1, 0.9, 80).reshape(2, 40).T])
+    options = {"limit": 40, "iou_threshold": 0.5, "score_threshold": 0.0}
+    keep = partial(kernels.enough_of_greedy_suppression, boxes, scores, **options)
+    assert keep(enough=80)[2].numpy().all()
     indices, _, valid = (part.numpy() for part in keep(enough=2))
-    assert 2 <= valid[0, 0].sum() < 40
-    np.testing.assert_array_equal(indices[0, 0, :2], [0, 1])
-    assert not valid[0, 1].any()
+    assert 2 <= valid[0, 1].sum() < 40
+    np.testing.assert_array_equal(indices[0, 1, :2], [39, 38])
+    assert not valid[0, 0].any()
+    assert not indices[~valid].any()
     # Without those that do not count it has to go on.
-    counts = np.arange(40)[None] >= 38
+    counts = np.arange(40)[None] < 2
     assert keep(enough=4, counts=counts)[2].numpy().sum() == 80
 
 
@@ -68,8 +68,8 @@ def test_where_each_class_has_boxes_of_its_own_each_counts_by_itself():
     apart = np.linspace(0, 0.9, 40)
     boxes = np.float32([[np.stack([apart, 0 * apart, apart + 0.02, 0 * apart + 1], axis=-1)] * 2])
     counts = np.ones([1, 2, 40], bool) & [[True], [False]]  # of the better class none
-    scores = np.float32([np.linspace(0.1, 0.9, 80).reshape(2, 40)])
-    _, _, valid = kernels.greedy_suppression(
+    scores = np.float32([np.linspace(0.1, 0.9, 80).reshape(2, 40).T])
+    _, _, valid = kernels.enough_of_greedy_suppression(
         boxes, scores, limit=40, iou_threshold=0.5, score_threshold=0.0, enough=2, counts=counts
     )
     assert valid.numpy().all()

@@ -177,9 +177,7 @@ def half_sum_of_squares(x):
     return 0.5 * ops.sum(ops.square(x))
 
 
-def greedy_suppression(
-    boxes, scores, *, limit, iou_threshold, score_threshold, soft_sigma=0.0, enough=None, counts=None
-):
+def greedy_suppression(boxes, scores, *, limit, iou_threshold, score_threshold, soft_sigma=0.0):
     """Keep the best boxes of each class that overlap no better one.
 
     Args:
@@ -190,24 +188,32 @@ def greedy_suppression(
         score_threshold: boxes that do not score above this are dropped.
         soft_sigma: if above 0, boxes lose score by a Gaussian of their overlap instead of being dropped by
             `iou_threshold` (Soft-NMS, Bodla et al. 2017, arXiv:1704.04503; sigma as TensorFlow counts it).
-        enough: how many boxes of an image are wanted, of all classes together; None for all. Kept boxes that score
-            less than so many others may be missing, which saves most of the time where classes are many.
-        counts: bool, the shape of `boxes` without its last axis: which boxes count towards `enough`; None for all.
 
     Returns:
         indices int32 [b, c, k], scores float [b, c, k] in descending order, and valid bool [b, c, k]; past the
         last kept box the indices and the scores are 0.
     """
-    if keras.backend.backend() != "tensorflow":
-        return _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma)
-    # A single class is through before it is found out what it could be spared.
-    if enough is None or limit * scores.shape[1] <= enough:
-        return _greedy_suppression_tensorflow(
-            boxes, scores, limit, iou_threshold, score_threshold, soft_sigma
-        )
-    return _enough_of_greedy_suppression(
-        boxes, scores, limit, iou_threshold, score_threshold, soft_sigma, enough, counts
-    )
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    suppress = _greedy_suppression_tensorflow if on_tensorflow else _greedy_suppression_plain
+    return suppress(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma)
+
+
+def enough_of_greedy_suppression(boxes, scores, *, enough, counts=None, limit, **options):
+    """Return what `greedy_suppression` does, of which boxes that score less than `enough` others may be missing.
+
+    Where classes are many, that saves most of the time.
+
+    Args:
+        boxes: as `greedy_suppression` takes them, and likewise what is not named here.
+        scores: float [b, a, c], as detectors predict them.
+        enough: how many boxes of an image are wanted, of all classes together.
+        counts: bool, the shape of `boxes` without its last axis: which boxes count as one of these; None for all.
+    """
+    # One class is through before it is found out what it could be spared.
+    spares = keras.backend.backend() == "tensorflow" and limit * scores.shape[2] > enough
+    if spares:
+        return _enough_of_greedy_suppression(boxes, scores, enough, counts, limit=limit, **options)
+    return greedy_suppression(boxes, ops.transpose(scores, (0, 2, 1)), limit=limit, **options)
 
 
 def _greedy_suppression_tensorflow(boxes, scores, limit, iou_threshold, score_threshold, soft_sigma):
@@ -215,13 +221,12 @@ def _greedy_suppression_tensorflow(boxes, scores, limit, iou_threshold, score_th
 
     images, num_classes = tf.shape(scores)[0], scores.shape[1]
     floors = tf.fill([images], score_threshold)
-    kept = _suppressed_rows(
-        boxes, scores, tf.range(images * num_classes), limit, iou_threshold, floors, soft_sigma
-    )
+    rows = tf.range(images * num_classes)
+    kept = _suppressed_rows(boxes, scores, rows, floors, limit, iou_threshold, soft_sigma)
     return [tf.reshape(part, [-1, num_classes, limit]) for part in kept]
 
 
-def _suppressed_rows(boxes, scores, rows, limit, iou_threshold, floors, soft_sigma):
+def _suppressed_rows(boxes, scores, rows, floors, limit, iou_threshold, soft_sigma):
     """Return what TensorFlow's kernel keeps of some classes of some images: indices, scores and valid, each [n, k].
 
     Args:
@@ -256,32 +261,41 @@ def _suppressed_rows(boxes, scores, rows, limit, iou_threshold, floors, soft_sig
 
 
 def _enough_of_greedy_suppression(
-    boxes, scores, limit, iou_threshold, score_threshold, soft_sigma, enough, counts
+    boxes, scores, enough, counts, *, limit, iou_threshold, score_threshold, soft_sigma=0.0
 ):
-    """Suppress above a score that leaves out most boxes, and above a lower one until `enough` are found.
+    """Suppress among the best anchors, above the score of all others; among more of them until `enough` are found.
 
     A box is kept or dropped, and loses score, by boxes that score more than itself. So what is kept above some score
     does not depend on the boxes below it; and if it is enough, those below could only come after it.
     """
     import tensorflow as tf
 
-    scores = tf.convert_to_tensor(scores)
-    images, num_classes, anchors = ops.shape(scores)
-    best_of_anchors = tf.reduce_max(scores, axis=1)  # [b, a]
-    best_of_rows = tf.reshape(tf.reduce_max(scores, axis=2), [-1])  # [b * c]
+    boxes, scores = tf.convert_to_tensor(boxes), tf.convert_to_tensor(scores)
+    images, anchors, num_classes = ops.shape(scores)
+    best = tf.reduce_max(scores, axis=2)  # [b, a]
+    best = tf.where(tf.math.is_nan(best), np.inf, best)  # of such an anchor other classes may have a score
     everything = tf.fill([images], score_threshold)
 
     def go_deeper(depth, is_done, *kept):
         depth = tf.minimum(depth, anchors)
-        deepest = tf.reduce_min(tf.math.top_k(best_of_anchors, depth, sorted=False).values, axis=1)
-        floors = tf.where(depth < anchors, tf.maximum(deepest, everything), everything)
-        has_candidates = best_of_rows > tf.repeat(floors, num_classes)
-        rows = tf.where(has_candidates & ~tf.repeat(is_done, num_classes))[:, 0]
+        values, chosen = tf.math.top_k(best, depth, sorted=False)  # [b, d]
+        chosen = tf.sort(chosen)  # of equal scores the kernel takes the first
+        lowest = tf.maximum(tf.reduce_min(values, axis=1), everything)
+        floors = tf.where(depth < anchors, lowest, everything)
+        chosen_scores = tf.transpose(tf.gather(scores, chosen, batch_dims=1), (0, 2, 1))  # [b, c, d]
+        has_candidates = tf.reduce_any(chosen_scores > floors[:, None, None], axis=2)
+        rows = tf.where(tf.reshape(has_candidates & ~is_done[:, None], [-1]))[:, 0]
         rows = tf.cast(rows, tf.int32)
-        found = _suppressed_rows(boxes, scores, rows, limit, iou_threshold, floors, soft_sigma)
+        indices, *found = _suppressed_rows(
+            tf.gather(boxes, chosen, axis=-2, batch_dims=1),
+            chosen_scores, rows, floors, limit, iou_threshold, soft_sigma,
+        )  # fmt: skip
+        indices = tf.gather(tf.gather(chosen, rows // num_classes), indices, batch_dims=1)
+        indices = tf.where(found[1], indices, 0)
         # Rows that had candidates before have them now, so nothing of the last round remains.
         indices, kept_scores, valid = (
-            tf.tensor_scatter_nd_update(old, rows[:, None], new) for old, new in zip(kept, found, strict=True)
+            tf.tensor_scatter_nd_update(old, rows[:, None], new)
+            for old, new in zip(kept, (indices, *found), strict=True)
         )
         number = _number_that_count(indices, valid, counts, images, num_classes)
         is_done = (number >= enough) | (floors <= everything) | (depth >= anchors)
@@ -300,7 +314,7 @@ def _enough_of_greedy_suppression(
 def _number_that_count(indices, valid, counts, images, num_classes):
     """Return how many of the kept boxes of each image count, int32 [b].
 
-    `indices` and `valid` are [b * c, k], `counts` as `greedy_suppression` takes it.
+    `indices` and `valid` are [b * c, k], `counts` as `enough_of_greedy_suppression` takes it.
     """
     import tensorflow as tf
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from keras import ops
 
 from boxtune.detection.boxes import area, clip, take_rows, to_frame_of
-from boxtune.detection.kernels import greedy_suppression, highest
+from boxtune.detection.kernels import enough_of_greedy_suppression, highest
 from boxtune.structures import Detections
 
 
@@ -57,18 +57,17 @@ class NonMaxSuppression:
         boxes = boxes if len(boxes.shape) == 3 else ops.transpose(boxes, (0, 2, 1, 3))  # [b, c, a, 4]
         counts = None
         if window is not None:
-            counts = (
-                area(clip(boxes, window[:, None] if len(boxes.shape) == 3 else window[:, None, None])) > 0
-            )
-        kept = greedy_suppression(
+            of_each = window[:, None] if len(boxes.shape) == 3 else window[:, None, None]
+            counts = area(clip(boxes, of_each)) > 0
+        kept = enough_of_greedy_suppression(
             boxes,
-            ops.transpose(scores, (0, 2, 1)),
+            scores,
+            enough=self.max_total_detections,
+            counts=counts,
             limit=limit,
             iou_threshold=self.iou_threshold,
             score_threshold=self.score_threshold,
             soft_sigma=self.soft_nms_sigma,
-            enough=self.max_total_detections,
-            counts=counts,
         )
         anchors, per_class, valid = (ops.reshape(part, (-1, num_classes * limit)) for part in kept)
         kept_boxes = _take_boxes(boxes, anchors)
