@@ -42,7 +42,6 @@ from boxtune.evaluation.exported import (
 )
 from boxtune.evaluation.extras import check_detector_finds
 from boxtune.evaluation.of_records import detect_exported, detect_in_tiles
-from boxtune.evaluation.score_floor import floor_of, words
 from boxtune.evaluation.thresholds import (
     THRESHOLDS,
     read_thresholds,
@@ -176,7 +175,7 @@ def evaluate(
                 look = partial(
                     found_by_detector, compiled_detector(detector), models.image_resizer(pipeline.model)
                 )
-                floor = floor_of(pipeline.model)
+                floor = config.score_floor(pipeline.model)
                 evaluation = _in_tiles(look, tiling, records, pipeline, floor, step)
             else:
                 evaluation = Evaluator.from_config(detector, records, pipeline).evaluate(step)
@@ -186,7 +185,9 @@ def evaluate(
                 evaluation = _in_tiles(partial(found_by_exported, model), tiling, records, pipeline, floor)
             else:
                 find = partial(detect_exported, model)
-                evaluation = evaluate_found(find, records, pipeline.eval_config, how=words(floor))
+                evaluation = evaluate_found(
+                    find, records, pipeline.eval_config, how=config.words_of_floor(floor)
+                )
         else:
             annotated = (reading and reading.annotations) or data
             where = Path(annotated) if annotated else None
@@ -226,7 +227,7 @@ def _in_tiles(
 ) -> Evaluation:
     """Return the evaluation of what a model, whose detections exceed `floor`, finds in tiles and the whole of each."""
     detect = partial(detect_in_tiles, find, tiling)
-    how = ", ".join(filter(None, (f"in {tiling}", words(floor))))
+    how = ", ".join(filter(None, (f"in {tiling}", config.words_of_floor(floor))))
     return evaluate_found(detect, records, pipeline.eval_config, step=step, how=how)
 
 

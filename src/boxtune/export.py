@@ -19,7 +19,6 @@ from boxtune.data.files import LOCK, PARTIAL, held, writing
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
-from boxtune.evaluation.score_floor import set_floor
 from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds, write_thresholds
 from boxtune.exporting import formats as exporting
 from boxtune.exporting.onnx import About
@@ -75,7 +74,7 @@ def export(
         )
     pipeline = config.load(pipeline_config_path, overrides)
     if score_threshold is not None:
-        set_floor(pipeline.model, score_threshold)
+        config.set_score_floor(pipeline.model, score_threshold)
         print(
             f"Detections that score {score_threshold:g} or less are left out of the export: its mAP may be lower than "
             "that of the checkpoint.",

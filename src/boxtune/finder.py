@@ -24,7 +24,6 @@ from boxtune.evaluation.exported import (
     onnx_file,
 )
 from boxtune.evaluation.found import BATCH_SIZE, Found, Source
-from boxtune.evaluation.score_floor import floor_of
 from boxtune.evaluation.thresholds import Thresholds, thresholds_in
 from boxtune.runtimes.onnx import OnnxModel
 from boxtune.silence_stderr import silenced_stderr
@@ -106,7 +105,7 @@ def _exported(model: Path) -> Finder:
         folder_of_exported(model),
         own_labels=labels,
         own_thresholds=thresholds,
-        floor=floor_of(pipeline.model),
+        floor=config.score_floor(pipeline.model),
     )
 
 
@@ -136,7 +135,7 @@ def _trained(model: Path, batch_size: int) -> Finder:
         models.image_resizer(pipeline.model),
         batch_size=batch_size,
     )
-    folder, step, floor = Path(prefix).parent, checkpoints.step_of(prefix), floor_of(pipeline.model)
+    folder, step, floor = Path(prefix).parent, checkpoints.step_of(prefix), config.score_floor(pipeline.model)
     return Finder(label_map, find, _records(pipeline), folder, step, floor=floor)
 
 

@@ -5,11 +5,10 @@ import math
 import pytest
 from google.protobuf import text_format
 
-from boxtune.config import pipeline_pb2
+from boxtune.config import pipeline_pb2, score_floor, set_score_floor, words_of_floor
 from boxtune.errors import ConfigError
 from boxtune.evaluation.exported import floor_of_exported
 from boxtune.evaluation.min_scores import MinScores, same_for_all
-from boxtune.evaluation.score_floor import floor_of, set_floor, words
 
 NMS = "batch_non_max_suppression { score_threshold: 0.25 }"
 
@@ -29,25 +28,25 @@ def model(text):
     ],
 )
 def test_it_is_that_of_the_suppression(text, floor):
-    assert floor_of(model(text)) == floor
+    assert score_floor(model(text)) == floor
 
 
 @pytest.mark.parametrize("family", ["ssd", "faster_rcnn", "center_net"])
 def test_it_is_written_where_it_is_read(family):
     section = model(f"{family} {{}}")
-    set_floor(section, 0.5)
-    assert floor_of(section) == 0.5
+    set_score_floor(section, 0.5)
+    assert score_floor(section) == 0.5
 
 
 @pytest.mark.parametrize("floor", [-0.1, 1.0, math.nan, math.inf])
 def test_what_it_cannot_be(floor):
     with pytest.raises(ConfigError, match=r"score_threshold is .*; it must be at least 0 and below 1"):
-        set_floor(model("ssd {}"), floor)
+        set_score_floor(model("ssd {}"), floor)
 
 
 def test_of_a_model_that_has_none():
     with pytest.raises(ConfigError, match="which this model does not have; leave it out"):
-        set_floor(model('experimental_model { name: "some" }'), 0.5)
+        set_score_floor(model('experimental_model { name: "some" }'), 0.5)
 
 
 def test_of_an_exported_model_it_is_in_the_configuration_beside_it(tmp_path):
@@ -64,8 +63,8 @@ def test_of_an_exported_model_it_is_in_the_configuration_beside_it(tmp_path):
 
 
 def test_it_is_said_where_it_leaves_something_out():
-    assert words(0.05) == "only detections above a score of 0.05"
-    assert words(1e-8) == words(0) == ""
+    assert words_of_floor(0.05) == "only detections above a score of 0.05"
+    assert words_of_floor(1e-8) == words_of_floor(0) == ""
 
 
 def test_lowest_scores_do_not_promise_what_the_model_leaves_out():

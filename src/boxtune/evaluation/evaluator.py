@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from boxtune import models
+from boxtune import config, models
 from boxtune.backends import compiled, row_multiple
 from boxtune.config import pipeline_pb2
 from boxtune.data.batching import evaluation_batches
 from boxtune.data.input import Records, naming_faults
 from boxtune.data.label_map import class_names
 from boxtune.errors import CheckpointError
-from boxtune.evaluation import score_floor
 from boxtune.evaluation.extras import (
     ExtrasReader,
     KeypointIndices,
@@ -83,7 +82,7 @@ class Evaluator:
             image_resizer=models.image_resizer(pipeline.model),
             batch_size=max(pipeline.eval_config.batch_size, 8),
             row_multiple=row_multiple(next(iter(pipeline.eval_input_reader), pipeline_pb2.InputReader())),
-            how=score_floor.words(score_floor.floor_of(pipeline.model)),
+            how=config.words_of_floor(config.score_floor(pipeline.model)),
         )
 
     @property

@@ -16,7 +16,6 @@ from boxtune.data.workers import map_in_threads
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.evaluation.extras import Needs
 from boxtune.evaluation.found import Found, Source, pixels_of
-from boxtune.evaluation.score_floor import floor_of
 from boxtune.runtimes.onnx import SUFFIX, OnnxModel
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
@@ -116,7 +115,7 @@ def floor_of_exported(path: Path) -> float:
     """Return that of an exported model by the configuration beside it; 0 where that is missing or cannot be read."""
     if beside := beside_model(path, PIPELINE_CONFIG):
         with suppress(ConfigError):
-            return floor_of(config.load(beside, needs_model=False).model)
+            return config.score_floor(config.load(beside, needs_model=False).model)
     return 0.0
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from boxtune import config
 from boxtune.data.label_map import LabelMap, class_names
 from boxtune.errors import ConfigError, DataError, printable
-from boxtune.evaluation import score_floor
 from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds
 from boxtune.metrics.matching import reaches
 
@@ -37,7 +37,7 @@ class MinScores:
     def above(self, floor: float) -> "MinScores":
         """Return the same for a model whose detections exceed `floor`; the source says so where it matters."""
         lowest = min([self.others, *self.by_class.values()])
-        if floor <= max(lowest, score_floor.NEGLIGIBLE):
+        if floor <= max(lowest, config.NEGLIGIBLE_FLOOR):
             return self
         return replace(
             self, source=f"{self.source} The model itself leaves out what scores {floor:g} or less."

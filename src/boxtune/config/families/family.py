@@ -1,11 +1,17 @@
 """The base class of the families of detectors: how to read their sections of the configuration, without Keras."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from boxtune.config.pipeline_pb2 import DetectionModel, ImageResizer, TrainEvalPipelineConfig
+from boxtune.config.pipeline_pb2 import DetectionModel, ImageResizer, PostProcessing, TrainEvalPipelineConfig
 from boxtune.errors import ConfigError, did_you_mean
+
+NEGLIGIBLE_FLOOR = 1e-6
+"""A floor of scores up to here, such as the zoo's 1e-8, leaves out nothing that any metric could show."""
+
+_POST_PROCESSING = ("post_processing", "second_stage_post_processing")
 
 
 class Family(ABC):
@@ -98,3 +104,39 @@ def fixed_size(section: ImageResizer) -> tuple[int, int] | None:
     if section.HasField("keep_aspect_ratio_resizer") and aspect.pad_to_max_dimension:
         return aspect.max_dimension, aspect.max_dimension
     return None
+
+
+def score_floor(model: DetectionModel) -> float:
+    """Return the score that detections have to exceed to be any: the threshold of a model's suppression.
+
+    It is 0 where a `model` section says nothing of it, which may be of a family that boxtune does not have.
+    """
+    post_processing = _post_processing(model)
+    return post_processing.batch_non_max_suppression.score_threshold if post_processing else 0.0
+
+
+def set_score_floor(model: DetectionModel, floor: float) -> None:
+    """Write that score into a `model` section.
+
+    Raises:
+        ConfigError: unless it is in [0, 1), or if the family of the model has no suppression.
+    """
+    if not (math.isfinite(floor) and 0 <= floor < 1):
+        raise ConfigError(f"--score_threshold is {floor:g}; it must be at least 0 and below 1, such as 0.05")
+    post_processing = _post_processing(model)
+    if post_processing is None:
+        raise ConfigError(
+            "--score_threshold is of the suppression, which this model does not have; leave it out"
+        )
+    post_processing.batch_non_max_suppression.score_threshold = floor
+
+
+def words_of_floor(floor: float) -> str:
+    """Say that detections are missing, as part of how images were looked at; "" where none can be missed."""
+    return f"only detections above a score of {floor:g}" if floor > NEGLIGIBLE_FLOOR else ""
+
+
+def _post_processing(model: DetectionModel) -> PostProcessing | None:
+    family = model.WhichOneof("model")
+    section = getattr(model, family) if family else None
+    return next((getattr(section, name) for name in _POST_PROCESSING if hasattr(section, name)), None)
