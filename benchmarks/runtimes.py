@@ -19,9 +19,11 @@ from PIL import Image
 
 from boxtune import config, models
 from boxtune.data.resize import resizer
-from boxtune.evaluation.exported import CHECKPOINT, ONNX, PIPELINE_CONFIG, load_exported
+from boxtune.evaluation.exported import CHECKPOINT, PIPELINE_CONFIG, file_name, load_exported
 from boxtune.structures import Inputs
 from boxtune.training import averages, checkpoints
+
+ONNX = file_name(".onnx")
 
 
 def main() -> None:
