@@ -35,6 +35,7 @@ def export(
     formats: Sequence[str] = (SAVED_MODEL,),
     precisions: Sequence[str] = (),
     nms: str = "native",
+    calibration_images: int = exporting.CALIBRATION_IMAGES,
     score_threshold: float | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
@@ -54,6 +55,7 @@ def export(
         precisions: of BOUNDS in exporting.parity: each format is written in those that it has, or else as float32.
         nms: how the ONNX file ends: "native" (`model.onnx`, which runs everywhere), or for TensorRT "none" or
             "efficient_nms" (its plugin), of which the input are images of the model's size.
+        calibration_images: how many of the records for training an int8 file is calibrated on.
         score_threshold: in [0, 1): detections have to score above it, in place of what the configuration says. It
             may lower mAP, which counts all detections. The exported `pipeline.config` has it, and evaluations of the
             export say so.
@@ -96,7 +98,9 @@ def export(
     ):
         partial = Path(name)
         floor = config.score_floor(pipeline.model)
-        request = exporting.Request(detector, pipeline, About(labels, thresholds, floor), input_type, nms)
+        request = exporting.Request(
+            detector, pipeline, About(labels, thresholds, floor), input_type, nms, calibration_images
+        )
         exporting.write(partial, request, formats, precisions)
         tree = checkpoints.tree(detector.checkpoint_variables())
         tf.train.CheckpointManager(tree, str(partial / CHECKPOINT), 1).save(checkpoint_number=0)

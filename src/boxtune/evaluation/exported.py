@@ -16,6 +16,7 @@ from boxtune.evaluation.extras import Needs
 from boxtune.evaluation.found import BATCH_SIZE, Found, Source, pixels_of
 from boxtune.runtimes.model_file import BOXES, COUNT, NUMBERS, SCORES, ModelFile
 from boxtune.runtimes.onnx import OnnxModel
+from boxtune.runtimes.openvino import OpenVINOModel
 from boxtune.runtimes.saved_model import GRAPH, SavedModel
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
@@ -26,7 +27,7 @@ SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
 )
 """What lies in the folder of an exported model."""
 
-RUNTIMES: dict[str, type[Any]] = {".onnx": OnnxModel}
+RUNTIMES: dict[str, type[Any]] = {".onnx": OnnxModel, ".xml": OpenVINOModel}
 """By the suffixes of files other than SavedModels, what runs them."""
 
 FLOAT32 = "float32"

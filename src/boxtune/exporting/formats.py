@@ -3,12 +3,16 @@
 import filecmp
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError, did_you_mean
@@ -17,17 +21,21 @@ from boxtune.evaluation.exported import (
     FLOAT32,
     LABEL_MAP,
     PIPELINE_CONFIG,
+    RUNTIMES,
     SAVED_MODEL,
     file_name,
     found_by_exported,
     load_exported,
 )
 from boxtune.evaluation.found import Found
-from boxtune.exporting import onnx, parity, saved_model
+from boxtune.exporting import onnx, openvino, parity, saved_model
 from boxtune.exporting.about import About
-from boxtune.exporting.reference import Reference
+from boxtune.exporting.reference import Reference, calibration_images
 from boxtune.models import Detector
 from boxtune.runtimes.onnx import run_raw
+from boxtune.runtimes.openvino import WEIGHTS
+
+INT8 = "int8"
 
 NATIVE, NONE, EFFICIENT = "native", "none", "efficient_nms"
 
@@ -37,6 +45,8 @@ ONNX_FILES = {
     EFFICIENT: "model_efficient_nms.onnx",
 }
 """The names of ONNX files by what they end with: ONNX's suppression, none, or TensorRT's plugin."""
+
+CALIBRATION_IMAGES = 100
 
 _WEIGHTS = f"{CHECKPOINT}/ckpt-0.data-00000-of-00001"
 
@@ -53,8 +63,10 @@ class Request:
     about: About
     input_type: str
     """Of the SavedModel: one of its INPUT_TYPES."""
-    nms: str
+    nms: str = NATIVE
     """How an ONNX file ends: a key of ONNX_FILES."""
+    calibration_images: int = CALIBRATION_IMAGES
+    """Of the records for training, so many are looked at for int8."""
 
 
 class Written(NamedTuple):
@@ -79,8 +91,8 @@ class Format(NamedTuple):
     """Raises ConfigError if what writes and checks it is not installed."""
     refuse: Callable[[Detector, pipeline_pb2.DetectionModel], None]
     """Raises ConfigError if it cannot express a detector, whatever its weights."""
-    write: Callable[[Path, Request, str], Written]
-    """From the folder, what is to be written, and the precision."""
+    write: Callable[[Path, Path, Request, str], Written]
+    """From the folder, one for what is needed in between, what is to be written, and the precision."""
 
 
 def check(formats: Sequence[str], precisions: Sequence[str] = (), nms: str = NATIVE) -> None:
@@ -126,10 +138,11 @@ def write(folder: Path, request: Request, formats: Sequence[str], precisions: Se
     """
     reference = Reference(request.detector, request.pipeline, request.about.label_map)
     compared, notes = [], []
-    for name, precision in _chosen(formats, precisions):
-        written = FORMATS[name].write(folder, request, precision)
-        compared.append(_compared(written, precision, reference))
-        notes.append(written.note)
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, precision in _chosen(formats, precisions):
+            written = FORMATS[name].write(folder, Path(scratch), request, precision)
+            compared.append(_compared(written, precision, reference))
+            notes.append(written.note)
     print("\n".join([parity.table(compared), *filter(None, notes)]), flush=True)
     parity.require(compared)
     parity.write(compared, folder)
@@ -159,7 +172,7 @@ def _found_by(path: Path, reference: Reference) -> list[Found]:
     return list(found_by_exported(load_exported(path), reference.images, batch_size=1))
 
 
-def _write_saved_model(folder: Path, request: Request, precision: str) -> Written:
+def _write_saved_model(folder: Path, scratch: Path, request: Request, precision: str) -> Written:
     path = folder / SAVED_MODEL
     saved_model.write(path, request.detector, request.pipeline.model, request.input_type)
 
@@ -170,7 +183,7 @@ def _write_saved_model(folder: Path, request: Request, precision: str) -> Writte
     return Written(path, sum(file.stat().st_size for file in path.rglob("*")), find)
 
 
-def _write_onnx(folder: Path, request: Request, precision: str) -> Written:
+def _write_onnx(folder: Path, scratch: Path, request: Request, precision: str) -> Written:
     path = folder / ONNX_FILES[request.nms]
     detector, section = request.detector, request.pipeline.model
     if request.nms == NATIVE:
@@ -190,9 +203,23 @@ def _write_onnx(folder: Path, request: Request, precision: str) -> Written:
     )
 
 
+def _write_openvino(folder: Path, scratch: Path, request: Request, precision: str) -> Written:
+    path, onnx_file = folder / file_name(".xml", precision), scratch / ONNX_FILES[NATIVE]
+    if not onnx_file.exists():
+        onnx.write(onnx_file, request.detector, request.pipeline.model, request.about)
+    images = _calibration(request) if precision == INT8 else ()
+    openvino.write(path, onnx_file, request.about.metadata(), precision, images)
+    return Written(path, openvino.size(path), partial(_found_by, path))
+
+
+def _calibration(request: Request) -> Iterator[npt.NDArray[np.uint8]]:
+    return calibration_images(request.pipeline, request.about.label_map, request.calibration_images)
+
+
 FORMATS = {
     "saved_model": Format((FLOAT32,), lambda: None, lambda detector, model: None, _write_saved_model),
     "onnx": Format((FLOAT32,), onnx.require_onnx, onnx.refuse, _write_onnx),
+    "openvino": Format(openvino.PRECISIONS, openvino.require_openvino, onnx.refuse, _write_openvino),
 }
 """By their names."""
 
@@ -205,7 +232,7 @@ def remove_others(folder: Path, new: Path) -> None:
     own = (_WEIGHTS, PIPELINE_CONFIG, LABEL_MAP)
     if all(_same(folder / name, new / name) for name in own):
         return
-    names = {file_name(suffix, one) for suffix, one in product((".onnx",), parity.BOUNDS)}
+    names = {file_name(suffix, one) for suffix, one in product((*RUNTIMES, WEIGHTS), parity.BOUNDS)}
     for name in sorted({SAVED_MODEL, *names, *ONNX_FILES.values(), parity.PARITY}):
         path = folder / name
         if path.exists() and not (new / name).exists():
