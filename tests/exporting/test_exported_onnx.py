@@ -11,7 +11,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import onnx
 import onnxruntime
@@ -19,11 +18,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import boxtune
-from boxtune import config, models
+from boxtune import models
 from boxtune.cli import main
-from boxtune.configure import configure
-from boxtune.convert import convert
-from boxtune.data.preparation import Options
 from boxtune.detection.nms import NonMaxSuppression
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
 from boxtune.evaluate import evaluate
@@ -35,84 +31,12 @@ from boxtune.exporting.onnx import refuse_suppression
 from boxtune.load import load
 from boxtune.runtimes.model_file import CLASSES
 from boxtune.runtimes.onnx import OnnxModel
-from boxtune.training import checkpoints
-from tiny_run import SIDE, TinyDetector
-from voc_folder import annotated, element
+from several_boxes import OneClass, Several, Undecided
+from tiny_run import SIDE
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
-FIXED = f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"
 BOTH = ["saved_model", "onnx"]
-
-
-class Several(TinyDetector):
-    """Has three boxes in every image, two of them nearly the same, to be suppressed."""
-
-    def __init__(self):
-        super().__init__()
-        self.suppress = NonMaxSuppression(score_threshold=0.01, iou_threshold=0.6, max_total_detections=5)
-
-    def candidates(self, inputs, predictions):
-        boxes, scores = super().candidates(inputs, predictions)
-        boxes = keras.ops.concatenate([boxes, boxes * 0.9, boxes * 0.25], axis=1)
-        scores = keras.ops.concatenate([scores * 0.9, scores, scores * 0.8], axis=1)
-        return boxes, keras.ops.concatenate([scores, scores / 2, scores / 4, scores / 3], axis=-1)
-
-    def detect(self, inputs, predictions):
-        return self.suppress(*self.candidates(inputs, predictions), np.float32([[0, 0, 1, 1]]))
-
-
-class OneClass(Several):
-    def candidates(self, inputs, predictions):
-        boxes, scores = super().candidates(inputs, predictions)
-        return boxes, scores[..., :1]
-
-
-class Undecided(Several):
-    """Has learned nothing: all scores are equal, and rounding decides."""
-
-    def candidates(self, inputs, predictions):
-        boxes, scores = super().candidates(inputs, predictions)
-        return boxes, keras.ops.zeros_like(scores) + 0.5
-
-
-def write_checkpoint(folder):
-    rng = np.random.default_rng(0)
-    variables = TinyDetector().checkpoint_variables()
-    for key, variable in variables.items():
-        if key.endswith("kernel"):
-            variable.assign(rng.normal(0, 0.05, variable.shape))
-    variables["model/dense/bias"].assign([0.2, 0.2, 0.7, 0.7, 0])
-    folder.mkdir()
-    checkpoints.tree(variables).write(str(folder / "ckpt-7"))
-    (folder / "checkpoint").write_text('model_checkpoint_path: "ckpt-7"\n')
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A folder with records of balls, a configuration and a checkpoint of both detectors."""
-    folder = tmp_path_factory.mktemp("run")
-    for number in range(11):
-        annotated(folder / "photos", f"{number:02}", element("ball"))
-    with contextlib.redirect_stdout(io.StringIO()):
-        convert(folder / "photos", folder / "records", Options(validation_fraction=0.9))
-    pipeline = configure(folder / "records", batch_size=2, num_steps=20)
-    config.apply_override(pipeline, FIXED)
-    config.write(pipeline, folder / "pipeline.config")
-    write_checkpoint(folder / "checkpoint")
-    (folder / "exported").mkdir()
-    return folder
-
-
-@pytest.fixture(params=[TinyDetector, Several])
-def kind(request, monkeypatch):
-    monkeypatch.setattr(models, "build", lambda section, options=None: request.param())
-    return request.param
-
-
-@pytest.fixture
-def several(monkeypatch):
-    monkeypatch.setattr(models, "build", lambda section, options=None: Several())
 
 
 @pytest.fixture(scope="module")
@@ -340,8 +264,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"formats": ["onx"]}, '--format "onx" is not one of saved_model, onnx. Did you mean "onnx"?'),
-            ({"formats": []}, "no format is given; there are saved_model, onnx"),
+            ({"formats": ["onx"]}, '--format "onx" is not one of saved_model, onnx, openvino. Did you mean "onnx"?'),
+            ({"formats": []}, "no format is given; there are saved_model, onnx, openvino"),
             (
                 {"formats": ["onnx"], "nms": "effcient"},
                 '--nms "effcient" is not one of native, none, efficient_nms.',
