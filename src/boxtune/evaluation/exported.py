@@ -36,22 +36,24 @@ _RAW = "raw_detection_scores"
 """Of every anchor: those of a broken model are not finite, though its detections do not show it."""
 
 
-def load_exported(path: Path) -> Any:
+def load_exported(path: Path, threads: int | None = None) -> Any:
     """Return the function of an exported model: uint8 [1, h, w, 3] in, detections by the API's names out.
 
-    Of an ONNX file, and of a folder that has one but no SavedModel, it is an OnnxModel.
+    Of an ONNX file, and of a folder that has one but no SavedModel, it is an OnnxModel. It runs in so many `threads`,
+    by default as many as its runtime takes by itself; TensorFlow's can only be set before it has computed anything.
 
     Raises:
         BoxtuneError: if there is no such model, it is damaged, or it takes something else.
     """
     if file := onnx_file(path):
-        return OnnxModel(file)
+        return OnnxModel(file, threads)
     folder = path / SAVED_MODEL if (path / SAVED_MODEL).is_dir() else path
     if not (folder / _GRAPH).is_file():
         raise CheckpointError(f"{path}: no saved model here; give a folder that `boxtune export` wrote")
     require_files(path for path in folder.rglob("*") if not path.is_dir())
     import tensorflow as tf
 
+    set_tensorflow_threads(threads)
     try:
         loaded = tf.saved_model.load(str(folder))
     except Exception as error:  # TensorFlow raises errors of any kind for a damaged model
@@ -67,6 +69,15 @@ def load_exported(path: Path) -> Any:
         return dict(loaded.signatures["serving_default"](tf.constant(images)))  # it holds the variables, too
 
     return detect
+
+
+def set_tensorflow_threads(threads: int | None) -> None:
+    """Have TensorFlow compute in so many threads, before it has computed anything; None leaves it to itself."""
+    import tensorflow as tf
+
+    if threads:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
 def is_exported(path: Path) -> bool:
