@@ -14,10 +14,12 @@ import tensorflow as tf
 import bright_model
 from boxtune.benchmark import BATCH_SIZES, Benchmark, Row, benchmark
 from boxtune.benchmarking import machine, networks, processes, worker
-from boxtune.benchmarking.networks import network_alone
+from boxtune.benchmarking.networks import network_of
 from boxtune.cli import main
 from boxtune.errors import BoxtuneError
+from boxtune.evaluation.exported import load_exported
 from boxtune.runtimes.onnx import session_of
+from serving import red_model
 from voc_folder import image_file
 
 
@@ -112,6 +114,7 @@ def test_the_number_of_threads_is_that_of_the_runtime(file):
 
 def test_the_exported_model_of_a_training_is_measured(exported, tmp_path):
     shutil.copytree(exported, tmp_path / "mine" / "exported", ignore=shutil.ignore_patterns("saved_model"))
+    (tmp_path / "mine" / "exported" / "model_without_nms.onnx").touch()  # for TensorRT
     rows = benchmark(tmp_path / "mine", rounds=1, size=16).rows
     assert {row.model for row in rows} == {str(tmp_path / "mine" / "exported" / "model.onnx")}
 
@@ -119,7 +122,7 @@ def test_the_exported_model_of_a_training_is_measured(exported, tmp_path):
 @pytest.mark.parametrize("name", ["saved_model", "model.onnx"])
 def test_a_network_alone_is_what_is_before_suppression(exported, name):
     images = np.random.default_rng(0).integers(0, 256, [2, 5, 7, 3], np.uint8)
-    boxes, scores = network_alone(exported / name, None).__call__(images).values()
+    boxes, scores = network_of(load_exported(exported / name), None)(images).values()
     np.testing.assert_array_equal(boxes, [[[0, 0, 1, 1]]] * 2)
     np.testing.assert_allclose(scores, images.mean((1, 2, 3)).reshape(2, 1, 1) / 255, rtol=1e-5)
 
@@ -170,6 +173,14 @@ def test_a_model_for_one_image_gets_a_batch_one_by_one():
         ["a.tflite", "default", "8*"],
     ]
     assert lines[7] == "* The model takes fewer images at a time: it was given them one after the other."
+
+
+@pytest.mark.thorough
+def test_a_saved_model_for_one_image(tmp_path):
+    folder = red_model.export(tmp_path / "reds")
+    one, eight = benchmark(folder, rounds=1, size=16).rows
+    assert (one.at_a_time, eight.at_a_time) == (1, 1)
+    assert one.why_no_network == "the SavedModel returns no raw_detection_boxes, raw_detection_scores"
 
 
 def test_a_slow_model_has_fewer_calls(monkeypatch):

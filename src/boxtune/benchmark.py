@@ -16,15 +16,15 @@ from boxtune.benchmarking.worker import Order
 from boxtune.data.files import Paths, paths_of, write_text
 from boxtune.data.image_sources import find_given
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, DataError, many, to_copy
-from boxtune.evaluation.exported import ONNX, SAVED_MODEL, is_exported
+from boxtune.evaluation.exported import RUNTIMES, SAVED_MODEL, is_exported
 from boxtune.progress import shown_progress
 from boxtune.silence_stderr import silenced_stderr
 
 BATCH_SIZES = (1, 8)
 """The numbers of images that models are given at a time."""
 
-_FILES = (SAVED_MODEL, ONNX, "*.tflite", "*.xml")
-"""What an export consists of in all formats; each is measured."""
+_FOR_TENSORRT = ("model_without_nms.onnx", "model_efficient_nms.onnx")
+"""Files of an export that find nothing by themselves, and are not measured."""
 
 _MOST_THREADS, _MOST_SIDE = 1024, 8192
 
@@ -186,7 +186,14 @@ def _exported(model: Path) -> list[Path]:
 
 
 def _formats(folder: Path) -> list[Path]:
-    return [path for name in _FILES for path in sorted(folder.glob(name))] if folder.is_dir() else []
+    """Return what `boxtune export` has written to a folder, in all formats and precisions."""
+    if not folder.is_dir():
+        return []
+    files = [path for suffix in RUNTIMES for path in sorted(folder.glob(f"model*{suffix}"))]
+    return [
+        *([folder / SAVED_MODEL] if (folder / SAVED_MODEL).is_dir() else []),
+        *(path for path in files if path.name not in _FOR_TENSORRT),
+    ]
 
 
 def _images(named: Paths) -> list[str]:

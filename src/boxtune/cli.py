@@ -210,6 +210,19 @@ def _add_list(add: Add, flag: str, metavar: str, description: str, **options: An
     add(flag, action="append", default=[], metavar=metavar, help=description, **options)
 
 
+def _add_names(add: Add, flag: str, metavar: str, description: str, **options: Any) -> None:
+    """Add a flag of one or more names, with commas between them."""
+    add(
+        flag,
+        action="extend",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar=f"{metavar}[,{metavar}]",
+        help=description,
+        **options,
+    )
+
+
 def _add_retrain(verbs: Any) -> None:
     verb = _verb(verbs, "retrain", _retrain)
     add = verb.add_argument
@@ -220,6 +233,9 @@ def _add_retrain(verbs: Any) -> None:
     _add_training_options(add, evaluate_every_n=None)
     next_run = "with other images, classes or settings train on from the best weights, as the next run"
     add("--next_run", action="store_true", help=next_run)
+    formats = "onnx, openvino or tflite: what to export besides the SavedModel"
+    _add_names(add, "--export", "FORMAT", formats, dest="formats")
+    _add_precisions(add)
     _add_overrides(add)
 
 
@@ -625,15 +641,22 @@ def _add_export(verbs: Any) -> None:
         help="of its runs and checkpoints (%(default)s)",
     )
     add("--input_type", default="image_tensor", help="of the signature (%(default)s)")
-    _add_list(add, "--format", "FORMAT", "saved_model (the default) or onnx", dest="formats")
+    formats = "saved_model (the default), onnx, openvino or tflite; several, with commas between them"
+    _add_names(add, "--format", "FORMAT", formats, dest="formats")
+    _add_precisions(add)
     add("--nms", default="native", help="how an ONNX file ends: native, none or efficient_nms (%(default)s)")
     add("--without_nms", action="store_const", const="none", dest="nms", help="the same as --nms none")
     add("--score_threshold", type=float, help="leave out detections that score no more; may lower mAP")
     _add_overrides(add)
 
 
+def _add_precisions(add: Add) -> None:
+    precisions = "float32 (the default), float16, dynamic_range or int8: in those of them that a format has"
+    _add_names(add, "--precision", "PRECISION", precisions, dest="precisions")
+
+
 def _export(output_dir: Path, model_dir: Path | None, which: str, **options: Any) -> None:
-    """Export a checkpoint as a SavedModel or an ONNX file."""
+    """Export a checkpoint as a SavedModel or in other formats, each compared with the checkpoint."""
     options["formats"] = options["formats"] or ["saved_model"]
     export = load("export").export
     from boxtune.training.project import best_checkpoint, best_run, runs_of

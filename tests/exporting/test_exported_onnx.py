@@ -31,9 +31,10 @@ from boxtune.evaluation.found import Found
 from boxtune.evaluation.thresholds import ClassThreshold, Thresholds, write_thresholds
 from boxtune.export import export
 from boxtune.exporting import formats, parity
-from boxtune.exporting.onnx import refuse
+from boxtune.exporting.onnx import refuse_suppression
 from boxtune.load import load
-from boxtune.runtimes.onnx import CLASSES, OnnxModel
+from boxtune.runtimes.model_file import CLASSES
+from boxtune.runtimes.onnx import OnnxModel
 from boxtune.training import checkpoints
 from tiny_run import SIDE, TinyDetector
 from voc_folder import annotated, element
@@ -41,7 +42,7 @@ from voc_folder import annotated, element
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
 FIXED = f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"
-BOTH = ["onnx", "saved_model"]
+BOTH = ["saved_model", "onnx"]
 
 
 class Several(TinyDetector):
@@ -144,11 +145,14 @@ def test_it_finds_what_the_saved_model_finds(run, kind, tmp_path, capsys):
         assert found.names == expected.names
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-4)  # pixels
-    (compared,) = json.loads((tmp_path / "out" / "parity.json").read_text())
-    assert (compared["file"], compared["precision"], compared["extra"]) == ("model.onnx", "float32", 0)
-    assert compared["matched"] == compared["detections"] > 0
-    assert compared["of"] == "the records for validation"
-    assert f"of them found again       {compared['matched']}\n" in capsys.readouterr().out
+    both = json.loads((tmp_path / "out" / "parity.json").read_text())
+    assert [one["file"] for one in both] == ["saved_model", "model.onnx"]
+    for compared in both:
+        assert (compared["precision"], compared["extra"]) == ("float32", 0)
+        assert compared["matched"] == compared["detections"] > 0
+        assert compared["of"] == "the records for validation"
+    printed = capsys.readouterr().out
+    assert re.search(rf"model\.onnx +float32 .* {compared['detections']} +{compared['matched']} +0 ", printed)
 
 
 def test_a_batch_finds_what_single_images_find(file):
@@ -252,8 +256,8 @@ class TestParity:
         (tmp_path / "model.onnx").write_bytes(b"of an earlier export")
         real = formats.found_by_exported
 
-        def worse(detect, sources):
-            return (one._replace(scores=one.scores * 0.9) for one in real(detect, sources))
+        def worse(*given, **options):
+            return (one._replace(scores=one.scores * 0.9) for one in real(*given, **options))
 
         monkeypatch.setattr(formats, "found_by_exported", worse)
         with pytest.raises(
@@ -362,10 +366,10 @@ class TestRefusals:
         with pytest.raises(
             ConfigError, match=r"soft_nms_sigma is 0\.5, and ONNX's NonMaxSuppression drops boxes"
         ):
-            refuse(detector)
+            refuse_suppression(detector)
         detector.finds = ("masks",)
         with pytest.raises(ConfigError, match="writes boxes only, and this model finds masks, too"):
-            refuse(detector)
+            refuse_suppression(detector)
 
     def test_images_of_any_size_for_tensorrt(self, run, several, tmp_path):
         varying = [

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from boxtune.errors import CheckpointError, ConfigError
-from boxtune.evaluation.exported import SAVED_MODEL, set_tensorflow_threads
-from boxtune.runtimes.onnx import SUFFIX
+from boxtune.runtimes.model_file import ModelFile
+from boxtune.runtimes.onnx import OnnxModel, session_of
+from boxtune.runtimes.saved_model import SavedModel
 
 _RAW = ("raw_detection_boxes", "raw_detection_scores")  # outputs of SavedModels
 _CHOSEN_AMONG = ("boxes", "scores")  # what `boxtune.exporting.onnx_nodes` appends suppression to
 
 
-def network_alone(path: Path, threads: int | None) -> Callable[[Any], dict[str, Any]]:
+def network_of(model: ModelFile, threads: int | None) -> Callable[[Any], dict[str, Any]]:
     """Return the function from images uint8 [b, h, w, 3] to boxes and scores of all anchors.
 
     It resizes, as the whole model does.
@@ -20,28 +21,24 @@ def network_alone(path: Path, threads: int | None) -> Callable[[Any], dict[str, 
     Raises:
         BoxtuneError: saying why a model cannot be cut.
     """
-    if path.is_dir():
-        return _of_saved_model(path, threads)
-    if path.suffix.lower() == SUFFIX:
-        return _of_onnx(path, threads)
-    raise ConfigError(f"files {path.suffix} are not cut before suppression")
+    if isinstance(model, SavedModel):
+        return _of_saved_model(model)
+    if isinstance(model, OnnxModel):
+        return _of_onnx(model.path, threads)
+    raise ConfigError(f"files {model.path.suffix} are not cut before suppression")
 
 
-def _of_saved_model(path: Path, threads: int | None) -> Callable[[Any], dict[str, Any]]:
+def _of_saved_model(model: SavedModel) -> Callable[[Any], dict[str, Any]]:
     """Return a function that asks for outputs without suppression, so that TensorFlow leaves that out."""
     import tensorflow as tf
 
-    set_tensorflow_threads(threads)
-    folder = path / SAVED_MODEL if (path / SAVED_MODEL).is_dir() else path
-    loaded = tf.saved_model.load(str(folder))
-    signature = loaded.signatures["serving_default"]
-    if missing := [name for name in _RAW if name not in signature.structured_outputs]:
+    if missing := [name for name in _RAW if name not in model.signature.structured_outputs]:
         raise CheckpointError(f"the SavedModel returns no {', '.join(missing)}")
-    (spec,) = signature.structured_input_signature[1].values()
+    (spec,) = model.signature.structured_input_signature[1].values()
 
     @tf.function(input_signature=[spec], autograph=False)
     def run(images: Any) -> dict[str, Any]:
-        outputs = loaded.signatures["serving_default"](images)  # it holds the variables, too
+        outputs = model.signature(images)
         return {name: outputs[name] for name in _RAW}
 
     return lambda images: run(tf.constant(images))
@@ -52,8 +49,6 @@ def _of_onnx(path: Path, threads: int | None) -> Callable[[Any], dict[str, Any]]
         import onnx
     except ImportError as error:
         raise ConfigError("to cut an ONNX file takes the package onnx: pip install onnx") from error
-    from boxtune.runtimes.onnx import session_of
-
     proto = onnx.load_model_from_string(path.read_bytes())
     computed = {name for node in proto.graph.node for name in node.output}
     if not computed.issuperset(_CHOSEN_AMONG):

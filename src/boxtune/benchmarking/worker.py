@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boxtune.benchmarking.machine import peak_memory
-from boxtune.benchmarking.networks import network_alone
+from boxtune.benchmarking.networks import network_of
 from boxtune.data.image_record import ImageSource
 from boxtune.errors import BoxtuneError, CheckpointError
 from boxtune.evaluation.exported import load_exported
@@ -65,16 +65,17 @@ def _own_output() -> TextIO:
 def _answers(order: Order) -> Iterator[dict[str, Any]]:
     path = Path(order.path)
     began = time.perf_counter()
-    model = network_alone(path, order.threads) if order.network_alone else load_exported(path, order.threads)
+    model = load_exported(path, order.threads)
     load_seconds = time.perf_counter() - began
+    call = network_of(model, order.threads) if order.network_alone else model
     # A runtime that takes one image at a time is given the images of a batch one by one.
-    at_a_time = [min(size, getattr(model, "largest_batch", None) or size) for size in order.batch_sizes]
+    at_a_time = [min(size, model.largest_batch or size) for size in order.batch_sizes]
     yield {"load_seconds": load_seconds, "runtime": _runtime(path), "at_a_time": at_a_time}
     for line in sys.stdin:
         image = _image(json.loads(line)["image"], order.size)
         try:
             seconds = [
-                _timed(model, np.repeat(image[None], size, axis=0), most)
+                _timed(call, np.repeat(image[None], size, axis=0), most)
                 for size, most in zip(order.batch_sizes, at_a_time, strict=True)
             ]
         except CheckpointError as error:
