@@ -13,7 +13,7 @@ import boxtune
 from boxtune.benchmarking import machine
 from boxtune.benchmarking.processes import Process
 from boxtune.benchmarking.worker import Order
-from boxtune.data.files import Paths, paths_of, write_text
+from boxtune.data.files import Paths, paths_of, writable_folder, write_text
 from boxtune.data.image_sources import find_given
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, DataError, many, to_copy
 from boxtune.evaluation.exported import RUNTIMES, SAVED_MODEL, is_exported
@@ -143,6 +143,8 @@ def benchmark(
     if not paths:
         raise ConfigError("benchmark needs a model")
     given: Sequence[str | None] = [None] if images is None else _images(images)[:rounds]
+    if json is not None:
+        writable_folder(Path(json).parent)  # before minutes of work
     about = machine.describe()
     with ExitStack() as stack:
         measured = [_loaded(path, number, size, stack) for path in paths for number in threads or (None,)]

@@ -13,7 +13,8 @@ from boxtune import onednn
 from boxtune.benchmarking.worker import Order
 from boxtune.errors import CheckpointError, printable
 
-COMMAND = (sys.executable, "-m", "boxtune.benchmarking.worker")
+COMMAND = (sys.executable, "-P", "-m", "boxtune.benchmarking.worker")
+"""With -P the current folder, in which may be anything, is not imported from."""
 
 
 class Process:
