@@ -176,6 +176,7 @@ def parser() -> Parser:
         _add_lr_range,
         _add_evaluate,
         _add_export,
+        _add_benchmark,
         _add_runs,
         _add_predict,
         _add_label,
@@ -669,6 +670,30 @@ def _export(output_dir: Path, model_dir: Path | None, which: str, **options: Any
         checkpoint = best_checkpoint(model_dir) if which == "best" else model_dir
     where = trained_in(model_dir, options.pop("pipeline_config_path"), checkpoint)
     print(f"Exported to {export(*where, output_dir, **options)}")
+
+
+def _add_benchmark(verbs: Any) -> None:
+    add = _verb(verbs, "benchmark", _benchmark).add_argument
+    of_folder = "of a folder of `boxtune export` every format is measured, of a training its exported model"
+    add("models", type=Path, nargs="+", metavar="MODEL", help=f"a SavedModel or a file; {of_folder}")
+    add("--images", type=Path, help="a folder of what they look at; else noise")
+    add("--size", type=integer(1), default=640, help="of the sides of the noise, in pixels (%(default)s)")
+    add("--rounds", type=integer(1), default=20, help="in which each has its turn (%(default)s)")
+    several = "of a runtime, such as 1,2 to measure both (as many as it takes by itself)"
+    add("--threads", type=_whole_numbers, default=[], metavar="N,N", help=several)
+    add("--json", type=Path, help="a JSON file to write, for programs")
+
+
+def _whole_numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+_whole_numbers.__name__ = "list of whole numbers"  # which errors of argparse name
+
+
+def _benchmark(**options: Any) -> None:
+    """Measure how fast exported models are on this machine, side by side."""
+    print(load("benchmark").benchmark(**options))
 
 
 def _add_runs(verbs: Any) -> None:

@@ -48,22 +48,23 @@ def file_name(suffix: str, precision: str = FLOAT32) -> str:
     return f"{_MODEL}{suffix}" if precision == FLOAT32 else f"{_MODEL}_{precision}{suffix}"
 
 
-def load_exported(path: Path) -> ModelFile:
+def load_exported(path: Path, threads: int | None = None) -> ModelFile:
     """Load a folder that was exported, the `saved_model` in it, or a file of another format.
 
-    Of a folder it is the SavedModel, or else the first of its files.
+    Of a folder it is the SavedModel, or else the first of its files. It runs in so many `threads`, by default as many
+    as its runtime takes by itself; TensorFlow's can only be set before it has computed anything.
 
     Raises:
         BoxtuneError: if there is no such model, it is damaged, or it takes anything but images.
         ConfigError: if what runs it is not installed.
     """
     if file := model_file(path):
-        loaded: ModelFile = RUNTIMES[file.suffix.lower()](file)
+        loaded: ModelFile = RUNTIMES[file.suffix.lower()](file, threads)
         return loaded
     folder = path / SAVED_MODEL if (path / SAVED_MODEL).is_dir() else path
     if not (folder / GRAPH).is_file():
         raise CheckpointError(f"{path}: no exported model here; give what `boxtune export` wrote")
-    return SavedModel(folder)
+    return SavedModel(folder, threads)
 
 
 def is_exported(path: Path) -> bool:

@@ -21,15 +21,15 @@ _ERRORS_ONLY = 3
 class OnnxModel(ModelFile):
     """An ONNX file that is loaded."""
 
-    def __init__(self, path: Path) -> None:
-        """Load a file.
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Load a file, to run in so many threads (by default as many as onnxruntime takes by itself).
 
         Raises:
             BoxtuneError: if it cannot be read, is damaged, or is no model that takes images and returns detections.
             ConfigError: if onnxruntime is not installed.
         """
         self.path = path
-        self._session = _session(path)
+        self._session = _session(path, threads)
         self._input = _image_input(path, self._session)
         self._names = [output.name for output in self._session.get_outputs()]
         self.largest_batch = _largest_batch(self._session)
@@ -52,10 +52,10 @@ def run_raw(path: Path) -> Callable[[Any], tuple[npt.NDArray[np.float32], npt.ND
     return lambda values: tuple(session.run(names, {images.name: np.asarray(values)}))
 
 
-def _session(path: Path) -> Any:
+def _session(path: Path, threads: int | None = None) -> Any:
     """Return onnxruntime's session of a file."""
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ConfigError(
             f'{path}: an ONNX file needs onnxruntime, which cannot be imported: pip install "boxtune[onnx]", or '
@@ -64,17 +64,25 @@ def _session(path: Path) -> Any:
     require_files([path])
     if path.stat().st_size > _MOST_BYTES:
         raise CheckpointError(f"{path}: has {path.stat().st_size:,} bytes, and no ONNX file 2 GiB or more")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
     try:
         # Of its bytes, so that a file of unknown origin cannot name others that are read with it.
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return session_of(path.read_bytes(), threads)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:
         raise CheckpointError(
             f"{path}: is damaged, or no ONNX file that can be run: {first_line(error)}"
         ) from error
+
+
+def session_of(content: bytes, threads: int | None = None) -> Any:
+    """Return onnxruntime's session of the bytes of a file, on the processor."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def _image_input(path: Path, session: Any) -> str:

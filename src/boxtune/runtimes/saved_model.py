@@ -15,10 +15,17 @@ GRAPH = "saved_model.pb"
 
 
 class SavedModel(ModelFile):
-    """A SavedModel that is loaded: the outputs of its signature are returned as they are."""
+    """A SavedModel that is loaded: the outputs of its signature are returned as they are.
 
-    def __init__(self, folder: Path) -> None:
+    Attributes:
+        signature: TensorFlow's function of it.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
         """Load a folder.
+
+        With `threads` TensorFlow computes in so many of them, in all of this process; that cannot be changed once it
+        has computed anything. By default it takes as many as it likes.
 
         Raises:
             BoxtuneError: if it is damaged, or takes anything but images uint8 [b, h, w, 3] of any size.
@@ -27,6 +34,9 @@ class SavedModel(ModelFile):
         require_files(path for path in folder.rglob("*") if not path.is_dir())
         import tensorflow as tf
 
+        if threads:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
         try:
             self._loaded = tf.saved_model.load(str(folder))  # it holds the variables
         except Exception as error:  # TensorFlow raises errors of any kind for a damaged model
@@ -36,7 +46,7 @@ class SavedModel(ModelFile):
             raise CheckpointError(
                 f"{folder}: has no signature serving_default: it is not one of the API's exporters"
             )
-        self._detect = signature
+        self.signature = signature
         self.largest_batch = _largest_batch(folder, list(signature.structured_input_signature[1].values()))
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, Any]:
@@ -44,7 +54,7 @@ class SavedModel(ModelFile):
         import tensorflow as tf
 
         try:
-            return dict(self._detect(tf.constant(images)))
+            return dict(self.signature(tf.constant(images)))
         except tf.errors.OpError as error:
             raise CheckpointError(f"the model fails: {first_line(error)}") from error
 
