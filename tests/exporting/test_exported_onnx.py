@@ -264,7 +264,10 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"formats": ["onx"]}, '--format "onx" is not one of saved_model, onnx, openvino. Did you mean "onnx"?'),
+            (
+                {"formats": ["onx"]},
+                '--format "onx" is not one of saved_model, onnx, openvino. Did you mean "onnx"?',
+            ),
             ({"formats": []}, "no format is given; there are saved_model, onnx, openvino"),
             (
                 {"formats": ["onnx"], "nms": "effcient"},
