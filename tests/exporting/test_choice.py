@@ -85,3 +85,12 @@ def test_classes_that_suppress_each_other():
     tied = np.array([[0.8, 0.1], [0.8, 0.1], [0.5, 0.5]], np.float32)
     assert is_right([(A, 0, 0.8), (FAR, 1, 0.5)], tied, agnostic)
     assert not is_right([(A, 0, 0.8), (FAR, 0, 0.5), (FAR, 1, 0.5)], tied, agnostic)
+
+
+def test_without_suppression_the_best_are_found():
+    scores = np.array([[0.7, 0.1], [0.5, 0.1], [0.5, 0.4]], np.float32)
+    assert is_right([(A, 0, 0.7), (NEAR_A, 0, 0.5), (FAR, 0, 0.5)], scores, None)
+    assert is_right([(A, 0, 0.7), (NEAR_A, 0, 0.5)], scores, None)  # either of two equals
+    assert is_right([(A, 0, 0.7), (FAR, 0, 0.5)], scores, None)
+    assert not is_right([(NEAR_A, 0, 0.5), (FAR, 0, 0.5)], scores, None)  # the best is missing
+    assert not is_right([(A, 1, 0.7), (FAR, 0, 0.5)], scores, None)

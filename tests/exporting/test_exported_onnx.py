@@ -295,7 +295,9 @@ class TestRefusals:
         ):
             refuse_suppression(detector)
         detector.finds = ("masks",)
-        with pytest.raises(ConfigError, match="writes boxes only, and this model finds masks, too"):
+        with pytest.raises(
+            ConfigError, match="suppression keeps boxes only, and this model finds masks, too"
+        ):
             refuse_suppression(detector)
 
     def test_images_of_any_size_for_tensorrt(self, run, several, tmp_path):

@@ -207,3 +207,13 @@ def test_an_operation_that_onnx_does_not_have_is_named():
         ConfigError, match=r"^--format onnx: the model cannot be converted: ONNX has no Lgamma"
     ):
         converted(graph)
+
+
+@pytest.mark.parametrize("dtype", [tf.int32, tf.int64, tf.float32])
+def test_division_rounds_down_as_tensorflow_does(dtype):
+    values = np.array([[-17, -16, -15, -1], [0, 1, 15, 17]], dtype.as_numpy_dtype)
+    graph = graph_of(lambda x: {"by_8": x // 8, "by_minus_8": x // -8}, tf.TensorSpec([None, 4], dtype, "x"))
+    session = onnxruntime.InferenceSession(converted(graph).SerializeToString())
+    by_8, by_minus_8 = session.run(["by_8", "by_minus_8"], {"x": values})
+    np.testing.assert_array_equal(by_8, [[-3, -2, -2, -1], [0, 0, 1, 2]])
+    np.testing.assert_array_equal(by_minus_8, [[2, 2, 1, 0], [0, -1, -2, -3]])

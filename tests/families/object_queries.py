@@ -9,6 +9,7 @@ from google.protobuf import text_format
 from keras import ops
 
 from boxtune.config.pipeline_pb2 import ImageResizer
+from boxtune.detection.kernels import best_class
 from boxtune.detection.losses import sigmoid_cross_entropy
 from boxtune.models.detector import Detector
 from boxtune.models.layers import Branches
@@ -148,7 +149,7 @@ class QueryDetector(Detector):
         return Detections(
             boxes=sorted_(boxes),
             scores=sorted_(best),
-            classes=sorted_(ops.cast(ops.argmax(scores, axis=-1), "int32")),
+            classes=sorted_(best_class(scores)),
             count=ops.full_like(ops.cast(order[:, 0], "int32"), NUM_QUERIES),
             masks=sorted_(masks),
             keypoints=sorted_(points),

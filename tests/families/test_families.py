@@ -18,6 +18,7 @@ from boxtune.config import families
 from boxtune.convert import convert
 from boxtune.draw import draw
 from boxtune.errors import ConfigError
+from boxtune.exporting import formats
 from boxtune.training import checkpoints
 from families import run
 from families.center_points import CenterPoints
@@ -26,6 +27,9 @@ from families.object_queries import ObjectQueries
 pytestmark = pytest.mark.thorough
 
 NUM_STEPS = 60
+
+CANNOT_EXPRESS = {("object_queries", "openvino"): "Loop"}
+"""Why there is no file of a family in a format: what its runtime does not have. Nothing else may be refused."""
 
 
 def boxtune(*arguments):
@@ -166,6 +170,20 @@ def test_a_checkpoint_keeps_every_variable_of_model_and_optimizer(trained):
 def exported(trained):
     boxtune("export", "--model_dir", trained / "whole", "--output_dir", trained / "exported")
     return trained / "exported"
+
+
+@pytest.mark.parametrize("form", formats.FORMATS)
+def test_it_is_exported_to_every_format(trained, tmp_path, capsys, form):
+    name = config.family_of(config.load(trained / "pipeline.config").model).name
+    arguments = ["export", "--model_dir", trained / "whole", "--output_dir", tmp_path, "--format", form]
+    status = cli.main([str(argument) for argument in arguments])
+    if (name, form) in CANNOT_EXPRESS:
+        assert status == cli.USER_ERROR
+        assert CANNOT_EXPRESS[name, form] in capsys.readouterr().err
+        return
+    assert status == 0
+    (compared,) = json.loads((tmp_path / "parity.json").read_text())
+    assert compared["matched"] == compared["detections"] > 0 or compared["by_ties"]
 
 
 def test_the_other_verbs(trained, exported, photos, capsys):

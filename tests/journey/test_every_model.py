@@ -9,6 +9,7 @@ import pytest
 
 from boxtune import cli, config, models
 from boxtune.config.families import recipe_names
+from boxtune.exporting import formats
 from boxtune.training import checkpoints
 from boxtune.training.checkpoint_manager import CheckpointManager
 from boxtune.training.warm_start import warm_start
@@ -137,7 +138,13 @@ def test_what_is_frozen_does_not_change_and_the_rest_does(project, whole):
 
 def test_it_is_measured_exported_and_used(project, whole, photos):
     boxtune("evaluate", "--model_dir", whole, "--output_dir", project / "measured")
-    boxtune("export", "--model_dir", whole, "--output_dir", project / "exported")
+    boxtune(
+        *("export", "--model_dir", whole, "--output_dir", project / "exported"),
+        *("--format", ",".join(formats.FORMATS)),
+    )
+    compared = json.loads((project / "exported" / "parity.json").read_text())
+    assert len(compared) == len(formats.FORMATS)
+    assert all(one["matched"] == one["detections"] or one["by_ties"] for one in compared)
     boxtune("evaluate", "--saved_model", project / "exported", "--data", photos.parent / "records",
             "--output_dir", project / "again")  # fmt: skip
     figures = [

@@ -360,6 +360,18 @@ def _greedy_suppression_plain(boxes, scores, limit, iou_threshold, score_thresho
     return [ops.where(valid, indices, 0), ops.where(valid, kept, 0.0), valid]
 
 
+def best_class(scores):
+    """Return the index of the highest of scores [..., c], the first of equals, int32 [...].
+
+    Keras's own tells -0.0 from 0.0 by their bits on TensorFlow, which no other runtime of exported models can.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.argmax(scores, axis=-1, output_type="int32")
+    return ops.cast(ops.argmax(scores, axis=-1), "int32")
+
+
 def highest(scores, count):
     """Return the `count` highest of `scores` [b, a] in descending order, and their indices, int32 [b, count].
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from keras import ops
 
 from boxtune.detection.boxes import area, clip, take_rows, to_frame_of
-from boxtune.detection.kernels import enough_of_greedy_suppression, highest
+from boxtune.detection.kernels import best_class, enough_of_greedy_suppression, highest
 from boxtune.structures import Detections
 
 
@@ -43,7 +43,7 @@ class NonMaxSuppression:
         return self._of_each_class(boxes, scores, window, self.max_detections_per_class)
 
     def _of_best_classes(self, boxes, scores, window) -> Detections:
-        best = ops.cast(ops.argmax(scores, axis=-1), "int32")  # [b, a]
+        best = best_class(scores)  # [b, a]
         if len(boxes.shape) == 4:
             boxes = ops.take_along_axis(boxes, best[:, :, None, None], axis=2)[:, :, 0]
         highest_scores = ops.max(scores, axis=-1, keepdims=True)

@@ -38,7 +38,7 @@ def checker(
         min_score: only what scores more is looked at.
     """
     suppress = detector.suppress
-    if suppress is None or suppress.soft_nms_sigma > 0:
+    if suppress is not None and suppress.soft_nms_sigma > 0:
         return lambda found: False
     candidates = _candidates_of(detector, section)
 
@@ -53,14 +53,24 @@ def is_right_choice(
     found: Found,
     boxes: npt.NDArray[np.floating],
     scores: npt.NDArray[np.floating],
-    suppress: NonMaxSuppression,
+    suppress: NonMaxSuppression | None,
     bounds: Bounds,
     min_score: float,
 ) -> bool:
-    """Say whether what was found in an image is a right choice among boxes [a, 4] with scores [a, c]."""
+    """Say whether what was found in an image is a right choice among boxes [a, 4] with scores [a, c].
+
+    Without suppression that are the best of them, with one class of each box at least.
+    """
     num_classes = scores.shape[1]
     if ((found.classes < 0) | (found.classes >= num_classes)).any():
         return False
+    if suppress is None:
+        best = scores.max(axis=1)
+        wanted = best > max(min_score, found.scores.min(initial=1.0)) + bounds.score
+        return _are_among(found, boxes, scores, bounds) and all(
+            _is_among(box, score, found, bounds)
+            for box, score in zip(boxes[wanted], best[wanted], strict=True)
+        )
     is_full = len(found.scores) >= suppress.max_total_detections
     lowest = found.scores.min(initial=1.0) if is_full else 0.0
     if suppress.class_agnostic:
@@ -104,6 +114,12 @@ def _are_among(
         if not (is_same & (np.abs(scores[:, number] - score) <= bounds.score)).any():
             return False
     return True
+
+
+def _is_among(box: npt.NDArray[np.floating], score: float, found: Found, bounds: Bounds) -> bool:
+    """Say whether a box of this score was found, but for rounding."""
+    is_same = (np.abs(found.boxes - box) <= bounds.box).all(axis=1)
+    return bool((is_same & (np.abs(found.scores - score) <= bounds.score)).any())
 
 
 class _Chosen(NamedTuple):

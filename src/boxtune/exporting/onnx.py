@@ -105,10 +105,10 @@ def refuse(detector: Detector, model: pipeline_pb2.DetectionModel) -> None:
 
 def refuse_suppression(detector: Detector) -> None:
     """Raise ConfigError for a detector of which ONNX's operators cannot choose the detections."""
-    if detector.finds:
+    if detector.finds and detector.suppress is not None:
         raise ConfigError(
-            f"--format onnx writes boxes only, and this model finds {' and '.join(detector.finds)}, too: export it "
-            "with --format saved_model"
+            f"--format onnx: suppression keeps boxes only, and this model finds {' and '.join(detector.finds)}, too: "
+            "export it with --format saved_model"
         )
     if detector.suppress is not None and detector.suppress.soft_nms_sigma > 0:
         raise ConfigError(
@@ -138,6 +138,8 @@ def converted(graph: traced.Graph) -> Any:
     import onnx
     import tf2onnx
 
+    from boxtune.exporting.onnx_nodes import floor_division
+
     with traced.quiet("tf2onnx"), traced.quiet("tensorflow"):
         try:
             proto, _ = tf2onnx.convert.from_graph_def(
@@ -146,6 +148,7 @@ def converted(graph: traced.Graph) -> Any:
                 input_names=graph.inputs,
                 output_names=list(graph.outputs.values()),
                 opset=OPSET,
+                custom_op_handlers={"FloorDiv": (floor_division, [])},
                 tensors_to_rename={
                     **{name: name.partition(":")[0] for name in graph.inputs},
                     **{tensor: name for name, tensor in graph.outputs.items()},

@@ -137,6 +137,24 @@ def _ranks(add: Nodes, image: str) -> tuple[str, str]:
     return add("Cast", rank, to=TensorProto.INT64), add("Cast", counts, to=TensorProto.INT64)
 
 
+def floor_division(graph: Any, node: Any, name: str, args: Any) -> None:
+    """Convert TensorFlow's FloorDiv in one of tf2onnx's graphs: its own way rounds integers towards 0.
+
+    ONNX's Div does that, but its Mod has the sign of the divisor.
+    """
+    dividend, divisor = node.input
+    dtype = graph.get_dtype(dividend)
+    node.type = "Div"
+    if dtype in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
+        floor = graph.insert_new_node_on_output("Floor", node.output[0], name=f"{name}_floor")
+        graph.copy_dtype(node.output[0], floor.output[0])
+        graph.copy_shape(node.output[0], floor.output[0])
+        return
+    remainder = graph.make_node("Mod", [dividend, divisor], dtypes=[dtype]).output[0]
+    multiple = graph.make_node("Sub", [dividend, remainder], dtypes=[dtype]).output[0]
+    graph.replace_inputs(node, [multiple, divisor])
+
+
 def append_efficient_nms(model: onnx.ModelProto, suppress: NonMaxSuppression) -> None:
     """Append TensorRT's plugin EfficientNMS_TRT to a model with raw boxes and scores; make its outputs the model's.
 

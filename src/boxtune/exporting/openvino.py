@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from boxtune.errors import ConfigError
+from boxtune.errors import ConfigError, printable
 from boxtune.exporting import traced
 from boxtune.exporting.onnx import require_onnx
-from boxtune.runtimes.model_file import first_line
 from boxtune.runtimes.openvino import WEIGHTS
 
 PRECISIONS: tuple[str, ...] = ("float32", "float16", "int8")
@@ -58,7 +57,8 @@ def write(
     try:
         model = openvino.convert_model(str(onnx_file))
     except Exception as error:  # of any kind, for whatever it cannot convert
-        raise ConfigError(f"--format openvino: the model cannot be converted: {first_line(error)}") from error
+        reason = str(error).strip().rpartition("\n")[2]  # where it sums up what it cannot express
+        raise ConfigError(f"--format openvino: the model cannot be converted: {printable(reason)}") from error
     if precision == "int8":
         model = _quantized(model, list(images))
     for name, value in metadata.items():

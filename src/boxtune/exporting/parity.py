@@ -47,6 +47,8 @@ BOUNDS = {
 _MOST_LOST, _MOST_BESIDES = 0.05, 0.1
 """Of the detections, without a warning, where a file is not exact."""
 
+_SAME = 1e-6  # of the sides of boxes, as fractions of the image
+
 _NOISE_SIZES = ((96, 128), (240, 160), (333, 500), (64, 64))
 
 _log = logging.getLogger("boxtune")
@@ -232,20 +234,20 @@ def _match(expected: Found, found: Found, min_score: float, bound: float) -> _Ma
     for row in compared:
         apart = np.abs(found.scores - expected.scores[row])
         fits = is_left & (found.classes == expected.classes[row]) & (apart <= bound)
-        overlaps = np.where(fits, iou(found.boxes, expected.boxes[row]), 0.0)
+        sides = np.abs(found.boxes - expected.boxes[row]).max(axis=1, initial=0.0)
+        # Of boxes so thin that rounding decides on their area, the IoU says nothing.
+        overlaps = np.where(sides <= _SAME, 1.0, iou(found.boxes, expected.boxes[row])) * fits
         if overlaps.max(initial=0.0) >= MIN_IOU:
             best = int(overlaps.argmax())
             is_left[best] = False
-            box = np.abs(found.boxes[best] - expected.boxes[row]).max()
-            differences.append([float(box), float(apart[best])])
+            differences.append([float(sides[best]), float(apart[best])])
     extra = int((is_left & (found.scores > min_score + bound)).sum())
     return _Match(len(compared), extra, np.reshape(differences, (-1, 2)))
 
 
 def iou(boxes: npt.NDArray[np.floating], box: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Return the IoU [k] of boxes [k, 4] with one [4]; that of two without an area is 1 where they are the same."""
+    """Return the IoU [k] of boxes [k, 4] with one [4], 0 where neither has an area."""
     sides = np.minimum(boxes[:, 2:], box[2:]) - np.maximum(boxes[:, :2], box[:2])
     shared = np.maximum(sides, 0).prod(axis=1)
     union = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (box[2:] - box[:2]).prod() - shared
-    same = (boxes == box).all(axis=1)
-    return np.where(union > 0, shared / np.where(union > 0, union, 1), same)
+    return np.where(union > 0, shared / np.where(union > 0, union, 1), 0.0)

@@ -14,6 +14,7 @@ from boxtune import models
 from boxtune.config import pipeline_pb2
 from boxtune.data import resize
 from boxtune.data.decoder import decoded_anywhere
+from boxtune.exporting.traced import by_name
 from boxtune.models import Detector
 from boxtune.runtimes.model_file import ModelFile
 from boxtune.structures import Inputs
@@ -74,25 +75,10 @@ class Serving(tf.Module):
 
 
 def detections_by_name(detector: Detector, inputs: Inputs) -> dict[str, Any]:
-    """Return the detections in a batch under the API's output names, all float32.
-
-    Source: the API's exporter_lib_v2 and core.standard_fields.
-    """
+    """Return the detections in a batch, and what they were chosen among, by the API's names."""
     predictions = detector(inputs, training=False)
     found = detector.detect(inputs, predictions)
-    shapes = {
-        "detection_masks": found.masks,
-        "detection_keypoints": found.keypoints,
-        "detection_keypoint_scores": found.keypoint_scores,
-    }
-    return {
-        "num_detections": tf.cast(found.count, tf.float32),
-        "detection_boxes": found.boxes,
-        "detection_scores": found.scores,
-        "detection_classes": tf.cast(found.classes, tf.float32) + 1.0,
-        **{name: part for name, part in shapes.items() if part is not None},
-        **detector.raw_outputs(inputs, predictions, found),
-    }
+    return {**by_name(found), **detector.raw_outputs(inputs, predictions, found)}
 
 
 def _decode(encoded: Any) -> Any:

@@ -12,7 +12,7 @@ from boxtune.data.resize import Resizer
 from boxtune.detection.kernels import staying_convolutions
 from boxtune.models import Detector
 from boxtune.models.detector import windows
-from boxtune.structures import Inputs
+from boxtune.structures import Detections, Inputs
 
 INPUT = "input_tensor"
 """The API's name of the images."""
@@ -67,19 +67,35 @@ def raw(detector: Detector, size: tuple[int, int]) -> Graph:
 
 
 def detections(detector: Detector, resizer: Resizer) -> Graph:
-    """Return the graph from images uint8 [b, h, w, 3] of any size to detections by the API's names, all float32."""
+    """Return the graph from images uint8 [b, h, w, 3] of any size to detections by the API's names, all float32.
+
+    Masks and keypoints are among them, if the detector finds some.
+    """
 
     def find(images: Any) -> dict[str, Any]:
         inputs = _resized(images, resizer)
-        found = detector.detect(inputs, detector(inputs, training=False))
-        return {
-            "num_detections": tf.cast(found.count, tf.float32),
-            "detection_boxes": found.boxes,
-            "detection_scores": found.scores,
-            "detection_classes": tf.cast(found.classes, tf.float32) + 1.0,
-        }
+        return by_name(detector.detect(inputs, detector(inputs, training=False)))
 
     return graph_of(find, tf.TensorSpec([None, None, None, 3], tf.uint8, INPUT))
+
+
+def by_name(found: Detections) -> dict[str, Any]:
+    """Return detections by the API's names, all float32, with classes from 1 on.
+
+    Source: the API's exporter_lib_v2 and core.standard_fields.
+    """
+    shapes = {
+        "detection_masks": found.masks,
+        "detection_keypoints": found.keypoints,
+        "detection_keypoint_scores": found.keypoint_scores,
+    }
+    return {
+        "num_detections": tf.cast(found.count, tf.float32),
+        "detection_boxes": found.boxes,
+        "detection_scores": found.scores,
+        "detection_classes": tf.cast(found.classes, tf.float32) + 1.0,
+        **{name: part for name, part in shapes.items() if part is not None},
+    }
 
 
 def _resized(images: Any, resizer: Resizer) -> Inputs:
@@ -101,7 +117,7 @@ def graph_of(find: Any, spec: tf.TensorSpec) -> Graph:
         function = tf.function(find, input_signature=[spec], autograph=False).get_concrete_function()
     names = sorted(function.structured_outputs)  # the order in which TensorFlow flattens them
     with quiet("tensorflow"):
-        frozen = convert_variables_to_constants_v2(function)
+        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
     outputs = dict(zip(names, frozen.outputs, strict=True))
     return Graph(
         frozen.graph.as_graph_def(),

@@ -68,7 +68,7 @@ class OpenVINOModel(ModelFile):
             found = self._run(images)
         except RuntimeError as error:
             raise CheckpointError(f"the model fails: {first_line(error)}") from error
-        return {name: found[name] for name in OUTPUTS}
+        return {output.get_any_name(): found[output] for output in self._run.outputs}
 
 
 def _check(path: Path, model: Any) -> None:
