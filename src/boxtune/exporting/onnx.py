@@ -1,22 +1,18 @@
 """A detector as one ONNX file: resizing, network and suppression, with the names of its classes inside."""
 
 import importlib
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import boxtune
 from boxtune import config, models
 from boxtune.config import pipeline_pb2
-from boxtune.data.label_map import LabelMap
 from boxtune.data.resize import resizer
 from boxtune.errors import ConfigError, printable
-from boxtune.evaluation.thresholds import Thresholds
 from boxtune.exporting import traced
+from boxtune.exporting.about import About
 from boxtune.models import Detector
-from boxtune.runtimes.onnx import CLASSES, INPUT_IMAGES, THRESHOLDS, VERSION
 
 OPSET = 17
 """Of the operators in the files."""
@@ -24,14 +20,6 @@ OPSET = 17
 _EXTRA = 'pip install "boxtune[onnx]"'
 _MODULES = ("onnx", "onnxruntime", "tf2onnx")
 _MOST_BYTES = 1 << 31  # of a file of Protocol Buffers
-
-
-@dataclass(frozen=True)
-class About:
-    """What a file says about its model besides the network."""
-
-    label_map: LabelMap | None
-    thresholds: Thresholds | None
 
 
 def require_onnx() -> None:
@@ -195,16 +183,7 @@ def _finish(proto: Any, about: About, images: Mapping[str, Any]) -> None:
     _name_dimensions(proto.graph)
     proto.producer_name, proto.producer_version = "boxtune", boxtune.__version__
     proto.doc_string = ""
-    values = {VERSION: boxtune.__version__, INPUT_IMAGES: json.dumps(dict(images))}
-    if about.label_map:
-        labels = [
-            {"id": label.id, "name": label.name, "display_name": label.display_name}
-            for label in about.label_map.labels
-        ]
-        values[CLASSES] = json.dumps(labels)
-    if about.thresholds:
-        values[THRESHOLDS] = json.dumps(asdict(about.thresholds))
-    for key, value in values.items():
+    for key, value in about.as_metadata(images).items():
         proto.metadata_props.add(key=key, value=value)
 
 

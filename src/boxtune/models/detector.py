@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from boxtune.detection import shares
+from boxtune.detection.box_coders import CenterCodes, codes_of_boxes
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models.keys import variables_by_key
 from boxtune.structures import Detections, Inputs
@@ -72,6 +73,13 @@ class Detector(keras.Model, ABC):
     suppress: Any = None
     """The `detection.nms.NonMaxSuppression` that `detect` applies to `candidates` within `windows`; None if none."""
 
+    normalization: Any = None
+    """Of pixel values: what `backbones.common.prepared_images` leaves out; None of a network that takes them as they
+    are."""
+
+    padding: Any = None
+    """The pixel value [3] that fills the padding of inputs; None for that of the resizer."""
+
     finds: tuple[str, ...] = ()
     """What it detects besides boxes: "masks", "keypoints"."""
 
@@ -101,6 +109,11 @@ class Detector(keras.Model, ABC):
     @abstractmethod
     def candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[Any, Any]:
         """Return boxes [b, a, 4] in the input's frame and scores [b, a, c], before suppression."""
+
+    def encoded_candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[CenterCodes, Any]:
+        """Return the boxes of `candidates` as codes, and their scores [b, a, c], which may have others before them."""
+        boxes, scores = self.candidates(inputs, predictions)
+        return codes_of_boxes(boxes), scores
 
     @abstractmethod
     def restore_map(self, fine_tune_type: str) -> Mapping[str, Mapping[str, keras.Variable]]:
