@@ -270,10 +270,7 @@ class TestFile:
 
     def test_the_options_of_the_operator(self, file):
         model = ModelT.InitFromPackedBuf(file.read_bytes(), 0)
-        (custom,) = [
-            one for one in model.subgraphs[0].operators
-            if tflite_file.name_of(model.operatorCodes[one.opcodeIndex]) == POST_PROCESS
-        ]  # fmt: skip
+        (custom,) = operators_called(model, POST_PROCESS)
         options = flexbuffers.Loads(bytes(custom.customOptions))
         assert options["use_regular_nms"] == 1
         assert options["max_detections"] == 9
@@ -382,6 +379,11 @@ class TestOthersFiles:
         return packed(model, folder / "theirs.tflite")
 
 
+def operators_called(model, name):
+    codes = [tflite_file.name_of(code) for code in model.operatorCodes]
+    return [one for one in model.subgraphs[0].operators if codes[one.opcodeIndex] == name]
+
+
 def packed(model, path):
     import flatbuffers
 
@@ -487,7 +489,7 @@ class TestHostileFiles:
         path.write_text("no model\n" * 100)
         self.fails(path, r"text\.tflite: is no TensorFlow Lite file")
         path.write_bytes(b"\xff\xff\xff\xffTFL3" + bytes(100))
-        self.fails(path, r"text\.tflite: is damaged, or no TensorFlow Lite file")
+        self.fails(path, r"text\.tflite: is damaged: its parts lie outside of it")
 
     def test_not_there_a_folder_or_a_pipe(self, tmp_path):
         self.fails(tmp_path / "lost.tflite", r"lost\.tflite")
@@ -549,6 +551,39 @@ class TestHostileFiles:
                 damaged[at] = rng.integers(256)
             with contextlib.suppress(ValueError):  # and nothing else is raised
                 normalization({"TFLITE_METADATA": bytes(damaged[: rng.integers(4, len(damaged) + 1)])})
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [("num_classes", 2), ("max_detections", 0), ("max_detections", 1 << 30), ("y_scale", 0.0)],
+    )
+    def test_options_that_the_operator_would_crash_by(self, file, tmp_path, option, value):
+        model = ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+        (custom,) = operators_called(model, POST_PROCESS)
+        options = flexbuffers.Loads(bytes(custom.customOptions)) | {option: value}
+        custom.customOptions = np.frombuffer(tflite_file._flexible(options), np.uint8)
+        self.fails(
+            packed(model, tmp_path / "odd.tflite"), "odd.tflite: is damaged: the options of TFLite_Detection"
+        )
+        custom.customOptions = custom.customOptions[:5]
+        self.fails(
+            packed(model, tmp_path / "odd.tflite"), "the options of TFLite_Detection_PostProcess are damaged"
+        )
+
+    @pytest.mark.parametrize("index", [-1, 10**6])
+    def test_tensors_that_there_are_not(self, file, tmp_path, index):
+        def damaged(change):
+            model = ModelT.InitFromPackedBuf(file.read_bytes(), 0)
+            change(model.subgraphs[0], model.subgraphs[0].operators[3])
+            return packed(model, tmp_path / "odd.tflite")
+
+        one = np.array([index], np.int32)
+        self.fails(
+            damaged(lambda graph, operator: setattr(operator, "inputs", one)), r"odd\.tflite: is damaged"
+        )
+        self.fails(
+            damaged(lambda graph, operator: setattr(operator, "outputs", one)), r"odd\.tflite: is damaged"
+        )
+        self.fails(damaged(lambda graph, operator: setattr(graph, "inputs", one)), r"odd\.tflite: is damaged")
 
     def test_what_fails(self, file, tmp_path):
         """The operator gives up where a box ends before it begins."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from boxtune.detection.box_coders import CenterCodes
+from boxtune.detection.box_coders import CenterCodes, codes_of_boxes
 from boxtune.detection.kernels import staying_convolutions, tensorflow_lite
 from boxtune.errors import ConfigError, printable
 from boxtune.exporting.traced import quiet
@@ -82,7 +82,12 @@ class Module(tf.Module):
 
 
 def _post_processed(detector: Detector, post: PostProcess, inputs: Inputs) -> tuple[Any, ...]:
-    codes, scores = detector.encoded_candidates(inputs, detector(inputs, training=False))
+    predictions = detector(inputs, training=False)
+    encoded = detector.encoded_candidates(inputs, predictions)
+    if encoded is None:
+        boxes, scores = detector.candidates(inputs, predictions)
+        encoded = codes_of_boxes(boxes), scores
+    codes, scores = encoded
     return _operator(post, codes.scales)(codes.encodings, scores, _constant(codes))[::-1]
 
 

@@ -10,7 +10,6 @@ import keras
 from keras import ops
 
 from boxtune.detection import shares
-from boxtune.detection.box_coders import CenterCodes, codes_of_boxes
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models.keys import variables_by_key
 from boxtune.structures import Detections, Inputs
@@ -110,10 +109,12 @@ class Detector(keras.Model, ABC):
     def candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[Any, Any]:
         """Return boxes [b, a, 4] in the input's frame and scores [b, a, c], before suppression."""
 
-    def encoded_candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[CenterCodes, Any]:
-        """Return the boxes of `candidates` as codes, and their scores [b, a, c], which may have others before them."""
-        boxes, scores = self.candidates(inputs, predictions)
-        return codes_of_boxes(boxes), scores
+    def encoded_candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[Any, Any] | None:
+        """Return `candidates` with their boxes not yet decoded, as `box_coders.CenterCodes`; None if they never are.
+
+        The scores [b, a, c] may have others before them.
+        """
+        return None
 
     @abstractmethod
     def restore_map(self, fine_tune_type: str) -> Mapping[str, Mapping[str, keras.Variable]]:

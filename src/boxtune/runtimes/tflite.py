@@ -42,17 +42,21 @@ class TFLiteModel(ModelFile):
         """
         self.path = path
         content = _content(path)
-        self._interpreter = _interpreter(path, content)
-        self._lock = threading.Lock()
         schema = Schema(content)
+        self._interpreter = _interpreter(path, schema)
+        self._lock = threading.Lock()
         self.metadata = {
             name: value.decode(errors="replace")
             for name, value in schema.metadata.items()
             if name.startswith("boxtune.")
         }
-        self._image = _image_input(path, self._interpreter)
+        try:
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        except ValueError as error:
+            raise CheckpointError(f"{path}: is damaged: {first_line(error)}") from error
+        self._image = _image_input(path, inputs)
         self._prepare = self._preparation(schema)
-        self._outputs = _outputs(path, self._interpreter, schema)
+        self._outputs = _outputs(path, outputs, schema)
         self._drops_empty = schema.post_process_outputs is not None
         with silenced_stderr():
             self._allocate()
@@ -91,12 +95,12 @@ class TFLiteModel(ModelFile):
             try:
                 self._interpreter.set_tensor(self._image["index"], values[None])
                 self._interpreter.invoke()
+                found = {
+                    name: _as_floats(self._interpreter.get_tensor(one["index"]), one)
+                    for name, one in self._outputs.items()
+                }
             except (RuntimeError, ValueError) as error:
                 raise CheckpointError(f"the model fails: {first_line(error)}") from error
-            found = {
-                name: _as_floats(self._interpreter.get_tensor(one["index"]), one)
-                for name, one in self._outputs.items()
-            }
         return self._in_image(found, extent)
 
     def _as_input(self, pixels: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
@@ -158,8 +162,8 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _interpreter(path: Path, content: bytes) -> Any:
-    """Return LiteRT's interpreter of a file, which has verified all offsets in it."""
+def _interpreter(path: Path, schema: Schema) -> Any:
+    """Return LiteRT's interpreter of a file, which verifies all offsets in it."""
     try:
         from ai_edge_litert.interpreter import Interpreter
     except ImportError as error:
@@ -168,18 +172,21 @@ def _interpreter(path: Path, content: bytes) -> Any:
             "ai-edge-litert alone"
         ) from error
     try:
+        schema.check()
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is damaged: {error}") from error
+    try:
         with silenced_stderr():
             # Of its bytes: those are verified, and a file that changes meanwhile does no harm.
-            return Interpreter(model_content=content)
+            return Interpreter(model_content=schema.content)
     except (RuntimeError, ValueError, MemoryError) as error:
         raise CheckpointError(
             f"{path}: is damaged, or no TensorFlow Lite file that can be run: {first_line(error)}"
         ) from error
 
 
-def _image_input(path: Path, interpreter: Any) -> dict[str, Any]:
+def _image_input(path: Path, inputs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return what the interpreter says of the image; raise CheckpointError unless one of fixed size is the input."""
-    inputs = interpreter.get_input_details()
     shown = ", ".join(f"{one['dtype'].__name__} {one['shape_signature'].tolist()}" for one in inputs)
     fits = len(inputs) == 1 and inputs[0]["dtype"] in (np.float32, np.uint8, np.int8)
     if fits:
@@ -192,12 +199,11 @@ def _image_input(path: Path, interpreter: Any) -> dict[str, Any]:
     return inputs[0]
 
 
-def _outputs(path: Path, interpreter: Any, schema: Schema) -> dict[str, dict[str, Any]]:
+def _outputs(path: Path, details: Sequence[dict[str, Any]], schema: Schema) -> dict[str, dict[str, Any]]:
     """Return what the interpreter says of the four outputs, by their names in the API.
 
     The operator at the end of a file says which is which; without it, their names do.
     """
-    details = interpreter.get_output_details()
     found: dict[str, dict[str, Any]] = {}
     if (tensors := schema.post_process_outputs) and len(tensors) == 4:
         names = dict(zip(tensors, (BOXES, NUMBERS, SCORES, COUNT), strict=True))

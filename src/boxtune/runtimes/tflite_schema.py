@@ -1,11 +1,14 @@
 """What a program has to know of a TensorFlow Lite file besides running it: names, metadata, and what its end is."""
 
+import math
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import flatbuffers
+from flatbuffers import flexbuffers
 from flatbuffers import number_types as types
 from flatbuffers.table import Table
 
@@ -17,12 +20,17 @@ STANDARD_METADATA = "TFLITE_METADATA"
 
 IDENTIFIER = b"TFL3"
 
+_SIZES = {"num_classes": 0, "max_detections": 0, "max_classes_per_detection": 0, "detections_per_class": 100}
+"""Options of POST_PROCESS by what they are where a file does not have them; 0 where it has to."""
+_NUMBERS = ("nms_score_threshold", "nms_iou_threshold", "y_scale", "x_scale", "h_scale", "w_scale")
+_MOST = 1 << 20  # detections; operators and tensors
+_LARGEST_SCALE = 1e15
 _CUSTOM = 32  # of BuiltinOperator
 
 
 @dataclass(frozen=True)
 class Schema:
-    """The parts of a file that LiteRT has accepted, so that all offsets in it are valid."""
+    """The parts of a file. Of a damaged one, only `check` may be called: it raises an error for it, or LiteRT does."""
 
     content: bytes
 
@@ -43,6 +51,44 @@ class Schema:
                 values[(entry.Name() or b"").decode(errors="replace")] = bytes(data) if len_of(data) else b""
         return values
 
+    def check(self) -> None:
+        """Raise ValueError for what LiteRT does not look at, and would crash by, even before the offsets in the file.
+
+        It looks at those itself, when it opens the file. Reading beyond the end is an error in Python.
+        """
+        try:
+            self._check_graphs()
+        except (struct.error, IndexError, TypeError, KeyError, OverflowError) as error:
+            raise ValueError("its parts lie outside of it") from error
+
+    def _check_graphs(self) -> None:
+        left = _MOST
+        codes = self._model.OperatorCodesLength()
+        for number in range(self._model.SubgraphsLength()):
+            graph = self._model.Subgraphs(number)
+            count = graph.TensorsLength()
+            left -= graph.OperatorsLength() + count + 1
+            _require(left > 0, "it has more parts than any network")
+            ends = [*_indices(graph.InputsAsNumpy()), *_indices(graph.OutputsAsNumpy())]
+            _require(all(0 <= one < count for one in ends), "an input or output of a graph is no tensor")
+            _require(
+                all(map(_is_quantized_well, map(graph.Tensors, range(count)))), "it has scales that are none"
+            )
+            for index in range(graph.OperatorsLength()):
+                operator = graph.Operators(index)
+                inputs, outputs = _indices(operator.InputsAsNumpy()), _indices(operator.OutputsAsNumpy())
+                _require(operator.OpcodeIndex() < codes, "an operator has no code")
+                fits = all(0 <= one < count for one in (*inputs[:2], *outputs))  # later inputs may be missing
+                _require(
+                    fits and all(-1 <= one < count for one in inputs[2:]), "an operator is of no tensors"
+                )
+                if self._is_post_process(operator):
+                    _check_post_process(graph, operator, inputs)
+
+    def _is_post_process(self, operator: Any) -> bool:
+        code = self._model.OperatorCodes(operator.OpcodeIndex())
+        return code.BuiltinCode() == _CUSTOM and code.CustomCode() == POST_PROCESS.encode()
+
     @cached_property
     def post_process_outputs(self) -> list[int] | None:
         """The tensors of boxes, classes, scores and count; None of a file without that operator."""
@@ -51,10 +97,49 @@ class Schema:
         graph = self._model.Subgraphs(0)
         for index in range(graph.OperatorsLength()):
             operator = graph.Operators(index)
-            code = self._model.OperatorCodes(operator.OpcodeIndex())
-            if code.BuiltinCode() == _CUSTOM and code.CustomCode() == POST_PROCESS.encode():
-                return [int(one) for one in operator.OutputsAsNumpy()]
+            if self._is_post_process(operator):
+                return _indices(operator.OutputsAsNumpy())
         return None
+
+
+def _indices(values: Any) -> list[int]:
+    return [int(one) for one in values] if len_of(values) else []
+
+
+def _require(fits: bool, fault: str) -> None:
+    if not fits:
+        raise ValueError(fault)
+
+
+def _is_quantized_well(tensor: Any) -> bool:
+    quantization = tensor.Quantization()
+    scales: Any = quantization.ScaleAsNumpy() if quantization else 0
+    return not len_of(scales) or all(0 < scale < _LARGEST_SCALE for scale in scales.tolist())
+
+
+def _check_post_process(graph: Any, operator: Any, inputs: list[int]) -> None:
+    """Raise ValueError unless the options of the operator fit its tensors."""
+    data = operator.CustomOptionsAsNumpy()
+    try:
+        options: Any = flexbuffers.Loads(bytes(data)) if len_of(data) else None
+        sizes = {name: int(options.get(name, default)) for name, default in _SIZES.items()}
+        numbers = [float(options[name]) for name in _NUMBERS]
+    except Exception as error:  # of any kind, for bytes that are no options
+        raise ValueError(f"the options of {POST_PROCESS} are damaged") from error
+    shapes = [_indices(graph.Tensors(one).ShapeAsNumpy()) for one in inputs]
+    _require([len(shape) for shape in shapes] == [3, 3, 2], f"{POST_PROCESS} has other inputs than it needs")
+    (_, anchors, width), (_, scored, scores), (count, sides) = shapes
+    _require(
+        anchors == scored == count > 0 and width >= sides == 4, f"the inputs of {POST_PROCESS} do not fit"
+    )
+    classes, most = sizes["num_classes"], sizes["max_detections"]
+    fits = (
+        0 < classes <= scores <= classes + 1
+        and 0 < most <= _MOST
+        and 0 < sizes["detections_per_class"] <= _MOST
+    )
+    fits = fits and sizes["max_classes_per_detection"] == 1 and all(map(math.isfinite, numbers))
+    _require(fits and all(numbers[2:]), f"the options of {POST_PROCESS} do not fit its inputs")
 
 
 def len_of(data: Any) -> int:
@@ -82,7 +167,7 @@ def normalization(metadata: Mapping[str, bytes]) -> tuple[list[float], list[floa
                         options = Table(content, 0)
                         unit.Union(options, unit.Offset(6))
                         return _floats(options, 0), _floats(options, 1)
-    except (IndexError, ValueError, TypeError, flatbuffers.packer.struct.error) as error:
+    except (IndexError, ValueError, TypeError, struct.error) as error:
         raise ValueError(f"{STANDARD_METADATA}: {error}") from error
     return None
 
