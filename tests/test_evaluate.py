@@ -580,7 +580,7 @@ class TestAnExportedModel:
             evaluate(saved_model=exported, data=tmp_path / "one.record", label_map=tmp_path / "one.pbtxt")
 
     def test_that_is_none(self, base, tmp_path):
-        with pytest.raises(CheckpointError, match="no saved model here"):
+        with pytest.raises(CheckpointError, match="no exported model here"):
             evaluate(
                 saved_model=tmp_path, data=base / "records", label_map=base / "records" / "label_map.pbtxt"
             )

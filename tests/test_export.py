@@ -12,7 +12,8 @@ from boxtune.data.label_map import LabelMap, write_label_map
 from boxtune.data.resize import resizer
 from boxtune.errors import ConfigError
 from boxtune.evaluation.exported import floor_of_exported, load_exported
-from boxtune.export import INPUT_TYPES, Serving, export
+from boxtune.export import export
+from boxtune.exporting.saved_model import INPUT_TYPES, Serving
 from boxtune.finder import load_finder
 from boxtune.training import checkpoints
 

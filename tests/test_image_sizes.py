@@ -17,7 +17,7 @@ from boxtune.data.label_map import LabelMap
 from boxtune.data.resize import resizer
 from boxtune.detection.nms import NonMaxSuppression
 from boxtune.evaluation.evaluator import Evaluator
-from boxtune.export import Serving
+from boxtune.exporting.saved_model import Serving
 from boxtune.training import checkpoints
 
 SIZES = [(96, 128), (128, 80), (112, 112)]  # height and width of the three images

@@ -23,9 +23,9 @@ from boxtune.data.video import opened_video, written_video
 from boxtune.detection_writers import JsonWriter
 from boxtune.errors import CheckpointError, ConfigError, DataError
 from boxtune.evaluate import evaluate
-from boxtune.evaluation.exported import load_exported
 from boxtune.evaluation.thresholds import ClassThreshold, Thresholds, write_thresholds
 from boxtune.predict import predict
+from boxtune.runtimes.saved_model import SavedModel
 from voc_folder import annotated, element, image_file
 
 
@@ -257,9 +257,12 @@ def test_every_kind_of_image_is_turned_upright(model, tmp_path):
 
 def test_a_model_whose_scores_are_not_finite_is_refused(model, tmp_path, monkeypatch):
     path = image_file(tmp_path / "a.jpg")
-    detect = load_exported(model)
-    broken = {"detection_scores": tf.constant([[np.nan]])}
-    monkeypatch.setattr(finder, "load_exported", lambda folder: lambda image: detect(image) | broken)
+
+    class Broken(SavedModel):
+        def __call__(self, images):
+            return super().__call__(images) | {"detection_scores": tf.constant([[np.nan]])}
+
+    monkeypatch.setattr(finder, "load_exported", Broken)
     with pytest.raises(CheckpointError, match=r"a\.jpg: detection_scores of the model are not finite"):
         predict(model, path, tmp_path / "o")
     assert files_in(tmp_path / "o") == set()

@@ -14,6 +14,7 @@ from boxtune import onednn
 __version__ = "0.1.0"
 
 VERBS = (
+    "benchmark",
     "check",
     "configure",
     "convert",

@@ -1,3 +1,4 @@
+from boxtune.benchmark import benchmark as benchmark
 from boxtune.check import check as check
 from boxtune.configure import configure as configure
 from boxtune.convert import convert as convert

@@ -176,6 +176,7 @@ def parser() -> Parser:
         _add_lr_range,
         _add_evaluate,
         _add_export,
+        _add_benchmark,
         _add_runs,
         _add_predict,
         _add_label,
@@ -209,6 +210,19 @@ def _add_list(add: Add, flag: str, metavar: str, description: str, **options: An
     add(flag, action="append", default=[], metavar=metavar, help=description, **options)
 
 
+def _add_names(add: Add, flag: str, metavar: str, description: str, **options: Any) -> None:
+    """Add a flag of one or more names, with commas between them."""
+    add(
+        flag,
+        action="extend",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar=f"{metavar}[,{metavar}]",
+        help=description,
+        **options,
+    )
+
+
 def _add_retrain(verbs: Any) -> None:
     verb = _verb(verbs, "retrain", _retrain)
     add = verb.add_argument
@@ -219,6 +233,9 @@ def _add_retrain(verbs: Any) -> None:
     _add_training_options(add, evaluate_every_n=None)
     next_run = "with other images, classes or settings train on from the best weights, as the next run"
     add("--next_run", action="store_true", help=next_run)
+    formats = "onnx, openvino or tflite: what to export besides the SavedModel"
+    _add_names(add, "--export", "FORMAT", formats, dest="formats")
+    _add_precisions(add)
     _add_overrides(add)
 
 
@@ -624,15 +641,23 @@ def _add_export(verbs: Any) -> None:
         help="of its runs and checkpoints (%(default)s)",
     )
     add("--input_type", default="image_tensor", help="of the signature (%(default)s)")
-    _add_list(add, "--format", "FORMAT", "saved_model (the default) or onnx", dest="formats")
+    formats = "saved_model (the default), onnx, openvino or tflite; several, with commas between them"
+    _add_names(add, "--format", "FORMAT", formats, dest="formats")
+    _add_precisions(add)
+    add("--calibration_images", type=integer(1), default=100, help="of the records, for int8 (%(default)s)")
     add("--nms", default="native", help="how an ONNX file ends: native, none or efficient_nms (%(default)s)")
     add("--without_nms", action="store_const", const="none", dest="nms", help="the same as --nms none")
     add("--score_threshold", type=float, help="leave out detections that score no more; may lower mAP")
     _add_overrides(add)
 
 
+def _add_precisions(add: Add) -> None:
+    precisions = "float32 (the default), float16, dynamic_range or int8: in those of them that a format has"
+    _add_names(add, "--precision", "PRECISION", precisions, dest="precisions")
+
+
 def _export(output_dir: Path, model_dir: Path | None, which: str, **options: Any) -> None:
-    """Export a checkpoint as a SavedModel or an ONNX file."""
+    """Export a checkpoint as a SavedModel or in other formats, each compared with the checkpoint."""
     options["formats"] = options["formats"] or ["saved_model"]
     export = load("export").export
     from boxtune.training.project import best_checkpoint, best_run, runs_of
@@ -645,6 +670,30 @@ def _export(output_dir: Path, model_dir: Path | None, which: str, **options: Any
         checkpoint = best_checkpoint(model_dir) if which == "best" else model_dir
     where = trained_in(model_dir, options.pop("pipeline_config_path"), checkpoint)
     print(f"Exported to {export(*where, output_dir, **options)}")
+
+
+def _add_benchmark(verbs: Any) -> None:
+    add = _verb(verbs, "benchmark", _benchmark).add_argument
+    of_folder = "of a folder of `boxtune export` every format is measured, of a training its exported model"
+    add("models", type=Path, nargs="+", metavar="MODEL", help=f"a SavedModel or a file; {of_folder}")
+    add("--images", type=Path, help="a folder of what they look at; else noise")
+    add("--size", type=integer(1), default=640, help="of the sides of the noise, in pixels (%(default)s)")
+    add("--rounds", type=integer(1), default=20, help="in which each has its turn (%(default)s)")
+    several = "of a runtime, such as 1,2 to measure both (as many as it takes by itself)"
+    add("--threads", type=_whole_numbers, default=[], metavar="N,N", help=several)
+    add("--json", type=Path, help="a JSON file to write, for programs")
+
+
+def _whole_numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+_whole_numbers.__name__ = "list of whole numbers"  # which errors of argparse name
+
+
+def _benchmark(**options: Any) -> None:
+    """Measure how fast exported models are on this machine, side by side."""
+    print(load("benchmark").benchmark(**options))
 
 
 def _add_runs(verbs: Any) -> None:

@@ -68,7 +68,6 @@ from boxtune.report.evaluation import (
 from boxtune.report.evaluation_page import PAGE_NAME, write_page
 from boxtune.report.previews import previews_by_name
 from boxtune.run_history import RunHistory, read_history, run_of
-from boxtune.runtimes.onnx import OnnxModel
 from boxtune.training import averages, checkpoints
 from boxtune.training.checkpoint_watcher import watch_checkpoints
 from boxtune.training.project import best_checkpoint, best_run, runs_of
@@ -155,7 +154,7 @@ def evaluate(
     if data is None and not pipeline.eval_input_reader:
         raise ConfigError("what is it measured on? No configuration says so: give --data")
     model = load_exported(Path(saved_model)) if saved_model is not None else None
-    own = model.label_map if isinstance(model, OnnxModel) and label_map is None else None
+    own = model.label_map if model is not None and label_map is None else None
     if labels is None and own is None and detections is None:
         raise ConfigError(f"{checkpoint or saved_model}: what are the model's classes? Give its --label_map")
 
@@ -180,7 +179,7 @@ def evaluate(
             else:
                 evaluation = Evaluator.from_config(detector, records, pipeline).evaluate(step)
         elif model is not None:
-            floor = floor_of_exported(Path(saved_model or ""))
+            floor = floor_of_exported(Path(saved_model or ""), model)
             if tiling:
                 evaluation = _in_tiles(partial(found_by_exported, model), tiling, records, pipeline, floor)
             else:

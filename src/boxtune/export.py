@@ -1,29 +1,25 @@
-"""The verb `export`: a checkpoint becomes a SavedModel that any TensorFlow program can run, or an ONNX file."""
+"""The verb `export`: a checkpoint becomes what other programs run: a SavedModel, or a file of another format."""
 
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import tensorflow as tf
 
 from boxtune import config, models
 from boxtune.backends import prepare_backend, require_tensorflow
-from boxtune.data import resize
-from boxtune.data.decoder import decoded_anywhere
 from boxtune.data.files import LOCK, PARTIAL, held, writing
 from boxtune.data.label_map import read_label_map
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.evaluation.exported import CHECKPOINT, LABEL_MAP, PIPELINE_CONFIG, SAVED_MODEL
 from boxtune.evaluation.thresholds import THRESHOLDS, Thresholds, read_thresholds, write_thresholds
 from boxtune.exporting import formats as exporting
-from boxtune.exporting.onnx import About
-from boxtune.models import Detector
-from boxtune.structures import Inputs
+from boxtune.exporting.about import About
+from boxtune.exporting.saved_model import INPUT_TYPES
 from boxtune.training import averages, checkpoints
 from boxtune.training.run_state import own_label_map
 
@@ -37,16 +33,18 @@ def export(
     *,
     input_type: str = "image_tensor",
     formats: Sequence[str] = (SAVED_MODEL,),
+    precisions: Sequence[str] = (),
     nms: str = "native",
+    calibration_images: int = exporting.CALIBRATION_IMAGES,
     score_threshold: float | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
     """Write `saved_model/`, `checkpoint/ckpt-0`, `pipeline.config` and the label map; return the folder.
 
     The layout is that of the API's exporter and of its zoo, so the result can be fine-tuned again; beside it are the
-    thresholds of scores that an evaluation found for the checkpoint, if one did. An earlier export there is replaced
-    once the new one is complete. An ONNX file is compared with the checkpoint, which prints a table and writes
-    `parity.json`.
+    thresholds of scores that an evaluation found for the checkpoint, if one did. Every file is compared with the
+    checkpoint, which prints a table and writes `parity.json`. An earlier export there is replaced once the new one is
+    complete.
 
     Args:
         pipeline_config_path: the configuration that the checkpoint was trained with.
@@ -54,8 +52,10 @@ def export(
         output_dir: created if necessary.
         input_type: one of INPUT_TYPES, of the SavedModel.
         formats: of FORMATS; without "saved_model" there is no `saved_model/`.
+        precisions: of BOUNDS in exporting.parity: each format is written in those that it has, or else as float32.
         nms: how the ONNX file ends: "native" (`model.onnx`, which runs everywhere), or for TensorRT "none" or
             "efficient_nms" (its plugin), of which the input are images of the model's size.
+        calibration_images: how many of the records for training an int8 file is calibrated on.
         score_threshold: in [0, 1): detections have to score above it, in place of what the configuration says. It
             may lower mAP, which counts all detections. The exported `pipeline.config` has it, and evaluations of the
             export say so.
@@ -66,7 +66,7 @@ def export(
     """
     require_tensorflow("A SavedModel")
     prepare_backend()
-    exporting.check(formats, nms)
+    exporting.check(formats, precisions, nms)
     if input_type not in INPUT_TYPES:
         raise ConfigError(
             f'--input_type "{input_type}" is not one of {", ".join(INPUT_TYPES)}.'
@@ -97,13 +97,11 @@ def export(
         tempfile.TemporaryDirectory(dir=output_dir, prefix=PARTIAL) as name,
     ):
         partial = Path(name)
-        if SAVED_MODEL in formats:
-            serving = Serving(detector, resize.resizer(models.image_resizer(pipeline.model)), input_type)
-            signature = serving.__call__.get_concrete_function()
-            with _without_notes():
-                tf.saved_model.save(serving, str(partial / SAVED_MODEL), {"serving_default": signature})
-        if "onnx" in formats:
-            exporting.write_onnx(partial, detector, pipeline, About(labels, thresholds), nms)
+        floor = config.score_floor(pipeline.model)
+        request = exporting.Request(
+            detector, pipeline, About(labels, thresholds, floor), input_type, nms, calibration_images
+        )
+        exporting.write(partial, request, formats, precisions)
         tree = checkpoints.tree(detector.checkpoint_variables())
         tf.train.CheckpointManager(tree, str(partial / CHECKPOINT), 1).save(checkpoint_number=0)
         config.write(pipeline, partial / PIPELINE_CONFIG)
@@ -125,18 +123,6 @@ def export(
     return output_dir
 
 
-@contextmanager
-def _without_notes() -> Iterator[None]:
-    """Leave out TensorFlow's notes within the block: they name a folder that is gone when they are read."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-
-
 def _thresholds_of(prefix: str) -> Thresholds | None:
     """Return the thresholds that were found for a checkpoint, None if there are none, or those of another."""
     path, step = Path(prefix).parent / THRESHOLDS, checkpoints.step_of(prefix)
@@ -151,81 +137,3 @@ def _thresholds_of(prefix: str) -> Thresholds | None:
         )  # fmt: skip
         return None
     return found
-
-
-class Serving(tf.Module):
-    """A detector behind the API's serving signature: images in, their detections out, classes numbered from 1.
-
-    A batch may have any number of images. As tensors they have one size; encoded ones may differ, as long as the
-    resizer gives them one.
-    """
-
-    def __init__(self, detector: Detector, resizer: resize.Resizer, input_type: str):
-        super().__init__()
-        # TensorFlow saves the variables that it finds here.
-        self._variables = [variable.value for variable in detector.checkpoint_variables().values()]
-        spec, decode = INPUT_TYPES[input_type]
-
-        def read(one: Any) -> tuple[Any, Any]:
-            resized = resizer(decode(one))
-            return resized.image, resized.size
-
-        one = tf.TensorSpec(spec.shape[1:], spec.dtype)
-        traced = tf.function(read, autograph=False).get_concrete_function(one)
-        outputs = tuple(tf.TensorSpec(part.shape, part.dtype) for part in traced.outputs)
-
-        @tf.function(input_signature=[spec], autograph=False)
-        def serve(input_tensor: Any) -> dict[str, Any]:
-            images, sizes = tf.map_fn(read, input_tensor, fn_output_signature=outputs)
-            return detections_by_name(detector, Inputs(images=images, sizes=sizes))
-
-        self.__call__ = serve  # as an attribute, so that the loaded model can be called
-
-
-def detections_by_name(detector: Detector, inputs: Inputs) -> dict[str, Any]:
-    """Return the detections in a batch under the API's output names, all float32.
-
-    Source: the API's exporter_lib_v2 and core.standard_fields.
-    """
-    predictions = detector(inputs, training=False)
-    found = detector.detect(inputs, predictions)
-    shapes = {
-        "detection_masks": found.masks,
-        "detection_keypoints": found.keypoints,
-        "detection_keypoint_scores": found.keypoint_scores,
-    }
-    return {
-        "num_detections": tf.cast(found.count, tf.float32),
-        "detection_boxes": found.boxes,
-        "detection_scores": found.scores,
-        "detection_classes": tf.cast(found.classes, tf.float32) + 1.0,
-        **{name: part for name, part in shapes.items() if part is not None},
-        **detector.raw_outputs(inputs, predictions, found),
-    }
-
-
-def _decode(encoded: Any) -> Any:
-    return tf.cast(decoded_anywhere(encoded), tf.float32)
-
-
-INPUT_TYPES: dict[str, tuple[tf.TensorSpec, Callable[[Any], Any]]] = {
-    "image_tensor": (
-        tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor"),
-        lambda image: tf.cast(image, tf.float32),
-    ),
-    "float_image_tensor": (
-        tf.TensorSpec([None, None, None, 3], tf.float32, "input_tensor"),
-        lambda image: image,
-    ),
-    "encoded_image_string_tensor": (tf.TensorSpec([None], tf.string, "input_tensor"), _decode),
-    "tf_example": (
-        tf.TensorSpec([None], tf.string, "input_tensor"),
-        lambda serialized: _decode(
-            tf.io.parse_single_example(serialized, {"image/encoded": tf.io.FixedLenFeature([], tf.string)})[
-                "image/encoded"
-            ]
-        ),
-    ),
-}
-"""By the API's names, the input [b, ...] of the serving signature, and the function from one of it to an image
-[h, w, 3] in [0, 255]."""

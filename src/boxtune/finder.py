@@ -1,6 +1,6 @@
 """A model from wherever it lies, as what finds objects in images: exported, of a training, or a checkpoint.
 
-TensorFlow and Keras are loaded for the models that need them: an ONNX file runs where they are not installed.
+TensorFlow and Keras are loaded for the models that need them: files of other formats run where they are not installed.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,15 +17,15 @@ from boxtune.evaluation.exported import (
     LABEL_MAP,
     PIPELINE_CONFIG,
     beside_model,
+    floor_of_exported,
     folder_of_exported,
     found_by_exported,
     is_exported,
     load_exported,
-    onnx_file,
+    model_file,
 )
 from boxtune.evaluation.found import BATCH_SIZE, Found, Source
 from boxtune.evaluation.thresholds import Thresholds, thresholds_in
-from boxtune.runtimes.onnx import OnnxModel
 from boxtune.silence_stderr import silenced_stderr
 
 
@@ -65,10 +65,10 @@ def load_finder(model: Path, batch_size: int = BATCH_SIZE) -> Finder:
     """Load a model.
 
     Args:
-        model: what `export` wrote, a folder or an ONNX file, an export of the API, a model directory or project (the
+        model: what `export` wrote, a folder or a file in it, an export of the API, a model directory or project (the
             best checkpoint of its best run), or a checkpoint with its configuration beside it: a folder, a prefix or an
             `.index` file.
-        batch_size: images that it is given at a time, if it takes several: exported models take one.
+        batch_size: images that it is given at a time, if it takes several: an exported model those of one size.
 
     Raises:
         BoxtuneError: if there is no model, or it is damaged.
@@ -77,35 +77,31 @@ def load_finder(model: Path, batch_size: int = BATCH_SIZE) -> Finder:
         raise CheckpointError(
             f"{model}: no such model. Give what `boxtune export` wrote, the --model_dir of a training, or a checkpoint"
         )
-    if onnx_file(model) is None:
+    if model_file(model) is None:
         with silenced_stderr():  # TensorFlow tells of devices that are not there
             from boxtune.backends import prepare_backend
 
         prepare_backend()
-    return _exported(model) if is_exported(model) else _trained(model, batch_size)
+    return (_exported if is_exported(model) else _trained)(model, batch_size)
 
 
-def _exported(model: Path) -> Finder:
+def _exported(model: Path, batch_size: int) -> Finder:
     pipeline = TrainEvalPipelineConfig()
     if path := beside_model(model, PIPELINE_CONFIG):
         with suppress(
             ConfigError
         ):  # of another program's model, perhaps: then nothing says what it was trained on
             pipeline = config.load(path, needs_model=False)
-    detect = load_exported(model)
-    labels = thresholds = None
-    if isinstance(detect, OnnxModel):
-        labels = detect.label_map
-        text = detect.thresholds
-        thresholds = (detect.path, thresholds_in(text, detect.path)) if text is not None else None
+    loaded = load_exported(model)
+    text = loaded.thresholds
     return Finder(
         beside_model(model, LABEL_MAP),
-        partial(found_by_exported, detect),
+        partial(found_by_exported, loaded, batch_size=batch_size),
         _records(pipeline),
         folder_of_exported(model),
-        own_labels=labels,
-        own_thresholds=thresholds,
-        floor=config.score_floor(pipeline.model),
+        own_labels=loaded.label_map,
+        own_thresholds=(loaded.path, thresholds_in(text, loaded.path)) if text is not None else None,
+        floor=floor_of_exported(model, loaded),
     )
 
 

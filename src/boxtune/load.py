@@ -177,7 +177,7 @@ def load(
             (the best checkpoint of its best run), or a checkpoint with its configuration beside it.
         label_map: names of the classes; by default the label map beside the model. Where there is none, classes are
             called by their numbers.
-        batch_size: images that the model is given at a time, if it takes several: exported models take one.
+        batch_size: images that the model is given at a time, if it takes several: an exported model those of one size.
 
     Raises:
         BoxtuneError: if there is no model, it or its thresholds are damaged, or the label map numbers its classes in

@@ -67,6 +67,11 @@ def leave_to_tensorflow() -> None:
         os.environ.pop(VARIABLE, None)
 
 
+def environment() -> dict[str, str]:
+    """Return the environment for another program: this one's, with the variable only if the user has set it."""
+    return {name: value for name, value in os.environ.items() if name != VARIABLE or _is_given}
+
+
 def is_on() -> bool:
     """Return whether TensorFlow uses oneDNN in this process; this loads TensorFlow."""
     from tensorflow.python.util import _pywrap_util_port

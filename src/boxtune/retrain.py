@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from boxtune import config
+from boxtune import config, models
 from boxtune.backends import require_tensorflow
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.configure import BATCH_SIZE, configure, find_start
@@ -16,7 +16,9 @@ from boxtune.data.preparation import Options, too_few_to_validate
 from boxtune.data.tiling import Tiling
 from boxtune.errors import BoxtuneError, ConfigError, many, some, to_copy
 from boxtune.evaluate import evaluate
+from boxtune.evaluation.exported import SAVED_MODEL
 from boxtune.export import export
+from boxtune.exporting import formats as exporting
 from boxtune.report.box_drawing import training_images
 from boxtune.report.evaluation import JSON_NAME as EVALUATION_JSON
 from boxtune.report.evaluation import publish
@@ -169,6 +171,8 @@ def retrain(
     evaluation_options: EvaluationOptions | None = None,
     num_devices: int | None = None,
     overrides: Sequence[str] = (),
+    formats: Sequence[str] = (),
+    precisions: Sequence[str] = (),
     overwrite: bool = False,
     next_run: bool = False,
 ) -> RetrainResult:
@@ -191,6 +195,7 @@ def retrain(
             when to stop early, and whether the statistics of batch normalizations are estimated anew before.
         num_devices: how many GPUs of this machine share each batch; None for all.
         overrides: "path.to.field=value" changes of the configuration.
+        formats, precisions: of the export, as `export` takes them, besides the SavedModel.
         overwrite: remove the runs that the model directory holds, and begin anew.
         next_run: where something has changed, train on from the best weights, in a folder of its own below `model_dir`.
 
@@ -203,6 +208,8 @@ def retrain(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
+    formats = [SAVED_MODEL, *formats]
+    exporting.check(formats, precisions)
     options, project = options or Options(), Path(model_dir)
     command = _Command(
         find_start(checkpoint, model),
@@ -230,8 +237,10 @@ def retrain(
             for warning in _warnings(converted, options, pipeline):
                 print(f"warning: {warning}", flush=True)
             config.write(pipeline, folder / CONFIG)
+        if formats != [SAVED_MODEL]:
+            exporting.refuse(models.build(pipeline.model), pipeline.model, formats)
         best = _train(folder, pipeline, evaluation_options or EvaluationOptions(), options.seed, num_devices)
-        export(folder / CONFIG, folder / BEST, folder / EXPORTED)
+        export(folder / CONFIG, folder / BEST, folder / EXPORTED, formats=formats, precisions=precisions)
         tiling = options.cutting.tiling if options.cutting else None
         before = None if folder == project else _measure_best_before(project, folder, tiling)
         print("\nThe best:")

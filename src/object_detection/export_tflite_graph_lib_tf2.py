@@ -11,7 +11,7 @@ from boxtune.backends import prepare_backend, require_tensorflow
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import PARTIAL, held, writing
 from boxtune.errors import ConfigError
-from boxtune.exporting.tflite import refuse
+from boxtune.exporting.tflite import refuse_graph
 from boxtune.exporting.tflite_graph import Module, PostProcess
 from boxtune.models import Detector
 from boxtune.training import averages, checkpoints
@@ -28,7 +28,7 @@ class SSDModule(Module):
         use_regular_nms: bool,
     ):
         section = models.image_resizer(pipeline_config.model)
-        refuse(detection_model, section)
+        refuse_graph(detection_model, section)
         suppress = detection_model.suppress
         if suppress is None:
             raise ConfigError("this script exports the SSD family; use boxtune export --format tflite")

@@ -12,6 +12,7 @@ from boxtune.errors import CheckpointError, DataError
 from boxtune.evaluation.detecting import compiled_detector, found_by_detector
 from boxtune.evaluation.exported import found_by_exported
 from boxtune.evaluation.found import BATCH_SIZE, Source
+from boxtune.runtimes.model_file import ModelFile
 from boxtune.structures import Detections
 from small_detector import SIDE, SmallDetector
 
@@ -59,20 +60,52 @@ def test_predictions_that_are_no_numbers_are_an_error_that_names_the_image(tmp_p
         list(found_by_detector(compiled_detector(Broken()), FIXED, sources(tmp_path, [10, 200, 20])))
 
 
-def test_an_exported_model_is_given_every_image_upright(tmp_path):
-    given = []
+class Half(ModelFile):
+    """Finds one object of class 1 in the upper half of every image, and keeps the shapes of what it is given."""
 
-    def detect(image):
-        given.append(image.shape)
+    def __init__(self, largest_batch=None):
+        self.largest_batch = largest_batch
+        self.given = []
+
+    def __call__(self, images):
+        self.given.append(images.shape)
+        count = len(images)
         return {
-            "num_detections": tf.constant([1.0]),
-            "detection_boxes": tf.constant([[[0.0, 0.0, 0.5, 1.0], [9.0, 9.0, 9.0, 9.0]]]),
-            "detection_classes": tf.constant([[2.0, 1.0]]),
-            "detection_scores": tf.constant([[0.5, 0.0]]),
+            "num_detections": tf.ones([count]),
+            "detection_boxes": tf.constant([[[0.0, 0.0, 0.5, 1.0], [9.0, 9.0, 9.0, 9.0]]] * count),
+            "detection_classes": tf.constant([[2.0, 1.0]] * count),
+            "detection_scores": tf.constant(images[:, 0, 0, :1] / np.float32(10)) * [[1.0, 0.0]],
         }
 
-    (found,) = found_by_exported(detect, sources(tmp_path, [7], orientation=6))
-    assert given == [(1, 20, 10, 3)]
+
+@pytest.mark.parametrize(
+    ("largest_batch", "batch_size", "expected"),
+    [(None, 8, [3, 2, 1]), (None, 2, [2, 1, 2, 1]), (2, 8, [2, 1, 2, 1]), (1, 8, [1] * 6)],
+)
+def test_an_exported_model_is_given_neighbours_of_one_size_together(largest_batch, batch_size, expected):
+    sizes = [(4, 6)] * 3 + [(6, 4)] * 2 + [(4, 6)]
+    given = [
+        Source(f"{number}", np.full((*size, 3), number, np.uint8), None) for number, size in enumerate(sizes)
+    ]
+    model = Half(largest_batch)
+    found = list(found_by_exported(model, given, batch_size=batch_size))
+    assert [shape[0] for shape in model.given] == expected
+    assert [one.source.name for one in found] == ["0", "1", "2", "3", "4", "5"]
+    assert [one.size for one in found] == sizes
+    np.testing.assert_allclose([one.scores for one in found], np.arange(6)[:, None] / 10, rtol=1e-6)
+
+
+def test_of_large_images_fewer_are_given_together():
+    large = [Source(f"{number}", np.zeros((2000, 2000, 3), np.uint8), None) for number in range(5)]
+    model = Half()
+    list(found_by_exported(model, large))
+    assert [shape[0] for shape in model.given] == [2, 2, 1]  # 8 megapixels each
+
+
+def test_an_exported_model_is_given_every_image_upright(tmp_path):
+    model = Half()
+    (found,) = found_by_exported(model, sources(tmp_path, [5], orientation=6))
+    assert model.given == [(1, 20, 10, 3)]
     assert (found.boxes.tolist(), found.classes.tolist(), found.scores.tolist()) == (
         [[0, 0, 0.5, 1]],
         [1],

@@ -81,9 +81,10 @@ class TestDetecting:
         with pytest.raises(CheckpointError, match=said):
             detect_exported(finding(**{part: value}), records)
 
-    def test_a_model_that_fails_names_the_image(self, records):
+    def test_a_model_that_fails_names_the_image(self, records, tmp_path):
+        model = load_exported(save(tmp_path / "model", function=lambda image: tf.reshape(image, [7])))
         with pytest.raises(CheckpointError, match=r"10\.jpg: the model fails: "):
-            detect_exported(lambda image: tf.reshape(image, [7]), records)
+            detect_exported(model, records)
 
     @pytest.mark.parametrize(
         ("part", "value"),
@@ -156,11 +157,11 @@ class TestMasksAndKeypoints:
             detect_exported(finding(**parts), records, needs=expected)
 
 
-def save(folder, shape=(1, None, None, 3), dtype=tf.uint8):
-    """Write a model that returns its input."""
+def save(folder, shape=(1, None, None, 3), dtype=tf.uint8, function=tf.identity):
+    """Write a model that returns what a function makes of its input, or that itself."""
     model = tf.Module()
     spec = tf.TensorSpec(shape, dtype, "input_tensor")
-    model.serve = tf.function(lambda input_tensor: {"out": input_tensor}, input_signature=[spec])
+    model.serve = tf.function(lambda input_tensor: {"out": function(input_tensor)}, input_signature=[spec])
     tf.saved_model.save(model, str(folder), {"serving_default": model.serve})
     return folder
 
@@ -184,13 +185,17 @@ class TestLoading:
         with pytest.raises(CheckpointError, match=said):
             load_exported(save(tmp_path, *spec))
 
+    @pytest.mark.parametrize(("first", "largest"), [(1, 1), (None, None)])
+    def test_how_many_images_it_takes(self, tmp_path, first, largest):
+        assert load_exported(save(tmp_path, (first, None, None, 3))).largest_batch == largest
+
     def test_what_has_no_signature(self, tmp_path):
         tf.saved_model.save(tf.Module(), str(tmp_path))
         with pytest.raises(CheckpointError, match="has no signature serving_default"):
             load_exported(tmp_path)
 
     def test_what_is_none(self, tmp_path):
-        with pytest.raises(CheckpointError, match="no saved model here"):
+        with pytest.raises(CheckpointError, match="no exported model here"):
             load_exported(tmp_path)
         (tmp_path / "saved_model.pb").write_bytes(b"junk")
         with pytest.raises(CheckpointError, match="cannot be loaded"):

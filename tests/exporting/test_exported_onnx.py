@@ -11,7 +11,6 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import keras
 import numpy as np
 import onnx
 import onnxruntime
@@ -19,11 +18,8 @@ import pytest
 from onnx import TensorProto, helper
 
 import boxtune
-from boxtune import config, models
+from boxtune import models
 from boxtune.cli import main
-from boxtune.configure import configure
-from boxtune.convert import convert
-from boxtune.data.preparation import Options
 from boxtune.detection.nms import NonMaxSuppression
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
 from boxtune.evaluate import evaluate
@@ -31,87 +27,16 @@ from boxtune.evaluation.found import Found
 from boxtune.evaluation.thresholds import ClassThreshold, Thresholds, write_thresholds
 from boxtune.export import export
 from boxtune.exporting import formats, parity
-from boxtune.exporting.onnx import refuse
+from boxtune.exporting.onnx import refuse_suppression
 from boxtune.load import load
-from boxtune.runtimes.onnx import CLASSES, OnnxModel
-from boxtune.training import checkpoints
-from tiny_run import SIDE, TinyDetector
-from voc_folder import annotated, element
+from boxtune.runtimes.model_file import CLASSES
+from boxtune.runtimes.onnx import OnnxModel
+from several_boxes import OneClass, Several, Undecided
+from tiny_run import SIDE
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
-FIXED = f"model.ssd.image_resizer.fixed_shape_resizer={{height: {SIDE} width: {SIDE}}}"
-BOTH = ["onnx", "saved_model"]
-
-
-class Several(TinyDetector):
-    """Has three boxes in every image, two of them nearly the same, to be suppressed."""
-
-    def __init__(self):
-        super().__init__()
-        self.suppress = NonMaxSuppression(score_threshold=0.01, iou_threshold=0.6, max_total_detections=5)
-
-    def candidates(self, inputs, predictions):
-        boxes, scores = super().candidates(inputs, predictions)
-        boxes = keras.ops.concatenate([boxes, boxes * 0.9, boxes * 0.25], axis=1)
-        scores = keras.ops.concatenate([scores * 0.9, scores, scores * 0.8], axis=1)
-        return boxes, keras.ops.concatenate([scores, scores / 2, scores / 4, scores / 3], axis=-1)
-
-    def detect(self, inputs, predictions):
-        return self.suppress(*self.candidates(inputs, predictions), np.float32([[0, 0, 1, 1]]))
-
-
-class OneClass(Several):
-    def candidates(self, inputs, predictions):
-        boxes, scores = super().candidates(inputs, predictions)
-        return boxes, scores[..., :1]
-
-
-class Undecided(Several):
-    """Has learned nothing: all scores are equal, and rounding decides."""
-
-    def candidates(self, inputs, predictions):
-        boxes, scores = super().candidates(inputs, predictions)
-        return boxes, keras.ops.zeros_like(scores) + 0.5
-
-
-def write_checkpoint(folder):
-    rng = np.random.default_rng(0)
-    variables = TinyDetector().checkpoint_variables()
-    for key, variable in variables.items():
-        if key.endswith("kernel"):
-            variable.assign(rng.normal(0, 0.05, variable.shape))
-    variables["model/dense/bias"].assign([0.2, 0.2, 0.7, 0.7, 0])
-    folder.mkdir()
-    checkpoints.tree(variables).write(str(folder / "ckpt-7"))
-    (folder / "checkpoint").write_text('model_checkpoint_path: "ckpt-7"\n')
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A folder with records of balls, a configuration and a checkpoint of both detectors."""
-    folder = tmp_path_factory.mktemp("run")
-    for number in range(11):
-        annotated(folder / "photos", f"{number:02}", element("ball"))
-    with contextlib.redirect_stdout(io.StringIO()):
-        convert(folder / "photos", folder / "records", Options(validation_fraction=0.9))
-    pipeline = configure(folder / "records", batch_size=2, num_steps=20)
-    config.apply_override(pipeline, FIXED)
-    config.write(pipeline, folder / "pipeline.config")
-    write_checkpoint(folder / "checkpoint")
-    (folder / "exported").mkdir()
-    return folder
-
-
-@pytest.fixture(params=[TinyDetector, Several])
-def kind(request, monkeypatch):
-    monkeypatch.setattr(models, "build", lambda section, options=None: request.param())
-    return request.param
-
-
-@pytest.fixture
-def several(monkeypatch):
-    monkeypatch.setattr(models, "build", lambda section, options=None: Several())
+BOTH = ["saved_model", "onnx"]
 
 
 @pytest.fixture(scope="module")
@@ -144,11 +69,14 @@ def test_it_finds_what_the_saved_model_finds(run, kind, tmp_path, capsys):
         assert found.names == expected.names
         np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
         np.testing.assert_allclose(found.boxes, expected.boxes, atol=1e-4)  # pixels
-    (compared,) = json.loads((tmp_path / "out" / "parity.json").read_text())
-    assert (compared["file"], compared["precision"], compared["extra"]) == ("model.onnx", "float32", 0)
-    assert compared["matched"] == compared["detections"] > 0
-    assert compared["of"] == "the records for validation"
-    assert f"of them found again       {compared['matched']}\n" in capsys.readouterr().out
+    both = json.loads((tmp_path / "out" / "parity.json").read_text())
+    assert [one["file"] for one in both] == ["saved_model", "model.onnx"]
+    for compared in both:
+        assert (compared["precision"], compared["extra"]) == ("float32", 0)
+        assert compared["matched"] == compared["detections"] > 0
+        assert compared["of"] == "the records for validation"
+    printed = capsys.readouterr().out
+    assert re.search(rf"model\.onnx +float32 .* {compared['detections']} +{compared['matched']} +0 ", printed)
 
 
 def test_a_batch_finds_what_single_images_find(file):
@@ -252,8 +180,8 @@ class TestParity:
         (tmp_path / "model.onnx").write_bytes(b"of an earlier export")
         real = formats.found_by_exported
 
-        def worse(detect, sources):
-            return (one._replace(scores=one.scores * 0.9) for one in real(detect, sources))
+        def worse(*given, **options):
+            return (one._replace(scores=one.scores * 0.9) for one in real(*given, **options))
 
         monkeypatch.setattr(formats, "found_by_exported", worse)
         with pytest.raises(
@@ -336,8 +264,11 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"formats": ["onx"]}, '--format "onx" is not one of saved_model, onnx. Did you mean "onnx"?'),
-            ({"formats": []}, "no format is given; there are saved_model, onnx"),
+            (
+                {"formats": ["onx"]},
+                '--format "onx" is not one of saved_model, onnx, openvino. Did you mean "onnx"?',
+            ),
+            ({"formats": []}, "no format is given; there are saved_model, onnx, openvino"),
             (
                 {"formats": ["onnx"], "nms": "effcient"},
                 '--nms "effcient" is not one of native, none, efficient_nms.',
@@ -362,10 +293,10 @@ class TestRefusals:
         with pytest.raises(
             ConfigError, match=r"soft_nms_sigma is 0\.5, and ONNX's NonMaxSuppression drops boxes"
         ):
-            refuse(detector)
+            refuse_suppression(detector)
         detector.finds = ("masks",)
         with pytest.raises(ConfigError, match="writes boxes only, and this model finds masks, too"):
-            refuse(detector)
+            refuse_suppression(detector)
 
     def test_images_of_any_size_for_tensorrt(self, run, several, tmp_path):
         varying = [

@@ -432,7 +432,7 @@ class TestRefusals:
         assert not list(tmp_path.iterdir())
 
     def test_what_the_operator_cannot_do(self):
-        detector, one = Plain.__new__(Plain), section().ssd.image_resizer
+        detector, one = Plain.__new__(Plain), section()
         object.__setattr__(detector, "suppress", NonMaxSuppression(soft_nms_sigma=0.5))
         with pytest.raises(
             ConfigError, match=r"soft_nms_sigma is 0\.5, and TFLite_Detection_PostProcess drops"
@@ -441,7 +441,7 @@ class TestRefusals:
         object.__setattr__(detector, "suppress", NonMaxSuppression(change_coordinate_frame=False))
         tflite.refuse(detector, one)
         with pytest.raises(ConfigError, match="change_coordinate_frame is false"):
-            tflite.refuse(detector, section(PADDED).ssd.image_resizer)
+            tflite.refuse(detector, section(PADDED))
         object.__setattr__(detector, "finds", ("masks", "keypoints"))
         with pytest.raises(ConfigError, match="boxes only, and this model finds masks and keypoints, too"):
             tflite.refuse(detector, one)

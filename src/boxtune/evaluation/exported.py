@@ -1,7 +1,6 @@
 """Running an exported model, whoever exported it. TensorFlow is loaded for a SavedModel only."""
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from boxtune import config
-from boxtune.data.files import require_files
 from boxtune.data.workers import map_in_threads
-from boxtune.errors import CheckpointError, ConfigError
+from boxtune.errors import CheckpointError, ConfigError, some
 from boxtune.evaluation.extras import Needs
-from boxtune.evaluation.found import Found, Source, pixels_of
-from boxtune.runtimes.onnx import SUFFIX, OnnxModel
+from boxtune.evaluation.found import BATCH_SIZE, Found, Source, pixels_of
+from boxtune.runtimes.model_file import BOXES, COUNT, NUMBERS, SCORES, ModelFile
+from boxtune.runtimes.onnx import OnnxModel
+from boxtune.runtimes.openvino import OpenVINOModel
+from boxtune.runtimes.saved_model import GRAPH, SavedModel
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
     "saved_model",
@@ -26,83 +27,74 @@ SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
 )
 """What lies in the folder of an exported model."""
 
-ONNX = f"model{SUFFIX}"
-"""There, too, if it was exported so."""
+RUNTIMES: dict[str, type[Any]] = {".onnx": OnnxModel, ".xml": OpenVINOModel}
+"""By the suffixes of files other than SavedModels, what runs them."""
 
-_GRAPH = "saved_model.pb"
-_PARTS = ("detection_boxes", "detection_classes", "detection_scores", "num_detections")
+FLOAT32 = "float32"
+
+_MODEL = "model"
+_PARTS = (BOXES, NUMBERS, SCORES, COUNT)
 _MASKS, _KEYPOINTS = "detection_masks", "detection_keypoints"
+_MOST_PIXELS = 1 << 23
+"""Of a batch of large images: 24 MiB, and four times that as numbers."""
+
+_MOST_NAMED = 3
 _RAW = "raw_detection_scores"
 """Of every anchor: those of a broken model are not finite, though its detections do not show it."""
 
 
-def load_exported(path: Path) -> Any:
-    """Return the function of an exported model: uint8 [1, h, w, 3] in, detections by the API's names out.
+def file_name(suffix: str, precision: str = FLOAT32) -> str:
+    """Return the name of a file in the folder of an exported model: model.tflite, model_int8.tflite."""
+    return f"{_MODEL}{suffix}" if precision == FLOAT32 else f"{_MODEL}_{precision}{suffix}"
 
-    Of an ONNX file, and of a folder that has one but no SavedModel, it is an OnnxModel.
+
+def load_exported(path: Path, threads: int | None = None) -> ModelFile:
+    """Load a folder that was exported, the `saved_model` in it, or a file of another format.
+
+    Of a folder it is the SavedModel, or else the first of its files. It runs in so many `threads`, by default as many
+    as its runtime takes by itself; TensorFlow's can only be set before it has computed anything.
 
     Raises:
-        BoxtuneError: if there is no such model, it is damaged, or it takes something else.
+        BoxtuneError: if there is no such model, it is damaged, or it takes anything but images.
+        ConfigError: if what runs it is not installed.
     """
-    if file := onnx_file(path):
-        return OnnxModel(file)
+    if file := model_file(path):
+        loaded: ModelFile = RUNTIMES[file.suffix.lower()](file, threads)
+        return loaded
     folder = path / SAVED_MODEL if (path / SAVED_MODEL).is_dir() else path
-    if not (folder / _GRAPH).is_file():
-        raise CheckpointError(f"{path}: no saved model here; give a folder that `boxtune export` wrote")
-    require_files(path for path in folder.rglob("*") if not path.is_dir())
-    import tensorflow as tf
-
-    try:
-        loaded = tf.saved_model.load(str(folder))
-    except Exception as error:  # TensorFlow raises errors of any kind for a damaged model
-        raise CheckpointError(f"{folder}: cannot be loaded: {error}") from error
-    signature = getattr(loaded, "signatures", {}).get("serving_default")
-    if signature is None:
-        raise CheckpointError(
-            f"{folder}: has no signature serving_default: it is not one of the API's exporters"
-        )
-    _check_input(folder, list(signature.structured_input_signature[1].values()))
-
-    def detect(images: Any) -> dict[str, Any]:
-        return dict(loaded.signatures["serving_default"](tf.constant(images)))  # it holds the variables, too
-
-    return detect
+    if not (folder / GRAPH).is_file():
+        raise CheckpointError(f"{path}: no exported model here; give what `boxtune export` wrote")
+    return SavedModel(folder, threads)
 
 
 def is_exported(path: Path) -> bool:
-    """Return whether this is the folder of an exported model, the `saved_model` in it, or an ONNX file."""
-    return _is_saved_model(path) or onnx_file(path) is not None
+    """Return whether this is the folder of an exported model, the `saved_model` in it, or a file of another format."""
+    return _is_saved_model(path) or model_file(path) is not None
+
+
+def model_file(path: Path) -> Path | None:
+    """Return the file that a path names: itself, or the first in a folder without a SavedModel; else None."""
+    if _is_file_of_model(path):
+        return path
+    if _is_saved_model(path) or not path.is_dir():
+        return None
+    plain = (path / file_name(suffix) for suffix in RUNTIMES)
+    others = (one for suffix in RUNTIMES for one in sorted(path.glob(f"{_MODEL}_*{suffix}")))
+    return next((one for one in (*plain, *others) if one.is_file()), None)
+
+
+def _is_file_of_model(path: Path) -> bool:
+    return path.suffix.lower() in RUNTIMES and not path.is_dir()
 
 
 def _is_saved_model(path: Path) -> bool:
     """Return whether there is a SavedModel, damaged or not."""
-    return os.path.lexists(path / _GRAPH) or (path / SAVED_MODEL).is_dir()
-
-
-def onnx_file(path: Path) -> Path | None:
-    """Return the ONNX file that a path names: itself, or the one in a folder without a SavedModel; else None."""
-    if path.suffix.lower() == SUFFIX and not path.is_dir():
-        return path
-    return path / ONNX if (path / ONNX).is_file() and not _is_saved_model(path) else None
-
-
-def _check_input(folder: Path, specs: list[Any]) -> None:
-    """Raise CheckpointError unless a model takes one image uint8 [1, h, w, 3] of any size."""
-    dtypes = [spec.dtype.name for spec in specs]
-    if dtypes != ["uint8"]:
-        raise CheckpointError(
-            f"{folder}: takes {', '.join(dtypes)}; export it with --input_type image_tensor"
-        )
-    shape = specs[0].shape
-    if not all(shape.is_compatible_with([1, side, side + 1, 3]) for side in (1, 2)):
-        raise CheckpointError(
-            f"{folder}: takes images of {shape} only, not [1, height, width, 3] of any size"
-        )
+    return os.path.lexists(path / GRAPH) or (path / SAVED_MODEL).is_dir()
 
 
 def folder_of_exported(path: Path) -> Path:
-    """Return the folder of an exported model, given that folder, its `saved_model` or an ONNX file."""
-    return path.parent if (path / _GRAPH).is_file() or path.suffix.lower() == SUFFIX else path
+    """Return the folder of an exported model, given that folder, its `saved_model` or a file in it."""
+    return path.parent if (path / GRAPH).is_file() or _is_file_of_model(path) else path
 
 
 def beside_model(path: Path, name: str) -> Path | None:
@@ -111,10 +103,15 @@ def beside_model(path: Path, name: str) -> Path | None:
     return found if os.path.lexists(found) else None
 
 
-def floor_of_exported(path: Path) -> float:
-    """Return that of an exported model by the configuration beside it; 0 where that is missing or cannot be read."""
+def floor_of_exported(path: Path, model: ModelFile | None = None) -> float:
+    """Return the score that detections of an exported model exceed: as its file says, or the configuration beside it.
+
+    It is 0 where neither says so.
+    """
+    if model is not None and model.score_floor is not None:
+        return model.score_floor
     if beside := beside_model(path, PIPELINE_CONFIG):
-        with suppress(ConfigError):
+        with suppress(ConfigError):  # of another program's model, perhaps
             return config.score_floor(config.load(beside, needs_model=False).model)
     return 0.0
 
@@ -136,44 +133,71 @@ def detect_in_image(
     Raises:
         CheckpointError: as `detect_exported` does.
     """
-    found = _detected(detect, image, name, needs or Needs())
-    count = int(found.pop("num_detections"))
-    order = np.argsort(-found["detection_scores"][:count], kind="stable")
-    kept = {name.removeprefix("detection_"): part[order] for name, part in found.items()}
-    kept["classes"] = kept["classes"].astype(np.int64) - 1
-    return kept
+    return _best_first(_detected(detect, image[None], [name], needs or Needs()), 0)
 
 
-def found_by_exported(detect: Callable[[Any], dict[str, Any]], sources: Iterable[Source]) -> Iterator[Found]:
-    """Yield what an exported model, as `load_exported` returns it, finds in each image.
+def found_by_exported(
+    model: ModelFile, sources: Iterable[Source], *, batch_size: int = BATCH_SIZE
+) -> Iterator[Found]:
+    """Yield what an exported model finds in each image, in order.
+
+    Those of one size that follow each other are looked at together, as many as the model takes.
 
     Raises:
         DataError: naming the image that cannot be read.
         CheckpointError: as `detect_exported` does.
     """
-    for source, image in map_in_threads(_read, sources):
-        found = detect_in_image(detect, image, source.name)
-        yield Found(source, image.shape[:2], found["boxes"], found["classes"], found["scores"])
+    largest = min(batch_size, model.largest_batch or batch_size)
+    for batch in _of_one_size(map_in_threads(_read, sources), largest):
+        names = [source.name for source, _ in batch]
+        parts = _detected(model, np.stack([image for _, image in batch]), names, Needs())
+        for row, (source, image) in enumerate(batch):
+            found = _best_first(parts, row)
+            yield Found(source, image.shape[:2], found["boxes"], found["classes"], found["scores"])
+
+
+def _of_one_size(
+    images: Iterable[tuple[Source, npt.NDArray[np.uint8]]], largest: int
+) -> Iterator[list[tuple[Source, npt.NDArray[np.uint8]]]]:
+    """Yield images in batches of neighbours of one size, at most `largest` and as many as have _MOST_PIXELS."""
+    batch: list[tuple[Source, npt.NDArray[np.uint8]]] = []
+    for source, image in images:
+        if batch and (
+            image.shape != batch[0][1].shape
+            or len(batch) == largest
+            or (len(batch) + 1) * image.size > 3 * _MOST_PIXELS
+        ):
+            yield batch
+            batch = []
+        batch.append((source, image))
+    if batch:
+        yield batch
 
 
 def _read(source: Source) -> tuple[Source, npt.NDArray[np.uint8]]:
     return source, pixels_of(source)
 
 
+def _best_first(parts: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]:
+    """Return what was found in one image of a batch, best first, as `with_detections` takes it."""
+    count = int(parts[COUNT][row])
+    order = np.argsort(-parts[SCORES][row, :count], kind="stable")
+    kept = {
+        name.removeprefix("detection_"): part[row][order] for name, part in parts.items() if name != COUNT
+    }
+    kept["classes"] = kept["classes"].astype(np.int64) - 1
+    return kept
+
+
 def _detected(
-    detect: Callable[[Any], dict[str, Any]], image: npt.NDArray[np.uint8], name: str, needs: Needs
+    detect: Callable[[Any], dict[str, Any]], images: npt.NDArray[np.uint8], names: list[str], needs: Needs
 ) -> dict[str, np.ndarray]:
-    """Return the parts of what a model finds in the image of that name, checked."""
+    """Return the parts of what a model finds in the images [b, h, w, 3] of these names, checked."""
+    name = some(names, _MOST_NAMED)
     try:
-        found = detect(image[None])
+        found = detect(images)
     except CheckpointError as error:
         raise CheckpointError(f"{name}: {error}") from error
-    except Exception as error:
-        tensorflow = sys.modules.get("tensorflow")  # loaded, if the model is its
-        if tensorflow and isinstance(error, tensorflow.errors.OpError):
-            reason = error.message.partition("\n")[0]
-            raise CheckpointError(f"{name}: the model fails: {reason}") from error
-        raise
     missing = [part for part in _PARTS if part not in found]
     if missing:
         raise CheckpointError(
@@ -184,25 +208,27 @@ def _detected(
         if part not in found:
             raise CheckpointError(f"the model returns no {part}: leave out the metrics that are about them")
     parts = {part: np.asarray(found[part]) for part in (*_PARTS, *shapes, _RAW) if part in found}
-    broken = next((part for part, values in parts.items() if not np.isfinite(values).all()), None)
-    if broken:
-        raise CheckpointError(
-            f"{name}: {broken} of the model are not finite: its weights are broken. Export an earlier "
-            "checkpoint, or train again at a lower learning rate"
-        )
-    _check_shapes(parts, needs)
-    return {part: parts[part][0] for part in (*_PARTS, *shapes)}
+    for part, values in parts.items():
+        is_broken = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if is_broken.any():
+            raise CheckpointError(
+                f"{names[min(int(is_broken.argmax()), len(names) - 1)]}: {part} of the model are not finite: its "
+                "weights are broken. Export an earlier checkpoint, or train again at a lower learning rate"
+            )
+    _check_shapes(parts, len(images), needs)
+    return {part: parts[part] for part in (*_PARTS, *shapes)}
 
 
-def _check_shapes(parts: dict[str, np.ndarray], needs: Needs) -> None:
-    k = parts["detection_scores"].size
-    shapes = dict(zip(_PARTS, ((1, k, 4), (1, k), (1, k), (1,)), strict=True))
-    shapes |= {_KEYPOINTS: (1, k, needs.num_points, 2)} if _KEYPOINTS in parts else {}
+def _check_shapes(parts: dict[str, np.ndarray], b: int, needs: Needs) -> None:
+    k = parts[SCORES].size // b
+    shapes = dict(zip(_PARTS, ((b, k, 4), (b, k), (b, k), (b,)), strict=True))
+    shapes |= {_KEYPOINTS: (b, k, needs.num_points, 2)} if _KEYPOINTS in parts else {}
     if _MASKS in parts:
         height, width = (max(side, 1) for side in (*parts[_MASKS].shape[2:], 1, 1)[:2])
-        shapes[_MASKS] = (1, k, height, width)
+        shapes[_MASKS] = (b, k, height, width)
     for name, shape in shapes.items():
         if parts[name].shape != shape:
             raise CheckpointError(f"the model returns {name} of the shape {parts[name].shape}, not {shape}")
-    if not 0 <= (count := parts["num_detections"][0]) <= k:
-        raise CheckpointError(f"the model returns num_detections {count} of {k}")
+    for count in parts[COUNT]:
+        if not 0 <= count <= k:
+            raise CheckpointError(f"the model returns num_detections {count} of {k}")

@@ -1,26 +1,26 @@
-"""What a file says about its model besides the network, in words that are the same in every format."""
+"""What an exported file says of its model besides the network."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import boxtune
 from boxtune.data.label_map import LabelMap
 from boxtune.evaluation.thresholds import Thresholds
-from boxtune.runtimes.model_file import CLASSES, INPUT_IMAGES, THRESHOLDS, VERSION
+from boxtune.runtimes.model_file import CLASSES, SCORE_FLOOR, THRESHOLDS, VERSION
 
 
 @dataclass(frozen=True)
 class About:
-    """The classes of a model and the scores from which on its detections count; None of what is not known."""
+    """What a file says of its model."""
 
     label_map: LabelMap | None
     thresholds: Thresholds | None
+    score_floor: float = 0.0
+    """The score that its detections exceed."""
 
-    def as_metadata(self, images: Mapping[str, Any]) -> dict[str, str]:
-        """Return texts by their names, `images` being what a program has to know of the images it gives the file."""
-        values = {VERSION: boxtune.__version__, INPUT_IMAGES: json.dumps(dict(images))}
+    def metadata(self) -> dict[str, str]:
+        """Return it as texts by their names, as `runtimes.model_file` reads them."""
+        values = {VERSION: boxtune.__version__, SCORE_FLOOR: repr(self.score_floor)}
         if self.label_map:
             labels = [
                 {"id": label.id, "name": label.name, "display_name": label.display_name}

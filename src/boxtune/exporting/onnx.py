@@ -1,7 +1,8 @@
 """A detector as one ONNX file: resizing, network and suppression, with the names of its classes inside."""
 
 import importlib
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from boxtune.errors import ConfigError, printable
 from boxtune.exporting import traced
 from boxtune.exporting.about import About
 from boxtune.models import Detector
+from boxtune.runtimes.model_file import INPUT_IMAGES
 
 OPSET = 17
 """Of the operators in the files."""
@@ -39,9 +41,8 @@ def write(path: Path, detector: Detector, model: pipeline_pb2.DetectionModel, ab
     """
     from boxtune.exporting.onnx_nodes import append_suppression
 
-    refuse(detector)
+    refuse(detector, model)
     section = models.image_resizer(model)
-    refuse_resizer(section)
     suppress = detector.suppress
     if suppress is None:
         graph = traced.detections(detector, resizer(section))
@@ -54,29 +55,6 @@ def write(path: Path, detector: Detector, model: pipeline_pb2.DetectionModel, ab
         append_suppression(proto.graph, suppress, num_anchors, int(num_classes or 1))
     _finish(proto, about, {"dtype": "uint8", "size": config.fixed_size(section)})
     _save(proto, path)
-
-
-def candidates_of(path: Path) -> Callable[[Any], dict[str, Any]]:
-    """Return the function of a file that `write` has written from images uint8 [b, h, w, 3] to what is chosen among.
-
-    That are the outputs of `traced.candidates`, by their names, as the file computes them.
-    """
-    import onnx
-    import onnxruntime
-
-    proto = onnx.load(str(path))
-    names = [name for name in ("boxes", "scores", "windows", "classes") if _computes(proto.graph, name)]
-    del proto.graph.output[:]
-    for name in names:
-        proto.graph.output.add(name=name)
-    session = onnxruntime.InferenceSession(proto.SerializeToString())
-    return lambda images: dict(zip(names, session.run(names, {traced.INPUT: images}), strict=True))
-
-
-def _computes(graph: Any, name: str) -> bool:
-    return any(name in node.output for node in graph.node) or any(
-        one.name == name for one in graph.initializer
-    )
 
 
 def write_raw(path: Path, detector: Detector, model: pipeline_pb2.DetectionModel, about: About) -> None:
@@ -100,8 +78,8 @@ def write_raw(path: Path, detector: Detector, model: pipeline_pb2.DetectionModel
     _save(proto, path)
 
 
-def append_plugin(raw: Path, path: Path, detector: Detector) -> None:
-    """Write what `write_raw` has written with TensorRT's plugin EfficientNMS_TRT at its end, which nothing else has.
+def append_plugin(path: Path, detector: Detector) -> None:
+    """Append TensorRT's plugin EfficientNMS_TRT, which nothing else has, to what `write_raw` has written.
 
     Raises:
         ConfigError: if the plugin cannot do what the detector's suppression does.
@@ -112,15 +90,21 @@ def append_plugin(raw: Path, path: Path, detector: Detector) -> None:
 
     if detector.suppress is None:
         raise ConfigError("--nms efficient_nms: this model has nothing to suppress; use --without_nms")
-    refuse(detector)
-    proto = onnx.load(str(raw))
+    refuse_suppression(detector)
+    proto = onnx.load(str(path))
     del proto.graph.output[:]
     append_efficient_nms(proto, detector.suppress)
     path.write_bytes(proto.SerializeToString())
 
 
-def refuse(detector: Detector) -> None:
-    """Raise ConfigError for a suppression that ONNX's operators do not have."""
+def refuse(detector: Detector, model: pipeline_pb2.DetectionModel) -> None:
+    """Raise ConfigError for a suppression or a method of resizing that ONNX's operators do not have."""
+    refuse_suppression(detector)
+    refuse_resizer(models.image_resizer(model))
+
+
+def refuse_suppression(detector: Detector) -> None:
+    """Raise ConfigError for a detector of which ONNX's operators cannot choose the detections."""
     if detector.finds:
         raise ConfigError(
             f"--format onnx writes boxes only, and this model finds {' and '.join(detector.finds)}, too: export it "
@@ -183,7 +167,8 @@ def _finish(proto: Any, about: About, images: Mapping[str, Any]) -> None:
     _name_dimensions(proto.graph)
     proto.producer_name, proto.producer_version = "boxtune", boxtune.__version__
     proto.doc_string = ""
-    for key, value in about.as_metadata(images).items():
+    values = about.metadata() | {INPUT_IMAGES: json.dumps(dict(images))}
+    for key, value in values.items():
         proto.metadata_props.add(key=key, value=value)
 
 

@@ -1,6 +1,7 @@
 """A detector as a TensorFlow Lite file: network and suppression, and what a program has to know to use it."""
 
 import importlib
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -27,15 +28,12 @@ from boxtune.exporting.tflite_graph import (
 )
 from boxtune.exporting.tflite_metadata import Described
 from boxtune.models import Detector
-from boxtune.runtimes.model_file import SCORE_FLOOR
+from boxtune.runtimes.model_file import INPUT_IMAGES, SCORE_FLOOR
 from boxtune.runtimes.preparing import FIXED_SHAPE, KEEP_ASPECT_RATIO, MAX_SIDE, Preparation, Triple
 from boxtune.runtimes.tflite_schema import POST_PROCESS
 
 FLOOR = 0.05
 """The score that detections have to exceed: exact suppression takes time with the number of boxes above it."""
-
-FILES = {FLOAT32: "model.tflite", **{one: f"model_{one}.tflite" for one in PRECISIONS[1:]}}
-"""The names of files by their precisions."""
 
 _EXTRA = 'pip install "boxtune[tflite]"'
 _MODULES = ("ai_edge_litert", "flatbuffers")
@@ -81,8 +79,7 @@ def write(
         hint = did_you_mean(precision, PRECISIONS)
         raise ConfigError(f'--precision "{precision}" is not one of {", ".join(PRECISIONS)}.{hint}')
     section = models.image_resizer(model)
-    refuse(detector, section)
-    refuse_resizing(section)
+    refuse(detector, model)
     how, prepare = preparation(detector, section, precision)
     post = None if detector.suppress is None else _post_process(detector, floor)
     images = None
@@ -91,15 +88,27 @@ def write(
     with tempfile.TemporaryDirectory() as folder:
         Module(detector, prepare.size, post, how).save(Path(folder))
         content = convert(Path(folder), precision, images)
-    said = {
-        **about.as_metadata({**prepare.as_json(), "dtype": _dtype(precision), "precision": precision}),
-        SCORE_FLOOR: repr(0.0 if post is None else _floor(detector, floor)),
-    }
+    images_are = prepare.as_json() | {"dtype": _dtype(precision), "precision": precision}
+    own_floor = 0.0 if post is None else _floor(detector, floor)
+    said = about.metadata() | {INPUT_IMAGES: json.dumps(images_are), SCORE_FLOOR: repr(own_floor)}
     described = _described(detector, model, about, prepare)
     path.write_bytes(finished(content, detector, said, described))
 
 
-def refuse(detector: Detector, section: pipeline_pb2.ImageResizer) -> None:
+def refuse(detector: Detector, model: pipeline_pb2.DetectionModel) -> None:
+    """Raise ConfigError for what a file cannot express, or what runs it does not do."""
+    section = models.image_resizer(model)
+    refuse_graph(detector, section)
+    kind = section.WhichOneof("image_resizer_oneof")
+    method = getattr(section, kind).resize_method
+    if method != pipeline_pb2.BILINEAR:
+        raise ConfigError(
+            f"--format tflite: {kind}.resize_method is {pipeline_pb2.ResizeType.Name(method)}, which boxtune has for "
+            "SavedModels alone: train with BILINEAR"
+        )
+
+
+def refuse_graph(detector: Detector, section: pipeline_pb2.ImageResizer) -> None:
     """Raise ConfigError for what a file cannot express."""
     if detector.finds:
         raise ConfigError(
@@ -129,17 +138,6 @@ def refuse(detector: Detector, section: pipeline_pb2.ImageResizer) -> None:
         raise ConfigError(
             "batch_non_max_suppression.change_coordinate_frame is false, so that boxes are fractions of an image with "
             "its padding, which what runs such files does not return: set it to true"
-        )
-
-
-def refuse_resizing(section: pipeline_pb2.ImageResizer) -> None:
-    """Raise ConfigError for a method of resizing that `runtimes.preparing` does not have."""
-    kind = section.WhichOneof("image_resizer_oneof")
-    method = getattr(section, kind).resize_method
-    if method != pipeline_pb2.BILINEAR:
-        raise ConfigError(
-            f"--format tflite: {kind}.resize_method is {pipeline_pb2.ResizeType.Name(method)}, which boxtune has for "
-            "SavedModels alone: train with BILINEAR"
         )
 
 

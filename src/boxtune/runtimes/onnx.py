@@ -1,7 +1,6 @@
 """Running an ONNX file that `boxtune export` wrote, by onnxruntime alone."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,79 +8,40 @@ import numpy as np
 import numpy.typing as npt
 
 from boxtune.data.files import require_files
-from boxtune.data.label_map import MAX_ID, Label, LabelMap
 from boxtune.errors import CheckpointError, ConfigError, DataError, printable
+from boxtune.runtimes.model_file import OUTPUTS, ModelFile, first_line
 
 SUFFIX = ".onnx"
-
-VERSION, CLASSES, INPUT_IMAGES, THRESHOLDS = (
-    "boxtune.version",
-    "boxtune.classes",
-    "boxtune.input",
-    "boxtune.thresholds",
-)
-"""The names of what a file says of itself, each but the first as JSON."""
-
-OUTPUTS = ("num_detections", "detection_boxes", "detection_scores", "detection_classes")
 
 _MOST_BYTES = (1 << 31) - 1  # of a file of Protocol Buffers
 _IMAGES = ("tensor(uint8)", 4)
 _ERRORS_ONLY = 3
 
 
-class OnnxModel:
-    """A model that is loaded. Called with images uint8 [b, h, w, 3] it returns detections by the API's names.
+class OnnxModel(ModelFile):
+    """An ONNX file that is loaded."""
 
-    Attributes:
-        path: its file.
-        metadata: what the file says of itself, by the names above.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Load a file.
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Load a file, to run in so many threads (by default as many as onnxruntime takes by itself).
 
         Raises:
             BoxtuneError: if it cannot be read, is damaged, or is no model that takes images and returns detections.
             ConfigError: if onnxruntime is not installed.
         """
         self.path = path
-        self._session = _session(path)
+        self._session = _session(path, threads)
         self._input = _image_input(path, self._session)
         self._names = [output.name for output in self._session.get_outputs()]
-        self.metadata: Mapping[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.largest_batch = _largest_batch(self._session)
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
-        """Return the outputs by their names, float32 each.
-
-        They are `num_detections` [b], `detection_boxes` [b, k, 4], `detection_scores` [b, k] and `detection_classes`
-        [b, k], numbered from 1 on.
-
-        Raises:
-            CheckpointError: if the model fails.
-        """
+    def __call__(self, images: npt.NDArray[np.uint8]) -> dict[str, Any]:
+        """Return the outputs by their names. Raises CheckpointError if the model fails."""
         try:
             values = self._session.run(self._names, {self._input: images})
         except Exception as error:  # onnxruntime's own kinds of errors have no common class
-            raise CheckpointError(f"the model fails: {_first_line(error)}") from error
+            raise CheckpointError(f"the model fails: {first_line(error)}") from error
         return dict(zip(self._names, values, strict=True))
-
-    @property
-    def label_map(self) -> LabelMap | None:
-        """Its classes, as the file names them; None if it does not. Raises CheckpointError if they are damaged."""
-        text = self.metadata.get(CLASSES)
-        if text is None:
-            return None
-        try:
-            labels = {_number(row["id"]): _label(row) for row in json.loads(text)}
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            fault = f"its metadata {CLASSES} are damaged: {printable(str(error))}"
-            raise CheckpointError(f"{self.path}: {fault}") from error
-        return LabelMap(tuple(labels[number] for number in sorted(labels))) if labels else None
-
-    @property
-    def thresholds(self) -> str | None:
-        """What the file holds in place of a `thresholds.json`, as JSON; None if it holds nothing."""
-        return self.metadata.get(THRESHOLDS)
 
 
 def run_raw(path: Path) -> Callable[[Any], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]:
@@ -92,10 +52,10 @@ def run_raw(path: Path) -> Callable[[Any], tuple[npt.NDArray[np.float32], npt.ND
     return lambda values: tuple(session.run(names, {images.name: np.asarray(values)}))
 
 
-def _session(path: Path) -> Any:
+def _session(path: Path, threads: int | None = None) -> Any:
     """Return onnxruntime's session of a file."""
     try:
-        import onnxruntime
+        import onnxruntime  # noqa: F401
     except ImportError as error:
         raise ConfigError(
             f'{path}: an ONNX file needs onnxruntime, which cannot be imported: pip install "boxtune[onnx]", or '
@@ -104,17 +64,25 @@ def _session(path: Path) -> Any:
     require_files([path])
     if path.stat().st_size > _MOST_BYTES:
         raise CheckpointError(f"{path}: has {path.stat().st_size:,} bytes, and no ONNX file 2 GiB or more")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = _ERRORS_ONLY
     try:
         # Of its bytes, so that a file of unknown origin cannot name others that are read with it.
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return session_of(path.read_bytes(), threads)
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:
         raise CheckpointError(
-            f"{path}: is damaged, or no ONNX file that can be run: {_first_line(error)}"
+            f"{path}: is damaged, or no ONNX file that can be run: {first_line(error)}"
         ) from error
+
+
+def session_of(content: bytes, threads: int | None = None) -> Any:
+    """Return onnxruntime's session of the bytes of a file, on the processor."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = threads or 0  # 0: as many as there are cores
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def _image_input(path: Path, session: Any) -> str:
@@ -136,15 +104,7 @@ def _image_input(path: Path, session: Any) -> str:
     return str(inputs[0].name)
 
 
-def _label(row: dict[str, Any]) -> Label:
-    return Label(_number(row["id"]), str(row["name"]), str(row.get("display_name", "")))
-
-
-def _number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= MAX_ID:
-        raise ValueError(f"the id {value!r:.100} is not one of a class")
-    return value
-
-
-def _first_line(error: Exception) -> str:
-    return printable(str(error).strip().partition("\n")[0])
+def _largest_batch(session: Any) -> int | None:
+    """Return how many images a model takes at a time, None for any number."""
+    size = session.get_inputs()[0].shape[0]
+    return size if isinstance(size, int) else None

@@ -33,8 +33,8 @@ class TFLiteModel(ModelFile):
 
     largest_batch = 1
 
-    def __init__(self, path: Path) -> None:
-        """Load a file.
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        """Load a file, to be run in so many threads, by default as many as LiteRT takes by itself.
 
         Raises:
             BoxtuneError: if it cannot be read, is damaged, or is no model that takes an image and returns detections.
@@ -43,7 +43,7 @@ class TFLiteModel(ModelFile):
         self.path = path
         content = _content(path)
         schema = Schema(content)
-        self._interpreter = _interpreter(path, schema)
+        self._interpreter = _interpreter(path, schema, threads)
         self._lock = threading.Lock()
         self.metadata = {
             name: value.decode(errors="replace")
@@ -162,7 +162,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _interpreter(path: Path, schema: Schema) -> Any:
+def _interpreter(path: Path, schema: Schema, threads: int | None) -> Any:
     """Return LiteRT's interpreter of a file, which verifies all offsets in it."""
     try:
         from ai_edge_litert.interpreter import Interpreter
@@ -178,7 +178,7 @@ def _interpreter(path: Path, schema: Schema) -> Any:
     try:
         with silenced_stderr():
             # Of its bytes: those are verified, and a file that changes meanwhile does no harm.
-            return Interpreter(model_content=schema.content)
+            return Interpreter(model_content=schema.content, num_threads=threads)
     except (RuntimeError, ValueError, MemoryError) as error:
         raise CheckpointError(
             f"{path}: is damaged, or no TensorFlow Lite file that can be run: {first_line(error)}"

@@ -1,0 +1,1 @@
+"""What `boxtune benchmark` consists of."""
