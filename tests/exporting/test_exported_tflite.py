@@ -16,24 +16,31 @@ from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.schema_py_generated import ModelT
 from flatbuffers import flexbuffers
 from google.protobuf import text_format
+from PIL import Image
 
 import boxtune
+from boxtune import config, models
 from boxtune.config import pipeline_pb2
 from boxtune.data import resize
 from boxtune.data.label_map import Label, LabelMap
 from boxtune.detection.box_coders import MeanStddevBoxCoder, SquareBoxCoder
 from boxtune.detection.nms import NonMaxSuppression
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
+from boxtune.evaluation.detecting import compiled_detector, found_by_detector
+from boxtune.evaluation.exported import found_by_exported
+from boxtune.evaluation.found import Source
 from boxtune.evaluation.thresholds import ClassThreshold, Thresholds
-from boxtune.exporting import tflite, tflite_file
+from boxtune.exporting import parity, tflite, tflite_file
 from boxtune.exporting.about import About
-from boxtune.exporting.tflite_graph import PRECISIONS
+from boxtune.exporting.tflite_graph import PRECISIONS, convert
 from boxtune.models.backbones.common import BY_IMAGENET, Normalize
 from boxtune.models.layers import UpSampling2D
 from boxtune.runtimes import preparing
 from boxtune.runtimes.tflite import TFLiteModel
 from boxtune.runtimes.tflite_schema import POST_PROCESS, Schema, normalization
 from boxtune.structures import Inputs
+from boxtune.training import averages, checkpoints
+from object_detection.export_tflite_graph_lib_tf2 import export_tflite_model
 from tiny_run import SIDE, TinyDetector
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
@@ -634,3 +641,71 @@ def test_it_runs_where_tensorflow_is_not_installed(file):
         [sys.executable, "-c", WITHOUT_TENSORFLOW, str(file)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "True ball\n", "")
+
+
+@pytest.mark.shared
+@pytest.mark.thorough
+def test_real_photographs_are_seen_as_by_the_checkpoint(shared, tmp_path):
+    folder = shared / "checkpoints" / "ssd_mobilenet_v2_fpnlite_224x224_a050_coco"
+    model = config.load(folder / "pipeline.config").model
+    detector = models.build(model)
+    averages.load(detector, checkpoints.find(folder), averaged=False)
+    photographs = sorted((shared / "data" / "voc" / "raccoon" / "images").glob("*.jpg"))
+    sources = [Source(one.name, np.asarray(Image.open(one).convert("RGB")), None) for one in photographs]
+    shown, others = sources[:60], [one.image for one in sources[60:160]]
+    expected = list(
+        found_by_detector(compiled_detector(detector), model.ssd.image_resizer, shown, batch_size=1)
+    )
+    for precision in ("float32", "float16", "int8"):
+        path = tmp_path / f"{precision}.tflite"
+        tflite.write(path, detector, model, About(None, None), precision, others)
+        found = list(found_by_exported(TFLiteModel(path), shown, batch_size=1))
+        compared = parity.compare(expected, found, file=path.name, size=1, of="", precision=precision)
+        assert compared.detections > (40 if precision == "int8" else 100)
+        if precision == "int8":
+            # At an IoU of 0.9: at 0.5 all are found, and none besides.
+            assert compared.matched >= 0.8 * compared.detections
+            continue
+        assert (compared.matched, compared.extra) == (compared.detections, 0)
+        assert compared.largest_box_difference < (1e-5 if precision == "float32" else 1e-3)
+
+
+@pytest.mark.shared
+@pytest.mark.thorough
+def test_the_apis_script(shared, tmp_path):
+    folder = shared / "checkpoints" / "ssd_mobilenet_v2_fpnlite_224x224_a050_coco"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "object_detection.export_tflite_graph_tf2"),
+            f"--pipeline_config_path={folder / 'pipeline.config'}",
+            f"--trained_checkpoint_dir={folder}",
+            f"--output_directory={tmp_path}",
+            "--config_override=model{ssd{post_processing{batch_non_max_suppression{iou_threshold:0.25}}}}",
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "model.tflite").write_bytes(convert(tmp_path / "saved_model", "float32", None))
+    (custom,) = operators_called(
+        model := ModelT.InitFromPackedBuf((tmp_path / "model.tflite").read_bytes(), 0), POST_PROCESS
+    )
+    options = flexbuffers.Loads(bytes(custom.customOptions))
+    assert (options["max_detections"], options["use_regular_nms"]) == (10, 0)
+    assert (options["nms_iou_threshold"], options["nms_score_threshold"]) == (0.25, 0)
+    assert model.subgraphs[0].tensors[model.subgraphs[0].inputs[0]].shape.tolist() == [1, 224, 224, 3]
+    found = TFLiteModel(tmp_path / "model.tflite")(np.zeros([1, 50, 70, 3], np.uint8))
+    assert found["detection_boxes"].shape == (1, 10, 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"include_keypoints": True}, "--centernet_include_keypoints is not supported"),
+        ({"max_detections": 0}, "--max_detections is 0; it must be at least 1"),
+    ],
+)
+def test_what_the_apis_script_refuses(tmp_path, options, message):
+    options = {"max_detections": 10, "use_regular_nms": False} | options
+    with pytest.raises(ConfigError, match=message):
+        export_tflite_model(pipeline_pb2.TrainEvalPipelineConfig(), "lost", str(tmp_path), **options)
+    assert not list(tmp_path.iterdir())
