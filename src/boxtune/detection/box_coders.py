@@ -5,12 +5,32 @@ A coder has a `code_size`, the length of an encoding, which contains `num_keypoi
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from keras import ops
 
 from boxtune.detection.boxes import from_centers, to_centers
 
 _SMALLEST_SIDE = 1e-8  # keeps the logarithms of empty boxes finite
+
+
+@dataclass(frozen=True)
+class CenterCodes:
+    """Boxes in the one form that every runtime's own decoding takes: that of FasterRcnnBoxCoder."""
+
+    encodings: Any  # float [b, a, 4]
+    anchors: Any  # float [a, 4]: centre y, centre x, height and width
+    scales: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    """Of the offsets of y and x, and of the log height and width."""
+
+
+def codes_of_boxes(boxes) -> CenterCodes:
+    """Return boxes [b, a, 4] as codes relative to anchors of side 1 at the corner of the image."""
+    center_y, center_x, height, width = to_centers(boxes)
+    height, width = (ops.log(ops.maximum(side, _SMALLEST_SIDE)) for side in (height, width))
+    anchors = np.tile(np.array([0, 0, 1, 1], np.float32), (boxes.shape[1], 1))
+    return CenterCodes(ops.stack([center_y, center_x, height, width], axis=-1), anchors)
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,11 @@ class FasterRcnnBoxCoder:
             ops.exp(width / self.width_scale) * anchor_width,
         )
 
+    def center_codes(self, encodings, anchors) -> CenterCodes:
+        """Return the boxes of `encodings` [b, a, 4] as codes: these themselves."""
+        scales = (self.y_scale, self.x_scale, self.height_scale, self.width_scale)
+        return CenterCodes(encodings, ops.stack(to_centers(anchors), axis=-1), scales)
+
 
 @dataclass(frozen=True)
 class KeypointBoxCoder:
@@ -97,6 +122,10 @@ class KeypointBoxCoder:
         """Return the boxes [..., a, 4] of `encodings` [..., a, d]."""
         return self._boxes.decode(encodings[..., :4], anchors)
 
+    def center_codes(self, encodings, anchors) -> CenterCodes:
+        """Return the boxes of `encodings` [b, a, d] as codes."""
+        return self._boxes.center_codes(encodings[..., :4], anchors)
+
     def decode_keypoints(self, encodings, anchors):
         """Return the keypoints [..., a, p, 2] (y, x) of `encodings` [..., a, d]."""
         anchor_y, anchor_x, height, width = (side[..., None] for side in to_centers(anchors))
@@ -120,6 +149,10 @@ class MeanStddevBoxCoder:
     def decode(self, encodings, anchors):
         """Return the boxes [..., a, 4] of `encodings` [..., a, 4]."""
         return ops.add(ops.convert_to_tensor(encodings) * self.stddev, anchors)
+
+    def center_codes(self, encodings, anchors) -> CenterCodes:
+        """Return the boxes of `encodings` [b, a, 4] as codes."""
+        return codes_of_boxes(self.decode(encodings, anchors))
 
 
 @dataclass(frozen=True)
@@ -162,6 +195,16 @@ class SquareBoxCoder:
             x / self.x_scale * anchor_length + anchor_x,
             length,
             length,
+        )
+
+    def center_codes(self, encodings, anchors) -> CenterCodes:
+        """Return the boxes of `encodings` [b, a, 3] as codes relative to square anchors."""
+        anchor_y, anchor_x, anchor_height, anchor_width = to_centers(anchors)
+        length = ops.sqrt(anchor_height * anchor_width)
+        square = ops.stack([anchor_y, anchor_x, length, length], axis=-1)
+        repeated = ops.take(encodings, np.array([0, 1, 2, 2]), axis=-1)
+        return CenterCodes(
+            repeated, square, (self.y_scale, self.x_scale, self.length_scale, self.length_scale)
         )
 
 

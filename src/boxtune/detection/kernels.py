@@ -71,6 +71,35 @@ def staying_convolutions() -> Iterator[None]:
         _convolutions_stay.reset(token)
 
 
+_for_tensorflow_lite = ContextVar("_for_tensorflow_lite", default=False)
+
+
+@contextmanager
+def tensorflow_lite() -> Iterator[None]:
+    """Have layers use the operators that TensorFlow Lite's runtimes and compilers do well: in graphs for those."""
+    token = _for_tensorflow_lite.set(True)
+    try:
+        yield
+    finally:
+        _for_tensorflow_lite.reset(token)
+
+
+def for_tensorflow_lite() -> bool:
+    """Return whether that is so."""
+    return _for_tensorflow_lite.get()
+
+
+def resize_nearest(x, factor: int):
+    """Return `x` [b, h, w, d] with each value repeated, as [b, factor * h, factor * w, d]; for TensorFlow."""
+    import tensorflow as tf
+
+    # By the corners of pixels: compilers for accelerators know that form best, and the values are the same.
+    size = [factor * side for side in x.shape[1:3]]
+    return tf.raw_ops.ResizeNearestNeighbor(
+        images=x, size=size, align_corners=False, half_pixel_centers=False
+    )
+
+
 def mix_channels(x, kernel, bias=None):
     """Return the convolution [b, h, w, f] of `x` [b, h, w, d] by `kernel` [1, 1, d, f], plus `bias` [f] if any.
 

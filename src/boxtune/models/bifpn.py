@@ -8,7 +8,7 @@ from keras import ops
 
 from boxtune.errors import ConfigError, did_you_mean
 from boxtune.models.keys import at
-from boxtune.models.layers import Branches, ConvStyle
+from boxtune.models.layers import Branches, ConvStyle, UpSampling2D
 
 
 class WeightedSum(keras.layers.Layer):
@@ -180,7 +180,7 @@ def _resample(x, step: int):
         return x
     if step > 0:
         return keras.layers.MaxPooling2D(3, strides=2, padding="same")(x)
-    return keras.layers.UpSampling2D(2, interpolation="nearest")(x)
+    return UpSampling2D()(x)
 
 
 def _check_sizes(maps, level: int, max_level: int) -> None:

@@ -72,6 +72,13 @@ class Detector(keras.Model, ABC):
     suppress: Any = None
     """The `detection.nms.NonMaxSuppression` that `detect` applies to `candidates` within `windows`; None if none."""
 
+    normalization: Any = None
+    """Of pixel values: what `backbones.common.prepared_images` leaves out; None of a network that takes them as they
+    are."""
+
+    padding: Any = None
+    """The pixel value [3] that fills the padding of inputs; None for that of the resizer."""
+
     finds: tuple[str, ...] = ()
     """What it detects besides boxes: "masks", "keypoints"."""
 
@@ -101,6 +108,13 @@ class Detector(keras.Model, ABC):
     @abstractmethod
     def candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[Any, Any]:
         """Return boxes [b, a, 4] in the input's frame and scores [b, a, c], before suppression."""
+
+    def encoded_candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[Any, Any] | None:
+        """Return `candidates` with their boxes not yet decoded, as `box_coders.CenterCodes`; None if they never are.
+
+        The scores [b, a, c] may have others before them.
+        """
+        return None
 
     @abstractmethod
     def restore_map(self, fine_tune_type: str) -> Mapping[str, Mapping[str, keras.Variable]]:

@@ -236,6 +236,37 @@ class PadToMultiple(keras.layers.Layer):
         return ops.pad(x, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
 
 
+class UpSampling2D(keras.layers.UpSampling2D):
+    """Makes maps twice as large by repeating their values.
+
+    For TensorFlow Lite that is a resizing: compilers for accelerators may stop at what repeats and reshapes.
+    """
+
+    def __init__(self):
+        super().__init__(2, interpolation="nearest")
+
+    def call(self, x):
+        """Return `x` [b, h, w, d] as [b, 2 h, 2 w, d]."""
+        return kernels.resize_nearest(x, 2) if kernels.for_tensorflow_lite() else super().call(x)
+
+
+class GlobalAveragePooling2D(keras.layers.GlobalAveragePooling2D):
+    """Keras' mean of all pixels, as a map of one pixel.
+
+    For TensorFlow Lite it is the mean of the rows' means: its runtimes add up one number after the other, and of a map
+    of 256 x 256 only four digits are left.
+    """
+
+    def __init__(self):
+        super().__init__(keepdims=True)
+
+    def call(self, x):
+        """Return the means [b, 1, 1, d] of `x` [b, h, w, d]."""
+        if not kernels.for_tensorflow_lite():
+            return super().call(x)
+        return ops.mean(ops.mean(x, axis=2, keepdims=True), axis=1, keepdims=True)
+
+
 class CropTo(keras.layers.Layer):
     """Crops maps at the bottom and the right, to the size of others."""
 

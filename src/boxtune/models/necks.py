@@ -3,7 +3,7 @@
 import keras
 
 from boxtune.models.backbones.common import pad
-from boxtune.models.layers import ConvStyle, CropTo
+from boxtune.models.layers import ConvStyle, CropTo, UpSampling2D
 
 
 def conv_block(
@@ -47,7 +47,7 @@ def feature_pyramid(features, depth: int, key: str, style: ConvStyle, *, explici
     pyramid = [top_down]
     for index, feature in enumerate(reversed(features[:-1])):
         lateral = style.conv(depth, 1, f"{key}/residual_blocks/{index}/0", use_bias=True)(feature)
-        upsampled = keras.layers.UpSampling2D(2, interpolation="nearest")(top_down)
+        upsampled = UpSampling2D()(top_down)
         if explicit_padding:
             upsampled = CropTo()(upsampled, lateral)
         added = keras.layers.Add()([upsampled, lateral])

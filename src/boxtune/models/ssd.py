@@ -16,6 +16,7 @@ from keras import ops
 from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.detection import shares
+from boxtune.detection.box_coders import CenterCodes
 from boxtune.detection.boxes import iou_pairwise, take_rows
 from boxtune.detection.localization import LocalizationLoss
 from boxtune.detection.matching import Targets, assign_targets
@@ -25,6 +26,7 @@ from boxtune.detection.nms import NonMaxSuppression
 from boxtune.detection.sampling import RandomExampleSampler
 from boxtune.errors import ConfigError
 from boxtune.models import from_config, heads, tf1_names
+from boxtune.models.backbones.common import are_padded
 from boxtune.models.detector import Detector, Options, Predictions, windows
 from boxtune.models.layers import computing_in_bfloat16
 from boxtune.models.ssd_features import BACKBONE, EFFICIENTNET, FEATURES, feature_extractor
@@ -150,7 +152,17 @@ class SSD(Detector):
     loss_names = ("localization_loss", "classification_loss")
 
     def __init__(
-        self, network, num_classes, *, loss: SSDLoss, score_converter, suppress, anchors, padding, **kwargs
+        self,
+        network,
+        num_classes,
+        *,
+        loss: SSDLoss,
+        score_converter,
+        suppress,
+        anchors,
+        padding,
+        normalization,
+        **kwargs,
     ):
         """Assemble the parts that `build` has made.
 
@@ -163,12 +175,13 @@ class SSD(Detector):
             anchors: from the grids of the feature maps and the size of the input to anchors [a, 4].
             padding: float32 [3], the pixel value that fills the padding of inputs, 0 for the network; None where no
                 input has padding.
+            normalization: of pixel values, by the network.
             kwargs: of Detector.
         """
         super().__init__(num_classes, **kwargs)
         self.network = network
         self.loss, self.score_converter, self.suppress = loss, score_converter, suppress
-        self.anchors, self.padding = anchors, padding
+        self.anchors, self.padding, self.normalization = anchors, padding, normalization
         self.scores_before_classes = int(loss.add_background_class)
         if loss.sample is not None:
             self.sampling_seeds = loss.sample.seeds  # tracked by Keras: a resumed run needs their state
@@ -179,7 +192,7 @@ class SSD(Detector):
         Without a background class there are c predictions, under the same name.
         """
         images = inputs["images"]
-        if self.padding is not None:
+        if self.padding is not None and not are_padded():
             images = fill_padding(images, inputs["sizes"], self.padding)
         encodings, logits, features = self.network(images, training=training)
         grids = [ops.shape(feature)[1:3] for feature in features]
@@ -206,6 +219,11 @@ class SSD(Detector):
         """Return the decoded boxes [b, a, 4] and the scores [b, a, c] of every anchor."""
         boxes, scores = self._decoded(predictions)
         return boxes, scores[:, :, int(self.loss.add_background_class) :]
+
+    def encoded_candidates(self, inputs: Inputs, predictions: Predictions) -> tuple[CenterCodes, Any]:
+        """Return the predicted boxes as codes and the scores [b, a, c + 1] of all anchors, background first if any."""
+        codes = self.loss.box_coder.center_codes(predictions["box_encodings"], predictions["anchors"][0])
+        return codes, self.score_converter(predictions["class_predictions_with_background"])
 
     def _decoded(self, predictions: Predictions) -> tuple[Any, Any]:
         boxes = self.loss.box_coder.decode(predictions["box_encodings"], predictions["anchors"][0])
@@ -311,6 +329,7 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         suppress=from_config.non_max_suppression(section.post_processing),
         anchors=_anchors_of(section, network),
         padding=_padding(section),
+        normalization=feature_extractor(section.feature_extractor.type).normalization,
         add_regularization_loss=options.add_regularization_loss,
     )
 

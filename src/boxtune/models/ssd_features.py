@@ -18,7 +18,13 @@ from boxtune.models.backbones import efficientnet
 from boxtune.models.backbones import mobilenet_v1 as mobilenet_v1_network
 from boxtune.models.backbones import mobilenet_v2 as mobilenet_v2_network
 from boxtune.models.backbones import resnet_v1 as resnet_v1_network
-from boxtune.models.backbones.common import BY_IMAGENET, MINUS_MEANS, TO_ONE, Normalization
+from boxtune.models.backbones.common import (
+    BY_IMAGENET,
+    MINUS_MEANS,
+    TO_ONE,
+    Normalization,
+    Normalize,
+)
 from boxtune.models.bifpn import bidirectional_feature_pyramid
 from boxtune.models.layers import Branches, ConvStyle, PadToMultiple, conv_style
 
@@ -54,7 +60,7 @@ def resnet_v1_fpn(images, section: Section, frozen: bool, *, blocks: Sequence[in
     `use_explicit_padding`; here the pyramid honours them.
     """
     features = resnet_v1_network.build(
-        PadToMultiple(max(section.pad_to_multiple, 1))(MINUS_MEANS(images)),
+        PadToMultiple(max(section.pad_to_multiple, 1))(Normalize(MINUS_MEANS)(images)),
         blocks,
         BACKBONE,
         _backbone_style(section, resnet_v1_network.STYLE),
@@ -144,7 +150,7 @@ def _mobilenet(
 ) -> dict[str, keras.KerasTensor]:
     """Return the maps of a MobileNet, `network` being its module."""
     return network.build(
-        PadToMultiple(max(section.pad_to_multiple, 1))(TO_ONE(images)),
+        PadToMultiple(max(section.pad_to_multiple, 1))(Normalize(TO_ONE)(images)),
         BACKBONE,
         _backbone_style(section, network.STYLE),
         depth_multiplier=section.depth_multiplier,
@@ -180,7 +186,7 @@ def efficientnet_bifpn(images, section: Section, frozen: bool, *, size: str) -> 
     _require_halves(images.shape[1:3], section, 2**pyramid.max_level)
     highest = max(pyramid.min_level, min(pyramid.max_level, efficientnet.HIGHEST_LEVEL))
     features = efficientnet.build(
-        PadToMultiple(max(section.pad_to_multiple, 1))(BY_IMAGENET(images)),
+        PadToMultiple(max(section.pad_to_multiple, 1))(Normalize(BY_IMAGENET)(images)),
         EFFICIENTNET,
         BACKBONE,
         size,

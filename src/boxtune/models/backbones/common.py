@@ -1,10 +1,15 @@
 """What the classification networks share: how pixels are normalized, numbered layers, padding, and widths."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Literal
 
 import keras
 import numpy as np
+from keras import ops
 
 from boxtune.models.layers import ConvStyle
 
@@ -21,7 +26,12 @@ class Normalization:
 
     def __call__(self, images):
         """Return `images` [..., 3] normalized."""
-        return images * _of_channels(self.scale) - _of_channels(self.shift)
+        return ops.subtract(ops.multiply(images, _of_channels(self.scale)), _of_channels(self.shift))
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether it is the same for all channels."""
+        return not isinstance(self.scale, tuple) and not isinstance(self.shift, tuple)
 
     def undo(self, values):
         """Return the pixel values [..., 3] whose normalized values are `values`."""
@@ -44,6 +54,44 @@ BY_IMAGENET = Normalization(
 
 MINUS_MEANS = Normalization(scale=1.0, shift=(123.68, 116.779, 103.939))
 """Less the means of red, green and blue over ImageNet, for ResNets."""
+
+
+_Prepared = Literal["padded", "normalized"]
+_prepared: ContextVar[_Prepared | None] = ContextVar("_prepared", default=None)
+
+
+@contextmanager
+def prepared_images(how: _Prepared) -> Iterator[None]:
+    """Have detectors within take images whose padding is filled, and if `how` is "normalized" also normalized.
+
+    For graphs that are given images by other programs.
+    """
+    token = _prepared.set(how)
+    try:
+        yield
+    finally:
+        _prepared.reset(token)
+
+
+def are_padded() -> bool:
+    """Return whether the padding of images is filled already."""
+    return _prepared.get() is not None
+
+
+class Normalize(keras.layers.Layer):
+    """Normalizes pixel values, unless they are."""
+
+    def __init__(self, normalization: Normalization):
+        super().__init__(autocast=False)
+        self.normalization = normalization
+
+    def call(self, images):
+        """Return `images` [b, h, w, 3] normalized."""
+        return images if _prepared.get() == "normalized" else self.normalization(images)
+
+    def compute_output_spec(self, images):
+        """Return what `call` returns for symbolic `images`."""
+        return keras.KerasTensor(images.shape, dtype=images.dtype)
 
 
 def pad(x, kernel_size: int, explicit: bool):

@@ -9,7 +9,14 @@ import keras
 
 from boxtune.models.backbones.common import NumberedLayers, divisible
 from boxtune.models.keys import at
-from boxtune.models.layers import Branches, Conv2D, ConvStyle, HalfSquares, Unused
+from boxtune.models.layers import (
+    Branches,
+    Conv2D,
+    ConvStyle,
+    GlobalAveragePooling2D,
+    HalfSquares,
+    Unused,
+)
 
 STYLE = ConvStyle(
     initializer=lambda: keras.initializers.VarianceScaling(2.0, "fan_out", "truncated_normal"),
@@ -159,7 +166,7 @@ class _Layers(NumberedLayers):
 
     def _excited(self, x, reduced: int):
         """Return `x` [b, h, w, d] with each channel weighed by what the others are in the mean."""
-        weights = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+        weights = GlobalAveragePooling2D()(x)
         weights = STYLE.activate(self._conv_with_bias(reduced)(weights))
         weights = keras.layers.Activation("sigmoid")(self._conv_with_bias(x.shape[-1])(weights))
         return keras.layers.Multiply()([x, weights])
