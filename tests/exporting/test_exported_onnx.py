@@ -266,9 +266,9 @@ class TestRefusals:
         [
             (
                 {"formats": ["onx"]},
-                '--format "onx" is not one of saved_model, onnx, openvino. Did you mean "onnx"?',
+                '--format "onx" is not one of saved_model, onnx, tflite, openvino. Did you mean "onnx"?',
             ),
-            ({"formats": []}, "no format is given; there are saved_model, onnx, openvino"),
+            ({"formats": []}, "no format is given; there are saved_model, onnx, tflite, openvino"),
             (
                 {"formats": ["onnx"], "nms": "effcient"},
                 '--nms "effcient" is not one of native, none, efficient_nms.',

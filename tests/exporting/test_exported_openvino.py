@@ -151,7 +151,7 @@ class TestRefusals:
 
     def test_a_precision_that_no_format_has(self, run, tmp_path):
         with pytest.raises(
-            ConfigError, match="--precision int8: none of saved_model, onnx has it, but openvino"
+            ConfigError, match="--precision int8: none of saved_model, onnx has it, but tflite, openvino"
         ):
             export(
                 *(run / "pipeline.config", run / "checkpoint", tmp_path),

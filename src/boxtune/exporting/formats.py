@@ -28,9 +28,11 @@ from boxtune.evaluation.exported import (
     load_exported,
 )
 from boxtune.evaluation.found import Found
-from boxtune.exporting import onnx, openvino, parity, saved_model
+from boxtune.exporting import onnx, openvino, parity, saved_model, tflite
 from boxtune.exporting.about import About
 from boxtune.exporting.reference import Reference, calibration_images
+from boxtune.exporting.tflite_file import warn_of_edge_tpu
+from boxtune.exporting.tflite_graph import PRECISIONS
 from boxtune.models import Detector
 from boxtune.runtimes.onnx import run_raw
 from boxtune.runtimes.openvino import WEIGHTS
@@ -212,6 +214,15 @@ def _write_openvino(folder: Path, scratch: Path, request: Request, precision: st
     return Written(path, openvino.size(path), partial(_found_by, path))
 
 
+def _write_tflite(folder: Path, scratch: Path, request: Request, precision: str) -> Written:
+    path = folder / file_name(".tflite", precision)
+    images = _calibration(request) if precision == INT8 else None
+    tflite.write(path, request.detector, request.pipeline.model, request.about, precision, images)
+    if precision == INT8:
+        warn_of_edge_tpu(path)
+    return Written(path, path.stat().st_size, partial(_found_by, path))
+
+
 def _calibration(request: Request) -> Iterator[npt.NDArray[np.uint8]]:
     return calibration_images(request.pipeline, request.about.label_map, request.calibration_images)
 
@@ -219,6 +230,7 @@ def _calibration(request: Request) -> Iterator[npt.NDArray[np.uint8]]:
 FORMATS = {
     "saved_model": Format((FLOAT32,), lambda: None, lambda detector, model: None, _write_saved_model),
     "onnx": Format((FLOAT32,), onnx.require_onnx, onnx.refuse, _write_onnx),
+    "tflite": Format(PRECISIONS, tflite.require_tflite, tflite.refuse, _write_tflite),
     "openvino": Format(openvino.PRECISIONS, openvino.require_openvino, onnx.refuse, _write_openvino),
 }
 """By their names."""
