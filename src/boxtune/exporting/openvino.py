@@ -13,7 +13,7 @@ import numpy.typing as npt
 from boxtune.errors import ConfigError, printable
 from boxtune.exporting import traced
 from boxtune.exporting.onnx import require_onnx
-from boxtune.runtimes.openvino import WEIGHTS
+from boxtune.runtimes.openvino import WEIGHTS, quiet_openvino
 
 PRECISIONS: tuple[str, ...] = ("float32", "float16", "int8")
 
@@ -26,6 +26,7 @@ def require_openvino() -> None:
     require_onnx()
     for name in _MODULES:
         try:
+            quiet_openvino()
             importlib.import_module(name)
         except ImportError as error:
             raise ConfigError(
@@ -52,10 +53,9 @@ def write(
     Raises:
         ConfigError: if OpenVINO cannot convert it, or there are no images to calibrate on.
     """
-    import openvino
-
+    openvino = quiet_openvino()
     try:
-        model = openvino.convert_model(str(onnx_file))
+        model = openvino.Core().read_model(str(onnx_file))
     except Exception as error:  # of any kind, for whatever it cannot convert
         reason = str(error).strip().rpartition("\n")[2]  # where it sums up what it cannot express
         raise ConfigError(f"--format openvino: the model cannot be converted: {printable(reason)}") from error

@@ -110,11 +110,6 @@ def refuse(detector: Detector, model: pipeline_pb2.DetectionModel) -> None:
 
 def refuse_graph(detector: Detector, section: pipeline_pb2.ImageResizer) -> None:
     """Raise ConfigError for what a file cannot express."""
-    if detector.finds:
-        raise ConfigError(
-            f"--format tflite writes boxes only, and this model finds {' and '.join(detector.finds)}, too: export it "
-            "with --format saved_model"
-        )
     kind = section.WhichOneof("image_resizer_oneof")
     size = config.fixed_size(section)
     if size is None:
@@ -125,6 +120,11 @@ def refuse_graph(detector: Detector, section: pipeline_pb2.ImageResizer) -> None
     if max(size) > MAX_SIDE:
         raise ConfigError(
             f"--format tflite: {kind} gives {size[0]} x {size[1]} pixels; at most {MAX_SIDE} on a side"
+        )
+    if detector.finds:
+        raise ConfigError(
+            f"--format tflite writes boxes only, and this model finds {' and '.join(detector.finds)}, too: export it "
+            "with --format saved_model"
         )
     suppress = detector.suppress
     if suppress is None:

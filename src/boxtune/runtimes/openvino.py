@@ -1,5 +1,8 @@
 """Running OpenVINO's IR that `boxtune export` wrote, by OpenVINO alone."""
 
+import importlib
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +35,7 @@ class OpenVINOModel(ModelFile):
         """
         self.path = path
         try:
-            import openvino
+            openvino = quiet_openvino()
         except ImportError as error:
             raise ConfigError(
                 f'{path}: OpenVINO\'s IR needs openvino, which cannot be imported: pip install "boxtune[openvino]", '
@@ -68,7 +71,17 @@ class OpenVINOModel(ModelFile):
             found = self._run(images)
         except RuntimeError as error:
             raise CheckpointError(f"the model fails: {first_line(error)}") from error
-        return {output.get_any_name(): found[output] for output in self._run.outputs}
+        return {name: found[output] for output in self._run.outputs for name in output.get_names()}
+
+
+def quiet_openvino() -> Any:
+    """Return the module of OpenVINO, which sends nothing about its use over the network, as it would by default.
+
+    That is done by forking, which processes in which TensorFlow runs do not survive.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # it cannot be imported then
+    os.environ.setdefault("NNCF_CI", "1")  # the same for nncf
+    return importlib.import_module("openvino")
 
 
 def _check(path: Path, model: Any) -> None:
