@@ -401,6 +401,8 @@ import boxtune
 
 model = boxtune.load(sys.argv[1])
 print(model(sys.argv[2], min_score=0).names[0], time.process_time())
+if len(sys.argv) > 3:
+    boxtune.predict(sys.argv[1], sys.argv[2], sys.argv[3], min_score=0.01)
 """
 
 
@@ -416,6 +418,14 @@ def test_it_runs_where_tensorflow_is_not_installed_and_starts_in_a_second(run, f
         assert name == "ball"
         seconds.append(float(taken))
     assert min(seconds) < 1  # of the processor, also to look at an image
+
+
+def test_predict_needs_no_tensorflow_either(run, file, tmp_path):
+    (image,) = (path for path in (run / "photos").rglob("00.*") if path.suffix != ".xml")
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, str(file), str(image), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "detections.json").read_text())) == 1
 
 
 @pytest.mark.shared

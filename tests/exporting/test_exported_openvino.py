@@ -4,12 +4,14 @@ import contextlib
 import io
 import json
 import shutil
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 
 from boxtune import models
+from boxtune.benchmarking.networks import network_of
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
 from boxtune.evaluation.thresholds import ClassThreshold, Thresholds
 from boxtune.export import export
@@ -73,6 +75,20 @@ def test_several_images_at_once_are_as_one_by_one(exported):
     together, apart = model(batch), [model(image[None]) for image in batch]
     for name, values in together.items():
         np.testing.assert_allclose(values, np.concatenate([one[name] for one in apart]), atol=1e-6)
+
+
+def test_its_network_alone_is_what_it_chooses_among(exported):
+    model, image = OpenVINOModel(exported / "model.xml"), images()[1][None]
+    boxes, scores = network_of(model, None)(image).values()
+    assert (boxes.shape, scores.shape) == ((1, 3, 4), (1, 4, 3))
+    assert scores.max() == pytest.approx(model(image)["detection_scores"][0, 0], abs=1e-6)
+
+
+def test_nothing_is_sent_over_the_network():
+    """What OpenVINO does when it is imported, and nncf when it is called, unless it is kept from it."""
+    code = "from boxtune.exporting.openvino import require_openvino; require_openvino(); import openvino_telemetry"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "import of openvino_telemetry halted" in done.stderr
 
 
 def test_it_says_what_it_is(exported, run, tmp_path, several):

@@ -4,10 +4,15 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
+
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.runtimes.model_file import ModelFile
 from boxtune.runtimes.onnx import OnnxModel, session_of
+from boxtune.runtimes.openvino import OpenVINOModel, options_of, quiet_openvino
 from boxtune.runtimes.saved_model import SavedModel
+from boxtune.runtimes.tflite import TFLiteModel
+from boxtune.runtimes.tflite_schema import IDENTIFIER, POST_PROCESS
 
 _RAW = ("raw_detection_boxes", "raw_detection_scores")  # outputs of SavedModels
 _CHOSEN_AMONG = ("boxes", "scores")  # what `boxtune.exporting.onnx_nodes` appends suppression to
@@ -25,6 +30,10 @@ def network_of(model: ModelFile, threads: int | None) -> Callable[[Any], dict[st
         return _of_saved_model(model)
     if isinstance(model, OnnxModel):
         return _of_onnx(model.path, threads)
+    if isinstance(model, TFLiteModel):
+        return _of_tflite(model, threads)
+    if isinstance(model, OpenVINOModel):
+        return _of_openvino(model, threads)
     raise ConfigError(f"files {model.path.suffix} are not cut before suppression")
 
 
@@ -59,6 +68,56 @@ def _of_onnx(path: Path, threads: int | None) -> Callable[[Any], dict[str, Any]]
     return lambda images: dict(
         zip(_CHOSEN_AMONG, session.run(_CHOSEN_AMONG, {images_input.name: images}), strict=True)
     )
+
+
+def _of_tflite(model: TFLiteModel, threads: int | None) -> Callable[[Any], dict[str, Any]]:
+    """Return a function of the file without its last operator, which suppresses."""
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter
+
+    file = schema.ModelT.InitFromPackedBuf(model.path.read_bytes())
+    (graph,) = file.subgraphs
+    last = graph.operators.pop()
+    if file.operatorCodes[last.opcodeIndex].customCode != POST_PROCESS.encode():
+        raise CheckpointError("in the file there is nothing to suppress, or it is not boxtune's")
+    graph.outputs = last.inputs[:2]
+    file.signatureDefs = []  # they name the outputs that are gone
+    builder = flatbuffers.Builder()
+    builder.Finish(file.Pack(builder), IDENTIFIER)
+    interpreter = Interpreter(model_content=bytes(builder.Output()), num_threads=threads)
+    interpreter.allocate_tensors()
+    (image_input,), outputs = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def run(images: Any) -> dict[str, Any]:
+        for image in images:
+            interpreter.set_tensor(image_input["index"], model.input_of(image))
+            interpreter.invoke()
+        found = (interpreter.get_tensor(output["index"]) for output in outputs)
+        return dict(zip(_CHOSEN_AMONG, found, strict=True))
+
+    return run
+
+
+def _of_openvino(model: OpenVINOModel, threads: int | None) -> Callable[[Any], dict[str, Any]]:
+    openvino = quiet_openvino()
+    core = openvino.Core()
+    whole = core.read_model(str(model.path))
+    by_name = {
+        name: output
+        for operation in whole.get_ops()
+        for output in operation.outputs()
+        for name in output.get_names()
+    }
+    if not by_name.keys() >= set(_CHOSEN_AMONG):
+        raise CheckpointError("in the IR there is nothing to suppress, or it is not boxtune's")
+    cut = openvino.Model([by_name[name] for name in _CHOSEN_AMONG], whole.get_parameters())
+    compiled = core.compile_model(cut, "CPU", options_of(threads))
+
+    def run(images: Any) -> dict[str, Any]:
+        found = compiled(images)
+        return {name: found[number] for number, name in enumerate(_CHOSEN_AMONG)}
+
+    return run
 
 
 def _cut(graph: Any, outputs: Sequence[str]) -> None:

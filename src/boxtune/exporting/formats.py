@@ -83,6 +83,8 @@ class Written(NamedTuple):
     """What it should find in them."""
     note: str = ""
     """To be printed below the comparison."""
+    floor: float | None = None
+    """The score that its detections exceed, if that is not the configuration's."""
 
 
 class Format(NamedTuple):
@@ -143,7 +145,8 @@ def write(folder: Path, request: Request, formats: Sequence[str], precisions: Se
     with tempfile.TemporaryDirectory() as scratch:
         for name, precision in _chosen(formats, precisions):
             written = FORMATS[name].write(folder, Path(scratch), request, precision)
-            compared.append(_compared(written, precision, reference))
+            floor = request.about.score_floor if written.floor is None else written.floor
+            compared.append(_compared(written, precision, reference, floor))
             notes.append(written.note)
     print("\n".join([parity.table(compared), *filter(None, notes)]), flush=True)
     parity.require(compared)
@@ -159,11 +162,16 @@ def _chosen(formats: Sequence[str], precisions: Sequence[str]) -> list[tuple[str
     ]
 
 
-def _compared(written: Written, precision: str, reference: Reference) -> parity.Parity:
+def _compared(written: Written, precision: str, reference: Reference, floor: float) -> parity.Parity:
     found, expected = written.find(reference), written.expected(reference)
     name = written.path.name
     compared = parity.compare(
-        expected, found, file=name, size=written.size, of=reference.of, precision=precision
+        *(expected, found),
+        file=name,
+        size=written.size,
+        of=reference.of,
+        precision=precision,
+        score_floor=floor,
     )
     if compared.differs and compared.is_exact and expected is reference.found:
         return replace(compared, by_ties=reference.by_ties(found, compared))
@@ -220,7 +228,8 @@ def _write_tflite(folder: Path, scratch: Path, request: Request, precision: str)
     tflite.write(path, request.detector, request.pipeline.model, request.about, precision, images)
     if precision == INT8:
         warn_of_edge_tpu(path)
-    return Written(path, path.stat().st_size, partial(_found_by, path))
+    floor = None if request.detector.suppress is None else max(request.about.score_floor, tflite.FLOOR)
+    return Written(path, path.stat().st_size, partial(_found_by, path), floor=floor)
 
 
 def _calibration(request: Request) -> Iterator[npt.NDArray[np.uint8]]:

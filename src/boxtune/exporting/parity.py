@@ -78,6 +78,8 @@ class Parity:
     """Of the matched."""
     score_bound: float
     """The most that was allowed."""
+    score_floor: float = 0.0
+    """The score that detections of the file exceed."""
     by_ties: bool = False
     """What is lost or found besides has as good a score as what it stands for: rounding decides, and the file is right.
 
@@ -111,6 +113,7 @@ def compare(
     size: int,
     of: str,
     precision: str = "float32",
+    score_floor: float = 0.0,
 ) -> Parity:
     """Compare what a checkpoint finds in some images with what a file finds in the same images.
 
@@ -121,12 +124,13 @@ def compare(
         size: its bytes.
         of: what the images are.
         precision: a key of BOUNDS.
+        score_floor: the score that detections of the file exceed.
     """
     pairs = list(zip(expected, found, strict=True))
     scores = [one.scores.max(initial=0.0) for one, _ in pairs]
     highest = float(max(scores, default=0.0))
     bounds = BOUNDS[precision]
-    min_score = bounds.min_score if highest > bounds.min_score else highest / 2
+    min_score = max(bounds.min_score if highest > bounds.min_score else highest / 2, score_floor)
     matches = [_match(one, other, min_score, bounds.score) for one, other in pairs]
     differences = np.concatenate([np.zeros((1, 2)), *(match.differences for match in matches)])
     return Parity(
@@ -142,13 +146,14 @@ def compare(
         largest_box_difference=float(differences[:, 0].max()),
         largest_score_difference=float(differences[:, 1].max()),
         score_bound=bounds.score,
+        score_floor=score_floor,
     )
 
 
 def table(parities: Sequence[Parity]) -> str:
     """Return comparisons, of the same images each, as a table."""
     rows = [
-        ("file", "precision", "MB", "above", "detections", "found", "besides", "boxes", "scores"),
+        ("file", "precision", "MB", "floor", "above", "detections", "found", "besides", "boxes", "scores"),
         *map(_row, parities),
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -159,7 +164,8 @@ def table(parities: Sequence[Parity]) -> str:
             for number, (text, width) in enumerate(zip(row, widths, strict=True))
         )
         lines.append(f"  {'  '.join(texts)}")
-    lines.append("  (boxes and scores: the largest difference, boxes as a fraction of the image)")
+    lines.append("  boxes, scores: the largest difference, of boxes as a fraction of the image")
+    lines.append("  floor: detections score more, in any use of the file; a high one lowers mAP")
     tied = [one.file for one in parities if one.differs and one.by_ties]
     if tied:
         lines.append(f"  {', '.join(tied)}: the others are as good: rounding decides between equal scores")
@@ -168,7 +174,7 @@ def table(parities: Sequence[Parity]) -> str:
 
 def _row(one: Parity) -> tuple[str, ...]:
     return (
-        *(one.file, one.precision, f"{one.megabytes:.2f}", f"{one.min_score:.2g}"),
+        *(one.file, one.precision, f"{one.megabytes:.2f}", f"{one.score_floor:g}", f"{one.min_score:.2g}"),
         *(f"{one.detections}", f"{one.matched}", f"{one.extra}"),
         *(f"{one.largest_box_difference:.1e}", f"{one.largest_score_difference:.1e}"),
     )
@@ -177,6 +183,12 @@ def _row(one: Parity) -> tuple[str, ...]:
 def require(parities: Sequence[Parity]) -> None:
     """Raise CheckpointError if a file falls short of its checkpoint; warn of one that need not be exact."""
     for one in parities:
+        if one.detections == 0:
+            _log.warning(
+                "%s: the checkpoint finds nothing above %.2g in these images, so the comparison says nothing. Train "
+                "longer, or export with more images in the records.",
+                *(one.file, one.min_score),
+            )
         if not one.falls_short:
             continue
         lost = one.detections - one.matched

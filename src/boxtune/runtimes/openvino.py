@@ -50,7 +50,6 @@ class OpenVINOModel(ModelFile):
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
         core = openvino.Core()
-        options = _EXACT | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
         try:
             model = core.read_model(
                 *self._bytes
@@ -59,7 +58,7 @@ class OpenVINOModel(ModelFile):
             self.metadata = {
                 name: str(model.get_rt_info(name).value) for name in model.rt_info if name.startswith(_PREFIX)
             }
-            self._run = core.compile_model(model, "CPU", options)
+            self._run = core.compile_model(model, "CPU", options_of(threads))
         except RuntimeError as error:
             raise CheckpointError(
                 f"{path}: is damaged, or no IR of OpenVINO that can be run: {first_line(error)}"
@@ -72,6 +71,11 @@ class OpenVINOModel(ModelFile):
         except RuntimeError as error:
             raise CheckpointError(f"the model fails: {first_line(error)}") from error
         return {name: found[output] for output in self._run.outputs for name in output.get_names()}
+
+
+def options_of(threads: int | None) -> dict[str, Any]:
+    """Return how models are compiled: to compute exactly, in so many threads, or in all."""
+    return _EXACT | ({"INFERENCE_NUM_THREADS": threads} if threads else {})
 
 
 def quiet_openvino() -> Any:

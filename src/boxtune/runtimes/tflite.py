@@ -88,6 +88,10 @@ class TFLiteModel(ModelFile):
             raise CheckpointError(f"{self.path}: {fault}: {printable(str(error))}") from error
         return Preparation((height, width), scale=scale, shift=shift)
 
+    def input_of(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
+        """Return the input [1, h, w, 3] that an image [h, w, 3] of any size becomes."""
+        return self._as_input(self._prepare(image)[0])[None]
+
     def _find(self, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
         pixels, extent = self._prepare(image)
         values = self._as_input(pixels)
