@@ -12,7 +12,7 @@ from PIL import Image
 
 from boxtune.errors import ConfigError
 
-_PAGE = Path(__file__).with_name("colab_boxes.html")
+PAGE = Path(__file__).with_name("colab_boxes.html")
 _CALLBACK = "object_detection.annotate"
 
 
@@ -32,7 +32,7 @@ def draw_bbox(image_urls: Sequence[str], callbackId: str) -> None:
     _colab_output()
     from IPython.display import HTML, display
 
-    page = _PAGE.read_text(encoding="utf-8")
+    page = PAGE.read_text(encoding="utf-8")
     content = json.dumps({"images": list(image_urls), "callback": callbackId}).replace("<", "\\u003c")
     display(HTML(page.replace("{{content}}", content)))
 
