@@ -78,6 +78,13 @@ def test_objects_of_one_box_are_merged():
         ops.merge_boxes_with_multiple_labels(tf.zeros((2, 3)), tf.zeros(2, tf.int64), tf.zeros(2), 5)
 
 
+def test_nothing_to_merge():
+    nothing = ops.merge_boxes_with_multiple_labels(
+        tf.zeros((0, 4)), tf.zeros((0,), tf.int64), tf.zeros((0,)), 5
+    )
+    assert [part.shape.as_list() for part in nothing] == [[0, 4], [0, 5], [0, 5], [0]]
+
+
 def test_levels_of_a_pyramid():
     # side 1 of 4 levels at unit scale 2: level 2; half of it: 1; 1/16: -2, which is 0; twice: 3
     boxes = tf.constant([[[0, 0, 1, 1], [0, 0, 0.5, 0.5], [0, 0, 1 / 16, 1 / 16], [0, 0, 0, 1]]], tf.float32)

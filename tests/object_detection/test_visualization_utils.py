@@ -71,6 +71,13 @@ def test_what_labels_say(monkeypatch):
     assert labels(monkeypatch, scores=None) == [[]]
 
 
+def test_tracks_use_all_colors_that_there_are(monkeypatch):
+    colors = ["Red", "Lime", "Blue", "Yellow", "Aqua"]
+    monkeypatch.setattr(visualization_utils, "STANDARD_COLORS", colors)
+    drawn = {tuple(draw(track_ids=[number])[10, 20]) for number in range(5)}
+    assert len(drawn) == 5
+
+
 def test_labels_are_painted_above_the_box_or_below_it():
     box = {"display_str_list": ["x"], "thickness": 0}
     for ymin, ymax, expected in ((0.5, 0.9, "above"), (0, 0.5, "below")):

@@ -37,9 +37,7 @@ YellowGreen
 """.split()  # noqa: SIM905
 """The colors of classes: that of class k is the k-th, counted from 0 and in turn."""
 
-_TRACK_STEP = 13
-"""By which the colors of tracks lie apart; it has no divisor in common with the number of colors."""
-
+_TRACK_STEPS = (5, 7, 11, 13, 17)
 _AGNOSTIC_COLOR = "DarkOrange"
 _FONT_FILE, _FONT_SIZE = "arial.ttf", 24
 _MARGIN = 0.05
@@ -398,7 +396,9 @@ def visualize_boxes_and_labels_on_image_array(
         elif agnostic_mode:
             color = _AGNOSTIC_COLOR
         elif track_ids is not None:
-            color = STANDARD_COLORS[_TRACK_STEP * int(track_ids[last]) % len(STANDARD_COLORS)]
+            color = STANDARD_COLORS[
+                _get_multiplier_for_color_randomness() * int(track_ids[last]) % len(STANDARD_COLORS)
+            ]
         else:
             color = STANDARD_COLORS[int(classes[last]) % len(STANDARD_COLORS)]
         if instance_masks is not None:
@@ -427,6 +427,13 @@ def visualize_boxes_and_labels_on_image_array(
                 keypoint_edge_width=line_thickness // 2,
             )
     return image
+
+
+def _get_multiplier_for_color_randomness() -> int:
+    """Return how far the colors of successive tracks lie apart: about a tenth of the colors, which may be the user's
+    own, and a prime that does not divide their number, so that all are used."""
+    count = len(STANDARD_COLORS)
+    return min((step for step in _TRACK_STEPS if count % step), key=lambda step: abs(step - count / 10))
 
 
 def _class_name(category_index: Categories, number: int) -> str:
