@@ -1,9 +1,10 @@
-"""Write the pages of `boxtune.report` without data, for a linter: `python tests/empty_pages.py FOLDER`."""
+"""Write all pages without data, for a linter: `python tests/empty_pages.py FOLDER`."""
 
 import sys
 from pathlib import Path
 
 from boxtune.report import page
+from object_detection.utils import colab_utils
 
 PARTS = {
     "data_page": [page.GALLERY],
@@ -18,3 +19,5 @@ if __name__ == "__main__":
     page._plotly = lambda: ""  # which is not ours
     for name, parts in PARTS.items():
         page.write(folder / f"{name}.html", name, title="A page", data={}, parts=parts)
+    boxes = colab_utils.PAGE.read_text(encoding="utf-8").replace("{{content}}", "{}")
+    (folder / colab_utils.PAGE.name).write_text(boxes, encoding="utf-8")

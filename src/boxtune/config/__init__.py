@@ -9,7 +9,7 @@ from boxtune.config.families.family import (
     set_score_floor,
     words_of_floor,
 )
-from boxtune.config.loading import complete, load, parse, read_label_map, write
+from boxtune.config.loading import complete, load, parse, read, read_label_map, write
 from boxtune.config.overrides import apply_override
 from boxtune.config.refusals import MODEL, oneof, refuse
 from boxtune.config.text import to_text
@@ -28,6 +28,7 @@ __all__ = [
     "load",
     "oneof",
     "parse",
+    "read",
     "read_label_map",
     "recipe",
     "refuse",

@@ -14,7 +14,7 @@ from boxtune.config.families import FAMILIES, family_of
 from boxtune.config.overrides import apply_override, short
 from boxtune.config.pipeline_pb2 import StringIntLabelMap, TrainConfig, TrainEvalPipelineConfig
 from boxtune.config.refusals import refuse_family
-from boxtune.config.text import MAX_CHARACTERS, escaped_paths, from_text, is_map, readable, to_text
+from boxtune.config.text import MAX_CHARACTERS, M, escaped_paths, from_text, is_map, readable, to_text
 from boxtune.errors import BoxtuneError, ConfigError, DataError
 
 _MOST_NAMED = 3
@@ -33,6 +33,15 @@ def parse(text: str, source: str) -> TrainEvalPipelineConfig:
         ConfigError: ``SOURCE:LINE:COLUMN: what is wrong``, with the nearest known name or what was expected.
     """
     return from_text(text, TrainEvalPipelineConfig(), source, error=ConfigError)
+
+
+def read(path: str | os.PathLike[str], message: M) -> M:
+    """Fill `message`, a configuration or a section of one, from a file, as it is, and return it.
+
+    Raises:
+        ConfigError: the file cannot be read, or ``FILE:LINE:COLUMN: what is wrong``.
+    """
+    return from_text(_read(Path(path), error=ConfigError), message, str(path), error=ConfigError)
 
 
 def load(

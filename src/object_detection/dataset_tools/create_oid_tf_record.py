@@ -16,14 +16,17 @@ from boxtune.errors import ConfigError
 from object_detection.dataset_tools import script
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("input_box_annotations_csv", None, "The CSV file of the boxes.", required=True)
-flags.DEFINE_string("input_images_directory", None, "The folder of the images.", required=True)
-flags.DEFINE_string("input_image_label_annotations_csv", "", "Not available.")
-flags.DEFINE_string("input_label_map", None, "The label map.", required=True)
-flags.DEFINE_string(
-    "output_tf_record_path_prefix", None, "What the names of the files start with.", required=True
-)
-flags.DEFINE_integer("num_shards", 100, "The number of files.", lower_bound=1, upper_bound=99_999)
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("input_box_annotations_csv", None, "The CSV file of the boxes.", required=True)
+    flags.DEFINE_string("input_images_directory", None, "The folder of the images.", required=True)
+    flags.DEFINE_string("input_image_label_annotations_csv", "", "Not available.")
+    flags.DEFINE_string("input_label_map", None, "The label map.", required=True)
+    flags.DEFINE_string(
+        "output_tf_record_path_prefix", None, "What the names of the files start with.", required=True
+    )
+    flags.DEFINE_integer("num_shards", 100, "The number of files.", lower_bound=1, upper_bound=99_999)
 
 
 def _create() -> None:
@@ -42,4 +45,5 @@ def _create() -> None:
 
 
 if __name__ == "__main__":
+    _define_flags()
     script.run(_create)

@@ -7,23 +7,57 @@ Your own data need neither a folder of the year nor lists of images: without the
 read, without the other, all of it.
 """
 
+import os
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
 from boxtune.data.formats import voc
 from boxtune.data.image_record import ImageRecord
 from boxtune.errors import DataError
-from object_detection.dataset_tools import script
+from object_detection.dataset_tools import examples, script
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string("data_dir", None, "The folder of the data set.", required=True)
-flags.DEFINE_string("output_path", None, "The TFRecord file to write.", required=True)
-flags.DEFINE_enum("set", "train", ["train", "val", "trainval", "test"], "Which list of images to convert.")
-flags.DEFINE_string("annotations_dir", "Annotations", "The folder of the XML files, within that of the year.")
-flags.DEFINE_enum("year", "VOC2007", ["VOC2007", "VOC2012", "merged"], "The folder within --data_dir.")
-flags.DEFINE_string("label_map_path", "data/pascal_label_map.pbtxt", "The label map.")
-flags.DEFINE_bool("ignore_difficult_instances", False, "Leave out what is marked as difficult.")
+SETS = ["train", "val", "trainval", "test"]
+YEARS = ["VOC2007", "VOC2012", "merged"]
+
+
+def _define_flags() -> None:
+    flags.DEFINE_string("data_dir", None, "The folder of the data set.", required=True)
+    flags.DEFINE_string("output_path", None, "The TFRecord file to write.", required=True)
+    flags.DEFINE_enum("set", "train", SETS, "Which list of images to convert.")
+    flags.DEFINE_string(
+        "annotations_dir", "Annotations", "The folder of the XML files, within that of the year."
+    )
+    flags.DEFINE_enum("year", "VOC2007", YEARS, "The folder within --data_dir.")
+    flags.DEFINE_string("label_map_path", "data/pascal_label_map.pbtxt", "The label map.")
+    flags.DEFINE_bool("ignore_difficult_instances", False, "Leave out what is marked as difficult.")
+
+
+def dict_to_tf_example(
+    data: Mapping[str, Any],
+    dataset_directory: str | os.PathLike[str],
+    label_map_dict: Mapping[str, int],
+    ignore_difficult_instances: bool = False,
+    image_subdirectory: str = "JPEGImages",
+) -> "tf.train.Example":
+    """Return an example of the XML of an image, as `dataset_util.recursive_parse_xml_to_dict` gives it.
+
+    The image is DATASET_DIRECTORY/FOLDER/IMAGE_SUBDIRECTORY/FILENAME, where `data` has folder and filename. Boxes are
+    repaired as in the script. Raises DataError if the image cannot be read, a class is not in `label_map_dict`, or
+    there are objects and none can be used.
+    """
+    image = examples.within(
+        Path(dataset_directory), data.get("folder") or "", image_subdirectory, data["filename"]
+    )
+    listed = examples.voc_objects(data, ignore_difficult=ignore_difficult_instances)
+    record = examples.image_record(image, data["filename"], listed, examples.voc_object)
+    return examples.to_tf_example(record, label_map_dict)
 
 
 def _create() -> None:
@@ -58,4 +92,5 @@ def _selected(folder: Path) -> list[ImageRecord]:
 
 
 if __name__ == "__main__":
+    _define_flags()
     script.run(_create)

@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
+
 from boxtune import config
 from boxtune.config.pipeline_pb2 import LVISFrequency, StringIntLabelMap, StringIntLabelMapItem
 from boxtune.errors import DataError
@@ -42,13 +44,32 @@ def get_label_map_dict(
     A class that lacks the name that is asked for goes by its other one. With `fill_in_gaps_and_background`, id 0
     is called "background" unless it has a name, and an id without a class by its number. Raises as `load_labelmap`.
     """
-    if isinstance(label_map_path_or_proto, (str, os.PathLike)):
-        label_map = load_labelmap(label_map_path_or_proto, validator)
-    else:
-        label_map = label_map_path_or_proto
-        (validator or _validate)(label_map)
+    label_map = _validated(label_map_path_or_proto, validator)
     ids = {_name(item, use_display_name): item.id for item in label_map.item}
     return _without_gaps(ids) if fill_in_gaps_and_background else ids
+
+
+def get_label_map_hierarchy_lut(
+    label_map_path_or_proto: str | os.PathLike[str] | StringIntLabelMap, include_identity: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return two tables int64 [max_id, max_id]: entry [i, j] is 1 if class j + 1 is above, or below, class i + 1.
+
+    With `include_identity` each class is above and below itself. Raises as `load_labelmap`, and LabelMapError if a
+    class is related to one that the label map lacks.
+    """
+    label_map = _validated(label_map_path_or_proto)
+    size = get_max_label_map_index(label_map)
+    diagonal = np.eye(size, dtype=np.int64) * include_identity
+    ancestors, descendants = diagonal.copy(), diagonal.copy()
+    for item in (item for item in label_map.item if item.id):  # but the background
+        for table, related in ((ancestors, item.ancestor_ids), (descendants, item.descendant_ids)):
+            for other in related:
+                if not 0 < other <= size:
+                    raise LabelMapError(
+                        f'The class "{item.name}" of the label map is related to class {other}, which is not there.'
+                    )
+                table[item.id - 1, other - 1] = 1
+    return ancestors, descendants
 
 
 def get_max_label_map_index(label_map: StringIntLabelMap) -> int:
@@ -98,6 +119,15 @@ def create_category_index_from_labelmap(
 def create_class_agnostic_category_index() -> dict[int, Category]:
     """Return the one class "object" by its id 1."""
     return {1: {"id": 1, "name": "object"}}
+
+
+def _validated(
+    label_map_path_or_proto: str | os.PathLike[str] | StringIntLabelMap, validator: Validator | None = None
+) -> StringIntLabelMap:
+    if isinstance(label_map_path_or_proto, (str, os.PathLike)):
+        return load_labelmap(label_map_path_or_proto, validator)
+    (validator or _validate)(label_map_path_or_proto)
+    return label_map_path_or_proto
 
 
 def _validate(label_map: StringIntLabelMap) -> None:

@@ -87,7 +87,7 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
     if annotations and not listed:
         message = 'it has no "categories", which name the classes; add "categories": [{"id": 1, "name": "cat"}, ...].'
         raise SkipError(kinds.ANNOTATION_UNREADABLE, message)
-    categories = _categories(listed)
+    categories = categories_of(listed)
     note_shared_names(
         ((key, one.name) for key, one in categories.items() if one.name), file.path, file.findings
     )
@@ -100,7 +100,7 @@ def _read(file: AnnotationFile, document: dict[str, Any]) -> Iterator[Annotation
         yield file.annotation(
             filename,
             items,
-            partial(_object, categories=categories, note=partial(file.skipping, image=filename)),
+            partial(object_of, categories=categories, note=partial(file.skipping, image=filename)),
             size=shapes.image_size(image.get("width"), image.get("height")),
             location=_location("images", number, image),
         )
@@ -149,7 +149,7 @@ def _listed(categories: Any) -> list[Any]:
     return listed
 
 
-def _categories(listed: list[Any]) -> dict[str, _Category]:
+def categories_of(listed: list[Any]) -> dict[str, _Category]:
     """Return the categories by their ids as text."""
     categories: dict[str, _Category] = {}
     for item in dicts_in(listed):
@@ -245,9 +245,10 @@ _Note = Callable[..., AbstractContextManager[None]]
 """Takes a location; turns a SkipError into a finding."""
 
 
-def _object(
+def object_of(
     item: dict[str, Any], location: str, *, categories: dict[str, _Category], note: _Note
 ) -> AnnotatedObject:
+    """Return an entry of `annotations`; raise SkipError if it has no class or box. What else is wrong `note` takes."""
     category = _category(item, categories)
     mask: Mask | None = None
     keypoints: tuple[Keypoint, ...] = ()

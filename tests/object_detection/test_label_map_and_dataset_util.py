@@ -148,6 +148,26 @@ def test_ids_that_no_class_can_have(label_map, text, message):
     assert label_map(text, validator=lambda _: None).item[0].name == "a"
 
 
+HIERARCHY = """
+item { id: 1 name: "animal" descendant_ids: [3, 4] }
+item { id: 3 name: "cat" ancestor_ids: 1 }
+item { id: 4 name: "dog" ancestor_ids: 1 }
+"""
+
+
+def test_what_is_above_and_below_each_class(label_map):
+    above, below = label_map_util.get_label_map_hierarchy_lut(label_map(HIERARCHY))
+    expected = np.zeros((4, 4), np.int64)
+    expected[2, 0] = expected[3, 0] = 1
+    np.testing.assert_array_equal(above, expected)
+    np.testing.assert_array_equal(below, expected.T)
+    assert above.dtype == below.dtype == np.int64
+    both = label_map_util.get_label_map_hierarchy_lut(label_map(HIERARCHY), include_identity=True)
+    np.testing.assert_array_equal(both[0], expected + np.eye(4, dtype=int))
+    with pytest.raises(ValueError, match=r'"a".*class 9'):
+        label_map_util.get_label_map_hierarchy_lut(label_map("item { id: 1 name: 'a' ancestor_ids: 9 }"))
+
+
 def test_a_label_map_without_classes(label_map):
     with pytest.raises(ValueError, match="no classes"):
         label_map_util.get_max_label_map_index(label_map(""))

@@ -1,0 +1,46 @@
+"""The optimizer that a configuration describes, for training loops of one's own."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from boxtune.config.pipeline_pb2 import Optimizer
+from boxtune.errors import ConfigError
+from boxtune.training.optimizer import optimizer
+
+Built = tuple[keras.optimizers.Optimizer, list[Callable[[], Any]]]
+
+_log = logging.getLogger("boxtune")
+
+
+def build(config: Optimizer, global_step: Any = None) -> Built:
+    """Return the optimizer of a configuration, and in a list the function that returns its current learning rate.
+
+    The rate follows the updates that the optimizer has made, which are counted from `global_step` on if that is given.
+    Moving averages are not kept here but by `boxtune train`; a warning of the logger "boxtune" tells where
+    `use_moving_average`, which is on by default, asks for them.
+
+    Raises:
+        ConfigError: for an optimizer or a learning rate that is not set, or cannot be.
+    """
+    return build_optimizers_tf_v2(config, global_step)
+
+
+def build_optimizers_tf_v2(optimizer_config: Optimizer, global_step: Any = None) -> Built:
+    """Return the same as `build`."""
+    built = optimizer(optimizer_config)
+    if optimizer_config.use_moving_average:
+        _log.warning(
+            "use_moving_average: this optimizer keeps no averages of the weights; `boxtune train` does. Set it to "
+            "false to be rid of this line."
+        )
+    if global_step is not None:
+        built.iterations.assign(global_step)
+    return built, [lambda: built.learning_rate]
+
+
+def build_optimizers_tf_v1(optimizer_config: Optimizer, global_step: Any = None) -> Built:
+    """Refuse: raise ConfigError."""
+    raise ConfigError("Optimizers of TensorFlow 1 are not supported; call build, for one of Keras.")

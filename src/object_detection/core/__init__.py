@@ -1,0 +1,1 @@
+"""The names that the parts of a detector share."""
