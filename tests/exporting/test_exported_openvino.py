@@ -18,7 +18,8 @@ from boxtune.export import export
 from boxtune.exporting import openvino
 from boxtune.exporting.about import About
 from boxtune.load import load
-from boxtune.runtimes.openvino import OpenVINOModel
+from boxtune.runtimes import openvino as runtime
+from boxtune.runtimes.openvino import OpenVINOModel, quiet_openvino
 from several_boxes import Several
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
@@ -82,6 +83,23 @@ def test_its_network_alone_is_what_it_chooses_among(exported):
     boxes, scores = network_of(model, None)(image).values()
     assert (boxes.shape, scores.shape) == ((1, 3, 4), (1, 4, 3))
     assert scores.max() == pytest.approx(model(image)["detection_scores"][0, 0], abs=1e-6)
+
+
+def test_models_that_are_gone_leave_signals_alone(exported):
+    code = """
+import os, signal, sys
+from pathlib import Path
+from boxtune.runtimes.openvino import OpenVINOModel
+first, second = OpenVINOModel(Path(sys.argv[1])), OpenVINOModel(Path(sys.argv[1]))
+del first
+del second
+signal.signal(signal.SIGTERM, lambda *_: print("noted"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    # With a stack for signals, as anyone may have set one: here Python's own.
+    command = [sys.executable, "-X", "faulthandler", "-c", code, str(exported / "model.xml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "noted\n"), done.stderr
 
 
 def test_nothing_is_sent_over_the_network():
@@ -153,6 +171,7 @@ class TestRefusals:
 
     def test_running_without_openvino(self, exported, monkeypatch):
         monkeypatch.setitem(sys.modules, "openvino", None)
+        monkeypatch.setattr(runtime, "openvino_core", quiet_openvino)  # which is kept
         with pytest.raises(ConfigError, match=r"model\.xml: OpenVINO's IR needs openvino"):
             load(exported / "model.xml")
 

@@ -9,7 +9,7 @@ import flatbuffers
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.runtimes.model_file import ModelFile
 from boxtune.runtimes.onnx import OnnxModel, session_of
-from boxtune.runtimes.openvino import OpenVINOModel, options_of, quiet_openvino
+from boxtune.runtimes.openvino import OpenVINOModel, openvino_core, options_of, quiet_openvino
 from boxtune.runtimes.saved_model import SavedModel
 from boxtune.runtimes.tflite import TFLiteModel
 from boxtune.runtimes.tflite_schema import IDENTIFIER, POST_PROCESS
@@ -99,8 +99,7 @@ def _of_tflite(model: TFLiteModel, threads: int | None) -> Callable[[Any], dict[
 
 
 def _of_openvino(model: OpenVINOModel, threads: int | None) -> Callable[[Any], dict[str, Any]]:
-    openvino = quiet_openvino()
-    core = openvino.Core()
+    core = openvino_core()
     whole = core.read_model(str(model.path))
     by_name = {
         name: output
@@ -110,7 +109,7 @@ def _of_openvino(model: OpenVINOModel, threads: int | None) -> Callable[[Any], d
     }
     if not by_name.keys() >= set(_CHOSEN_AMONG):
         raise CheckpointError("in the IR there is nothing to suppress, or it is not boxtune's")
-    cut = openvino.Model([by_name[name] for name in _CHOSEN_AMONG], whole.get_parameters())
+    cut = quiet_openvino().Model([by_name[name] for name in _CHOSEN_AMONG], whole.get_parameters())
     compiled = core.compile_model(cut, "CPU", options_of(threads))
 
     def run(images: Any) -> dict[str, Any]:

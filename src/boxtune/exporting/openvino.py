@@ -13,7 +13,7 @@ import numpy.typing as npt
 from boxtune.errors import ConfigError, printable
 from boxtune.exporting import traced
 from boxtune.exporting.onnx import require_onnx
-from boxtune.runtimes.openvino import WEIGHTS, quiet_openvino
+from boxtune.runtimes.openvino import WEIGHTS, openvino_core, quiet_openvino
 
 PRECISIONS: tuple[str, ...] = ("float32", "float16", "int8")
 
@@ -55,7 +55,7 @@ def write(
     """
     openvino = quiet_openvino()
     try:
-        model = openvino.Core().read_model(str(onnx_file))
+        model = openvino_core().read_model(str(onnx_file))
     except Exception as error:  # of any kind, for whatever it cannot convert
         reason = str(error).strip().rpartition("\n")[2]  # where it sums up what it cannot express
         raise ConfigError(f"--format openvino: the model cannot be converted: {printable(reason)}") from error

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class OpenVINOModel(ModelFile):
         """
         self.path = path
         try:
-            openvino = quiet_openvino()
+            core = openvino_core()
         except ImportError as error:
             raise ConfigError(
                 f'{path}: OpenVINO\'s IR needs openvino, which cannot be imported: pip install "boxtune[openvino]", '
@@ -49,7 +50,6 @@ class OpenVINOModel(ModelFile):
             self._bytes = [file.read_bytes() for file in (path, weights)]  # OpenVINO goes on reading them
         except OSError as error:
             raise DataError(f"{error.filename} cannot be read: {error.strerror}.") from error
-        core = openvino.Core()
         try:
             model = core.read_model(
                 *self._bytes
@@ -71,6 +71,18 @@ class OpenVINOModel(ModelFile):
         except RuntimeError as error:
             raise CheckpointError(f"the model fails: {first_line(error)}") from error
         return {name: found[output] for output in self._run.outputs for name in output.get_names()}
+
+
+@cache
+def openvino_core() -> Any:
+    """Return OpenVINO's Core, one for all models of a process.
+
+    Each has the process handle signals on a stack of its own, for AMX. Where two of them end in the order in which
+    they began, that stack is gone, and the next Ctrl-C crashes the process (OpenVINO 2026.4).
+    """
+    core = quiet_openvino().Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")  # loads what computes on CPUs, and that stack
+    return core
 
 
 def options_of(threads: int | None) -> dict[str, Any]:
