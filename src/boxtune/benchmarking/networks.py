@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
-
 from boxtune.errors import CheckpointError, ConfigError
 from boxtune.runtimes.model_file import ModelFile
 from boxtune.runtimes.onnx import OnnxModel, session_of
@@ -72,6 +70,7 @@ def _of_onnx(path: Path, threads: int | None) -> Callable[[Any], dict[str, Any]]
 
 def _of_tflite(model: TFLiteModel, threads: int | None) -> Callable[[Any], dict[str, Any]]:
     """Return a function of the file without its last operator, which suppresses."""
+    import flatbuffers
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.interpreter import Interpreter
 
