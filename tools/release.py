@@ -17,6 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
+EXTRAS = ("tflite", "onnx", "openvino")
+"""Of formats, each of the same name."""
+
 _LOOK = """
 import importlib.metadata, pathlib, sysconfig
 import boxtune, object_detection
@@ -40,6 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
         archives = build(Path(made))
         run(Path(made), sys.executable, "-m", "twine", "check", "--strict", *archives)
         try_out(archives[-1], Path(made), flags.num_steps)
+        try_formats(archives[-1], Path(made))
         kept = keep(archives, flags.output_dir)
     print("\nThese would be uploaded; nothing was:")
     for path in kept:
@@ -111,6 +115,19 @@ def try_out(wheel: Path, folder: Path, num_steps: int) -> None:
         folder, "make", "--no-print-directory", f"--file={ROOT / 'Makefile'}", "run-demo",
         f"VENV={folder / 'installed'}", f"DEMO_STEPS={num_steps}",
     )  # fmt: skip
+
+
+def try_formats(wheel: Path, folder: Path) -> None:
+    """Install the extra of each format in turn beside the wheel, and export the demo's model to it."""
+    boxtune, python = (folder / "installed" / "bin" / name for name in ("boxtune", "python"))
+    for extra in EXTRAS:
+        run(folder, python, "-m", "pip", "install", "--quiet", f"{wheel}[{extra}]")
+        run(folder, python, "-m", "pip", "check")
+        run(
+            folder, boxtune, "export", "--model_dir", "demo/model", "--output_dir", "demo/model/exported",
+            "--format", extra, "--precision", "float32,int8" if extra != "onnx" else "float32",
+            "--calibration_images", "20",
+        )  # fmt: skip
 
 
 def keep(archives: tuple[Path, ...], output_dir: Path) -> list[Path]:
