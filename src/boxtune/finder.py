@@ -85,6 +85,16 @@ def load_finder(model: Path, batch_size: int = BATCH_SIZE) -> Finder:
     return (_exported if is_exported(model) else _trained)(model, batch_size)
 
 
+def exported_of(model: Path) -> Path:
+    """Return the exported model of a project's best run, which starts sooner than its checkpoint; else the model."""
+    if is_exported(model):
+        return model
+    with silenced_stderr():  # TensorFlow tells of devices that are not there
+        from boxtune.training import project
+
+    return project.exported_of(model)
+
+
 def _exported(model: Path, batch_size: int) -> Finder:
     pipeline = TrainEvalPipelineConfig()
     if path := beside_model(model, PIPELINE_CONFIG):

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from boxtune.backends import prepare_backend
 from boxtune.data import images as image_files
 from boxtune.data import recognition
 from boxtune.data.files import Paths, paths_of, read_text, whole_file, writable_folder
@@ -24,11 +23,11 @@ from boxtune.data.tiling import tiling_of
 from boxtune.errors import ConfigError, DataError, did_you_mean, many, printable, to_copy
 from boxtune.evaluation.found import BATCH_SIZE
 from boxtune.evaluation.min_scores import MinScores
+from boxtune.finder import exported_of
 from boxtune.image_detections import ImageDetections
 from boxtune.image_stream import Find, Outputs, finding, in_images, selection_of
 from boxtune.load import Model, load
 from boxtune.progress import shown_progress
-from boxtune.training.project import exported_of
 
 LEAST_SURE, SUREST = "least_sure", "surest"
 ORDERS = (LEAST_SURE, SUREST)
@@ -127,7 +126,6 @@ def label(
     Raises:
         BoxtuneError: if the model cannot be used, there is nothing to label, or it cannot be written.
     """
-    prepare_backend()
     to, folder = to.replace("-", "_"), Path(output_dir)
     _check_choices(to, order)
     tiling = tiling_of(tile, overlap)

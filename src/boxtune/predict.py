@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-from boxtune.backends import prepare_backend
 from boxtune.data.files import Paths, held, writable_folder
 from boxtune.data.image_sources import find_given
 from boxtune.data.image_writer import unique_stems
@@ -28,12 +27,12 @@ from boxtune.detection_writers import (
 )
 from boxtune.errors import ConfigError, did_you_mean, many, printable, some
 from boxtune.evaluation.found import BATCH_SIZE
+from boxtune.finder import exported_of
 from boxtune.image_detections import Detection
 from boxtune.image_stream import Outputs, finding, in_images, in_video, selection_of
 from boxtune.interruption import Interruption
 from boxtune.load import Model, load
 from boxtune.progress import shown_progress
-from boxtune.training.project import exported_of
 
 _MOST_NAMED = 5
 _MARGIN = 1e-6  # scores are written with so many digits
@@ -113,7 +112,6 @@ def predict(
     Raises:
         BoxtuneError: if the model or its thresholds cannot be used, there is no image, or something cannot be written.
     """
-    prepare_backend()
     formats, tiling, folder = _known_formats(to), tiling_of(tile, overlap), Path(output_dir)
     given = find_given([images] if isinstance(images, str | Path) else images, without=folder)
     detector = load(exported_of(Path(model)), label_map=label_map, batch_size=batch_size)

@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import boxtune
-from boxtune import models
+from boxtune import cli, models
 from boxtune.cli import main
 from boxtune.detection.nms import NonMaxSuppression
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
@@ -280,6 +280,11 @@ class TestRefusals:
         with pytest.raises(ConfigError, match=re.escape(message)):
             export(run / "pipeline.config", run / "checkpoint", tmp_path / "out", **options)
         assert not (tmp_path / "out").exists()
+
+    def test_two_ends_of_a_file(self, capsys):
+        with pytest.raises(SystemExit):
+            cli.main(["export", "--output_dir", "o", "--nms", "efficient_nms", "--without_nms"])
+        assert "--without_nms: not allowed with argument --nms" in capsys.readouterr().err
 
     @pytest.mark.parametrize("name", ["onnx", "onnxruntime", "tf2onnx"])
     def test_without_the_extra(self, run, tmp_path, monkeypatch, name):

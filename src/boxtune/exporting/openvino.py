@@ -23,7 +23,7 @@ _MODULES = ("openvino", "nncf")
 
 def require_openvino() -> None:
     """Raise ConfigError, with what to install, unless all that writes and checks IR is there."""
-    require_onnx()
+    require_onnx("openvino")
     for name in _MODULES:
         try:
             quiet_openvino()
