@@ -236,14 +236,37 @@ class TestParity:
         )  # above half of 0.2
         assert self.compared([], []) == (0, 0, 0)
 
+    def test_what_a_file_cannot_return_is_not_missed(self):
+        box = [0.2, 0.2, 0.6, 0.6]
+        assert self.compared([(box, 0, 0.04)], []) == (1, 0, 0)
+        assert self.compared([(box, 0, 0.04)], [], floor=0.05) == (0, 0, 0)
+        assert self.compared([(box, 0, 0.09), (box, 1, 0.05)], [(box, 0, 0.09)], floor=0.05) == (1, 1, 0)
+        assert self.compared([(box, 0, 0.9), (box, 1, 0.4)], [(box, 0, 0.9)], floor=0.4) == (1, 1, 0)
+
+    def test_what_rounds_may_choose_otherwise_in_a_crowd(self, caplog):
+        same, other = ([([i / 50, 0.2, i / 50 + end, 0.6], 0, 0.9) for i in range(40)] for end in (0.3, 0.5))
+        for precision in parity.BOUNDS:
+            few = self.parity(same, [*same[:39], other[39]], precision=precision)
+            assert few.falls_short == (precision == "float32")
+            assert self.parity(same, other, precision=precision).falls_short
+
+    def test_that_nothing_was_compared_is_said(self, caplog):
+        parity.require([self.parity([([0.2, 0.2, 0.6, 0.6], 0, 0.04)], [], floor=0.05)])
+        assert caplog.messages == [
+            "x: nothing was compared, since the checkpoint finds nothing above 0.05 in 1 image."
+        ]
+
+    def compared(self, expected, found, **options):
+        one = self.parity(expected, found, **options)
+        return one.detections, one.matched, one.extra
+
     @staticmethod
-    def compared(expected, found):
+    def parity(expected, found, **options):
         def of(rows):
             boxes, classes, scores = zip(*rows, strict=True) if rows else ([], [], [])
             return Found(None, (9, 9), np.reshape(boxes, (-1, 4)), np.int64(classes), np.float64(scores))
 
-        one = parity.compare([of(expected)], [of(found)], file="x", size=1, of="y")
-        return one.detections, one.matched, one.extra
+        return parity.compare([of(expected)], [of(found)], file="x", size=1, of="y", **options)
 
 
 class TestFolder:

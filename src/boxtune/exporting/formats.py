@@ -83,6 +83,8 @@ class Written(NamedTuple):
     """What it should find in them."""
     note: str = ""
     """To be printed below the comparison."""
+    floor: float = 0.0
+    """The score that its detections exceed, whatever those of the checkpoint do."""
 
 
 class Format(NamedTuple):
@@ -163,7 +165,13 @@ def _compared(written: Written, precision: str, reference: Reference) -> parity.
     found, expected = written.find(reference), written.expected(reference)
     name = written.path.name
     compared = parity.compare(
-        expected, found, file=name, size=written.size, of=reference.of, precision=precision
+        expected,
+        found,
+        file=name,
+        size=written.size,
+        of=reference.of,
+        precision=precision,
+        floor=written.floor,
     )
     if compared.differs and compared.is_exact and expected is reference.found:
         return replace(compared, by_ties=reference.by_ties(found, compared))
@@ -220,7 +228,8 @@ def _write_tflite(folder: Path, scratch: Path, request: Request, precision: str)
     tflite.write(path, request.detector, request.pipeline.model, request.about, precision, images)
     if precision == INT8:
         warn_of_edge_tpu(path)
-    return Written(path, path.stat().st_size, partial(_found_by, path))
+    floor = tflite.score_floor(request.detector)
+    return Written(path, path.stat().st_size, partial(_found_by, path), floor=floor)
 
 
 def _calibration(request: Request) -> Iterator[npt.NDArray[np.uint8]]:
