@@ -209,7 +209,7 @@ def retrain(
             "`boxtune config`, and give `boxtune train` to each"
         )
     formats = [SAVED_MODEL, *formats]
-    exporting.check(formats, precisions)
+    exporting.check(formats, precisions, flag="export")
     options, project = options or Options(), Path(model_dir)
     command = _Command(
         find_start(checkpoint, model),

@@ -30,7 +30,7 @@ def require_onnx(format_name: str = "onnx") -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise ConfigError(
-                f'--format {format_name} needs {name}, which cannot be imported: pip install "boxtune[{format_name}]"'
+                f'the format {format_name} needs {name}, which cannot be imported: pip install "boxtune[{format_name}]"'
             ) from error
 
 

@@ -30,7 +30,7 @@ def require_openvino() -> None:
             importlib.import_module(name)
         except ImportError as error:
             raise ConfigError(
-                f"--format openvino needs {name}, which cannot be imported: {_EXTRA}"
+                f"the format openvino needs {name}, which cannot be imported: {_EXTRA}"
             ) from error
 
 

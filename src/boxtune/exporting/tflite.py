@@ -45,7 +45,9 @@ def require_tflite() -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise ConfigError(f"--format tflite needs {name}, which cannot be imported: {_EXTRA}") from error
+            raise ConfigError(
+                f"the format tflite needs {name}, which cannot be imported: {_EXTRA}"
+            ) from error
 
 
 def write(
