@@ -119,3 +119,11 @@ def test_a_higher_floor_of_scores_leaves_out_what_is_below_and_says_so(pipeline,
     with pytest.raises(ConfigError, match="score_threshold is 7; it must be"):
         export(tmp_path / "pipeline.config", tmp_path / "ckpt-1", tmp_path / "other", score_threshold=7)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_folder_of_a_training_is_left_as_it_is(tmp_path):
+    for name in ("checkpoint", "thresholds.json"):
+        (tmp_path / name).touch()
+    with pytest.raises(ConfigError, match="holds the checkpoints of a training: choose another folder"):
+        export(tmp_path / "pipeline.config", tmp_path, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint", "thresholds.json"]

@@ -14,7 +14,7 @@ from boxtune.convert import convert
 from boxtune.data.image_record import ImageSource
 from boxtune.errors import CheckpointError
 from boxtune.evaluation.found import Source
-from boxtune.finder import load_finder
+from boxtune.finder import exported_of, load_finder
 from boxtune.training import checkpoints
 from tiny_run import SIDE, TinyDetector
 from voc_folder import annotated, element
@@ -119,3 +119,9 @@ def test_what_is_no_model_or_has_no_configuration_is_refused(run, tmp_path):
         shutil.copyfile(path, tmp_path / path.name)
     with pytest.raises(CheckpointError, match="no configuration beside this checkpoint: give"):
         load_finder(tmp_path)
+
+
+def test_a_folder_that_a_failed_export_left_is_passed_over(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "exported").mkdir()
+    assert exported_of(tmp_path / "run") == tmp_path / "run"

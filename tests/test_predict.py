@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import bright_model
 from boxtune import cli, finder
 from boxtune.data import video
 from boxtune.data.files import whole_file
@@ -429,3 +431,44 @@ class TestVideos:
         assert found.stopped
         with opened_video("drawn", tmp_path / "o" / "camera-0.mp4") as drawn:
             assert sum(1 for _ in drawn.frames()) == found.num_images >= 4
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("tensorflow", "keras"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from boxtune import cli
+
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def without_tensorflow(*arguments):
+    """Return the exit status of a command where TensorFlow is not installed, and what it prints."""
+    command = [sys.executable, "-c", WITHOUT_TENSORFLOW, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("verb", "said"), [("predict", "1 object in 1 image"), ("label", "1 image with 1 object")]
+)
+def test_files_are_looked_through_where_tensorflow_is_not_installed(tmp_path, verb, said):
+    model = bright_model.write(tmp_path / "model.onnx")
+    Image.new("RGB", (40, 30), "white").save(tmp_path / "white.png")
+    arguments = (verb, model, tmp_path / "white.png", "--output_dir", tmp_path / "o")
+    status, out, err = without_tensorflow(*arguments)
+    assert (status, said in out) == (0, True), err
+
+
+def test_what_needs_tensorflow_says_so(tmp_path):
+    (tmp_path / "ckpt-1.index").touch()
+    image = image_file(tmp_path / "a.jpg")
+    needed = "this needs keras, which is not installed: install boxtune with all that it depends on"
+    status, out, err = without_tensorflow("predict", tmp_path, image, "--output_dir", tmp_path / "o")
+    assert (status, out, err) == (2, "", f"boxtune: {needed}\n")

@@ -510,3 +510,19 @@ class TestInTiles:
         assert result.comparison.is_of_all
         before = read_evaluation(result.model_dir / "best_before" / "evaluation.json")
         assert before.how.startswith("in tiles of 160 pixels")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--export", "onx"],
+            '--export "onx" is not one of saved_model, onnx, tflite, openvino. Did you mean "onnx"?',
+        ),
+        (["--precision", "int8"], "none of saved_model has it, but tflite, openvino: add --export tflite"),
+    ],
+)
+def test_flags_of_the_export_are_looked_at_before_anything_is_written(tmp_path, capsys, flags, message):
+    assert cli.main(["retrain", str(tmp_path), "--model_dir", str(tmp_path / "mine"), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "mine").exists()

@@ -17,7 +17,7 @@ from boxtune.data.files import Paths, paths_of, writable_folder, write_text
 from boxtune.data.image_sources import find_given
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError, DataError, many, to_copy
 from boxtune.evaluation.exported import RUNTIMES, SAVED_MODEL, is_exported
-from boxtune.finder import exported_or_itself
+from boxtune.finder import exported_of
 from boxtune.progress import shown_progress
 
 BATCH_SIZES = (1, 8)
@@ -177,7 +177,7 @@ def _exported(model: Path) -> list[Path]:
         return found
     if is_exported(model) or model.is_file():
         return [model]
-    if (folder := exported_or_itself(model)) != model and (found := _formats(folder)):
+    if (folder := exported_of(model)) != model and (found := _formats(folder)):
         return found
     command = to_copy("boxtune", "export", "--model_dir", model, "--output_dir", model / "exported")
     raise CheckpointError(

@@ -98,6 +98,13 @@ def run(verb: Any, options: dict[str, Any]) -> int:
         lost = str(error)
     except BoxtuneError as error:
         return _fail(str(error))
+    except ModuleNotFoundError as error:  # where files are run without TensorFlow, it need not be installed
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "boxtune"):
+            raise
+        return _fail(
+            f"this needs {package}, which is not installed: install boxtune with all that it depends on"
+        )
     except BrokenPipeError:
         _flush_or_discard()
         return OUTPUT_CLOSED
@@ -215,7 +222,7 @@ def _add_names(add: Add, flag: str, metavar: str, description: str, **options: A
     add(
         flag,
         action="extend",
-        type=lambda text: text.split(","),
+        type=lambda text: [name.strip() for name in text.split(",")],
         default=[],
         metavar=f"{metavar}[,{metavar}]",
         help=description,
@@ -629,7 +636,8 @@ def _check_evaluate_flags(*, which: str | None, wait: bool, timeout: float | Non
 
 
 def _add_export(verbs: Any) -> None:
-    add = _verb(verbs, "export", _export).add_argument
+    verb = _verb(verbs, "export", _export)
+    add = verb.add_argument
     add("--output_dir", type=Path, required=True, help="for saved_model, checkpoint, config")
     add("--model_dir", type=Path, help="of a training: the default for the other two")
     add("--pipeline_config_path", type=Path, help="the configuration it was trained with")
@@ -645,8 +653,9 @@ def _add_export(verbs: Any) -> None:
     _add_names(add, "--format", "FORMAT", formats, dest="formats")
     _add_precisions(add)
     add("--calibration_images", type=integer(1), default=100, help="of the records, for int8 (%(default)s)")
-    add("--nms", default="native", help="how an ONNX file ends: native, none or efficient_nms (%(default)s)")
-    add("--without_nms", action="store_const", const="none", dest="nms", help="the same as --nms none")
+    end = verb.add_mutually_exclusive_group().add_argument
+    end("--nms", default="native", help="how an ONNX file ends: native, none or efficient_nms (%(default)s)")
+    end("--without_nms", action="store_const", const="none", dest="nms", help="the same as --nms none")
     add("--score_threshold", type=float, help="leave out detections that score no more; may lower mAP")
     _add_overrides(add)
 

@@ -72,6 +72,10 @@ def export(
             f'--input_type "{input_type}" is not one of {", ".join(INPUT_TYPES)}.'
             f"{did_you_mean(input_type, INPUT_TYPES)}"
         )
+    if (Path(output_dir) / CHECKPOINT).is_file():
+        raise ConfigError(
+            f"{output_dir} holds the checkpoints of a training: choose another folder for the export"
+        )
     pipeline = config.load(pipeline_config_path, overrides)
     if score_threshold is not None:
         config.set_score_floor(pipeline.model, score_threshold)

@@ -61,13 +61,14 @@ class Finder:
         return read_label_map(self.label_map_path) if self.label_map_path else LabelMap(())
 
 
-def exported_or_itself(model: Path) -> Path:
+def exported_of(model: Path) -> Path:
     """Return the exported model of a project's best run, which starts sooner than its checkpoint; else the model."""
     if is_exported(model):
-        return model  # perhaps where TensorFlow is not installed
+        return model
     with silenced_stderr():  # TensorFlow tells of devices that are not there
-        from boxtune.training.project import exported_of
-    return exported_of(model)
+        from boxtune.training import project
+
+    return project.exported_of(model)
 
 
 def load_finder(model: Path, batch_size: int = BATCH_SIZE) -> Finder:

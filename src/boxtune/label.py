@@ -23,7 +23,7 @@ from boxtune.data.tiling import tiling_of
 from boxtune.errors import ConfigError, DataError, did_you_mean, many, printable, to_copy
 from boxtune.evaluation.found import BATCH_SIZE
 from boxtune.evaluation.min_scores import MinScores
-from boxtune.finder import exported_or_itself
+from boxtune.finder import exported_of
 from boxtune.image_detections import ImageDetections
 from boxtune.image_stream import Find, Outputs, finding, in_images, selection_of
 from boxtune.load import Model, load
@@ -139,7 +139,7 @@ def label(
     wanted = _without_labelled(given, annotated, paths_of(labelled))
     if not wanted:
         raise DataError(f"all of {many(len(given), 'image')} are labelled: there is nothing to label")
-    detector = load(exported_or_itself(Path(model)), label_map=label_map, batch_size=batch_size)
+    detector = load(exported_of(Path(model)), label_map=label_map, batch_size=batch_size)
     selection = selection_of(detector, min_score, classes)
     print(selection.min_scores.source, flush=True)
     unread: dict[str, str] = {}

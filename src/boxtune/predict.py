@@ -27,7 +27,7 @@ from boxtune.detection_writers import (
 )
 from boxtune.errors import ConfigError, did_you_mean, many, printable, some
 from boxtune.evaluation.found import BATCH_SIZE
-from boxtune.finder import exported_or_itself
+from boxtune.finder import exported_of
 from boxtune.image_detections import Detection
 from boxtune.image_stream import Outputs, finding, in_images, in_video, selection_of
 from boxtune.interruption import Interruption
@@ -114,7 +114,7 @@ def predict(
     """
     formats, tiling, folder = _known_formats(to), tiling_of(tile, overlap), Path(output_dir)
     given = find_given([images] if isinstance(images, str | Path) else images, without=folder)
-    detector = load(exported_or_itself(Path(model)), label_map=label_map, batch_size=batch_size)
+    detector = load(exported_of(Path(model)), label_map=label_map, batch_size=batch_size)
     selection = selection_of(detector, min_score, classes)
     print(selection.min_scores.source, flush=True)
     find = finding(detector, selection, tiling)

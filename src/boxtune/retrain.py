@@ -208,8 +208,7 @@ def retrain(
             "TF_CONFIG names several machines, retrain runs on one: unset it, or prepare with `boxtune convert` and "
             "`boxtune config`, and give `boxtune train` to each"
         )
-    formats = [SAVED_MODEL, *formats]
-    exporting.check(formats, precisions)
+    exporting.check([SAVED_MODEL, *formats], precisions, flag="export")
     options, project = options or Options(), Path(model_dir)
     command = _Command(
         find_start(checkpoint, model),
@@ -237,10 +236,10 @@ def retrain(
             for warning in _warnings(converted, options, pipeline):
                 print(f"warning: {warning}", flush=True)
             config.write(pipeline, folder / CONFIG)
-        if formats != [SAVED_MODEL]:
+        if formats:
             exporting.refuse(models.build(pipeline.model), pipeline.model, formats)
         best = _train(folder, pipeline, evaluation_options or EvaluationOptions(), options.seed, num_devices)
-        export(folder / CONFIG, folder / BEST, folder / EXPORTED, formats=formats, precisions=precisions)
+        export(folder / CONFIG, folder / BEST, folder / EXPORTED)
         tiling = options.cutting.tiling if options.cutting else None
         before = None if folder == project else _measure_best_before(project, folder, tiling)
         print("\nThe best:")
@@ -260,6 +259,9 @@ def retrain(
         result = RetrainResult(folder, best, comparison, tiling)
         with whole_file(folder / RESULTS) as temporary:
             temporary.write_text(result.to_json(), encoding="utf-8")
+        if formats:  # last, with the thresholds that were found; what falls short costs nothing else
+            where = (folder / CONFIG, folder / BEST, folder / EXPORTED)
+            export(*where, formats=formats, precisions=precisions)
     return result
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from boxtune.detection.nms import NonMaxSuppression
 from boxtune.evaluation.found import Found, Source
-from boxtune.exporting.choice import is_right_choice
+from boxtune.exporting.choice import Candidates, is_right_choice
 from boxtune.exporting.parity import BOUNDS
 
 SUPPRESS = NonMaxSuppression(iou_threshold=0.6, max_detections_per_class=3, max_total_detections=4)
@@ -29,7 +29,8 @@ def is_right(rows, scores=EQUAL, suppress=SUPPRESS, boxes=BOXES):
         np.array(classes),
         np.array(of_found, np.float32),
     )
-    return is_right_choice(one, boxes, scores, suppress, BOUNDS["float32"], min_score=0.2)
+    among = Candidates(boxes, boxes.clip(0, 1), scores)
+    return is_right_choice(one, among, suppress, BOUNDS["float32"], min_score=0.2)
 
 
 REST = [(FAR, 0, 0.5), (FAR, 1, 0.4)]
@@ -94,3 +95,18 @@ def test_without_suppression_the_best_are_found():
     assert is_right([(A, 0, 0.7), (FAR, 0, 0.5)], scores, None)
     assert not is_right([(NEAR_A, 0, 0.5), (FAR, 0, 0.5)], scores, None)  # the best is missing
     assert not is_right([(A, 1, 0.7), (FAR, 0, 0.5)], scores, None)
+
+
+def test_boxes_suppress_each_other_before_they_are_clipped():
+    """The first two have an IoU of 0.5 as a whole, and of 0.73 within the image; both are found."""
+    boxes = np.array([[-0.5, 0, 0.2, 0.1], [-0.2, 0, 0.27, 0.1]], np.float32)
+    scores = np.array([[0.8], [0.7]], np.float32)
+    first, second = ([0, 0, 0.2, 0.1], 0, 0.8), ([0, 0, 0.27, 0.1], 0, 0.7)
+    assert is_right([first, second], scores, boxes=boxes)
+    assert not is_right([first], scores, boxes=boxes)
+
+
+def test_what_lies_beyond_the_image_suppresses_without_being_found():
+    boxes = np.array([[-0.5, 0, -0.01, 0.1], [-0.5, 0, 0.02, 0.1]], np.float32)  # IoU 0.94
+    scores = np.array([[0.8], [0.7]], np.float32)
+    assert is_right([(FAR, 0, 0.5)], np.append(scores, [[0.5]], 0), boxes=np.append(boxes, [FAR], 0))

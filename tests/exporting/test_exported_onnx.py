@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import boxtune
-from boxtune import models
+from boxtune import cli, models
 from boxtune.cli import main
 from boxtune.detection.nms import NonMaxSuppression
 from boxtune.errors import BoxtuneError, CheckpointError, ConfigError
@@ -236,14 +236,37 @@ class TestParity:
         )  # above half of 0.2
         assert self.compared([], []) == (0, 0, 0)
 
+    def test_what_a_file_cannot_return_is_not_missed(self):
+        box = [0.2, 0.2, 0.6, 0.6]
+        assert self.compared([(box, 0, 0.04)], []) == (1, 0, 0)
+        assert self.compared([(box, 0, 0.04)], [], floor=0.05) == (0, 0, 0)
+        assert self.compared([(box, 0, 0.09), (box, 1, 0.05)], [(box, 0, 0.09)], floor=0.05) == (1, 1, 0)
+        assert self.compared([(box, 0, 0.9), (box, 1, 0.4)], [(box, 0, 0.9)], floor=0.4) == (1, 1, 0)
+
+    def test_what_rounds_may_choose_otherwise_in_a_crowd(self, caplog):
+        same, other = ([([i / 50, 0.2, i / 50 + end, 0.6], 0, 0.9) for i in range(40)] for end in (0.3, 0.5))
+        for precision in parity.BOUNDS:
+            few = self.parity(same, [*same[:39], other[39]], precision=precision)
+            assert few.falls_short == (precision == "float32")
+            assert self.parity(same, other, precision=precision).falls_short
+
+    def test_that_nothing_was_compared_is_said(self, caplog):
+        parity.require([self.parity([([0.2, 0.2, 0.6, 0.6], 0, 0.04)], [], floor=0.05)])
+        assert caplog.messages == [
+            "x: nothing was compared, since the checkpoint finds nothing above 0.05 in 1 image."
+        ]
+
+    def compared(self, expected, found, **options):
+        one = self.parity(expected, found, **options)
+        return one.detections, one.matched, one.extra
+
     @staticmethod
-    def compared(expected, found):
+    def parity(expected, found, **options):
         def of(rows):
             boxes, classes, scores = zip(*rows, strict=True) if rows else ([], [], [])
             return Found(None, (9, 9), np.reshape(boxes, (-1, 4)), np.int64(classes), np.float64(scores))
 
-        one = parity.compare([of(expected)], [of(found)], file="x", size=1, of="y")
-        return one.detections, one.matched, one.extra
+        return parity.compare([of(expected)], [of(found)], file="x", size=1, of="y", **options)
 
 
 class TestFolder:
@@ -251,6 +274,8 @@ class TestFolder:
         for name in ("saved_model", "onnx"):
             export(run / "pipeline.config", run / "checkpoint", tmp_path, formats=[name])
         assert {"saved_model", "model.onnx", "parity.json"} <= {path.name for path in tmp_path.iterdir()}
+        compared = json.loads((tmp_path / "parity.json").read_text())
+        assert [one["file"] for one in compared] == ["saved_model", "model.onnx"]
 
     def test_those_of_another_one_are_removed(self, run, several, tmp_path, caplog):
         export(run / "pipeline.config", run / "checkpoint", tmp_path, formats=["onnx"])
@@ -280,6 +305,11 @@ class TestRefusals:
         with pytest.raises(ConfigError, match=re.escape(message)):
             export(run / "pipeline.config", run / "checkpoint", tmp_path / "out", **options)
         assert not (tmp_path / "out").exists()
+
+    def test_two_ends_of_a_file(self, capsys):
+        with pytest.raises(SystemExit):
+            cli.main(["export", "--output_dir", "o", "--nms", "efficient_nms", "--without_nms"])
+        assert "--without_nms: not allowed with argument --nms" in capsys.readouterr().err
 
     @pytest.mark.parametrize("name", ["onnx", "onnxruntime", "tf2onnx"])
     def test_without_the_extra(self, run, tmp_path, monkeypatch, name):

@@ -146,12 +146,13 @@ class TestRefusals:
         for one in (".xml", ".bin"):
             shutil.copyfile(exported / f"model{one}", tmp_path / f"m{one}")
         (tmp_path / f"m{suffix}").write_bytes(content)
-        with pytest.raises(CheckpointError, match=r"m\.xml: "):
+        with pytest.raises(CheckpointError, match=r"m\.xml: ") as caught:
             load(tmp_path / "m.xml")
+        assert "Exception from" not in str(caught.value)
 
     def test_without_its_weights(self, exported, tmp_path):
         shutil.copyfile(exported / "model.xml", tmp_path / "m.xml")
-        with pytest.raises(BoxtuneError, match=r"m\.bin"):
+        with pytest.raises(CheckpointError, match=r"m\.xml: its weights, m\.bin, are not beside it"):
             load(tmp_path / "m.xml")
 
     def test_another_model(self, exported, tmp_path):
@@ -166,7 +167,7 @@ class TestRefusals:
     @pytest.mark.parametrize("name", ["openvino", "nncf", "tf2onnx"])
     def test_without_the_extra(self, run, tmp_path, monkeypatch, name):
         monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(ConfigError, match=rf"needs {name}, .* pip install "):
+        with pytest.raises(ConfigError, match=rf"^the format openvino needs {name}, .*\[openvino\]"):
             export(run / "pipeline.config", run / "checkpoint", tmp_path, formats=["openvino"])
 
     def test_running_without_openvino(self, exported, monkeypatch):
@@ -177,7 +178,9 @@ class TestRefusals:
 
     def test_int8_without_images(self, run, several, tmp_path):
         gone = ['train_input_reader.tf_record_input_reader={input_path: "gone"}']
-        with pytest.raises(BoxtuneError, match="no file matches"):
+        with pytest.raises(
+            BoxtuneError, match=r"int8 is calibrated on the records for training: .*no file matches"
+        ):
             export(
                 *(run / "pipeline.config", run / "checkpoint", tmp_path),
                 formats=["openvino"], precisions=["int8"], overrides=gone,

@@ -15,7 +15,6 @@ import tensorflow as tf
 
 from boxtune.config import pipeline_pb2
 from boxtune.data.resize import resizer
-from boxtune.detection.nms import NonMaxSuppression
 from boxtune.evaluation.found import Found, pixels_of
 from boxtune.exporting.parity import Bounds, iou
 from boxtune.models import Detector
@@ -24,6 +23,16 @@ from boxtune.structures import Inputs
 
 _IOU_BOUND = 0.01
 """How far from its threshold rounding of boxes may move an IoU."""
+
+Floats = npt.NDArray[np.floating]
+
+
+class Candidates(NamedTuple):
+    """The boxes of all anchors of an image, in its frame."""
+
+    boxes: Floats  # [a, 4], as they suppress each other
+    clipped: Floats  # [a, 4], as they are found: those without an area are not
+    scores: Floats  # [a, c]
 
 
 def checker(
@@ -37,119 +46,95 @@ def checker(
         bounds: how far rounding moves scores and boxes.
         min_score: only what scores more is looked at.
     """
-    suppress = detector.suppress
-    if suppress is not None and suppress.soft_nms_sigma > 0:
+    if detector.suppress is not None and detector.suppress.soft_nms_sigma > 0:
         return lambda found: False
     candidates = _candidates_of(detector, section)
 
     def is_right(found: Found) -> bool:
-        boxes, scores = candidates(pixels_of(found.source)[None])
-        return is_right_choice(found, boxes, scores, suppress, bounds, min_score)
+        among = candidates(pixels_of(found.source)[None])
+        return is_right_choice(found, among, detector.suppress, bounds, min_score)
 
     return is_right
 
 
-def is_right_choice(
-    found: Found,
-    boxes: npt.NDArray[np.floating],
-    scores: npt.NDArray[np.floating],
-    suppress: NonMaxSuppression | None,
-    bounds: Bounds,
-    min_score: float,
-) -> bool:
-    """Say whether what was found in an image is a right choice among boxes [a, 4] with scores [a, c].
-
-    Without suppression that are the best of them, with one class of each box at least.
-    """
-    num_classes = scores.shape[1]
+def is_right_choice(found: Found, among: Candidates, suppress: Any, bounds: Bounds, min_score: float) -> bool:
+    """Say whether what was found in an image is a right choice by a NonMaxSuppression, or None for the best boxes."""
+    num_classes = among.scores.shape[1]
     if ((found.classes < 0) | (found.classes >= num_classes)).any():
         return False
+    lowest = found.scores.min(initial=1.0)
     if suppress is None:
-        best = scores.max(axis=1)
-        wanted = best > max(min_score, found.scores.min(initial=1.0)) + bounds.score
-        return _are_among(found, boxes, scores, bounds) and all(
-            _is_among(box, score, found, bounds)
-            for box, score in zip(boxes[wanted], best[wanted], strict=True)
-        )
+        return _Choice(found, among, bounds).is_of_the_best(max(min_score, lowest))
     is_full = len(found.scores) >= suppress.max_total_detections
-    lowest = found.scores.min(initial=1.0) if is_full else 0.0
+    min_score = max(min_score, lowest if is_full else 0.0)
     if suppress.class_agnostic:
-        best = scores.max(axis=1)
-        is_best = np.where(scores >= best[:, None] - bounds.score, scores, -1.0)
-        chosen = _Chosen(found.boxes, found.scores, suppress.iou_threshold, bounds)
-        return _are_among(found, boxes, is_best, bounds) and chosen.leaves_nothing(
-            boxes, best, max(min_score, lowest)
+        best = among.scores.max(axis=1, keepdims=True)
+        is_best = among.scores >= best - bounds.score
+        choice = _Choice(found, among._replace(scores=np.where(is_best, among.scores, -1.0)), bounds)
+        return choice.is_complete(best[:, 0], suppress.iou_threshold, min_score)
+    for number in range(num_classes):
+        rows = found.classes == number
+        of_class = found._replace(
+            boxes=found.boxes[rows], classes=found.classes[rows], scores=found.scores[rows]
         )
-    return _are_among(found, boxes, scores, bounds) and all(
-        _is_right_of_class(found, number, boxes, scores[:, number], suppress, bounds, max(min_score, lowest))
-        for number in range(num_classes)
-    )
-
-
-def _is_right_of_class(
-    found: Found,
-    number: int,
-    boxes: npt.NDArray[np.floating],
-    scores: npt.NDArray[np.floating],
-    suppress: NonMaxSuppression,
-    bounds: Bounds,
-    min_score: float,
-) -> bool:
-    rows = found.classes == number
-    chosen = _Chosen(found.boxes[rows], found.scores[rows], suppress.iou_threshold, bounds)
-    is_full = len(chosen.scores) >= suppress.max_detections_per_class
-    lowest = chosen.scores.min(initial=1.0) if is_full else 0.0
-    return chosen.leaves_nothing(boxes, scores, max(min_score, lowest))
-
-
-def _are_among(
-    found: Found,
-    boxes: npt.NDArray[np.floating],
-    scores: npt.NDArray[np.floating],
-    bounds: Bounds,
-) -> bool:
-    """Say whether each box that was found is one of those [a, 4] with scores [a, c], but for rounding."""
-    for box, score, number in zip(found.boxes, found.scores, found.classes, strict=True):
-        is_same = (np.abs(boxes - box) <= bounds.box).all(axis=1)
-        if not (is_same & (np.abs(scores[:, number] - score) <= bounds.score)).any():
+        is_full = len(of_class.scores) >= suppress.max_detections_per_class
+        lowest = of_class.scores.min(initial=1.0) if is_full else 0.0
+        choice = _Choice(of_class, among, bounds)
+        if not choice.is_complete(among.scores[:, number], suppress.iou_threshold, max(min_score, lowest)):
             return False
     return True
 
 
-def _is_among(box: npt.NDArray[np.floating], score: float, found: Found, bounds: Bounds) -> bool:
-    """Say whether a box of this score was found, but for rounding."""
-    is_same = (np.abs(found.boxes - box) <= bounds.box).all(axis=1)
-    return bool((is_same & (np.abs(found.scores - score) <= bounds.score)).any())
-
-
-class _Chosen(NamedTuple):
-    """Boxes [k, 4] that were chosen among others, with their scores [k], best first."""
-
-    boxes: npt.NDArray[np.floating]
-    scores: npt.NDArray[np.floating]
-    iou_threshold: float
+class _Choice(NamedTuple):
+    found: Found
+    among: Candidates
     bounds: Bounds
 
-    def leaves_nothing(
-        self, boxes: npt.NDArray[np.floating], scores: npt.NDArray[np.floating], min_score: float
-    ) -> bool:
-        """Say whether they suppress all boxes [a, 4] that score more than `min_score`, and none of themselves."""
-        left = scores > min_score + self.bounds.score
-        boxes, scores = boxes[left], scores[left]
-        is_suppressed = np.zeros(len(boxes), bool)
-        for number, (box, score) in enumerate(zip(self.boxes, self.scores, strict=True)):
-            if (iou(self.boxes[number + 1 :], box) > self.iou_threshold + _IOU_BOUND).any():
+    def anchors(self) -> list[npt.NDArray[np.integer]]:
+        """Return which candidates each of those that were found may be: that look the same, but for rounding."""
+        return [
+            np.flatnonzero(
+                (np.abs(self.among.clipped - box) <= self.bounds.box).all(axis=1)
+                & (np.abs(self.among.scores[:, number] - score) <= self.bounds.score)
+            )
+            for box, number, score in zip(
+                self.found.boxes, self.found.classes, self.found.scores, strict=True
+            )
+        ]
+
+    def is_complete(self, scores: Floats, iou_threshold: float, min_score: float) -> bool:
+        """Say whether they suppress all candidates that score [a] more than `min_score`, and none of themselves."""
+        anchors = self.anchors()
+        if not all(map(len, anchors)):
+            return False
+        boxes, left = self.among.boxes, scores > min_score + self.bounds.score
+        surely = [rows[0] for rows in anchors if len(rows) == 1]
+        for number, row in enumerate(surely):
+            if (iou(boxes[surely[number + 1 :]], boxes[row]) > iou_threshold + _IOU_BOUND).any():
                 return False
-            overlaps = iou(boxes, box) >= self.iou_threshold - _IOU_BOUND
-            is_same = (np.abs(boxes - box) <= self.bounds.box).all(axis=1)
-            is_suppressed |= (overlaps | is_same) & (score >= scores - self.bounds.score)
+        has_area = (self.among.clipped[:, 2:] > self.among.clipped[:, :2]).all(axis=1)
+        suppressing = {*np.concatenate([np.flatnonzero(~has_area & left), *anchors]).tolist()}
+        rows = np.flatnonzero(left & has_area)
+        is_suppressed = np.zeros(len(rows), bool)
+        for row in suppressing:
+            overlaps = (iou(boxes[rows], boxes[row]) >= iou_threshold - _IOU_BOUND) | (rows == row)
+            is_suppressed |= overlaps & (scores[row] >= scores[rows] - self.bounds.score)
         return bool(is_suppressed.all())
+
+    def is_of_the_best(self, min_score: float) -> bool:
+        """Say whether of each candidate that scores more than `min_score` one class at least was found."""
+        best = self.among.scores.max(axis=1)
+        left = np.flatnonzero(best > min_score + self.bounds.score)
+        anchors = self.anchors()
+        if not all(map(len, anchors)):
+            return False
+        return set(left.tolist()) <= {*np.concatenate([np.zeros(0, int), *anchors]).tolist()}
 
 
 def _candidates_of(
     detector: Detector, section: pipeline_pb2.ImageResizer
-) -> Callable[[npt.NDArray[np.uint8]], tuple[Any, Any]]:
-    """Return the function from an image uint8 [1, h, w, 3] to all boxes [a, 4] in its frame, clipped, and scores."""
+) -> Callable[[npt.NDArray[np.uint8]], Candidates]:
+    """Return the function from an image uint8 [1, h, w, 3] to what a detector chooses among."""
     resize = resizer(section)
 
     @tf.function(autograph=False, reduce_retracing=True)
@@ -158,11 +143,10 @@ def _candidates_of(
         inputs = Inputs(images=resized.image, sizes=resized.size[None])
         return *detector.candidates(inputs, detector(inputs, training=False)), windows(inputs)
 
-    def candidates(images: npt.NDArray[np.uint8]) -> tuple[Any, Any]:
+    def candidates(images: npt.NDArray[np.uint8]) -> Candidates:
         boxes, scores, window = (part.numpy()[0] for part in run(tf.constant(images)))
-        inside = np.clip(boxes, np.tile(window[:2], 2), np.tile(window[2:], 2))
-        has_area = (inside[:, 2:] > inside[:, :2]).all(axis=1)
-        sides = np.tile(window[2:] - window[:2], 2)
-        return ((inside - np.tile(window[:2], 2)) / sides)[has_area], scores[has_area]
+        corner, sides = np.tile(window[:2], 2), np.tile(window[2:] - window[:2], 2)
+        of_image = (boxes - corner) / sides
+        return Candidates(of_image, np.clip(of_image, 0, 1), scores)
 
     return candidates

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boxtune.config import pipeline_pb2
-from boxtune.errors import ConfigError, did_you_mean
+from boxtune.errors import BoxtuneError, ConfigError, did_you_mean
 from boxtune.evaluation.exported import (
     CHECKPOINT,
     FLOAT32,
@@ -99,25 +99,27 @@ class Format(NamedTuple):
     """From the folder, one for what is needed in between, what is to be written, and the precision."""
 
 
-def check(formats: Sequence[str], precisions: Sequence[str] = (), nms: str = NATIVE) -> None:
-    """Raise ConfigError for what there is not of these, or what is not installed for it."""
+def check(
+    formats: Sequence[str], precisions: Sequence[str] = (), nms: str = NATIVE, *, flag: str = "format"
+) -> None:
+    """Raise ConfigError for what there is not of these, or what is not installed for it; `flag` names formats."""
     if not formats:
         raise ConfigError(f"no format is given; there are {', '.join(FORMATS)}")
     known_precisions = tuple(parity.BOUNDS)
-    for flag, value, known in (
-        *(("format", one, tuple(FORMATS)) for one in formats),
+    for one_flag, value, known in (
+        *((flag, one, tuple(FORMATS)) for one in formats),
         *(("precision", one, known_precisions) for one in precisions),
         ("nms", nms, tuple(ONNX_FILES)),
     ):
         if value not in known:
             hint = did_you_mean(value, known)
-            raise ConfigError(f'--{flag} "{value}" is not one of {", ".join(known)}.{hint}')
+            raise ConfigError(f'--{one_flag} "{value}" is not one of {", ".join(known)}.{hint}')
     for precision in precisions:
         if not any(precision in FORMATS[name].precisions for name in formats):
             having = [name for name, one in FORMATS.items() if precision in one.precisions]
             raise ConfigError(
                 f"--precision {precision}: none of {', '.join(formats)} has it, but {', '.join(having)}: add "
-                f"--format {having[0]}"
+                f"--{flag} {having[0]}"
             )
     if nms != NATIVE and "onnx" not in formats:
         raise ConfigError("--nms and --without_nms are about ONNX files: add --format onnx")
@@ -228,12 +230,15 @@ def _write_tflite(folder: Path, scratch: Path, request: Request, precision: str)
     tflite.write(path, request.detector, request.pipeline.model, request.about, precision, images)
     if precision == INT8:
         warn_of_edge_tpu(path)
-    floor = None if request.detector.suppress is None else max(request.about.score_floor, tflite.FLOOR)
+    floor = None if request.detector.suppress is None else tflite.score_floor(request.detector)
     return Written(path, path.stat().st_size, partial(_found_by, path), floor=floor)
 
 
 def _calibration(request: Request) -> Iterator[npt.NDArray[np.uint8]]:
-    return calibration_images(request.pipeline, request.about.label_map, request.calibration_images)
+    try:
+        return calibration_images(request.pipeline, request.about.label_map, request.calibration_images)
+    except BoxtuneError as error:
+        raise ConfigError(f"--precision int8 is calibrated on the records for training: {error}") from error
 
 
 FORMATS = {
@@ -252,6 +257,7 @@ def remove_others(folder: Path, new: Path) -> None:
     """
     own = (_WEIGHTS, PIPELINE_CONFIG, LABEL_MAP)
     if all(_same(folder / name, new / name) for name in own):
+        parity.keep(folder, new)
         return
     names = {file_name(suffix, one) for suffix, one in product((*RUNTIMES, WEIGHTS), parity.BOUNDS)}
     for name in sorted({SAVED_MODEL, *names, *ONNX_FILES.values(), parity.PARITY}):

@@ -19,18 +19,19 @@ from boxtune.runtimes.model_file import INPUT_IMAGES
 OPSET = 17
 """Of the operators in the files."""
 
-_EXTRA = 'pip install "boxtune[onnx]"'
 _MODULES = ("onnx", "onnxruntime", "tf2onnx")
 _MOST_BYTES = 1 << 31  # of a file of Protocol Buffers
 
 
-def require_onnx() -> None:
-    """Raise ConfigError, with what to install, unless all that writes and checks ONNX files is there."""
+def require_onnx(format_name: str = "onnx") -> None:
+    """Raise ConfigError, with the extra to install, unless all that writes and checks ONNX files is there."""
     for name in _MODULES:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise ConfigError(f"--format onnx needs {name}, which cannot be imported: {_EXTRA}") from error
+            raise ConfigError(
+                f'the format {format_name} needs {name}, which cannot be imported: pip install "boxtune[{format_name}]"'
+            ) from error
 
 
 def write(path: Path, detector: Detector, model: pipeline_pb2.DetectionModel, about: About) -> None:

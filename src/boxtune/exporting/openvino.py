@@ -23,14 +23,14 @@ _MODULES = ("openvino", "nncf")
 
 def require_openvino() -> None:
     """Raise ConfigError, with what to install, unless all that writes and checks IR is there."""
-    require_onnx()
+    require_onnx("openvino")
     for name in _MODULES:
         try:
             quiet_openvino()
             importlib.import_module(name)
         except ImportError as error:
             raise ConfigError(
-                f"--format openvino needs {name}, which cannot be imported: {_EXTRA}"
+                f"the format openvino needs {name}, which cannot be imported: {_EXTRA}"
             ) from error
 
 

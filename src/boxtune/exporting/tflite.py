@@ -45,7 +45,9 @@ def require_tflite() -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise ConfigError(f"--format tflite needs {name}, which cannot be imported: {_EXTRA}") from error
+            raise ConfigError(
+                f"the format tflite needs {name}, which cannot be imported: {_EXTRA}"
+            ) from error
 
 
 def write(
@@ -89,7 +91,7 @@ def write(
         Module(detector, prepare.size, post, how).save(Path(folder))
         content = convert(Path(folder), precision, images)
     images_are = prepare.as_json() | {"dtype": _dtype(precision), "precision": precision}
-    own_floor = 0.0 if post is None else _floor(detector, floor)
+    own_floor = score_floor(detector, floor)
     said = about.metadata() | {INPUT_IMAGES: json.dumps(images_are), SCORE_FLOOR: repr(own_floor)}
     described = _described(detector, model, about, prepare)
     path.write_bytes(finished(content, detector, said, described))
@@ -182,14 +184,15 @@ def _post_process(detector: Detector, floor: float) -> PostProcess:
         max_detections=suppress.max_total_detections,
         use_regular_nms=not suppress.class_agnostic,
         # The operator keeps what scores as much, boxtune what scores more.
-        nms_score_threshold=float(np.nextafter(np.float32(_floor(detector, floor)), np.float32(2))),
+        nms_score_threshold=float(np.nextafter(np.float32(score_floor(detector, floor)), np.float32(2))),
         nms_iou_threshold=float(suppress.iou_threshold),
         num_classes=detector.num_classes,
     )
 
 
-def _floor(detector: Detector, floor: float) -> float:
-    return max(float(detector.suppress.score_threshold), floor)
+def score_floor(detector: Detector, floor: float = FLOOR) -> float:
+    """Return the score that detections of a detector's file exceed, as `write` takes it; 0 without suppression."""
+    return 0.0 if detector.suppress is None else max(float(detector.suppress.score_threshold), floor)
 
 
 def _dtype(precision: str) -> str:

@@ -78,8 +78,9 @@ class ModelFile(ABC):
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what a runtime says, as one can print it."""
-    return printable(str(error).strip().partition("\n")[0])
+    """Return the first line of what a runtime says that is no place in its source, as one can print it."""
+    lines = str(error).strip().splitlines()
+    return printable(next((line for line in lines if not line.startswith("Exception from ")), ""))
 
 
 def _label(row: dict[str, Any]) -> Label:

@@ -43,7 +43,10 @@ class OpenVINOModel(ModelFile):
                 "or openvino alone"
             ) from error
         weights = path.with_suffix(WEIGHTS)
-        require_files([path, weights])
+        require_files([path])
+        if not weights.exists():
+            raise CheckpointError(f"{path}: its weights, {weights.name}, are not beside it: copy both files")
+        require_files([weights])
         if path.stat().st_size > _MOST_XML:
             raise CheckpointError(f"{path}: has {path.stat().st_size:,} bytes, too many for a description")
         try:
@@ -104,9 +107,9 @@ def _check(path: Path, model: Any) -> None:
     """Raise CheckpointError unless a model finds objects in images."""
     takes = [(one.get_element_type().get_type_name(), len(one.get_partial_shape())) for one in model.inputs]
     if takes != [(_UINT8, 4)]:
-        shown = ", ".join(f"{dtype} of {rank} dimensions" for dtype, rank in takes)
+        shown = printable(", ".join(f"{dtype} of {rank} dimensions" for dtype, rank in takes) or "nothing")
         raise CheckpointError(
-            f"{path}: takes {printable(shown)}, not images uint8 [batch, height, width, 3]: export with `boxtune "
+            f"{path}: takes {shown}, not images uint8 [batch, height, width, 3]: export with `boxtune "
             "export --format openvino`"
         )
     names = {name for one in model.outputs for name in one.get_names()}

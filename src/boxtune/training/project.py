@@ -10,6 +10,7 @@ from pathlib import Path
 
 from boxtune.data.files import read_text, whole_file
 from boxtune.errors import BoxtuneError, DataError
+from boxtune.evaluation.exported import is_exported
 from boxtune.training import checkpoints
 from boxtune.training.run_state import BEST, EXPORTED, RUNS, START, later_runs
 
@@ -108,4 +109,4 @@ def _read(path: Path) -> dict:
 def exported_of(model: Path) -> Path:
     """Return the exported model of a project's best run, which starts sooner than its checkpoint; else the model."""
     best = best_run(runs_of(model)) / EXPORTED
-    return best if best.is_dir() else model
+    return best if is_exported(best) else model  # an export that failed may have left the folder
