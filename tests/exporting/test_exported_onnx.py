@@ -239,9 +239,9 @@ class TestParity:
     def test_what_a_file_cannot_return_is_not_missed(self):
         box = [0.2, 0.2, 0.6, 0.6]
         assert self.compared([(box, 0, 0.04)], []) == (1, 0, 0)
-        assert self.compared([(box, 0, 0.04)], [], floor=0.05) == (0, 0, 0)
-        assert self.compared([(box, 0, 0.09), (box, 1, 0.05)], [(box, 0, 0.09)], floor=0.05) == (1, 1, 0)
-        assert self.compared([(box, 0, 0.9), (box, 1, 0.4)], [(box, 0, 0.9)], floor=0.4) == (1, 1, 0)
+        assert self.compared([(box, 0, 0.04)], [], score_floor=0.05) == (0, 0, 0)
+        assert self.compared([(box, 0, 0.09), (box, 1, 0.05)], [(box, 0, 0.09)], score_floor=0.05) == (1, 1, 0)
+        assert self.compared([(box, 0, 0.9), (box, 1, 0.4)], [(box, 0, 0.9)], score_floor=0.4) == (1, 1, 0)
 
     def test_what_rounds_may_choose_otherwise_in_a_crowd(self, caplog):
         same, other = ([([i / 50, 0.2, i / 50 + end, 0.6], 0, 0.9) for i in range(40)] for end in (0.3, 0.5))
@@ -251,7 +251,7 @@ class TestParity:
             assert self.parity(same, other, precision=precision).falls_short
 
     def test_that_nothing_was_compared_is_said(self, caplog):
-        parity.require([self.parity([([0.2, 0.2, 0.6, 0.6], 0, 0.04)], [], floor=0.05)])
+        parity.require([self.parity([([0.2, 0.2, 0.6, 0.6], 0, 0.04)], [], score_floor=0.05)])
         assert caplog.messages == [
             "x: nothing was compared, since the checkpoint finds nothing above 0.05 in 1 image."
         ]
