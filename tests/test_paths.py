@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import boxtune
+import bright_model
 from boxtune import config, models
 from boxtune.data.preparation import Options
 from boxtune.retrain import RetrainResult
@@ -54,6 +55,7 @@ def finished(tmp_path_factory):
         shutil.copyfile(folder / "mine" / "evaluation.json", folder / "earlier.json")
         (folder / "found.json").write_text("[]")
         image_file(folder / "unlabelled" / "a.jpg")
+        bright_model.write(folder / "bright.onnx")
         config.write(boxtune.configure(str(folder / "mine" / "records")), folder / "stock.config")
         yield folder
 
@@ -61,6 +63,7 @@ def finished(tmp_path_factory):
 RUN, CONFIG, EXPORTED = "mine", "mine/pipeline.config", "mine/exported"
 LABELS = "mine/records/label_map.pbtxt"
 CALLS = {
+    "benchmark": [{"models": "bright.onnx", "images": "unlabelled", "rounds": 1, "json": "new/a.json"}],
     "check": [
         {"photos": "photos", "page": "new/a.html", "report": "new/a.json", "pipeline_config_path": "stock.config"},
         {"photos": "photos", "models": RUN},

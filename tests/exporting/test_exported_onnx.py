@@ -240,7 +240,11 @@ class TestParity:
         box = [0.2, 0.2, 0.6, 0.6]
         assert self.compared([(box, 0, 0.04)], []) == (1, 0, 0)
         assert self.compared([(box, 0, 0.04)], [], score_floor=0.05) == (0, 0, 0)
-        assert self.compared([(box, 0, 0.09), (box, 1, 0.05)], [(box, 0, 0.09)], score_floor=0.05) == (1, 1, 0)
+        assert self.compared([(box, 0, 0.09), (box, 1, 0.05)], [(box, 0, 0.09)], score_floor=0.05) == (
+            1,
+            1,
+            0,
+        )
         assert self.compared([(box, 0, 0.9), (box, 1, 0.4)], [(box, 0, 0.9)], score_floor=0.4) == (1, 1, 0)
 
     def test_what_rounds_may_choose_otherwise_in_a_crowd(self, caplog):

@@ -176,6 +176,7 @@ def test_retrain_leaves_figures_and_an_export(donor):
             np.testing.assert_array_equal(exported[key], kept[key], err_msg=key)
     assert {path.name for path in donor.iterdir()} == {
         "saved_model", "checkpoint", "pipeline.config", "label_map.pbtxt", "thresholds.json",
+        "parity.json",
     }  # fmt: skip
 
 
