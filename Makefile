@@ -61,6 +61,7 @@ test-thorough: $(VENV)/.installed-dev $(VENV)/.installed-web
 # memory: the largest need 11 GB. Then each kind on two devices.
 test-golden: $(VENV)/.installed-dev
 	$(BIN)/python tests/each_model.py
+	$(BIN)/python -m pytest tests/golden/test_tflite.py -m large
 	$(BIN)/python -m pytest tests/training/test_devices.py -m large
 
 # Every file damaged in every way, every output closed or full; and files changed at random, for so many FUZZ_SECONDS.

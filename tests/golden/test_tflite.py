@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("graphs_as_traced")]
 
 FPNLITE = "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8"
 D0 = "ssd_efficientdet_d0_512x512_coco17_tpu-8"
-THOROUGH = ("ssd_mobilenet_v2_320x320_coco17_tpu-8", D0)
+LARGE = ("ssd_mobilenet_v2_320x320_coco17_tpu-8", D0)
 
 TOLERANCES = {"float32": (1e-5, 1e-5), "float16": (1e-5, 1e-4), "dynamic": (0.03, 0.3)}
 """Of scores and of boxes, by precision. The last quantizes activations while it runs: other kernels round otherwise."""
@@ -73,7 +73,7 @@ class Exported:
 
 @pytest.fixture(
     scope="module",
-    params=[FPNLITE, *(pytest.param(name, marks=pytest.mark.thorough) for name in THOROUGH)],
+    params=[FPNLITE, *(pytest.param(name, marks=pytest.mark.large) for name in LARGE)],
 )
 def exported(request, tmp_path_factory):
     folder = FOLDER / "tflite" / request.param
@@ -146,7 +146,7 @@ def recorded_variant(exported, variant):
 VARIANTS = [
     "float32",
     *(
-        pytest.param(name, marks=pytest.mark.thorough)
+        pytest.param(name, marks=pytest.mark.large)
         for name in ("float16", "dynamic", "int8", "int8_uint8_in")
     ),
 ]
