@@ -114,7 +114,7 @@ def evaluate(
         checkpoint: a folder (its newest checkpoint), a prefix or an `.index` file.
         model_dir: of a training, or a project of several: gives the two above, those of the best checkpoint of the best
             run, and `output_dir` their defaults.
-        saved_model: in place of a checkpoint: what `export` wrote, a folder or an ONNX file, or an exporter of the API.
+        saved_model: in place of a checkpoint: what `export` wrote, a folder or a file in it, or an exporter of the API.
         detections: in place of a checkpoint: a file of COCO's results JSON.
         data: what to measure on, in place of the configuration's `eval_input_reader`: a folder or pattern of TFRecords,
             or a folder of annotated images in any known format.

@@ -173,7 +173,7 @@ def load(
     """Load a model, to call it with images.
 
     Args:
-        model: what `export` wrote (a folder, or an ONNX file), an export of the API, the folder of `retrain` or `train`
+        model: what `export` wrote (a folder, or a file in it), an export of the API, the folder of `retrain` or `train`
             (the best checkpoint of its best run), or a checkpoint with its configuration beside it.
         label_map: names of the classes; by default the label map beside the model. Where there is none, classes are
             called by their numbers.

@@ -18,7 +18,6 @@ from boxtune.runtimes.model_file import BOXES, COUNT, NUMBERS, SCORES, ModelFile
 from boxtune.runtimes.onnx import OnnxModel
 from boxtune.runtimes.openvino import OpenVINOModel
 from boxtune.runtimes.saved_model import GRAPH, SavedModel
-from boxtune.runtimes.tflite import SUFFIX as TFLITE
 from boxtune.runtimes.tflite import TFLiteModel
 
 SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
@@ -29,7 +28,7 @@ SAVED_MODEL, CHECKPOINT, PIPELINE_CONFIG, LABEL_MAP = (
 )
 """What lies in the folder of an exported model."""
 
-RUNTIMES: dict[str, type[Any]] = {".onnx": OnnxModel, ".xml": OpenVINOModel, TFLITE: TFLiteModel}
+RUNTIMES: dict[str, type[Any]] = {".onnx": OnnxModel, ".xml": OpenVINOModel, ".tflite": TFLiteModel}
 """By the suffixes of files other than SavedModels, what runs them."""
 
 FLOAT32 = "float32"

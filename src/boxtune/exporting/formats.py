@@ -32,12 +32,10 @@ from boxtune.exporting import onnx, openvino, parity, saved_model, tflite
 from boxtune.exporting.about import About
 from boxtune.exporting.reference import Reference, calibration_images
 from boxtune.exporting.tflite_file import warn_of_edge_tpu
-from boxtune.exporting.tflite_graph import PRECISIONS
+from boxtune.exporting.tflite_graph import INT8, PRECISIONS
 from boxtune.models import Detector
 from boxtune.runtimes.onnx import run_raw
 from boxtune.runtimes.openvino import WEIGHTS
-
-INT8 = "int8"
 
 NATIVE, NONE, EFFICIENT = "native", "none", "efficient_nms"
 

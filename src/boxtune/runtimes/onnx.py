@@ -11,8 +11,6 @@ from boxtune.data.files import require_files
 from boxtune.errors import CheckpointError, ConfigError, DataError, printable
 from boxtune.runtimes.model_file import OUTPUTS, ModelFile, first_line
 
-SUFFIX = ".onnx"
-
 _MOST_BYTES = (1 << 31) - 1  # of a file of Protocol Buffers
 _IMAGES = ("tensor(uint8)", 4)
 _ERRORS_ONLY = 3

@@ -14,7 +14,7 @@ from boxtune.data.files import require_files
 from boxtune.errors import CheckpointError, ConfigError, DataError, printable
 from boxtune.runtimes.model_file import OUTPUTS, ModelFile, first_line
 
-SUFFIX, WEIGHTS = ".xml", ".bin"
+WEIGHTS = ".bin"
 
 _PREFIX = "boxtune."
 _EXACT = {

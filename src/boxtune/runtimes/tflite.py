@@ -16,8 +16,6 @@ from boxtune.runtimes.preparing import MAX_SIDE, Preparation, Triple, preparatio
 from boxtune.runtimes.tflite_schema import IDENTIFIER, Schema, normalization
 from boxtune.silence_stderr import silenced_stderr
 
-SUFFIX = ".tflite"
-
 TO_ONE: tuple[Triple, Triple] = ((2 / 255,) * 3, (1.0,) * 3)
 """Scale and shift of pixels to [-1, 1], which a file of floats takes unless it says something else."""
 
