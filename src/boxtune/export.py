@@ -105,7 +105,7 @@ def export(
         request = exporting.Request(
             detector, pipeline, About(labels, thresholds, floor), input_type, nms, calibration_images
         )
-        exporting.write(partial, request, formats, precisions)
+        comparison = exporting.write(partial, request, formats, precisions)
         tree = checkpoints.tree(detector.checkpoint_variables())
         tf.train.CheckpointManager(tree, str(partial / CHECKPOINT), 1).save(checkpoint_number=0)
         config.write(pipeline, partial / PIPELINE_CONFIG)
@@ -124,6 +124,7 @@ def export(
             if path.is_dir():
                 shutil.rmtree(path)
             entry.replace(path)
+    print(comparison, flush=True)
     return output_dir
 
 

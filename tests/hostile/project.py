@@ -107,6 +107,7 @@ NOT_READ = (
     "photos/images/*", "photos/annotations/*",  # the others
     "records/report.json",
     "records/*.list",  # for people, and for --validation_files
+    "exported/parity.json",  # but to keep what it says of older files
     "exported/saved_model/fingerprint.pb",  # of TensorFlow's own, which does without it
     "model/ckpt-1.*",  # an older checkpoint
     "model/train/*", "model/eval/*",  # for TensorBoard

@@ -131,10 +131,10 @@ def refuse(detector: Detector, model: pipeline_pb2.DetectionModel, formats: Sequ
         FORMATS[name].refuse(detector, model)
 
 
-def write(folder: Path, request: Request, formats: Sequence[str], precisions: Sequence[str]) -> None:
+def write(folder: Path, request: Request, formats: Sequence[str], precisions: Sequence[str]) -> str:
     """Write a detector in some formats, each in those of the precisions that it has, or else as float32.
 
-    Each is compared with the detector, which prints a table and writes it as JSON.
+    Each is compared with the detector. Returns that comparison as a table to be printed, and writes it as JSON.
 
     Raises:
         ConfigError: if a format cannot express the detector.
@@ -148,9 +148,9 @@ def write(folder: Path, request: Request, formats: Sequence[str], precisions: Se
             floor = request.about.score_floor if written.floor is None else written.floor
             compared.append(_compared(written, precision, reference, floor))
             notes.append(written.note)
-    print("\n".join([parity.table(compared), *filter(None, notes)]), flush=True)
     parity.require(compared)
     parity.write(compared, folder)
+    return "\n".join([parity.table(compared), *filter(None, notes)])
 
 
 def _chosen(formats: Sequence[str], precisions: Sequence[str]) -> list[tuple[str, str]]:
