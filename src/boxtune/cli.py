@@ -652,7 +652,7 @@ def _add_export(verbs: Any) -> None:
     formats = "saved_model (the default), onnx, openvino or tflite; several, with commas between them"
     _add_names(add, "--format", "FORMAT", formats, dest="formats")
     _add_precisions(add)
-    add("--calibration_images", type=integer(1), default=100, help="of the records, for int8 (%(default)s)")
+    add("--calibration_images", type=integer(1), help="of the records, for int8 (100)")
     end = verb.add_mutually_exclusive_group().add_argument
     end("--nms", default="native", help="how an ONNX file ends: native, none or efficient_nms (%(default)s)")
     end("--without_nms", action="store_const", const="none", dest="nms", help="the same as --nms none")

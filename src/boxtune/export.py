@@ -35,7 +35,7 @@ def export(
     formats: Sequence[str] = (SAVED_MODEL,),
     precisions: Sequence[str] = (),
     nms: str = "native",
-    calibration_images: int = exporting.CALIBRATION_IMAGES,
+    calibration_images: int | None = None,
     score_threshold: float | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
@@ -55,7 +55,7 @@ def export(
         precisions: of BOUNDS in exporting.parity: each format is written in those that it has, or else as float32.
         nms: how the ONNX file ends: "native" (`model.onnx`, which runs everywhere), or for TensorRT "none" or
             "efficient_nms" (its plugin), of which the input are images of the model's size.
-        calibration_images: how many of the records for training an int8 file is calibrated on.
+        calibration_images: how many of the records for training an int8 file is calibrated on; by default 100.
         score_threshold: in [0, 1): detections have to score above it, in place of what the configuration says. It
             may lower mAP, which counts all detections. The exported `pipeline.config` has it, and evaluations of the
             export say so.
@@ -66,7 +66,7 @@ def export(
     """
     require_tensorflow("A SavedModel")
     prepare_backend()
-    exporting.check(formats, precisions, nms)
+    exporting.check(formats, precisions, nms, calibration_images)
     if input_type not in INPUT_TYPES:
         raise ConfigError(
             f'--input_type "{input_type}" is not one of {", ".join(INPUT_TYPES)}.'

@@ -303,6 +303,7 @@ class TestRefusals:
                 '--nms "effcient" is not one of native, none, efficient_nms.',
             ),
             ({"nms": "none"}, "--nms and --without_nms are about ONNX files: add --format onnx"),
+            ({"calibration_images": 20}, "--calibration_images are for int8 alone: add --precision int8"),
         ],
     )
     def test_flags(self, run, tmp_path, options, message):

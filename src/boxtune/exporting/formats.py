@@ -65,8 +65,8 @@ class Request:
     """Of the SavedModel: one of its INPUT_TYPES."""
     nms: str = NATIVE
     """How an ONNX file ends: a key of ONNX_FILES."""
-    calibration_images: int = CALIBRATION_IMAGES
-    """Of the records for training, so many are looked at for int8."""
+    calibration_images: int | None = None
+    """Of the records for training, so many are looked at for int8; by default CALIBRATION_IMAGES."""
 
 
 class Written(NamedTuple):
@@ -98,7 +98,12 @@ class Format(NamedTuple):
 
 
 def check(
-    formats: Sequence[str], precisions: Sequence[str] = (), nms: str = NATIVE, *, flag: str = "format"
+    formats: Sequence[str],
+    precisions: Sequence[str] = (),
+    nms: str = NATIVE,
+    calibration_images: int | None = None,
+    *,
+    flag: str = "format",
 ) -> None:
     """Raise ConfigError for what there is not of these, or what is not installed for it; `flag` names formats."""
     if not formats:
@@ -121,6 +126,8 @@ def check(
             )
     if nms != NATIVE and "onnx" not in formats:
         raise ConfigError("--nms and --without_nms are about ONNX files: add --format onnx")
+    if calibration_images and INT8 not in precisions:
+        raise ConfigError(f"--calibration_images are for {INT8} alone: add --precision {INT8}")
     for name in formats:
         FORMATS[name].require()
 
@@ -142,8 +149,11 @@ def write(folder: Path, request: Request, formats: Sequence[str], precisions: Se
     """
     reference = Reference(request.detector, request.pipeline, request.about.label_map)
     compared, notes = [], []
+    chosen = _chosen(formats, precisions)
+    if any(precision == INT8 for _, precision in chosen):
+        _calibration(request)  # better now than after other files
     with tempfile.TemporaryDirectory() as scratch:
-        for name, precision in _chosen(formats, precisions):
+        for name, precision in chosen:
             written = FORMATS[name].write(folder, Path(scratch), request, precision)
             floor = request.about.score_floor if written.floor is None else written.floor
             compared.append(_compared(written, precision, reference, floor))
@@ -234,7 +244,8 @@ def _write_tflite(folder: Path, scratch: Path, request: Request, precision: str)
 
 def _calibration(request: Request) -> Iterator[npt.NDArray[np.uint8]]:
     try:
-        return calibration_images(request.pipeline, request.about.label_map, request.calibration_images)
+        count = request.calibration_images or CALIBRATION_IMAGES
+        return calibration_images(request.pipeline, request.about.label_map, count)
     except BoxtuneError as error:
         raise ConfigError(f"--precision int8 is calibrated on the records for training: {error}") from error
 
