@@ -12,8 +12,9 @@ import pytest
 import tensorflow as tf
 
 import bright_model
+from boxtune import machine
 from boxtune.benchmark import BATCH_SIZES, Benchmark, Row, _exported, benchmark
-from boxtune.benchmarking import machine, networks, processes, worker
+from boxtune.benchmarking import networks, processes, worker
 from boxtune.benchmarking.networks import network_of
 from boxtune.cli import main
 from boxtune.errors import BoxtuneError

@@ -73,6 +73,7 @@ CALLS = {
     "configure": [{"records": "mine/records", "checkpoint": "mine/best"}],
     "convert": [{"photos": "photos", "output_dir": "new"}, {"photos": ["photos"], "output_dir": "new", "to": "voc"}],
     "cross_validate": [{"photos": "photos", "model_dir": "new", "options": Options(folds=2)}],
+    "doctor": [{}],
     "draw": [{"output_dir": "new", "num_images": 1}],
     "evaluate": [
         {"model_dir": RUN, "output_dir": "new", "compare_with": "earlier.json"},

@@ -19,6 +19,7 @@ VERBS = (
     "configure",
     "convert",
     "cross_validate",
+    "doctor",
     "draw",
     "evaluate",
     "export",

@@ -3,6 +3,7 @@ from boxtune.check import check as check
 from boxtune.configure import configure as configure
 from boxtune.convert import convert as convert
 from boxtune.cross_validate import cross_validate as cross_validate
+from boxtune.doctor import doctor as doctor
 from boxtune.draw import draw as draw
 from boxtune.evaluate import evaluate as evaluate
 from boxtune.export import export as export

@@ -43,8 +43,28 @@ def prepare_backend() -> None:
 
 def _gpus() -> list[Any]:
     """Return TensorFlow's GPUs. The first search complains of their driver, which is of interest only where one is."""
-    with nullcontext() if any(map(os.path.exists, _NVIDIA_DEVICES)) else silenced_stderr():
+    with nullcontext() if has_nvidia_driver() else silenced_stderr():
         return tf.config.list_physical_devices("GPU")
+
+
+def has_nvidia_driver() -> bool:
+    """Say whether the driver of a GPU of NVIDIA is there, on Linux."""
+    return any(map(os.path.exists, _NVIDIA_DEVICES))
+
+
+def gpus() -> list[str]:
+    """Return the GPUs that the backend sees, by their names."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        details = map(tf.config.experimental.get_device_details, _gpus())
+        return [one.get("device_name", "GPU") for one in details]
+    if backend == "jax":
+        import jax
+
+        return [one.device_kind for one in jax.devices() if one.platform == "gpu"]
+    import torch
+
+    return [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
 
 
 def require_tensorflow(what: str) -> None:
@@ -63,16 +83,7 @@ def require_tensorflow(what: str) -> None:
 
 def has_gpu() -> bool:
     """Say whether the backend computes on a GPU."""
-    backend = keras.backend.backend()
-    if backend == "tensorflow":
-        return bool(_gpus())
-    if backend == "jax":
-        import jax
-
-        return jax.default_backend() == "gpu"
-    import torch
-
-    return torch.cuda.is_available()
+    return bool(gpus())
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import boxtune
-from boxtune.benchmarking import machine
+from boxtune import machine
 from boxtune.benchmarking.processes import Process
 from boxtune.benchmarking.worker import Order
 from boxtune.data.files import Paths, paths_of, writable_folder, write_text

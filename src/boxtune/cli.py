@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 import boxtune
-from boxtune import onednn
+from boxtune import drop_in, onednn
 from boxtune.errors import BoxtuneError, WorkerLostError, did_you_mean, escaped, to_copy
 from boxtune.silence_stderr import silenced_stderr
 
@@ -81,7 +81,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fix, 130 when interrupted, 141 when nobody reads the output any more.
     """
     options = vars(parser().parse_args(arguments))
-    return run(options.pop("verb"), options)
+    verb = options.pop("verb")
+    if not drop_in.is_own() and verb is not _doctor:  # which tells it itself
+        print(
+            "boxtune: another package has replaced boxtune's object_detection: `boxtune doctor` says more",
+            file=sys.stderr,
+        )
+    return run(verb, options)
 
 
 def run(verb: Any, options: dict[str, Any]) -> int:
@@ -189,6 +195,7 @@ def parser() -> Parser:
         _add_label,
         _add_serve,
         _add_draw,
+        _add_doctor,
     ):
         add(verbs)
     return main_parser
@@ -852,6 +859,17 @@ def _add_draw(verbs: Any) -> None:
 def _draw(**options: Any) -> None:
     """Draw a small annotated set of images to practise on."""
     print(load("draw").draw(**options))
+
+
+def _add_doctor(verbs: Any) -> None:
+    _verb(verbs, "doctor", _doctor)
+
+
+def _doctor() -> int:
+    """Say what is installed, from where, what this machine has, and what is missing or wrong with it."""
+    found = load("doctor").doctor()
+    print(found)
+    return 1 if found.faults else 0
 
 
 if __name__ == "__main__":

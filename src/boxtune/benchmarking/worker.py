@@ -18,12 +18,12 @@ from typing import Any, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from boxtune.benchmarking.machine import peak_memory
 from boxtune.benchmarking.networks import network_of
 from boxtune.data.image_record import ImageSource
 from boxtune.errors import BoxtuneError, CheckpointError
 from boxtune.evaluation.exported import load_exported
 from boxtune.evaluation.found import Source, pixels_of
+from boxtune.machine import peak_memory
 
 CALLS, SECONDS = 5, 0.5
 """A turn has so many timed calls with each batch, or fewer once so much time has passed."""

@@ -1,7 +1,6 @@
 """The records of an input reader, by number; their images are decoded once, as far as memory allows."""
 
 import hashlib
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +22,7 @@ from boxtune.data.label_map import LabelMap, read_label_map
 from boxtune.data.shuffling import weighted_probabilities
 from boxtune.data.tfrecord import RecordIndex, correct_types, parse_example
 from boxtune.errors import DataError, many
+from boxtune.machine import total_bytes
 
 ANY_FRAME = -1
 """The `frame_index` of a reader that stands for any frame of a sequence."""
@@ -375,7 +375,8 @@ class ImageCache:
 
     def __init__(self, max_bytes: int | None = None) -> None:
         """Keep up to `max_bytes`; if None, a quarter of the memory, but no more than MAX_BYTES."""
-        self.bytes_left = min(MAX_BYTES, _memory() // 4) if max_bytes is None else max_bytes
+        most = min(MAX_BYTES, (total_bytes() or 4 * MAX_BYTES) // 4)
+        self.bytes_left = most if max_bytes is None else max_bytes
         self._kept: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
 
@@ -401,13 +402,3 @@ class ImageCache:
                 self.bytes_left -= image.nbytes
                 self._kept[int(number)] = image.copy()  # what TensorFlow hands over is its own, for now
         return image
-
-
-def _memory() -> int:
-    """Return the bytes of memory that this process may use, or a large number where that is unknown."""
-    limits = [2**40]
-    with suppress(AttributeError, ValueError, OSError):
-        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    with suppress(ValueError, OSError):  # "max", or no such group
-        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    return min(limits)

@@ -4,15 +4,13 @@ What an image of a batch takes is measured for each model of the zoo (config/zoo
 an estimate: what fits by a margin fits, and what does not by a margin does not.
 """
 
-import os
 import subprocess
-from contextlib import suppress
-from pathlib import Path
 
 from boxtune import config
 from boxtune.backends import has_gpu
 from boxtune.config import zoo
 from boxtune.config.pipeline_pb2 import DetectionModel, TrainEvalPipelineConfig
+from boxtune.machine import total_bytes
 
 MOST_ON_CPU, MOST_ON_GPU = 8, 32
 """Images in a batch that is chosen: on a CPU, larger ones are no faster."""
@@ -20,7 +18,6 @@ USABLE = 0.7
 """The fraction of the memory that the images of a batch may take; the rest is for weights, data and other programs."""
 
 _GIB = 2**30
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def bytes_per_image(model: DetectionModel) -> int | None:
@@ -31,18 +28,6 @@ def bytes_per_image(model: DetectionModel) -> int | None:
     height, width = config.fixed_size(resizer) or (aspect.min_dimension, aspect.max_dimension)
     measured = zoo.memory_per_pixel(family.kind(model))
     return round(measured * height * width * _GIB) if measured and height and width else None
-
-
-def total_bytes() -> int | None:
-    """Return the memory of this machine, or what the container that this runs in may use; None if nothing says so."""
-    sizes = []
-    for path in map(Path, _LIMITS):
-        text = path.read_text().strip() if path.is_file() else ""
-        if text.isdecimal():  # not "max"
-            sizes.append(int(text))
-    with suppress(AttributeError, ValueError, OSError):  # Windows has none
-        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min(sizes, default=None)
 
 
 def gpu_bytes() -> int | None:

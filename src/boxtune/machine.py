@@ -1,4 +1,4 @@
-"""What machine this is, and how much memory this process has taken."""
+"""What machine this is: its processor, its memory, and how much of that this process has taken."""
 
 import os
 import platform
@@ -20,6 +20,8 @@ _INSTRUCTIONS = {
     "sve": "SVE",
 }
 """Sets of instructions on which the speed of a network depends, by the names that Linux gives them."""
+
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def describe() -> dict[str, Any]:
@@ -47,6 +49,18 @@ def peak_memory() -> float | None:
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return None
+
+
+def total_bytes() -> int | None:
+    """Return the memory of this machine, or what the container that this runs in may use; None if nothing says so."""
+    sizes = []
+    for path in map(Path, _LIMITS):
+        text = path.read_text().strip() if path.is_file() else ""
+        if text.isdecimal():  # not "max"
+            sizes.append(int(text))
+    with suppress(AttributeError, ValueError, OSError):  # Windows has none
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(sizes, default=None)
 
 
 def _cores() -> int:
