@@ -31,6 +31,28 @@ def test_pixels_count_from_their_corners():
     np.testing.assert_allclose(image[:, 0, 0], [0, 5, 10, 10])
 
 
+@pytest.mark.parametrize(
+    "resize_to",
+    [
+        *(
+            f"fixed_shape_resizer {{ height: 5 width: 9 resize_method: {method} }}"
+            for method in ("BILINEAR", "NEAREST_NEIGHBOR", "BICUBIC", "AREA")
+        ),
+        "keep_aspect_ratio_resizer { min_dimension: 5 max_dimension: 8 pad_to_max_dimension: true }",
+        "conditional_shape_resizer { condition: SMALLER size_threshold: 30 }",
+        "pad_to_multiple_resizer { multiple: 8 }",
+        "identity_resizer {}",
+    ],
+)
+def test_bytes_become_what_floats_become(resize_to):
+    image = np.random.default_rng(0).integers(0, 256, [13, 21, 3], np.uint8)
+    both = resizer(text_format.Parse(resize_to, pipeline_pb2.ImageResizer()))(image)
+    floats, size = resize(resize_to, image)
+    assert both.image.dtype == "float32"
+    np.testing.assert_array_equal(both.image, floats)
+    np.testing.assert_array_equal(both.size, size)
+
+
 def test_nearest_neighbor_invents_no_values():
     image, _ = resize(
         "fixed_shape_resizer { height: 4 width: 1 resize_method: NEAREST_NEIGHBOR }", [[[0] * 3], [[10] * 3]]

@@ -23,7 +23,9 @@ Resizer = Callable[[Any], Resized]
 
 
 def resizer(section: pipeline_pb2.ImageResizer) -> Resizer:
-    """Read `image_resizer`: a function from a float32 image [h, w, 3], or several [b, h, w, 3], to Resized.
+    """Read `image_resizer`: a function from an image [h, w, 3], or several [b, h, w, 3], to Resized.
+
+    They are float32 or uint8, which it resizes as they are: as floats they would take four times the memory.
 
     Source: the API's builders.image_resizer_builder and core.preprocessor.
 
@@ -68,7 +70,7 @@ def _keep_aspect_ratio(section: pipeline_pb2.KeepAspectRatioResizer) -> Resizer:
 
 
 def _identity(section: pipeline_pb2.IdentityResizer) -> Resizer:
-    return lambda image: Resized(image, _size_of(image))
+    return lambda image: Resized(tf.cast(image, tf.float32), _size_of(image))
 
 
 def _conditional_shape(section: pipeline_pb2.ConditionalShapeResizer) -> Resizer:
@@ -99,7 +101,8 @@ def _pad_to_multiple(section: pipeline_pb2.PadToMultipleResizer) -> Resizer:
 
     def resize(image: Any) -> Resized:
         size = _size_of(image)
-        return Resized(_pad(image, (size + multiple - 1) // multiple * multiple), size)
+        padded = _pad(image, (size + multiple - 1) // multiple * multiple)
+        return Resized(tf.cast(padded, tf.float32), size)
 
     return resize
 
@@ -119,4 +122,5 @@ def _pad(image: Any, size: Any) -> Any:
 def _resize(image: Any, size: Any, section: Any, *, align_corners: bool = False) -> Any:
     # The API resizes as TensorFlow 1 did: pixels are counted from their corners, not from their centres.
     method = getattr(tf.compat.v1.image.ResizeMethod, pipeline_pb2.ResizeType.Name(section.resize_method))
-    return tf.compat.v1.image.resize(image, size, method, align_corners=align_corners)
+    resized = tf.compat.v1.image.resize(image, size, method, align_corners=align_corners)
+    return tf.cast(resized, tf.float32)

@@ -67,4 +67,4 @@ def _inputs(batch: Sequence[Resized]) -> Inputs:
 
 def _read_resized(resize: Resizer, source: Source) -> tuple[Source, tuple[int, int], Resized]:
     image = pixels_of(source)
-    return source, image.shape[:2], resize(tf.cast(image, tf.float32))
+    return source, image.shape[:2], resize(tf.constant(image))

@@ -139,7 +139,7 @@ def _candidates_of(
 
     @tf.function(autograph=False, reduce_retracing=True)
     def run(images: Any) -> tuple[Any, Any, Any]:
-        resized = resize(tf.cast(images, tf.float32))
+        resized = resize(images)
         inputs = Inputs(images=resized.image, sizes=resized.size[None])
         return *detector.candidates(inputs, detector(inputs, training=False)), windows(inputs)
 

@@ -119,7 +119,7 @@ def _chosen(
 ) -> Iterator[Found]:
     for source in sources:
         image = pixels_of(source)
-        resized = resize(tf.cast(image, tf.float32)).image[None]
+        resized = resize(tf.constant(image)).image[None]
         boxes, scores = map(tf.convert_to_tensor, candidates(resized))
         if detector.suppress is None:
             best = scores.numpy()[0]

@@ -81,10 +81,6 @@ def detections_by_name(detector: Detector, inputs: Inputs) -> dict[str, Any]:
     return {**by_name(found), **detector.raw_outputs(inputs, predictions, found)}
 
 
-def _decode(encoded: Any) -> Any:
-    return tf.cast(decoded_anywhere(encoded), tf.float32)
-
-
 def _encode(images: npt.NDArray[np.uint8]) -> Any:
     return tf.stack([tf.io.encode_png(image) for image in images])
 
@@ -106,7 +102,7 @@ class InputType(NamedTuple):
 
     spec: tf.TensorSpec
     decode: Callable[[Any], Any]
-    """From one of it to an image float32 [h, w, 3] in [0, 255]."""
+    """From one of it to an image [h, w, 3] in [0, 255], uint8 or float32."""
     encode: Callable[[npt.NDArray[np.uint8]], Any]
     """From images uint8 [b, h, w, 3] to it."""
 
@@ -114,7 +110,7 @@ class InputType(NamedTuple):
 INPUT_TYPES = {
     "image_tensor": InputType(
         tf.TensorSpec([None, None, None, 3], tf.uint8, "input_tensor"),
-        lambda image: tf.cast(image, tf.float32),
+        lambda image: image,
         tf.constant,
     ),
     "float_image_tensor": InputType(
@@ -123,11 +119,11 @@ INPUT_TYPES = {
         lambda images: tf.cast(images, tf.float32),
     ),
     "encoded_image_string_tensor": InputType(
-        tf.TensorSpec([None], tf.string, "input_tensor"), _decode, _encode
+        tf.TensorSpec([None], tf.string, "input_tensor"), decoded_anywhere, _encode
     ),
     "tf_example": InputType(
         tf.TensorSpec([None], tf.string, "input_tensor"),
-        lambda serialized: _decode(
+        lambda serialized: decoded_anywhere(
             tf.io.parse_single_example(serialized, {_ENCODED: tf.io.FixedLenFeature([], tf.string)})[_ENCODED]
         ),
         _as_examples,

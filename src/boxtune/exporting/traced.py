@@ -100,7 +100,7 @@ def by_name(found: Detections) -> dict[str, Any]:
 
 def _resized(images: Any, resizer: Resizer) -> Inputs:
     """Return images uint8 [b, h, w, 3] as a detector takes them."""
-    resized = resizer(tf.cast(images, tf.float32))
+    resized = resizer(tf.cast(images, tf.float32))  # of uint8, other runtimes would round what they resize
     return Inputs(images=resized.image, sizes=_repeated(resized.size, images))
 
 
