@@ -8,6 +8,7 @@ import pytest
 from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 
 DEEP = re.compile("resnet|efficientnet")
+ALL_BUT_ONE = re.compile("^(?!ssd_mobilenet_v2_fpn_keras$)")
 REPEATED = re.compile(r"_(mobilenet_v1|resnet101|resnet152|efficientnet-b[1-7])_")
 
 
@@ -16,10 +17,10 @@ def smallest_of_each_kind(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if not REPEATED.search(name))
 
 
-def each_kind(names: Iterable[str]) -> list:
-    """Return `smallest_of_each_kind` for parametrize; the deep networks are left to `make test-thorough`."""
+def each_kind(names: Iterable[str], later: re.Pattern[str] = DEEP) -> list:
+    """Return `smallest_of_each_kind` for parametrize; networks `later` are left to `make test-thorough`."""
     return [
-        pytest.param(name, marks=pytest.mark.thorough if DEEP.search(name) else ())
+        pytest.param(name, marks=pytest.mark.thorough if later.search(name) else ())
         for name in smallest_of_each_kind(names)
     ]
 

@@ -100,6 +100,7 @@ def test_an_image_is_the_same_whatever_it_comes_in(detector):
         np.testing.assert_array_equal(one, scores[0])
 
 
+@pytest.mark.thorough
 def test_a_higher_floor_of_scores_leaves_out_what_is_below_and_says_so(pipeline, detector, tmp_path, capsys):
     config.write(pipeline, tmp_path / "pipeline.config")
     checkpoints.tree(detector[0].checkpoint_variables()).write(str(tmp_path / "ckpt-1"))

@@ -43,9 +43,9 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     "code",
     [
-        "from boxtune import evaluate; boxtune.retrain",
+        pytest.param("from boxtune import evaluate; boxtune.retrain", marks=pytest.mark.thorough),
         "print(boxtune.load('model')('a.png'))",
-        "boxtune.predict('model', 'a.png', 'drawn')",
+        pytest.param("boxtune.predict('model', 'a.png', 'drawn')", marks=pytest.mark.thorough),
     ],
 )
 def test_nothing_is_said_of_devices(folder, code):

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boxtune.detection import kernels, nms
@@ -192,6 +192,7 @@ def test_boxes_past_the_count_are_padding():
 class TestOfManyOnlyTheBest:
     """What is left out beforehand would not have been among the best; so nothing tells that it was."""
 
+    @settings(max_examples=30)
     @given(st.data())
     def test_the_detections_are_those_of_all(self, data):
         draw = data.draw

@@ -123,6 +123,7 @@ def test_it_suffices_alone(run, monkeypatch, tmp_path, capsys):
     assert load(alone).thresholds == {"ball": 0.5}
 
 
+@pytest.mark.thorough
 def test_evaluation_measures_all_formats_alike(run, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(models, "build", lambda section, options=None: OneClass())
     export(run / "pipeline.config", run / "checkpoint", tmp_path / "out", formats=BOTH)
@@ -163,6 +164,7 @@ class TestForTensorRT:
         ):
             load(tmp_path / "model_without_nms.onnx")
 
+    @pytest.mark.thorough
     def test_the_plugin_is_written_and_said_not_to_have_run(self, run, several, tmp_path, capsys):
         export(run / "pipeline.config", run / "checkpoint", tmp_path, formats=["onnx"], nms="efficient_nms")
         assert "that plugin runs in TensorRT alone, and was not run" in capsys.readouterr().out
@@ -174,6 +176,7 @@ class TestForTensorRT:
 
 
 class TestParity:
+    @pytest.mark.thorough
     def test_a_file_that_falls_short_is_an_error_and_is_not_written(
         self, run, several, tmp_path, monkeypatch
     ):
@@ -191,6 +194,7 @@ class TestParity:
         assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
         assert (tmp_path / "model.onnx").read_bytes() == b"of an earlier export"
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("agnostic", [False, True])
     def test_rounding_may_decide_between_equal_scores(self, run, tmp_path, monkeypatch, capsys, agnostic):
         """The file scores one of the boxes that are nearly the same by a hair higher than the checkpoint does."""
@@ -273,6 +277,7 @@ class TestParity:
         return parity.compare([of(expected)], [of(found)], file="x", size=1, of="y", **options)
 
 
+@pytest.mark.thorough
 class TestFolder:
     def test_formats_of_the_same_checkpoint_stay_side_by_side(self, run, several, tmp_path, capsys):
         for name in ("saved_model", "onnx"):

@@ -22,7 +22,7 @@ from boxtune.runtimes import openvino as runtime
 from boxtune.runtimes.openvino import OpenVINOModel, quiet_openvino
 from several_boxes import Several
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("graphs_as_traced")]
 
 PRECISIONS = ["float32", "float16", "int8"]
 NAMES = ["model.xml", "model_float16.xml", "model_int8.xml"]

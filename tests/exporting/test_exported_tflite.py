@@ -43,7 +43,7 @@ from boxtune.training import averages, checkpoints
 from object_detection.export_tflite_graph_lib_tf2 import export_tflite_model
 from tiny_run import SIDE, TinyDetector
 
-pytestmark = pytest.mark.usefixtures("graphs_as_traced")
+pytestmark = [pytest.mark.thorough, pytest.mark.usefixtures("graphs_as_traced")]
 
 FIXED = f"fixed_shape_resizer {{ height: {SIDE} width: {SIDE} }}"
 PADDED = (

@@ -24,7 +24,7 @@ from boxtune.training import checkpoints
 from golden.recordings import FOLDER, GIVEN, element_index, load_fill, recorded_weights
 from object_detection.export_tflite_graph_lib_tf2 import export_tflite_model
 
-pytestmark = [pytest.mark.shared, pytest.mark.usefixtures("graphs_as_traced")]
+pytestmark = [pytest.mark.thorough, pytest.mark.shared, pytest.mark.usefixtures("graphs_as_traced")]
 
 FPNLITE = "ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8"
 D0 = "ssd_efficientdet_d0_512x512_coco17_tpu-8"

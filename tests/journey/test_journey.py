@@ -102,6 +102,7 @@ def journal(model_dir):
     return [{name: value for name, value in line.items() if name not in times} for line in lines]
 
 
+@pytest.mark.thorough
 def test_a_killed_run_resumes_and_makes_the_steps_of_an_uninterrupted_one(uninterrupted, resumed):
     assert "Resuming from step" in resumed[1]
     assert journal(uninterrupted[0]) == journal(resumed[0])

@@ -13,7 +13,7 @@ from boxtune.models import Detector
 from boxtune.models.layers import BatchNormalization, Normalized, Unused
 from boxtune.training import checkpoints
 from differentiation import differentiated
-from kinds import DEEP, each_kind, shallow
+from kinds import ALL_BUT_ONE, DEEP, each_kind, shallow
 
 pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 
@@ -66,7 +66,7 @@ def build(recipe, *, seed=0, **options):
     return models.build(pipeline(recipe).model, models.Options(**options))
 
 
-@pytest.fixture(scope="module", params=each_kind(recipe_names()))
+@pytest.fixture(scope="module", params=each_kind(recipe_names(), later=ALL_BUT_ONE))
 def recipe(request):
     return request.param
 
