@@ -26,8 +26,18 @@ MODULES = (
     "utils.colab_utils",
     "utils.config_util",
     "utils.dataset_util",
+    "utils.json_utils",
     "utils.label_map_util",
+    "utils.metrics",
+    "utils.np_box_list",
+    "utils.np_box_list_ops",
+    "utils.np_box_mask_list",
+    "utils.np_box_mask_list_ops",
+    "utils.np_box_ops",
+    "utils.np_mask_ops",
+    "utils.object_detection_evaluation",
     "utils.ops",
+    "utils.per_image_evaluation",
     "utils.visualization_utils",
 )
 ABSENT = {
