@@ -22,6 +22,8 @@ MODULES = (
     "dataset_tools.create_pascal_tf_record",
     "dataset_tools.create_pet_tf_record",
     "dataset_tools.tf_record_creation_util",
+    "metrics.coco_evaluation",
+    "metrics.coco_tools",
     "metrics.tf_example_parser",
     "utils.colab_utils",
     "utils.config_util",

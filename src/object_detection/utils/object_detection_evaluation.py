@@ -102,9 +102,7 @@ def metric_ops(evaluator: Any, names: Sequence[str], update_op: Any) -> dict[str
     def value_of(name: str) -> Callable[[], np.float32]:
         return lambda: np.float32(evaluator._metrics[name])
 
-    update = [update_op] if tf.is_tensor(update_op) or isinstance(update_op, tf.Operation) else []
-    with tf.control_dependencies(update if tf.executing_eagerly() else []):
-        first = tf.numpy_function(first_value, [], tf.float32)
+    first = tf.numpy_function(first_value, [], tf.float32)
     ops = {names[0]: (first, update_op)}
     with tf.control_dependencies([first]):
         for name in names[1:]:
