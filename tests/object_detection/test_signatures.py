@@ -22,8 +22,11 @@ MODULES = (
     "dataset_tools.create_pascal_tf_record",
     "dataset_tools.create_pet_tf_record",
     "dataset_tools.tf_record_creation_util",
+    "eval_util",
     "metrics.coco_evaluation",
     "metrics.coco_tools",
+    "metrics.lvis_evaluation",
+    "metrics.lvis_tools",
     "metrics.tf_example_parser",
     "utils.colab_utils",
     "utils.config_util",
@@ -46,6 +49,8 @@ ABSENT = {
     # R-FCN, layers of TensorFlow 1, and pooling of several maps
     "batch_position_sensitive_crop_regions", "position_sensitive_crop_regions", "normalize_to_target",
     "multilevel_roi_align",
+    # sessions of TensorFlow 1
+    "repeated_checkpoint_run",
     # what scripts have for themselves
     "main", "flags", "logger",
 }  # fmt: skip

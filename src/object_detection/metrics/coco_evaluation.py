@@ -9,7 +9,7 @@ Boxes are `[ymin, xmin, ymax, xmax]` in pixels. Dimension letters: b, images; n,
 h w, pixels; c, classes.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,12 @@ from object_detection.utils.object_detection_evaluation import (
 
 SuperCategories = Mapping[str, Sequence[str]] | None
 
+MASKS = (InputDataFields.groundtruth_instance_masks, DetectionResultFields.detection_masks)
+KEYPOINTS = (
+    InputDataFields.groundtruth_keypoints,
+    InputDataFields.groundtruth_keypoint_visibilities,
+    DetectionResultFields.detection_keypoints,
+)
 _TRUE_COUNT, _FOUND_COUNT = InputDataFields.num_groundtruth_boxes, DetectionResultFields.num_detections
 _SHAPE = InputDataFields.original_image_spatial_shape
 _OF_OBJECTS = (
@@ -37,21 +43,24 @@ _OF_OBJECTS = (
     InputDataFields.groundtruth_classes,
     InputDataFields.groundtruth_is_crowd,
     InputDataFields.groundtruth_area,
-    InputDataFields.groundtruth_keypoints,
-    InputDataFields.groundtruth_keypoint_visibilities,
-    InputDataFields.groundtruth_instance_masks,
+    *KEYPOINTS[:2],
+    MASKS[0],
 )
 _OF_DETECTIONS = (
     DetectionResultFields.detection_boxes,
     DetectionResultFields.detection_scores,
     DetectionResultFields.detection_classes,
-    DetectionResultFields.detection_keypoints,
-    DetectionResultFields.detection_masks,
+    KEYPOINTS[2],
+    MASKS[1],
 )
-_MASKS = (InputDataFields.groundtruth_instance_masks, DetectionResultFields.detection_masks)
+_LABELS = (
+    InputDataFields.groundtruth_labeled_classes,
+    InputDataFields.groundtruth_verified_neg_classes,
+    InputDataFields.groundtruth_not_exhaustive_classes,
+)
 _OF_IMAGES = (
     InputDataFields.key,
-    InputDataFields.groundtruth_labeled_classes,
+    *_LABELS,
     InputDataFields.is_annotated,
     _TRUE_COUNT,
     _FOUND_COUNT,
@@ -62,16 +71,20 @@ _OF_IMAGES = (
 # Batches of tensors
 
 
-def _add_eval_dict(
-    add: Callable[[Any, dict[str, Any], dict[str, Any]], None], eval_dict: Mapping[str, Any]
+def add_images(
+    evaluator: DetectionEvaluator, eval_dict: Mapping[str, Any], shapes: Sequence[str] = ()
 ) -> Any:
-    """Return an operation that calls `add` with the name, objects and detections of each image of `eval_dict`.
+    """Return an operation that adds the objects and detections of each image of `eval_dict` to an evaluator.
+
+    Of MASKS and KEYPOINTS only the `shapes` are taken.
 
     That holds tensors of one image, or with a dimension more those of a batch, which are cut to the numbers of objects
     and detections, masks also to the size of the image, where these are given. Images that are not annotated are left
     out.
     """
-    known = [name for name in (*_OF_IMAGES, *_OF_OBJECTS, *_OF_DETECTIONS) if eval_dict.get(name) is not None]
+    unused = {*MASKS, *KEYPOINTS}.difference(shapes)
+    names = (name for name in (*_OF_IMAGES, *_OF_OBJECTS, *_OF_DETECTIONS) if name not in unused)
+    known = [name for name in names if eval_dict.get(name) is not None]
 
     def update(*arrays: np.ndarray) -> None:
         values = dict(zip(known, arrays, strict=True))
@@ -80,7 +93,10 @@ def _add_eval_dict(
         for row in range(len(values[InputDataFields.key])):
             image = {name: array[row] for name, array in values.items()}
             if image.get(InputDataFields.is_annotated, True):
-                add(unwrapped(image[InputDataFields.key]), *_objects_and_detections(image))
+                image_id = unwrapped(image[InputDataFields.key])
+                objects, detections = _objects_and_detections(image)
+                evaluator.add_single_ground_truth_image_info(image_id, objects)
+                evaluator.add_single_detected_image_info(image_id, detections)
 
     return tf.numpy_function(update, [eval_dict[name] for name in known], [])
 
@@ -90,15 +106,13 @@ def _objects_and_detections(image: Mapping[str, Any]) -> tuple[dict[str, Any], d
     parts: list[dict[str, Any]] = []
     for names, count in ((_OF_OBJECTS, image.get(_TRUE_COUNT)), (_OF_DETECTIONS, image.get(_FOUND_COUNT))):
         part = {name: image[name][:count] for name in names if name in image}
-        for name in _MASKS:
+        for name in MASKS:
             if name in part and _SHAPE in image:
                 height, width = image[_SHAPE][:2]
                 part[name] = part[name][:, :height, :width]
         parts.append(part)
-    labels = InputDataFields.groundtruth_labeled_classes
-    if labels in image:
-        parts[0][labels] = image[labels]
-    return parts[0], parts[1]
+    labels = {name: image[name] for name in _LABELS if name in image}
+    return parts[0] | labels, parts[1]
 
 
 def _unless_empty(arrays: Arrays, name: str) -> Any:
@@ -111,6 +125,8 @@ class _CocoEvaluator(DetectionEvaluator):
     """What those of boxes and masks share."""
 
     _prefix: str
+    _shapes: Sequence[str] = ()
+    """What it takes besides boxes."""
 
     def __init__(
         self,
@@ -149,11 +165,7 @@ class _CocoEvaluator(DetectionEvaluator):
 
     def add_eval_dict(self, eval_dict: Mapping[str, Any]) -> Any:
         """Return an operation that takes the tensors of one image, or of a batch of them."""
-        return _add_eval_dict(self._add, eval_dict)
-
-    def _add(self, image_id: Any, objects: dict[str, Any], detections: dict[str, Any]) -> None:
-        self.add_single_ground_truth_image_info(image_id, objects)
-        self.add_single_detected_image_info(image_id, detections)
+        return add_images(self, eval_dict, self._shapes)
 
     def get_estimator_eval_metric_ops(self, eval_dict: Mapping[str, Any]) -> dict[str, Any]:
         """Return for each number its value, and the operation that takes the tensors of one image or a batch."""
@@ -163,7 +175,8 @@ class _CocoEvaluator(DetectionEvaluator):
         return metric_ops(self, names, self.add_eval_dict(eval_dict))
 
 
-def _dump(detections: list[dict[str, Any]], path: str) -> None:
+def dump(detections: list[dict[str, Any]], path: str) -> None:
+    """Write detections as COCO's results."""
     with tf.io.gfile.GFile(path, "w") as file:
         logging.info("Writing %d detections to %s.", len(detections), path)
         json_utils.Dump(detections, file, float_digits=4, indent=2)
@@ -279,7 +292,7 @@ class CocoDetectionEvaluator(_CocoEvaluator):
 
     def dump_detections_to_json_file(self, json_output_path: str) -> None:
         """Write all detections as COCO's results."""
-        _dump(self._detection_boxes_list, json_output_path)
+        dump(self._detection_boxes_list, json_output_path)
 
     def evaluate(self) -> dict[str, Any]:
         """Return the twelve numbers, and those of classes that were asked for; -1 where no object counts.
@@ -293,6 +306,8 @@ class CocoDetectionEvaluator(_CocoEvaluator):
 
 class CocoKeypointEvaluator(CocoDetectionEvaluator):
     """The COCO numbers of the keypoints of one class, named `Keypoints_... ByCategory/NAME`."""
+
+    _shapes = KEYPOINTS
 
     def __init__(
         self,
@@ -326,23 +341,20 @@ class CocoKeypointEvaluator(CocoDetectionEvaluator):
         names = [name for name in _OF_OBJECTS if _unless_empty(groundtruth_dict, name) is not None]
         names += [InputDataFields.groundtruth_boxes, InputDataFields.groundtruth_classes]
         of_class = {name: groundtruth_dict[name][rows] for name in dict.fromkeys(names)}
-        of_points = (InputDataFields.groundtruth_keypoints, InputDataFields.groundtruth_keypoint_visibilities)
-        super().add_single_ground_truth_image_info(image_id, self._with_own_points(of_class, of_points))
+        super().add_single_ground_truth_image_info(image_id, self._with_own_points(of_class))
 
     def add_single_detected_image_info(self, image_id: Any, detections_dict: Arrays) -> None:
         """Take those detections in an image that are of the class, with its keypoints."""
         rows = self._rows(detections_dict[DetectionResultFields.detection_classes])
         of_class = {name: detections_dict[name][rows] for name in _OF_DETECTIONS if name in detections_dict}
-        of_points = (DetectionResultFields.detection_keypoints,)
-        super().add_single_detected_image_info(image_id, self._with_own_points(of_class, of_points))
+        super().add_single_detected_image_info(image_id, self._with_own_points(of_class))
 
     def _rows(self, classes: np.ndarray) -> np.ndarray:
         return np.flatnonzero(classes == self._category_id)
 
-    def _with_own_points(self, arrays: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-        """Return arrays of which the named ones [n, p, ...] have the keypoints of the class only."""
-        own = {name: arrays[name][:, self._keypoint_ids] for name in names if name in arrays}
-        return arrays | own
+    def _with_own_points(self, arrays: dict[str, Any]) -> dict[str, Any]:
+        """Return arrays of which those of keypoints [n, p, ...] have the keypoints of the class only."""
+        return arrays | {name: arrays[name][:, self._keypoint_ids] for name in KEYPOINTS if name in arrays}
 
     def evaluate(self) -> dict[str, Any]:
         """Return the ten numbers of the class; -1 where no object counts."""
@@ -377,6 +389,7 @@ class CocoMaskEvaluator(_CocoEvaluator):
     """The COCO numbers of masks, named `DetectionMasks_...`."""
 
     _prefix = "DetectionMasks_"
+    _shapes = MASKS
 
     def __init__(
         self,
@@ -443,7 +456,7 @@ class CocoMaskEvaluator(_CocoEvaluator):
             logging.warning("the detections of image %s have already been added", image_id)
             return
         masks = detections_dict[DetectionResultFields.detection_masks]
-        _check_sizes(image_id, self._image_id_to_mask_shape_map[image_id], masks.shape)
+        check_sizes(image_id, self._image_id_to_mask_shape_map[image_id], masks.shape)
         self._detection_masks_list += coco_tools.ExportSingleImageDetectionMasksToCoco(
             image_id,
             self._category_id_set,
@@ -455,7 +468,7 @@ class CocoMaskEvaluator(_CocoEvaluator):
 
     def dump_detections_to_json_file(self, json_output_path: str) -> None:
         """Write all detections as COCO's results."""
-        _dump(self._detection_masks_list, json_output_path)
+        dump(self._detection_masks_list, json_output_path)
 
     def evaluate(self) -> dict[str, Any]:
         """Return the twelve numbers, and those of classes that were asked for; -1 where no object counts."""
@@ -466,7 +479,8 @@ class CocoMaskEvaluator(_CocoEvaluator):
         return self._measured(images, self._detection_masks_list, "segmentation", "segm")
 
 
-def _check_sizes(image_id: Any, true: Sequence[int], found: Sequence[int]) -> None:
+def check_sizes(image_id: Any, true: Sequence[int], found: Sequence[int]) -> None:
+    """Raise CocoError if masks of the shapes [n, h, w] and [k, h, w] are of different sizes."""
     if tuple(true[1:]) != tuple(found[1:]):
         raise CocoError(
             f"image {image_id}: masks of objects are of {true[1:]} pixels, those of detections of {found[1:]}."
@@ -544,7 +558,7 @@ class CocoPanopticSegmentationEvaluator(DetectionEvaluator):
         if image_id not in self._groundtruth_masks:
             raise CocoError(f"the objects of image {image_id} have to be added before its detections.")
         masks = detections_dict[DetectionResultFields.detection_masks]
-        _check_sizes(image_id, self._groundtruth_masks[image_id].shape, masks.shape)
+        check_sizes(image_id, self._groundtruth_masks[image_id].shape, masks.shape)
         self._predicted_masks[image_id] = masks
         self._predicted_class_labels[image_id] = detections_dict[DetectionResultFields.detection_classes]
 
@@ -596,11 +610,7 @@ class CocoPanopticSegmentationEvaluator(DetectionEvaluator):
 
     def add_eval_dict(self, eval_dict: Mapping[str, Any]) -> Any:
         """Return an operation that takes the tensors of one image, or of a batch of them."""
-        return _add_eval_dict(self._add, eval_dict)
-
-    def _add(self, image_id: Any, objects: dict[str, Any], detections: dict[str, Any]) -> None:
-        self.add_single_ground_truth_image_info(image_id, objects)
-        self.add_single_detected_image_info(image_id, detections)
+        return add_images(self, eval_dict, MASKS)
 
     def get_estimator_eval_metric_ops(self, eval_dict: Mapping[str, Any]) -> dict[str, Any]:
         """Return for each mean its value, and the operation that takes the tensors of one image or a batch."""

@@ -296,7 +296,7 @@ def ExportSingleImageGroundtruthToCoco(
             "iscrowd": 0 if groundtruth_is_crowd is None else int(groundtruth_is_crowd[row]),
         }
         if groundtruth_masks is not None:
-            annotation["segmentation"] = _run_lengths(groundtruth_masks[row])
+            annotation["segmentation"] = compressed(groundtruth_masks[row])
         if groundtruth_keypoints is not None:
             points = _coco_keypoints(groundtruth_keypoints, groundtruth_keypoint_visibilities, row)
             annotation |= {"keypoints": points, "num_keypoints": sum(value > 0 for value in points[2::3])}
@@ -390,7 +390,7 @@ def ExportSingleImageDetectionMasksToCoco(
         {
             "image_id": image_id,
             "category_id": int(detection_classes[row]),
-            "segmentation": _run_lengths(detection_masks[row]),
+            "segmentation": compressed(detection_masks[row]),
             "score": float(detection_scores[row]),
         }
         for row in _rows_of(detection_classes, category_id_set)
@@ -496,8 +496,8 @@ def _coco_keypoints(keypoints: np.ndarray, visibilities: np.ndarray | None, row:
     return points
 
 
-def _run_lengths(mask: np.ndarray) -> dict[str, Any]:
-    """Return the run lengths of a mask [h, w] or [h, w, 1], compressed."""
+def compressed(mask: np.ndarray) -> dict[str, Any]:
+    """Return the run lengths of a mask [h, w] or [h, w, 1], compressed, and its size."""
     mask = mask.reshape(mask.shape[:2])
     return {"size": list(mask.shape), "counts": run_lengths.compress(run_lengths.of_array(mask)).decode()}
 
