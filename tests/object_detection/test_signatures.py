@@ -22,18 +22,35 @@ MODULES = (
     "dataset_tools.create_pascal_tf_record",
     "dataset_tools.create_pet_tf_record",
     "dataset_tools.tf_record_creation_util",
+    "eval_util",
+    "metrics.coco_evaluation",
+    "metrics.coco_tools",
+    "metrics.lvis_evaluation",
+    "metrics.lvis_tools",
     "metrics.tf_example_parser",
     "utils.colab_utils",
     "utils.config_util",
     "utils.dataset_util",
+    "utils.json_utils",
     "utils.label_map_util",
+    "utils.metrics",
+    "utils.np_box_list",
+    "utils.np_box_list_ops",
+    "utils.np_box_mask_list",
+    "utils.np_box_mask_list_ops",
+    "utils.np_box_ops",
+    "utils.np_mask_ops",
+    "utils.object_detection_evaluation",
     "utils.ops",
+    "utils.per_image_evaluation",
     "utils.visualization_utils",
 )
 ABSENT = {
     # R-FCN, layers of TensorFlow 1, and pooling of several maps
     "batch_position_sensitive_crop_regions", "position_sensitive_crop_regions", "normalize_to_target",
     "multilevel_roi_align",
+    # sessions of TensorFlow 1
+    "repeated_checkpoint_run",
     # what scripts have for themselves
     "main", "flags", "logger",
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """Pascal VOC's matching of detections with objects, as the API does it, and the numbers that follow from it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from boxtune.metrics.tables import (
     Bools,
     Floats,
     Ints,
+    Overlap,
     Pairs,
     Table,
     box_overlap,
@@ -51,7 +53,9 @@ def label_boxes(
     return _labels(table, right, ignored, groups, difficult, group_of, group_of_weight)
 
 
-def label_masks(table: Table, at_least: float, *, difficult: Bools, group_of: Bools) -> Labels:
+def label_masks(
+    table: Table, at_least: float, *, difficult: Bools, group_of: Bools, group_of_weight: float = 0.0
+) -> Labels:
     """Return which detections are right, by their masks.
 
     As `label_boxes`, but an object whose mask has no pixels is known by its box alone: what finds that, or lies in it
@@ -67,7 +71,7 @@ def label_masks(table: Table, at_least: float, *, difficult: Bools, group_of: Bo
     right, ignored, groups = _find(by_mask, nothing, nothing, difficult, group_of)
     right_by_box, ignored_by_box, _ = _find(by_box, right, ignored, difficult, group_of)
     ignored = ignored_by_box | (right_by_box & ~right)
-    return _labels(table, right, ignored, groups, difficult | ~drawn, group_of, 0.0)
+    return _labels(table, right, ignored, groups, difficult | ~drawn, group_of, group_of_weight)
 
 
 def curve(scores: Floats, right: Floats, num_objects: float) -> tuple[Floats, Floats]:
@@ -92,12 +96,15 @@ def eleven_points(precision: Floats, recall: Floats) -> float:
     return float(highest[np.searchsorted(recall, np.arange(11) / 10 - 1e-12)].mean())
 
 
-def correct_localization(table: Table, at_least: float) -> Floats:
+def correct_localization(
+    table: Table, at_least: float, overlap: Callable[[Table, Bools], Overlap] = box_overlap
+) -> Floats:
     """Return [c] of the images with a class, the fraction whose best scored detection of it finds any object of it.
 
-    NaN for a class without objects. Difficult objects count. Source: Deselaers et al. 2010.
+    NaN for a class without objects. Difficult objects count. `overlap` is that of boxes or of masks. Source: Deselaers
+    et al. 2010.
     """
-    pairs = overlapping_pairs(table, box_overlap(table, np.zeros(len(table.groundtruth.cls), bool)), at_least)
+    pairs = overlapping_pairs(table, overlap(table, np.zeros(len(table.groundtruth.cls), bool)), at_least)
     best = np.unique(pairs.detection[table.rank[pairs.detection] == 0])
     hits = np.bincount(table.detections.cls[best], minlength=table.num_classes)
     groups = np.unique(table.group(table.groundtruth))

@@ -182,27 +182,30 @@ def _candidates(table: Table, any_class: bool) -> Iterator[tuple[Ints, Ints]]:
 
 
 def box_areas(boxes: npt.NDArray[np.floating]) -> Floats:
-    """Return the areas [m] of boxes [m, 4]."""
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    """Return the areas [...] of boxes [..., 4]."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def box_intersections(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> Floats:
-    """Return the areas [p] that boxes [p, 4] share with boxes [p, 4]."""
-    sides = np.minimum(one[:, 2:], other[:, 2:]) - np.maximum(one[:, :2], other[:, :2])
-    return np.prod(np.maximum(sides, 0), axis=1)
+    """Return the areas [...] that boxes [..., 4] share with boxes [..., 4]."""
+    sides = np.minimum(one[..., 2:], other[..., 2:]) - np.maximum(one[..., :2], other[..., :2])
+    return np.prod(np.maximum(sides, 0), axis=-1)
 
 
-def box_ious(boxes: Floats, others: Floats, over_own: Bools) -> Floats:
-    """Return float [p]: the IoU of each of `boxes` [p, 4] with its own of `others` [p, 4], 0 of two boxes without area.
+def box_ious(
+    boxes: npt.NDArray[np.floating], others: npt.NDArray[np.floating], over_own: Bools | bool
+) -> Floats:
+    """Return the IoU [...] of each of `boxes` [..., 4] with its own of `others` [..., 4], 0 of two boxes without area.
 
-    Where `over_own` (bool [p]) it is the intersection over the area of the box, as COCO has it for crowds.
+    Where `over_own` (bool [...]) it is the intersection over the area of the box, as COCO has it for crowds.
     """
     return _ious(box_intersections(boxes, others), box_areas(boxes), box_areas(others), over_own)
 
 
-def _ious(shared: Floats, area: Floats, other: Floats, over_own: Bools) -> Floats:
+def _ious(shared: Floats, area: Floats, other: Floats, over_own: Bools | bool) -> Floats:
     union = np.where(over_own, area, area + other - shared)
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    ratio = np.zeros(shared.shape, np.result_type(shared, 0.0))
+    return np.divide(shared, union, out=ratio, where=union > 0)
 
 
 def box_overlap(table: Table, over_own: Bools) -> Overlap:
