@@ -51,13 +51,7 @@ def _fixed_shape(section: pipeline_pb2.FixedShapeResizer) -> Resizer:
 
 def _keep_aspect_ratio(section: pipeline_pb2.KeepAspectRatioResizer) -> Resizer:
     def resize(image: Any) -> Resized:
-        height, width = tf.unstack(tf.cast(_size_of(image), tf.float32))
-        to_smallest = section.min_dimension / tf.minimum(height, width)
-        to_largest = section.max_dimension / tf.maximum(height, width)
-        # The shorter side reaches min_dimension unless the longer one would then pass max_dimension.
-        scale = tf.minimum(to_smallest, to_largest)
-        # At least a pixel is left also of the thinnest image.
-        size = tf.maximum(tf.cast(tf.round(tf.stack([height, width]) * scale), tf.int32), 1)
+        size = size_in_range(_size_of(image), section.min_dimension, section.max_dimension)
         resized = _resize(image, size, section)
         if not section.pad_to_max_dimension:
             return Resized(resized, size)
@@ -67,6 +61,35 @@ def _keep_aspect_ratio(section: pipeline_pb2.KeepAspectRatioResizer) -> Resizer:
         return Resized(tf.ensure_shape(padded, [*image.shape[:-3], side, side, None]), size)
 
     return resize
+
+
+def size_in_range(size: Any, min_dimension: int, max_dimension: int | None) -> Any:
+    """Return the size (int32 [2]) of an image of `size` (int32 [2]) whose shorter side is to have `min_dimension`.
+
+    Unless its longer side would pass `max_dimension` then: so the longer one has that.
+    """
+    sides = tf.cast(size, tf.float32)
+    scale = min_dimension / tf.reduce_min(sides)
+    if max_dimension:
+        scale = tf.minimum(scale, max_dimension / tf.reduce_max(sides))
+    # At least a pixel is left also of the thinnest image.
+    return tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), 1)
+
+
+def size_at_least(size: Any, min_dimension: int) -> Any:
+    """Return the size (int32 [2]) of an image of `size` that is enlarged if its shorter side is too short."""
+    shorter = tf.reduce_min(tf.cast(size, tf.float32))
+    return _scaled(size, tf.maximum(shorter, min_dimension) / shorter)
+
+
+def size_at_most(size: Any, max_dimension: int) -> Any:
+    """Return the size (int32 [2]) of an image of `size` that is reduced if its longer side is too long."""
+    longer = tf.reduce_max(tf.cast(size, tf.float32))
+    return _scaled(size, tf.minimum(longer, max_dimension) / longer)
+
+
+def _scaled(size: Any, scale: Any) -> Any:
+    return tf.maximum(tf.cast(tf.cast(size, tf.float32) * scale, tf.int32), 1)
 
 
 def _identity(section: pipeline_pb2.IdentityResizer) -> Resizer:
@@ -82,10 +105,8 @@ def _conditional_shape(section: pipeline_pb2.ConditionalShapeResizer) -> Resizer
         )
 
     def resize(image: Any) -> Resized:
-        sides = tf.cast(_size_of(image), tf.float32)
-        side = tf.reduce_max(sides) if greater else tf.reduce_min(sides)
-        target = tf.minimum(side, threshold) if greater else tf.maximum(side, threshold)
-        size = tf.maximum(tf.cast(sides * (target / side), tf.int32), 1)
+        sides = _size_of(image)
+        size = size_at_most(sides, threshold) if greater else size_at_least(sides, threshold)
         # Here the API has the pixels at the corners of the image stay there, unlike elsewhere.
         return Resized(_resize(image, size, section, align_corners=True), size)
 

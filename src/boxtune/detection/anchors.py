@@ -45,31 +45,21 @@ class SsdAnchors:
     @property
     def per_location(self) -> list[int]:
         """The number of anchors per cell of each feature map."""
-        return [len(pairs) for pairs in self._scales_and_ratios()]
+        return [len(pairs) for pairs in self.scales_and_ratios()]
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
         """Return the normalised anchors [a, 4] for maps of `grids` over an image of `image_size` pixels."""
-        xp = array_module(*grids, image_size)
-        height, width = lengths(xp, image_size)
-        shorter = xp.minimum(height, width)
-        base = (self.base_size[0] * shorter / height, self.base_size[1] * shorter / width)
-        tiles = []
-        for index, (grid, pairs) in enumerate(zip(grids, self._scales_and_ratios(), strict=True)):
-            if self.strides:
-                stride = (self.strides[index][0] / height, self.strides[index][1] / width)
-            else:
-                rows, columns = lengths(xp, grid)
-                stride = (1 / rows, 1 / columns)
-            if self.offsets:
-                offset = (self.offsets[index][0] / height, self.offsets[index][1] / width)
-            else:
-                offset = (0.5 * stride[0], 0.5 * stride[1])
-            tiles.append(
-                tile(grid, [shape(scale, ratio, base) for scale, ratio in pairs], stride, offset, xp)
-            )
-        return xp.concatenate(tiles)
+        return tile_maps(
+            grids,
+            self.scales_and_ratios(),
+            image_size,
+            base_size=self.base_size,
+            strides=self.strides,
+            offsets=self.offsets,
+        )
 
-    def _scales_and_ratios(self) -> list[list[tuple[float, float]]]:
+    def scales_and_ratios(self) -> list[list[tuple[float, float]]]:
+        """Return the scale and aspect ratio of each anchor per cell of each feature map."""
         steps = list(self.scales) or np.linspace(self.min_scale, self.max_scale, self.num_layers).tolist()
         layers = []
         for layer, (scale, next_scale) in enumerate(zip(steps, [*steps[1:], 1.0], strict=True)):
@@ -168,6 +158,39 @@ def grid_anchors(
     ratios, sizes = zip(*((ratio, scale) for ratio in aspect_ratios for scale in scales), strict=True)
     anchors = AnchorGrid(base_sizes=sizes, aspect_ratios=ratios, unit=base_size, **grid)
     return FlexibleGridAnchors(maps=(anchors,), normalize_coordinates=False)
+
+
+def tile_maps(
+    grids: Sequence[Size],
+    scales_and_ratios: Sequence[Sequence[tuple[float, float]]],
+    image_size: Size,
+    *,
+    base_size: Pair = (1.0, 1.0),
+    strides: Sequence[Size] = (),
+    offsets: Sequence[Size] = (),
+) -> Any:
+    """Return the normalised anchors [a, 4] for maps of `grids` over an image of `image_size` pixels.
+
+    Sizes are fractions of the image's shorter side, times `base_size`. `strides` and `offsets` are pixels from cell to
+    cell and to the first centre; by default the maps divide the image evenly.
+    """
+    xp = array_module(*grids, image_size, base_size)
+    height, width = lengths(xp, image_size)
+    shorter = xp.minimum(height, width)
+    base = (base_size[0] * shorter / height, base_size[1] * shorter / width)
+    tiles = []
+    for index, (grid, pairs) in enumerate(zip(grids, scales_and_ratios, strict=True)):
+        if strides:
+            stride = (strides[index][0] / height, strides[index][1] / width)
+        else:
+            rows, columns = lengths(xp, grid)
+            stride = (1 / rows, 1 / columns)
+        if offsets:
+            offset = (offsets[index][0] / height, offsets[index][1] / width)
+        else:
+            offset = (0.5 * stride[0], 0.5 * stride[1])
+        tiles.append(tile(grid, [shape(scale, ratio, base) for scale, ratio in pairs], stride, offset, xp))
+    return xp.concatenate(tiles)
 
 
 def shape(scale: float, aspect_ratio: float, base: Pair) -> Pair:

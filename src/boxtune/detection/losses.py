@@ -113,16 +113,16 @@ def bootstrapped_sigmoid(logits, targets, alpha, hard=False):
     return with_slope(_cross_entropy(logits, mixed), logits, slope)
 
 
-def penalty_reduced_focal(logits, targets, alpha=2.0, beta=4.0):
+def penalty_reduced_focal(logits, targets, alpha=2.0, beta=4.0, least_probability=_LEAST_PROBABILITY):
     """Return the focal loss [...] of a heatmap: 1 at the centres of objects, and less around them.
 
     `alpha` reduces the loss where the prediction is right, `beta` near a centre.
-    Probabilities are kept 1e-4 away from 0 and 1. Source: Zhou et al. 2019 (CenterNet, arXiv:1904.07850), eq. 1; the
-    API's PenaltyReducedLogisticFocalLoss.
+    Probabilities are kept `least_probability` away from 0 and 1. Source: Zhou et al. 2019 (CenterNet,
+    arXiv:1904.07850), eq. 1; the API's PenaltyReducedLogisticFocalLoss.
     """
     is_center = targets == 1
     probability = ops.sigmoid(logits)
-    clipped = ops.clip(probability, _LEAST_PROBABILITY, 1 - _LEAST_PROBABILITY)
+    clipped = ops.clip(probability, least_probability, 1 - least_probability)
     right = ops.where(is_center, clipped, 1 - clipped)
     wrong = ops.where(is_center, 1 - clipped, clipped)
     weight = ops.where(is_center, 1.0, ops.power(1 - targets, beta))

@@ -38,15 +38,20 @@ class HardExampleMiner:
             boxes: float [b, a, 4], as predicted.
             matches: int32 [b, a]: an object's index, UNMATCHED or IGNORED.
         """
+        anchors, counts = self.choose(localization, classification, boxes, matches)
+        return tuple(
+            ops.where(counts, ops.take_along_axis(loss, anchors, axis=1), 0.0)
+            for loss in (localization, classification)
+        )
+
+    def choose(self, localization, classification, boxes, matches) -> tuple[Any, Any]:
+        """Return int32 [b, k], the numbers of the anchors that count, and bool [b, k]: false is padding."""
         hardness = self.localization_weight * localization + self.classification_weight * classification
         hardness = ops.nan_to_num(ops.stop_gradient(hardness), nan=_WORST, posinf=_WORST)
         anchors, counts = self._hardest_first(hardness, ops.stop_gradient(boxes))
         if self.max_negatives_per_positive is not None:
             counts = self._without_easy_negatives(counts, ops.take_along_axis(matches, anchors, axis=1))
-        return tuple(
-            ops.where(counts, ops.take_along_axis(loss, anchors, axis=1), 0.0)
-            for loss in (localization, classification)
-        )
+        return anchors, counts
 
     def _hardest_first(self, hardness, boxes) -> tuple[Any, Any]:
         """Return the indices int32 [b, k] of anchors that do not overlap, and bool [b, k]: false is padding."""

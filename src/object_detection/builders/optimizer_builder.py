@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
-from boxtune.config.pipeline_pb2 import Optimizer
+from boxtune.config.pipeline_pb2 import LearningRate, Optimizer
 from boxtune.errors import ConfigError
+from boxtune.training.learning_rates import schedule
 from boxtune.training.optimizer import optimizer
 
 Built = tuple[keras.optimizers.Optimizer, list[Callable[[], Any]]]
@@ -39,6 +40,14 @@ def build_optimizers_tf_v2(optimizer_config: Optimizer, global_step: Any = None)
     if global_step is not None:
         built.iterations.assign(global_step)
     return built, [lambda: built.learning_rate]
+
+
+def _create_learning_rate(learning_rate_config: LearningRate, global_step: Any = None) -> Any:
+    """Return the function of the rate at `global_step`, which may be a variable; a number if it is constant."""
+    if learning_rate_config.HasField("constant_learning_rate"):
+        return learning_rate_config.constant_learning_rate.learning_rate
+    rate = schedule(learning_rate_config)
+    return lambda: rate(keras.ops.cast(0 if global_step is None else global_step, "float32"))
 
 
 def build_optimizers_tf_v1(optimizer_config: Optimizer, global_step: Any = None) -> Built:

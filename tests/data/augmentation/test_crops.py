@@ -259,7 +259,7 @@ class TestSquareCrop:
         [(128, 1000, 128), (128, 200, 64), (128, 40, 16), (8, 17, 8), (9, 17, 4), (0, 10, 0), (1, 1, 0)],
     )
     def test_border_by_hand(self, border, size, expected):
-        assert crops._halved_below(border, tf.constant([size, size])).numpy().tolist() == [expected] * 2
+        assert crops.halved_below(border, tf.constant([size, size])).numpy().tolist() == [expected] * 2
 
     def test_sides_are_the_given_scales_of_the_longer_side(self):
         crop = step("random_square_crop_by_scale { scale_min: 0.5 scale_max: 1.5 num_scales: 3 }")

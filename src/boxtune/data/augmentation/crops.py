@@ -190,7 +190,7 @@ def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -
         scale = tf.linspace(low, high, section.num_scales)[number]
         size = size_of(sample["image"])
         side = tf.maximum(tf.cast(scale * tf.cast(tf.reduce_max(size), tf.float32), tf.int32), 2)
-        border = _halved_below(section.max_border, size)
+        border = halved_below(section.max_border, size)
         row = stateless_random.integer(row_seed, border[0], size[0] - border[0] + 1)
         column = stateless_random.integer(column_seed, border[1], size[1] - border[1] + 1)
         return _view(sample, tf.stack([row, column]) - side // 2, tf.stack([side, side]))
@@ -198,7 +198,7 @@ def random_square_crop_by_scale(section: pipeline_pb2.RandomSquareCropByScale) -
     return crop
 
 
-def _halved_below(border: int, size: Any) -> Any:
+def halved_below(border: int, size: Any) -> Any:
     """Return `border`, halved until it is at most half of each side of `size` (int32 [2])."""
     ratio = 2.0 * border / tf.cast(size, tf.float32)
     halvings = tf.maximum(tf.math.ceil(tf.math.log(tf.maximum(ratio, 1.0)) / tf.math.log(2.0)), 0.0)
@@ -294,16 +294,26 @@ def ssd_random_crop_pad_fixed_aspect_ratio(section: pipeline_pb2.SSDRandomCropPa
     operations = section.operations or _defaults(pipeline_pb2.SSDRandomCropPadFixedAspectRatioOperation)
 
     def pad(sample: Sample, seed: Any) -> Sample:
-        size = tf.cast(size_of(sample["image"]), tf.float32)
-        height, width = tf.unstack(size)
-        shape = tf.maximum(height, width / ratio) * tf.stack([1.0, ratio])
-        most_scale = tf.reduce_min(tf.maximum(size * most, shape) / shape)
-        least_scale = tf.minimum(tf.reduce_max(tf.maximum(size * least, shape) / shape), most_scale)
+        shape, least_scale, most_scale = smallest_frame(sample["image"], ratio, least, most)
         target = tf.cast(tf.round(shape * stateless_random.uniform(seed, least_scale, most_scale)), tf.int32)
         target = tf.maximum(target, size_of(sample["image"]))
         return pad_to(sample, tf.zeros(2, tf.int32), target, _BLACK)
 
     return one_after_another([one_of(list(map(random_crop_image, operations))), pad])
+
+
+def smallest_frame(image: Any, aspect_ratio: Any, least: Any, most: Any) -> tuple[Any, Any, Any]:
+    """Return the size of the smallest frame of an aspect ratio (width / height) around an image, and two scales of it.
+
+    The size is float32 [2]. From the first scale on, the frame is at least `least` times as high and wide as the image,
+    up to the second at most `most` times ([2] each), as far as the aspect ratio admits it.
+    """
+    size = tf.cast(size_of(image), tf.float32)
+    height, width = tf.unstack(size)
+    shape = tf.maximum(height, width / aspect_ratio) * tf.stack([1.0, aspect_ratio])
+    most_scale = tf.reduce_min(tf.maximum(size * most, shape) / shape)
+    least_scale = tf.minimum(tf.reduce_max(tf.maximum(size * least, shape) / shape), most_scale)
+    return shape, least_scale, most_scale
 
 
 def _crop_and_pad(section: Any, color: Sequence[float] | None) -> Step:

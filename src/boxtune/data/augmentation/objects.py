@@ -36,13 +36,13 @@ def random_jitter_boxes(section: pipeline_pb2.RandomJitterBoxes) -> Step:
         else:
             same = mode in (_Jitter.EXPAND_SYMMETRIC_XY, _Jitter.SHRINK_SYMMETRIC_XY)
             stretch = stateless_random.uniform(seed, low, high, [count, 1 if same else 2])
-            stretch = tf.tile(_within_image(boxes, stretch), [1, 4 if same else 2])
+            stretch = tf.tile(within_image(boxes, stretch), [1, 4 if same else 2])
         return sample | {"boxes": geometry.clip(geometry.stretch(boxes, stretch))}
 
     return jitter
 
 
-def _within_image(boxes: Any, stretch: Any) -> Any:
+def within_image(boxes: Any, stretch: Any) -> Any:
     """Return `stretch` ([n, 1], or [n, 2] for height and width), made less where a side would leave the image."""
     centers, sides = geometry.centers(boxes), tf.maximum(geometry.sides(boxes), 1e-6)
     most = 2 * tf.minimum(centers, 1 - centers) / sides

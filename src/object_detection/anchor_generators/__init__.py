@@ -1,0 +1,1 @@
+"""The API's generators of anchors."""

@@ -1,0 +1,1 @@
+"""The API's encodings of boxes."""

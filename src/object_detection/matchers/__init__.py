@@ -1,0 +1,1 @@
+"""The API's matchers of anchors and objects."""
