@@ -12,9 +12,11 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent.parent
 FILE = Path(os.environ.get("BOXTUNE_SHARED", REPOSITORY.parent / "shared")) / "api" / "signatures.tsv"
 MODULES = (
+    "builders.model_builder",
     "builders.optimizer_builder",
     "core.data_decoder",
     "core.data_parser",
+    "core.model",
     "core.standard_fields",
     "data_decoders.tf_example_decoder",
     "dataset_tools.create_coco_tf_record",
@@ -34,6 +36,10 @@ ABSENT = {
     # R-FCN, layers of TensorFlow 1, and pooling of several maps
     "batch_position_sensitive_crop_regions", "position_sensitive_crop_regions", "normalize_to_target",
     "multilevel_roi_align",
+    # CenterNet
+    "keypoint_proto_to_params", "object_detection_proto_to_params", "object_center_proto_to_params",
+    "mask_proto_to_params", "densepose_proto_to_params", "tracking_proto_to_params", "temporal_offset_proto_to_params",
+    "KEYPOINT_STD_DEV_DEFAULT",
     # what scripts have for themselves
     "main", "flags", "logger",
 }  # fmt: skip
