@@ -106,7 +106,7 @@ def export(
             detector, pipeline, About(labels, thresholds, floor), input_type, nms, calibration_images
         )
         comparison = exporting.write(partial, request, formats, precisions)
-        tree = checkpoints.tree(detector.checkpoint_variables())
+        tree = checkpoints.tree(detector.checkpoint_variables(), detector.checkpoint_aliases)
         tf.train.CheckpointManager(tree, str(partial / CHECKPOINT), 1).save(checkpoint_number=0)
         config.write(pipeline, partial / PIPELINE_CONFIG)
         if labels:

@@ -28,6 +28,7 @@ MODULES = (
     "builders.image_resizer_builder",
     "builders.losses_builder",
     "builders.matcher_builder",
+    "builders.model_builder",
     "builders.optimizer_builder",
     "builders.post_processing_builder",
     "builders.preprocessor_builder",
@@ -47,6 +48,7 @@ MODULES = (
     "core.losses",
     "core.matcher",
     "core.minibatch_sampler",
+    "core.model",
     "core.post_processing",
     "core.preprocessor",
     "core.preprocessor_cache",
@@ -101,6 +103,10 @@ ABSENT = {
     # targets of CenterNet and DETR
     "max_distance_for_overlap", "get_batch_predictions_from_indices", "filter_mask_overlap",
     "filter_mask_overlap_min_area",
+    # CenterNet
+    "keypoint_proto_to_params", "object_detection_proto_to_params", "object_center_proto_to_params",
+    "mask_proto_to_params", "densepose_proto_to_params", "tracking_proto_to_params", "temporal_offset_proto_to_params",
+    "KEYPOINT_STD_DEV_DEFAULT",
     # what scripts have for themselves
     "main", "flags", "logger",
 }  # fmt: skip

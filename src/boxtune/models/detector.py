@@ -79,6 +79,9 @@ class Detector(keras.Model, ABC):
     padding: Any = None
     """The pixel value [3] that fills the padding of inputs; None for that of the resizer."""
 
+    checkpoint_aliases: Mapping[str, str] = {}
+    """The keys of layers by further keys that the API's checkpoints have for them."""
+
     finds: tuple[str, ...] = ()
     """What it detects besides boxes: "masks", "keypoints"."""
 
@@ -150,8 +153,12 @@ class Detector(keras.Model, ABC):
 
     def regularization_loss(self):
         """Return the sum of the penalties of all weights, frozen ones included."""
-        penalties = [weight.regularizer(weight) for weight in self.weights if weight.regularizer]
+        penalties = self.penalties()
         return _sum(penalties) if penalties else ops.zeros(())
+
+    def penalties(self) -> list[Any]:
+        """Return the penalty of each weight that has one, a scalar."""
+        return [weight.regularizer(weight) for weight in self.weights if weight.regularizer]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Return the total loss of a batch and store its terms, which `fit` reports by name.

@@ -38,13 +38,8 @@ def weight_shared_convolutional(
         )
     style = conv_style(section.conv_hyperparams)
     anchors, num_scores = per_location[0], num_classes + add_background_class
-    convs, norms = f"{KEY}/_head_scope_conv_layers", f"{KEY}/_base_tower_layers_for_heads"
-    name = "PredictionTower" if section.share_prediction_tower else "BoxPredictionTower"
-    box_tower = _SharedTower(f"{convs}/{name}", f"{norms}/box_encodings", section, style, frozen)
-    class_tower = box_tower
-    if not section.share_prediction_tower:
-        class_norms = f"{norms}/class_predictions_with_background"
-        class_tower = _SharedTower(f"{convs}/ClassPredictionTower", class_norms, section, style, frozen)
+    towers = [_SharedTower(*keys, section, style, frozen) for keys in _tower_keys(section)]
+    box_tower, class_tower = towers[0], towers[-1]
     box_head = _shared_head(
         anchors * section.box_code_size, f"{KEY}/_box_prediction_head/_box_encoder_layers/0", section, style
     )
@@ -64,6 +59,42 @@ def weight_shared_convolutional(
     return _concatenate(box_head(for_boxes), class_head(for_classes), num_scores, section)
 
 
+def aliases(section: pipeline_pb2.BoxPredictor, num_maps: int) -> dict[str, str]:
+    """Return the keys of shared convolutions by those that they have among the layers of each map.
+
+    In the API's object graph a tower of `weight_shared_convolutional_box_predictor` is a list of layers for each map,
+    in which the convolutions, normalizations and activations alternate.
+    """
+    if not section.HasField("weight_shared_convolutional_box_predictor"):
+        return {}
+    shared = section.weight_shared_convolutional_box_predictor
+    steps = _steps(conv_style(shared.conv_hyperparams))
+    return {
+        f"model/{norms}/{level}/{steps * index}": f"model/{convs}/{index}"
+        for convs, norms in _tower_keys(shared)
+        for level in range(num_maps)
+        for index in range(shared.num_layers_before_predictor)
+    }
+
+
+def _tower_keys(section) -> list[tuple[str, str]]:
+    """Return the keys of the convolutions, and of the layers of each map, of the towers for boxes and for classes.
+
+    They may be one.
+    """
+    convs, norms = f"{KEY}/_head_scope_conv_layers", f"{KEY}/_base_tower_layers_for_heads"
+    for_boxes = f"{norms}/box_encodings"
+    if section.share_prediction_tower:
+        return [(f"{convs}/PredictionTower", for_boxes)]
+    for_classes = f"{norms}/class_predictions_with_background"
+    return [(f"{convs}/BoxPredictionTower", for_boxes), (f"{convs}/ClassPredictionTower", for_classes)]
+
+
+def _steps(style: ConvStyle) -> int:
+    """Return how many layers there are for each convolution: itself, its normalization if any, and its activation."""
+    return 2 if style.batch_norm is None else 3
+
+
 class _SharedTower:
     """Convolutions before a head, shared by all maps; each map has its own normalizations between them."""
 
@@ -80,7 +111,7 @@ class _SharedTower:
         ]
 
     def __call__(self, maps):
-        steps = 2 if self.style.batch_norm is None else 3  # convolution, normalization, activation
+        steps = _steps(self.style)
         for index, convolution in enumerate(self.convolutions):
             keys = [f"{self.norm_key}/{level}/{steps * index + 1}" for level in range(len(maps))]
             normalizations = [self.style.normalization(key, frozen=self.frozen) for key in keys]

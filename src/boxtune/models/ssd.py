@@ -162,6 +162,7 @@ class SSD(Detector):
         anchors,
         padding,
         normalization,
+        checkpoint_aliases=None,
         **kwargs,
     ):
         """Assemble the parts that `build` has made.
@@ -176,12 +177,14 @@ class SSD(Detector):
             padding: float32 [3], the pixel value that fills the padding of inputs, 0 for the network; None where no
                 input has padding.
             normalization: of pixel values, by the network.
+            checkpoint_aliases: as of Detector.
             kwargs: of Detector.
         """
         super().__init__(num_classes, **kwargs)
         self.network = network
         self.loss, self.score_converter, self.suppress = loss, score_converter, suppress
         self.anchors, self.padding, self.normalization = anchors, padding, normalization
+        self.checkpoint_aliases = checkpoint_aliases or {}
         self.scores_before_classes = int(loss.add_background_class)
         if loss.sample is not None:
             self.sampling_seeds = loss.sample.seeds  # tracked by Keras: a resumed run needs their state
@@ -191,16 +194,22 @@ class SSD(Detector):
 
         Without a background class there are c predictions, under the same name.
         """
+        predictions, _ = self.predictions_and_maps(inputs, training)
+        return predictions
+
+    def predictions_and_maps(self, inputs: Inputs, training=None) -> tuple[Predictions, list[Any]]:
+        """Return what `call` does, and the feature maps [b, h, w, d] that it was predicted from."""
         images = inputs["images"]
         if self.padding is not None and not are_padded():
             images = fill_padding(images, inputs["sizes"], self.padding)
         encodings, logits, features = self.network(images, training=training)
         grids = [ops.shape(feature)[1:3] for feature in features]
-        return {
+        predictions = {
             "box_encodings": ops.cast(encodings, "float32"),
             "class_predictions_with_background": ops.cast(logits, "float32"),
             "anchors": self.anchors(grids, ops.shape(images)[1:3])[None],
         }
+        return predictions, features
 
     def loss_terms(self, inputs: Inputs, predictions: Predictions) -> dict[str, Any]:
         """Return `localization_loss` and `classification_loss`."""
@@ -330,6 +339,7 @@ def build(section: pipeline_pb2.Ssd, options: Options) -> SSD:
         anchors=_anchors_of(section, network),
         padding=_padding(section),
         normalization=feature_extractor(section.feature_extractor.type).normalization,
+        checkpoint_aliases=heads.aliases(section.box_predictor, len(network.outputs) - 2),
         add_regularization_loss=options.add_regularization_loss,
     )
 

@@ -8,6 +8,7 @@ find the newest, names a checkpoint only once it exists.
 import os
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,14 +40,20 @@ class CheckpointManager:
     """The checkpoints `ckpt-N` that a run leaves in a folder: the newest ones, and some for good."""
 
     def __init__(
-        self, variables: checkpoints.Variables, folder: Path, *, max_to_keep: int, keep_every_n: int = 0
+        self,
+        variables: checkpoints.Variables,
+        folder: Path,
+        *,
+        max_to_keep: int,
+        keep_every_n: int = 0,
+        aliases: Mapping[str, str] | None = None,
     ):
         """Prepare to write `variables` by their keys into `folder`, which is made when the first checkpoint is.
 
         Of the checkpoints that a run writes or finds there, the newest `max_to_keep` are kept, and those whose step is
-        a multiple of `keep_every_n`.
+        a multiple of `keep_every_n`. `aliases` are further keys of layers, as in `checkpoints.tree`.
         """
-        self.variables, self.folder = variables, folder
+        self.variables, self.folder, self.aliases = variables, folder, aliases
         self.max_to_keep, self.keep_every_n = max_to_keep, keep_every_n
 
     def save(self) -> str:
@@ -61,7 +68,7 @@ class CheckpointManager:
         number = checkpoints.number_of(newest) + 1 if newest else 1
         name = f"ckpt-{number}"
         names = [*(one for one in self._managed() if one != name), name]
-        root = checkpoints.tree(self.variables)
+        root = checkpoints.tree(self.variables, self.aliases)
         root.save_counter.assign(number)
         self._write(root, name)
         self._write_state(names)

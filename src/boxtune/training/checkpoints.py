@@ -3,7 +3,7 @@
 import glob
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -263,25 +263,40 @@ def load(variables: Variables, prefix: str) -> None:
         variable.assign(values[key])
 
 
-def tree(variables: Variables) -> tf.train.Checkpoint:
+def tree(variables: Variables, aliases: Mapping[str, str] | None = None) -> tf.train.Checkpoint:
     """Return a trackable whose object graph has the keys of `variables`, as the API's object graph does.
 
-    Under backends other than TensorFlow it holds their current values.
+    Under backends other than TensorFlow it holds their current values. `aliases` are further, longer keys of layers, by
+    which programs that restore a part of the graph find them.
     """
     branches: dict[str, Any] = {}
     for key, variable in variables.items():
-        branch = branches
         *folders, leaf = key.split("/")
-        for folder in folders:
-            branch = branch.setdefault(folder, {})
+        branch = _branch(branches, folders)
         if not isinstance(variable, tf.Variable):
             is_wrapped = keras.backend.backend() == "tensorflow"
             variable = variable.value if is_wrapped else tf.Variable(keras.ops.convert_to_numpy(variable))
         branch[leaf] = variable
-    return _checkpoint(branches)
+    for alias, key in (aliases or {}).items():
+        *folders, name = alias.split("/")
+        _branch(branches, folders)[name] = _branch(branches, key.split("/"))
+    made: dict[int, tf.Module] = {}
+    return tf.train.Checkpoint(**{name: _node(part, made) for name, part in branches.items()})
 
 
-def _checkpoint(branches: dict[str, Any]) -> tf.train.Checkpoint:
-    return tf.train.Checkpoint(
-        **{name: _checkpoint(part) if isinstance(part, dict) else part for name, part in branches.items()}
-    )
+def _branch(branches: dict[str, Any], folders: Iterable[str]) -> dict[str, Any]:
+    """Return the branch at a path, which is made where there is none."""
+    for folder in folders:
+        branches = branches.setdefault(folder, {})
+    return branches
+
+
+def _node(part: Any, made: dict[int, tf.Module]) -> Any:
+    """Return a branch as a module, the same one wherever the branch is; a variable as it is."""
+    if not isinstance(part, dict):
+        return part
+    if id(part) not in made:
+        module = made[id(part)] = tf.Module()
+        for name, child in part.items():
+            setattr(module, name, _node(child, made))
+    return made[id(part)]

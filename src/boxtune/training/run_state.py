@@ -196,10 +196,13 @@ class RunState:
         self.variables = self.model_variables | self.optimizer_variables | self.averages.variables
         self.variables |= {"step": self._step}
         """All that a checkpoint stores, by its keys."""
+        aliases = detector.checkpoint_aliases
         self._manager = CheckpointManager(
-            self.variables, model_dir, max_to_keep=max_to_keep, keep_every_n=keep_every_n
+            self.variables, model_dir, max_to_keep=max_to_keep, keep_every_n=keep_every_n, aliases=aliases
         )
-        self._best_manager = CheckpointManager(self.variables, model_dir / BEST, max_to_keep=1)
+        self._best_manager = CheckpointManager(
+            self.variables, model_dir / BEST, max_to_keep=1, aliases=aliases
+        )
         self._saved: tuple[int, str] | None = None
 
     @property

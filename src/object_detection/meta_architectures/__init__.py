@@ -1,0 +1,1 @@
+"""Detectors behind the interface that training loops and notebooks call."""
