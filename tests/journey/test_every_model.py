@@ -19,8 +19,17 @@ pytestmark = pytest.mark.usefixtures("graphs_as_traced")
 STEPS, EVERY = 4, 2
 SIDE = 128
 TIMES = {"time", "images_per_sec", "seconds"}
-IN_CI = ("ssd_mobilenet_v2_keras", "ssd_efficientnet-b0_bifpn_keras")
-"""A head for each map, and shared heads; the journey takes ssd_mobilenet_v2_fpn_keras through all its steps."""
+SHARED_HEADS, OWN_HEADS = "ssd_efficientnet-b0_bifpn_keras", "ssd_mobilenet_v2_keras"
+"""Of a pyramid, or for each map; the journey takes ssd_mobilenet_v2_fpn_keras through all its steps."""
+
+
+def each_model(*often: str):
+    """Run a test of every model: of those `often` with `make test-thorough`, of the others with `make test-golden`."""
+    names = [
+        pytest.param(name, marks=pytest.mark.thorough if name in often else pytest.mark.large)
+        for name in recipe_names()
+    ]
+    return pytest.mark.parametrize("project", names, indirect=True, scope="module")
 
 
 def boxtune(*arguments):
@@ -35,13 +44,7 @@ def photos(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.thorough if name in IN_CI else pytest.mark.large)
-        for name in recipe_names()
-    ],
-)
+@pytest.fixture(scope="module")
 def project(request, photos, tmp_path_factory):
     """A folder with the configuration of a small detector that averages its weights and freezes some."""
     folder = tmp_path_factory.mktemp(request.param)
@@ -111,6 +114,7 @@ def stored(model_dir, step=STEPS):
     return {key: reader[key] for key in reader.shapes}
 
 
+@each_model(SHARED_HEADS)
 def test_killed_and_resumed_it_is_the_same_to_the_bit(project, whole, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(CheckpointManager, "save", save_and_die)
@@ -125,6 +129,7 @@ def test_killed_and_resumed_it_is_the_same_to_the_bit(project, whole, monkeypatc
         np.testing.assert_array_equal(value, again[key], err_msg=key)
 
 
+@each_model(SHARED_HEADS)
 def test_what_is_frozen_does_not_change_and_the_rest_does(project, whole):
     name = config.load(project / "pipeline.config").model.ssd.feature_extractor.type
     key = backbone_key(name)
@@ -136,6 +141,7 @@ def test_what_is_frozen_does_not_change_and_the_rest_does(project, whole):
     assert len(changed) > len([key for key in after if key.startswith("model/")]) / 2
 
 
+@each_model(SHARED_HEADS, OWN_HEADS)
 def test_it_is_measured_exported_and_used(project, whole, photos):
     boxtune("evaluate", "--model_dir", whole, "--output_dir", project / "measured")
     boxtune(
@@ -161,6 +167,7 @@ def test_it_is_measured_exported_and_used(project, whole, photos):
     assert "anchors" in page.read_text()
 
 
+@each_model(SHARED_HEADS)
 def test_another_starts_from_it(project, whole):
     values = stored(whole)
     for fine_tune_type in ("classification", "detection", "all_but_classes", "full"):
@@ -174,6 +181,7 @@ def test_another_starts_from_it(project, whole):
             assert same or key not in covered
 
 
+@each_model(SHARED_HEADS)
 def test_it_starts_from_a_classification_network(project, tmp_path):
     source, other = (built(config.load(project / "pipeline.config"), seed=seed) for seed in (0, 1))
     backbone = {
