@@ -8,9 +8,10 @@ The first prints images a second of `boxtune.load(MODEL).stream(...)` over the f
 of its own; and the ratio of the last to the first. The clients are threads of one process, with a connection each that
 is kept; they share the cores with the server.
 
-The second sends requests at random for so many minutes: the largest images first, by all clients; then images of any
-size, several in one, what is no image, bodies that are cut, clients that go away. It prints the resident memory of the
-server at intervals, and how many answers of each status there were; a status of 500 or a wrong answer ends it.
+The second sends requests at random for so many minutes: the largest images first, by all clients, since TensorFlow
+keeps the memory that they take; then images of any size, several in one, what is no image, bodies that are cut, clients
+that go away. It prints the resident memory of the server at intervals, and how many answers of each status there were;
+a status of 500 or a wrong answer ends it.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from PIL import Image
 
 _INTERVALS = 20
 _LARGEST_SIDE, _LARGEST_FIRST = 2048, 10
+_LIMIT_SIDE = 7000  # a damaged header may tell as many pixels as the server takes: 50 megapixels
 _MIN_SCORE, _SCORE_BOUND, _PIXELS = (
     0.1,
     1e-4,
@@ -176,7 +178,8 @@ def soak(model: str, files: list[Path], minutes: float, clients: int, seed: int)
 
         def client(number: int) -> None:
             random_client = RandomClient(port, random.Random(1000 * seed + number), contents, expected)
-            for _ in range(_LARGEST_FIRST):  # so that no more is needed later
+            random_client.largest()  # so that no more is needed later
+            for _ in range(_LARGEST_FIRST):
                 random_client.drawn(_LARGEST_SIDE, _LARGEST_SIDE)
             while time.perf_counter() < until and not wrong:
                 try:
@@ -254,6 +257,12 @@ class RandomClient:
         noise = np.random.default_rng(draw.getrandbits(32)).integers(0, 255, (height, width, 3), np.uint8)
         written = io.BytesIO()
         Image.fromarray(noise).save(written, draw.choice(["JPEG", "PNG", "WEBP", "BMP", "TIFF"]))
+        return ask(self._port, form([written.getvalue()]))[0]
+
+    def largest(self) -> int:
+        """Send an image of as many pixels as the server takes."""
+        written = io.BytesIO()
+        Image.new("RGB", (_LIMIT_SIDE, _LIMIT_SIDE)).save(written, "JPEG")
         return ask(self._port, form([written.getvalue()]))[0]
 
     def no_image(self) -> int:
