@@ -26,6 +26,8 @@ MODULES = (
     "dataset_tools.seq_example_util",
     "dataset_tools.tf_record_creation_util",
     "eval_util",
+    "metrics.calibration_evaluation",
+    "metrics.calibration_metrics",
     "metrics.coco_evaluation",
     "metrics.coco_tools",
     "metrics.io_utils",
