@@ -1,21 +1,33 @@
 """Open Images: tables, masks in them, hierarchies of classes, visual relations; records of tables and of videos."""
 
 import base64
+import csv
 import io
+import json
+import subprocess
+import sys
 import zlib
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags as absl_flags
 
 from boxtune import run_lengths
 from boxtune.errors import DataError
-from object_detection.dataset_tools import oid_tfrecord_creation, seq_example_util
+from object_detection.dataset_tools import (
+    oid_hierarchical_labels_expansion,
+    oid_tfrecord_creation,
+    seq_example_util,
+)
 from object_detection.dataset_tools.oid_hierarchical_labels_expansion import OIDHierarchicalLabelsExpansion
 from object_detection.metrics import (
     io_utils,
     offline_eval_map_corloc,
+    oid_challenge_evaluation,
     oid_challenge_evaluation_utils,
+    oid_vrd_challenge_evaluation,
     oid_vrd_challenge_evaluation_utils,
 )
 from object_detection.protos import eval_pb2, input_reader_pb2
@@ -339,3 +351,123 @@ def test_records_with_detections(tmp_path):
         .read_text()
         .startswith("OpenImagesDetectionChallenge_Precision/mAP")
     )
+
+
+# Scripts
+
+
+def write_csv(path, text):
+    path.write_text("\n".join(line.replace(" ", ",") for line in text.strip().splitlines()) + "\n")
+    return str(path)
+
+
+def label_map(path, *names):
+    path.write_text(
+        "".join(f'item {{ id: {number} name: "{name}" }}\n' for number, name in enumerate(names, 1))
+    )
+    return str(path)
+
+
+def measured(path):
+    return {name: float(value) for name, value in csv.reader(path.read_text().splitlines())}
+
+
+def run_script(module, tmp_path, **flags):
+    values = absl_flags.FlagValues()
+    for name, value in flags.items():
+        absl_flags.DEFINE_string(name, value, "", flag_values=values)
+    values(["script"])
+    with mock.patch.object(module, "FLAGS", values):
+        module._evaluate()
+    return measured(tmp_path / "metrics.csv")
+
+
+def challenge(tmp_path, **more):
+    return run_script(
+        oid_challenge_evaluation,
+        tmp_path,
+        input_annotations_boxes=write_csv(tmp_path / "boxes.csv", """
+ImageID LabelName XMin XMax YMin YMax IsGroupOf Source
+a ant 0.5 1 0 1 0 x
+a bee 0 0.5 0 1 1 x"""),
+        input_annotations_labels=write_csv(tmp_path / "labels.csv", """
+ImageID LabelName Confidence
+a cow 0
+b ant 1"""),
+        input_class_labelmap=label_map(tmp_path / "map.pbtxt", "ant", "bee", "cow", "dog"),
+        output_metrics=str(tmp_path / "metrics.csv"),
+        **{"input_annotations_segm": None, **more},
+    )  # fmt: skip
+
+
+def test_the_challenge_of_boxes(tmp_path):
+    # The dog was not looked for, the image c is not annotated, and the cow is not there.
+    found = write_csv(tmp_path / "found.csv", """
+ImageID LabelName Score XMin XMax YMin YMax
+a ant 0.5 0.5 1 0 1
+a dog 0.9 0 1 0 1
+a cow 0.9 0 1 0 1
+b ant 0.9 0 1 0 1
+c ant 0.9 0 1 0 1""")  # fmt: skip
+    numbers = challenge(tmp_path, input_predictions=found)
+    prefix = "OpenImagesDetectionChallenge_PerformanceByCategory/AP@0.5IOU/"
+    assert numbers[f"{prefix}ant"] == 0.5  # wrong in b, right in a
+    assert numbers[f"{prefix}bee"] == 0
+    assert np.isnan(numbers[f"{prefix}dog"])
+
+
+def test_the_challenge_of_masks(tmp_path):
+    right = encoded(RIGHT_HALF)
+    # The first has the box of an object; the second is an object of its own.
+    masks = write_csv(tmp_path / "masks.csv", f"""
+ImageID LabelName XMin XMax YMin YMax IsGroupOf ImageWidth ImageHeight Mask
+a ant 0.50 1.0 0.0 1.0 0 4 2 {right}
+a cow 0.5 1 0 1 0 4 2 {right}""")  # fmt: skip
+    found = write_csv(tmp_path / "found.csv", f"""
+ImageID LabelName Score ImageWidth ImageHeight Mask
+a ant 0.5 4 2 {right}
+a cow 0.5 4 2 {right}""")  # fmt: skip
+    numbers = challenge(tmp_path, input_annotations_segm=masks, input_predictions=found)
+    prefix = "OpenImagesInstanceSegmentationChallenge_PerformanceByCategory/AP@0.5IOU/"
+    assert (numbers[f"{prefix}ant"], numbers[f"{prefix}cow"]) == (1, 1)
+    assert np.isnan(numbers[f"{prefix}bee"])  # without a mask it does not count
+
+
+def test_the_challenge_of_relations(tmp_path):
+    names = "ImageID LabelName1 LabelName2 RelationshipLabel XMin1 XMax1 YMin1 YMax1 XMin2 XMax2 YMin2 YMax2"
+    row = "ant bee on 0 0.5 0 0.5 0.5 1 0.5 1"
+    flags = {
+        "input_annotations_boxes": write_csv(tmp_path / "true.csv", f"{names}\na {row}"),
+        "input_annotations_labels": write_csv(
+            tmp_path / "labels.csv", "ImageID LabelName Confidence\na ant 1"
+        ),
+        "input_predictions": write_csv(tmp_path / "found.csv", f"{names} Score\na {row} 0.5"),
+        "input_class_labelmap": label_map(tmp_path / "things.pbtxt", "ant", "bee"),
+        "input_relationship_labelmap": label_map(tmp_path / "relations.pbtxt", "on"),
+        "output_metrics": str(tmp_path / "metrics.csv"),
+    }
+    parsed = oid_vrd_challenge_evaluation._parser().parse_args(
+        [f"--{name}={path}" for name, path in flags.items()]
+    )
+    oid_vrd_challenge_evaluation.main(parsed)
+    numbers = measured(tmp_path / "metrics.csv")
+    assert numbers["VRDMetric_Relationships_AP@0.5IOU/on"] == numbers["VRDMetric_Phrases_mAP@0.5IOU"] == 1
+    write_csv(tmp_path / "true.csv", f"{names}\na {row} more")
+    with pytest.raises(DataError, match=r"true\.csv: row 2 has 13 cells"):
+        oid_vrd_challenge_evaluation.main(parsed)
+    write_csv(tmp_path / "true.csv", "ImageID LabelName1\na ant")
+    with pytest.raises(DataError, match=r"true\.csv: there is no column LabelName2"):
+        oid_vrd_challenge_evaluation.main(parsed)
+
+
+def test_the_expansion_of_a_table(tmp_path):
+    (tmp_path / "h.json").write_text(json.dumps(HIERARCHY))
+    boxes = write_csv(tmp_path / "boxes.csv", "ImageID LabelName XMin\na d 0.5\na b 0.25")
+    command = [
+        sys.executable, oid_hierarchical_labels_expansion.__file__, f"--json_hierarchy_file={tmp_path / 'h.json'}",
+        f"--input_annotations={boxes}", f"--output_annotations={tmp_path / 'out.csv'}", "--annotation_type=1",
+    ]  # fmt: skip
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    rows = [f"a,{name},0.5" for name in "dcfg"]
+    assert (tmp_path / "out.csv").read_text().splitlines() == ["ImageID,LabelName,XMin", *rows, "a,b,0.25"]

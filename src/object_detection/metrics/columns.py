@@ -1,6 +1,8 @@
 """Columns of a table: of a data frame of pandas, or of a dict of lists."""
 
-from collections.abc import Mapping
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,3 +43,58 @@ def labels(table: Any, name: str, label_map: Mapping[str, int], rows: Any = slic
             hint = did_you_mean(str(one), label_map)
             raise UnknownLabelError(f'the label map has no class "{one}", which {name} has.{hint}')
     return np.array([label_map[one] for one in names], np.int64)
+
+
+# Tables in files
+
+Table = dict[str, list[str | None]]
+"""Columns by name; None where a cell is empty."""
+
+
+def read_csv(path: Path) -> Table:
+    """Return the columns of a CSV file with a header.
+
+    Raises:
+        DataError: if it cannot be read, or a row has more cells than the header.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            names = next(reader, [])
+            rows = [[cell or None for cell in row] for row in reader if row]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read: {error}.") from error
+    for number, row in enumerate(rows, 2):
+        if len(row) != len(names):
+            raise DataError(f"{path}: row {number} has {len(row)} cells, the header has {len(names)}.")
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+
+def check_names(table: Table, names: Iterable[str], path: Path) -> None:
+    """Raise DataError, naming the file, if a table lacks a column."""
+    if missing := [name for name in names if name not in table]:
+        raise DataError(f"{path}: there is no column {', '.join(missing)}, but {', '.join(table)}.")
+
+
+def joined(*tables: Table) -> Table:
+    """Return the rows of all tables as one, with the columns of all."""
+    names = dict.fromkeys(name for table in tables for name in table)
+    return {
+        name: [cell for table in tables for cell in table.get(name, [None] * _length(table))]
+        for name in names
+    }
+
+
+def by_image(table: Table) -> dict[str, Table]:
+    """Return the rows of each image of the column ImageID."""
+    rows: dict[str, list[int]] = {}
+    for number, image in enumerate(table["ImageID"]):
+        rows.setdefault(str(image), []).append(number)
+    return {
+        image: {name: [cells[row] for row in of_image] for name, cells in table.items()}
+        for image, of_image in rows.items()
+    }
+
+
+def _length(table: Table) -> int:
+    return len(next(iter(table.values()), []))

@@ -35,7 +35,9 @@ def build_groundtruth_dictionary(data: Any, class_label_map: Mapping[str, int]) 
     arrays = {
         InputDataFields.groundtruth_boxes: columns.numbers(data, _BOX, objects),
         InputDataFields.groundtruth_classes: columns.labels(data, "LabelName", class_label_map, objects),
-        InputDataFields.groundtruth_group_of: columns.column(data, "IsGroupOf", objects).astype(int),
+        InputDataFields.groundtruth_group_of: columns.numbers(data, ("IsGroupOf",), objects)[:, 0].astype(
+            int
+        ),
         InputDataFields.groundtruth_image_classes: columns.labels(
             data, "LabelName", class_label_map, looked_for
         ),
