@@ -71,13 +71,19 @@ def get_evaluators(
         evaluator_options: arguments of the evaluators, by the name of the metrics.
 
     Raises:
-        UnknownMetricError: for the name of metrics that is unknown.
+        UnknownMetricError: for the name of metrics that is unknown, and those of keypoints without a class.
     """
     evaluators = []
     for name in eval_config.metrics_set or [EVAL_DEFAULT_METRIC]:
         if name not in EVAL_METRICS_CLASS_DICT:
             hint = did_you_mean(name, EVAL_METRICS_CLASS_DICT)
             raise UnknownMetricError(f'eval_config.metrics_set: there are no metrics "{name}".{hint}')
+        if name == EVAL_KEYPOINT_METRIC:
+            if not eval_config.parameterized_metric:
+                raise UnknownMetricError(
+                    f"eval_config.metrics_set: {name} need a parameterized_metric {{ {name} {{ class_label: ... }} }}."
+                )
+            continue
         evaluators.append(
             EVAL_METRICS_CLASS_DICT[name](categories, **(evaluator_options or {}).get(name, {}))
         )

@@ -58,7 +58,9 @@ def test_every_name_has_an_evaluator():
 
 
 def test_evaluators_of_keypoints(caplog):
-    asked = config()
+    asked = config(eval_util.EVAL_KEYPOINT_METRIC, eval_util.EVAL_DEFAULT_METRIC)
+    with pytest.raises(ValueError, match="class_label"):
+        eval_util.get_evaluators(asked, CATEGORIES)
     for name, sigmas in (("person", {"right_eye": 0.25, "left_eye": 0.5}), ("dog", {}), ("cow", {"tail": 1})):
         metric = asked.parameterized_metric.add().coco_keypoint_metrics
         metric.class_label = name

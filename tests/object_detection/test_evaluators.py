@@ -118,6 +118,17 @@ def test_masks_are_matched_in_place_of_boxes():
     assert of_masks(found, [TALL], group_of=[0], weight=0.5) == ([0.9], [0.5])
 
 
+def test_masks_are_suppressed_by_masks():
+    evaluation = PerImageEvaluation(1, 0.5, nms_iou_threshold=0.5, nms_max_output_boxes=10)
+    # One box for all, and of the three masks two are the same.
+    drawn = np.array([TALL, WIDE, TALL], np.uint8)
+    flags = np.zeros(1, bool)
+    scores, labels = evaluation._compute_tp_fp_for_single_class(
+        boxes(A, A, A), np.array([0.7, 0.8, 0.9]), boxes(A), flags, flags, drawn, drawn[:1]
+    )
+    assert (scores.tolist(), labels.tolist()) == ([0.9, 0.8], [1, 0])
+
+
 def test_correct_localization_of_one_image():
     evaluation = PerImageEvaluation(2, **PER_IMAGE)
     found = (boxes(A, AWAY, B), np.array([0.5, 0.4, 0.9]), np.array([0, 0, 1]))

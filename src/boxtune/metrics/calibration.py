@@ -36,19 +36,19 @@ class Calibration:
     bins: list[Bin]
 
 
-def calibration(score: Floats, outcome: Ints) -> Calibration:
+def calibration(score: Floats, outcome: Ints, num_bins: int = NUM_BINS) -> Calibration:
     """Compare the `score` [k] of detections with their `outcome` (int8 [k]); ignored ones do not count.
 
-    Source: Guo et al. 2017 (arXiv:1706.04599), equation 3, with ten bins of equal width.
+    Source: Guo et al. 2017 (arXiv:1706.04599), equation 3, with bins of equal width.
     """
     counts = outcome != IGNORED
     score, right = score[counts].astype(np.float64), outcome[counts] == RIGHT
     if not len(score) or score.min() < 0 or score.max() > 1:
         return Calibration(None, [])
-    edges = np.arange(NUM_BINS + 1) / NUM_BINS
+    edges = np.arange(num_bins + 1) / num_bins
     number = np.searchsorted(edges, np.round(score, SCORE_DIGITS), side="right") - 1
-    number = np.minimum(number, NUM_BINS - 1)
-    sums = [np.bincount(number, values, minlength=NUM_BINS) for values in (np.ones(len(score)), score, right)]
+    number = np.minimum(number, num_bins - 1)
+    sums = [np.bincount(number, values, minlength=num_bins) for values in (np.ones(len(score)), score, right)]
     bins = [
         Bin(float(low), float(high), int(count), *(float(part / count) if count else None for part in parts))
         for low, high, count, *parts in zip(edges[:-1], edges[1:], *sums, strict=True)

@@ -480,17 +480,9 @@ class OpenImagesChallengeEvaluator(OpenImagesDetectionEvaluator):
             MetricError: if the image is here already, or masks that are evaluated are not there.
         """
         super().add_single_ground_truth_image_info(image_id, groundtruth_dict)
-        labels = next(
-            (
-                groundtruth_dict[name]
-                for name in (
-                    InputDataFields.groundtruth_image_classes,
-                    InputDataFields.groundtruth_labeled_classes,
-                )
-                if name in groundtruth_dict
-            ),
-            None,
-        )
+        labels = groundtruth_dict.get(InputDataFields.groundtruth_image_classes)
+        if labels is None:
+            labels = groundtruth_dict.get(InputDataFields.groundtruth_labeled_classes)
         if labels is None:
             logging.warning("image %s does not have labels of the whole image", image_id)
             labels = np.zeros(0, int)

@@ -164,6 +164,10 @@ class PerImageEvaluation:
         self, boxes: np.ndarray, classes: np.ndarray, scores: np.ndarray, detected_masks: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
         """Return boxes, classes, scores and masks of what is left of each class, by descending score."""
+        if self.nms_iou_threshold == 1.0 and len(boxes) <= self.nms_max_output_boxes:  # nothing is suppressed
+            best_first = np.argsort(scores, kind="stable")[::-1]
+            left_masks = None if detected_masks is None else detected_masks[best_first]
+            return boxes[best_first], classes[best_first], scores[best_first], left_masks
         found: list[Any] = []
         suppress: Any = np_box_list_ops if detected_masks is None else np_box_mask_list_ops
         for cls in np.unique(classes):
