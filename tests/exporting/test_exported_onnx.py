@@ -469,7 +469,7 @@ def test_predict_needs_no_tensorflow_either(run, file, tmp_path):
 
 
 @pytest.mark.shared
-@pytest.mark.thorough
+@pytest.mark.large
 def test_real_photographs_are_seen_as_by_the_checkpoint(shared, tmp_path):
     model = shared / "checkpoints" / "ssd_mobilenet_v2_fpnlite_224x224_a050_coco"
     export(model / "pipeline.config", model, tmp_path, formats=BOTH)

@@ -644,7 +644,7 @@ def test_it_runs_where_tensorflow_is_not_installed(file):
 
 
 @pytest.mark.shared
-@pytest.mark.thorough
+@pytest.mark.large
 def test_real_photographs_are_seen_as_by_the_checkpoint(shared, tmp_path):
     folder = shared / "checkpoints" / "ssd_mobilenet_v2_fpnlite_224x224_a050_coco"
     model = config.load(folder / "pipeline.config").model
