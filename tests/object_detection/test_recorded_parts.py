@@ -7,10 +7,11 @@ from google.protobuf import text_format
 
 from boxtune.config import pipeline_pb2
 from boxtune.errors import ConfigError
-from golden.recordings import unit_cases
+from golden.recordings import element_index, load_fill, unit_cases
 from object_detection.builders import (
     anchor_generator_builder,
     box_coder_builder,
+    image_resizer_builder,
     losses_builder,
     matcher_builder,
     region_similarity_calculator_builder,
@@ -18,6 +19,7 @@ from object_detection.builders import (
 from object_detection.core import losses, post_processing
 from object_detection.core.box_list import BoxList
 from object_detection.core.matcher import Match
+from object_detection.utils import learning_schedules
 
 pytestmark = pytest.mark.shared
 
@@ -171,3 +173,65 @@ def test_suppression(case):
     assert (masks is not None) == ("out_masks" in case.arrays)
     if masks is not None:
         np.testing.assert_array_equal(masks, case.arrays["out_masks"])
+
+
+@pytest.mark.parametrize("case", cases_of("image_resizers"))
+def test_image_resizers(case):
+    resizer = image_resizer_builder.build(parse(pipeline_pb2.ImageResizer(), case.about["proto"]))
+    fill = load_fill()
+    height, width, _ = case.about["image"]
+    image = tf.constant(fill.image(height, width, 3), tf.float32)
+    masks = None
+    if "resized_masks.shape" in case.arrays:
+        masks = tf.constant(fill.masks(fill.ground_truth(3, 2, 5)[0], height, width), tf.float32)
+    resized, *resized_masks, true_shape = resizer(image, masks)
+    np.testing.assert_array_equal(true_shape, case.arrays["true_shape"])
+    assert resized.shape == tuple(case.arrays["resized.shape"])
+    elements = np.ravel(resized)[element_index(tf.size(resized).numpy(), 600)]
+    np.testing.assert_allclose(elements, case.arrays["resized.elems"], atol=1e-3)
+    if masks is not None:
+        elements = np.ravel(resized_masks[0])[element_index(tf.size(resized_masks[0]).numpy(), 300)]
+        np.testing.assert_array_equal(elements, case.arrays["resized_masks.elems"])
+
+
+def schedule_of(case):
+    """Return the function of a case, and its arguments besides the step."""
+    if "function" in case.about:
+        return getattr(learning_schedules, case.about["function"]), case.about["args"]
+    section = parse(pipeline_pb2.LearningRate(), case.about["proto"])
+    name = section.WhichOneof("learning_rate")
+    one = getattr(section, name)
+    if name == "manual_step_learning_rate":
+        return learning_schedules.manual_stepping, {
+            "boundaries": [change.step for change in one.schedule],
+            "rates": [one.initial_learning_rate, *(change.learning_rate for change in one.schedule)],
+            "warmup": one.warmup,
+        }
+    fields = {field.name: getattr(one, field.name) for field in one.DESCRIPTOR.fields}
+    if name == "cosine_decay_learning_rate":
+        return learning_schedules.cosine_decay_with_warmup, fields
+    names = {"initial_learning_rate": "base", "decay_steps": "decay_steps", "decay_factor": "decay_factor"}
+    return learning_schedules.exponential_decay_with_burnin, {
+        f"learning_rate_{names[name]}" if name in names else name: value for name, value in fields.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=str(case))
+        for case in unit_cases("learning_rates")
+        if "constant" not in case.about.get("proto", "")
+    ],
+)
+def test_learning_rates(case):
+    function, arguments = schedule_of(case)
+    steps = tf.constant(case.arrays["steps"])
+    rates = tf.map_fn(
+        tf.function(lambda step: function(step, **arguments), autograph=False),
+        steps,
+        fn_output_signature=tf.float32,
+    )
+    np.testing.assert_allclose(rates, case.arrays["learning_rate"], rtol=1e-5, atol=1e-8)
+    rate = function(steps[3], **arguments)  # a function, where TensorFlow is eager
+    np.testing.assert_allclose(rate(), case.arrays["learning_rate"][3], rtol=1e-5, atol=1e-8)

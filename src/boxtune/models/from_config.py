@@ -335,8 +335,22 @@ def score_converter(
         first = ops.sigmoid if predictor.score_converter == predictor.SIGMOID else first
     if not section.HasField("calibration_config"):
         return lambda logits: convert(first(logits) / scale)
-    before, after = config.oneof(
-        section.calibration_config,
+    before, after = calibration_functions(section.calibration_config, num_scores)
+    return lambda logits: after(convert(before(first(logits)) / scale))
+
+
+def calibration_functions(
+    section: pipeline_pb2.CalibrationConfig, num_scores: int | None = None
+) -> tuple[Function, Function]:
+    """Read `calibration_config`: a function of logits [..., c], and one of the scores [..., c] that are made of these.
+
+    One of the two changes nothing. `num_scores` is c, background included, if it is known.
+
+    Raises:
+        ConfigError: for an invalid calibration.
+    """
+    return config.oneof(
+        section,
         {
             "function_approximation": lambda one: (
                 ops.convert_to_tensor,
@@ -349,7 +363,6 @@ def score_converter(
             "temperature_scaling_calibration": lambda one: (_temperature(one), ops.convert_to_tensor),
         },
     )
-    return lambda logits: after(convert(before(first(logits)) / scale))
 
 
 def _class_id_functions(
