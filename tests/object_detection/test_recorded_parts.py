@@ -228,7 +228,9 @@ def test_learning_rates(case):
     function, arguments = schedule_of(case)
     steps = tf.constant(case.arrays["steps"])
     rates = tf.map_fn(
-        tf.function(lambda step: function(step, **arguments)), steps, fn_output_signature=tf.float32
+        tf.function(lambda step: function(step, **arguments), autograph=False),
+        steps,
+        fn_output_signature=tf.float32,
     )
     np.testing.assert_allclose(rates, case.arrays["learning_rate"], rtol=1e-5, atol=1e-8)
     rate = function(steps[3], **arguments)  # a function, where TensorFlow is eager

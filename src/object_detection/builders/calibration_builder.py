@@ -5,9 +5,8 @@ from typing import Any
 
 from boxtune.config import pipeline_pb2
 from boxtune.detection.calibration import piecewise_linear
-from boxtune.errors import ConfigError
 from boxtune.models.from_config import calibration_functions
-from object_detection.builders.checked import SectionError
+from object_detection.builders.checked import as_section_errors
 
 
 def build(calibration_config: pipeline_pb2.CalibrationConfig) -> Callable[[Any], Any]:
@@ -16,10 +15,8 @@ def build(calibration_config: pipeline_pb2.CalibrationConfig) -> Callable[[Any],
     Raises:
         SectionError: for a calibration that is not set, not known, or cannot be.
     """
-    try:
+    with as_section_errors():
         of_logits, of_scores = calibration_functions(calibration_config)
-    except ConfigError as error:
-        raise SectionError(str(error)) from error
     return lambda values: of_scores(of_logits(values))
 
 

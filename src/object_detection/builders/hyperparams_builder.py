@@ -3,12 +3,11 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from boxtune.config import pipeline_pb2
-from boxtune.errors import ConfigError
 from boxtune.models.layers import conv_style
-from object_detection.builders.checked import SectionError, checked
+from object_detection.builders.checked import SectionError, as_section_errors, checked
 from object_detection.core import freezable_batch_norm, freezable_sync_batch_norm
 
 _ACTIVATIONS = {None: None, "relu": tf.nn.relu, "relu6": tf.nn.relu6, "silu": tf.nn.swish}
@@ -23,10 +22,8 @@ class KerasLayerHyperparams:
 
     def __init__(self, hyperparams_config: pipeline_pb2.Hyperparams):
         checked("hyperparams_config", hyperparams_config, pipeline_pb2.Hyperparams)
-        try:
+        with as_section_errors():
             self._style = conv_style(hyperparams_config)
-        except ConfigError as error:
-            raise SectionError(str(error)) from error
         self._use_sync_batch_norm = hyperparams_config.HasField("sync_batch_norm")
 
     def use_batch_norm(self) -> bool:

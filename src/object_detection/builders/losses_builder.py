@@ -14,10 +14,10 @@ def build(loss_config: pipeline_pb2.Loss) -> tuple[Any, ...]:
 
     Returns:
         The classification loss, the localization loss, the weight of each, the miner of hard examples or None, the
-        sampler of examples or None, and the function of gradients of an ExpectedLossWeights, None.
+        sampler of examples or None, and None in place of the function of `expected_loss_weights`.
 
     Raises:
-        SectionError: for a loss that is not set, and for a miner besides a sampler.
+        SectionError: for a loss that is not set, a miner besides a sampler, and `expected_loss_weights`.
     """
     checked("loss_config", loss_config, pipeline_pb2.Loss)
     classification_loss = _classification_loss(loss_config.classification_loss)
@@ -31,6 +31,8 @@ def build(loss_config: pipeline_pb2.Loss) -> tuple[Any, ...]:
         miner = build_hard_example_miner(
             loss_config.hard_example_miner, classification_weight, localization_weight
         )
+    if loss_config.expected_loss_weights != loss_config.NONE:
+        raise SectionError("expected_loss_weights is not supported; leave it out, or set it to NONE.")
     sampler = None
     if loss_config.HasField("random_example_sampler"):
         if miner:

@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
+import tensorflow.compat.v1 as tf
 
 from boxtune.config import pipeline_pb2
 from object_detection.builders import calibration_builder

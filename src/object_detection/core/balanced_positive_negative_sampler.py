@@ -34,6 +34,7 @@ class BalancedPositiveNegativeSampler(minibatch_sampler.MinibatchSampler):
         Raises:
             TensorError: for other shapes and types.
         """
+        indicator, labels = tf.convert_to_tensor(indicator), tf.convert_to_tensor(labels)
         for name, value in (("indicator", indicator), ("labels", labels)):
             if value.shape.rank != 1:
                 raise TensorError(f"{name} must be 1 dimensional, got a tensor of shape {value.shape}")

@@ -36,7 +36,7 @@ class BoxPredictor(abc.ABC):
         scope: str | None = None,
         **params: Any,
     ) -> dict[str, Any]:
-        """Return predictions of maps, each [b, h, w, d], by name; raise TensorError unless there is a number for each."""
+        """Return predictions of maps [b, h, w, d] by name; raise TensorError unless there is a number for each map."""
         if len(image_features) != len(num_predictions_per_location):
             raise TensorError(
                 f"image_feature and num_predictions_per_location must be of same length, found: {len(image_features)} "

@@ -272,7 +272,7 @@ class HardExampleMiner:
             iou_threshold=self._iou_threshold,
             localization_weight=localization,
             classification_weight=classification,
-            max_negatives_per_positive=self._max_negatives_per_positive if match_list else None,
+            max_negatives_per_positive=(self._max_negatives_per_positive or None) if match_list else None,
             min_negatives_per_image=self._min_negatives_per_image,
         )
         matches = tf.stack([match.match_results for match in match_list]) if match_list else None

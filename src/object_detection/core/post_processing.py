@@ -35,10 +35,15 @@ def partitioned_non_max_suppression_padded(
     score_threshold: float = float("-inf"),
 ) -> tuple[Any, Any]:
     """Return the numbers of the boxes [a, 4] to keep, int32 [max_output_size], padded with 0; and how many they are."""
-    indices, count = tf.image.non_max_suppression_padded(
-        boxes, scores, max_output_size, iou_threshold, score_threshold, pad_to_max_output_size=True
+    indices, count = tf.raw_ops.NonMaxSuppressionV4(
+        boxes=boxes,
+        scores=scores,
+        max_output_size=max_output_size,
+        iou_threshold=iou_threshold,
+        score_threshold=score_threshold,
+        pad_to_max_output_size=True,
     )
-    return tf.where(tf.range(max_output_size) < count, indices, 0), count
+    return indices, count
 
 
 def multiclass_non_max_suppression(
@@ -125,10 +130,15 @@ def class_agnostic_non_max_suppression(
     boxes, scores = tf.convert_to_tensor(boxes), tf.convert_to_tensor(scores)
     _check(boxes[None], scores[None], iou_thresh, clip_window, change_coordinate_frame)
     _check_one_class(max_classes_per_detection)
+    total = max_total_size or scores.shape[0]
+    if total is None:
+        raise TensorError(
+            "max_total_size is needed where the number of boxes is not known before the graph runs."
+        )
     suppress = NonMaxSuppression(
         score_threshold=score_thresh,
         iou_threshold=iou_thresh,
-        max_total_detections=max_total_size or scores.shape[0],
+        max_total_detections=total,
         soft_nms_sigma=soft_nms_sigma,
         change_coordinate_frame=change_coordinate_frame,
         class_agnostic=True,

@@ -21,6 +21,7 @@ import tensorflow.compat.v1 as tf
 from boxtune.config import pipeline_pb2
 from boxtune.data import geometry
 from boxtune.data.augmentation import colors, crops, objects, policies, steps
+from boxtune.data.augmentation.whole_image import scaled
 from boxtune.data.resize import size_at_least, size_at_most, size_in_range
 from object_detection.core import box_list_ops, keypoint_ops
 from object_detection.core.box_list import BoxList
@@ -65,7 +66,12 @@ def _get_or_create_preprocess_rand_vars(
 def _perhaps(
     is_chosen: Any, change: Callable[[dict[str, Any]], dict[str, Any]], sample: dict[str, Any]
 ) -> tuple[Any, ...]:
-    return tuple(tf.cond(is_chosen, lambda: tuple(change(sample).values()), lambda: tuple(sample.values())))
+    return _cond(is_chosen, lambda: tuple(change(sample).values()), lambda: tuple(sample.values()))
+
+
+def _cond(is_so: Any, change: Callable[[], Any], leave: Callable[[], Any]) -> Any:
+    """Return what one of two functions does; a tuple of one tensor remains a tuple."""
+    return tf.cond(is_so, change, leave, strict=True)
 
 
 # ---------------------------------------------------------------------------------------------- samples
@@ -345,7 +351,18 @@ def _unless(
     if random_coef < _EPSILON:
         return change()
     drawn = _get_or_create_preprocess_rand_vars(lambda: _uniform(seed=seed), function_id, cache)
-    return tf.cond(drawn > random_coef, change, lambda: unchanged)
+    return _cond(drawn > random_coef, _outside(change, cache), lambda: unchanged)
+
+
+def _outside(change: Callable[[], Any], cache: Cache) -> Callable[[], Any]:
+    """Return a branch of a graph that does what `change` does; with a cache, outside of the branch.
+
+    What is drawn within a branch could not be used by another call.
+    """
+    if cache is None:
+        return change
+    changed = change()
+    return lambda: changed
 
 
 def random_patch_gaussian(
@@ -991,7 +1008,7 @@ def random_scale_crop_and_pad_to_square(
     )
     size = tf.cast(steps.size_of(image), tf.float32)
     ratio = _uniform(scale_min, scale_max, seed=seed) * output_size / tf.reduce_max(size)
-    large = tf.cast(size * ratio, tf.int32)
+    large = scaled(size, ratio)
     left_over = tf.cast(tf.maximum(large - output_size, 0), tf.float32)
     start = tf.cast(left_over * tf.stack([_uniform(seed=seed) for _ in range(2)]), tf.int32)
     sample["image"] = _resize(image, large, resize_method)
@@ -1028,38 +1045,40 @@ def random_pad_image(
     """
     _refuse_densepose(densepose_surface_coords)
     sample = _sample(image=image, boxes=boxes, masks=masks, keypoints=keypoints)
+    size = steps.size_of(image)
+    least = size if min_image_size is None else min_image_size
+    most = size * 2 if max_image_size is None else max_image_size
+    return _random_pad(sample, least, most, pad_color, center_pad, seed, preprocess_vars_cache)
+
+
+def _random_pad(
+    sample: dict[str, Any],
+    least: Any,
+    most: Any,
+    color: Any,
+    center_pad: bool,
+    seed: int | None,
+    cache: Cache,
+    key: Any = "",
+) -> tuple[Any, ...]:
+    """Pad to a size drawn from [`least`, `most`) (int32 [2]); in the mean colour where none is given."""
     image = sample["image"]
     size = steps.size_of(image)
-    least = size if min_image_size is None else tf.maximum(tf.cast(min_image_size, tf.int32), size)
-    most = size * 2 if max_image_size is None else tf.maximum(tf.cast(max_image_size, tf.int32), size)
+    least, most = (tf.maximum(tf.cast(one, tf.int32), size) for one in (least, most))
 
     def draw() -> tuple[Any, Any]:
-        drawn = [
-            tf.cond(
-                most[i] > least[i],
-                lambda i=i: _random_integer(least[i], most[i], seed),
-                lambda i=i: most[i],
-            )
-            for i in (0, 1)
-        ]
-        target = tf.stack(drawn)
-        start = [
-            tf.cond(
-                target[i] > size[i],
-                lambda i=i: _random_integer(0, target[i] - size[i], seed),
-                lambda: tf.constant(0),
-            )
-            for i in (0, 1)
-        ]
-        return target, tf.stack(start)
+        target = tf.stack(
+            [_random_integer(least[i], tf.maximum(most[i], least[i] + 1), seed) for i in (0, 1)]
+        )
+        target = tf.where(most > least, target, most)
+        start = tf.stack([_random_integer(0, tf.maximum(target[i] - size[i], 1), seed) for i in (0, 1)])
+        return target, start
 
-    target, start = _get_or_create_preprocess_rand_vars(
-        draw, PreprocessorCache.PAD_IMAGE, preprocess_vars_cache
-    )
+    target, start = _get_or_create_preprocess_rand_vars(draw, PreprocessorCache.PAD_IMAGE, cache, key)
     if center_pad:
         start = (target - size) // 2
-    color = tf.reduce_mean(tf.cast(image, tf.float32), axis=[0, 1]) if pad_color is None else pad_color
-    padded = _pad(sample, start, target, color)
+    mean = tf.reduce_mean(tf.cast(image, tf.float32), axis=[0, 1])
+    padded = _pad(sample, start, target, mean if color is None else color)
     padded["image"].set_shape([None, None, image.shape[2]])
     return tuple(padded.values())
 
@@ -1129,15 +1148,14 @@ def random_crop_pad_image(
         seed=seed,
         preprocess_vars_cache=preprocess_vars_cache,
     )
-    padded = random_pad_image(
-        cropped,
-        cropped_boxes,
-        min_image_size=tf.cast(size * tf.constant(min_padded_size_ratio), tf.int32),
-        max_image_size=tf.cast(size * tf.constant(max_padded_size_ratio), tf.int32),
-        pad_color=pad_color,
-        seed=seed,
-        preprocess_vars_cache=preprocess_vars_cache,
+    least, most = (
+        tf.cast(size * tf.constant(ratio), tf.int32)
+        for ratio in (min_padded_size_ratio, max_padded_size_ratio)
     )
+    sample = _sample(image=cropped, boxes=cropped_boxes)
+    # Of several crops each has its own, as of windows.
+    key = min_object_covered
+    padded = _random_pad(sample, least, most, pad_color, False, seed, preprocess_vars_cache, key)
     return (*padded, *others)
 
 
@@ -1190,7 +1208,8 @@ def _one_crop(
 
     def with_arguments(index: int) -> Callable[[], tuple[Any, ...]]:
         arguments = {name: values[index] for name, values in each.items()}
-        return lambda: crop(**sample, **arguments, seed=seed, preprocess_vars_cache=cache)
+        change = partial(crop, **sample, **arguments, seed=seed, preprocess_vars_cache=cache)
+        return _outside(change, cache)
 
     return tuple(tf.switch_case(chosen, [with_arguments(index) for index in range(count)]))
 
@@ -1396,9 +1415,11 @@ def _known_size(image: Any, new_size: Callable[[Any], Any]) -> Any:
         return new_size(tf.constant(image.shape[:2].as_list())).numpy().tolist()
 
 
-def _check_image(image: Any) -> None:
+def _checked_image(image: Any) -> Any:
+    image = tf.convert_to_tensor(image)
     if len(image.shape) != 3:
         raise TensorError(f"Image should be 3D tensor; it is {image.shape}")
+    return image
 
 
 def _resized(image: Any, masks: Any, size: Any, method: Any, align_corners: bool = False) -> list[Any]:
@@ -1424,7 +1445,7 @@ def random_image_scale(
         PreprocessorCache.IMAGE_SCALE,
         preprocess_vars_cache,
     )
-    size = tf.cast(tf.cast(steps.size_of(image), tf.float32) * ratio, tf.int32)
+    size = scaled(steps.size_of(image), ratio)
     return tuple(_resized(image, masks, size, tf.image.ResizeMethod.BILINEAR, align_corners=True)[:-1])
 
 
@@ -1454,13 +1475,13 @@ def random_downscale_to_target_pixels(
             "target_pixels",
         )
         ratio = tf.sqrt(tf.cast(target, tf.float32) / tf.reduce_prod(size))
-        smaller = tf.cast(size * ratio, tf.int32)
+        smaller = scaled(size, ratio)
 
         def resized() -> tuple[Any, ...]:
             shrunk, *others = _resized(image, masks, smaller, tf.image.ResizeMethod.BILINEAR)[:-1]
             return (tf.cast(shrunk, image.dtype), *others)
 
-        return tuple(tf.cond(ratio < 1, resized, lambda: tuple(sample.values())))
+        return _cond(ratio < 1, resized, lambda: tuple(sample.values()))
 
     unchanged = tuple(sample.values())
     return tuple(_unless(random_coef, downscale, unchanged, name, seed, preprocess_vars_cache))
@@ -1496,7 +1517,7 @@ def resize_to_range(
     Raises:
         TensorError: for another rank, and unless there is a value for each channel.
     """
-    _check_image(image)
+    image = _checked_image(image)
     size = _known_size(image, lambda size: size_in_range(size, min_dimension or 0, max_dimension))
     resized = _resized(image, masks, size, method, align_corners)
     if not pad_to_max_dimension:
@@ -1520,7 +1541,7 @@ def resize_to_min_dimension(
     image: Any, masks: Any = None, min_dimension: int = 600, method: Any = tf.image.ResizeMethod.BILINEAR
 ) -> tuple[Any, ...]:
     """Return an image, its masks if any, and its shape, enlarged if its shorter side is below `min_dimension`."""
-    _check_image(image)
+    image = _checked_image(image)
     size = _known_size(image, lambda size: size_at_least(size, min_dimension))
     return tuple(_resized(image, masks, size, method, align_corners=True))
 
@@ -1529,14 +1550,14 @@ def resize_to_max_dimension(
     image: Any, masks: Any = None, max_dimension: int = 600, method: Any = tf.image.ResizeMethod.BILINEAR
 ) -> tuple[Any, ...]:
     """Return an image, its masks if any, and its shape, reduced if its longer side is above `max_dimension`."""
-    _check_image(image)
+    image = _checked_image(image)
     size = _known_size(image, lambda size: size_at_most(size, max_dimension))
     return tuple(_resized(image, masks, size, method, align_corners=True))
 
 
 def resize_pad_to_multiple(image: Any, masks: Any = None, multiple: int = 1) -> tuple[Any, ...]:
     """Return an image and its masks with zeros below and on the right, up to multiples, and the shape without them."""
-    _check_image(image)
+    image = _checked_image(image)
     result = [ops.pad_to_multiple(image[None], multiple)[0]]
     if masks is not None:
         result.append(ops.pad_to_multiple(masks[..., None], multiple)[..., 0])

@@ -46,7 +46,7 @@ class DETRSimilarity(RegionSimilarityCalculator):
         of_class = tf.matmul(targets, probabilities, transpose_b=True)
         distance = box_list_ops.l1(boxlist1, boxlist2)
         overlap = box_list_ops.giou(boxlist1, boxlist2)
-        return -self.l1_weight * distance + self.giou_weight * overlap + of_class
+        return of_class - self.l1_weight * distance - self.giou_weight * (1 - overlap)
 
 
 class NegSqDistSimilarity(RegionSimilarityCalculator):

@@ -46,6 +46,9 @@ _PER_OBJECT = (
 class TensorError(DataError, ValueError):
     """A tensor or a number that does not fit; a ValueError too, which is what the API raises."""
 
+    # TensorFlow raises the errors of a graph anew; it keeps the class of those that are made like this.
+    __init__ = Exception.__init__
+
 
 # Masks and boxes
 

@@ -20,7 +20,7 @@ __all__ = [
 
 
 def pad_to_max_size(features: Sequence[Any]) -> tuple[Any, Any]:
-    """Return maps [b, h, w, c], padded with 0 to the size of the largest, [b, maps, h, w, c]; and int32 [maps, 2], sizes."""
+    """Return maps [b, h, w, c] padded with 0 to one size, [b, maps, h, w, c], and their sizes int32 [maps, 2]."""
     sizes = tf.stack([tf.shape(one)[1:3] for one in features])
     missing = tf.reduce_max(sizes, axis=0) - sizes
     padded = [

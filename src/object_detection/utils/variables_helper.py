@@ -10,7 +10,10 @@ import tensorflow as tf
 from boxtune.errors import CheckpointError
 from object_detection.utils.ops import TensorError
 
-DETECTION_FEATURE_EXTRACTOR_MSG = "The checkpoint type 'detection' of this detector is an alias of older times; set 'classification' for the backbone."
+DETECTION_FEATURE_EXTRACTOR_MSG = (
+    "The checkpoint type 'detection' of this detector is an alias of older times; set 'classification' for the "
+    "backbone."
+)
 DEPRECATED_CHECKPOINT_MAP = {"detection": ("feature_extractor", DETECTION_FEATURE_EXTRACTOR_MSG)}
 
 _log = logging.getLogger("boxtune")
