@@ -4,6 +4,7 @@ pip installs one over the other without a word, and removing the first deletes w
 """
 
 import csv
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -74,8 +75,13 @@ def _size(path: Path) -> int | None:
 def others_at_a_glance() -> list[str]:
     """Return other distributions that bring a package of this name, as far as their `top_level.txt` tells it."""
     lists = [told for folder in {*sys.path} for told in Path(folder or ".").glob("*-info/top_level.txt")]
-    names = {told.parent.stem.partition("-")[0] for told in lists if NAME in _text(told).split()}
+    names = {_normalized(told.parent.stem.partition("-")[0]) for told in lists if NAME in _text(told).split()}
     return sorted(names - {"boxtune"})
+
+
+def _normalized(name: str) -> str:
+    """Return the name of a distribution as pip compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _text(path: Path) -> str:
@@ -93,7 +99,7 @@ def others() -> list[str]:
     for one in metadata.distributions():
         name = one.metadata["Name"]
         if name and name != "boxtune" and any(file.parts[0] == NAME for file in one.files or ()):
-            found.add(name)
+            found.add(_normalized(name))
     return sorted(found)
 
 
@@ -114,7 +120,7 @@ def faults(
     if others:
         names = " and ".join(others)
         told.append(
-            f"{names} brings a package {NAME}, too: pip installs one over the other, and removing one deletes files "
+            f"{names} {'bring' if len(others) > 1 else 'brings'} a package {NAME}, too: pip installs one over the other, and removing one deletes files "
             f"of the other. Run: pip uninstall -y {' '.join(others)} && {_REINSTALL}"
         )
     if lost:

@@ -57,8 +57,8 @@ class TestTwoPackages:
         (distribution(site, "object_detection", [theirs]) / "top_level.txt").write_text("object_detection\n")
         done = run(site, *IMPORT)
         assert done.returncode == 0
-        assert "object_detection brings a package object_detection, too" in done.stderr
-        assert "pip uninstall -y object_detection && pip install --force-reinstall" in done.stderr
+        assert "object-detection brings a package object_detection, too" in done.stderr
+        assert "pip uninstall -y object-detection && pip install --force-reinstall" in done.stderr
         assert "1 file of boxtune's object_detection is missing or replaced" in done.stderr
         assert "such as object_detection/utils/ops.py" in done.stderr
 
