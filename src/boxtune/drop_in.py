@@ -118,10 +118,10 @@ def faults(
     """Return what is wrong with the package and the way out, each in a line."""
     told = []
     if others:
-        names = " and ".join(others)
+        bring = "bring" if len(others) > 1 else "brings"
         told.append(
-            f"{names} {'bring' if len(others) > 1 else 'brings'} a package {NAME}, too: pip installs one over the other, and removing one deletes files "
-            f"of the other. Run: pip uninstall -y {' '.join(others)} && {_REINSTALL}"
+            f"{' and '.join(others)} {bring} a package {NAME}, too: pip installs one over the other, and removing one "
+            f"deletes files of the other. Run: pip uninstall -y {' '.join(others)} && {_REINSTALL}"
         )
     if lost:
         what = f"{many(len(lost), 'file')} of boxtune's {NAME} {'is' if len(lost) == 1 else 'are'} missing or replaced"
