@@ -12,6 +12,8 @@ import pytest
 REPOSITORY = Path(__file__).parent.parent.parent
 FILE = Path(os.environ.get("BOXTUNE_SHARED", REPOSITORY.parent / "shared")) / "api" / "signatures.tsv"
 MODULES = (
+    "builders.dataset_builder",
+    "builders.decoder_builder",
     "builders.model_builder",
     "builders.optimizer_builder",
     "core.data_decoder",
@@ -24,7 +26,13 @@ MODULES = (
     "dataset_tools.create_pascal_tf_record",
     "dataset_tools.create_pet_tf_record",
     "dataset_tools.tf_record_creation_util",
+    "eval_util",
+    "export_tflite_graph_lib_tf2",
+    "exporter_lib_v2",
+    "inputs",
     "metrics.tf_example_parser",
+    "model_lib",
+    "model_lib_v2",
     "utils.colab_utils",
     "utils.config_util",
     "utils.dataset_util",
@@ -36,7 +44,15 @@ ABSENT = {
     # R-FCN, layers of TensorFlow 1, and pooling of several maps
     "batch_position_sensitive_crop_regions", "position_sensitive_crop_regions", "normalize_to_target",
     "multilevel_roi_align",
+    # Estimators and sessions of TensorFlow 1
+    "create_model_fn", "create_estimator_and_inputs", "create_train_and_eval_specs", "continuous_eval_generator",
+    "continuous_eval", "populate_experiment", "repeated_checkpoint_run", "visualize_detection_results",
+    # evaluators
+    "get_evaluators", "get_eval_metric_ops_for_evaluators", "evaluator_options_from_eval_config",
+    "EVAL_METRICS_CLASS_DICT",
     # CenterNet
+    "SSDModule.inference_fn",  # a tf.function, which has the argument of its signature
+    "CenterNetModule.get_model", "CenterNetModule.input_shape", "CenterNetModule.inference_fn",
     "keypoint_proto_to_params", "object_detection_proto_to_params", "object_center_proto_to_params",
     "mask_proto_to_params", "densepose_proto_to_params", "tracking_proto_to_params", "temporal_offset_proto_to_params",
     "KEYPOINT_STD_DEV_DEFAULT",
