@@ -1,6 +1,7 @@
 """From a checkpoint to a SavedModel, and the modules that such a model is made of."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -9,12 +10,15 @@ from boxtune.config.pipeline_pb2 import TrainEvalPipelineConfig
 from boxtune.errors import ConfigError
 from boxtune.export import export
 from boxtune.exporting.saved_model import serving_function
+from boxtune.training import checkpoints
 from object_detection.builders import model_builder
 from object_detection.core.model import DetectionModel
 from object_detection.core.standard_fields import DetectionResultFields
 from object_detection.edited_config import written_config
+from object_detection.utils import config_util
 
-INPUT_BUILDER_UTIL_MAP: dict[str, Callable[..., Any]] = {"model_build": model_builder.build}
+_BUILD = model_builder.build
+INPUT_BUILDER_UTIL_MAP: dict[str, Callable[..., Any]] = {"model_build": _BUILD}
 """The functions that an export is made of, by the API's names."""
 
 
@@ -127,6 +131,8 @@ def export_inference_graph(
 ) -> None:
     """Write `saved_model/`, `checkpoint/ckpt-0` and `pipeline.config`, as `boxtune export` does.
 
+    Models of another `model_build` in INPUT_BUILDER_UTIL_MAP are written as they are.
+
     Args:
         input_type: one of DETECTION_MODULE_MAP.
         pipeline_config: of the checkpoint.
@@ -138,8 +144,34 @@ def export_inference_graph(
         BoxtuneError: for anything the user can fix.
     """
     _refuse_side_inputs(use_side_inputs)
+    if INPUT_BUILDER_UTIL_MAP["model_build"] is not _BUILD:
+        _export_own(input_type, pipeline_config, trained_checkpoint_dir, Path(output_directory))
+        return
     with written_config(pipeline_config) as path:
         export(path, trained_checkpoint_dir, output_directory, input_type=input_type)
+
+
+def _export_own(
+    input_type: str,
+    pipeline_config: TrainEvalPipelineConfig,
+    trained_checkpoint_dir: str,
+    output_directory: Path,
+) -> None:
+    """Export a model that boxtune does not know."""
+    if input_type not in DETECTION_MODULE_MAP:
+        known = ", ".join(DETECTION_MODULE_MAP)
+        raise config_util.ConfigValueError(f'input_type "{input_type}" is not one of {known}')
+    model = INPUT_BUILDER_UTIL_MAP["model_build"](pipeline_config.model, is_training=False)
+    checkpoint = tf.train.Checkpoint(model=model)
+    status = checkpoint.restore(checkpoints.find(trained_checkpoint_dir)).expect_partial()
+    module = DETECTION_MODULE_MAP[input_type](model)
+    signature = vars(module)[
+        "__call__"
+    ].get_concrete_function()  # which makes variables that there were not yet
+    status.assert_existing_objects_matched()
+    tf.train.CheckpointManager(checkpoint, str(output_directory / "checkpoint"), 1).save(checkpoint_number=0)
+    tf.saved_model.save(module, str(output_directory / "saved_model"), signatures=signature)
+    config_util.save_pipeline_config(pipeline_config, output_directory)
 
 
 def _refuse_side_inputs(are_used: bool) -> None:

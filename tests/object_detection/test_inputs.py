@@ -242,6 +242,16 @@ def test_records_in_order_shards_and_samples(records):
     assert sources(dataset_builder.build(weighted)) == ["s0", "s1", "s2", "s3", "s4"]
 
 
+def test_an_iterator(records):
+    iterator = dataset_builder.make_initializable_iterator(dataset_builder.build(reader(records)))
+    assert [iterator.get_next()[Fields.source_id].numpy() for _ in range(2)] == [b"s0", b"s1"]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        dataset = tf.data.Dataset.range(3)
+        following = dataset_builder.make_initializable_iterator(dataset).get_next()
+        session.run(tf.compat.v1.tables_initializer())
+        assert [session.run(following) for _ in range(2)] == [0, 1]
+
+
 def test_batches_of_transformed_records(records):
     dataset = dataset_builder.build(
         reader(records, "num_epochs: 1"), batch_size=2, transform_input_data_fn=lambda one: one[Fields.image]

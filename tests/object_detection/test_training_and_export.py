@@ -128,23 +128,30 @@ def model(configs):
     return model_builder.build(configs["model"], is_training=True)
 
 
-def test_steps_lower_the_loss(configs, model):
+def test_a_step_on_a_batch_of_records(configs, model):
     dataset = inputs.train_input(
         configs["train_config"], configs["train_input_config"], configs["model"], model=model
     )
     features, labels = next(iter(dataset))
-    optimizer = tf.keras.optimizers.SGD(0.5)
-    losses = []
-    for _ in range(2):
-        made = model_lib_v2.eager_train_step(
-            model, features, labels, True, optimizer, clip_gradients_value=1.0, num_replicas=2.0
-        )
-        losses.append({name: float(value) for name, value in made.items()})
-    assert losses[-1]["Loss/total_loss"] < losses[0]["Loss/total_loss"]
+    before = [variable.numpy() for variable in model.trainable_variables]
+    made = model_lib_v2.eager_train_step(
+        model,
+        features,
+        labels,
+        True,
+        tf.keras.optimizers.SGD(0.5),
+        clip_gradients_value=0.1,
+        num_replicas=2.0,
+    )
+    losses = {name: float(value) for name, value in made.items()}
     parts = ("localization_loss", "classification_loss", "regularization_loss")
-    assert set(losses[0]) == {f"Loss/{part}" for part in (*parts, "total_loss")}
-    total = sum(losses[0][f"Loss/{part}"] for part in parts)
-    assert losses[0]["Loss/total_loss"] == pytest.approx(total, rel=1e-5)
+    assert set(losses) == {f"Loss/{part}" for part in (*parts, "total_loss")}
+    total = sum(losses[f"Loss/{part}"] for part in parts)
+    assert losses["Loss/total_loss"] == pytest.approx(total, rel=1e-5)
+    changes = [
+        variable.numpy() - value for variable, value in zip(model.trainable_variables, before, strict=True)
+    ]
+    assert np.sqrt(sum(np.sum(change**2) for change in changes)) == pytest.approx(0.5 * 0.1, rel=1e-3)
 
 
 @pytest.mark.shared
@@ -260,6 +267,20 @@ def test_a_model_of_someone_else(tmp_path):
     found = loaded(tf.constant(np.full([2, 4, 6, 3], 51, np.uint8)))
     np.testing.assert_allclose(found["detection_scores"], [[0.2 * 2.4]] * 2, rtol=1e-5)
     np.testing.assert_array_equal(found["detection_classes"], [[1]] * 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            exporter_lib_v2.INPUT_BUILDER_UTIL_MAP, "model_build", lambda section, is_training: Own()
+        )
+        pipeline = config_util.TrainEvalPipelineConfig()
+        arguments = (pipeline, str(tmp_path), str(tmp_path / "exported"))
+        exporter_lib_v2.export_inference_graph("float_image_tensor", *arguments)
+        with pytest.raises(ValueError, match="input_type"):
+            exporter_lib_v2.export_inference_graph("image", *arguments)
+    found = tf.saved_model.load(str(tmp_path / "exported" / "saved_model"))(tf.fill([1, 2, 2, 3], 51.0))
+    np.testing.assert_allclose(found["detection_scores"], [[0.2 * 3]], rtol=1e-5)
+    assert {path.name for path in (tmp_path / "exported").iterdir()} == {
+        "checkpoint", "pipeline.config", "saved_model",
+    }  # fmt: skip
     model_lib_v2.validate_tf_v2_checkpoint_restore_map({"model": own, "parts": {"one": own}})
     for wrong in ({"model": own.scale}, {1: own}, {"parts": {"one": 1}}):
         with pytest.raises(TypeError, match="dict of modules"):

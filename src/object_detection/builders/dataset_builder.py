@@ -11,7 +11,7 @@ from typing import Any
 import tensorflow as tf
 
 from boxtune.config.pipeline_pb2 import InputReader
-from boxtune.errors import ConfigError, DataError
+from boxtune.errors import DataError
 from object_detection.builders import decoder_builder
 from object_detection.utils.config_util import ConfigValueError
 
@@ -27,8 +27,12 @@ class NoFilesError(DataError, RuntimeError):
 
 
 def make_initializable_iterator(dataset: tf.data.Dataset) -> Any:
-    """Refuse: raise ConfigError."""
-    raise ConfigError("Iterators of TensorFlow 1 are not supported; go through the data set itself.")
+    """Return what goes through a data set by `get_next`; in a graph it is initialized with the tables."""
+    if tf.executing_eagerly():
+        return iter(dataset)
+    iterator = tf.compat.v1.data.make_initializable_iterator(dataset)
+    tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
+    return iterator
 
 
 def read_dataset(
