@@ -53,6 +53,7 @@ def folder(tmp_path_factory):
     pipeline.model.ssd.num_classes = 1
     pipeline.model.ssd.feature_extractor.depth_multiplier = 0.35
     pipeline.train_config.batch_size = 2
+    del pipeline.train_config.data_augmentation_options[:]
     pipeline.train_config.num_steps = STEPS
     for reader in (pipeline.train_input_reader, pipeline.eval_input_reader.add()):
         reader.tf_record_input_reader.input_path.append(str(folder / "a.record"))
