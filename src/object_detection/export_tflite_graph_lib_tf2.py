@@ -6,15 +6,27 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import tensorflow as tf
+
 from boxtune import config, models
 from boxtune.backends import prepare_backend, require_tensorflow
 from boxtune.config import pipeline_pb2
 from boxtune.data.files import PARTIAL, held, writing
+from boxtune.detection.box_coders import codes_of_boxes
+from boxtune.detection.boxes import to_centers
 from boxtune.errors import ConfigError
 from boxtune.exporting.tflite import refuse_graph
 from boxtune.exporting.tflite_graph import Module, PostProcess
 from boxtune.models import Detector
+from boxtune.models.ssd import SSD
 from boxtune.training import averages, checkpoints
+from object_detection.meta_architectures.ssd_meta_arch import SSDMetaArch
+
+
+def get_const_center_size_encoded_anchors(anchors: Any) -> Any:
+    """Return anchors [a, 4] as `[y, x, h, w]` of their centres and sizes, a constant float32 [a, 4]."""
+    return tf.constant(tf.stack(to_centers(anchors), axis=-1), tf.float32, name="anchors")
 
 
 class SSDModule(Module):
@@ -23,13 +35,14 @@ class SSDModule(Module):
     def __init__(
         self,
         pipeline_config: pipeline_pb2.TrainEvalPipelineConfig,
-        detection_model: Detector,
+        detection_model: Detector | SSDMetaArch,
         max_detections: int,
         use_regular_nms: bool,
     ):
+        detector = detection_model.detector if isinstance(detection_model, SSDMetaArch) else detection_model
         section = models.image_resizer(pipeline_config.model)
-        refuse_graph(detection_model, section)
-        suppress = detection_model.suppress
+        refuse_graph(detector, section)
+        suppress = detector.suppress
         if suppress is None:
             raise ConfigError("this script exports the SSD family; use boxtune export --format tflite")
         size = config.fixed_size(section)
@@ -41,18 +54,43 @@ class SSDModule(Module):
             # The API writes six digits, so that the 1e-8 of the zoo is 0.
             nms_score_threshold=float(f"{suppress.score_threshold:f}"),
             nms_iou_threshold=float(f"{suppress.iou_threshold:f}"),
-            num_classes=detection_model.num_classes,
+            num_classes=detector.num_classes,
         )
-        super().__init__(detection_model, size, post, "normalized")
+        scales = codes_of_boxes(np.zeros([1, 1, 4], np.float32)).scales
+        if isinstance(detector, SSD):
+            coder = detector.loss.box_coder
+            anchor = np.array([[0, 0, 1, 1]], np.float32)
+            codes = np.zeros([1, 1, coder.code_size], np.float32)
+            scales = coder.center_codes(codes, anchor).scales
+        self._signature = post.signature(scales)
+        super().__init__(detector, size, post, "normalized")
 
     def input_shape(self) -> list[int]:
         """Return the shape of the image, [1, h, w, 3]."""
         return self._shape
 
+    def postprocess_implements_signature(self) -> str:
+        """Return the name and the attributes of what the converter puts in for the suppression."""
+        return self._signature
+
     @property
     def inference_fn(self) -> Any:
         """The function from an image to count, scores, classes and boxes."""
         return self.infer
+
+
+class CenterNetModule(tf.Module):
+    """Of CenterNet, which boxtune does not have."""
+
+    def __init__(
+        self,
+        pipeline_config: pipeline_pb2.TrainEvalPipelineConfig,
+        max_detections: int,
+        include_keypoints: bool,
+        label_map_path: str = "",
+    ):
+        """Refuse, by a ConfigError."""
+        raise ConfigError("CenterNet is not supported; use model.ssd")
 
 
 def export_tflite_model(

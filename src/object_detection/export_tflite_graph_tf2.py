@@ -8,8 +8,8 @@ import sys
 
 from absl import app, flags
 
-from boxtune import cli, config
-from boxtune.config import pipeline_pb2
+from boxtune import cli
+from object_detection.edited_config import merged_config
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("pipeline_config_path", None, "The pipeline.config.", required=True)
@@ -32,7 +32,7 @@ def _export() -> None:
     from object_detection import export_tflite_graph_lib_tf2
 
     export_tflite_graph_lib_tf2.export_tflite_model(
-        _merged_config(),
+        merged_config(FLAGS.pipeline_config_path, FLAGS.config_override),
         FLAGS.trained_checkpoint_dir,
         FLAGS.output_directory,
         FLAGS.max_detections,
@@ -41,15 +41,6 @@ def _export() -> None:
         FLAGS.keypoint_label_map_path,
     )
     print(f"Exported to {FLAGS.output_directory}")
-
-
-def _merged_config() -> pipeline_pb2.TrainEvalPipelineConfig:
-    """Return the configuration with --config_override merged into it."""
-    pipeline = config.load(FLAGS.pipeline_config_path)
-    if FLAGS.config_override:
-        pipeline.MergeFrom(config.parse(FLAGS.config_override, "--config_override"))
-    config.refuse(pipeline, FLAGS.pipeline_config_path, config.MODEL)
-    return pipeline
 
 
 if __name__ == "__main__":

@@ -4,13 +4,11 @@ exporter_main_v2.py --pipeline_config_path=F --trained_checkpoint_dir=D --output
 """
 
 import sys
-import tempfile
-from pathlib import Path
 
 from absl import app, flags
 
-from boxtune import cli, config
-from boxtune.errors import ConfigError
+from boxtune import cli
+from object_detection.edited_config import merged_config
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("input_type", "image_tensor", "What the exported model takes.")
@@ -30,26 +28,20 @@ def main(_: list[str]) -> int:
 
 
 def _export() -> None:
-    if FLAGS.use_side_inputs:
-        raise ConfigError("--use_side_inputs is not supported; leave it out")
-    with tempfile.TemporaryDirectory() as folder:
-        exported = cli.load("export").export(
-            _merged_config(Path(folder)),
-            FLAGS.trained_checkpoint_dir,
-            FLAGS.output_directory,
-            input_type=FLAGS.input_type,
-        )
-    print(f"Exported to {exported}")
+    cli.load("export")  # in silence
+    from object_detection import exporter_lib_v2
 
-
-def _merged_config(folder: Path) -> Path:
-    """Return a configuration with --config_override merged into it."""
-    if not FLAGS.config_override:
-        return Path(FLAGS.pipeline_config_path)
-    pipeline = config.load(FLAGS.pipeline_config_path)
-    pipeline.MergeFrom(config.parse(FLAGS.config_override, "--config_override"))
-    config.write(pipeline, folder / "pipeline.config")
-    return folder / "pipeline.config"
+    exporter_lib_v2.export_inference_graph(
+        FLAGS.input_type,
+        merged_config(FLAGS.pipeline_config_path, FLAGS.config_override),
+        FLAGS.trained_checkpoint_dir,
+        FLAGS.output_directory,
+        FLAGS.use_side_inputs,
+        FLAGS.side_input_shapes,
+        FLAGS.side_input_types,
+        FLAGS.side_input_names,
+    )
+    print(f"Exported to {FLAGS.output_directory}")
 
 
 if __name__ == "__main__":

@@ -44,33 +44,28 @@ def _train() -> None:
             f"--num_workers is {FLAGS.num_workers}, TF_CONFIG names {cluster.count if cluster else 'no others'}: "
             "make them agree"
         )
-    verb = cli.load("train", FLAGS.model_dir)
-    verb.train(
+    cli.load("train", FLAGS.model_dir)  # in silence, and with the settings of the run
+    from object_detection import model_lib_v2
+
+    model_lib_v2.train_loop(
         FLAGS.pipeline_config_path,
         FLAGS.model_dir,
-        num_train_steps=FLAGS.num_train_steps,
-        checkpoint_options=verb.CheckpointOptions(every_n=FLAGS.checkpoint_every_n),
-        evaluation_options=verb.EvaluationOptions(every_n=FLAGS.checkpoint_every_n),
-        reporting=verb.Reporting(
-            cli.load("report.evaluation").publish,
-            cli.load("report.box_drawing").training_images,
-            cli.load("training.memory").doubt,
-        ),
+        train_steps=FLAGS.num_train_steps,
+        checkpoint_every_n=FLAGS.checkpoint_every_n,
     )
 
 
 def _evaluate() -> None:
     _refuse_unavailable()
-    overrides = {
-        "eval_input_reader[0].sample_1_of_n_examples": FLAGS.sample_1_of_n_eval_examples,
-        "train_config.num_steps": FLAGS.num_train_steps,
-    }
-    cli.load("evaluate").evaluate_checkpoints(
+    cli.load("evaluate")
+    from object_detection import model_lib_v2
+
+    model_lib_v2.eval_continuously(
         FLAGS.pipeline_config_path,
-        FLAGS.checkpoint_dir,
-        output_dir=FLAGS.model_dir,
-        overrides=[f"{field}={value}" for field, value in overrides.items() if value],
-        wait=True,
+        train_steps=FLAGS.num_train_steps,
+        sample_1_of_n_eval_examples=FLAGS.sample_1_of_n_eval_examples,
+        model_dir=FLAGS.model_dir,
+        checkpoint_dir=FLAGS.checkpoint_dir,
         timeout=FLAGS.eval_timeout,
     )
 

@@ -147,7 +147,7 @@ def test_which_metrics_want_them(tmp_path, text, labels):
 def test_frequencies_are_those_of_the_label_map(tmp_path):
     label_map = LabelMap((Label(1, "cat", frequency="r"), Label(3, "cow", frequency="f")))
     records = Records([write_records(tmp_path / "a.record", [record(1)])], label_map, 3)
-    assert metric_options(pipeline_pb2.EvalConfig(), records).frequencies == ["r", "", "f"]
+    assert metric_options(pipeline_pb2.EvalConfig(), records.label_map, 3).frequencies == ["r", "", "f"]
 
 
 def test_lvis_takes_images_without_labels_as_unseen_where_others_have_labels():

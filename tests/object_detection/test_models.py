@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from boxtune import config
 from boxtune.config import pipeline_pb2
 from boxtune.data import resize
 from boxtune.errors import ConfigError
+from boxtune.exporting.saved_model import detections_by_name
 from boxtune.models import heads
 from boxtune.training import checkpoints, warm_start
 from golden.recordings import FOLDER, recorded_batch, recorded_weights
@@ -153,6 +155,14 @@ def test_what_boxtune_writes_can_be_restored_by_parts(restored, tmp_path):
     # And what the model writes is what boxtune reads: the same keys.
     written = checkpoints.Reader(tf.train.Checkpoint(model=restored).write(str(tmp_path / "ckpt-2")))
     assert set(written.shapes) - {"save_counter"} == set(detector.checkpoint_variables())
+    # Also beside an optimizer, which holds the variables, too.
+    optimizer = tf.keras.optimizers.SGD(0.1, momentum=0.9)
+    optimizer.build(restored.trainable_variables)
+    both = tf.train.Checkpoint(model=restored, optimizer=optimizer).write(str(tmp_path / "ckpt-3"))
+    checkpoints.load(detector.checkpoint_variables(), both)
+    assert equal(kept, values(restored)) == set(kept)
+    read = checkpoints.Reader(both)
+    assert {key for key in read.shapes if key.startswith("model/")} == set(detector.checkpoint_variables())
 
 
 @pytest.mark.shared
@@ -183,6 +193,7 @@ def test_few_images_train_the_heads_alone(few_shot):
     images = np.random.default_rng(0).uniform(0, 255, [2, 1, 48, 80, 3]).astype(np.float32)
     shapes = tf.constant([[SIDE, SIDE, 3]] * 2, tf.int32)
     optimizer = tf.keras.optimizers.SGD(learning_rate=0.2, momentum=0.9)
+    optimizer.build(trained)  # else the step is traced twice
 
     @tf.function
     def train_step(image_tensors, boxes, classes):
@@ -292,6 +303,7 @@ def test_names_and_further_keys_of_variables(model, num_aliases, name):
     names = names_of(keys)
     assert len(set(names.values())) == len(keys)
     assert name in names.values()
+    assert all(re.match("[A-Za-z0-9.]", one) for one in names.values())  # else no graph takes them
     section = config.load(FOLDER / model / "pipeline.config").model.ssd
     aliases = heads.aliases(section.box_predictor, 5)
     assert len(aliases) == num_aliases
@@ -304,7 +316,53 @@ def test_names_and_further_keys_of_variables(model, num_aliases, name):
     }
 
 
+@pytest.mark.shared
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ssd_mobilenet_v1_300x300",
+        "ssd_mobilenet_v2_320x320_coco17_tpu-8",
+        "ssd_mobilenet_v1_fpn_640x640_coco17_tpu-8",
+        "ssd_resnet50_v1_fpn_640x640_coco17_tpu-8",
+        "ssd_efficientdet_d0_512x512_coco17_tpu-8",
+    ],
+)
+def test_every_family_is_trained_and_saved_under_the_apis_keys(name, tmp_path):
+    section = config.load(FOLDER / name / "pipeline.config").model
+    resizer = getattr(section.ssd.image_resizer, section.ssd.image_resizer.WhichOneof("image_resizer_oneof"))
+    for field in ("height", "width", "min_dimension", "max_dimension"):
+        if field in resizer.DESCRIPTOR.fields_by_name:
+            setattr(resizer, field, 128)
+    model = model_builder.build(section, is_training=True)
+    optimizer = tf.keras.optimizers.SGD(0.001)
+    images = tf.constant(np.random.default_rng(0).uniform(0, 255, [2, 90, 120, 3]).astype(np.float32))
+    model.provide_groundtruth([BOX] * 2, [tf.one_hot([3], model.num_classes)] * 2)
+    with tf.GradientTape() as tape:
+        preprocessed, shapes = model.preprocess(images)
+        total = tf.add_n(list(model.loss(model.predict(preprocessed, shapes), shapes).values()))
+    optimizer.apply_gradients(
+        zip(tape.gradient(total, model.trainable_variables), model.trainable_variables, strict=True)
+    )
+    written = tf.train.Checkpoint(model=model, optimizer=optimizer).write(str(tmp_path / "ckpt-1"))
+    recorded = json.loads((FOLDER / name / "variables.json").read_text())["variables"]
+    keys = {key for key in checkpoints.Reader(written).shapes if key.startswith("model/")}
+    assert keys == {key.removesuffix("/.ATTRIBUTES/VARIABLE_VALUE") for key in recorded}
+    model._is_training = False
+    found, resized = model(images), resize.resizer(section.ssd.image_resizer)(images)
+    inputs = {"images": resized.image, "sizes": tf.tile(resized.size[None], [2, 1])}
+    expected = detections_by_name(model.detector, inputs)
+    for part in ("raw_detection_scores", "raw_detection_boxes", "detection_scores"):
+        np.testing.assert_allclose(found[part], expected[part], atol=1e-4, err_msg=part)
+
+
 def test_families_that_are_not_there_and_what_is_no_section():
+    with pytest.raises(ValueError, match="Unknown meta architecture"):
+        model_builder.build(pipeline_pb2.DetectionModel(), False)
+    unknown = pipeline_pb2.DetectionModel()
+    unknown.ssd.feature_extractor.type = "unknown"
+    with pytest.raises(ValueError, match="unknown"):
+        model_builder.build(unknown, False)
     with pytest.raises(ConfigError, match="faster_rcnn"):
         model_builder.build(pipeline_pb2.DetectionModel(faster_rcnn=pipeline_pb2.FasterRcnn()), False)
     with pytest.raises(ValueError, match="DetectionModel"):

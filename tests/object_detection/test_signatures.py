@@ -23,6 +23,7 @@ MODULES = (
     "builders.anchor_generator_builder",
     "builders.box_coder_builder",
     "builders.calibration_builder",
+    "builders.dataset_builder",
     "builders.decoder_builder",
     "builders.hyperparams_builder",
     "builders.image_resizer_builder",
@@ -65,6 +66,9 @@ MODULES = (
     "dataset_tools.seq_example_util",
     "dataset_tools.tf_record_creation_util",
     "eval_util",
+    "export_tflite_graph_lib_tf2",
+    "exporter_lib_v2",
+    "inputs",
     "matchers.argmax_matcher",
     "metrics.calibration_evaluation",
     "metrics.calibration_metrics",
@@ -79,6 +83,8 @@ MODULES = (
     "metrics.oid_vrd_challenge_evaluation",
     "metrics.oid_vrd_challenge_evaluation_utils",
     "metrics.tf_example_parser",
+    "model_lib",
+    "model_lib_v2",
     "utils.colab_utils",
     "utils.config_util",
     "utils.dataset_util",
@@ -110,6 +116,9 @@ ABSENT = {
     # R-FCN, layers of TensorFlow 1, and pooling of several maps
     "batch_position_sensitive_crop_regions", "position_sensitive_crop_regions", "normalize_to_target",
     "multilevel_roi_align",
+    # Estimators and sessions of TensorFlow 1
+    "create_model_fn", "create_estimator_and_inputs", "create_train_and_eval_specs", "continuous_eval_generator",
+    "continuous_eval", "populate_experiment",
     # sessions of TensorFlow 1
     "repeated_checkpoint_run",
     "box_grid_coordinate_vectors", "feature_grid_coordinate_vectors", "ravel_indices",
@@ -117,6 +126,8 @@ ABSENT = {
     "max_distance_for_overlap", "get_batch_predictions_from_indices", "filter_mask_overlap",
     "filter_mask_overlap_min_area",
     # CenterNet
+    "SSDModule.inference_fn",  # a tf.function, which has the argument of its signature
+    "CenterNetModule.get_model", "CenterNetModule.input_shape", "CenterNetModule.inference_fn",
     "keypoint_proto_to_params", "object_detection_proto_to_params", "object_center_proto_to_params",
     "mask_proto_to_params", "densepose_proto_to_params", "tracking_proto_to_params", "temporal_offset_proto_to_params",
     "KEYPOINT_STD_DEV_DEFAULT",

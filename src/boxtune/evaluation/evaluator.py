@@ -14,7 +14,7 @@ from boxtune.backends import compiled, row_multiple
 from boxtune.config import pipeline_pb2
 from boxtune.data.batching import evaluation_batches
 from boxtune.data.input import Records, naming_faults
-from boxtune.data.label_map import class_names
+from boxtune.data.label_map import LabelMap, class_names
 from boxtune.errors import CheckpointError
 from boxtune.evaluation.extras import (
     ExtrasReader,
@@ -59,7 +59,9 @@ class Evaluator:
         self.how = how
         self.class_names = class_names(records.label_map, detector.num_classes)
         self._needs = needs_of(section, records)
-        self._metric_options = metric_options(section, records, self._needs.keypoints)
+        self._metric_options = metric_options(
+            section, records.label_map, detector.num_classes, self._needs.keypoints
+        )
         self.batches = evaluation_batches(
             records, batch_size=batch_size, image_resizer=image_resizer, row_multiple=row_multiple
         )
@@ -163,7 +165,7 @@ def evaluate_found(
     """
     started = time.perf_counter()
     needs = needs_of(section, records)
-    options = metric_options(section, records, needs.keypoints)
+    options = metric_options(section, records.label_map, records.num_classes, needs.keypoints)
     images: list[npt.NDArray[np.uint8]] = []
 
     def keep_first(example: Example) -> None:
@@ -183,14 +185,17 @@ def evaluate_found(
 
 
 def metric_options(
-    section: pipeline_pb2.EvalConfig, records: Records, keypoints: KeypointIndices | None = None
+    section: pipeline_pb2.EvalConfig,
+    label_map: LabelMap,
+    num_classes: int,
+    keypoints: KeypointIndices | None = None,
 ) -> metric_sets.Options:
     """Read what `eval_config` says about metrics, their names apart, and the label map about frequencies.
 
     `keypoints` are those that are measured.
     """
-    frequency = {label.id: label.frequency for label in records.label_map.labels}
-    frequencies = [frequency.get(number, "") for number in range(1, records.num_classes + 1)]
+    frequency = {label.id: label.frequency for label in label_map.labels}
+    frequencies = [frequency.get(number, "") for number in range(1, num_classes + 1)]
     return metric_sets.Options(
         per_category=section.include_metrics_per_category,
         all_per_category=section.all_metrics_per_category,
@@ -200,7 +205,7 @@ def metric_options(
         recall_bounds=(section.recall_lower_bound, section.recall_upper_bound),
         skip_unlabeled=section.skip_predictions_for_unlabeled_class,
         frequencies=frequencies if any(frequencies) else (),
-        keypoints=keypoint_classes(section, records.label_map, keypoints or {}),
+        keypoints=keypoint_classes(section, label_map, keypoints or {}),
     )
 
 

@@ -56,22 +56,42 @@ class Serving(tf.Module):
         super().__init__()
         # TensorFlow saves the variables that it finds here.
         self._variables = [variable.value for variable in detector.checkpoint_variables().values()]
-        spec, decode, _ = INPUT_TYPES[input_type]
 
-        def read(one: Any) -> tuple[Any, Any]:
-            resized = resizer(decode(one))
-            return resized.image, resized.size
+        def resized(image: Any) -> tuple[Any, Any]:
+            made = resizer(image)
+            return made.image, made.size
 
-        one = tf.TensorSpec(spec.shape[1:], spec.dtype)
-        traced = tf.function(read, autograph=False).get_concrete_function(one)
-        outputs = tuple(tf.TensorSpec(part.shape, part.dtype) for part in traced.outputs)
-
-        @tf.function(input_signature=[spec], autograph=False)
-        def serve(input_tensor: Any) -> dict[str, Any]:
-            images, sizes = tf.map_fn(read, input_tensor, fn_output_signature=outputs)
+        def find(images: Any, sizes: Any) -> dict[str, Any]:
             return detections_by_name(detector, Inputs(images=images, sizes=sizes))
 
-        self.__call__ = serve  # as an attribute, so that the loaded model can be called
+        # As an attribute, so that the loaded model can be called.
+        self.__call__ = serving_function(input_type, resized, find)
+
+
+def serving_function(
+    input_type: str, prepare: Callable[[Any], tuple[Any, Any]], find: Callable[[Any, Any], dict[str, Any]]
+) -> Any:
+    """Return the function from one of INPUT_TYPES to the outputs of a model, by their names.
+
+    Args:
+        input_type: of INPUT_TYPES.
+        prepare: from an image [h, w, 3], uint8 or float32, to the image as the network takes it, and its size.
+        find: from images and sizes to the outputs.
+    """
+    spec, decode, _ = INPUT_TYPES[input_type]
+
+    def read(one: Any) -> tuple[Any, Any]:
+        return prepare(decode(one))
+
+    one = tf.TensorSpec(spec.shape[1:], spec.dtype)
+    traced = tf.function(read, autograph=False).get_concrete_function(one)
+    outputs = tuple(tf.TensorSpec(part.shape, part.dtype) for part in traced.outputs)
+
+    @tf.function(input_signature=[spec], autograph=False)
+    def serve(input_tensor: Any) -> dict[str, Any]:
+        return find(*tf.map_fn(read, input_tensor, fn_output_signature=outputs))
+
+    return serve
 
 
 def detections_by_name(detector: Detector, inputs: Inputs) -> dict[str, Any]:

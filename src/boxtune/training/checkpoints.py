@@ -3,6 +3,7 @@
 import glob
 import logging
 import os
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.text_encoding import CUnescape
 from google.protobuf.text_format import ParseError
+from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 from boxtune.config.checks import one_file_hint
 from boxtune.config.locations import locations
@@ -24,7 +26,10 @@ STATE = "checkpoint"
 
 _MAX_STATE_BYTES = 1 << 20
 _log = logging.getLogger("boxtune")
-_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
+_VALUE = "VARIABLE_VALUE"
+_SUFFIX = f"/.ATTRIBUTES/{_VALUE}"
+_OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_OF_OPTIMIZER = "/_trainable_variables/"
 
 _FROZEN = (
     " A frozen graph or a SavedModel cannot be trained: take the folder checkpoint/ beside saved_model/, or model.ckpt"
@@ -130,14 +135,18 @@ class Reader:
             self._reader = tf.train.load_checkpoint(prefix)
             stored = self._reader.get_variable_to_shape_map()
             self._dtypes = self._reader.get_variable_to_dtype_map()
+            renamed = _names_in_model(self._reader) if any(_OF_OPTIMIZER in name for name in stored) else {}
         except Exception as error:  # TensorFlow raises errors of any kind for a damaged checkpoint
             raise CheckpointError(f"{prefix}: cannot be read as a checkpoint: {error}") from error
-        self.of_tensorflow_1 = "_CHECKPOINTABLE_OBJECT_GRAPH" not in stored
+        self.of_tensorflow_1 = _OBJECT_GRAPH not in stored
         self._names = (
             {name: name for name in stored}
             if self.of_tensorflow_1
             else {name.removesuffix(_SUFFIX): name for name in stored if name.endswith(_SUFFIX)}
         )
+        moved = {key: name for key, name in renamed.items() if name in stored}
+        taken = set(moved.values())
+        self._names = {key: name for key, name in self._names.items() if name not in taken} | moved
         # The API's optimizers keep their slots under the keys of the model's variables.
         self.slots = {key for key in self._names if "/.OPTIMIZER_SLOT/" in key}
         self.shapes = {key: tuple(stored[name]) for key, name in self._names.items() if key not in self.slots}
@@ -176,6 +185,28 @@ class Reader:
             return np.asarray(self._reader.get_tensor(name))
         except Exception as error:
             raise CheckpointError(f"{self.prefix}: {key} cannot be read: {error}") from error
+
+
+def _names_in_model(reader: Any) -> dict[str, str]:
+    """Return the names of the variables of an object graph's `model` by their keys there.
+
+    A variable is stored by its shortest way from the root. In a loop of one's own that may lead through an optimizer of
+    Keras 3, which holds the variables that it trains.
+    """
+    nodes = TrackableObjectGraph.FromString(reader.get_tensor(_OBJECT_GRAPH)).nodes
+    names: dict[str, str] = {}
+    queue = deque((child.node_id, "model") for child in nodes[0].children if child.local_name == "model")
+    seen = {number for number, _ in queue}
+    while queue:
+        number, key = queue.popleft()
+        for value in nodes[number].attributes:
+            if value.name == _VALUE:
+                names[key] = value.checkpoint_key
+        for child in nodes[number].children:
+            if child.node_id not in seen:
+                seen.add(child.node_id)
+                queue.append((child.node_id, f"{key}/{child.local_name}"))
+    return names
 
 
 def step_of(prefix: str) -> int:

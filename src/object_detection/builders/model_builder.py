@@ -7,6 +7,7 @@ from boxtune import config, models
 from boxtune.backends import prepare_backend, require_tensorflow
 from boxtune.config import pipeline_pb2
 from boxtune.data import resize
+from boxtune.errors import ConfigError
 from boxtune.models.ssd import SSD
 from object_detection.core.model import DetectionModel
 from object_detection.meta_architectures.ssd_meta_arch import SSDMetaArch
@@ -42,17 +43,20 @@ def build(
         add_summaries: without effect.
 
     Raises:
-        ConfigError: for a family or a component that boxtune does not have.
-        ConfigValueError: if it is no `model` section.
+        ConfigValueError: if it is no `model` section, or is of a family or has a component that boxtune does not have.
     """
     if not isinstance(model_config, pipeline_pb2.DetectionModel):
         raise ConfigValueError(f"model_config is {type(model_config).__name__}, not DetectionModel")
     require_tensorflow("object_detection")
     prepare_backend()
     pipeline = pipeline_pb2.TrainEvalPipelineConfig(model=model_config)
-    config.refuse(pipeline, None, config.MODEL)
-    complete = config.complete(pipeline).model
-    family = complete.WhichOneof("model")
-    if family not in META_ARCH_BUILDER_MAP:
-        raise ConfigValueError(f"model.{family} is not one of {', '.join(META_ARCH_BUILDER_MAP)}")
-    return META_ARCH_BUILDER_MAP[family](complete, is_training, add_summaries)
+    family = model_config.WhichOneof("model")
+    try:
+        config.refuse(pipeline, None, config.MODEL)
+        if family not in META_ARCH_BUILDER_MAP:
+            known = ", ".join(META_ARCH_BUILDER_MAP)
+            raise ConfigError(f"Unknown meta architecture: {family}; model has to be one of {known}")
+        complete = config.complete(pipeline).model
+        return META_ARCH_BUILDER_MAP[family](complete, is_training, add_summaries)
+    except ConfigError as error:
+        raise ConfigValueError(str(error)) from error

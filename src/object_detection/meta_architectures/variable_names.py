@@ -31,7 +31,8 @@ def names_of(keys: Iterable[str]) -> dict[str, str]:
     """Return the names of a model's variables by their keys in a checkpoint, such as `model/_box_predictor/.../kernel`.
 
     Those of the layers of box predictors are the API's, such as
-    `WeightSharedConvolutionalBoxPredictor/BoxPredictionTower/conv2d_0/kernel`; others are named by their keys.
+    `WeightSharedConvolutionalBoxPredictor/BoxPredictionTower/conv2d_0/kernel`; others are named by their keys, such
+    as `feature_extractor/classification_backbone/layer_with_weights-0/kernel`.
     """
     keys = list(keys)
     towers = {part for key in keys for part in key.split("/") if part.endswith("PredictionTower")}
@@ -41,7 +42,7 @@ def names_of(keys: Iterable[str]) -> dict[str, str]:
 def _name_of(key: str, towers: set[str]) -> str:
     part, _, rest = key.partition("/")
     if part != "_box_predictor":
-        return key
+        return key.removeprefix("_")  # which is no first letter of a name in a graph
     if found := _NORM.fullmatch(rest):
         head, level, layer, leaf = found.groups()
         tower = "ClassPredictionTower" if head == _CLASSES else "BoxPredictionTower"
