@@ -6,6 +6,7 @@ import unittest
 import numpy as np
 import pytest
 import tensorflow as tf
+from object_detection.protos.string_int_label_map_pb2 import StringIntLabelMap
 
 from boxtune.config.families import recipe_names
 from object_detection.builders import model_builder, model_builder_tf2_test
@@ -75,6 +76,26 @@ def test_the_tensorflow_of_a_module_is_exchanged(monkeypatch):
     inside = np.zeros([8, 4])
     inside[2:6, 2:] = 1
     np.testing.assert_array_equal(np.array(reframed[0] > 0.5), inside)
+
+
+def test_private_functions_that_scripts_edit_with(shared):
+    configs = config_util.get_configs_from_pipeline_file(str(shared / CHECKPOINT / "pipeline.config"))
+    config_util._update_batch_size(configs, 4)
+    config_util._update_num_classes(configs["model"], 3)
+    config_util._update_train_steps(configs, 500)
+    config_util._update_label_map_path(configs, "map.pbtxt")
+    config_util._update_tf_record_input_path(configs["train_input_config"], "train.record")
+    config_util._update_tf_record_input_path(configs["eval_input_config"], ["a.record", "b.record"])
+    edited = config_util.create_pipeline_proto_from_configs(configs)
+    assert (edited.train_config.batch_size, edited.train_config.num_steps) == (4, 500)
+    assert edited.model.ssd.num_classes == 3
+    assert (
+        edited.train_input_reader.label_map_path == edited.eval_input_reader[0].label_map_path == "map.pbtxt"
+    )
+    assert edited.train_input_reader.tf_record_input_reader.input_path == ["train.record"]
+    assert edited.eval_input_reader[0].tf_record_input_reader.input_path == ["a.record", "b.record"]
+    with pytest.raises(ValueError, match="has the id -1"):
+        label_map_util._validate_label_map(StringIntLabelMap(item=[{"name": "cat", "id": -1}]))
 
 
 class TestCategories:
