@@ -28,6 +28,8 @@ _INSTEAD = {
     "exporter": "`boxtune export` exports, and exporter_lib_v2.export_inference_graph",
     "model_lib": "`boxtune train` trains, and model_lib_v2.train_loop",
     "export_tflite_ssd_graph_lib": "`boxtune export --format tflite` writes such a file",
+    "graph_rewriter_builder": "`boxtune export --precision int8` writes models of 8 bits",
+    "model_builder_test": "`python -m object_detection.builders.model_builder_tf2_test` checks an installation",
     "inference": "`boxtune predict` finds objects in images, `boxtune.load(...)` from Python",
     "models": "builders.model_builder.build builds a model from its configuration",
     "meta_architectures": "builders.model_builder.build builds a model from its configuration",

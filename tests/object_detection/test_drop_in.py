@@ -105,6 +105,8 @@ class TestTwoPackages:
         ("object_detection.utils.label_map_utils", 'Did you mean "label_map_util"?'),
         ("object_detection.legacy.trainer", "`boxtune train` trains"),
         ("object_detection.exporter", "exporter_lib_v2.export_inference_graph"),
+        ("object_detection.builders.graph_rewriter_builder", "`boxtune export --precision int8`"),
+        ("object_detection.builders.model_builder_test", "builders.model_builder_tf2_test` checks"),
         ("object_detection.models.ssd_resnet_v1_fpn_feature_extractor", "builders.model_builder.build"),
         ("object_detection.dataset_tools.create_ava_actions_tf_record", "`boxtune convert`"),
     ],

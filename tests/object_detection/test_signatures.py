@@ -85,6 +85,7 @@ MODULES = (
     "metrics.tf_example_parser",
     "model_lib",
     "model_lib_v2",
+    "utils.category_util",
     "utils.colab_utils",
     "utils.config_util",
     "utils.dataset_util",

@@ -287,7 +287,7 @@ def _unknown(word: str, what: str, known: Sequence[str]) -> str:
     return f'There is no {what} "{word}".{did_you_mean(word, known)} Known: {", ".join(known)}.'
 
 
-def _set_input_path(input_config: InputReader, input_path: str | Sequence[str]) -> None:
+def _update_tf_record_input_path(input_config: InputReader, input_path: str | Sequence[str]) -> None:
     if input_config.WhichOneof("input_reader") != "tf_record_input_reader":
         raise ConfigTypeError("The reader has no tf_record_input_reader, whose input_path could be set.")
     paths = [input_path] if isinstance(input_path, str) else list(input_path)
@@ -300,7 +300,7 @@ def update_input_reader_config(
     input_name: str | None = None,
     field_name: str | None = None,
     value: Any = None,
-    path_updater: Callable[..., None] = _set_input_path,
+    path_updater: Callable[..., None] = _update_tf_record_input_path,
 ) -> None:
     """Set a field of a reader, or have `path_updater` set its paths.
 
@@ -444,6 +444,10 @@ def _in_keypoint_task(field: str) -> Callable[[Configs, Any], None]:
     return change
 
 
+def _update_num_classes(model_config: DetectionModel, num_classes: int) -> None:
+    _set(_family(model_config), "num_classes", num_classes)
+
+
 _EVALS, _ALL_READERS = ("eval_input_configs",), ("train_input_config", "eval_input_configs")
 _OF_KEYPOINTS = (
     "peak_max_pool_kernel_size", "candidate_search_scale", "candidate_ranking_mode", "score_distance_offset",
@@ -459,7 +463,7 @@ _SHORTHANDS: dict[str, Callable[[Configs, Any], None]] = {
     "batch_size": lambda configs, value: _set(configs["train_config"], "batch_size", max(1, round(value))),
     "train_steps": lambda configs, value: _set(configs["train_config"], "num_steps", int(value)),
     "use_bfloat16": _in_section("train_config", "use_bfloat16"),
-    "num_classes": lambda configs, value: _set(_family(configs["model"]), "num_classes", value),
+    "num_classes": lambda configs, value: _update_num_classes(configs["model"], value),
     "sample_from_datasets_weights": _in_section("train_input_config", "sample_from_datasets_weights"),
     "label_map_path": _in_all_readers(*_ALL_READERS, field="label_map_path"),
     "mask_type": _in_all_readers(*_ALL_READERS, field="mask_type"),
@@ -473,6 +477,11 @@ _SHORTHANDS: dict[str, Callable[[Configs, Any], None]] = {
     **{field: _in_keypoint_task(field) for field in _OF_KEYPOINTS},
 }
 """Names of `merge_external_params_with_configs`, and how each changes the sections."""
+
+# Private in the API as well, but scripts edit configurations with these, and with the functions of such names above.
+_update_label_map_path = _SHORTHANDS["label_map_path"]
+_update_batch_size = _SHORTHANDS["batch_size"]
+_update_train_steps = _SHORTHANDS["train_steps"]
 
 
 def remove_unnecessary_ema(

@@ -29,7 +29,7 @@ def load_labelmap(path: str | os.PathLike[str], validator: Validator | None = No
     Raises DataError if it cannot be read, and LabelMapError, or what `validator` raises, if its ids are unusable.
     """
     label_map = config.read_label_map(path)
-    (validator or _validate)(label_map)
+    (validator or _validate_label_map)(label_map)
     return label_map
 
 
@@ -126,11 +126,11 @@ def _validated(
 ) -> StringIntLabelMap:
     if isinstance(label_map_path_or_proto, (str, os.PathLike)):
         return load_labelmap(label_map_path_or_proto, validator)
-    (validator or _validate)(label_map_path_or_proto)
+    (validator or _validate_label_map)(label_map_path_or_proto)
     return label_map_path_or_proto
 
 
-def _validate(label_map: StringIntLabelMap) -> None:
+def _validate_label_map(label_map: StringIntLabelMap) -> None:
     for item in label_map.item:
         if item.id < 0:
             raise LabelMapError(
