@@ -217,7 +217,9 @@ def eager_train_step(
     detection_model._is_training = True
     unstacked = model_lib.unstack_batch(labels, unpad_groundtruth_tensors)
     with tf.GradientTape() as tape:
-        losses, _ = _losses_and_predictions(detection_model, features, unstacked, add_regularization_loss)
+        losses, _ = _compute_losses_and_predictions_dicts(
+            detection_model, features, unstacked, add_regularization_loss=add_regularization_loss
+        )
         losses = normalize_dict(losses, num_replicas)
     variables = detection_model.trainable_variables
     gradients = tape.gradient(losses["Loss/total_loss"], variables)
@@ -227,13 +229,14 @@ def eager_train_step(
     return losses
 
 
-def _losses_and_predictions(
+def _compute_losses_and_predictions_dicts(
     model: DetectionModel,
     features: Mapping[str, Any],
     labels: Mapping[str, Any],
+    training_step: int | None = None,
     add_regularization_loss: bool = True,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the losses of a batch by name, with `Loss/total_loss`, and the predictions."""
+    """Return the losses of a batch by name, with `Loss/total_loss`, and the predictions. No step changes them."""
     model_lib.provide_groundtruth(model, labels)
     shapes = features[Fields.true_image_shape]
     predictions = model.predict(features[Fields.image], shapes, **model.get_side_inputs(features))
@@ -242,6 +245,15 @@ def _losses_and_predictions(
         losses["Loss/regularization_loss"] = tf.add_n(penalties)
     losses["Loss/total_loss"] = tf.reduce_sum(tf.stack(list(losses.values())))
     return losses, predictions
+
+
+def _ensure_model_is_built(
+    model: DetectionModel, input_dataset: Any, unpad_groundtruth_tensors: bool
+) -> None:
+    """Call a model with a batch, so that it has its variables; those of `model_builder` have them before."""
+    features, labels = next(iter(input_dataset))
+    unstacked = model_lib.unstack_batch(labels, unpad_groundtruth_tensors)
+    _compute_losses_and_predictions_dicts(model, features, unstacked)
 
 
 def prepare_eval_dict(
@@ -301,7 +313,7 @@ def eager_eval_loop(
 
     @tf.function(autograph=False)
     def detect(features: Mapping[str, Any], labels: Mapping[str, Any]) -> tuple[Any, Any]:
-        losses, predictions = _losses_and_predictions(
+        losses, predictions = _compute_losses_and_predictions_dicts(
             detection_model, features, model_lib.unstack_batch(labels, unpad)
         )
         return losses, detection_model.postprocess(predictions, features[Fields.true_image_shape])
@@ -428,8 +440,7 @@ def load_fine_tune_checkpoint(
         print(warm_start(model.detector, os.fspath(checkpoint_path), checkpoint_type), flush=True)
         return
     if run_model_on_dummy_input:
-        features, labels = next(iter(input_dataset))
-        _losses_and_predictions(model, features, model_lib.unstack_batch(labels, unpad_groundtruth_tensors))
+        _ensure_model_is_built(model, input_dataset, unpad_groundtruth_tensors)
     parts = model.restore_from_objects(fine_tune_checkpoint_type=checkpoint_type)
     validate_tf_v2_checkpoint_restore_map(parts)
     tf.train.Checkpoint(**parts).restore(os.fspath(checkpoint_path)).assert_existing_objects_matched()
