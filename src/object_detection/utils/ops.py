@@ -175,7 +175,17 @@ def native_crop_and_resize(image: Any, boxes: Any, crop_size: Any, scope: str | 
 def matmul_crop_and_resize(
     image: Any, boxes: Any, crop_size: Any, extrapolation_value: float = 0.0, scope: str | None = None
 ) -> Any:
-    """Return the same as `native_crop_and_resize`, with `extrapolation_value` outside of the image."""
+    """Return the same as `native_crop_and_resize`, with `extrapolation_value` outside of the image.
+
+    Raises:
+        TensorError: for other shapes.
+    """
+    image, boxes = tf.convert_to_tensor(image), tf.convert_to_tensor(boxes)
+    if image.shape.rank != 4 or boxes.shape.rank != 3 or np.shape(crop_size) != (2,):
+        raise TensorError(
+            f"The images are {image.shape} and the boxes {boxes.shape}, crop_size is {crop_size}; give [b, h, w, c], "
+            "[b, n, 4] and two numbers."
+        )
     with tf.name_scope(scope or "CropAndResize"):
         num_images, num_boxes = tf.unstack(tf.shape(boxes)[:2])
         crops = tf.image.crop_and_resize(
@@ -325,10 +335,10 @@ def reduce_sum_trailing_dimensions(tensor: Any, ndims: int) -> Any:
 def padded_one_hot_encoding(indices: Any, depth: int, left_pad: int) -> Any:
     """Return float32 [n, left_pad + depth], 1 in the column of each of `indices` [n] behind `left_pad` zeros.
 
-    None if `depth` is 0. Raises TensorError for negative numbers and other shapes.
+    None if `depth` is 0. Raises TensorError for negative numbers, fractions and other shapes.
     """
-    if depth < 0 or left_pad < 0:
-        raise TensorError(f"depth is {depth} and left_pad {left_pad}; neither can be negative.")
+    if not all(isinstance(number, int | np.integer) and number >= 0 for number in (depth, left_pad)):
+        raise TensorError(f"depth is {depth} and left_pad {left_pad}; both have to be integers from 0 on.")
     if depth == 0:
         return None
     indices = tf.convert_to_tensor(indices)
