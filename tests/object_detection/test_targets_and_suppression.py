@@ -357,6 +357,7 @@ def test_anchors_are_clipped():
     [
         lambda: multiple_grid_anchor_generator.MultipleGridAnchorGenerator([(1, 1)]),
         lambda: multiple_grid_anchor_generator.MultipleGridAnchorGenerator([[(1, 1)]], anchor_strides=[]),
+        lambda: multiple_grid_anchor_generator.MultipleGridAnchorGenerator([[(1, 1)]], anchor_strides=[(1,)]),
         lambda: grid_anchor_generator.GridAnchorGenerator().generate([(1, 1), (2, 2)]),
         lambda: grid_anchor_generator.GridAnchorGenerator().generate([(1, 1, 1)]),
         lambda: multiscale.MultiscaleGridAnchorGenerator(5, 5, 4, [1.0], 1).generate([(2, 2)]),
