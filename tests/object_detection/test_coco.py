@@ -267,7 +267,7 @@ def evaluators():
 @pytest.mark.parametrize("evaluator", evaluators(), ids=["boxes", "masks"])
 def test_the_order_of_things(evaluator, caplog):
     true, found = objects((A, 1), instance_masks=DRAWN[:1]), detections((A, 1, 0.9), masks=DRAWN[:1])
-    with pytest.raises(ValueError, match="image a"):
+    with pytest.raises(ValueError, match=r"image (id: )?a"):
         evaluator.add_single_detected_image_info("a", found)
     added(
         evaluator,
@@ -348,6 +348,20 @@ def test_keypoints():
     evaluator.clear()
     away = detections((A, 1, 0.9), keypoints=POINTS + 60)
     assert added(evaluator, ("a", true, away)).evaluate()["Keypoints_Recall/AR@1 ByCategory/cat"] == 0
+
+
+def test_keypoints_that_are_not_labelled():
+    """Nothing else than NaN tells of them."""
+    points = POINTS.astype(float).copy()
+    points[0, 0] = np.nan
+    evaluator = CocoKeypointEvaluator(1, KEYPOINTS, "cat", {"tail": 0.1, "nose": 0.05})
+    true, found = objects((A, 1), keypoints=points), detections((A, 1, 0.9), keypoints=np.nan_to_num(points))
+    assert added(evaluator, ("a", true, found)).evaluate()["Keypoints_Precision/mAP ByCategory/cat"] == 1
+
+
+def test_detections_without_objects():
+    with pytest.raises(ValueError, match="Missing groundtruth for image id: a"):
+        CocoDetectionEvaluator(CATEGORIES).add_single_detected_image_info("a", detections((A, 1, 0.9)))
 
 
 def test_sigmas_that_nobody_gave(caplog):
@@ -439,7 +453,7 @@ def test_panoptic_quality():
 
 def test_panoptic_segments_that_do_not_fit():
     evaluator = CocoPanopticSegmentationEvaluator(CATEGORIES)
-    with pytest.raises(ValueError, match="image a"):
+    with pytest.raises(ValueError, match=r"image (id: )?a"):
         evaluator.add_single_detected_image_info("a", found_segments((TOP, 0)))
     with pytest.raises(ValueError, match=r"\(2, 2\)"):
         added(evaluator, ("a", segments((TOP, 0)), found_segments((DRAWN[0], 0))))

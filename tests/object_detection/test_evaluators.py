@@ -197,7 +197,7 @@ def test_what_is_given_twice_is_left_with_a_warning(caplog):
 def test_what_cannot_be_evaluated():
     with pytest.raises(ValueError, match="0 classes"):
         ObjectDetectionEvaluation(0)
-    with pytest.raises(ValueError, match="from 1"):
+    with pytest.raises(ValueError, match="1-indexed"):
         PascalDetectionEvaluator([{"id": 0, "name": "background"}])
     with pytest.raises(ValueError, match=r"\[1, 1, 2\]"):
         three_images().add_single_detected_image_info("c", boxes(A), np.array([0.5]), np.array([0, 1]))

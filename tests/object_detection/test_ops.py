@@ -153,6 +153,10 @@ def test_objects_are_kept_by_number():
         lambda: ops.retain_groundtruth_with_positive_classes({Fields.groundtruth_boxes: tf.zeros((1, 4))}),
         lambda: ops.padded_one_hot_encoding([1], depth=-1, left_pad=0),
         lambda: ops.padded_one_hot_encoding([1], depth=1, left_pad=-1),
+        lambda: ops.padded_one_hot_encoding([1], depth=0.1, left_pad=0),
+        lambda: ops.matmul_crop_and_resize(tf.zeros((2, 2, 1)), tf.zeros((1, 1, 4)), [4, 4]),
+        lambda: ops.native_crop_and_resize(tf.zeros((1, 2, 2, 1)), tf.zeros((1, 4)), [4, 4]),
+        lambda: ops.matmul_crop_and_resize(tf.zeros((1, 2, 2, 1)), tf.zeros((1, 1, 4)), [4, 4, 4]),
         lambda: ops.padded_one_hot_encoding([[1]], depth=1, left_pad=1),
         lambda: ops.nearest_neighbor_upsampling(tf.zeros((1, 1, 1, 1))),
     ],
@@ -161,6 +165,27 @@ def test_what_does_not_fit_is_refused(call):
     with pytest.raises(ValueError) as error:
         call()
     assert isinstance(error.value, DataError)
+
+
+def test_each_part_of_a_box_from_its_own_channel():
+    image = tf.broadcast_to(tf.range(6.0), (4, 5, 6))
+    box = tf.constant([[0.0, 0, 1, 1], [0.5, 0.5, 1, 1]])
+    crops = ops.position_sensitive_crop_regions(image, box, [4, 6], [2, 3], global_pool=False)
+    expected = np.kron([[0, 1, 2], [3, 4, 5]], np.ones((2, 2)))
+    assert np.allclose(crops[..., 0], [expected, expected])
+    columns = tf.broadcast_to(tf.range(4.0)[:, None], (3, 4, 1))
+    pooled = ops.batch_position_sensitive_crop_regions(columns[None], box[None, :1], [1, 2], [1, 1], True)
+    assert np.allclose(pooled, 1.5)
+    assert pooled.shape == (1, 1, 1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("crop_size", "bins", "message"),
+    [([4, 4], [0, 2], ">= 1"), ([4, 4], [3, 2], "divisible"), ([4, 6], [2, 2], "square")],
+)
+def test_parts_that_do_not_fit(crop_size, bins, message):
+    with pytest.raises(ValueError, match=message):
+        ops.position_sensitive_crop_regions(tf.zeros((3, 3, 4)), tf.zeros((1, 4)), crop_size, bins, False)
 
 
 def test_scores_without_a_number():

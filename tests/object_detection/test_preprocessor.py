@@ -159,6 +159,15 @@ def test_images_of_one_channel():
     assert preprocessor.random_horizontal_flip(pixels(4, 5, 1))[0].shape == (4, 5, 1)
 
 
+@pytest.mark.parametrize("name", ["random_adjust_hue", "random_distort_color", "random_rgb_to_gray"])
+def test_channels_besides_colours_stay(name):
+    image = tf.concat([pixels(4, 5, 3), tf.fill([4, 5, 2], 7.0)], axis=-1)
+    more = {"probability": 1.0} if name == "random_rgb_to_gray" else {}
+    changed = getattr(preprocessor, name)(image, **more)
+    equal(changed[..., 3:], image[..., 3:])
+    assert np.any(changed[..., :3].numpy() != image[..., :3].numpy())
+
+
 def test_objects_by_weight_and_label():
     kept = preprocessor.retain_boxes_above_threshold(
         BOXES, tf.constant([1, 2]), tf.constant([0.1, np.nan]), masks=tf.ones((2, 3, 3)), threshold=0.5

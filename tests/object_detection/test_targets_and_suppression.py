@@ -91,6 +91,12 @@ def test_targets():
     equal(targets[4], [0, 1, -1])
 
 
+def test_as_many_labels_as_objects():
+    boxes = BoxList(tf.constant([[0.0, 0, 1, 1]] * 2))
+    with pytest.raises(ValueError, match="Unequal first dimension"):
+        assigner().assign(boxes, boxes, tf.zeros([1, 3]), tf.zeros([3]))
+
+
 def test_labels_of_any_shape_and_none():
     labels = tf.constant([[[0.0, 1], [1, 0]], [[1, 0], [0, 1]]])
     targets = assigner().assign(BoxList(ANCHORS), BoxList(OBJECTS), labels, tf.zeros((2, 2)))
@@ -243,6 +249,15 @@ def test_hard_examples_of_one_loss():
 # Suppression
 
 
+@pytest.mark.parametrize(("ratio", "expected"), [(0.0, 3), (1.0, 3 + 5), (None, 3 + 4 + 5)])
+def test_negatives_for_each_positive(ratio, expected):
+    boxes = [BoxList(tf.constant([[0.0, 0, 1, 1], [2, 0, 3, 1], [4, 0, 5, 1]]))]
+    miner = losses.HardExampleMiner(None, loss_type="cls", max_negatives_per_positive=ratio)
+    values = tf.constant([[3.0, 4, 5]])
+    matches = [Match(tf.constant([0, -1, -1]))]
+    equal(miner(values, values, boxes, matches), [expected, expected])
+
+
 def test_detections_of_one_image():
     boxes = tf.constant([[[0.0, 0, 1, 1]], [[0, 0.1, 1, 1.1]], [[0, 5, 1, 6]], [[0, 50, 1, 51]]])
     scores = tf.constant([[0.9, 0.05], [0.8, 0.3], [0.2, 0.7], [0.1, 0.6]])
@@ -318,6 +333,15 @@ def test_anchors_of_maps_known_later():
     equal(generate(tf.constant(1)), [[-5, -5, 5, 5]])
 
 
+def test_sizes_of_anchors_as_tensors_of_a_graph():
+    @tf.function
+    def anchors(size, stride):
+        generator = grid_anchor_generator.GridAnchorGenerator([1.0], [1.0], size, stride)
+        return generator.generate([(1, 2)])[0].get()
+
+    equal(anchors(tf.constant([4.0, 2]), tf.constant([8.0, 8])), [[-2, -1, 2, 1], [-2, 7, 2, 9]])
+
+
 def test_anchors_are_clipped():
     generator = multiple_grid_anchor_generator.MultipleGridAnchorGenerator(
         [[(1.0, 1.0)], [(2.0, 4.0)]], clip_window=tf.constant([0.0, 0, 1, 1])
@@ -333,6 +357,7 @@ def test_anchors_are_clipped():
     [
         lambda: multiple_grid_anchor_generator.MultipleGridAnchorGenerator([(1, 1)]),
         lambda: multiple_grid_anchor_generator.MultipleGridAnchorGenerator([[(1, 1)]], anchor_strides=[]),
+        lambda: multiple_grid_anchor_generator.MultipleGridAnchorGenerator([[(1, 1)]], anchor_strides=[(1,)]),
         lambda: grid_anchor_generator.GridAnchorGenerator().generate([(1, 1), (2, 2)]),
         lambda: grid_anchor_generator.GridAnchorGenerator().generate([(1, 1, 1)]),
         lambda: multiscale.MultiscaleGridAnchorGenerator(5, 5, 4, [1.0], 1).generate([(2, 2)]),

@@ -92,6 +92,22 @@ def test_what_is_read_besides():
     assert tensors["groundtruth_track_ids"].tolist() == [5, 6]
 
 
+def test_a_constant_in_a_graph():
+    """A graph knows then how many values there are; boxes have any number nevertheless."""
+    numbers = dataset_util.float_list_feature([0.1, 0.2, 0.3, 0.4])
+    serialized = record(image__object__keypoint__x=numbers, image__object__keypoint__y=numbers)
+    shapes = {}
+
+    @tf.function
+    def decoded():
+        tensors = TfExampleDecoder(num_keypoints=2).decode(tf.constant(serialized))
+        shapes.update({name: tensor.shape.as_list() for name, tensor in tensors.items()})
+        return tensors["groundtruth_keypoints"]
+
+    assert decoded().numpy()[1, 0].tolist() == pytest.approx([0.3, 0.3])
+    assert shapes["groundtruth_boxes"] == [None, 4]
+
+
 def test_masks_in_tf_data():
     masks = dataset_util.bytes_list_feature([png(0), png(255)])
     tensors = decode(record(image__object__mask=masks), load_instance_masks=True, instance_mask_type=2)

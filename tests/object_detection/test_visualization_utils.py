@@ -303,6 +303,7 @@ def test_plots_of_values():
         merged = session.run(tf.compat.v1.summary.merge_all())
     tags = [value.tag for value in tf.compat.v1.summary.Summary.FromString(merged).value]
     assert tags == ["CDF/values/image/0", "HIST/values/image/0"]
+    visualization_utils.add_cdf_image_summary([1.0, 3.0, 2.0], "values")  # without a writer: nothing
 
 
 def test_drawing_on_arrays_needs_no_tensorflow():

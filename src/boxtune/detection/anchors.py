@@ -136,7 +136,8 @@ class FlexibleGridAnchors:
 
     def generate(self, grids: Sequence[Size], image_size: Size) -> Any:
         """Return the anchors [a, 4] for feature maps of `grids`, normalised by `image_size` or in pixels."""
-        xp = array_module(*grids, image_size)
+        lengths_of_maps = (pair for one in self.maps for pair in (one.unit, one.stride, one.offset))
+        xp = array_module(*grids, image_size, *lengths_of_maps)
         tiles = []
         for one, grid in zip(self.maps, grids, strict=True):
             pairs = zip(one.base_sizes, one.aspect_ratios, strict=True)
@@ -174,7 +175,7 @@ def tile_maps(
     Sizes are fractions of the image's shorter side, times `base_size`. `strides` and `offsets` are pixels from cell to
     cell and to the first centre; by default the maps divide the image evenly.
     """
-    xp = array_module(*grids, image_size, base_size)
+    xp = array_module(*grids, image_size, base_size, *strides, *offsets)
     height, width = lengths(xp, image_size)
     shorter = xp.minimum(height, width)
     base = (base_size[0] * shorter / height, base_size[1] * shorter / width)

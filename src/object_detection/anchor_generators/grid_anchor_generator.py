@@ -58,11 +58,7 @@ def tile_anchors(
     anchor_offset: Sequence[Any],
 ) -> BoxList:
     """Return anchors of every scale and aspect ratio on every cell of a grid, row by row."""
-    anchors = grid_anchors(
-        scales,
-        aspect_ratios,
-        tuple(base_anchor_size),
-        stride=tuple(anchor_stride),
-        offset=tuple(anchor_offset),
-    )
+    # Each may be a tensor, which a graph does not iterate over.
+    size, stride, offset = ((pair[0], pair[1]) for pair in (base_anchor_size, anchor_stride, anchor_offset))
+    anchors = grid_anchors(scales, aspect_ratios, size, stride=stride, offset=offset)
     return BoxList(anchors.generate([(grid_height, grid_width)], (1, 1)))

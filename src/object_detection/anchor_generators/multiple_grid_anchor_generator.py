@@ -37,6 +37,8 @@ class MultipleGridAnchorGenerator(anchor_generator.AnchorGenerator):
         for name, pairs in (("anchor_strides", anchor_strides), ("anchor_offsets", anchor_offsets)):
             if pairs is not None and len(pairs) != len(box_specs_list):
                 raise TensorError(f"{name} has {len(pairs)} pairs for {len(box_specs_list)} feature maps")
+            if pairs is not None and not all(len(pair) == 2 for pair in pairs):
+                raise TensorError(f"{name} must be a list of pairs; it is {pairs}")
         self._box_specs = box_specs_list
         self._scales = [tuple(scale for scale, _ in specs) for specs in box_specs_list]
         self._aspect_ratios = [tuple(ratio for _, ratio in specs) for specs in box_specs_list]

@@ -217,6 +217,7 @@ class HardExampleMiner:
     """Sums up the losses of the hardest anchors of each image only, as boxtune's HardExampleMiner chooses them.
 
     `loss_type` tells which losses make an anchor hard: "cls", "loc", or "both" with their weights.
+    `max_negatives_per_positive` 0 leaves only `min_negatives_per_image` negatives, None all of them.
     """
 
     def __init__(
@@ -272,7 +273,7 @@ class HardExampleMiner:
             iou_threshold=self._iou_threshold,
             localization_weight=localization,
             classification_weight=classification,
-            max_negatives_per_positive=(self._max_negatives_per_positive or None) if match_list else None,
+            max_negatives_per_positive=self._max_negatives_per_positive if match_list else None,
             min_negatives_per_image=self._min_negatives_per_image,
         )
         matches = tf.stack([match.match_results for match in match_list]) if match_list else None

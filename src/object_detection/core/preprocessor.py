@@ -207,9 +207,18 @@ def random_rgb_to_gray(
     drawn = _get_or_create_preprocess_rand_vars(
         lambda: _uniform(seed=seed), PreprocessorCache.RGB_TO_GRAY, preprocess_vars_cache
     )
-    return tf.cond(
-        drawn > probability, lambda: image, lambda: tf.image.grayscale_to_rgb(_rgb_to_grayscale(image))
-    )
+
+    def gray(rgb: Any) -> Any:
+        return tf.image.grayscale_to_rgb(_rgb_to_grayscale(rgb))
+
+    return tf.cond(drawn > probability, lambda: image, lambda: _augment_only_rgb_channels(image, gray))
+
+
+def _augment_only_rgb_channels(image: Any, augment_function: Callable[[Any], Any]) -> Any:
+    """Return an image with its first three channels changed by a function, and the others, if any, as they are."""
+    image = tf.convert_to_tensor(image)
+    augmented = augment_function(image[..., :3])
+    return tf.concat([augmented, image[..., 3:]], axis=-1) if image.shape[-1] > 3 else augmented
 
 
 def adjust_gamma(image: Any, gamma: float = 1.0, gain: float = 1.0) -> Any:
@@ -226,9 +235,11 @@ def _adjust(
     seed: int | None,
     cache: Cache,
 ) -> Any:
-    """Return an image changed by a function of values in [0, 1] and a number drawn uniformly."""
+    """Return an image whose colours are changed by a function of values in [0, 1] and a number drawn uniformly."""
     drawn = _get_or_create_preprocess_rand_vars(lambda: _uniform(low, high, seed=seed), function_id, cache)
-    return tf.clip_by_value(adjust(image / 255, drawn) * 255, 0.0, 255.0)
+    return _augment_only_rgb_channels(
+        image, lambda rgb: tf.clip_by_value(adjust(rgb / 255, drawn) * 255, 0.0, 255.0)
+    )
 
 
 def random_adjust_brightness(

@@ -75,7 +75,7 @@ class TargetAssigner:
             matches int32 [a]: the number of an object, -1 for none, -2 for anchors that are to be ignored.
 
         Raises:
-            TensorError: for boxes that are no BoxList, and labels of another shape.
+            TensorError: for boxes that are no BoxList, labels of another shape, and not as many labels as boxes.
         """
         _check_kind("anchors", anchors, BoxList)
         _check_kind("groundtruth_boxes", groundtruth_boxes, BoxList)
@@ -89,8 +89,12 @@ class TargetAssigner:
             shape_utils.combined_static_and_dynamic_shape, (groundtruth_labels, unmatched_class_label)
         )
         of_labels, of_unmatched = shapes
-        checked = shape_utils.assert_shape_equal(of_labels[1:], of_unmatched)
-        with tf.control_dependencies([] if checked is None else [checked]):
+        of_boxes = shape_utils.combined_static_and_dynamic_shape(groundtruth_boxes.get())
+        checks = [
+            shape_utils.assert_shape_equal(of_labels[1:], of_unmatched),
+            shape_utils.assert_shape_equal_along_first_dimension(of_labels, of_boxes),
+        ]
+        with tf.control_dependencies([check for check in checks if check is not None]):
             match = self._match(anchors, groundtruth_boxes, groundtruth_labels, groundtruth_weights)
             labels = match.gather_based_on_match(
                 groundtruth_labels, unmatched_class_label, unmatched_class_label

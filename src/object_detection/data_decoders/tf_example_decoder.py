@@ -169,12 +169,15 @@ class TfExampleDecoder(DataDecoder):
         [n], masks float32 [n, h, w] of 0 and 1, keypoints float32 [n, k, 2] as `[y, x]`, not a number where they are
         not labelled, and their visibilities bool [n, k].
         """
+        parsed = tf.io.parse_single_example(tf_example_string_tensor, self._features)
         fields = {
             key: tf.sparse.to_dense(value) if isinstance(value, tf.SparseTensor) else value
-            for key, value in tf.io.parse_single_example(tf_example_string_tensor, self._features).items()
+            for key, value in parsed.items()
         }
         image = decoded(fields[TfExampleFields.image_encoded])
-        boxes = tf.stack([fields[side] for side in SIDES], axis=-1)
+        boxes = tf.stack(
+            [parsed[side].values for side in SIDES], axis=-1
+        )  # of any number, also of a constant
         count = tf.shape(boxes)[0]
         tensors: Tensors = {
             InputDataFields.image: image,
@@ -243,13 +246,14 @@ class TfExampleDecoder(DataDecoder):
         def by_name() -> tuple[Any, Any]:
             number = tf.maximum(tf.size(places), 1)
             owners = tf.cast(tf.range(tf.size(places)) * count // number, tf.int64)
-            known = (places >= 0) & (places < self._num_keypoints)
-            where = tf.boolean_mask(tf.stack([owners, places], axis=1), known)
+            # tf.gather, not tf.boolean_mask, as a graph may know already that there are points but no names.
+            known = tf.where((places >= 0) & (places < self._num_keypoints))[:, 0]
+            where = tf.gather(tf.stack([owners, places], axis=1), known)
             shape = tf.stack([count, self._num_keypoints])
             empty = tf.fill(tf.concat([shape, [2]], axis=0), float("nan"))
             return (
-                tf.tensor_scatter_nd_update(empty, where, tf.boolean_mask(points, known)),
-                tf.tensor_scatter_nd_update(tf.fill(shape, False), where, tf.boolean_mask(visible, known)),
+                tf.tensor_scatter_nd_update(empty, where, tf.gather(points, known)),
+                tf.tensor_scatter_nd_update(tf.fill(shape, False), where, tf.gather(visible, known)),
             )
 
         are_named = (tf.size(places) > 0) | ((tf.size(points) == 0) & (self._keypoint_of_text is not None))

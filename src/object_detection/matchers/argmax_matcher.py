@@ -58,5 +58,9 @@ class ArgMaxMatcher(matcher.Matcher):
         if self._force_match_for_each_row:
             none_by_threshold = matching.ArgMaxMatcher(math.inf, math.inf, force_match=True)
             forced = none_by_threshold.match(similarity, tf.pad(valid_rows, [[0, 1]])[None])[0]
-            matches = tf.where(forced >= 0, forced, matches)
+            matches = self._set_values_using_indicator(matches, forced >= 0, forced)
         return tf.ensure_shape(matches, similarity_matrix.shape[1:])
+
+    def _set_values_using_indicator(self, x: Any, indicator: Any, val: Any) -> Any:
+        """Return `x` with `val`, a number or a tensor of the same shape, where `indicator` is true."""
+        return tf.where(tf.cast(indicator, tf.bool), tf.cast(val, x.dtype), x)

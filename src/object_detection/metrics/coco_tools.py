@@ -5,6 +5,7 @@ objects; k, detections; p, keypoints; h w, pixels. `COCOWrapper` and `COCOEvalWr
 COCOeval as far as they are used here; ids of images may be anything that can be sorted. The numbers are boxtune's own.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -488,11 +489,14 @@ def _coco_box(box: Iterable[float]) -> list[float]:
 
 
 def _coco_keypoints(keypoints: np.ndarray, visibilities: np.ndarray | None, row: int) -> list[float]:
-    """Return x, y, visibility, x, ... of the keypoints [n, p, 2] of an object; as whole numbers the last."""
+    """Return x, y, visibility, x, ... of the keypoints [n, p, 2] of an object, the visibilities as whole numbers.
+
+    A keypoint that is NaN is not labelled: three zeros.
+    """
     of_row = [2] * keypoints.shape[1] if visibilities is None else visibilities[row].astype(int).tolist()
     points: list[float] = []
     for (y, x), visibility in zip(keypoints[row].tolist(), of_row, strict=True):
-        points += [float(x), float(y), visibility]
+        points += [0.0, 0.0, 0] if math.isnan(x) or math.isnan(y) else [x, y, visibility]
     return points
 
 

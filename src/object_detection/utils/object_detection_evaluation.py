@@ -148,7 +148,7 @@ class ObjectDetectionEvaluator(DetectionEvaluator):
         super().__init__(categories)
         self._num_classes = max(category["id"] for category in categories)
         if min(category["id"] for category in categories) < 1:
-            raise MetricError("classes count from 1, but there is one below.")
+            raise MetricError("Classes should be 1-indexed, but there is one below 1.")
         self._matching_iou_threshold = matching_iou_threshold
         self._recall_lower_bound = recall_lower_bound
         self._recall_upper_bound = recall_upper_bound

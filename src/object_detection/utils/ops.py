@@ -4,7 +4,7 @@ Dimension letters: b, images; n, boxes; h w, pixels; c, channels or classes.
 """
 
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -175,7 +175,17 @@ def native_crop_and_resize(image: Any, boxes: Any, crop_size: Any, scope: str | 
 def matmul_crop_and_resize(
     image: Any, boxes: Any, crop_size: Any, extrapolation_value: float = 0.0, scope: str | None = None
 ) -> Any:
-    """Return the same as `native_crop_and_resize`, with `extrapolation_value` outside of the image."""
+    """Return the same as `native_crop_and_resize`, with `extrapolation_value` outside of the image.
+
+    Raises:
+        TensorError: for other shapes.
+    """
+    image, boxes = tf.convert_to_tensor(image), tf.convert_to_tensor(boxes)
+    if image.shape.rank != 4 or boxes.shape.rank != 3 or np.shape(crop_size) != (2,):
+        raise TensorError(
+            f"The images are {image.shape} and the boxes {boxes.shape}, crop_size is {crop_size}; give [b, h, w, c], "
+            "[b, n, 4] and two numbers."
+        )
     with tf.name_scope(scope or "CropAndResize"):
         num_images, num_boxes = tf.unstack(tf.shape(boxes)[:2])
         crops = tf.image.crop_and_resize(
@@ -186,6 +196,58 @@ def matmul_crop_and_resize(
             extrapolation_value=extrapolation_value,
         )
         return tf.reshape(crops, tf.concat([[num_images, num_boxes], tf.shape(crops)[1:]], axis=0))
+
+
+def position_sensitive_crop_regions(
+    image: Any, boxes: Any, crop_size: Sequence[int], num_spatial_bins: Sequence[int], global_pool: bool
+) -> Any:
+    """Return what `batch_position_sensitive_crop_regions` does, of one image [h, w, c] and boxes [n, 4]."""
+    image, boxes = tf.convert_to_tensor(image), tf.convert_to_tensor(boxes)
+    crops = batch_position_sensitive_crop_regions(
+        image[tf.newaxis], boxes[tf.newaxis], crop_size, num_spatial_bins, global_pool
+    )
+    return crops[0]
+
+
+def batch_position_sensitive_crop_regions(
+    images: Any,
+    boxes: Any,
+    crop_size: Sequence[int],
+    num_spatial_bins: Sequence[int],
+    global_pool: bool,
+    parallel_iterations: int = 64,
+) -> Any:
+    """Return crops of images [b, h, w, c] within boxes [b, n, 4] in fractions: each part of a box has its own channels.
+
+    `num_spatial_bins` rows and columns of parts share the channels out, row by row. The crops are [b, n, *crop_size,
+    c / parts], or with `global_pool` the mean of each, [b, n, 1, 1, c / parts]; `parallel_iterations` makes no
+    difference. Source: Dai et al. 2016 (R-FCN, arXiv:1605.06409), section 2.
+
+    Raises:
+        TensorError: for sizes that the parts do not divide, and without `global_pool` for parts that are not square.
+    """
+    rows, columns = num_spatial_bins
+    if rows < 1 or columns < 1:
+        raise TensorError(f"num_spatial_bins should be >= 1; they are {num_spatial_bins}")
+    if crop_size[0] % rows or crop_size[1] % columns:
+        raise TensorError(
+            f"crop_size should be divisible by num_spatial_bins; they are {crop_size} and {num_spatial_bins}"
+        )
+    size = [crop_size[0] // rows, crop_size[1] // columns]
+    if not global_pool and size[0] != size[1]:
+        raise TensorError(f"Only support square bin crop size for now. It is {size}.")
+    top, left, bottom, right = tf.unstack(boxes, axis=-1)
+    height, width = (bottom - top) / rows, (right - left) / columns
+    crops = []
+    for number, channels in enumerate(tf.split(images, rows * columns, axis=-1)):
+        row, column = divmod(number, columns)
+        start = [top + row * height, left + column * width]
+        part = tf.stack([*start, start[0] + height, start[1] + width], axis=-1)
+        crops.append(matmul_crop_and_resize(channels, part, size))
+    if global_pool:
+        return tf.reduce_mean(tf.add_n(crops) / len(crops), axis=[2, 3], keepdims=True)
+    lines = [tf.concat(crops[first : first + columns], axis=3) for first in range(0, len(crops), columns)]
+    return tf.concat(lines, axis=2)
 
 
 # Ground truth, in a dict by the names of `standard_fields`
@@ -325,10 +387,10 @@ def reduce_sum_trailing_dimensions(tensor: Any, ndims: int) -> Any:
 def padded_one_hot_encoding(indices: Any, depth: int, left_pad: int) -> Any:
     """Return float32 [n, left_pad + depth], 1 in the column of each of `indices` [n] behind `left_pad` zeros.
 
-    None if `depth` is 0. Raises TensorError for negative numbers and other shapes.
+    None if `depth` is 0. Raises TensorError for negative numbers, fractions and other shapes.
     """
-    if depth < 0 or left_pad < 0:
-        raise TensorError(f"depth is {depth} and left_pad {left_pad}; neither can be negative.")
+    if not all(isinstance(number, int | np.integer) and number >= 0 for number in (depth, left_pad)):
+        raise TensorError(f"depth is {depth} and left_pad {left_pad}; both have to be integers from 0 on.")
     if depth == 0:
         return None
     indices = tf.convert_to_tensor(indices)

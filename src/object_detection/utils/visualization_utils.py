@@ -760,7 +760,8 @@ def _summarize_plot(tag: str, values: Any, name: str, draw: Callable[[Any, np.nd
         return np.array(canvas.buffer_rgba())[np.newaxis, ..., :3]
 
     image = tf.ensure_shape(tf.numpy_function(plot, [values], tf.uint8), [1, None, None, 3])
-    tf.compat.v1.summary.image(tag, image)
+    summary = tf.summary if tf.executing_eagerly() else tf.compat.v1.summary
+    summary.image(tag, image)
 
 
 class EvalMetricOpsVisualization(abc.ABC):
