@@ -51,13 +51,32 @@ class _Finder(tf.Module):
         }
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported")
-    finder = _Finder()
+class _Drawer(_Finder):
+    """Finds besides that all of the cat's box is cat, of the dog's the upper half, and two keypoints of each."""
+
+    @tf.function(input_signature=[tf.TensorSpec([1, None, None, 3], tf.uint8)])
+    def find(self, images):
+        return {
+            **super().find(images),
+            "detection_masks": tf.constant([[[[1.0, 1], [1, 1]], [[1.0, 1], [0, 0]]]]),
+            "detection_keypoints": tf.constant([[[[0.5, 0.5], [1, 1]], [[0.0, 0.25], [0.5, 0]]]]),
+        }
+
+
+def saved(finder, folder):
     tf.saved_model.save(finder, str(folder / "saved_model"), {"serving_default": finder.find})
     write_label_map(LabelMap.from_names(["cat", "dog"]), folder / "label_map.pbtxt")
     return folder
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    return saved(_Finder(), tmp_path_factory.mktemp("exported"))
+
+
+@pytest.fixture(scope="module")
+def drawer(tmp_path_factory):
+    return load(saved(_Drawer(), tmp_path_factory.mktemp("drawer")))
 
 
 @pytest.fixture(scope="module")
@@ -313,6 +332,36 @@ class TestWhatIsFound:
         assert (detections.class_id.tolist(), detections["class_name"].tolist()) == ([1, 0], ["dog", "cat"])
         assert len(detections[detections.confidence > 0.5]) == 1
         assert len(model(red(0), min_score=0.1).to_supervision()) == 0
+
+    def test_without_masks_and_keypoints(self, found):
+        assert (found.masks, found.keypoints, found.to_supervision().mask) == (None, None, None)
+
+    def test_masks(self, drawer):
+        found = drawer(red(255), min_score=0)  # 20 x 40 pixels; the dog first
+        dog, cat = found.masks
+        assert (cat == (np.arange(40) >= 20)).all()
+        # Of the rows 0 to 9 within its box the upper 5: between the two rows of its grid 0.5 is no more than a half.
+        assert np.argwhere(dog).min(axis=0).tolist() == [0, 0]
+        assert np.argwhere(dog).max(axis=0).tolist() == [4, 19]
+        assert dog.sum() == 5 * 20
+        assert found.to_supervision().mask.tolist() == found.masks.tolist()
+        assert found.select(np.array([1])).masks.tolist() == [cat.tolist()]
+
+    def test_keypoints(self, drawer):
+        found = drawer(red(255), min_score=0.6)  # the dog alone
+        assert found.keypoints.tolist() == [[[0, 10], [10, 0]]]
+        assert found.keypoints.dtype == np.float32
+
+    def test_of_tiles(self, drawer):
+        image = np.full(
+            (32, 64, 3), np.uint8([255, 0, 0])
+        )  # two tiles, each with a dog in its upper left quarter
+        found = drawer(image, min_score=0.6, tile=32, overlap=0)
+        points = {
+            tuple(map(int, box)): one.tolist() for box, one in zip(found.boxes, found.keypoints, strict=True)
+        }
+        assert points[0, 32, 16, 48] == [[0, 40], [16, 32]]
+        assert found.masks.shape == (len(found), 32, 64)
 
     def test_without_supervision_the_extra_is_named(self, found, monkeypatch):
         monkeypatch.setitem(sys.modules, "supervision", None)

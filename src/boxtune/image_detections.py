@@ -18,6 +18,7 @@ from boxtune.data import image_record
 from boxtune.data.image_record import ImageRecord, ImageSource, ObjectRecord, clip
 from boxtune.errors import BoxtuneError, ConfigError, many, some
 from boxtune.evaluation.found import Source, pixels_of
+from boxtune.metrics.masks import from_box, to_array
 from boxtune.report.box_drawing import Box, draw_boxes
 from boxtune.report.previews import encode_preview
 
@@ -49,6 +50,9 @@ class ImageDetections:
         classes: int64 [k], 0-based: the ids of the label map less 1.
         names: of the classes, k of them.
         scores: float32 [k].
+        mask_grids: float32 [k, m, n], how certain the object is there, over each box; None from a model without masks.
+            `masks` has the pixels.
+        keypoints: float32 [k, p, 2] as (y, x), in pixels of the upright image; None from a model without keypoints.
     """
 
     source: Source
@@ -58,6 +62,18 @@ class ImageDetections:
     classes: npt.NDArray[np.int64]
     names: list[str]
     scores: npt.NDArray[np.float32]
+    mask_grids: npt.NDArray[np.float32] | None = None
+    keypoints: npt.NDArray[np.float32] | None = None
+
+    @property
+    def masks(self) -> npt.NDArray[np.bool_] | None:
+        """The pixels of each object, bool [k, h, w], drawn anew each time; None from a model without masks."""
+        if self.mask_grids is None:
+            return None
+        drawn = np.zeros((len(self), self.height, self.width), bool)
+        for row, (grid, box) in enumerate(zip(self.mask_grids, self.fractions, strict=True)):
+            drawn[row] = to_array(from_box(grid, box, self.height, self.width))
+        return drawn
 
     @property
     def xyxy(self) -> npt.NDArray[np.float32]:
@@ -89,6 +105,8 @@ class ImageDetections:
             classes=self.classes[rows],
             names=[self.names[row] for row in rows.tolist()],
             scores=self.scores[rows],
+            mask_grids=None if self.mask_grids is None else self.mask_grids[rows],
+            keypoints=None if self.keypoints is None else self.keypoints[rows],
         )
 
     @property
@@ -119,7 +137,7 @@ class ImageDetections:
         return draw_boxes(self.image, boxes[::-1])  # the best on top
 
     def to_supervision(self) -> Any:
-        """Return them as `supervision.Detections`, with `class_name` in its data.
+        """Return them as `supervision.Detections`, with `class_name` in its data, and masks if there are some.
 
         Raises:
             ConfigError: if the package supervision is not installed.
@@ -134,6 +152,7 @@ class ImageDetections:
             xyxy=self.xyxy,
             confidence=self.scores,
             class_id=self.classes,
+            mask=self.masks,
             data={"class_name": np.array(self.names, dtype=str)},
         )
 

@@ -154,14 +154,21 @@ class Model:
             source=found.source,
             height=height,
             width=width,
-            boxes=(found.boxes[shown] * np.array([height, width] * 2)).astype(np.float32),
+            boxes=_in_pixels(found.boxes[shown], height, width),
             classes=classes,
             names=[self._name(number) for number in classes.tolist()],
             scores=found.scores[shown].astype(np.float32),
+            mask_grids=None if found.masks is None else found.masks[shown].astype(np.float32),
+            keypoints=None if found.keypoints is None else _in_pixels(found.keypoints[shown], height, width),
         )
 
     def _name(self, number: int) -> str:
         return self.names[number] if number < len(self.names) else f"class {number + 1}"
+
+
+def _in_pixels(points: npt.NDArray[np.floating], height: int, width: int) -> npt.NDArray[np.float32]:
+    """Return boxes [k, 4] or keypoints [k, p, 2], fractions of an image, in its pixels."""
+    return (points * np.array([height, width] * (points.shape[-1] // 2))).astype(np.float32)
 
 
 def load(

@@ -151,10 +151,9 @@ def found_by_exported(
     largest = min(batch_size, model.largest_batch or batch_size)
     for batch in _of_one_size(map_in_threads(_read, sources), largest):
         names = [source.name for source, _ in batch]
-        parts = _detected(model, np.stack([image for _, image in batch]), names, Needs())
+        parts = _detected(model, np.stack([image for _, image in batch]), names)
         for row, (source, image) in enumerate(batch):
-            found = _best_first(parts, row)
-            yield Found(source, image.shape[:2], found["boxes"], found["classes"], found["scores"])
+            yield Found(source, image.shape[:2], **_best_first(parts, row))
 
 
 def _of_one_size(
@@ -191,9 +190,15 @@ def _best_first(parts: dict[str, np.ndarray], row: int) -> dict[str, np.ndarray]
 
 
 def _detected(
-    detect: Callable[[Any], dict[str, Any]], images: npt.NDArray[np.uint8], names: list[str], needs: Needs
+    detect: Callable[[Any], dict[str, Any]],
+    images: npt.NDArray[np.uint8],
+    names: list[str],
+    needs: Needs | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return the parts of what a model finds in the images [b, h, w, 3] of these names, checked."""
+    """Return the parts of what a model finds in the images [b, h, w, 3] of these names, checked.
+
+    Masks and keypoints are among them if they are needed; without `needs`, if the model finds them.
+    """
     name = some(names, _MOST_NAMED)
     try:
         found = detect(images)
@@ -204,7 +209,10 @@ def _detected(
         raise CheckpointError(
             f"the model returns no {', '.join(missing)}: it is not one of boxtune's or the API's exporters"
         )
-    shapes = [part for part, needed in ((_MASKS, needs.masks), (_KEYPOINTS, needs.keypoints)) if needed]
+    if needs is None:
+        shapes = [part for part in (_MASKS, _KEYPOINTS) if part in found]
+    else:
+        shapes = [part for part, needed in ((_MASKS, needs.masks), (_KEYPOINTS, needs.keypoints)) if needed]
     for part in shapes:
         if part not in found:
             raise CheckpointError(f"the model returns no {part}: leave out the metrics that are about them")
@@ -216,14 +224,17 @@ def _detected(
                 f"{names[min(int(is_broken.argmax()), len(names) - 1)]}: {part} of the model are not finite: its "
                 "weights are broken. Export an earlier checkpoint, or train again at a lower learning rate"
             )
-    _check_shapes(parts, len(images), needs)
+    _check_shapes(parts, len(images), needs.num_points if needs else None)
     return {part: parts[part] for part in (*_PARTS, *shapes)}
 
 
-def _check_shapes(parts: dict[str, np.ndarray], b: int, needs: Needs) -> None:
+def _check_shapes(parts: dict[str, np.ndarray], b: int, num_points: int | None) -> None:
+    """Raise CheckpointError for a part of another shape than the others have, or of other keypoints than so many."""
     k = parts[SCORES].size // b
     shapes = dict(zip(_PARTS, ((b, k, 4), (b, k), (b, k), (b,)), strict=True))
-    shapes |= {_KEYPOINTS: (b, k, needs.num_points, 2)} if _KEYPOINTS in parts else {}
+    if _KEYPOINTS in parts:
+        own = (*parts[_KEYPOINTS].shape[2:], 1)[0]
+        shapes[_KEYPOINTS] = (b, k, own if num_points is None else num_points, 2)
     if _MASKS in parts:
         height, width = (max(side, 1) for side in (*parts[_MASKS].shape[2:], 1, 1)[:2])
         shapes[_MASKS] = (b, k, height, width)

@@ -28,6 +28,8 @@ class Found(NamedTuple):
     boxes: npt.NDArray[np.floating]  # [k, 4], fractions of the upright image, [ymin, xmin, ymax, xmax]
     classes: npt.NDArray[np.integer]  # [k], 0-based
     scores: npt.NDArray[np.floating]  # [k]
+    masks: npt.NDArray[np.floating] | None = None  # [k, m, n], how certain the object is there, over each box
+    keypoints: npt.NDArray[np.floating] | None = None  # [k, p, 2], (y, x), fractions of the upright image
 
 
 def pixels_of(source: Source) -> npt.NDArray[np.uint8]:

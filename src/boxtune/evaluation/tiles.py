@@ -102,15 +102,25 @@ def _merged(plan: _Plan, whole: Found, of_tiles: Sequence[Found]) -> Found:
     scores = np.concatenate([found.scores for _, found in parts])
     origin = np.repeat(np.arange(len(parts)), [len(found.scores) for _, found in parts])
     kept = suppressed_across_tiles(boxes, classes, scores, origin, is_cut)[:MOST]
-    return Found(plan.source, plan.size, boxes[kept], classes[kept], scores[kept])
-
-
-def _in_image(boxes: Floats, tile: Tile, size: tuple[int, int]) -> Floats:
-    """Return boxes [k, 4] of a tile as fractions of the image of `size` (height, width)."""
-    start, sides, frame = (
-        np.array(pair * 2, np.float32) for pair in ((tile.top, tile.left), (tile.height, tile.width), size)
+    masks = [found.masks for _, found in parts if found.masks is not None]
+    keypoints = [
+        _in_image(found.keypoints, tile, plan.size) for tile, found in parts if found.keypoints is not None
+    ]
+    return Found(
+        *(plan.source, plan.size, boxes[kept], classes[kept], scores[kept]),
+        np.concatenate(masks)[kept] if masks else None,
+        np.concatenate(keypoints)[kept] if keypoints else None,
     )
-    return np.clip((boxes.astype(np.float32) * sides + start) / frame, 0.0, 1.0)
+
+
+def _in_image(points: Floats, tile: Tile, size: tuple[int, int]) -> Floats:
+    """Return boxes [k, 4] or keypoints [k, p, 2] of a tile as fractions of the image of `size` (height, width)."""
+    times = points.shape[-1] // 2
+    start, sides, frame = (
+        np.array(pair * times, np.float32)
+        for pair in ((tile.top, tile.left), (tile.height, tile.width), size)
+    )
+    return np.clip((points.astype(np.float32) * sides + start) / frame, 0.0, 1.0)
 
 
 def cut_by(boxes: Floats, tile: Tile, size: tuple[int, int]) -> Flags:

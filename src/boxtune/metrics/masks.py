@@ -31,6 +31,14 @@ def from_array(array: npt.NDArray[Any]) -> Mask:
     return Mask(height, width, np.flatnonzero(pixels[1:] != pixels[:-1]))
 
 
+def to_array(mask: Mask) -> npt.NDArray[np.bool_]:
+    """Return a mask as bool [h, w]."""
+    pixels = np.zeros(mask.height * mask.width, bool)
+    for start, end in mask.edges.reshape(-1, 2).tolist():
+        pixels[start:end] = True
+    return pixels.reshape(mask.width, mask.height).T
+
+
 def from_box(grid: npt.NDArray[np.floating], box: npt.NDArray[np.floating], height: int, width: int) -> Mask:
     """Return the mask in an image of what a model finds within a box.
 
