@@ -1,4 +1,5 @@
 import contextlib
+import time
 
 import numpy as np
 import pytest
@@ -62,8 +63,14 @@ def shown(folder):
     return [(event.step, float(tf.make_ndarray(event.tensor_proto))) for event in events]
 
 
+def wait_for_the_next_second():
+    """TensorBoard reads files in the order of their names: the second, then how many writers there were, as text."""
+    time.sleep(1.01 - time.time() % 1)
+
+
 def test_tensorboard_shows_each_step_once_when_a_run_is_resumed(tmp_path):
     for start, loss in ((0, 0.5), (3, 0.25)):
+        wait_for_the_next_second()
         with Summaries(tmp_path, start, interval=1) as summaries:
             for number in range(start + 1, start + 6):
                 summaries.add_step(Step(number, {"loss": loss}, 0.08, 7.0, 8, 0.4))
@@ -74,8 +81,10 @@ def test_evaluations_after_the_step_from_which_a_run_is_resumed_are_forgotten(tm
     (tmp_path / "eval" / "night").mkdir(parents=True)
     for step in (100, 200):
         write_total_loss(tmp_path / "eval" / "night", step)
+    wait_for_the_next_second()
     with Summaries(tmp_path, 150):
         pass
+    wait_for_the_next_second()
     write_total_loss(tmp_path / "eval" / "night", 160)
     assert shown(tmp_path / "eval" / "night") == [(100, 1.0), (160, 1.0)]
 
