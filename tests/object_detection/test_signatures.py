@@ -114,9 +114,8 @@ MODULES = (
     "utils.vrd_evaluation",
 )
 ABSENT = {
-    # R-FCN, layers of TensorFlow 1, and pooling of several maps
-    "batch_position_sensitive_crop_regions", "position_sensitive_crop_regions", "normalize_to_target",
-    "multilevel_roi_align",
+    # layers of TensorFlow 1, and pooling of several maps
+    "normalize_to_target", "multilevel_roi_align",
     # Estimators and sessions of TensorFlow 1
     "create_model_fn", "create_estimator_and_inputs", "create_train_and_eval_specs", "continuous_eval_generator",
     "continuous_eval", "populate_experiment",
