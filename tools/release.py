@@ -17,8 +17,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-EXTRAS = ("tflite", "onnx", "openvino")
-"""Of formats, each of the same name."""
+_INT8 = ("--precision", "float32,int8", "--calibration_images", "20")
+EXTRAS = {"tflite": _INT8, "onnx": (), "openvino": _INT8}
+"""Of formats, each of the same name, and how the demo's model is exported to it."""
 
 _LOOK = """
 import importlib.metadata, pathlib, sysconfig
@@ -111,6 +112,7 @@ def try_out(wheel: Path, folder: Path, num_steps: int) -> None:
     run(folder, python, "-m", "pip", "install", "--quiet", wheel)
     run(folder, python, "-m", "pip", "check")
     run(folder, python, "-I", "-c", _LOOK)
+    run(folder, python.with_name("boxtune"), "doctor")
     run(
         folder, "make", "--no-print-directory", f"--file={ROOT / 'Makefile'}", "run-demo",
         f"VENV={folder / 'installed'}", f"DEMO_STEPS={num_steps}",
@@ -120,13 +122,12 @@ def try_out(wheel: Path, folder: Path, num_steps: int) -> None:
 def try_formats(wheel: Path, folder: Path) -> None:
     """Install the extra of each format in turn beside the wheel, and export the demo's model to it."""
     boxtune, python = (folder / "installed" / "bin" / name for name in ("boxtune", "python"))
-    for extra in EXTRAS:
+    for extra, flags in EXTRAS.items():
         run(folder, python, "-m", "pip", "install", "--quiet", f"{wheel}[{extra}]")
         run(folder, python, "-m", "pip", "check")
         run(
             folder, boxtune, "export", "--model_dir", "demo/model", "--output_dir", "demo/model/exported",
-            "--format", extra, "--precision", "float32,int8" if extra != "onnx" else "float32",
-            "--calibration_images", "20",
+            "--format", extra, *flags,
         )  # fmt: skip
 
 
