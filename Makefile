@@ -58,10 +58,11 @@ test-thorough: $(VENV)/.installed-dev $(VENV)/.installed-web
 	$(BIN)/python -m pytest $(WORKERS) -m "thorough and not large"
 
 # Every recorded model, and every type of model through its whole life, each in a process of its own, with its time and
-# memory: the largest need 11 GB. Then recorded files and sixty photographs in every format, and each kind on two devices.
+# memory: the largest need 11 GB. Then recorded files and sixty photographs in every format, the second day of a
+# project, killed at random, and each kind on two devices.
 test-golden: $(VENV)/.installed-dev
 	$(BIN)/python tests/each_model.py
-	$(BIN)/python -m pytest tests/golden/test_tflite.py tests/exporting -m large
+	$(BIN)/python -m pytest tests/golden/test_tflite.py tests/exporting tests/journey/test_second_day.py -m large
 	$(BIN)/python -m pytest tests/training/test_devices.py -m large
 
 # Every file damaged in every way, every output closed or full; and files changed at random, for so many FUZZ_SECONDS.

@@ -20,7 +20,7 @@ from boxtune import cli
 from boxtune.data.label_map import read_label_map
 from boxtune.training.project import RESULTS, best_run, runs_of, start_of
 
-pytestmark = pytest.mark.thorough
+pytestmark = pytest.mark.large
 
 SMALL = [
     *("--num_steps", "3", "--batch_size", "2", "--evaluate_every_n", "0"),
