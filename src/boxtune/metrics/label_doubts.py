@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from boxtune.metrics.matching import MATCH_IOU
-from boxtune.metrics.results import Boxes, ImageResult, Results
-from boxtune.metrics.tables import Bools, Floats, Ints, box_areas
+from boxtune.metrics.results import ImageResult, Results
+from boxtune.metrics.tables import Bools, Floats, Ints, box_ious
 
 MIN_SCORE = 0.05
 """Detections that score less say nothing."""
@@ -134,8 +134,8 @@ class _Comparison:
         self.result = result
         labels, found, several = result.groundtruth_boxes, result.boxes, result.is_crowd | result.group_of
         self.counted = ~(several | result.difficult) & (result.groundtruth_classes < num_classes)
-        self.iou = _ious(labels, found, several)
-        self.mutual = _ious(found, found, np.zeros(len(found), bool))
+        self.iou = box_ious(found[None], labels[:, None], several[:, None])
+        self.mutual = box_ious(found[None], found[:, None], False)
         self.same = result.groundtruth_classes[:, None] == result.classes[None]
         near = (self.iou >= NEAR_IOU) & ~several[:, None]
         self.meant = _shared_out(np.where(near, self.iou * result.scores, 0.0))
@@ -301,16 +301,3 @@ def _shared_out(weights: Floats) -> Ints:
         columns[row] = column
         left[row], left[:, column] = 0.0, 0.0
     return columns
-
-
-def _ious(boxes: Boxes, others: Boxes, over_second: Bools) -> Floats:
-    """Return the IoU [n, k] of `boxes` [n, 4] and `others` [k, 4]; over the area of the second where bool [n] says so.
-
-    Two boxes without area have 0.
-    """
-    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low, 0.0, None).prod(axis=2)
-    second = np.broadcast_to(box_areas(others), shared.shape)
-    whole = np.where(over_second[:, None], second, box_areas(boxes)[:, None] + second - shared)
-    return np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0)

@@ -7,7 +7,7 @@ COCOeval as far as they are used here; ids of images may be anything that can be
 
 import math
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -407,13 +407,10 @@ def ExportDetectionsToCOCO(
     output_path: str | None = None,
 ) -> list[Annotation]:
     """Return the detections of images as COCO's results, and write them if there is an `output_path`."""
-    known = {category["id"] for category in categories}
-    found: list[Annotation] = []
-    of_images = zip(image_ids, detection_boxes, detection_scores, detection_classes, strict=True)
-    for image_id, boxes, scores, classes in of_images:
-        found += ExportSingleImageDetectionBoxesToCoco(image_id, known, boxes, scores, classes)
-    _write(found, output_path)
-    return found
+    return _of_images(
+        ExportSingleImageDetectionBoxesToCoco,
+        *(image_ids, detection_boxes, detection_scores, detection_classes, categories, output_path),
+    )
 
 
 def ExportSegmentsToCOCO(
@@ -425,13 +422,10 @@ def ExportSegmentsToCOCO(
     output_path: str | None = None,
 ) -> list[Annotation]:
     """Return the detections of images with masks [k, h, w] or [k, h, w, 1]; write them if there is an `output_path`."""
-    known = {category["id"] for category in categories}
-    found: list[Annotation] = []
-    of_images = zip(image_ids, detection_masks, detection_scores, detection_classes, strict=True)
-    for image_id, drawn, scores, classes in of_images:
-        found += ExportSingleImageDetectionMasksToCoco(image_id, known, drawn, scores, classes)
-    _write(found, output_path)
-    return found
+    return _of_images(
+        ExportSingleImageDetectionMasksToCoco,
+        *(image_ids, detection_masks, detection_scores, detection_classes, categories, output_path),
+    )
 
 
 def ExportKeypointsToCOCO(
@@ -468,6 +462,23 @@ def ExportKeypointsToCOCO(
                     "score": float(scores[row]),
                 }
             )
+    _write(found, output_path)
+    return found
+
+
+def _of_images(
+    of_image: Callable[..., list[Annotation]],
+    image_ids: Sequence[Any],
+    shapes: Arrays,
+    scores: Arrays,
+    classes: Arrays,
+    categories: list[dict[str, Any]],
+    output_path: str | None,
+) -> list[Annotation]:
+    """Return what a function of one image makes of each, and write it if there is an `output_path`."""
+    known = {category["id"] for category in categories}
+    images = zip(image_ids, shapes, scores, classes, strict=True)
+    found = [one for image_id, *parts in images for one in of_image(image_id, known, *parts)]
     _write(found, output_path)
     return found
 
