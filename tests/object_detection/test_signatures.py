@@ -115,13 +115,11 @@ MODULES = (
 )
 ABSENT = {
     # layers of TensorFlow 1, and pooling of several maps
-    "normalize_to_target", "multilevel_roi_align",
+    "normalize_to_target", "multilevel_roi_align", "box_grid_coordinate_vectors", "feature_grid_coordinate_vectors",
+    "ravel_indices",
     # Estimators and sessions of TensorFlow 1
     "create_model_fn", "create_estimator_and_inputs", "create_train_and_eval_specs", "continuous_eval_generator",
-    "continuous_eval", "populate_experiment",
-    # sessions of TensorFlow 1
-    "repeated_checkpoint_run",
-    "box_grid_coordinate_vectors", "feature_grid_coordinate_vectors", "ravel_indices",
+    "continuous_eval", "populate_experiment", "repeated_checkpoint_run",
     # targets of CenterNet and DETR
     "max_distance_for_overlap", "get_batch_predictions_from_indices", "filter_mask_overlap",
     "filter_mask_overlap_min_area",

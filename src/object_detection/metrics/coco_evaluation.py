@@ -271,7 +271,7 @@ class CocoDetectionEvaluator(_CocoEvaluator):
             CocoError: for an image without objects, and arrays of other shapes.
         """
         if image_id not in self._image_ids:
-            raise _missing_groundtruth(image_id)
+            raise missing_groundtruth(image_id)
         if self._image_ids[image_id]:
             logging.warning("the detections of image %s have already been added", image_id)
             return
@@ -451,7 +451,7 @@ class CocoMaskEvaluator(_CocoEvaluator):
             CocoError: for an image without objects, masks of another size than its objects', arrays of other shapes.
         """
         if image_id not in self._image_id_to_mask_shape_map:
-            raise _missing_groundtruth(image_id)
+            raise missing_groundtruth(image_id)
         if image_id in self._image_ids_with_detections:
             logging.warning("the detections of image %s have already been added", image_id)
             return
@@ -479,9 +479,11 @@ class CocoMaskEvaluator(_CocoEvaluator):
         return self._measured(images, self._detection_masks_list, "segmentation", "segm")
 
 
-def _missing_groundtruth(image_id: Any) -> CocoError:
+def missing_groundtruth(image_id: Any) -> CocoError:
+    """Return the error for detections in an image of which no objects were added."""
     return CocoError(
-        f"Missing groundtruth for image id: {image_id}. Its objects have to be added before detections."
+        f"Missing groundtruth for image id: {image_id}. The objects of image {image_id} have to be added before its "
+        "detections."
     )
 
 
@@ -562,7 +564,7 @@ class CocoPanopticSegmentationEvaluator(DetectionEvaluator):
             CocoError: for an image without objects, and masks of another size than its objects'.
         """
         if image_id not in self._groundtruth_masks:
-            raise _missing_groundtruth(image_id)
+            raise missing_groundtruth(image_id)
         masks = detections_dict[DetectionResultFields.detection_masks]
         check_sizes(image_id, self._groundtruth_masks[image_id].shape, masks.shape)
         self._predicted_masks[image_id] = masks

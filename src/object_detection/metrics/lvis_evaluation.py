@@ -13,7 +13,6 @@ from boxtune.metrics import lvis
 from object_detection.core.standard_fields import DetectionResultFields, InputDataFields
 from object_detection.metrics import coco_evaluation, lvis_tools
 from object_detection.metrics.coco_evaluation import convert_masks_to_binary
-from object_detection.metrics.coco_tools import CocoError
 from object_detection.utils.object_detection_evaluation import (
     Arrays,
     Categories,
@@ -111,7 +110,7 @@ class LVISMaskEvaluator(DetectionEvaluator):
             CocoError: for an image without objects, masks of another size than its objects', arrays of other shapes.
         """
         if image_id not in self._image_id_to_mask_shape_map:
-            raise CocoError(f"the objects of image {image_id} have to be added before its detections.")
+            raise coco_evaluation.missing_groundtruth(image_id)
         if image_id in self._image_ids_with_detections:
             logging.warning("the detections of image %s have already been added", image_id)
             return
